@@ -1,0 +1,1 @@
+"""Where runs happen: a Protocol, and one module per place."""

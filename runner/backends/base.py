@@ -1,0 +1,86 @@
+"""The two Protocols at the rim: a Backend runs jobs, a Volume keeps files."""
+
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct
+
+from runner.run import Poll, Run
+
+
+class Entry(Struct, frozen=True):
+    """A file or folder of a volume: `path` relative to the volume, `bytes` 0 for a folder, `mtime` epoch seconds."""
+
+    path: str
+    is_dir: bool
+    bytes: int
+    mtime: float
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+class Volume(Protocol):
+    """Files by relative path. A missing path raises FileNotFoundError, an unreachable volume Unreachable."""
+
+    location: str
+
+    def list(self, path: str) -> list[Entry]:
+        """Entries of a folder, folders first, by name."""
+        ...
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Bytes of a file; fewer than `length` at its end. A negative `offset` counts from the end."""
+        ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """Create or replace a file, all or nothing; folders on the way are made."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove a file, or a folder with all that is in it."""
+        ...
+
+
+class Check(Struct, frozen=True):
+    """One line of `doctor`: is it fine, and what to do if not."""
+
+    name: str
+    ok: bool
+    detail: str
+    do: str = ""
+
+
+class Backend(Protocol):
+    """Where a run's job happens. Every method may block on I/O and may raise Unreachable or CredentialsError."""
+
+    name: str
+
+    def volume(self, location: str) -> Volume:
+        """The volume at a location, as recorded in a run."""
+        ...
+
+    def default_volume(self, engine: str) -> str:
+        """Location used when none is asked for; rehearsals never share a volume with the real thing."""
+        ...
+
+    def launch(self, run: Run) -> str:
+        """Spawn the run's current attempt, detached, and return its call id. The run's record is on the volume."""
+        ...
+
+    def poll(self, run: Run) -> Poll: ...
+
+    def cancel(self, run: Run, *, force: bool = False) -> None:
+        """Ask the job to stop and keep what is saved; `force` kills it."""
+        ...
+
+    def pull_log(self, run: Run) -> Path:
+        """Bring what is new of the run's log, and return the file on this disk that holds all of it."""
+        ...
+
+    def forget(self, run: Run) -> None:
+        """Remove what the backend keeps on this disk for a run that is deleted."""
+        ...
+
+    def check(self) -> list[Check]: ...

@@ -1,0 +1,131 @@
+"""A checkpoint's files -> is it complete, on how many GPUs can it be resumed, and why not."""
+
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
+
+from runner.backends.base import Entry, Volume
+from runner.nanochat import layout
+
+_TAIL = 65_557
+_END_OF_ZIP = b"PK\x05\x06"
+
+
+class Verdict(StrEnum):
+    COMPLETE = "complete"
+    WEIGHTS_ONLY = "weights only"
+    INCOMPLETE = "incomplete"
+    TRUNCATED = "truncated"
+
+
+class Checkpoint(Struct, frozen=True):
+    """One saved step of one run. `path` is its folder on the volume, `ranks` the optimizer shards it has."""
+
+    run: str
+    kind: str
+    step: int
+    bytes: int
+    ranks: int
+    val_bpb: float | None
+    verdict: Verdict
+    reason: str
+    path: str
+    files: tuple[str, ...]
+    saved_at: float
+
+
+class _Meta(Struct):
+    step: int
+    val_bpb: float | None = None
+
+
+def zip_is_whole(tail: bytes, size: int) -> bool:
+    """Does a file of `size` bytes that ends with `tail` have its zip directory? A cut `torch.save` has none."""
+    at = tail.rfind(_END_OF_ZIP)
+    if at < 0 or len(tail) - at < 22:
+        return False
+    directory_size = int.from_bytes(tail[at + 12 : at + 16], "little")
+    directory_at = int.from_bytes(tail[at + 16 : at + 20], "little")
+    if 0xFFFFFFFF in (directory_size, directory_at):
+        return True
+    return directory_at + directory_size <= size - (len(tail) - at)
+
+
+def _reason(names: set[str], step: int, ranks: set[int], gpus: int | None) -> tuple[Verdict, str] | None:
+    """The verdict as far as names tell it; None when every expected file is there."""
+    if f"model_{step:06d}.pt" not in names:
+        return Verdict.INCOMPLETE, "no model file"
+    if f"meta_{step:06d}.json" not in names:
+        return Verdict.INCOMPLETE, "no meta file"
+    if not ranks:
+        return Verdict.WEIGHTS_ONLY, "no optimizer: cannot be resumed"
+    wanted = gpus if gpus is not None else max(ranks) + 1
+    missing = sorted(set(range(wanted)) - ranks)
+    if missing:
+        return Verdict.INCOMPLETE, f"optimizer of rank {', '.join(map(str, missing))} of {wanted} is missing"
+    if len(ranks) > wanted:
+        return Verdict.INCOMPLETE, f"{len(ranks)} optimizer shards for {wanted} GPUs"
+    return None
+
+
+def judge(volume: Volume, run: str, kind: str, folder: str, entries: list[Entry], gpus: int | None) -> Checkpoint:
+    """One step's files -> Checkpoint; reads only the end of each file and the meta JSON, never a pickle."""
+    parts = {e: p for e in entries if (p := layout.checkpoint_part(e.name))}
+    step = next(p[1] for p in parts.values())
+    ranks = {p[2] for p in parts.values() if p[2] is not None}
+    found = _reason({e.name for e in parts}, step, ranks, gpus)
+    val_bpb = None
+    for entry in sorted(parts, key=lambda e: e.name):
+        if entry.name.endswith(".json"):
+            try:
+                meta = msgspec.json.decode(volume.read(entry.path, 0, 1 << 20), type=_Meta)
+                val_bpb = meta.val_bpb
+            except msgspec.DecodeError:
+                found = (Verdict.TRUNCATED, f"{entry.name} is not whole")
+        elif not zip_is_whole(volume.read(entry.path, -_TAIL), entry.bytes):
+            found = (Verdict.TRUNCATED, f"{entry.name} is truncated")
+    verdict, reason = found or (Verdict.COMPLETE, f"resumable on {len(ranks)} GPU{'s' if len(ranks) > 1 else ''}")
+    return Checkpoint(
+        run=run,
+        kind=kind,
+        step=step,
+        bytes=sum(e.bytes for e in parts),
+        ranks=len(ranks),
+        val_bpb=val_bpb,
+        verdict=verdict,
+        reason=reason,
+        path=folder,
+        files=tuple(sorted(e.name for e in parts)),
+        saved_at=max(e.mtime for e in parts),
+    )
+
+
+def scan_folder(volume: Volume, run: str, kind: str, folder: str, gpus: int | None) -> list[Checkpoint]:
+    """Every step saved in one folder, oldest first; an absent folder holds none."""
+    try:
+        entries = volume.list(folder)
+    except FileNotFoundError:
+        return []
+    steps: dict[int, list[Entry]] = {}
+    for entry in entries:
+        part = layout.checkpoint_part(entry.name)
+        if part and not entry.is_dir:
+            steps.setdefault(part[1], []).append(entry)
+    return [judge(volume, run, kind, folder, steps[step], gpus) for step in sorted(steps)]
+
+
+def scan(volume: Volume, run: str, model: str, gpus: int | None) -> list[Checkpoint]:
+    """Every checkpoint of a run on its volume: base first, then sft, oldest first."""
+    return [
+        found
+        for kind, directory in layout.CHECKPOINT_DIRS.items()
+        for found in scan_folder(volume, run, kind, f"{layout.run_dir(run)}/{directory}/{model}", gpus)
+    ]
+
+
+def newest_complete(found: list[Checkpoint], kind: str = "base") -> Checkpoint | None:
+    """The one to resume from."""
+    return max(
+        (c for c in found if c.kind == kind and c.verdict is Verdict.COMPLETE), key=lambda c: c.step, default=None
+    )

@@ -1,0 +1,86 @@
+"""Prices and what a run costs. Money is Decimal dollars; time is seconds."""
+
+import itertools
+from decimal import Decimal
+
+from msgspec import Struct
+
+PRICES_DATE = "2026-10-04"
+PRICES_SOURCE = "modal.com/pricing"
+
+
+class Gpu(Struct, frozen=True):
+    """A GPU kind: price in dollars per hour, memory in GiB, dense bf16 peak in FLOP/s."""
+
+    usd_per_hour: Decimal
+    memory_gib: int
+    peak_flops: float
+
+
+GPUS: dict[str, Gpu] = {
+    "T4": Gpu(Decimal("0.59"), 16, 65e12),
+    "L4": Gpu(Decimal("0.80"), 24, 121e12),
+    "A10": Gpu(Decimal("1.10"), 24, 125e12),
+    "L40S": Gpu(Decimal("1.95"), 48, 362e12),
+    "A100-40GB": Gpu(Decimal("2.10"), 40, 312e12),
+    "A100-80GB": Gpu(Decimal("2.50"), 80, 312e12),
+    "RTX-PRO-6000": Gpu(Decimal("3.03"), 96, 504e12),
+    "H100": Gpu(Decimal("3.95"), 80, 989e12),
+    "H200": Gpu(Decimal("4.54"), 141, 989e12),
+    "B200": Gpu(Decimal("6.25"), 180, 2250e12),
+    "B300": Gpu(Decimal("7.10"), 270, 2250e12),
+}
+CPU_CORE_USD_PER_HOUR = Decimal("0.0473")
+MEMORY_GIB_USD_PER_HOUR = Decimal("0.008")
+TRAIN_CORES_PER_GPU, TRAIN_GIB_PER_GPU = 4, 32
+PREPARE_CORES, PREPARE_GIB = 16, 32
+
+# Share of the bf16 peak that pretraining reaches, by depth: d12, d18, d24, d32 documented, others interpolated.
+MFU = ((4, 0.25), (8, 0.34), (12, 0.42), (18, 0.46), (24, 0.50), (34, 0.50))
+
+
+class Range(Struct, frozen=True):
+    """Low, likely and high seconds."""
+
+    low: float
+    likely: float
+    high: float
+
+    def __add__(self, other: "Range") -> "Range":
+        return Range(self.low + other.low, self.likely + other.likely, self.high + other.high)
+
+
+ZERO = Range(0.0, 0.0, 0.0)
+
+
+def spread(likely: float, down: float = 0.85, up: float = 1.25) -> Range:
+    """A range around a likely time."""
+    return Range(likely * down, likely, likely * up)
+
+
+def mfu(depth: int) -> float:
+    """Expected share of the bf16 peak, interpolated between the known depths."""
+    for (d0, m0), (d1, m1) in itertools.pairwise(MFU):
+        if depth <= d1:
+            return m0 + (m1 - m0) * max(0, depth - d0) / (d1 - d0)
+    return MFU[-1][1]
+
+
+def hourly_rate(backend: str, *, gpu: str, gpus: int) -> Decimal:
+    """Dollars per hour of the training container; zero on this machine."""
+    if backend == "local":
+        return Decimal(0)
+    around = TRAIN_CORES_PER_GPU * CPU_CORE_USD_PER_HOUR + TRAIN_GIB_PER_GPU * MEMORY_GIB_USD_PER_HOUR
+    return gpus * (GPUS[gpu].usd_per_hour + around)
+
+
+def prepare_rate(backend: str) -> Decimal:
+    """Dollars per hour of the CPU-only container."""
+    if backend == "local":
+        return Decimal(0)
+    return PREPARE_CORES * CPU_CORE_USD_PER_HOUR + PREPARE_GIB * MEMORY_GIB_USD_PER_HOUR
+
+
+def dollars(seconds: float, usd_per_hour: Decimal) -> Decimal:
+    """Cost of `seconds` at an hourly rate, unrounded."""
+    return Decimal(str(seconds)) * usd_per_hour / 3600

@@ -1,0 +1,50 @@
+"""Errors that a person reads, and the exit code of each: one line, what happened and what to do."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of the command line, for scripts."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NO_SUCH_RUN = 3
+    CREDENTIALS = 4
+    UNREACHABLE = 5
+    INTERRUPTED = 130
+
+
+class NanochatError(Exception):
+    """Something a person can act on: `what` happened and what to `do`, shown as one line."""
+
+    exit_code = Exit.FAILED
+
+    def __init__(self, what: str, do: str = "") -> None:
+        self.what = " ".join(what.split())
+        self.do = " ".join(do.split())
+        super().__init__(f"{self.what}: {self.do}" if self.do else self.what)
+
+
+class UsageError(NanochatError):
+    """A value that cannot be used; `field` names the form field or flag it belongs to."""
+
+    exit_code = Exit.USAGE
+
+    def __init__(self, what: str, do: str = "", *, field: str = "") -> None:
+        super().__init__(what, do)
+        self.field = field
+
+
+class NoSuchRun(NanochatError):
+    exit_code = Exit.NO_SUCH_RUN
+
+
+class CredentialsError(NanochatError):
+    exit_code = Exit.CREDENTIALS
+
+
+class Unreachable(NanochatError):
+    """The backend, its volume or this machine's data folder cannot be reached."""
+
+    exit_code = Exit.UNREACHABLE

@@ -1,0 +1,26 @@
+"""The folder on this machine that holds the registry, local volumes and work space."""
+
+import os
+from pathlib import Path
+
+from runner.errors import Unreachable
+
+VARIABLE = "NANOCHAT_TUI_HOME"
+
+
+def home() -> Path:
+    """`$NANOCHAT_TUI_HOME`, else the platform's data folder; made if missing. Raises Unreachable if not writable."""
+    given = os.environ.get(VARIABLE)
+    if given:
+        path = Path(given).expanduser().absolute()
+    else:
+        from platformdirs import user_data_path
+
+        path = user_data_path("nanochat-tui", appauthor=False)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unreachable(f"cannot make {path} ({error.strerror})", f"set {VARIABLE} to a folder you own") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise Unreachable(f"{path} is not writable", f"set {VARIABLE} to a folder you own")
+    return path

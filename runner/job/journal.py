@@ -1,0 +1,169 @@
+"""What a job writes down: the log (bytes), the events (JSON lines) and its status, all on the volume."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from runner.backends.folder import FolderVolume
+from runner.errors import NanochatError
+from runner.job.lines import Lines
+from runner.nanochat import grammar, layout
+from runner.nanochat.grammar import Event
+from runner.run import Status
+
+STATUS_EVERY_S = 1.0
+MAX_UNWRITTEN = 8 << 20
+MAX_WARNINGS = 20
+
+
+def fold(status: Status, event: Event) -> None:
+    """Bring a status up to date with one event of the stage it is in."""
+    match event:
+        case grammar.Step() if status.stage == "base":
+            status.step, status.total_steps = event.step + 1, event.total or status.total_steps
+            status.loss, status.tokens_per_s, status.mfu = event.loss, event.tokens_per_s, event.mfu
+            status.dt_s = event.dt_ms / 1000
+            first = status.slowest_dt_s is None and event.step == (status.resumed_from or 0)
+            if not first:
+                status.slowest_dt_s = max(status.slowest_dt_s or 0.0, status.dt_s)
+            if event.loss != event.loss:
+                _warn(status, f"loss is nan at step {event.step:,}")
+        case grammar.Step():
+            status.stage_percent, status.loss = min(100.0, max(0.0, event.percent)), event.loss
+            status.tokens_per_s, status.dt_s = event.tokens_per_s, event.dt_ms / 1000
+            if event.loss != event.loss:
+                _warn(status, f"loss is nan while {status.stage}")
+        case grammar.ValBpb() if status.stage in ("base", "base_eval"):
+            status.val_bpb = event.bpb
+        case grammar.Core():
+            status.core = event.core
+        case grammar.ChatCore():
+            status.chatcore = event.chatcore
+        case grammar.Fact(name="iterations") if status.stage == "base":
+            status.total_steps = int(event.value.replace(",", ""))
+        case grammar.Resumed():
+            status.resumed_from = status.step = event.step
+        case grammar.Warned():
+            _warn(status, event.text)
+
+
+def _warn(status: Status, text: str) -> None:
+    if text not in status.warnings and len(status.warnings) < MAX_WARNINGS:
+        status.warnings.append(text)
+
+
+class Journal:
+    """Log, events and status of one run. A full disk never stops training: what cannot be written waits."""
+
+    def __init__(
+        self, volume: FolderVolume, run_id: str, status: Status, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._volume = volume
+        self._folder = layout.run_dir(run_id)
+        self.status = status
+        self._clock = clock
+        self._log = _Appender(volume.path(f"{self._folder}/{layout.LOG_FILE}"))
+        self._events = _Appender(volume.path(f"{self._folder}/{layout.EVENTS_FILE}"))
+        self._lines = Lines()
+        self._at_line_start = True
+        self._written_at = 0.0
+        self._stage_began = self._silent_since = self._spoke_at = clock()
+        self.status_problem = ""
+
+    def say(self, line: str) -> None:
+        """A line of the job's own, on a line of its own."""
+        data = line.encode("utf-8", "replace") + b"\n"
+        self._log.write(data if self._at_line_start else b"\n" + data)
+        self._at_line_start = True
+
+    def begin_stage(self) -> None:
+        self._stage_began = self._silent_since = self._spoke_at = self._clock()
+        self._lines = Lines()
+
+    def output(self, data: bytes) -> list[tuple[str, Event | None]]:
+        """Tee a child's bytes to the log; the lines they complete, each with its event."""
+        now = self._clock()
+        self._log.write(data)
+        self._at_line_start = data.endswith(b"\n")
+        self._silent_since = self._spoke_at = self.status.last_line_at = now
+        return [self._line(line, now) for line in self._lines.feed(data)]
+
+    def end_stage(self) -> list[tuple[str, Event | None]]:
+        return [self._line(line, self._clock()) for line in self._lines.rest()]
+
+    def _line(self, line: str, now: float) -> tuple[str, Event | None]:
+        event = grammar.parse(line)
+        if event is not None:
+            fold(self.status, event)
+            self.event(event, now)
+        return line, event
+
+    def event(self, event: Event | dict[str, object], now: float | None = None) -> None:
+        """Append an event with its time, attempt and stage."""
+        said = msgspec.to_builtins(event)
+        head = {"t": round(now or self._clock(), 3), "attempt": self.status.attempt, "stage": self.status.stage}
+        self._events.write(msgspec.json.encode({**head, **said}) + b"\n")
+
+    def tick(self, heartbeat_s: float) -> None:
+        """Called often: say a heartbeat after a silence, and keep the status fresh."""
+        now = self._clock()
+        if now - self._spoke_at >= heartbeat_s:
+            self._spoke_at = now
+            silent, total = now - self._silent_since, now - self._stage_began
+            self.say(f"[HEARTBEAT] silent {silent:.0f}s / total {total:.0f}s{self._where()}")
+        if now - self._written_at >= STATUS_EVERY_S:
+            self.write_status()
+
+    def _where(self) -> str:
+        s = self.status
+        at = f" · step {s.step:,} of {s.total_steps:,}" if s.stage == "base" and s.step and s.total_steps else ""
+        return f" · {s.stage}{at}"
+
+    def write_status(self) -> None:
+        """Replace the status on the volume; a failure is remembered, not raised, and tried again at the next tick."""
+        now = self._clock()
+        self._written_at = self.status.updated_at = now
+        self.status.lost_log_bytes = self._log.lost
+        try:
+            self._volume.write(f"{self._folder}/{layout.STATUS_FILE}", msgspec.json.encode(self.status))
+            self.status_problem = ""
+        except (OSError, NanochatError) as error:
+            self.status_problem = str(error)
+
+    def close(self) -> None:
+        self.write_status()
+        self._log.close()
+        self._events.close()
+
+
+class _Appender:
+    """Append-only file that outlives a full disk: unwritten bytes wait in memory, up to MAX_UNWRITTEN."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: BinaryIO = path.open("ab", buffering=0)
+        self._waiting = bytearray()
+        self.lost = 0
+
+    def write(self, data: bytes) -> None:
+        self._waiting += data
+        if len(self._waiting) > MAX_UNWRITTEN:
+            self.lost += len(self._waiting) - MAX_UNWRITTEN
+            del self._waiting[:-MAX_UNWRITTEN]
+        try:
+            while self._waiting:
+                written = self._file.write(self._waiting)
+                del self._waiting[: written or 0]
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self.write(b"")
+        try:
+            os.fsync(self._file.fileno())
+        finally:
+            self._file.close()

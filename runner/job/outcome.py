@@ -1,0 +1,68 @@
+"""The end of a stage -> what happened in one line, and what to do about it."""
+
+from msgspec import Struct
+
+from runner.job.supervise import Ended
+from runner.nanochat import grammar
+from runner.nanochat.grammar import Event
+from runner.run import Outcome
+
+
+class Trail(Struct):
+    """What a stage said that explains its end: the first failure wins, later ones follow from it."""
+
+    failure: Event | None = None
+    downloaded: grammar.Downloaded | None = None
+    last_line: str = ""
+
+    def see(self, line: str, event: Event | None) -> None:
+        if isinstance(event, grammar.OutOfMemory | grammar.Error | grammar.Signalled) and self.failure is None:
+            self.failure = event
+        if isinstance(event, grammar.Downloaded):
+            self.downloaded = event
+        if line.strip():
+            self.last_line = line.strip()[:300]
+
+
+def explain(stage: str, ended: Ended, trail: Trail, *, device_batch: int) -> Outcome | None:
+    """The outcome of a stage that cannot go on; None when it ended well. Exit code 0 is not trusted for downloads."""
+    short = trail.downloaded if trail.downloaded and trail.downloaded.ok < trail.downloaded.total else None
+    if ended.stopped:
+        return Outcome("cancelled", f"stopped while {stage}", stage=stage, exit_code=ended.code, signal=ended.signal)
+    if ended.ok and short is None:
+        return None
+    kind, message, advice = _reason(ended, trail, short, device_batch)
+    return Outcome(kind, message, advice, stage=stage, exit_code=ended.code, signal=ended.signal)
+
+
+def _reason(ended: Ended, trail: Trail, short: grammar.Downloaded | None, device_batch: int) -> tuple[str, str, str]:
+    resume = "resume continues from the last checkpoint"
+    if short:
+        got = f"{short.ok} of {short.total} dataset shards arrived"
+        return "data", got, "check the network, then resume: what arrived is kept"
+    match trail.failure:
+        case grammar.OutOfMemory(tried=tried, capacity=capacity):
+            smaller = f"launch again with --device-batch-size {device_batch // 2}" if device_batch > 1 else ""
+            advice = smaller or "use a GPU with more memory or a smaller --model"
+            return "oom", f"out of GPU memory ({tried} more did not fit in {capacity})", advice
+        case grammar.Signalled(signal=number):
+            return "killed", f"torchrun was stopped by signal {number}", resume
+        case grammar.Error(type=kind, message=text):
+            return _exception(kind, text)
+    if ended.signal is not None:
+        hint = "the machine may have run out of memory; " if ended.signal == 9 else ""
+        return "killed", f"killed by signal {ended.signal}", hint + resume
+    return "crash", f"exit code {ended.code}: {trail.last_line}", "see the log, then resume"
+
+
+def _exception(kind: str, text: str) -> tuple[str, str, str]:
+    message = f"{kind}: {text}"[:300]
+    if "No dataset parquet files found" in text:
+        return "data", "the dataset is not on the volume", "resume: the prepare stage fetches it"
+    if kind == "FileNotFoundError" and "/tokenizer/" in text:
+        return "tokenizer", "the tokenizer is not on the volume", "resume: the tokenizer stage trains it"
+    if "PytorchStreamReader" in text or "zip archive" in text:
+        return "checkpoint", f"a checkpoint cannot be read: {message}", "nanochat-tui checkpoints shows which are whole"
+    if kind in ("ModuleNotFoundError", "ImportError"):
+        return "environment", message, "nanochat-tui doctor shows which Python is used and what it lacks"
+    return "crash", message, "see the log (nanochat-tui logs), then resume"

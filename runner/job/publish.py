@@ -1,0 +1,181 @@
+"""Checkpoints from the work disk to the volume: only whole ones, all or nothing, never holding up training."""
+
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from runner import checkpoints
+from runner.backends.folder import FolderVolume
+from runner.checkpoints import Checkpoint, Verdict
+from runner.errors import NanochatError
+from runner.nanochat import layout
+
+LOOK_EVERY_S = 0.5
+RETRY_S = 5.0
+
+
+class Source(Struct, frozen=True):
+    """One folder of checkpoints on the work disk and its place on the volume."""
+
+    kind: str
+    work: str
+    target: str
+
+
+class Publisher:
+    """A thread that looks for finished checkpoints and copies them; `flush` waits for the last of them."""
+
+    def __init__(
+        self,
+        work: Path,
+        volume: FolderVolume,
+        run_id: str,
+        model: str,
+        gpus: int,
+        *,
+        on_saved: Callable[[Checkpoint], None],
+        say: Callable[[str], None],
+        copy: Callable[[Path, Path], object] = shutil.copyfile,
+    ) -> None:
+        self._work = FolderVolume(str(work))
+        self._volume = volume
+        self._run = run_id
+        self._gpus = gpus
+        self._on_saved, self._say, self._copy = on_saved, say, copy
+        self._sources = [
+            Source(kind, f"{folder}/{model}", f"{layout.run_dir(run_id)}/{folder}/{model}")
+            for kind, folder in layout.CHECKPOINT_DIRS.items()
+        ]
+        self._known: set[tuple[str, int]] = set()
+        self._refused: set[tuple[str, int]] = set()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._loop, name="publish", daemon=True)
+        self.problem = ""
+        for source in self._sources:
+            for found in checkpoints.scan_folder(volume, run_id, source.kind, source.target, gpus):
+                if found.verdict is Verdict.COMPLETE:
+                    self._known.add((source.kind, found.step))
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _loop(self) -> None:
+        while not self._stop.wait(RETRY_S if self.problem else LOOK_EVERY_S):
+            self.sweep(settled=False)
+
+    def flush(self) -> None:
+        """Publish everything that is whole; what is not whole now never will be."""
+        self.sweep(settled=True)
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def sweep(self, *, settled: bool) -> None:
+        """One look at the work disk. `settled`: nothing is being written any more."""
+        with self._lock:
+            for source in self._sources:
+                found = checkpoints.scan_folder(self._work, self._run, source.kind, source.work, self._gpus)
+                for one in found:
+                    last = one is found[-1]
+                    self._consider(source, one, settled=settled or not last)
+
+    def _consider(self, source: Source, one: Checkpoint, *, settled: bool) -> None:
+        key = (source.kind, one.step)
+        if key in self._known:
+            return
+        if one.verdict is not Verdict.COMPLETE:
+            if settled and key not in self._refused:
+                self._refused.add(key)
+                self._say(f"[PUBLISH] {source.kind} step {one.step} is not kept: {one.reason}")
+            return
+        try:
+            self._publish(source, one)
+        except (OSError, NanochatError) as error:
+            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            problem = "no space left on the volume" if full else str(error)
+            if problem != self.problem:
+                self._say(
+                    f"[PUBLISH] {source.kind} step {one.step} could not be kept yet: {problem}; it stays in {one.path}"
+                )
+            self.problem = problem
+            return
+        self.problem = ""
+        self._known.add(key)
+        self._say(f"[PUBLISH] {source.kind} step {one.step} kept: {one.bytes / 1e6:,.1f} MB, {one.reason}")
+        self._on_saved(one)
+        self._drop(source, lambda step: step < one.step)
+
+    def _publish(self, source: Source, one: Checkpoint) -> None:
+        """Copy to a hidden folder beside the target, then move the files in, meta last: it completes the set."""
+        target = self._volume.path(source.target)
+        target.mkdir(parents=True, exist_ok=True)
+        partial = target / f".publishing-{one.step:06d}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            for name in one.files:
+                origin = self._work.path(f"{source.work}/{name}")
+                self._copy(origin, partial / name)
+                if (partial / name).stat().st_size != origin.stat().st_size:
+                    raise OSError(errno.EIO, f"{name} was cut while copying")
+            for name in sorted(one.files, key=lambda n: n.startswith("meta_")):
+                (partial / name).replace(target / name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def restore(self, one: Checkpoint) -> None:
+        """Bring a checkpoint from the volume to the work disk, as the only one there."""
+        source = next(s for s in self._sources if s.kind == one.kind)
+        local = self._work.path(source.work)
+        whole = checkpoints.scan_folder(self._work, self._run, one.kind, source.work, self._gpus)
+        if not any(c.step == one.step and c.verdict is Verdict.COMPLETE for c in whole):
+            local.mkdir(parents=True, exist_ok=True)
+            for name in one.files:
+                shutil.copyfile(self._volume.path(f"{one.path}/{name}"), local / name)
+        self._drop(source, lambda step: step != one.step)
+
+    def clear(self, kind: str) -> None:
+        """Remove every step of a kind from the work disk; nanochat takes the highest it finds, whole or not."""
+        self._drop(next(s for s in self._sources if s.kind == kind), lambda step: True)
+
+    def _drop(self, source: Source, unwanted: Callable[[int], bool]) -> None:
+        folder = self._work.path(source.work)
+        for file in folder.iterdir() if folder.is_dir() else ():
+            part = layout.checkpoint_part(file.name)
+            if part and unwanted(part[1]):
+                file.unlink()
+
+
+def keep_results(work: Path, volume: FolderVolume, run_id: str) -> None:
+    """Bring evaluation tables, and an eval bundle that a stage downloaded, to the volume."""
+    for csv in sorted((work / "base_eval").glob("*.csv")):
+        volume.write(f"{layout.run_dir(run_id)}/base_eval/{csv.name}", csv.read_bytes())
+    bundle, target = work / layout.EVAL_BUNDLE, volume.path(layout.EVAL_BUNDLE)
+    if bundle.is_dir() and not bundle.is_symlink() and not target.exists():
+        partial = target.with_name(f".{layout.EVAL_BUNDLE}.{os.getpid()}")
+        shutil.copytree(bundle, partial)
+        partial.rename(target)
+
+
+def link_shared(base: Path, volume: FolderVolume) -> None:
+    """Make a run's NANOCHAT_BASE_DIR: its own folder, with the volume's shared folders linked in."""
+    base.mkdir(parents=True, exist_ok=True)
+    links = [*layout.SHARED]
+    if (volume.path(layout.EVAL_BUNDLE) / "core.yaml").exists():
+        links.append(layout.EVAL_BUNDLE)
+    for name in links:
+        target = volume.path(name)
+        target.mkdir(exist_ok=True)
+        link = base / name
+        if link.is_symlink():
+            link.unlink()
+        if not link.exists():
+            link.symlink_to(target.absolute(), target_is_directory=True)

@@ -1,0 +1,151 @@
+"""One stage -> the exact command lines and environment that nanochat is run with."""
+
+from msgspec import Struct
+
+from runner.spec import Overrides, RunSpec
+
+COMMIT = "92d63d4e8bb4df75c3b71618f31ddde2378b2bcd"
+REPOSITORY = "https://github.com/karpathy/nanochat"
+
+Argv = tuple[str, ...]
+
+# A CPU trains the shape of nanochat's own CPU script: short context, tiny batch, no sliding window.
+CPU_DEFAULTS = Overrides(
+    seq_len=128,
+    head_dim=32,
+    device_batch_size=8,
+    total_batch_size=2048,
+    window_pattern="L",
+    warmup_steps=10,
+    iterations=200,
+    eval_every=50,
+    eval_tokens=8192,
+    core_every=-1,
+    sample_every=100,
+    shards=2,
+    vocab_size=4096,
+    tokenizer_chars=20_000_000,
+    sft_iterations=120,
+    eval_problems=8,
+)
+# A rehearsal is lived through in a minute, whatever the size that it pretends to be.
+REHEARSAL_DEFAULTS = Overrides(
+    iterations=200, eval_every=50, core_every=-1, sample_every=100, shards=2, sft_iterations=40, eval_problems=8,
+    step_ms=40.0,
+)  # fmt: skip
+# The smoke test: ten steps and nothing else.
+TEST_DEFAULTS = Overrides(iterations=10, eval_every=-1, core_every=-1, sample_every=-1)
+
+
+class Settings(Struct, frozen=True):
+    """A spec with every default filled in: what the command lines are made of."""
+
+    spec: RunSpec
+    values: Overrides
+    device_batch: int
+    save_every: int
+    on_cpu: bool
+
+
+def merged(*layers: Overrides) -> Overrides:
+    """The first layer that sets a value wins."""
+    chosen = {}
+    for name in Overrides.__struct_fields__:
+        given = [v for layer in layers if (v := getattr(layer, name)) is not None]
+        chosen[name] = given[0] if given else None
+    return Overrides(**chosen)
+
+
+def _flag(name: str, value: object) -> tuple[str, ...]:
+    return () if value is None else (f"--{name}={value:g}" if isinstance(value, float) else f"--{name}={value}",)
+
+
+def _module(s: Settings, module: str, flags: tuple[str, ...]) -> Argv:
+    """`python -m` for one process, `torchrun` for several GPUs; a rehearsal pretends its ranks in one process."""
+    if s.spec.gpus > 1 and s.spec.engine == "nanochat":
+        return ("torchrun", "--standalone", f"--nproc_per_node={s.spec.gpus}", "-m", module, "--", *flags)
+    return ("python", "-m", module, *flags)
+
+
+def dataset(s: Settings, shards: int) -> Argv:
+    return ("python", "-m", "nanochat.dataset", "-n", str(shards))
+
+
+def tok_train(s: Settings) -> Argv:
+    flags = _flag("max-chars", s.values.tokenizer_chars) + _flag("vocab-size", s.values.vocab_size)
+    return ("python", "-m", "scripts.tok_train", *flags)
+
+
+def base_train(s: Settings, *, resume_from: int | None, attempt: int) -> Argv:
+    """Pretraining; `--save-every` and `--model-tag` are always given. Faults strike the first attempt only."""
+    v = s.values
+    flags = (
+        f"--depth={s.spec.depth}",
+        *_flag("num-iterations", v.iterations),
+        *_flag("target-param-data-ratio", v.data_ratio),
+        f"--device-batch-size={s.device_batch}",
+        *_flag("total-batch-size", v.total_batch_size),
+        *_flag("max-seq-len", v.seq_len),
+        *_flag("head-dim", v.head_dim),
+        *_flag("window-pattern", v.window_pattern),
+        *_flag("warmup-steps", v.warmup_steps),
+        *(("--fp8",) if v.fp8 else ()),
+        *_flag("eval-every", v.eval_every),
+        *_flag("eval-tokens", v.eval_tokens),
+        *_flag("core-metric-every", v.core_every),
+        *_flag("sample-every", v.sample_every),
+        f"--save-every={s.save_every}",
+        f"--model-tag={s.spec.model}",
+        "--run=dummy",
+        *_flag("resume-from-step", resume_from),
+        *_rehearsal(s, attempt),
+    )
+    return _module(s, "scripts.base_train", flags)
+
+
+def _rehearsal(s: Settings, attempt: int) -> tuple[str, ...]:
+    if s.spec.engine != "rehearsal":
+        return ()
+    faults = tuple(f"--fault={f}" for f in s.values.fault or ()) if attempt == 1 else ()
+    return (*_flag("step-ms", s.values.step_ms), *faults)
+
+
+def base_eval(s: Settings, *, core: bool) -> Argv:
+    flags = (
+        f"--model-tag={s.spec.model}",
+        "--eval=core,bpb,sample" if core else "--eval=bpb,sample",
+        f"--device-batch-size={s.device_batch}",
+        *(_flag("split-tokens", v) if (v := s.values.eval_tokens) and s.on_cpu else ()),
+        *(_flag("max-per-task", s.values.eval_problems)),
+    )
+    return _module(s, "scripts.base_eval", flags)
+
+
+def chat_sft(s: Settings) -> Argv:
+    tiny = s.on_cpu or s.spec.engine == "rehearsal"
+    flags = (
+        f"--model-tag={s.spec.model}",
+        *_flag("num-iterations", s.values.sft_iterations),
+        *(("--eval-every=20", *_flag("eval-tokens", s.values.eval_tokens), "--chatcore-every=-1") if tiny else ()),
+        "--run=dummy",
+        *_rehearsal(s, 2),
+    )
+    return _module(s, "scripts.chat_sft", flags)
+
+
+def chat_eval(s: Settings) -> Argv:
+    return _module(s, "scripts.chat_eval", ("-i", "sft", "-g", s.spec.model, *_max_problems(s)))
+
+
+def _max_problems(s: Settings) -> tuple[str, ...]:
+    return ("-x", str(s.values.eval_problems)) if s.values.eval_problems else ()
+
+
+def environment(s: Settings) -> dict[str, str]:
+    """Variables that every stage runs with, besides NANOCHAT_BASE_DIR."""
+    env = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "2" if s.on_cpu else "1", "WANDB_MODE": "disabled"}
+    if s.on_cpu:
+        env["TORCHDYNAMO_DISABLE"] = "1"
+    if s.spec.engine == "rehearsal" and s.spec.gpus > 1:
+        env["WORLD_SIZE"] = str(s.spec.gpus)
+    return env

@@ -1,0 +1,71 @@
+"""Names of nanochat's files and folders, and what of them is on a volume."""
+
+import re
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+DATA, TOKENIZER, EVAL_BUNDLE, TASK_DATA, CACHE, RUNS = (
+    "base_data_climbmix",
+    "tokenizer",
+    "eval_bundle",
+    "task_data",
+    "cache",
+    "runs",
+)
+SHARED = (TOKENIZER, DATA, TASK_DATA)
+VALIDATION_SHARD = 6542
+TOKENIZER_FILES = ("tokenizer.pkl", "token_bytes.pt")
+CHECKPOINT_DIRS = {"base": "base_checkpoints", "sft": "chatsft_checkpoints"}
+
+RUN_FILE, STATUS_FILE, EVENTS_FILE, LOG_FILE, REPORT_FILE = (
+    "run.json",
+    "status.json",
+    "events.jsonl",
+    "log",
+    "report.md",
+)
+
+_SHARD = re.compile(r"shard_(\d{5})\.parquet")
+_PART = re.compile(r"(model|meta|optim)_(\d{6})(?:_rank(\d{1,4}))?\.(pt|json)")
+
+
+class Inventory(Struct, frozen=True):
+    """What a volume already holds for any run: count of training shards, validation shard, tokenizer, bundle."""
+
+    train_shards: int = 0
+    validation_shard: bool = False
+    tokenizer: bool = False
+    eval_bundle: bool = False
+    task_data: bool = False
+
+
+def shard_index(name: str) -> int | None:
+    """`shard_00012.parquet` -> 12; None for any other name."""
+    match = _SHARD.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def checkpoint_part(name: str) -> tuple[str, int, int | None] | None:
+    """`optim_000020_rank3.pt` -> ("optim", 20, 3); None when the name is not part of a checkpoint."""
+    match = _PART.fullmatch(name)
+    if not match or (match[4] == "json") != (match[1] == "meta") or (match[3] is not None) != (match[1] == "optim"):
+        return None
+    return match[1], int(match[2]), int(match[3]) if match[3] is not None else None
+
+
+def inventory(data: Iterable[str], tokenizer: Iterable[str], bundle: Iterable[str], tasks: Iterable[str]) -> Inventory:
+    """File names of the four shared folders -> Inventory."""
+    shards = {i for i in map(shard_index, data) if i is not None}
+    return Inventory(
+        train_shards=len(shards - {VALIDATION_SHARD}),
+        validation_shard=VALIDATION_SHARD in shards,
+        tokenizer=set(TOKENIZER_FILES) <= set(tokenizer),
+        eval_bundle="core.yaml" in set(bundle),
+        task_data=any(tasks),
+    )
+
+
+def run_dir(run_id: str) -> str:
+    """A run's folder, relative to the volume."""
+    return f"{RUNS}/{run_id}"

@@ -1,0 +1,73 @@
+"""A process named so that a reused pid is never mistaken for it: pid and start time."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+PREFIX = "local"
+
+
+def _stat(pid: int) -> tuple[str, str] | None:
+    """State letter and start time of a process; None when there is none."""
+    try:
+        raw = Path(f"/proc/{pid}/stat").read_bytes()
+        fields = raw[raw.rindex(b")") + 2 :].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        return fields[0].decode(), f"{boot}.{fields[19].decode()}"
+    except (FileNotFoundError, ProcessLookupError):
+        if Path("/proc/self/stat").exists():
+            return None
+    listed = subprocess.run(["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, started = listed.stdout.strip().partition(" ")
+    return (state[:1], "".join(c for c in started if c.isalnum())) if state else None
+
+
+def call_id(pid: int) -> str:
+    """`local-<pid>-<start>`. Raises ProcessLookupError when the process is gone."""
+    found = _stat(pid)
+    if found is None:
+        raise ProcessLookupError(pid)
+    return f"{PREFIX}-{pid}-{found[1]}"
+
+
+def pid_if_alive(name: str) -> int | None:
+    """The pid of a call id while that very process runs; a zombie counts as gone and is reaped if it is ours."""
+    prefix, _, rest = name.partition("-")
+    digits, _, start = rest.partition("-")
+    if prefix != PREFIX or not digits.isdecimal():
+        return None
+    pid = int(digits)
+    found = _stat(pid)
+    if found is None or found[1] != start:
+        return None
+    if found[0] in "ZX":
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        return None
+    return pid
+
+
+def kill_group(pid: int, sig: signal.Signals) -> None:
+    """Signal a whole process group; one that is gone is fine."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, sig)
+
+
+def note_child(path: Path, pid: int) -> None:
+    """Write down the child that a job has started, so that whoever finds the job dead can end it."""
+    path.write_text(call_id(pid))
+
+
+def kill_leftover(path: Path) -> bool:
+    """End the child group noted in `path` if it outlived its job. Returns whether there was one."""
+    try:
+        name = path.read_text()
+    except FileNotFoundError:
+        return False
+    pid = pid_if_alive(name)
+    if pid is not None:
+        kill_group(pid, signal.SIGKILL)
+    path.unlink(missing_ok=True)
+    return pid is not None

@@ -1,0 +1,156 @@
+"""Which runs exist, as this machine remembers them: an sqlite file that can always be rebuilt from the volumes."""
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from runner.errors import NoSuchRun, Unreachable, UsageError
+from runner.run import Run
+
+VERSION = 1
+FILE = "registry.db"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY, tag TEXT NOT NULL UNIQUE, created_at REAL NOT NULL, record BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS runs_by_age ON runs (created_at);
+"""
+
+
+class Registry:
+    """Runs by id and tag. Safe for several processes and threads; every change is one transaction.
+
+    `set_aside` is where a file that could not be read was moved to, None in ordinary life.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._path = home / FILE
+        self._lock = threading.RLock()
+        self.set_aside: Path | None = None
+        self.why = ""
+        try:
+            self._db = self._open()
+        except sqlite3.OperationalError as error:
+            raise Unreachable(f"cannot open {self._path} ({error})", "check its permissions and free space") from error
+        except sqlite3.DatabaseError as error:
+            self.why = f"damaged ({error})"
+        except _FromTheFuture as error:
+            self.why = f"written by a newer nanochat-tui (version {error})"
+        if self.why:
+            self.set_aside = self._move_aside()
+            self._db = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
+        try:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version > VERSION:
+                raise _FromTheFuture(version)
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            if version < VERSION:
+                db.executescript(_SCHEMA)
+                db.execute(f"PRAGMA user_version={VERSION}")
+            for (record,) in db.execute("SELECT record FROM runs"):
+                msgspec.json.decode(record, type=Run)
+        except msgspec.DecodeError as error:
+            db.close()
+            raise sqlite3.DatabaseError(str(error)) from error
+        except (sqlite3.DatabaseError, _FromTheFuture):
+            db.close()
+            raise
+        return db
+
+    def _move_aside(self) -> Path:
+        target = self._path.with_name(f"{FILE}.kept-{time.strftime('%Y%m%d-%H%M%S')}")
+        self._path.rename(target)
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                self._path.with_name(FILE + suffix).rename(target.with_name(target.name + suffix))
+        return target
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def all(self) -> list[Run]:
+        """Every run, newest first."""
+        with self._lock:
+            rows = self._db.execute("SELECT record FROM runs ORDER BY created_at DESC, id").fetchall()
+        return [msgspec.json.decode(record, type=Run) for (record,) in rows]
+
+    def get(self, run_id: str) -> Run:
+        with self._lock:
+            row = self._db.execute("SELECT record FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise NoSuchRun(f"no run {run_id[:60]!r}", "nanochat-tui ls shows them all")
+        return msgspec.json.decode(row[0], type=Run)
+
+    def find(self, name: str) -> Run:
+        """A run by id, tag, unique prefix of either, or `last`. Raises NoSuchRun, or UsageError if several match."""
+        runs = self.all()
+        if name == "last" and runs:
+            return runs[0]
+        for run in runs:
+            if name in (run.id, run.tag):
+                return run
+        matches = [r for r in runs if name and (r.id.startswith(name) or r.tag.startswith(name))]
+        if len(matches) > 1:
+            named = ", ".join(f"{r.tag} ({r.id})" for r in matches[:5])
+            raise UsageError(f"{name[:60]!r} fits several runs: {named}", "give more letters")
+        if not matches:
+            raise NoSuchRun(f"no run {name[:60]!r}", "nanochat-tui ls shows them all")
+        return matches[0]
+
+    def add(self, run: Run) -> None:
+        """Put down a new run. Raises UsageError when its tag is taken."""
+        with self._transaction() as db:
+            taken = db.execute("SELECT record FROM runs WHERE tag = ? AND id != ?", (run.tag, run.id)).fetchone()
+            if taken:
+                other = msgspec.json.decode(taken[0], type=Run)
+                raise UsageError(
+                    f"tag {run.tag!r} is taken by run {other.id} ({other.state})",
+                    f"nanochat-tui resume {run.tag} goes on with it; another --tag, or --force-restart, starts anew",
+                    field="tag",
+                )
+            self._write(db, run)
+
+    def update(self, run_id: str, change: Callable[[Run], Run]) -> Run:
+        """Change one run in a transaction and return it as it now is."""
+        with self._transaction() as db:
+            row = db.execute("SELECT record FROM runs WHERE id = ?", (run_id,)).fetchone()
+            if row is None:
+                raise NoSuchRun(f"run {run_id} is gone", "it was deleted meanwhile")
+            before = msgspec.json.decode(row[0], type=Run)
+            after = change(before)
+            if after != before:
+                self._write(db, after)
+            return after
+
+    def remove(self, run_id: str) -> None:
+        with self._transaction() as db:
+            db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+
+    @staticmethod
+    def _write(db: sqlite3.Connection, run: Run) -> None:
+        db.execute(
+            "INSERT INTO runs VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
+            " SET tag = excluded.tag, created_at = excluded.created_at, record = excluded.record",
+            (run.id, run.tag, run.created_at, msgspec.json.encode(run)),
+        )
+
+
+class _FromTheFuture(Exception):
+    """The file's version is above ours."""

@@ -1,0 +1,3 @@
+from runner.rehearsal.dataset import main
+
+main()

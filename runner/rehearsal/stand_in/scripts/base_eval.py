@@ -1,0 +1,3 @@
+from runner.rehearsal.base_eval import main
+
+main()

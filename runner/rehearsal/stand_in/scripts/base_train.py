@@ -1,0 +1,3 @@
+from runner.rehearsal.base_train import main
+
+main()

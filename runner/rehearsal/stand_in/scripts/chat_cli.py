@@ -1,0 +1,3 @@
+from runner.rehearsal.chat_cli import main
+
+main()

@@ -1,0 +1,3 @@
+from runner.rehearsal.chat_eval import main
+
+main()

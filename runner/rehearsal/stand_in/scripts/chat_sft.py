@@ -1,0 +1,3 @@
+from runner.rehearsal.chat_sft import main
+
+main()

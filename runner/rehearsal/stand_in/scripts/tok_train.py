@@ -1,0 +1,3 @@
+from runner.rehearsal.tok_train import main
+
+main()

@@ -1,0 +1,301 @@
+"""The record of a run and its states; the only place where a state changes."""
+
+import secrets
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from runner.errors import UsageError
+from runner.spec import RunSpec
+
+
+class State(StrEnum):
+    """Where a run is in its life."""
+
+    LAUNCHING = "launching"
+    QUEUED = "queued"
+    PREPARING = "preparing"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+LIVE = frozenset({State.LAUNCHING, State.QUEUED, State.PREPARING, State.RUNNING, State.STOPPING})
+_ENDS = frozenset({State.DONE, State.FAILED, State.CANCELLED, State.INTERRUPTED})
+_WORKING = frozenset({State.PREPARING, State.RUNNING, State.STOPPING})
+
+# From each state, the states that may follow. An end is left only by a resume, through LAUNCHING;
+# INTERRUPTED also yields to what the job itself recorded, once its volume can be read again.
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.LAUNCHING: frozenset({State.QUEUED}) | _WORKING | _ENDS,
+    State.QUEUED: _WORKING | _ENDS,
+    State.PREPARING: frozenset({State.RUNNING, State.STOPPING}) | _ENDS,
+    State.RUNNING: frozenset({State.PREPARING, State.STOPPING}) | _ENDS,
+    State.STOPPING: _ENDS,
+    State.DONE: frozenset(),
+    State.FAILED: frozenset({State.LAUNCHING}),
+    State.CANCELLED: frozenset({State.LAUNCHING}),
+    State.INTERRUPTED: frozenset({State.LAUNCHING}) | _ENDS - {State.INTERRUPTED},
+}
+
+
+class StageState(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class StageStatus(Struct):
+    """One stage of the plan; times are seconds since the epoch, `note` says why it was skipped or resumed."""
+
+    name: str
+    state: StageState = StageState.WAITING
+    started_at: float | None = None
+    ended_at: float | None = None
+    note: str = ""
+
+
+class Outcome(Struct, frozen=True):
+    """How an attempt ended: `kind` is done, cancelled, crash, oom, data, tokenizer, checkpoint, disk, killed, …"""
+
+    kind: str
+    message: str
+    advice: str = ""
+    stage: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+class Status(Struct):
+    """What the job says of itself, rewritten as it goes; only the job writes it.
+
+    Times are seconds since the epoch; `dt_s` seconds per step; `tokens_per_s` over all GPUs; `mfu` per cent.
+    """
+
+    attempt: int
+    state: State
+    call_id: str
+    started_at: float
+    updated_at: float
+    ended_at: float | None = None
+    last_line_at: float | None = None
+    stages: list[StageStatus] = []
+    stage: str = ""
+    step: int | None = None
+    total_steps: int | None = None
+    loss: float | None = None
+    val_bpb: float | None = None
+    core: float | None = None
+    chatcore: float | None = None
+    tokens_per_s: int | None = None
+    mfu: float | None = None
+    dt_s: float | None = None
+    slowest_dt_s: float | None = None
+    stage_percent: float | None = None
+    resumed_from: int | None = None
+    save_every: int | None = None
+    saved_step: int | None = None
+    lost_log_bytes: int = 0
+    spent_before_s: float = 0.0
+    warnings: list[str] = []
+    outcome: Outcome | None = None
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds that containers have run for this run, over all its attempts."""
+        return self.spent_before_s + max(0.0, (self.ended_at or self.updated_at) - self.started_at)
+
+
+class Call(Struct, frozen=True):
+    """One spawned attempt: the backend's call id and when it was spawned."""
+
+    call_id: str
+    spawned_at: float
+
+
+class Run(Struct):
+    """A run as this machine knows it: what was asked, the calls made, and the job's last known status."""
+
+    id: str
+    tag: str
+    spec: RunSpec
+    backend: str
+    volume: str
+    created_at: float
+    state: State = State.LAUNCHING
+    calls: list[Call] = []
+    attempt: int = 1
+    status: Status | None = None
+    cancel_requested_at: float | None = None
+    asked_at: float = 0.0
+    ended_at: float | None = None
+
+    @property
+    def live(self) -> bool:
+        return self.state in LIVE
+
+    @property
+    def outcome(self) -> Outcome | None:
+        return self.status.outcome if self.status and not self.live else None
+
+    @property
+    def last_sign_of_life(self) -> float | None:
+        return self.status.updated_at if self.status else None
+
+
+class Poll(Struct, frozen=True):
+    """What a backend says of a run: is its process or call alive, and the job's own status if it can be read."""
+
+    alive: bool
+    status: Status | None
+
+
+class IllegalTransition(Exception):
+    """A bug: the code asked for a change of state that the table does not allow."""
+
+
+START_GRACE_S = 30.0
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+_LETTERS = "abcdefghjkmnpqrstuvwxyz"
+_COLOURS = "amber aqua azure blue bronze coral cyan fern gold green indigo ivory jade lemon lilac lime mint olive onyx"
+_MORE_COLOURS = (
+    "opal orange pearl pink plum red rose ruby rust sage sand silver sky slate teal topaz umber violet white"
+)
+
+
+def new_run_id() -> str:
+    """Eight characters without look-alikes, the first a letter: easy to type, never an option or a path."""
+    return secrets.choice(_LETTERS) + "".join(secrets.choice(_ALPHABET) for _ in range(7))
+
+
+def new_tag(model: str, taken: set[str]) -> str:
+    """A name a person can say, as `d12-amber`, not among those taken."""
+    colours = f"{_COLOURS} {_MORE_COLOURS}".split()
+    free = [f"{model}-{c}" for c in colours if f"{model}-{c}" not in taken]
+    return secrets.choice(free) if free else f"{model}-{new_run_id()}"
+
+
+def check_tag(tag: str) -> str:
+    """A tag is also a file name: letters, digits, `.`, `_`, `-`, at most 48, beginning with a letter or digit."""
+    good = tag.isascii() and 0 < len(tag) <= 48 and tag[0].isalnum() and all(c.isalnum() or c in "._-" for c in tag)
+    if not good or tag == "last":
+        raise UsageError(f"tag {tag[:60]!r} cannot be used", "use letters, digits, . _ - (at most 48)", field="tag")
+    return tag
+
+
+def move(run: Run, to: State) -> Run:
+    """The run in state `to`. Raises IllegalTransition when the table does not allow it."""
+    if to == run.state:
+        return run
+    if to not in TRANSITIONS[run.state]:
+        raise IllegalTransition(f"{run.id}: {run.state} -> {to}")
+    return msgspec.structs.replace(run, state=to)
+
+
+def spawned(run: Run, call_id: str, now: float) -> Run:
+    """The run after its backend has accepted a call."""
+    moved = move(run, State.QUEUED) if run.state is State.LAUNCHING else run
+    if call_id in {c.call_id for c in run.calls}:
+        return moved
+    return msgspec.structs.replace(moved, calls=[*run.calls, Call(call_id, now)])
+
+
+def cancel_requested(run: Run, now: float) -> Run:
+    return msgspec.structs.replace(move(run, State.STOPPING), cancel_requested_at=now)
+
+
+def relaunched(run: Run, now: float) -> Run:
+    """The run at the start of its next attempt."""
+    return msgspec.structs.replace(
+        move(run, State.LAUNCHING), attempt=run.attempt + 1, asked_at=now, cancel_requested_at=None, ended_at=None
+    )
+
+
+def observed(run: Run, poll: Poll, now: float) -> Run:
+    """The run after a look at its backend; a pure function, so that every front end agrees."""
+    status = poll.status if poll.status and poll.status.attempt == run.attempt else None
+    if status and (run.status is None or status != run.status):
+        run = msgspec.structs.replace(run, status=status)
+    if status and status.call_id and status.call_id not in {c.call_id for c in run.calls}:
+        run = msgspec.structs.replace(run, calls=[*run.calls, Call(status.call_id, status.started_at)])
+    target = _target(run, status, poll.alive, now)
+    if target == run.state or target not in TRANSITIONS[run.state]:
+        return run
+    run = move(run, target)
+    if run.live:
+        return run
+    if status is None or status.state in LIVE:
+        run = _ended_without_a_word(run, status, now)
+    ended = run.status.ended_at if run.status else None
+    return msgspec.structs.replace(run, ended_at=ended or now)
+
+
+def _target(run: Run, status: Status | None, alive: bool, now: float) -> State:
+    if status and status.state not in LIVE:
+        return status.state
+    if alive:
+        return status.state if status else State.QUEUED
+    if run.state is State.LAUNCHING and now - max(run.created_at, run.asked_at) < START_GRACE_S:
+        return run.state
+    return State.CANCELLED if run.cancel_requested_at else State.INTERRUPTED
+
+
+def _ended_without_a_word(run: Run, status: Status | None, now: float) -> Run:
+    if run.cancel_requested_at:
+        outcome = Outcome("cancelled", "cancelled before it could answer")
+    elif status is None:
+        outcome = Outcome(
+            "killed", "the job ended before it wrote anything", f"nanochat-tui logs {run.id}, then resume"
+        )
+    else:
+        outcome = Outcome(
+            "killed",
+            "the job was killed or its machine went away",
+            f"nanochat-tui resume {run.id} continues from the last checkpoint",
+            stage=status.stage,
+        )
+    base = status or Status(attempt=run.attempt, state=run.state, call_id="", started_at=now, updated_at=now)
+    ended = max(base.updated_at, base.started_at)
+    return msgspec.structs.replace(
+        run, status=msgspec.structs.replace(base, state=run.state, outcome=outcome, ended_at=ended)
+    )
+
+
+def as_json(run: Run, cost_usd: Any) -> dict[str, Any]:
+    """The run as programs read it; the names are a promise."""
+    status = run.status
+    return {
+        "id": run.id,
+        "tag": run.tag,
+        "task": run.spec.task,
+        "model": run.spec.model,
+        "backend": run.backend,
+        "engine": run.spec.engine,
+        "gpu": run.spec.gpu,
+        "gpus": run.spec.gpus,
+        "state": run.state.value,
+        "stage": status.stage if status else "",
+        "step": status.step if status else None,
+        "total_steps": status.total_steps if status else None,
+        "loss": status.loss if status else None,
+        "val_bpb": status.val_bpb if status else None,
+        "tokens_per_s": status.tokens_per_s if status else None,
+        "attempts": run.attempt,
+        "call_ids": [c.call_id for c in run.calls],
+        "created_at": run.created_at,
+        "started_at": status.started_at if status else None,
+        "ended_at": run.ended_at,
+        "cost_usd": cost_usd,
+        "budget_usd": run.spec.budget_usd,
+        "last_sign_of_life": run.last_sign_of_life,
+        "volume": run.volume,
+        "outcome": run.outcome,
+    }

@@ -1,0 +1,209 @@
+"""What a person asks for: task, size, GPUs, overrides, budget. Validated once, then frozen."""
+
+import difflib
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from runner.errors import UsageError
+
+Task = Literal["test", "speedrun"]
+Engine = Literal["rehearsal", "nanochat"]
+
+TASKS: tuple[str, ...] = get_args(Task)
+ENGINES: tuple[str, ...] = get_args(Engine)
+NAMED_MODELS = ("d12", "d26", "d32")
+GPU_COUNTS = (1, 2, 4, 8)
+MIN_DEPTH, MAX_DEPTH = 4, 34
+MAX_CPU_DEPTH = 12
+
+Count = Annotated[int, Meta(ge=1)]
+CountOrOff = Annotated[int, Meta(ge=-1)]
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Pattern = Annotated[str, Meta(pattern="^[SL]{1,64}$")]
+
+
+class Overrides(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
+    """Values that replace the plan's own, each by its name; None leaves the plan's choice.
+
+    The description of a field is its help text; `-1` switches an evaluation off, as in nanochat.
+    """
+
+    iterations: Annotated[Count | None, Meta(description="optimizer steps of the base model")] = None
+    data_ratio: Annotated[Positive | None, Meta(description="training tokens per scaling parameter")] = None
+    save_every: Annotated[Count | None, Meta(description="steps between checkpoints")] = None
+    eval_every: Annotated[CountOrOff | None, Meta(description="steps between val bpb evaluations")] = None
+    eval_tokens: Annotated[Count | None, Meta(description="tokens of one val bpb evaluation")] = None
+    core_every: Annotated[CountOrOff | None, Meta(description="steps between CORE evaluations")] = None
+    sample_every: Annotated[CountOrOff | None, Meta(description="steps between samples")] = None
+    device_batch_size: Annotated[Count | None, Meta(description="sequences per GPU and micro-batch")] = None
+    total_batch_size: Annotated[Count | None, Meta(description="tokens per optimizer step")] = None
+    seq_len: Annotated[Count | None, Meta(description="context length in tokens")] = None
+    head_dim: Annotated[Count | None, Meta(description="attention head dimension")] = None
+    window_pattern: Annotated[Pattern | None, Meta(description="attention windows, as SSSL")] = None
+    warmup_steps: Annotated[Count | None, Meta(description="steps of learning-rate warm-up")] = None
+    fp8: Annotated[bool | None, Meta(description="FP8 matmuls (H100 and newer)")] = None
+    shards: Annotated[Count | None, Meta(description="training data shards to have on the volume")] = None
+    vocab_size: Annotated[Count | None, Meta(description="vocabulary of a newly trained tokenizer")] = None
+    tokenizer_chars: Annotated[Count | None, Meta(description="characters the tokenizer is trained on")] = None
+    sft_iterations: Annotated[Count | None, Meta(description="micro-batches of fine-tuning")] = None
+    eval_problems: Annotated[Count | None, Meta(description="most problems per chat evaluation task")] = None
+    heartbeat: Annotated[Positive | None, Meta(description="seconds of silence before a heartbeat line")] = None
+    step_ms: Annotated[NotNegative | None, Meta(description="rehearsal only: shortest time of a step")] = None
+    fault: Annotated[
+        tuple[str, ...] | None, Meta(description="rehearsal only: crash|hang|oom|nan|truncate|ignore-sigterm @ step")
+    ] = None
+
+
+FAULTS = ("crash", "hang", "oom", "nan", "truncate", "ignore-sigterm")
+REHEARSAL_ONLY = ("step_ms", "fault")
+
+
+class RunSpec(Struct, frozen=True, omit_defaults=False, forbid_unknown_fields=True, kw_only=True):
+    """One run as asked for. `gpus` GPUs of kind `gpu`; `budget_usd` in dollars, None for no cap."""
+
+    task: Task
+    depth: int
+    gpus: int
+    gpu: str = "H100"
+    engine: Engine = "rehearsal"
+    budget_usd: Decimal | None = None
+    overrides: Overrides = msgspec.field(default_factory=Overrides)
+
+    @property
+    def model(self) -> str:
+        """The size as people say it, also nanochat's own default checkpoint tag."""
+        return f"d{self.depth}"
+
+
+def flag(name: str) -> str:
+    """The command-line spelling of an override."""
+    return "--" + name.replace("_", "-")
+
+
+def override_help() -> dict[str, tuple[str, bool]]:
+    """Name of each override -> (help text, is it a switch), in the order of `Overrides`."""
+    hints = get_type_hints(Overrides, include_extras=True)
+    found = {}
+    for name in Overrides.__struct_fields__:
+        metas = [m for m in hints[name].__metadata__ if isinstance(m, Meta) and m.description]
+        found[name] = (str(metas[0].description), name == "fp8")
+    return found
+
+
+def closest(word: str, known: tuple[str, ...] | list[str]) -> str:
+    """A hint naming the nearest known word, or all of them when none is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
+
+
+def parse_depth(text: str, *, on_cpu: bool = False) -> int:
+    """`d12` or `12` -> 12. Raises UsageError for a size that nanochat or the backend cannot train."""
+    digits = text.strip().lower().removeprefix("d")
+    low, high = (2, MAX_CPU_DEPTH) if on_cpu else (MIN_DEPTH, MAX_DEPTH)
+    allowed = f"use an even depth from d{low} to d{high}" + ("" if on_cpu else ", as d12, d26 or d32")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 4:
+        raise UsageError(f"unknown model {text[:40]!r}", allowed, field="model")
+    depth = int(digits)
+    if on_cpu and depth > high:
+        raise UsageError(f"d{depth} will not fit on a CPU", f"{allowed}, or --engine rehearsal", field="model")
+    if depth % 2 or not low <= depth <= high:
+        raise UsageError(f"unknown depth d{depth}", allowed, field="model")
+    return depth
+
+
+def parse_money(text: str, *, name: str = "budget") -> Decimal:
+    """`25`, `$25`, `25.50` -> Decimal dollars, greater than zero and finite."""
+    try:
+        dollars = Decimal(text.strip().removeprefix("$"))
+    except InvalidOperation:
+        dollars = Decimal("NaN")
+    if not dollars.is_finite() or dollars <= 0:
+        raise UsageError(f"{name} {text[:40]!r} is not an amount", "give dollars above zero, as 25", field=name)
+    return dollars
+
+
+def parse_overrides(given: dict[str, Any]) -> Overrides:
+    """Texts or values by name -> Overrides. Raises UsageError naming the flag that is wrong."""
+    known = Overrides.__struct_fields__
+    for name in given:
+        if name not in known:
+            hint = closest(flag(name), [flag(k) for k in known])
+            raise UsageError(f"unknown override {flag(name)}", hint, field="overrides")
+    for one in given.get("fault") or ():
+        check_fault(one)
+    try:
+        return msgspec.convert(given, Overrides, strict=False)
+    except msgspec.ValidationError as error:
+        reason, _, where = str(error).partition(" - at `$.")
+        name = where.rstrip("`").split("[")[0]
+        value = str(given.get(name, ""))[:40]
+        raise UsageError(f"{flag(name)} {value!r}", reason.replace("`", ""), field="overrides") from error
+
+
+def parse_override_words(text: str) -> dict[str, Any]:
+    """`save-every=20 iterations=100 fp8` -> a dict for `parse_overrides`, as typed into a form."""
+    given: dict[str, Any] = {}
+    for word in text.split():
+        name, _, value = word.lstrip("-").partition("=")
+        name = name.replace("-", "_")
+        given[name] = [*given.get(name, []), value] if name == "fault" else (value or "true")
+    return given
+
+
+def check_fault(text: str) -> None:
+    """A rehearsed fault is `<name>@<step>`."""
+    name, _, step = text.partition("@")
+    if name not in FAULTS or not (step.isascii() and step.isdigit()):
+        raise UsageError(f"unknown fault {text[:40]!r}", f"use {'|'.join(FAULTS)}@STEP, as crash@30", field="overrides")
+
+
+def make_spec(
+    *,
+    task: str,
+    model: str,
+    backend: str,
+    engine: str = "rehearsal",
+    gpus: int | None = None,
+    gpu: str = "H100",
+    budget: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    gpu_kinds: tuple[str, ...],
+) -> RunSpec:
+    """Everything typed by a person -> a valid RunSpec, or UsageError for the first field that is wrong."""
+    if task not in TASKS:
+        raise UsageError(f"unknown task {task[:40]!r}", closest(task, TASKS), field="task")
+    if engine not in ENGINES:
+        raise UsageError(f"unknown engine {engine[:40]!r}", closest(engine, ENGINES), field="engine")
+    on_cpu = backend == "local" and engine == "nanochat"
+    depth = parse_depth(model, on_cpu=on_cpu)
+    by_name = {kind.upper(): kind for kind in gpu_kinds}
+    if gpu.upper() not in by_name:
+        raise UsageError(f"unknown GPU {gpu[:40]!r}", closest(gpu.upper(), gpu_kinds), field="gpu")
+    if gpus is None:
+        gpus = 8 if task == "speedrun" and not on_cpu else 1
+    if on_cpu and gpus != 1:
+        raise UsageError(
+            f"{gpus} ranks on a CPU would train {gpus} unrelated models", "use 1, or --engine rehearsal", field="gpus"
+        )
+    if gpus not in GPU_COUNTS:
+        raise UsageError(f"{gpus} GPUs", f"choose one of {', '.join(map(str, GPU_COUNTS))}", field="gpus")
+    parsed = parse_overrides(overrides or {})
+    if engine != "rehearsal":
+        for name in REHEARSAL_ONLY:
+            if getattr(parsed, name) is not None:
+                raise UsageError(f"{flag(name)} is for --engine rehearsal", "leave it out", field="overrides")
+    if (parsed.head_dim or 128) % 8:
+        raise UsageError(f"--head-dim {parsed.head_dim}", "must be a multiple of 8", field="overrides")
+    return RunSpec(
+        task=task,  # type: ignore[arg-type]
+        depth=depth,
+        gpus=gpus,
+        gpu=by_name[gpu.upper()],
+        engine=engine,  # type: ignore[arg-type]
+        budget_usd=parse_money(budget) if budget else None,
+        overrides=parsed,
+    )

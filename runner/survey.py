@@ -1,0 +1,74 @@
+"""A look at a volume: what any run can use, and what one run has saved."""
+
+import contextlib
+
+import msgspec
+
+from runner.backends.base import Entry, Volume
+from runner.errors import UsageError
+from runner.nanochat import layout
+from runner.nanochat.layout import Inventory
+from runner.run import Run, Status
+
+MARKER = "volume.json"
+
+
+def _list(volume: Volume, path: str) -> list[Entry]:
+    try:
+        return volume.list(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def inventory(volume: Volume) -> Inventory:
+    """What the shared folders hold; a folder that is not there holds nothing."""
+    data, tokenizer, bundle = (
+        [e.name for e in _list(volume, folder) if not e.is_dir and e.bytes]
+        for folder in (layout.DATA, layout.TOKENIZER, layout.EVAL_BUNDLE)
+    )
+    return layout.inventory(data, tokenizer, bundle, [e.name for e in _list(volume, layout.TASK_DATA)])
+
+
+def check_engine(volume: Volume, engine: str) -> None:
+    """A volume belongs to one engine: made-up data must never be trained on for money. Marks a new volume."""
+    try:
+        owner = msgspec.json.decode(volume.read(MARKER), type=dict[str, str]).get("engine", engine)
+    except FileNotFoundError:
+        volume.write(MARKER, msgspec.json.encode({"engine": engine}))
+        return
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{MARKER} on {volume.location} is damaged", "remove it, or use another --volume") from error
+    if owner != engine:
+        raise UsageError(
+            f"{volume.location} holds data of the {owner} engine", "use another --volume for this one", field="volume"
+        )
+
+
+def read_run(volume: Volume, run_id: str) -> Run | None:
+    """A run's own record on its volume; None when it is missing or damaged."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        return msgspec.json.decode(volume.read(f"{layout.run_dir(run_id)}/{layout.RUN_FILE}"), type=Run)
+    return None
+
+
+def write_run(volume: Volume, run: Run) -> None:
+    """Put down on the volume what was asked for; the job reads it from there."""
+    asked = msgspec.structs.replace(run, status=None)
+    volume.write(f"{layout.run_dir(run.id)}/{layout.RUN_FILE}", msgspec.json.encode(asked))
+
+
+def read_status(volume: Volume, run_id: str) -> Status | None:
+    """The job's own word; None before it has written any."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        return msgspec.json.decode(volume.read(f"{layout.run_dir(run_id)}/{layout.STATUS_FILE}"), type=Status)
+    return None
+
+
+def runs_on(volume: Volume) -> list[Run]:
+    """Every run recorded on a volume, with its status: what a registry is rebuilt from."""
+    found = []
+    for entry in _list(volume, layout.RUNS):
+        run = read_run(volume, entry.name) if entry.is_dir else None
+        if run and run.id == entry.name:
+            found.append(msgspec.structs.replace(run, status=read_status(volume, run.id)))
+    return found

@@ -1,0 +1,125 @@
+"""The command line: `nanochat-tui` opens the app, its subcommands do the same without it."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from runner import __version__
+from runner.errors import Exit, NanochatError
+
+EPILOG = """exit codes: 0 ok, 1 the run failed or was stopped, 2 usage, 3 no such run, 4 credentials,
+5 backend, volume or data folder unreachable, 130 interrupted"""
+RUN_HELP = "id, tag, unique prefix of either, or 'last'"
+
+
+def parser(chosen: str = "") -> argparse.ArgumentParser:
+    """The parser; flags of overrides are added only for the subcommand that takes them."""
+    top = argparse.ArgumentParser(
+        prog="nanochat-tui",
+        description="Launch, watch, stop, resume and take home nanochat training runs. No subcommand opens the app.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"nanochat-tui {__version__}")
+    top.add_argument(
+        "--volume", default="", metavar="DIR", help="folder that serves as the volume of the local backend"
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print JSON")
+    common.add_argument("--plain", action="store_true", help="no colours, no live rewriting of lines")
+    common.add_argument("--volume", default=argparse.SUPPRESS, metavar="DIR", help=argparse.SUPPRESS)
+
+    def add(name: str, help_: str, *, run: str = "") -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, parents=[common], help=help_, description=help_, allow_abbrev=False)
+        if run:
+            sub.add_argument("run", metavar="RUN", nargs=None if run == "1" else run, help=RUN_HELP)
+        return sub
+
+    for name, help_ in (
+        ("plan", "show what a launch would do, how long it takes and what it costs"),
+        ("launch", "start a run; it goes on without this terminal"),
+    ):
+        _spec_flags(add(name, help_), launch=name == "launch", overrides=chosen == name)
+    add("ls", "list all runs").add_argument("--backend", choices=("local", "modal"), help="only runs of this backend")
+    add("show", "everything about one run", run="1")
+    logs = add("logs", "print a run's log", run="1")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
+    logs.add_argument("-n", "--lines", type=int, default=None, metavar="N", help="only the last N lines")
+    add("watch", "follow a run to its end; exit code 0 if it is done, 1 if not", run="1")
+    cancel = add("cancel", "stop runs now, keeping what is saved", run="+")
+    cancel.add_argument("--no-wait", action="store_true", help="do not wait for the end")
+    resume = add("resume", "go on with a run from its newest complete checkpoint", run="1")
+    resume.add_argument("--watch", action="store_true", help="follow it to its end")
+    rm = add("rm", "delete runs with their logs and checkpoints", run="+")
+    rm.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    add("checkpoints", "list checkpoints and what each is good for", run="?")
+    add("doctor", "check this machine, the engines and the backends")
+    return top
+
+
+def _spec_flags(sub: argparse.ArgumentParser, *, launch: bool, overrides: bool) -> None:
+    sub.add_argument("--task", default="test", metavar="TASK", help="test (10 steps, the default) or speedrun")
+    sub.add_argument("--model", default="d12", metavar="dN", help="d12, d26, d32 or any even depth (default d12)")
+    sub.add_argument("--gpus", type=int, default=None, metavar="N", help="1, 2, 4 or 8 (default 1 for test, else 8)")
+    sub.add_argument("--gpu", default="H100", metavar="KIND", help="GPU kind (default H100)")
+    sub.add_argument("--engine", default="rehearsal", metavar="ENGINE", help="rehearsal (default, free) or nanochat")
+    sub.add_argument("--backend", default="local", metavar="BACKEND", help="local (default) or modal")
+    sub.add_argument("--budget", default=None, metavar="USD", help="most dollars this run may cost")
+    if launch:
+        sub.add_argument("--tag", default="", help="name of the run (default: made up)")
+        sub.add_argument("--force-restart", action="store_true", help="start anew under a tag that is taken")
+        sub.add_argument("--watch", action="store_true", help="follow the run to its end")
+    if overrides:
+        from runner.spec import flag, override_help
+
+        group = sub.add_argument_group("overrides")
+        for name, (help_, switch) in override_help().items():
+            if switch:
+                group.add_argument(flag(name), action=argparse.BooleanOptionalAction, default=None, help=help_)
+            else:
+                action = "append" if name == "fault" else "store"
+                group.add_argument(flag(name), action=action, default=None, metavar="X", help=help_)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((w for w in words if w in ("plan", "launch")), "")
+    args = parser(chosen).parse_args(words)
+    try:
+        if args.command is None:
+            return _open_app(args)
+        from tui import commands
+
+        return int(commands.run(args))
+    except NanochatError as error:
+        from tui.output import note
+
+        note(f"nanochat-tui: {error}")
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return int(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `| head`: nothing more to say.
+        sys.stderr.close()
+        return int(Exit.OK)
+
+
+def _open_app(args: argparse.Namespace) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        from runner.errors import UsageError
+
+        raise UsageError("the app needs a terminal", "use a subcommand; nanochat-tui --help lists them")
+    from runner.home import home
+
+    where = home()
+    from tui.app import run_app
+
+    return run_app(where, volume=args.volume)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,329 @@
+"""What each subcommand does, over the same Fleet as the app."""
+
+import argparse
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from runner import fleet as fleets
+from runner import health
+from runner.checkpoints import Checkpoint
+from runner.cost import GPUS
+from runner.errors import Exit, Unreachable, UsageError
+from runner.fleet import Fleet, spent_usd
+from runner.home import home
+from runner.nanochat.grammar import clean
+from runner.plan import Plan
+from runner.run import Run, State, as_json
+from runner.spec import Overrides, RunSpec, closest, make_spec
+from runner.spool import LogFile
+from tui import output, units
+
+POLL_S = 0.25
+CANCEL_WAIT_S = 60.0
+RIGHT = frozenset({"gpus", "step", "loss", "bpb", "cost", "sign", "size", "ranks", "time"})
+
+
+def run(args: argparse.Namespace) -> int:
+    """Dispatch one subcommand."""
+    fleet = Fleet(home(), volume=args.volume)
+    try:
+        return COMMANDS[args.command](fleet, args)
+    finally:
+        for text in fleet.notices:
+            output.note(f"nanochat-tui: {text}")
+
+
+def _spec(args: argparse.Namespace) -> RunSpec:
+    if args.backend not in fleets.BACKENDS:
+        raise UsageError(f"unknown backend {args.backend!r}", closest(args.backend, fleets.BACKENDS), field="backend")
+    given = {name: value for name in Overrides.__struct_fields__ if (value := getattr(args, name)) is not None}
+    return make_spec(
+        task=args.task,
+        model=args.model,
+        backend=args.backend,
+        engine=args.engine,
+        gpus=args.gpus,
+        gpu=args.gpu,
+        budget=args.budget,
+        overrides=given,
+        gpu_kinds=tuple(GPUS),
+    )
+
+
+def _plan(fleet: Fleet, args: argparse.Namespace) -> int:
+    spec = _spec(args)
+    planned = fleet.plan(spec, args.backend)
+    if args.json:
+        output.as_json({"spec": spec, "plan": planned})
+    else:
+        for line in plan_lines(planned):
+            output.write(line)
+    return Exit.OK
+
+
+def plan_lines(planned: Plan) -> Iterator[str]:
+    """The plan as text: stages with time and cost, then the totals."""
+    for stage in planned.stages:
+        what = f"skipped: {stage.skip}" if stage.skip else stage.note
+        time_ = "" if stage.skip else units.span(stage.seconds)
+        yield f"{stage.name:<10} {what:<44} {time_:>22} {'' if stage.skip else units.money(stage.usd[1]):>9}".rstrip()
+        for argv in stage.commands:
+            yield f"           $ {' '.join(argv)}"
+    yield f"start      {planned.resume.reason}; checkpoint every {planned.save_every:,} steps"
+    yield f"likely     {units.span(planned.seconds)}, {units.money_span(planned.usd)} ({planned.prices})"
+    for warning in planned.warnings:
+        yield f"note       {warning}"
+
+
+def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
+    spec = _spec(args)
+    launched = fleet.launch(spec, backend=args.backend, tag=args.tag, force_restart=args.force_restart)
+    return _started(fleet, launched, args, "launched")
+
+
+def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
+    resumed = fleet.resume(fleet.refreshed(fleet.registry.find(args.run)))
+    return _started(fleet, resumed, args, f"attempt {resumed.attempt} of")
+
+
+def _started(fleet: Fleet, run_: Run, args: argparse.Namespace, verb: str) -> int:
+    if args.watch:
+        output.note(f"{verb} {run_.tag} ({run_.id}); Ctrl-C leaves it running")
+        return _follow_to_end(fleet, run_, args)
+    if args.json:
+        output.as_json(_record(run_))
+    else:
+        output.write(f"{verb} {run_.tag} ({run_.id}); nanochat-tui watch {run_.tag}")
+    return Exit.OK
+
+
+def _record(run_: Run) -> dict[str, Any]:
+    return as_json(run_, spent_usd(run_))
+
+
+def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
+    runs = [r for r in fleet.refresh() if args.backend in (None, r.backend)]
+    _say_unreachable(fleet)
+    if args.json:
+        output.as_json([_record(r) for r in runs])
+        return Exit.OK
+    now = time.time()
+    rows = [
+        (
+            r.tag,
+            r.id,
+            r.spec.task,
+            r.spec.model,
+            f"{r.spec.gpus}×{r.spec.gpu}",
+            health.phase(r),
+            _progress(r),
+            units.decimals(r.status.loss if r.status else None, 3),
+            units.decimals(r.status.val_bpb if r.status else None, 4),
+            units.money(spent_usd(r)),
+            units.age(r.last_sign_of_life, now) if r.live else units.UNKNOWN,
+        )
+        for r in runs
+    ]
+    head = ("tag", "id", "task", "model", "gpus", "state", "step", "loss", "bpb", "cost", "sign")
+    output.table(head, rows, right=RIGHT)
+    return Exit.OK
+
+
+def _progress(run_: Run) -> str:
+    status = run_.status
+    if not status or not status.total_steps:
+        return units.UNKNOWN
+    return f"{status.step or 0:,}/{status.total_steps:,}"
+
+
+def _say_unreachable(fleet: Fleet) -> None:
+    for text in sorted(set(fleet.unreachable.values())):
+        output.note(f"nanochat-tui: {text}; showing what was last known")
+
+
+def _show(fleet: Fleet, args: argparse.Namespace) -> int:
+    found = fleet.refreshed(fleet.registry.find(args.run))
+    _say_unreachable(fleet)
+    if args.json:
+        detail = {"spec": found.spec, "stages": found.status.stages if found.status else []}
+        warnings = found.status.warnings if found.status else []
+        output.as_json({**_record(found), **detail, "warnings": warnings, "log": str(fleet.log_path(found))})
+        return Exit.OK
+    output.write(f"{found.tag} ({found.id}): {final_line(found) if not found.live else health.phase(found)}")
+    fields = as_json(found, units.money(spent_usd(found)))
+    for name in ("task", "model", "gpus", "gpu", "engine", "backend", "volume", "attempts"):
+        output.write(f"  {name:<9} {clean(str(fields[name]))}")
+    output.write(f"  {'step':<9} {_progress(found)}")
+    output.write(f"  {'cost':<9} {fields['cost_usd']}")
+    for stage in found.status.stages if found.status else []:
+        took = stage.ended_at - stage.started_at if stage.ended_at and stage.started_at else None
+        output.write(f"  {stage.name:<10}{stage.state.value:<9}{units.duration(took):>7}  {clean(stage.note)}".rstrip())
+    if found.outcome and found.outcome.advice:
+        output.write(f"  do        {clean(found.outcome.advice)}")
+    return Exit.OK
+
+
+def final_line(run_: Run) -> str:
+    """How a run ended, in one line."""
+    glyphs = {State.DONE: "✓", State.FAILED: "✗", State.CANCELLED: "■", State.INTERRUPTED: "↯"}
+    status, outcome = run_.status, run_.outcome
+    took = units.duration(status.spent_s) if status else units.UNKNOWN
+    what = f": {clean(outcome.message)}" if outcome and outcome.message else ""
+    return f"{glyphs.get(run_.state, '·')} {run_.tag} {run_.state} in {took}, {units.money(spent_usd(run_))}{what}"
+
+
+def _logs(fleet: Fleet, args: argparse.Namespace) -> int:
+    found = fleet.refreshed(fleet.registry.find(args.run))
+    log = LogFile(fleet.log_path(found))
+    log.refresh()
+    start = max(0, len(log) - args.lines) if args.lines is not None else 0
+    if not args.follow:
+        for number in range(start, len(log)):
+            output.write(clean(log.text(number)))
+        return Exit.OK
+    for _ in _follow(fleet, found, log, start):
+        pass
+    return Exit.OK
+
+
+def _follow(fleet: Fleet, run_: Run, log: LogFile, shown: int) -> Iterator[Run]:
+    """Print lines as they come until the run has ended; a line still being written waits for its end."""
+    while True:
+        run_ = fleet.refreshed(run_)
+        if not log.path.parent.is_dir():
+            raise Unreachable(f"the volume folder {run_.volume} is gone", "put it back; the run is not touched")
+        log.refresh()
+        whole = len(log) if not run_.live else max(shown, len(log) - 1)
+        for number in range(shown, whole):
+            output.write(clean(log.text(number)))
+        shown = whole
+        output.flush()
+        yield run_
+        if not run_.live:
+            return
+        time.sleep(POLL_S)
+
+
+def _watch(fleet: Fleet, args: argparse.Namespace) -> int:
+    return _follow_to_end(fleet, fleet.registry.find(args.run), args)
+
+
+def _follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace) -> int:
+    log = LogFile(fleet.log_path(run_))
+    stalled = False
+    try:
+        for current in _follow(fleet, run_, log, 0):
+            run_ = current
+            if run_.live and run_.state is not State.STOPPING:
+                sign = health.health(run_, time.time())
+                now_stalled = sign.word in (health.Word.STALLED, health.Word.NO_SIGNAL)
+                if now_stalled and not stalled:
+                    output.note(f"nanochat-tui: {run_.tag} {sign.word}: {sign.why}")
+                stalled = now_stalled
+    except KeyboardInterrupt:
+        output.note(f"\n{run_.tag} goes on; nanochat-tui watch {run_.tag} comes back to it")
+        raise
+    if args.json:
+        output.as_json(_record(run_))
+    else:
+        output.write(final_line(run_))
+    if run_.outcome and run_.outcome.advice:
+        output.note(f"nanochat-tui: {run_.outcome.advice}")
+    return Exit.OK if run_.state is State.DONE else Exit.FAILED
+
+
+def _cancel(fleet: Fleet, args: argparse.Namespace) -> int:
+    runs = [fleet.refreshed(fleet.registry.find(name)) for name in dict.fromkeys(args.run)]
+    asked = [fleet.cancel(r) for r in runs]
+    deadline = time.monotonic() + CANCEL_WAIT_S
+    while not args.no_wait and any(r.live for r in asked) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+        asked = [fleet.refreshed(r) for r in asked]
+    if args.json:
+        output.as_json([_record(r) for r in asked])
+    else:
+        for r in asked:
+            output.write(f"{r.tag} is {r.state}" if r.live else final_line(r))
+    return Exit.OK
+
+
+def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
+    runs = [fleet.refreshed(fleet.registry.find(name)) for name in dict.fromkeys(args.run)]
+    for run_ in runs:
+        if not args.yes:
+            if not sys.stdin.isatty():
+                raise UsageError("rm deletes checkpoints", "say --yes to do it without being asked")
+            held = sum(c.bytes for c in fleet.checkpoints(run_))
+            if not output.confirm(f"delete {run_.tag} ({run_.id}), {units.size(held)} of checkpoints, for good?"):
+                output.note(f"{run_.tag} is kept")
+                continue
+        fleet.delete(run_)
+        output.write(f"deleted {run_.tag} ({run_.id})")
+    return Exit.OK
+
+
+def _checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
+    runs = [fleet.registry.find(args.run)] if args.run else fleet.registry.all()
+    found: list[tuple[Run, Checkpoint]] = []
+    for run_ in runs:
+        try:
+            found += [(run_, c) for c in fleet.checkpoints(run_)]
+        except Unreachable as error:
+            if args.run:
+                raise
+            output.note(f"nanochat-tui: {error}")
+    if args.json:
+        output.as_json([c for _, c in found])
+        return Exit.OK
+    rows = [
+        (
+            r.tag,
+            c.kind,
+            f"{c.step:,}",
+            units.decimals(c.val_bpb, 4),
+            units.size(c.bytes),
+            str(c.ranks),
+            c.verdict,
+            c.reason,
+        )
+        for r, c in found
+    ]
+    output.table(("run", "kind", "step", "bpb", "size", "ranks", "verdict", "reason"), rows, right=RIGHT)
+    return Exit.OK
+
+
+def _doctor(fleet: Fleet, args: argparse.Namespace) -> int:
+    from runner.backends.base import Check
+
+    checks = [
+        Check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer"),
+        Check("home", True, str(fleet.home)),
+        Check("registry", fleet.registry.set_aside is None, f"{len(fleet.registry.all())} runs"),
+        *fleet.backend("local").check(),
+    ]
+    if args.json:
+        output.as_json(checks)
+    else:
+        for check in checks:
+            output.write(f"{'✓' if check.ok else '✗'} {check.name:<17} {clean(check.detail)}")
+            if not check.ok and check.do:
+                output.write(f"  {'':<17} {clean(check.do)}")
+    return Exit.OK
+
+
+COMMANDS: dict[str, Callable[[Fleet, argparse.Namespace], int]] = {
+    "plan": _plan,
+    "launch": _launch,
+    "ls": _ls,
+    "show": _show,
+    "logs": _logs,
+    "watch": _watch,
+    "cancel": _cancel,
+    "resume": _resume,
+    "rm": _rm,
+    "checkpoints": _checkpoints,
+    "doctor": _doctor,
+}

@@ -1,0 +1,88 @@
+"""Numbers in the units people say: 742K tok/s, 1h02, $72.10, 2.0 GB. A value that is not known is a dash."""
+
+from decimal import Decimal
+
+from runner.cost import Range
+
+UNKNOWN = "–"
+
+
+def duration(seconds: float | None) -> str:
+    """`0.8s`, `41s`, `9m05`, `1h02`, `3d04h`."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f}s" if seconds % 1 else f"{seconds:.0f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes}m{rest:02}"
+    days, hours = divmod(hours, 24)
+    return f"{days}d{hours:02}h" if days else f"{hours}h{minutes:02}"
+
+
+def age(then: float | None, now: float) -> str:
+    """How long ago, coarse: `4s`, `3m`, `2h`, `5d`."""
+    if then is None:
+        return UNKNOWN
+    seconds = max(0, int(now - then))
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def money(usd: Decimal | None) -> str:
+    if usd is None:
+        return UNKNOWN
+    return f"${usd:,.0f}" if usd >= 1000 else f"${usd:.2f}"
+
+
+def count(number: float | None) -> str:
+    """`812`, `742K`, `1.68B`."""
+    if number is None:
+        return UNKNOWN
+    for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if number >= size:
+            scaled = number / size
+            return f"{scaled:.0f}{unit}" if scaled >= 100 else f"{scaled:.3g}{unit}"
+    return f"{number:.0f}"
+
+
+def size(bytes_: int | None) -> str:
+    """Decimal units, as disks and prices are given: `1.3 kB`, `3.9 GB`."""
+    if bytes_ is None:
+        return UNKNOWN
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if bytes_ >= scale:
+            return f"{bytes_ / scale:.1f} {unit}"
+    return f"{bytes_} B"
+
+
+def decimals(value: float | None, places: int) -> str:
+    if value is None:
+        return UNKNOWN
+    return f"{value:.{places}f}"
+
+
+def span(range_: Range) -> str:
+    """`41s (35s–52s)`."""
+    return f"{duration(range_.likely)} ({duration(range_.low)}–{duration(range_.high)})"
+
+
+def money_span(usd: tuple[Decimal, Decimal, Decimal]) -> str:
+    low, likely, high = usd
+    return money(likely) if low == high else f"{money(likely)} ({money(low)}–{money(high)})"
+
+
+def bar(share: float | None, width: int) -> str:
+    """A progress bar of `width` cells, in eighths."""
+    if share is None:
+        return "·" * width
+    eighths = round(max(0.0, min(1.0, share)) * width * 8)
+    full, part = divmod(eighths, 8)
+    cells = "█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")
+    return cells + "·" * (width - len(cells))
