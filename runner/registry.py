@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from runner.errors import NoSuchRun, Unreachable, UsageError
-from runner.run import Run
+from runner.run import Run, State
 
 VERSION = 1
 FILE = "registry.db"
@@ -120,9 +120,13 @@ class Registry:
             taken = db.execute("SELECT record FROM runs WHERE tag = ? AND id != ?", (run.tag, run.id)).fetchone()
             if taken:
                 other = msgspec.json.decode(taken[0], type=Run)
+                verb = "watch shows it" if other.live else "resume goes on with it"
+                ways = (
+                    "choose another --tag" if other.state is State.DONE else f"{verb}, another --tag starts a new one"
+                )
                 raise UsageError(
                     f"tag {run.tag!r} is taken by run {other.id} ({other.state})",
-                    f"nanochat-tui resume {run.tag} goes on with it; another --tag, or --force-restart, starts anew",
+                    f"{ways}; --force-restart takes the tag over and keeps the old run's files",
                     field="tag",
                 )
             self._write(db, run)

@@ -85,6 +85,7 @@ class Status(Struct):
     call_id: str
     started_at: float
     updated_at: float
+    first_started_at: float | None = None
     ended_at: float | None = None
     last_line_at: float | None = None
     stages: list[StageStatus] = []
@@ -100,6 +101,7 @@ class Status(Struct):
     dt_s: float | None = None
     slowest_dt_s: float | None = None
     stage_percent: float | None = None
+    stage_loss: float | None = None
     resumed_from: int | None = None
     save_every: int | None = None
     saved_step: int | None = None
@@ -291,7 +293,7 @@ def as_json(run: Run, cost_usd: Any) -> dict[str, Any]:
         "attempts": run.attempt,
         "call_ids": [c.call_id for c in run.calls],
         "created_at": run.created_at,
-        "started_at": status.started_at if status else None,
+        "started_at": (status.first_started_at or status.started_at) if status else None,
         "ended_at": run.ended_at,
         "cost_usd": cost_usd,
         "budget_usd": run.spec.budget_usd,

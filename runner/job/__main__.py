@@ -46,6 +46,7 @@ class Job:
         now = time.time()
         status = Status(attempt=run.attempt, state=State.PREPARING, call_id=call_id, started_at=now, updated_at=now)
         if earlier:
+            status.first_started_at = earlier.first_started_at or earlier.started_at
             status.stages = earlier.stages
             status.spent_before_s = earlier.spent_s
             status.step, status.total_steps, status.loss = earlier.step, earlier.total_steps, earlier.loss
@@ -137,7 +138,7 @@ class Job:
 
     def _run_stage(self, stage: Stage, record: StageStatus, today: Plan, publisher: Publisher) -> Outcome | None:
         status = self._status
-        status.stage, status.stage_percent, status.slowest_dt_s = stage.name, None, None
+        status.stage, status.stage_percent, status.stage_loss, status.slowest_dt_s = stage.name, None, None, None
         status.state = State.PREPARING if stage.name in ("prepare", "tokenizer") else State.RUNNING
         record.state, record.started_at = StageState.RUNNING, time.time()
         self._journal.begin_stage()
@@ -147,6 +148,8 @@ class Job:
         outcome = self._do(stage, today)
         publisher.flush()
         self._drain_notes()
+        if outcome and outcome.kind == "cancelled":
+            outcome = self._cancelled()
         publish.keep_results(self._base, self._volume, self._run.id)
         if outcome is None and publisher.problem:
             outcome = Outcome("disk", f"checkpoints could not be kept: {publisher.problem}", "make room, then resume")
@@ -250,7 +253,11 @@ class Job:
         )
 
     def _cancelled(self) -> Outcome:
-        return Outcome("cancelled", f"stopped before {self._status.stage or 'the first stage'} was done")
+        s = self._status
+        at = f" at step {s.step:,} of {s.total_steps:,}" if s.stage == "base" and s.step and s.total_steps else ""
+        kept = f"; kept up to step {s.saved_step:,}" if s.saved_step else ""
+        where = f"during {s.stage}" if s.stage else "before the first stage"
+        return Outcome("cancelled", f"stopped {where}{at}{kept}", stage=s.stage)
 
     def _result_line(self) -> str:
         s = self._status

@@ -33,8 +33,7 @@ def fold(status: Status, event: Event) -> None:
             if event.loss != event.loss:
                 _warn(status, f"loss is nan at step {event.step:,}")
         case grammar.Step():
-            status.stage_percent, status.loss = min(100.0, max(0.0, event.percent)), event.loss
-            status.tokens_per_s, status.dt_s = event.tokens_per_s, event.dt_ms / 1000
+            status.stage_percent, status.stage_loss = min(100.0, max(0.0, event.percent)), event.loss
             if event.loss != event.loss:
                 _warn(status, f"loss is nan while {status.stage}")
         case grammar.ValBpb() if status.stage in ("base", "base_eval"):

@@ -28,7 +28,7 @@ def explain(stage: str, ended: Ended, trail: Trail, *, device_batch: int) -> Out
     """The outcome of a stage that cannot go on; None when it ended well. Exit code 0 is not trusted for downloads."""
     short = trail.downloaded if trail.downloaded and trail.downloaded.ok < trail.downloaded.total else None
     if ended.stopped:
-        return Outcome("cancelled", f"stopped while {stage}", stage=stage, exit_code=ended.code, signal=ended.signal)
+        return Outcome("cancelled", f"stopped during {stage}", stage=stage, exit_code=ended.code, signal=ended.signal)
     if ended.ok and short is None:
         return None
     kind, message, advice = _reason(ended, trail, short, device_batch)

@@ -38,7 +38,7 @@ def _scores(status: Status, events: list[dict[str, object]]) -> list[tuple[objec
 def report(run: Run, status: Status, plan: Plan, event_lines: list[str]) -> str:
     """Markdown of a whole run, from its events."""
     events = [e for e in map(_event, event_lines) if e]
-    val = {e["step"]: e["bpb"] for e in events if e.get("kind") == "val_bpb" and e.get("step") is not None}
+    val = {e["step"]: e["bpb"] for e in events if e.get("kind") == "val_bpb" and e.get("stage") == "base"}
     base_val = {k: v for k, v in val.items() if isinstance(k, int) and isinstance(v, float)}
     facts = {str(e["name"]): e["value"] for e in events if e.get("kind") == "fact"}
     lines = [f"# {run.tag}", ""]

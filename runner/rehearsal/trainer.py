@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import os
 import signal
 import time
 
@@ -84,7 +83,7 @@ def multiplier(step: int, total: int, *, warmup: int = 10, warmdown: float = 0.6
 
 def print_model(vocab: int) -> None:
     parameters = ROWS * V
-    print(f"COMPUTE_DTYPE: float32 (rehearsal, pid {os.getpid()})")
+    print("COMPUTE_DTYPE: float32 (pure Python)")
     print(f"Vocab size: {vocab:,}")
     print("Parameter counts:")
     for name, count in (("wte", 0), ("value_embeds", 0), ("lm_head", 0), ("transformer_matrices", parameters)):
