@@ -12,7 +12,7 @@ from runner.errors import UsageError
 from runner.nanochat import commands, shapes
 from runner.nanochat.commands import Argv, Settings
 from runner.nanochat.layout import Inventory
-from runner.run import StageState, StageStatus
+from runner.run import Run, StageState, StageStatus
 from runner.spec import Overrides, RunSpec
 
 CPU_TOKENS_PER_S = 10_000.0
@@ -258,3 +258,9 @@ def _sft_range(size: shapes.Shape, step_s: float) -> Range:
     """One epoch of the SFT mixture at the speed of pretraining, ChatCORE evaluations on top."""
     train = SFT_TOKENS / (size.batch / step_s)
     return Range(train * 0.8 + 120, train + 240, train * 1.5 + 480)
+
+
+def plan_of(run: Run) -> list[Argv]:
+    """Every command line of a run's spec, as on an empty volume: what the run consists of."""
+    today = plan(run.spec, Inventory(), backend=run.backend)
+    return [argv for stage in today.stages for argv in stage.commands]

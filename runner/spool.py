@@ -18,8 +18,9 @@ class LogFile:
         self.path = path
         self._starts = array("Q", [0])
         self._indexed = 0
-        self._size = 0
         self._fd: int | None = None
+        # Lines and bytes as of the last whole refresh: one thread may refresh while another reads.
+        self._view = (0, 0)
 
     def refresh(self) -> bool:
         """Index what was appended since the last call; whether there was anything. A missing file is an empty one."""
@@ -29,9 +30,10 @@ class LogFile:
             except FileNotFoundError:
                 return False
         size = os.fstat(self._fd).st_size
+        if size == self._indexed:
+            return False
         if size < self._indexed:
             self._starts, self._indexed = array("Q", [0]), 0
-        grown = size != self._size
         while self._indexed < size:
             block = os.pread(self._fd, min(BLOCK, size - self._indexed), self._indexed)
             if not block:
@@ -41,20 +43,20 @@ class LogFile:
                 self._starts.append(self._indexed + at + 1)
                 at = block.find(b"\n", at + 1)
             self._indexed += len(block)
-        self._size = self._indexed
-        return grown
+        self._view = (len(self._starts) - (self._starts[-1] == self._indexed), self._indexed)
+        return True
 
     def __len__(self) -> int:
-        return len(self._starts) - (self._starts[-1] == self._size)
+        return self._view[0]
 
     def raw(self, number: int) -> bytes:
         """The bytes of a line, at most MAX_SHOWN of its end state, without its newline."""
-        if self._fd is None:
+        if self._fd is None or not 0 <= number < self._view[0]:
             return b""
         start = self._starts[number]
-        end = self._starts[number + 1] - 1 if number + 1 < len(self._starts) else self._size
+        end = self._starts[number + 1] - 1 if number + 1 < len(self._starts) else self._view[1]
         if end - start <= MAX_SHOWN:
-            line = os.pread(self._fd, end - start, start)
+            line = os.pread(self._fd, max(0, end - start), start)
         else:
             tail = os.pread(self._fd, MAX_SHOWN, end - MAX_SHOWN)
             line = tail if b"\r" in tail.rstrip(b"\r") else os.pread(self._fd, MAX_SHOWN, start)

@@ -19,7 +19,7 @@ from runner.plan import Plan
 from runner.run import Run, State, as_json
 from runner.spec import Overrides, RunSpec, closest, make_spec
 from runner.spool import LogFile
-from tui import output, units
+from tui import looks, output, units
 
 POLL_S = 0.25
 CANCEL_WAIT_S = 60.0
@@ -117,9 +117,9 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
             r.id,
             r.spec.task,
             r.spec.model,
-            f"{r.spec.gpus}×{r.spec.gpu}",
+            looks.hardware(r),
             health.phase(r),
-            _progress(r),
+            looks.steps(r),
             units.decimals(r.status.loss if r.status else None, 3),
             units.decimals(r.status.val_bpb if r.status else None, 4),
             units.money(spent_usd(r)),
@@ -127,16 +127,9 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
         )
         for r in runs
     ]
-    head = ("tag", "id", "task", "model", "gpus", "state", "step", "loss", "bpb", "cost", "sign")
+    head = ("tag", "id", "task", "model", "on", "state", "step", "loss", "bpb", "cost", "sign")
     output.table(head, rows, right=RIGHT)
     return Exit.OK
-
-
-def _progress(run_: Run) -> str:
-    status = run_.status
-    if not status or not status.total_steps:
-        return units.UNKNOWN
-    return f"{status.step or 0:,}/{status.total_steps:,}"
 
 
 def _say_unreachable(fleet: Fleet) -> None:
@@ -154,9 +147,10 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
         return Exit.OK
     output.write(f"{found.tag} ({found.id}): {final_line(found) if not found.live else health.phase(found)}")
     fields = as_json(found, units.money(spent_usd(found)))
-    for name in ("task", "model", "gpus", "gpu", "engine", "backend", "volume", "attempts"):
+    for name in ("task", "model", "engine", "backend", "volume", "attempts"):
         output.write(f"  {name:<9} {clean(str(fields[name]))}")
-    output.write(f"  {'step':<9} {_progress(found)}")
+    output.write(f"  {'on':<9} {looks.hardware(found)}")
+    output.write(f"  {'step':<9} {looks.steps(found)}")
     output.write(f"  {'cost':<9} {fields['cost_usd']}")
     for stage in found.status.stages if found.status else []:
         took = stage.ended_at - stage.started_at if stage.ended_at and stage.started_at else None

@@ -1,0 +1,196 @@
+"""The app: its modes, the watcher that looks at all runs, and the actions that several screens share."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from rich.style import Style
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.theme import Theme
+from textual.worker import get_current_worker
+
+from runner.errors import NanochatError
+from runner.fleet import Fleet, spent_usd
+from runner.run import Run
+from tui import units
+from tui.keys import KEYS, bindings
+from tui.messages import RunsChanged
+from tui.safe import safe
+from tui.screens.base import NanochatScreen, tone_style
+from tui.screens.dialogs import Confirm, help_page
+from tui.screens.launch import LaunchScreen
+from tui.screens.runs import RunsScreen
+from tui.screens.volume import VolumeScreen
+from tui.screens.watch import WatchScreen
+
+LOOK_EVERY_S = 0.5
+THEME = Theme(
+    name="nanochat",
+    primary="#4fb3a5",
+    accent="#4fb3a5",
+    secondary="#6c8ebf",
+    foreground="#d4d7dd",
+    background="#101318",
+    surface="#181c23",
+    panel="#262c36",
+    success="#8fbf6f",
+    warning="#e0b05a",
+    error="#e8746c",
+    dark=True,
+)
+
+
+class NanochatApp(App[int]):
+    """Shows what a Fleet knows. Closing it, or killing it, leaves every run as it is."""
+
+    TITLE = "nanochat"
+    CSS = "Screen { background: $background; } Footer { background: $surface; }"
+    MODES = {
+        "runs": RunsScreen,
+        "launch": LaunchScreen,
+        "watch": WatchScreen,
+        "volume": VolumeScreen,
+    }
+    DEFAULT_MODE = "runs"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("")
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__()
+        self.fleet = fleet
+        self.runs = fleet.registry.all()
+        self.unreachable: dict[str, str] = {}
+        self.watched = self.runs[0].id if self.runs else ""
+        self._leaving = threading.Event()
+        self.register_theme(THEME)
+        self.theme = THEME.name
+
+    def on_mount(self) -> None:
+        for text in self.fleet.notices:
+            self.notify(safe(text), severity="warning", markup=False, timeout=15)
+        self.fleet.notices.clear()
+        self._watch_all()
+
+    def tone(self, name: str) -> Style:
+        """A tone of the theme as a style; with NO_COLOR Textual takes the colours out again."""
+        return tone_style(self.theme_variables, name) if name else Style()
+
+    @work(thread=True, exclusive=True, group="watcher", exit_on_error=False)
+    def _watch_all(self) -> None:
+        worker = get_current_worker()
+        while not worker.is_cancelled and not self._leaving.is_set():
+            runs = self.fleet.refresh()
+            self.post_message(RunsChanged(runs, dict(self.fleet.unreachable)))
+            self._leaving.wait(LOOK_EVERY_S)
+
+    def on_runs_changed(self, message: RunsChanged) -> None:
+        self.runs, self.unreachable = message.runs, message.unreachable
+        if not self.watched and self.runs:
+            self.watched = self.runs[0].id
+        for screen in self.screen_stack:
+            if isinstance(screen, NanochatScreen):
+                screen.show_runs(self.runs)
+
+    def action_show(self, mode: str) -> None:
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        self.switch_mode(mode)
+
+    def action_help(self) -> None:
+        self.push_screen(help_page())
+
+    def action_leave(self) -> None:
+        self._leaving.set()
+        self.exit(0)
+
+    def watch_run(self, run_id: str) -> None:
+        """Open the Watch screen on a run, also on one that the watcher has not seen yet."""
+        self.watched = run_id
+        if all(r.id != run_id for r in self.runs):
+            self.runs = [self.fleet.registry.get(run_id), *self.runs]
+        if self.current_mode == "watch":
+            screen = self.screen
+            if isinstance(screen, NanochatScreen):
+                screen.show_runs(self.runs)
+        else:
+            self.action_show("watch")
+
+    def ask_cancel(self, runs: list[Run]) -> None:
+        """Ask, then stop the live ones among `runs`."""
+        live = [r for r in runs if r.live]
+        if not live:
+            self.notify("nothing to cancel: not running", severity="warning", markup=False)
+            return
+        now = time.time()
+        lines = [
+            f"{r.tag}: {r.state}, running for {units.age(r.created_at, now)}, "
+            f"{'free' if r.backend == 'local' else units.money(spent_usd(r)) + ' spent'}, "
+            + (f"kept up to step {r.status.saved_step:,}" if r.status and r.status.saved_step else "nothing kept yet")
+            for r in live
+        ]
+        lines.append("Steps since the last checkpoint are lost. Resume goes on from there.")
+        command = f"nanochat-tui cancel {' '.join(r.tag for r in live)}"
+        self.push_screen(
+            Confirm(f"Stop {_named(live)}?", lines, command, "Stop", "Keep running"),
+            lambda yes: self._act(live, self.fleet.cancel) if yes else None,
+        )
+
+    def resume_run(self, run: Run) -> None:
+        """Start the next attempt of a run."""
+        self._act([run], self.fleet.resume)
+
+    def ask_delete(self, runs: list[Run]) -> None:
+        """Ask, then delete `runs`; live ones are refused."""
+        if not runs:
+            return
+        live = [r for r in runs if r.live]
+        if live:
+            self.notify(safe(f"{_named(live)} is live: cancel it first"), severity="warning", markup=False)
+            return
+        lines = ["Log, events, report and every checkpoint go for good.", *[f"{r.tag} ({r.id})" for r in runs[:8]]]
+        command = f"nanochat-tui rm {' '.join(r.tag for r in runs)}"
+        self.push_screen(
+            Confirm(f"Delete {_named(runs)}?", lines, command, "Delete", "Keep"),
+            lambda yes: self._act(runs, self.fleet.delete) if yes else None,
+        )
+
+    def _act(self, runs: list[Run], act: Callable[[Run], object]) -> None:
+        self.run_worker(lambda: self._each(runs, act), thread=True, group="act", exit_on_error=False)
+
+    def _each(self, runs: list[Run], act: Callable[[Run], object]) -> None:
+        for run in runs:
+            try:
+                act(run)
+            except (NanochatError, OSError) as error:
+                self.call_from_thread(self.notify, safe(str(error)), severity="error", markup=False, timeout=8)
+        self.post_message(RunsChanged(self.fleet.refresh(), dict(self.fleet.unreachable)))
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: Textual's own commands and every key of the table that works here."""
+        yield from super().get_system_commands(screen)
+        mode = self.current_mode
+        for key in KEYS:
+            if key.screen in ("", mode) and key.action != "command_palette":
+                yield SystemCommand(f"{key.label}: {key.help}", key.keys, self._runner(key.action))
+
+    def _runner(self, action: str) -> Callable[[], None]:
+        async def act() -> None:
+            await self.screen.run_action(action if not action.startswith("show(") else f"app.{action}")
+
+        def later() -> None:
+            self.call_later(act)
+
+        return later
+
+
+def _named(runs: list[Run]) -> str:
+    return runs[0].tag if len(runs) == 1 else f"{len(runs)} runs"
+
+
+def run_app(home: Path, *, volume: str = "") -> int:
+    """Open the app on this terminal; the exit code for the shell."""
+    return NanochatApp(Fleet(home, volume=volume)).run() or 0

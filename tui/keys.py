@@ -1,0 +1,77 @@
+"""The one key table: dispatch, footer, help and README are all made from it."""
+
+from typing import NamedTuple
+
+from textual.binding import Binding, BindingType
+
+
+class Key(NamedTuple):
+    """A key of a screen ("" is every screen): the action it calls, its label in the footer, its line in the help."""
+
+    screen: str
+    keys: str
+    action: str
+    label: str
+    help: str
+    footer: bool = True
+
+
+KEYS = (
+    Key("", "1", "show('runs')", "Runs", "all runs", False),
+    Key("", "2", "show('watch')", "Watch", "the run that was watched last", False),
+    Key("", "3", "show('launch')", "New", "plan and launch a run", False),
+    Key("", "4", "show('volume')", "Volume", "files of the volume", False),
+    Key("", "question_mark,f1", "help", "Help", "this page"),
+    Key("", "ctrl+p", "command_palette", "Palette", "every command by name", False),
+    Key("", "q,ctrl+c", "leave", "Quit", "leave; runs go on without the app"),
+    Key("runs", "enter", "watch", "Watch", "watch the run under the cursor"),
+    Key("runs", "n", "show('launch')", "New", "plan and launch a run"),
+    Key("runs", "c", "cancel", "Cancel", "stop the marked runs, or this one, keeping what is saved (asks)"),
+    Key("runs", "r", "resume", "Resume", "go on from the newest complete checkpoint"),
+    Key("runs", "d", "delete", "Delete", "delete the marked runs, or this one, with their files (asks)"),
+    Key("runs", "space", "mark", "Mark", "mark or unmark a run"),
+    Key("runs", "slash", "filter", "Filter", "show only runs with a text in tag, id, task, model or state"),
+    Key("runs", "s", "sort", "Sort", "sort by the next column"),
+    Key("runs", "escape", "clear", "Clear", "clear marks and filter", False),
+    Key("watch", "c", "cancel", "Cancel", "stop this run, keeping what is saved (asks)"),
+    Key("watch", "r", "resume", "Resume", "go on from the newest complete checkpoint"),
+    Key("watch", "f", "follow", "Follow", "jump to the end of the log and follow it"),
+    Key("watch", "p", "plan", "Plan", "the command lines of this run"),
+    Key("watch", "o", "report", "Report", "the report of a finished run"),
+    Key("watch", "left_square_bracket", "other(1)", "Older", "watch the next older run", False),
+    Key("watch", "right_square_bracket", "other(-1)", "Newer", "watch the next newer run", False),
+    Key("watch", "escape", "show('runs')", "Back", "back to all runs"),
+    Key("launch", "f5,ctrl+enter,ctrl+j", "launch", "Launch", "launch what the plan shows"),
+    Key("launch", "escape", "show('runs')", "Back", "back to all runs"),
+    Key("volume", "r", "reload", "Reload", "read the folder again"),
+    Key("volume", "v", "next_volume", "Volume", "the next volume"),
+    Key("volume", "tab", "app.focus_next", "Pane", "tree or preview", False),
+    Key("volume", "escape", "show('runs')", "Back", "back to all runs"),
+)
+LIST_KEYS = "j k ↑ ↓ PgUp PgDn g G move, h l ← → sideways"
+
+
+def bindings(screen: str) -> list[BindingType]:
+    """The bindings of one screen, or of the app for ""."""
+    found: list[BindingType] = []
+    for key in KEYS:
+        if key.screen == screen:
+            action = key.action if screen == "" or not key.action.startswith("show(") else f"app.{key.action}"
+            found.append(Binding(key.keys, action, key.label, show=key.footer))
+    return found
+
+
+def shown(keys: str) -> str:
+    """Keys as people write them."""
+    names = {
+        "question_mark": "?",
+        "slash": "/",
+        "left_square_bracket": "[",
+        "right_square_bracket": "]",
+        "escape": "Esc",
+        "enter": "Enter",
+        "space": "Space",
+        "tab": "Tab",
+    }
+    parts = [names.get(k, k) for k in keys.split(",")]
+    return " ".join(p.replace("ctrl+", "Ctrl-").replace("f5", "F5").replace("f1", "F1") for p in parts)

@@ -1,0 +1,96 @@
+"""How a run is shown everywhere: glyph, word and tone of its state, its hardware, its progress."""
+
+from runner import health
+from runner.health import Word
+from runner.run import Run, StageState, State
+from tui import units
+from tui.cells import Cell
+
+STATES = {
+    State.LAUNCHING: ("◌", "warning"),
+    State.QUEUED: ("◌", "warning"),
+    State.PREPARING: ("◌", "warning"),
+    State.RUNNING: ("▶", "success"),
+    State.STOPPING: ("◼", "warning"),
+    State.DONE: ("✓", "success"),
+    State.FAILED: ("✗", "error"),
+    State.CANCELLED: ("■", "dim"),
+    State.INTERRUPTED: ("↯", "warning"),
+}
+STAGES = {
+    StageState.WAITING: ("·", "dim"),
+    StageState.RUNNING: ("▶", "success"),
+    StageState.DONE: ("✓", "success"),
+    StageState.SKIPPED: ("✓", "dim"),
+    StageState.FAILED: ("✗", "error"),
+    StageState.STOPPED: ("■", "warning"),
+}
+HEALTH = {
+    Word.OK: ("♥", "success"),
+    Word.QUIET: ("♥", "warning"),
+    Word.STALLED: ("!", "error"),
+    Word.NO_SIGNAL: ("?", "error"),
+}
+OUTCOMES = {"oom": "out of memory", "killed": "killed", "data": "data missing", "disk": "volume full"}
+
+
+def state(run: Run) -> Cell:
+    glyph, tone = STATES[run.state]
+    word = health.phase(run)
+    if run.state is State.FAILED and run.outcome:
+        word = OUTCOMES.get(run.outcome.kind, word)
+    return Cell(f"{glyph} {word}", tone)
+
+
+def hardware(run: Run) -> str:
+    """`8×H100` in the cloud; on this machine what really computes."""
+    if run.backend != "local":
+        return f"{run.spec.gpus}×{run.spec.gpu}"
+    if run.spec.engine == "nanochat":
+        return "cpu"
+    return f"{run.spec.gpus} rank{'s' if run.spec.gpus > 1 else ''}"
+
+
+def share(run: Run) -> float | None:
+    """Progress of base training, 0 to 1; None before its length is known."""
+    status = run.status
+    if not status or not status.total_steps:
+        return None
+    return (status.step or 0) / status.total_steps
+
+
+def progress(run: Run, width: int) -> str:
+    done = share(run)
+    return f"{units.bar(done, width)} {done:4.0%}" if done is not None else "·" * width + "    –"
+
+
+def steps(run: Run) -> str:
+    status = run.status
+    if not status or not status.total_steps:
+        return units.UNKNOWN
+    return f"{status.step or 0:,}/{status.total_steps:,}"
+
+
+def eta(run: Run) -> float | None:
+    """Seconds left of base training, from the last step time."""
+    status = run.status
+    if not run.live or not status or status.stage != "base" or not status.dt_s or status.step is None:
+        return None
+    return max(0, (status.total_steps or 0) - status.step) * status.dt_s
+
+
+def stages(run: Run, now: float) -> list[Cell]:
+    """`prepare ✓ 4m`, one cell a stage."""
+    found = []
+    for stage in run.status.stages if run.status else []:
+        glyph, tone = STAGES[stage.state]
+        took = ""
+        if stage.started_at and stage.state is not StageState.SKIPPED:
+            end = stage.ended_at or (now if run.live else None)
+            took = f" {units.duration(end - stage.started_at)}" if end else ""
+        if stage.state is StageState.RUNNING and stage.name == "base" and (done := share(run)) is not None:
+            took = f" {done:.0%}{took}"
+        if stage.state is StageState.SKIPPED:
+            took = " kept"
+        found.append(Cell(f"{stage.name} {glyph}{took}", tone))
+    return found

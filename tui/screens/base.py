@@ -1,0 +1,70 @@
+"""What every screen shares: one title line, keys from the table, styled text that is never markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
+
+from rich.style import Style
+from rich.text import Text
+from textual.color import Color
+from textual.screen import Screen
+from textual.widgets import Static
+
+from runner.errors import NanochatError
+from runner.run import Run
+from tui.cells import Cell
+from tui.safe import safe
+
+if TYPE_CHECKING:
+    from tui.app import NanochatApp
+
+
+class Line(Static):
+    """One line of styled plain text."""
+
+    DEFAULT_CSS = "Line { height: 1; width: 1fr; padding: 0 1; }"
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__("", markup=False, id=id)
+
+    def put(self, cells: Iterable[Cell | str], *, gap: str = "  ") -> None:
+        """Show cells side by side; text that does not fit is cut."""
+        app = cast("NanochatApp", self.app)
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for number, cell in enumerate(cells):
+            words, tone = (cell, "") if isinstance(cell, str) else cell
+            text.append((gap if number else "") + safe(words), style=app.tone(tone))
+        self.update(text)
+
+
+class NanochatScreen(Screen[None]):
+    """A screen of the app, told of every fresh look at the runs while it is on top."""
+
+    @property
+    def nanochat(self) -> NanochatApp:
+        return cast("NanochatApp", self.app)
+
+    def show_runs(self, runs: list[Run]) -> None:
+        """Runs were looked at; called on the UI thread, also when the screen comes back to the top."""
+
+    def on_screen_resume(self) -> None:
+        self.show_runs(self.nanochat.runs)
+
+    def say(self, error: NanochatError) -> None:
+        """Show an error as a toast that is plain text."""
+        self.notify(safe(str(error)), severity="error", markup=False, timeout=8)
+
+
+def tone_style(variables: dict[str, str], name: str) -> Style:
+    """A tone of `Cell` in the colours of the theme."""
+    names = {"dim": "text-muted", "success": "text-success", "warning": "text-warning", "error": "text-error"}
+    key = {**names, "accent": "text-accent"}.get(name, "")
+    if not key:
+        return Style()
+    if name == "dim":
+        return Style(dim=True)
+    try:
+        return Style(color=Color.parse(variables[key]).rich_color)
+    except (KeyError, ValueError):
+        return Style()

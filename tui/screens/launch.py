@@ -1,0 +1,213 @@
+"""A new run: a form on the left, on the right what it will do, how long it takes and what it costs."""
+
+import shlex
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual import events, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.widgets import Footer, Input, Label, Static
+from textual.worker import get_current_worker
+
+from runner import fleet as fleets
+from runner.cost import GPUS
+from runner.errors import NanochatError, UsageError
+from runner.plan import Plan
+from runner.run import check_tag
+from runner.spec import RunSpec, closest, flag, make_spec, parse_override_words
+from tui import units
+from tui.keys import bindings
+from tui.safe import safe
+from tui.screens.base import Line, NanochatScreen
+
+FIELDS = (
+    ("task", "test", "test | speedrun"),
+    ("model", "d12", "d12, d26, d32 or any even depth"),
+    ("gpus", "", "1, 2, 4, 8 (empty: 1 for test, 8 for speedrun)"),
+    ("gpu", "H100", "GPU kind"),
+    ("engine", "rehearsal", "rehearsal (free) | nanochat"),
+    ("backend", "local", "local | modal"),
+    ("budget", "", "most dollars, as 25"),
+    ("tag", "", "name (empty: made up)"),
+    ("overrides", "", "iterations=100 save-every=20 …"),
+)
+
+
+class LaunchScreen(NanochatScreen):
+    """The plan follows the form; F5 or Ctrl+Enter launches it, once."""
+
+    CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
+    BINDINGS: ClassVar[list[BindingType]] = bindings("launch")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spec: RunSpec | None = None
+        self._busy = False
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="title")
+        with Horizontal():
+            with VerticalScroll(id="form", can_focus=False):
+                for name, value, hint in FIELDS:
+                    with Horizontal(classes="field"):
+                        yield Label(name, markup=False)
+                        yield Input(value, placeholder=hint, id=name, compact=True, select_on_focus=False)
+                    yield Static("", markup=False, id=f"{name}-error", classes="error")
+            with VerticalScroll(id="right"), Vertical():
+                yield Static("", markup=False, id="plan")
+        yield Static("", markup=False, id="command")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self.query_one("#title", Line).put(["New run"])
+        self.query_one("#task", Input).focus()
+        self._replan()
+
+    def on_input_changed(self) -> None:
+        self._replan()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.focus_next(Input)
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key in ("up", "down"):
+            (self.focus_next if event.key == "down" else self.focus_previous)(Input)
+            event.stop()
+
+    def _value(self, name: str) -> str:
+        return self.query_one(f"#{name}", Input).value.strip()
+
+    def _read(self) -> RunSpec:
+        """The form as a spec. Raises UsageError with the field that is wrong."""
+        gpus = self._value("gpus")
+        if gpus and not gpus.isdecimal():
+            raise UsageError(f"{gpus[:20]!r} is not a number of GPUs", "use 1, 2, 4 or 8", field="gpus")
+        backend = self._value("backend")
+        if backend not in fleets.BACKENDS:
+            raise UsageError(f"unknown backend {backend!r}", closest(backend, fleets.BACKENDS), field="backend")
+        if self._value("tag"):
+            check_tag(self._value("tag"))
+        return make_spec(
+            task=self._value("task"),
+            model=self._value("model"),
+            backend=backend,
+            engine=self._value("engine"),
+            gpus=int(gpus) if gpus else None,
+            gpu=self._value("gpu"),
+            budget=self._value("budget") or None,
+            overrides=parse_override_words(self._value("overrides")),
+            gpu_kinds=tuple(GPUS),
+        )
+
+    def _replan(self) -> None:
+        self._spec = None
+        try:
+            spec = self._read()
+        except UsageError as error:
+            self._show_error(error)
+            return
+        self._plan(spec, self._value("backend"))
+
+    @work(thread=True, exclusive=True, group="plan", exit_on_error=False)
+    def _plan(self, spec: RunSpec, backend: str) -> None:
+        worker = get_current_worker()
+        try:
+            planned = self.nanochat.fleet.plan(spec, backend)
+        except NanochatError as error:
+            if not worker.is_cancelled:
+                self.app.call_from_thread(self._show_error, error)
+        else:
+            if not worker.is_cancelled:
+                self.app.call_from_thread(self._show_plan, spec, planned)
+
+    def _show_error(self, error: NanochatError) -> None:
+        field = error.field if isinstance(error, UsageError) else ""
+        self._clear_errors()
+        names = [name for name, _, _ in FIELDS]
+        where = self.query_one(f"#{field if field in names else 'overrides'}-error", Static)
+        where.update(safe(str(error)))
+        where.display = True
+        self.query_one("#plan", Static).update(Text("No plan: a value is wrong.", style="dim"))
+        self.query_one("#command", Static).update("")
+
+    def _clear_errors(self) -> None:
+        for one in self.query(".error"):
+            one.display = False
+
+    def _show_plan(self, spec: RunSpec, planned: Plan) -> None:
+        self._spec = spec
+        self._clear_errors()
+        text = Text()
+        for stage in planned.stages:
+            style = "dim" if stage.skip else ""
+            text.append(f"{stage.name:<10}", style="bold" if not stage.skip else "dim")
+            if stage.skip:
+                text.append(f" ✓ {safe(stage.skip)}\n", style="dim")
+                continue
+            cost = "" if not planned.usd_per_hour else f"  {units.money(stage.usd[1])}"
+            text.append(f" {units.span(stage.seconds)}{cost}\n", style=style)
+            if stage.note:
+                text.append(f"           {safe(stage.note)}\n", style="dim")
+        text.append("\n")
+        cost = units.money_span(planned.usd) if planned.usd_per_hour else "free"
+        text.append(f"likely {units.span(planned.seconds)}, {cost}\n", style="bold")
+        text.append(f"prices: {planned.prices}\n", style="dim")
+        text.append(f"start: {planned.resume.reason}; checkpoint every {planned.save_every:,} steps\n")
+        for warning in planned.warnings:
+            text.append(f"note: {safe(warning)}\n", style=self.nanochat.tone("warning"))
+        text.append("\n")
+        for stage in planned.stages:
+            for argv in stage.commands:
+                text.append(f"$ {safe(shlex.join(argv))}\n", style="dim")
+        self.query_one("#plan", Static).update(text)
+        self.query_one("#command", Static).update(f"$ {safe(self._command_line())}")
+
+    def _command_line(self) -> str:
+        """The same launch, for a shell."""
+        words = ["nanochat-tui", "launch"]
+        for name, default, _ in FIELDS[:-1]:
+            value = self._value(name)
+            if value and (value != default or name in ("task", "model")):
+                words += [f"--{name}", value]
+        for name, given in parse_override_words(self._value("overrides")).items():
+            for value in given if isinstance(given, list) else [given]:
+                words += [flag(name)] if name == "fp8" else [flag(name), value]
+        return shlex.join(words)
+
+    def action_launch(self) -> None:
+        """Launch what is shown; while one launch is under way another press does nothing."""
+        if self._busy:
+            return
+        if self._spec is None:
+            self.notify("nothing is launched: a value is wrong", severity="error", markup=False)
+            return
+        self._busy = True
+        self.query_one("#title", Line).put(["New run", "launching …"])
+        self._launch(self._spec, self._value("backend"), self._value("tag"))
+
+    @work(thread=True, group="launch", exit_on_error=False)
+    def _launch(self, spec: RunSpec, backend: str, tag: str) -> None:
+        try:
+            run = self.nanochat.fleet.launch(spec, backend=backend, tag=tag)
+        except NanochatError as error:
+            self.app.call_from_thread(self._failed, error)
+        else:
+            self.app.call_from_thread(self._launched, run.id)
+
+    def _failed(self, error: NanochatError) -> None:
+        self._ready()
+        if isinstance(error, UsageError) and error.field:
+            self._show_error(error)
+        self.say(error)
+
+    def _launched(self, run_id: str) -> None:
+        self._ready()
+        self.query_one("#tag", Input).value = ""
+        self.nanochat.watch_run(run_id)
+
+    def _ready(self) -> None:
+        self._busy = False
+        self.query_one("#title", Line).put(["New run"])

@@ -1,0 +1,200 @@
+"""All runs: what each is doing, what it has cost, when it last gave a sign."""
+
+import time
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.widgets import Footer, Input
+
+from runner.fleet import spent_usd
+from runner.run import Run
+from tui import looks, units
+from tui.cells import Cell
+from tui.keys import bindings
+from tui.safe import safe
+from tui.screens.base import Line, NanochatScreen
+from tui.widgets.virtual_list import Column, VirtualList
+
+COLUMNS = (
+    Column("run", 16, keep=0),
+    Column("state", 17, keep=1),
+    Column("step", 13, right=True, keep=2),
+    Column("loss", 6, right=True, keep=3),
+    Column("cost", 8, right=True, keep=4),
+    Column("sign", 4, right=True, keep=5),
+    Column("task", 8, keep=8),
+    Column("model", 5, keep=7),
+    Column("on", 7, keep=9),
+    Column("bpb", 6, right=True, keep=6),
+    Column("tok/s", 6, right=True, keep=10),
+    Column("eta", 6, right=True, keep=11),
+    Column("id", 8, keep=12),
+)
+SORTS: dict[str, Callable[[Run], Any]] = {
+    "started": lambda r: -r.created_at,
+    "name": lambda r: r.tag,
+    "state": lambda r: (not r.live, r.state),
+    "loss": lambda r: r.status.loss if r.status and r.status.loss is not None else 1e9,
+    "cost": lambda r: -spent_usd(r),
+}
+
+
+class RunsScreen(NanochatScreen):
+    """The list of runs with a line on the one under the cursor."""
+
+    CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
+    BINDINGS: ClassVar[list[BindingType]] = bindings("runs")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_id: dict[str, Run] = {}
+        self._filter = ""
+        self._sort = "started"
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="title")
+        yield VirtualList(
+            COLUMNS,
+            self._cells,
+            empty="No runs yet. Press n to plan one: a rehearsal is free and takes a minute.",
+            tones=self.nanochat.tone,
+            id="runs",
+        )
+        yield Line(id="about")
+        yield Line(id="stages")
+        yield Input(placeholder="text in tag, id, task, model or state; Enter keeps it, Esc clears", id="filter")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self.query_one(VirtualList).focus()
+
+    @property
+    def _list(self) -> VirtualList:
+        return self.query_one("#runs", VirtualList)
+
+    def show_runs(self, runs: list[Run]) -> None:
+        if not self.is_mounted:
+            return
+        self._by_id = {r.id: r for r in runs}
+        wanted = [r for r in runs if self._matches(r)]
+        wanted.sort(key=SORTS[self._sort])
+        self._list.empty = "Nothing fits the filter. Esc clears it." if self._filter and runs else self._list.empty
+        self._list.show([r.id for r in wanted])
+        self._show_title(runs, len(wanted))
+        self._show_current()
+
+    def _matches(self, run: Run) -> bool:
+        words = f"{run.tag} {run.id} {run.spec.task} {run.spec.model} {run.state} {looks.state(run).text}".lower()
+        return all(word in words for word in self._filter.lower().split())
+
+    def _show_title(self, runs: Sequence[Run], shown: int) -> None:
+        live = [r for r in runs if r.live]
+        today = time.strftime("%Y%m%d")
+        spent = sum(
+            (spent_usd(r) for r in runs if time.strftime("%Y%m%d", time.localtime(r.created_at)) == today), Decimal(0)
+        )
+        cells: list[Cell | str] = [Cell("nanochat", "accent"), f"{len(live)} live", f"today {units.money(spent)}"]
+        if self._filter:
+            cells.append(Cell(f"/{self._filter} {shown} of {len(runs)}", "warning"))
+        if self._list.marked:
+            cells.append(Cell(f"{len(self._list.marked)} marked", "accent"))
+        cells.append(Cell(f"sorted by {self._sort}", "dim"))
+        if self.nanochat.unreachable:
+            cells.append(Cell(next(iter(self.nanochat.unreachable.values())), "error"))
+        self.query_one("#title", Line).put(cells)
+
+    def _cells(self, run_id: str) -> list[Cell]:
+        run, now = self._by_id[run_id], time.time()
+        status = run.status
+        cost = spent_usd(run)
+        return [
+            Cell(safe(run.tag)),
+            looks.state(run),
+            Cell(looks.steps(run)),
+            Cell(units.decimals(status.loss if status else None, 3)),
+            Cell("free" if run.backend == "local" else units.money(cost)),
+            Cell(units.age(run.last_sign_of_life, now) if run.live else units.UNKNOWN),
+            Cell(run.spec.task),
+            Cell(run.spec.model),
+            Cell(looks.hardware(run)),
+            Cell(units.decimals(status.val_bpb if status else None, 4)),
+            Cell(units.count(status.tokens_per_s if status and run.live else None)),
+            Cell(units.duration(looks.eta(run))),
+            Cell(run.id, "dim"),
+        ]
+
+    def _show_current(self) -> None:
+        run = self._by_id.get(self._list.current)
+        about, stages = self.query_one("#about", Line), self.query_one("#stages", Line)
+        if run is None:
+            about.put([])
+            stages.put([])
+            return
+        cells: list[Cell | str] = [Cell(run.tag, "accent"), looks.state(run), Cell(looks.progress(run, 10))]
+        if run.outcome and run.outcome.kind != "done":
+            cells += [run.outcome.message, Cell(run.outcome.advice, "dim")]
+        elif run.outcome:
+            cells.append(run.outcome.message)
+        elif run.spec.budget_usd is not None:
+            cells.append(f"{units.money(spent_usd(run))} of {units.money(run.spec.budget_usd)}")
+        about.put(cells)
+        stages.put(looks.stages(run, time.time()))
+
+    def on_virtual_list_moved(self) -> None:
+        self._show_current()
+
+    def on_virtual_list_chosen(self) -> None:
+        self.action_watch()
+
+    def _picked(self) -> list[Run]:
+        """The marked runs, or the one under the cursor."""
+        ids = self._list.marked or ({self._list.current} if self._list.current else set())
+        return [self._by_id[i] for i in self._by_id if i in ids]
+
+    def action_watch(self) -> None:
+        if self._list.current:
+            self.nanochat.watch_run(self._list.current)
+
+    def action_cancel(self) -> None:
+        self.nanochat.ask_cancel(self._picked())
+
+    def action_resume(self) -> None:
+        for run in self._picked():
+            self.nanochat.resume_run(run)
+
+    def action_delete(self) -> None:
+        self.nanochat.ask_delete(self._picked())
+
+    def action_mark(self) -> None:
+        self._list.toggle_mark()
+        self.show_runs(self.nanochat.runs)
+
+    def action_sort(self) -> None:
+        names = list(SORTS)
+        self._sort = names[(names.index(self._sort) + 1) % len(names)]
+        self.show_runs(self.nanochat.runs)
+
+    def action_filter(self) -> None:
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._filter = event.value
+        self.show_runs(self.nanochat.runs)
+
+    def on_input_submitted(self) -> None:
+        self.query_one("#filter", Input).display = bool(self._filter)
+        self._list.focus()
+
+    def action_clear(self) -> None:
+        field = self.query_one("#filter", Input)
+        field.value, self._filter = "", ""
+        field.display = False
+        self._list.marked.clear()
+        self._list.focus()
+        self.show_runs(self.nanochat.runs)

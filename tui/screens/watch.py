@@ -1,0 +1,226 @@
+"""One run: its stages, its numbers, its heartbeat, its log."""
+
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.widgets import Footer, Sparkline, Static
+
+from runner import health
+from runner.errors import NanochatError
+from runner.fleet import spent_usd
+from runner.nanochat import layout
+from runner.plan import plan_of
+from runner.run import Run
+from runner.spool import LogFile
+from tui import looks, units
+from tui.cells import Cell
+from tui.keys import bindings
+from tui.safe import safe
+from tui.screens.base import Line, NanochatScreen
+from tui.screens.dialogs import Page
+from tui.widgets.log_view import LogView
+
+MAX_POINTS = 4000
+
+
+class LossCurve:
+    """The loss of every base step so far, read from the run's events as they grow; bounded by halving."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.points: list[float] = []
+        self._offset = 0
+        self._every = 1
+        self._count = 0
+
+    def read(self) -> bool:
+        """Take in new events; whether there were new points."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read(1 << 20)
+        except FileNotFoundError:
+            return False
+        whole, newline, _ = data.rpartition(b"\n")
+        self._offset += len(whole) + len(newline)
+        before = self._count
+        for line in whole.splitlines():
+            if b'"kind":"step"' in line and b'"stage":"base"' in line:
+                try:
+                    loss = msgspec.json.decode(line)["loss"]
+                except (msgspec.DecodeError, KeyError):
+                    continue
+                self._add(loss)
+        return self._count > before
+
+    def _add(self, loss: object) -> None:
+        self._count += 1
+        if isinstance(loss, int | float) and self._count % self._every == 0:
+            self.points.append(float(loss))
+        if len(self.points) > MAX_POINTS:
+            self.points, self._every = self.points[::2], self._every * 2
+
+
+class WatchScreen(NanochatScreen):
+    """Follows the run that `app.watched` names."""
+
+    CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
+    BINDINGS: ClassVar[list[BindingType]] = bindings("watch")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._run: Run | None = None
+        self._curve: LossCurve | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="title")
+        yield Line(id="stages")
+        yield Line(id="sign")
+        yield Line(id="numbers")
+        yield Sparkline([], id="loss")
+        yield Line(id="log-title")
+        yield LogView(id="log")
+        yield Static("No run is watched. Esc, then Enter on a run.", id="none")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self.query_one(LogView).focus()
+        self.set_interval(1.0, self._read_curve)
+
+    def show_runs(self, runs: list[Run]) -> None:
+        if not self.is_mounted:
+            return
+        wanted = self.nanochat.watched
+        run = next((r for r in runs if r.id == wanted), None)
+        self.set_class(run is None, "nothing")
+        if run is None:
+            self._run = None
+            return
+        if self._run is None or self._run.id != run.id:
+            self._open(run)
+        self._run = run
+        self._show(run, time.time())
+
+    def _open(self, run: Run) -> None:
+        log = self.nanochat.fleet.log_path(run)
+        self._curve = LossCurve(log.with_name(layout.EVENTS_FILE))
+        self.query_one(Sparkline).data = []
+        self.query_one(LogView).open(LogFile(log))
+        self._read_curve()
+
+    @work(thread=True, exclusive=True, group="curve", exit_on_error=False)
+    def _read_curve(self) -> None:
+        curve = self._curve
+        while curve is not None and curve is self._curve and curve.read():
+            self.app.call_from_thread(self._show_curve, list(curve.points))
+
+    def _show_curve(self, points: list[float]) -> None:
+        self.query_one(Sparkline).data = points
+
+    def _show(self, run: Run, now: float) -> None:
+        status = run.status
+        began = time.strftime("%H:%M", time.localtime(run.created_at))
+        title: list[Cell | str] = [
+            Cell(run.tag, "accent"),
+            f"{run.spec.task} {run.spec.model} on {looks.hardware(run)}",
+            Cell(run.id, "dim"),
+            f"launched {began}",
+        ]
+        title += [f"attempt {run.attempt}"] if run.attempt > 1 else []
+        title += [Cell(f"a rehearsal of {run.spec.model}", "dim")] if run.spec.engine == "rehearsal" else []
+        self.query_one("#title", Line).put(title)
+        self.query_one("#stages", Line).put(looks.stages(run, now) or [Cell("waiting for the job", "dim")])
+        self.query_one("#sign", Line).put(self._sign(run, now))
+        cost = "free" if run.backend == "local" else f"{units.money(spent_usd(run))} spent"
+        numbers: list[Cell | str] = [looks.progress(run, 10), f"step {looks.steps(run)}"]
+        if status:
+            numbers.append(f"loss {units.decimals(status.loss, 4)}")
+            numbers.append(f"bpb {units.decimals(status.val_bpb, 4)}")
+            numbers += [f"CORE {status.core:.4f}"] if status.core is not None else []
+            numbers += [f"ChatCORE {status.chatcore:.4f}"] if status.chatcore is not None else []
+            numbers.append(f"{units.count(status.tokens_per_s)} tok/s")
+            numbers += [f"{status.dt_s * 1000:,.0f} ms/step"] if status.dt_s else []
+        numbers += [cost]
+        numbers += [f"eta {units.duration(looks.eta(run))}"] if looks.eta(run) is not None else []
+        self.query_one("#numbers", Line).put(numbers)
+        self._show_log_title()
+
+    def _sign(self, run: Run, now: float) -> list[Cell | str]:
+        if trouble := self.nanochat.unreachable.get(run.id):
+            return [Cell("? no signal", "error"), trouble]
+        if not run.live:
+            cells: list[Cell | str] = [looks.state(run)]
+            if run.outcome:
+                cells += [run.outcome.message, Cell(run.outcome.advice, "dim")]
+            return cells
+        sign = health.health(run, now)
+        glyph, tone = looks.HEALTH[sign.word]
+        cells = [Cell(f"{glyph} {sign.word}", tone), looks.state(run), Cell(sign.why, "dim")]
+        if run.status and run.status.saved_step:
+            cells.append(f"kept up to step {run.status.saved_step:,}")
+        if run.status and run.status.warnings:
+            cells.append(Cell(f"! {run.status.warnings[-1]}", "warning"))
+        return cells
+
+    def _show_log_title(self) -> None:
+        log = self.query_one(LogView)
+        if log.following:
+            place: Cell | str = Cell("following" if self._run and self._run.live else "at the end", "success")
+        else:
+            place = Cell(f"{log.unseen:,} new lines below, f follows", "warning")
+        self.query_one("#log-title", Line).put([Cell("Log", "accent"), f"{log.lines:,} lines", place])
+
+    def on_log_view_changed(self) -> None:
+        self._show_log_title()
+
+    def action_cancel(self) -> None:
+        if self._run:
+            self.nanochat.ask_cancel([self._run])
+
+    def action_resume(self) -> None:
+        if self._run:
+            self.nanochat.resume_run(self._run)
+
+    def action_follow(self) -> None:
+        self.query_one(LogView).action_follow()
+
+    def action_other(self, by: int) -> None:
+        """The next older or newer run."""
+        ids = [r.id for r in self.nanochat.runs]
+        if self._run and self._run.id in ids:
+            at = ids.index(self._run.id) + by
+            if 0 <= at < len(ids):
+                self.nanochat.watch_run(ids[at])
+
+    def action_plan(self) -> None:
+        if self._run is None:
+            return
+        try:
+            lines = [f"$ {' '.join(argv)}" for argv in plan_of(self._run)]
+        except NanochatError as error:
+            self.say(error)
+            return
+        self.app.push_screen(Page("\n\n".join(map(safe, lines))))
+
+    @work(thread=True, exclusive=True, group="report", exit_on_error=False)
+    def action_report(self) -> None:
+        run = self._run
+        if run is None:
+            return
+        try:
+            volume = self.nanochat.fleet.volume_of(run)
+            data = volume.read(f"{layout.run_dir(run.id)}/{layout.REPORT_FILE}", 0, 1 << 20)
+        except FileNotFoundError:
+            self.app.call_from_thread(
+                self.notify, "the report is written when the last stage has ended", markup=False, severity="warning"
+            )
+        except NanochatError as error:
+            self.app.call_from_thread(self.say, error)
+        else:
+            text = "\n".join(safe(line) for line in data.decode("utf-8", "replace").splitlines())
+            self.app.call_from_thread(self.app.push_screen, Page(text, markdown=True))

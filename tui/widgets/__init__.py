@@ -1,0 +1,1 @@
+"""Widgets that hold no run logic."""

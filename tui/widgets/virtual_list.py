@@ -1,0 +1,164 @@
+"""A list that draws only the rows on screen: columns that drop from the right, a cursor, marks."""
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, NamedTuple
+
+from rich.cells import set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.cells import Cell
+
+GAP = 2
+GUTTER = 2
+
+
+class Column(NamedTuple):
+    """A column: its width in cells; `keep` orders what stays on a narrow screen, lowest first to stay."""
+
+    name: str
+    width: int
+    right: bool = False
+    keep: int = 0
+
+
+class VirtualList(ScrollView, can_focus=True):
+    """Rows by key; `cells_of` gives a row's cells when it is drawn. Foreign text must come through `safe`."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"list--head", "list--cursor", "list--blurred", "list--empty"}
+    DEFAULT_CSS = """
+    VirtualList { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }
+    VirtualList > .list--head { color: $text-muted; text-style: bold; }
+    VirtualList > .list--cursor { background: $accent 30%; text-style: bold; }
+    VirtualList > .list--blurred { background: $surface; }
+    VirtualList > .list--empty { color: $text-muted; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down,j", "move(1)", show=False),
+        Binding("up,k", "move(-1)", show=False),
+        Binding("pagedown,ctrl+d", "page(1)", show=False),
+        Binding("pageup,ctrl+u", "page(-1)", show=False),
+        Binding("home,g", "move(-1000000000)", show=False),
+        Binding("end,G", "move(1000000000)", show=False),
+    ]
+    cursor = reactive(0)
+
+    class Moved(Message):
+        """The cursor is on another row."""
+
+    class Chosen(Message):
+        """Enter or a double click on a row."""
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        cells_of: Callable[[str], Sequence[Cell]],
+        *,
+        empty: str,
+        tones: Callable[[str], Style],
+        id: str,
+    ) -> None:
+        super().__init__(id=id)
+        self._columns, self._cells_of, self._tones = tuple(columns), cells_of, tones
+        self.empty = empty
+        self._keys: list[str] = []
+        self.marked: set[str] = set()
+
+    def show(self, keys: Sequence[str]) -> None:
+        """New rows; the cursor stays on its row, or where it was when that row is gone."""
+        current = self.current
+        self._keys = list(keys)
+        self.marked &= set(self._keys)
+        self.virtual_size = Size(1, len(self._keys) + 1)
+        if current in self._keys:
+            self.cursor = self._keys.index(current)
+        self.cursor = max(0, min(self.cursor, len(self._keys) - 1))
+        self.refresh()
+        if self.current != current:
+            self.post_message(self.Moved())
+
+    @property
+    def current(self) -> str:
+        """The key under the cursor, "" when there is no row."""
+        return self._keys[self.cursor] if 0 <= self.cursor < len(self._keys) else ""
+
+    def go_to(self, key: str) -> None:
+        if key in self._keys:
+            self.action_move(self._keys.index(key) - self.cursor)
+
+    def toggle_mark(self) -> None:
+        if self.current:
+            self.marked ^= {self.current}
+            self.action_move(1)
+
+    def action_move(self, by: int) -> None:
+        before = self.cursor
+        self.cursor = max(0, min(len(self._keys) - 1, self.cursor + by))
+        top, height = self.scroll_offset.y, max(1, self.size.height - 1)
+        if self.cursor < top:
+            self.scroll_to(y=self.cursor, animate=False)
+        elif self.cursor >= top + height:
+            self.scroll_to(y=self.cursor - height + 1, animate=False)
+        if self.cursor != before:
+            self.post_message(self.Moved())
+        self.refresh()
+
+    def action_page(self, by: int) -> None:
+        self.action_move(by * max(1, self.size.height - 2))
+
+    def on_click(self, event: events.Click) -> None:
+        row = event.y - 1 + self.scroll_offset.y
+        if 0 <= row < len(self._keys):
+            self.action_move(row - self.cursor)
+            if event.chain == 2:
+                self.post_message(self.Chosen())
+
+    def _visible_columns(self, width: int) -> list[int]:
+        order = sorted(range(len(self._columns)), key=lambda i: self._columns[i].keep)
+        kept: list[int] = []
+        used = GUTTER
+        for i in order:
+            used += self._columns[i].width + GAP
+            if used - GAP > width and kept:
+                break
+            kept.append(i)
+        return sorted(kept)
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        shown = self._visible_columns(width)
+        if y == 0:
+            head = self.get_component_rich_style("list--head")
+            texts = [Cell(self._columns[i].name) for i in shown]
+            return self._strip(shown, texts, " " * GUTTER, head, width)
+        row = y - 1 + self.scroll_offset.y
+        if not self._keys and y == 2:
+            text = set_cell_size("  " + self.empty, width)
+            return Strip([Segment(text, self.get_component_rich_style("list--empty"))], width)
+        if row >= len(self._keys):
+            return Strip.blank(width, self.rich_style)
+        key = self._keys[row]
+        base = self.rich_style
+        if row == self.cursor:
+            base = self.get_component_rich_style("list--cursor" if self.has_focus else "list--blurred")
+        cells = self._cells_of(key)
+        mark = "● " if key in self.marked else "  "
+        return self._strip(shown, [cells[i] for i in shown], mark, base, width)
+
+    def _strip(self, shown: list[int], cells: Sequence[Cell], gutter: str, base: Style, width: int) -> Strip:
+        segments = [Segment(gutter, base + self._tones("accent"))]
+        for i, cell in zip(shown, cells, strict=True):
+            column = self._columns[i]
+            text = set_cell_size(cell.text, min(column.width, max(1, len(cell.text))))
+            sized = set_cell_size(cell.text, column.width)
+            if column.right and len(text) < column.width:
+                sized = " " * (column.width - len(text)) + text
+            segments.append(Segment(sized + " " * GAP, base + self._tones(cell.tone) if cell.tone else base))
+        return Strip(segments).adjust_cell_length(width, base)
