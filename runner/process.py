@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 PREFIX = "local"
@@ -19,6 +18,8 @@ def _stat(pid: int) -> tuple[str, str] | None:
     except (FileNotFoundError, ProcessLookupError):
         if Path("/proc/self/stat").exists():
             return None
+    import subprocess
+
     listed = subprocess.run(["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, started = listed.stdout.strip().partition(" ")
     return (state[:1], "".join(c for c in started if c.isalnum())) if state else None

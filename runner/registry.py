@@ -75,25 +75,36 @@ class Registry:
         return target
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+            except sqlite3.Error as error:
+                raise Unreachable(
+                    f"cannot use {self._path} ({error})", "check its permissions and free space"
+                ) from error
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._reading() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def all(self) -> list[Run]:
         """Every run, newest first."""
-        with self._lock:
-            rows = self._db.execute("SELECT record FROM runs ORDER BY created_at DESC, id").fetchall()
+        with self._reading() as db:
+            rows = db.execute("SELECT record FROM runs ORDER BY created_at DESC, id").fetchall()
         return [msgspec.json.decode(record, type=Run) for (record,) in rows]
 
     def get(self, run_id: str) -> Run:
-        with self._lock:
-            row = self._db.execute("SELECT record FROM runs WHERE id = ?", (run_id,)).fetchone()
+        with self._reading() as db:
+            row = db.execute("SELECT record FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
             raise NoSuchRun(f"no run {run_id[:60]!r}", "nanochat-tui ls shows them all")
         return msgspec.json.decode(row[0], type=Run)

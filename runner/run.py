@@ -1,6 +1,6 @@
 """The record of a run and its states; the only place where a state changes."""
 
-import secrets
+import os
 from enum import StrEnum
 from typing import Any
 
@@ -175,14 +175,15 @@ _MORE_COLOURS = (
 
 def new_run_id() -> str:
     """Eight characters without look-alikes, the first a letter: easy to type, never an option or a path."""
-    return secrets.choice(_LETTERS) + "".join(secrets.choice(_ALPHABET) for _ in range(7))
+    first, *rest = os.urandom(8)
+    return _LETTERS[first % len(_LETTERS)] + "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in rest)
 
 
 def new_tag(model: str, taken: set[str]) -> str:
     """A name a person can say, as `d12-amber`, not among those taken."""
     colours = f"{_COLOURS} {_MORE_COLOURS}".split()
     free = [f"{model}-{c}" for c in colours if f"{model}-{c}" not in taken]
-    return secrets.choice(free) if free else f"{model}-{new_run_id()}"
+    return free[os.urandom(1)[0] % len(free)] if free else f"{model}-{new_run_id()}"
 
 
 def check_tag(tag: str) -> str:

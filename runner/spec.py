@@ -1,6 +1,5 @@
 """What a person asks for: task, size, GPUs, overrides, budget. Validated once, then frozen."""
 
-import difflib
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -96,6 +95,8 @@ def override_help() -> dict[str, tuple[str, bool]]:
 
 def closest(word: str, known: tuple[str, ...] | list[str]) -> str:
     """A hint naming the nearest known word, or all of them when none is near."""
+    import difflib
+
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
 

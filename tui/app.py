@@ -14,13 +14,14 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.worker import get_current_worker
 
+from runner import health
 from runner.errors import NanochatError
 from runner.fleet import Fleet, spent_usd
 from runner.run import Run
+from runner.terminal import safe
 from tui import units
 from tui.keys import KEYS, bindings
 from tui.messages import RunsChanged
-from tui.safe import safe
 from tui.screens.base import NanochatScreen, tone_style
 from tui.screens.dialogs import Confirm, help_page
 from tui.screens.launch import LaunchScreen
@@ -83,8 +84,10 @@ class NanochatApp(App[int]):
     def _watch_all(self) -> None:
         worker = get_current_worker()
         while not worker.is_cancelled and not self._leaving.is_set():
-            runs = self.fleet.refresh()
-            self.post_message(RunsChanged(runs, dict(self.fleet.unreachable)))
+            try:
+                self.post_message(RunsChanged(self.fleet.refresh(), dict(self.fleet.unreachable)))
+            except (NanochatError, OSError) as error:
+                self.post_message(RunsChanged(self.runs, {"": str(error)}))
             self._leaving.wait(LOOK_EVERY_S)
 
     def on_runs_changed(self, message: RunsChanged) -> None:
@@ -127,7 +130,7 @@ class NanochatApp(App[int]):
             return
         now = time.time()
         lines = [
-            f"{r.tag}: {r.state}, running for {units.age(r.created_at, now)}, "
+            f"{r.tag}: {health.phase(r)}, launched {units.age(r.created_at, now)} ago, "
             f"{'free' if r.backend == 'local' else units.money(spent_usd(r)) + ' spent'}, "
             + (f"kept up to step {r.status.saved_step:,}" if r.status and r.status.saved_step else "nothing kept yet")
             for r in live

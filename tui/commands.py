@@ -1,7 +1,6 @@
 """What each subcommand does, over the same Fleet as the app."""
 
 import argparse
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +13,11 @@ from runner.cost import GPUS
 from runner.errors import Exit, Unreachable, UsageError
 from runner.fleet import Fleet, spent_usd
 from runner.home import home
-from runner.nanochat.grammar import clean
 from runner.plan import Plan
 from runner.run import Run, State, as_json
 from runner.spec import Overrides, RunSpec, closest, make_spec
 from runner.spool import LogFile
+from runner.terminal import safe
 from tui import looks, output, units
 
 POLL_S = 0.25
@@ -148,15 +147,15 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     output.write(f"{found.tag} ({found.id}): {final_line(found) if not found.live else health.phase(found)}")
     fields = as_json(found, units.money(spent_usd(found)))
     for name in ("task", "model", "engine", "backend", "volume", "attempts"):
-        output.write(f"  {name:<9} {clean(str(fields[name]))}")
+        output.write(f"  {name:<9} {safe(str(fields[name]))}")
     output.write(f"  {'on':<9} {looks.hardware(found)}")
     output.write(f"  {'step':<9} {looks.steps(found)}")
     output.write(f"  {'cost':<9} {fields['cost_usd']}")
     for stage in found.status.stages if found.status else []:
         took = stage.ended_at - stage.started_at if stage.ended_at and stage.started_at else None
-        output.write(f"  {stage.name:<10}{stage.state.value:<9}{units.duration(took):>7}  {clean(stage.note)}".rstrip())
+        output.write(f"  {stage.name:<10}{stage.state.value:<9}{units.duration(took):>7}  {safe(stage.note)}".rstrip())
     if found.outcome and found.outcome.advice:
-        output.write(f"  do        {clean(found.outcome.advice)}")
+        output.write(f"  do        {safe(found.outcome.advice)}")
     return Exit.OK
 
 
@@ -165,7 +164,7 @@ def final_line(run_: Run) -> str:
     glyphs = {State.DONE: "✓", State.FAILED: "✗", State.CANCELLED: "■", State.INTERRUPTED: "↯"}
     status, outcome = run_.status, run_.outcome
     took = units.duration(status.spent_s) if status else units.UNKNOWN
-    what = f": {clean(outcome.message)}" if outcome and outcome.message else ""
+    what = f": {safe(outcome.message)}" if outcome and outcome.message else ""
     return f"{glyphs.get(run_.state, '·')} {run_.tag} {run_.state} in {took}, {units.money(spent_usd(run_))}{what}"
 
 
@@ -176,7 +175,7 @@ def _logs(fleet: Fleet, args: argparse.Namespace) -> int:
     start = max(0, len(log) - args.lines) if args.lines is not None else 0
     if not args.follow:
         for number in range(start, len(log)):
-            output.write(clean(log.text(number)))
+            output.write(safe(log.text(number)))
         return Exit.OK
     for _ in _follow(fleet, found, log, start):
         pass
@@ -192,7 +191,7 @@ def _follow(fleet: Fleet, run_: Run, log: LogFile, shown: int) -> Iterator[Run]:
         log.refresh()
         whole = len(log) if not run_.live else max(shown, len(log) - 1)
         for number in range(shown, whole):
-            output.write(clean(log.text(number)))
+            output.write(safe(log.text(number)))
         shown = whole
         output.flush()
         yield run_
@@ -290,6 +289,8 @@ def _checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
 
 
 def _doctor(fleet: Fleet, args: argparse.Namespace) -> int:
+    import platform
+
     from runner.backends.base import Check
 
     checks = [
@@ -302,9 +303,9 @@ def _doctor(fleet: Fleet, args: argparse.Namespace) -> int:
         output.as_json(checks)
     else:
         for check in checks:
-            output.write(f"{'✓' if check.ok else '✗'} {check.name:<17} {clean(check.detail)}")
+            output.write(f"{'✓' if check.ok else '✗'} {check.name:<17} {safe(check.detail)}")
             if not check.ok and check.do:
-                output.write(f"  {'':<17} {clean(check.do)}")
+                output.write(f"  {'':<17} {safe(check.do)}")
     return Exit.OK
 
 

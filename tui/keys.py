@@ -29,7 +29,7 @@ KEYS = (
     Key("runs", "c", "cancel", "Cancel", "stop the marked runs, or this one, keeping what is saved (asks)"),
     Key("runs", "r", "resume", "Resume", "go on from the newest complete checkpoint"),
     Key("runs", "d", "delete", "Delete", "delete the marked runs, or this one, with their files (asks)"),
-    Key("runs", "space", "mark", "Mark", "mark or unmark a run"),
+    Key("runs", "space", "mark", "Mark", "mark or unmark a run", False),
     Key("runs", "slash", "filter", "Filter", "show only runs with a text in tag, id, task, model or state"),
     Key("runs", "s", "sort", "Sort", "sort by the next column"),
     Key("runs", "escape", "clear", "Clear", "clear marks and filter", False),

@@ -2,7 +2,7 @@
 
 from runner import health
 from runner.health import Word
-from runner.run import Run, StageState, State
+from runner.run import Run, StageState, StageStatus, State
 from tui import units
 from tui.cells import Cell
 
@@ -79,18 +79,20 @@ def eta(run: Run) -> float | None:
     return max(0, (status.total_steps or 0) - status.step) * status.dt_s
 
 
-def stages(run: Run, now: float) -> list[Cell]:
-    """`prepare ✓ 4m`, one cell a stage."""
-    found = []
-    for stage in run.status.stages if run.status else []:
-        glyph, tone = STAGES[stage.state]
-        took = ""
-        if stage.started_at and stage.state is not StageState.SKIPPED:
-            end = stage.ended_at or (now if run.live else None)
-            took = f" {units.duration(end - stage.started_at)}" if end else ""
-        if stage.state is StageState.RUNNING and stage.name == "base" and (done := share(run)) is not None:
-            took = f" {done:.0%}{took}"
-        if stage.state is StageState.SKIPPED:
-            took = " kept"
-        found.append(Cell(f"{stage.name} {glyph}{took}", tone))
-    return found
+def stages(run: Run, now: float, *, brief: bool = False) -> list[Cell]:
+    """`prepare ✓ 4m`, one cell a stage; `brief` leaves out the times of stages that are over."""
+    return [_stage(run, stage, now, brief) for stage in (run.status.stages if run.status else [])]
+
+
+def _stage(run: Run, stage: StageStatus, now: float, brief: bool) -> Cell:
+    glyph, tone = STAGES[stage.state]
+    words = f"{stage.name} {glyph}"
+    if stage.state is StageState.SKIPPED:
+        return Cell(words if brief else f"{words} kept", tone)
+    running = stage.state is StageState.RUNNING
+    if running and stage.name == "base" and (done := share(run)) is not None:
+        words += f" {done:.0%}"
+    end = stage.ended_at or (now if run.live and running else None)
+    if end and stage.started_at and (running or not brief):
+        words += f" {units.duration(end - stage.started_at)}"
+    return Cell(words, tone)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from runner.nanochat.grammar import clean
+from runner.terminal import safe
 
 
 def as_json(value: Any) -> None:
@@ -27,7 +27,7 @@ def flush() -> None:
 
 def note(text: str) -> None:
     """A message for the person, on stderr, on one line."""
-    sys.stderr.write(f"{clean(text)}\n")
+    sys.stderr.write(f"{safe(text)}\n")
     sys.stderr.flush()
 
 
@@ -37,7 +37,7 @@ def coloured(plain: bool) -> bool:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[str] = frozenset()) -> None:
     """Columns as wide as their widest cell; no lines, so that it reads the same in a file."""
-    cells = [tuple(head), *(tuple(clean(c) for c in row) for row in rows)]
+    cells = [tuple(head), *(tuple(safe(c) for c in row) for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     for row in cells:
         padded = [c.rjust(w) if h in right else c.ljust(w) for c, w, h in zip(row, widths, head, strict=True)]
@@ -46,6 +46,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozense
 
 def confirm(question: str) -> bool:
     """Ask on the terminal; anything but yes is no."""
-    sys.stderr.write(f"{clean(question)} [y/N] ")
+    sys.stderr.write(f"{safe(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -39,6 +38,8 @@ class LocalBackend:
         problem = engines.problem(run.spec.engine, self._home)
         if problem:
             raise UsageError(*problem, field="engine")
+        import subprocess
+
         work = self._work(run)
         work.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, "-m", "runner.job", "--run", run.id, "--volume", run.volume]

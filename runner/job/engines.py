@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -45,6 +44,8 @@ def problem(engine: str, home: Path) -> tuple[str, str] | None:
     """What is missing before a run of this engine can start on this machine: (what, what to do)."""
     if engine == "rehearsal":
         return None
+    import subprocess
+
     python = nanochat_python(home)
     probe = "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)"
     try:

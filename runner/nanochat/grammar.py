@@ -7,16 +7,8 @@ import re
 
 from msgspec import Struct
 
-_ESCAPES = re.compile(
-    r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
 _NUMBER = r"(-?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|nan|inf))"
 MAX_LINE = 4096
-
-
-def clean(text: str) -> str:
-    """Text without terminal escapes and control characters; tabs stay."""
-    return _ESCAPES.sub("", text)
 
 
 class Event(Struct, frozen=True, tag_field="kind", tag="event"):

@@ -13,8 +13,8 @@ from textual.widgets import Static
 
 from runner.errors import NanochatError
 from runner.run import Run
+from runner.terminal import safe
 from tui.cells import Cell
-from tui.safe import safe
 
 if TYPE_CHECKING:
     from tui.app import NanochatApp

@@ -10,8 +10,8 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Markdown, Static
 
+from runner.terminal import safe
 from tui.keys import KEYS, LIST_KEYS, shown
-from tui.safe import safe
 
 
 class Confirm(ModalScreen[bool]):

@@ -18,9 +18,9 @@ from runner.errors import NanochatError, UsageError
 from runner.plan import Plan
 from runner.run import check_tag
 from runner.spec import RunSpec, closest, flag, make_spec, parse_override_words
+from runner.terminal import safe
 from tui import units
 from tui.keys import bindings
-from tui.safe import safe
 from tui.screens.base import Line, NanochatScreen
 
 FIELDS = (
@@ -59,7 +59,7 @@ class LaunchScreen(NanochatScreen):
             with VerticalScroll(id="right"), Vertical():
                 yield Static("", markup=False, id="plan")
         yield Static("", markup=False, id="command")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.query_one("#title", Line).put(["New run"])

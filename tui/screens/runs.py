@@ -12,10 +12,10 @@ from textual.widgets import Footer, Input
 
 from runner.fleet import spent_usd
 from runner.run import Run
+from runner.terminal import safe
 from tui import looks, units
 from tui.cells import Cell
 from tui.keys import bindings
-from tui.safe import safe
 from tui.screens.base import Line, NanochatScreen
 from tui.widgets.virtual_list import Column, VirtualList
 
@@ -67,7 +67,7 @@ class RunsScreen(NanochatScreen):
         yield Line(id="about")
         yield Line(id="stages")
         yield Input(placeholder="text in tag, id, task, model or state; Enter keeps it, Esc clears", id="filter")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.query_one(VirtualList).focus()
@@ -142,7 +142,8 @@ class RunsScreen(NanochatScreen):
         elif run.spec.budget_usd is not None:
             cells.append(f"{units.money(spent_usd(run))} of {units.money(run.spec.budget_usd)}")
         about.put(cells)
-        stages.put(looks.stages(run, time.time()))
+        narrow = self.size.width < 110
+        stages.put(looks.stages(run, time.time(), brief=narrow), gap=" " if narrow else "  ")
 
     def on_virtual_list_moved(self) -> None:
         self._show_current()

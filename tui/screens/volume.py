@@ -16,9 +16,9 @@ from textual.worker import get_current_worker
 from runner.backends.base import Entry
 from runner.errors import NanochatError
 from runner.nanochat import layout
+from runner.terminal import safe
 from tui import units
 from tui.keys import bindings
-from tui.safe import safe
 from tui.screens.base import Line, NanochatScreen
 
 PREVIEW_BYTES = 64 * 1024
@@ -43,7 +43,7 @@ class VolumeScreen(NanochatScreen):
             with VerticalScroll(id="preview"):
                 yield Static("", markup=False, id="text")
                 yield Markdown("", id="markdown", open_links=False)
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         tree = self.query_one(Tree)

@@ -17,10 +17,10 @@ from runner.nanochat import layout
 from runner.plan import plan_of
 from runner.run import Run
 from runner.spool import LogFile
+from runner.terminal import safe
 from tui import looks, units
 from tui.cells import Cell
 from tui.keys import bindings
-from tui.safe import safe
 from tui.screens.base import Line, NanochatScreen
 from tui.screens.dialogs import Page
 from tui.widgets.log_view import LogView
@@ -86,7 +86,7 @@ class WatchScreen(NanochatScreen):
         yield Line(id="log-title")
         yield LogView(id="log")
         yield Static("No run is watched. Esc, then Enter on a run.", id="none")
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.query_one(LogView).focus()
@@ -128,13 +128,15 @@ class WatchScreen(NanochatScreen):
         title: list[Cell | str] = [
             Cell(run.tag, "accent"),
             f"{run.spec.task} {run.spec.model} on {looks.hardware(run)}",
-            Cell(run.id, "dim"),
             f"launched {began}",
         ]
         title += [f"attempt {run.attempt}"] if run.attempt > 1 else []
-        title += [Cell(f"a rehearsal of {run.spec.model}", "dim")] if run.spec.engine == "rehearsal" else []
+        title += [Cell("rehearsal", "warning")] if run.spec.engine == "rehearsal" else []
+        title.append(Cell(run.id, "dim"))
         self.query_one("#title", Line).put(title)
-        self.query_one("#stages", Line).put(looks.stages(run, now) or [Cell("waiting for the job", "dim")])
+        narrow = self.size.width < 110
+        stages = looks.stages(run, now, brief=narrow) or [Cell("waiting for the job", "dim")]
+        self.query_one("#stages", Line).put(stages, gap=" " if narrow else "  ")
         self.query_one("#sign", Line).put(self._sign(run, now))
         cost = "free" if run.backend == "local" else f"{units.money(spent_usd(run))} spent"
         numbers: list[Cell | str] = [looks.progress(run, 10), f"step {looks.steps(run)}"]

@@ -15,7 +15,7 @@ from textual.strip import Strip
 from textual.worker import get_current_worker
 
 from runner.spool import MAX_SHOWN, LogFile
-from tui.safe import safe
+from runner.terminal import safe
 
 REFRESH_S = 0.1
 SIDEWAYS = 16
