@@ -17,6 +17,7 @@ NAMED_MODELS = ("d12", "d26", "d32")
 GPU_COUNTS = (1, 2, 4, 8)
 MIN_DEPTH, MAX_DEPTH = 4, 34
 MAX_CPU_DEPTH = 12
+MAX_USD = 1_000_000
 
 Count = Annotated[int, Meta(ge=1)]
 CountOrOff = Annotated[int, Meta(ge=-1)]
@@ -122,7 +123,7 @@ def parse_money(text: str, *, name: str = "budget") -> Decimal:
         dollars = Decimal(text.strip().removeprefix("$"))
     except InvalidOperation:
         dollars = Decimal("NaN")
-    if not dollars.is_finite() or dollars <= 0:
+    if not dollars.is_finite() or not 0 < dollars < MAX_USD:
         raise UsageError(f"{name} {text[:40]!r} is not an amount", "give dollars above zero, as 25", field=name)
     return dollars
 

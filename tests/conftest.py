@@ -1,0 +1,75 @@
+"""Shared by all tests: a home of their own, the command line as a subprocess, and patience with a limit."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["TZ"] = "UTC"
+time.tzset()
+
+DATA = Path(__file__).parent / "data"
+CLI = [sys.executable, "-m", "tui.cli"]
+
+
+def wait_until(true: Callable[[], Any], *, seconds: float = 30.0, what: str = "") -> Any:
+    """The first truthy answer of `true`; fails after `seconds`, a generous limit for a busy machine."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := true():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds:.0f}s: {what or true}")
+
+
+class Cli:
+    """Runs `nanochat-tui` in a home of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.env = {**os.environ, "NANOCHAT_TUI_HOME": str(home), "NO_COLOR": "1"}
+
+    def __call__(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([*CLI, *words], env=self.env, capture_output=True, text=True, timeout=120, check=False)
+        assert code is None or done.returncode == code, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+        return done
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self(*words, "--json").stdout)
+
+    def run(self, name: str = "last") -> Any:
+        return self.json("show", name)
+
+    def run_dir(self, name: str = "last") -> Path:
+        shown = self.run(name)
+        return Path(shown["volume"]) / "runs" / shown["id"]
+
+    def processes(self) -> list[int]:
+        """Every process of a job of this home, and its children."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                try:
+                    command = (entry / "cmdline").read_bytes()
+                    environ = (entry / "environ").read_bytes()
+                    state = (entry / "stat").read_bytes().rpartition(b")")[2].split()[0]
+                except (FileNotFoundError, ProcessLookupError, PermissionError):
+                    continue
+                ours = f"NANOCHAT_TUI_HOME={self.home}\0".encode() in environ + b"\0"
+                if ours and state not in b"ZX" and (b"runner.job" in command or b"scripts." in command):
+                    found.append(int(entry.name))
+        return found
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    made = Cli(tmp_path / "home")
+    yield made
+    for pid in made.processes():
+        os.kill(pid, 9)

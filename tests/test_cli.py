@@ -1,0 +1,127 @@
+"""The command line itself: fast and lean, honest exit codes, errors in one line, JSON for programs."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CLI, Cli
+
+SPIES = "import sys; from tui.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+SPIES += "heavy = {'textual', 'modal', 'rich', 'asyncio'} & set(sys.modules)\nprint(sorted(heavy), file=sys.stderr)"
+RUN_FIELDS = {
+    "id", "tag", "task", "model", "backend", "engine", "state", "step", "total_steps", "attempts", "call_ids",
+    "created_at", "started_at", "ended_at", "cost_usd", "last_sign_of_life", "outcome",
+}  # fmt: skip
+CHECKPOINT_FIELDS = {"run", "kind", "step", "bytes", "ranks", "val_bpb", "verdict", "reason"}
+
+
+@pytest.mark.parametrize(
+    "words", [["--version"], ["--help"], ["ls", "--json"], ["plan"], ["doctor"], ["launch", "--help"]], ids=" ".join
+)
+def test_the_command_line_loads_no_screen_and_no_client(cli: Cli, words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SPIES, *words], env=cli.env, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "says"),
+    [
+        (2, ["launch", "--model", "d13"], "even depth"),
+        (2, ["launch", "--model", "d34", "--gpu", "L4", "--gpus", "1"], "will not fit"),
+        (2, ["launch", "--gpu", "H1000"], "did you mean H100"),
+        (2, ["launch", "--gpus", "3"], "choose one of 1, 2, 4, 8"),
+        (2, ["launch", "--save-every", "0"], "--save-every"),
+        (2, ["launch", "--fault", "boom@1"], "crash"),
+        (2, ["launch", "--budget", "lots"], "dollars"),
+        (2, ["launch", "--tag", "../../x"], "tag"),
+        (2, ["launch", "--backend", "cloud"], "local"),
+        (2, ["launch", "--backend", "modal"], "--backend local"),
+        (3, ["show", "nobody"], "ls shows them all"),
+        (3, ["cancel", "nobody"], "no run"),
+        (3, ["show", "last"], "no run"),
+        (3, ["logs", "[/red]"], "no run"),
+    ],
+)
+def test_bad_input_is_one_line_with_what_to_do_and_its_exit_code(
+    cli: Cli, code: int, words: list[str], says: str
+) -> None:
+    done = cli(*words, code=code)
+    assert says in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
+    assert cli.json("ls") == []
+
+
+def test_an_unknown_override_is_a_usage_error(cli: Cli) -> None:
+    assert "--iteratoins" in cli("launch", "--iteratoins", "5", code=2).stderr
+
+
+def test_a_home_that_cannot_be_made_or_written_is_exit_5(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    cli.env["NANOCHAT_TUI_HOME"] = str(tmp_path / "file" / "home")
+    done = cli("ls", code=5)
+    assert "NANOCHAT_TUI_HOME" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_read_only_home_is_exit_5(cli: Cli, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        probe = ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-c", "import msgspec"]
+        if subprocess.run(probe, capture_output=True, check=False, cwd="/").returncode:
+            pytest.skip("running as root, and no other user can run this Python")
+        prefix = probe[:3]
+    else:
+        prefix = []
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(0o555)
+    env = {**cli.env, "NANOCHAT_TUI_HOME": str(locked)}
+    done = subprocess.run([*prefix, *CLI, "ls"], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (5, 1)
+
+
+def test_json_has_the_promised_fields(cli: Cli) -> None:
+    cli("launch", "--tag", "j", "--watch", "--step-ms", "0")
+    assert set(cli.json("ls")[0]) >= RUN_FIELDS
+    assert set(cli.run("j")) >= RUN_FIELDS
+    assert all(set(c) >= CHECKPOINT_FIELDS for c in cli.json("checkpoints"))
+    planned = cli.json("plan", "--task", "speedrun", "--model", "d26")
+    assert planned["plan"]["stages"][2]["commands"][0][:3] == ["python", "-m", "scripts.base_train"]
+    assert all({"name", "ok", "detail"} <= set(check) for check in cli.json("doctor"))
+    assert json.loads(cli("launch", "--tag", "k", "--json", "--step-ms", "0").stdout)["tag"] == "k"
+
+
+def test_plan_prices_a_modal_run_without_an_account(cli: Cli) -> None:
+    planned = cli.json("plan", "--task", "speedrun", "--model", "d26", "--backend", "modal", "--engine", "nanochat")
+    low, likely, high = planned["plan"]["usd"]
+    assert 100 < low < likely < high < 300
+
+
+def test_a_reader_that_goes_away_is_no_error(cli: Cli) -> None:
+    cli("launch", "--tag", "p", "--watch", "--step-ms", "0")
+    piped = f"{sys.executable} -m tui.cli logs p | head -1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {piped}"], env=cli.env, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_without_a_terminal_the_app_says_so(cli: Cli) -> None:
+    assert "needs a terminal" in cli(code=2).stderr
+
+
+def test_rm_asks_on_a_terminal_and_anything_but_yes_keeps_the_run(cli: Cli) -> None:
+    cli("launch", "--tag", "a", "--watch", "--step-ms", "0")
+    for answer, left in ((b"no\n", 1), (b"\n", 1), (b"y\n", 0)):
+        ours, theirs = pty.openpty()
+        os.write(ours, answer)
+        done = subprocess.run(
+            [*CLI, "rm", "a"], env=cli.env, stdin=theirs, capture_output=True, text=True, timeout=30, check=False
+        )
+        os.close(ours)
+        os.close(theirs)
+        assert "for good?" in done.stderr and len(cli.json("ls")) == left

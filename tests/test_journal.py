@@ -1,0 +1,127 @@
+"""What a job writes down: everything its child said, heartbeats in silence, a status that follows."""
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from runner.backends.folder import FolderVolume
+from runner.job import journal as journals
+from runner.job.journal import Journal
+from runner.run import State, Status
+
+STEP = "step {:05d}/00020 ({:.2f}%) | loss: {:.6f} | lrm: 0.05 | dt: {:.2f}ms | tok/sec: 5,000 | bf16_mfu: 45.86"
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def journal(tmp_path: Path, clock: Clock) -> Journal:
+    status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=1000.0, updated_at=1000.0, stage="base")
+    made = Journal(FolderVolume(str(tmp_path)), "r", status, clock)
+    made.begin_stage()
+    return made
+
+
+def log(tmp_path: Path) -> str:
+    return (tmp_path / "runs" / "r" / "log").read_bytes().decode()
+
+
+def test_a_heartbeat_comes_after_each_minute_of_silence_and_never_before(
+    journal: Journal, clock: Clock, tmp_path: Path
+) -> None:
+    journal.output(b"begin\n")
+    for _ in range(1250):
+        clock.now += 0.1
+        journal.tick(60.0)
+    assert (
+        log(tmp_path)
+        == "begin\n[HEARTBEAT] silent 60s / total 60s · base\n[HEARTBEAT] silent 120s / total 120s · base\n"
+    )
+    journal.output((STEP.format(4, 20, 2.5, 100) + "\n").encode())
+    clock.now += 60
+    journal.tick(60.0)
+    assert log(tmp_path).splitlines()[-1] == "[HEARTBEAT] silent 60s / total 185s · base · step 5 of 20"
+
+
+def test_a_heartbeat_does_not_break_into_an_unfinished_line(journal: Journal, clock: Clock, tmp_path: Path) -> None:
+    journal.output(b"Evaluating: x... ")
+    clock.now += 61
+    journal.tick(60.0)
+    assert "Evaluating: x... \n[HEARTBEAT]" in log(tmp_path)
+
+
+def test_the_log_keeps_every_byte_as_it_came(journal: Journal, tmp_path: Path) -> None:
+    data = b"\r\x1b[K50%\r\x1b[K100%\n\xff\x00\x1b]0;title\x07\n"
+    journal.output(data)
+    assert (tmp_path / "runs" / "r" / "log").read_bytes() == data
+
+
+def test_the_status_follows_the_steps_and_forgets_the_compile_when_it_judges_slowness(journal: Journal) -> None:
+    for step, ms in ((0, 63709.0), (1, 1000.0), (2, 1200.0), (3, 1100.0)):
+        journal.output((STEP.format(step, 5 * step, 3.0 - step, ms) + "\n").encode())
+    s = journal.status
+    assert (s.step, s.total_steps, s.loss, s.tokens_per_s, s.dt_s, s.slowest_dt_s) == (4, 20, 0.0, 5000, 1.1, 1.2)
+
+
+def test_a_loss_that_is_nan_is_a_warning_and_valid_json(journal: Journal, tmp_path: Path) -> None:
+    journal.output(STEP.format(3, 15, float("nan"), 9).encode() + b"\n")
+    journal.write_status()
+    written = json.loads((tmp_path / "runs" / "r" / "status.json").read_text())
+    assert written["loss"] is None and written["warnings"] == ["loss is nan at step 3"]
+    for line in (tmp_path / "runs" / "r" / "events.jsonl").read_text().splitlines():
+        json.loads(line)
+
+
+def test_fine_tuning_does_not_overwrite_the_numbers_of_the_base_model(journal: Journal) -> None:
+    journal.output((STEP.format(19, 95, 2.0, 9) + "\nStep 00020 | Validation bpb: 0.700000\n").encode())
+    journal.status.stage = "sft"
+    journal.output(
+        b"step 00002 (102.50%) | loss: 0.100000 | lrm: -0.05 | dt: 9.00ms | tok/sec: 10 | mfu: 0.00 | epoch: 1\n"
+    )
+    journal.output(b"Step 00002 | Validation bpb: 0.1000\n")
+    s = journal.status
+    assert (s.step, s.loss, s.val_bpb, s.stage_percent, s.stage_loss) == (20, 2.0, 0.7, 100.0, 0.1)
+
+
+def test_what_a_full_disk_refuses_is_written_when_there_is_room(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, full = journal._log._file, True
+
+    class Disk:
+        def write(self, data: bytes) -> int:
+            if full:
+                raise OSError(errno.ENOSPC, "full")
+            return real.write(data[:7]) or 0
+
+    monkeypatch.setattr(journal._log, "_file", Disk())
+    journal.output(b"first line\n")
+    full = False
+    journal.output(b"second line\n")
+    assert log(tmp_path) == "first line\nsecond line\n"
+    full = True
+    journal.output(b"x" * (journals.MAX_UNWRITTEN + 10))
+    assert journal._log.lost == 10
+
+
+def test_a_volume_that_goes_away_does_not_stop_the_job(journal: Journal, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.rmtree(tmp_path)
+    journal.output(b"still here\n")
+    journal.tick(60.0)
+    journal.write_status()
+    assert "is gone" in journal.status_problem and not tmp_path.exists()
+    tmp_path.mkdir()

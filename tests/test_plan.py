@@ -1,0 +1,113 @@
+"""The plan: stages, skips, resume point, and the command lines that cost money."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from runner.checkpoints import Checkpoint, Verdict
+from runner.cost import GPUS
+from runner.errors import UsageError
+from runner.nanochat.layout import Inventory
+from runner.plan import Plan, plan
+from runner.run import StageState, StageStatus
+from runner.spec import RunSpec, make_spec
+
+FULL = Inventory(train_shards=600, validation_shard=True, tokenizer=True, eval_bundle=True, task_data=True)
+
+
+def spec(**given: Any) -> RunSpec:
+    base = {"task": "speedrun", "model": "d12", "backend": "modal", "engine": "nanochat", "gpu_kinds": tuple(GPUS)}
+    return make_spec(**{**base, **given})
+
+
+def planned(inventory: Inventory = FULL, *, backend: str = "modal", **given: Any) -> Plan:
+    return plan(spec(backend=backend, **given), inventory, backend=backend)
+
+
+def argv(found: Plan, stage: str) -> tuple[str, ...]:
+    return next(s for s in found.stages if s.name == stage).commands[-1]
+
+
+def checkpoint(step: int, verdict: Verdict = Verdict.COMPLETE) -> Checkpoint:
+    return Checkpoint("r", "base", step, 1, 8, None, verdict, "", "", (), 0.0)
+
+
+@pytest.mark.parametrize("engine", ["rehearsal", "nanochat"])
+@pytest.mark.parametrize("task", ["test", "speedrun"])
+@pytest.mark.parametrize("model", ["d4", "d12", "d26", "d32"])
+def test_every_training_command_saves_on_the_way_and_names_its_tag(engine: str, task: str, model: str) -> None:
+    words = argv(planned(engine=engine, task=task, model=model), "base")
+    assert f"--model-tag={model}" in words
+    assert int(next(w for w in words if w.startswith("--save-every=")).partition("=")[2]) > 0
+
+
+def test_the_smoke_test_is_ten_steps_of_the_chosen_depth_on_one_gpu_under_two_dollars() -> None:
+    found = planned(task="test", model="d26", inventory=Inventory())
+    words = argv(found, "base")
+    assert {"--depth=26", "--num-iterations=10", "--eval-every=-1", "--core-metric-every=-1"} <= set(words)
+    assert words[:3] == ("python", "-m", "scripts.base_train")
+    assert found.usd[2] < 2
+    assert [s.name for s in found.stages] == ["prepare", "tokenizer", "base", "report"]
+
+
+def test_several_gpus_go_through_torchrun_and_a_cpu_never_does() -> None:
+    assert argv(planned(), "base")[:3] == ("torchrun", "--standalone", "--nproc_per_node=8")
+    local = planned(backend="local", model="d4", gpus=1)
+    assert all("torchrun" not in word for s in local.stages for c in s.commands for word in c)
+    assert local.env["TORCHDYNAMO_DISABLE"] == "1"
+
+
+def test_what_is_on_the_volume_is_skipped_with_a_reason() -> None:
+    skips = {s.name: s.skip for s in planned().stages}
+    assert skips["prepare"] == "39 shards are on the volume"
+    assert skips["tokenizer"] == "kept"
+    partly = planned(Inventory(train_shards=10, validation_shard=False)).stages
+    assert (partly[0].skip, partly[0].note) == ("", "29 of 39 shards to fetch")
+
+
+def test_a_missing_validation_shard_is_fetched_although_all_others_are_there() -> None:
+    found = planned(Inventory(train_shards=600, validation_shard=False))
+    assert found.stages[0].skip == ""
+
+
+def test_training_resumes_at_the_newest_complete_checkpoint() -> None:
+    saved = [checkpoint(100), checkpoint(200), checkpoint(300, Verdict.TRUNCATED)]
+    found = plan(spec(), FULL, backend="modal", checkpoints=saved, attempt=2)
+    assert found.resume.step == 200
+    assert "--resume-from-step=200" in argv(found, "base")
+
+
+def test_finished_stages_are_not_run_again_but_a_failed_one_is() -> None:
+    finished = [StageStatus("prepare", StageState.DONE), StageStatus("base", StageState.FAILED)]
+    found = plan(spec(), Inventory(), backend="modal", finished=finished, attempt=2)
+    assert [bool(s.skip) for s in found.stages[:3]] == [True, False, False]
+
+
+def test_a_rehearsed_fault_strikes_the_first_attempt_only() -> None:
+    given = spec(engine="rehearsal", overrides={"fault": ["crash@3"]})
+    first, second = (plan(given, FULL, backend="local", attempt=n) for n in (1, 2))
+    assert "--fault=crash@3" in argv(first, "base")
+    assert "--fault=crash@3" not in argv(second, "base")
+
+
+def test_a_batch_that_does_not_divide_is_refused_before_a_gpu_is_paid_for() -> None:
+    with pytest.raises(UsageError, match="multiple of 524,288"):
+        planned(model="d8", overrides={"device_batch_size": "32"})
+
+
+def test_a_depth_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(UsageError, match="will not fit on 1 × L4"):
+        planned(model="d34", gpu="L4", gpus=1)
+
+
+def test_low_likely_high_are_in_order_and_add_up() -> None:
+    found = planned(model="d26", inventory=Inventory())
+    assert found.seconds.low < found.seconds.likely < found.seconds.high
+    assert found.usd[0] < found.usd[1] < found.usd[2]
+    assert found.usd[1] == sum((s.usd[1] for s in found.stages), Decimal(0))
+
+
+def test_this_machine_costs_nothing_and_a_small_budget_is_warned_of() -> None:
+    assert planned(backend="local", engine="rehearsal").usd[2] == 0
+    assert any("over the budget" in w for w in planned(budget="5", model="d26").warnings)

@@ -1,0 +1,146 @@
+"""Checkpoints reach the volume whole or not at all, and training never waits for it."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner.backends.folder import FolderVolume
+from runner.checkpoints import Checkpoint, Verdict, scan
+from runner.job.publish import Publisher
+from tests.test_checkpoints import cut, save
+
+
+class Bench:
+    """A publisher between two folders, with what it said."""
+
+    def __init__(self, root: Path, copy: object = shutil.copyfile) -> None:
+        self.work, self.target = root / "work", root / "volume"
+        for folder in (self.work, self.target):
+            folder.mkdir(exist_ok=True)
+        self.saved: list[Checkpoint] = []
+        self.said: list[str] = []
+        self.copy = copy
+        self.publisher = Publisher(
+            self.work, FolderVolume(str(self.target)), "r", "d12", 2,
+            on_saved=self.saved.append, say=self.said.append, copy=lambda a, b: self.copy(a, b),  # type: ignore[operator]
+        )  # fmt: skip
+
+    def save(self, step: int) -> Path:
+        folder = self.work / "base_checkpoints" / "d12"
+        made = save(self.work / "made", step)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in made.iterdir():
+            file.rename(folder / file.name)
+        return folder
+
+    def kept(self) -> list[tuple[int, Verdict]]:
+        return [(c.step, c.verdict) for c in scan(FolderVolume(str(self.target)), "r", "d12", 2)]
+
+
+def test_a_whole_checkpoint_is_kept_once_and_the_work_disk_keeps_only_the_newest(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    folder = bench.save(20)
+    bench.publisher.sweep(settled=False)
+    bench.save(40)
+    bench.publisher.sweep(settled=False)
+    bench.publisher.sweep(settled=False)
+    assert bench.kept() == [(20, Verdict.COMPLETE), (40, Verdict.COMPLETE)]
+    assert [c.step for c in bench.saved] == [20, 40]
+    assert {p.name[6:12] for p in folder.glob("model_*")} == {"000040"}
+
+
+def test_one_that_is_still_being_written_is_waited_for_and_a_cut_one_is_refused_in_the_end(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    cut(bench.save(20) / "model_000020.pt")
+    bench.publisher.sweep(settled=False)
+    assert bench.said == []
+    bench.publisher.flush()
+    bench.publisher.flush()
+    assert bench.said == ["[PUBLISH] base step 20 is not kept: model_000020.pt is truncated"]
+    assert bench.kept() == []
+
+
+def test_a_full_disk_is_said_once_leaves_nothing_half_and_is_tried_again(tmp_path: Path) -> None:
+    room = {"files": 2}
+
+    def copy(origin: Path, target: Path) -> None:
+        if not room["files"]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room["files"] -= 1
+        shutil.copyfile(origin, target)
+
+    bench = Bench(tmp_path, copy)
+    folder = bench.save(20)
+    bench.publisher.sweep(settled=True)
+    bench.publisher.sweep(settled=True)
+    assert bench.publisher.problem == "no space left on the volume"
+    assert len(bench.said) == 1 and "it stays in" in bench.said[0]
+    assert bench.kept() == [] and not any(p.is_file() for p in bench.target.rglob("*"))
+    assert (folder / "model_000020.pt").exists()
+    room["files"] = 100
+    bench.publisher.sweep(settled=True)
+    assert bench.kept() == [(20, Verdict.COMPLETE)] and bench.publisher.problem == ""
+
+
+def test_a_copy_cut_short_is_not_kept(tmp_path: Path) -> None:
+    def copy(origin: Path, target: Path) -> None:
+        target.write_bytes(origin.read_bytes()[:-1])
+
+    bench = Bench(tmp_path, copy)
+    bench.save(20)
+    bench.publisher.flush()
+    assert bench.kept() == [] and "cut while copying" in bench.said[0]
+
+
+def test_restoring_leaves_one_step_only_because_nanochat_takes_the_highest(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.save(20)
+    bench.publisher.flush()
+    shutil.rmtree(bench.work / "base_checkpoints")
+    folder = bench.save(40)
+    cut(folder / "model_000040.pt")
+    (wanted,) = scan(FolderVolume(str(bench.target)), "r", "d12", 2)
+    bench.publisher.restore(wanted)
+    assert {p.name[6:12] for p in folder.glob("model_*")} == {"000020"}
+
+
+FULL_DISK = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tests.test_publish import Bench
+root = Path(sys.argv[2])
+(root / "volume").mkdir()
+import subprocess
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6k", "tmpfs", str(root / "volume")], check=True)
+bench = Bench(root)
+bench.save(20)
+bench.publisher.flush()
+print(bench.publisher.problem, bench.kept())
+subprocess.run(["mount", "-o", "remount,size=1m", str(root / "volume")], check=True)
+bench.publisher.flush()
+print(bench.publisher.problem, bench.kept())
+"""
+
+
+def test_a_truly_full_file_system(tmp_path: Path) -> None:
+    unshare = ["unshare", "--map-root-user", "--user", "--mount"]
+    if subprocess.run(
+        [*unshare, "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("this machine lets nobody mount a small file system")
+    root = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [*unshare, sys.executable, "-c", FULL_DISK, root, str(tmp_path)],
+        capture_output=True, text=True, check=False, env=dict(os.environ),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "no space left on the volume []",
+        " [(20, <Verdict.COMPLETE: 'complete'>)]",
+    ]

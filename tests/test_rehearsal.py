@@ -1,0 +1,101 @@
+"""The stand-in really trains, resumes bit for bit, and fails on command as nanochat would."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import runner.rehearsal
+from runner.nanochat import grammar
+from runner.terminal import clean
+
+STAND_IN = Path(runner.rehearsal.__file__).parent / "stand_in"
+ROOT = Path(runner.rehearsal.__file__).parents[2]
+
+
+class Engine:
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        base.mkdir(exist_ok=True)
+
+    def __call__(self, module: str, *flags: str, ranks: int = 1, code: int = 0) -> list[str]:
+        env = {**os.environ, "NANOCHAT_BASE_DIR": str(self.base), "PYTHONPATH": f"{STAND_IN}{os.pathsep}{ROOT}"}
+        env |= {"PYTHONUNBUFFERED": "1", "WORLD_SIZE": str(ranks)}
+        done = subprocess.run(
+            [sys.executable, "-m", module, *flags], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout[-2000:]
+        return [clean(line) for line in done.stdout.splitlines()]
+
+    def train(self, *flags: str, ranks: int = 1, code: int = 0) -> list[str]:
+        quick = ("--depth=12", "--step-ms=0", "--model-tag=d12", "--sample-every=-1", "--core-metric-every=-1")
+        return self("scripts.base_train", *quick, *flags, ranks=ranks, code=code)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    made = Engine(tmp_path / "base")
+    made("nanochat.dataset", "-n", "2")
+    made("scripts.tok_train")
+    return made
+
+
+def weights(engine: Engine, step: int) -> bytes:
+    return (engine.base / "base_checkpoints" / "d12" / f"model_{step:06d}.pt").read_bytes()[60:-200]
+
+
+def events(lines: list[str], kind: type[grammar.Event]) -> list[grammar.Event]:
+    return [e for e in map(grammar.parse, lines) if isinstance(e, kind)]
+
+
+def test_a_resume_continues_bit_for_bit_on_several_ranks(engine: Engine) -> None:
+    straight = engine.train("--num-iterations=16", "--save-every=8", "--eval-every=8", ranks=4)
+    expected = weights(engine, 16)
+    (engine.base / "base_checkpoints" / "d12" / "model_000016.pt").unlink()
+    resumed = engine.train("--num-iterations=16", "--save-every=8", "--eval-every=8", "--resume-from-step=8", ranks=4)
+    assert weights(engine, 16) == expected
+    assert events(resumed, grammar.Resumed) == [grammar.Resumed(step=8)]
+    assert events(resumed, grammar.ValBpb)[-1] == events(straight, grammar.ValBpb)[-1]
+
+
+def test_loss_falls_and_the_model_learns_to_answer(engine: Engine) -> None:
+    steps = events(engine.train("--num-iterations=120", "--eval-every=-1"), grammar.Step)
+    assert steps[-1].loss < steps[0].loss / 3  # type: ignore[attr-defined]
+    engine("scripts.chat_sft", "--model-tag=d12", "--num-iterations=40", "--step-ms=0", "--eval-every=-1")
+    said = engine("scripts.chat_cli", "-i", "sft", "-g", "d12", "-t", "0", "-p", "What is the capital of Peru?")
+    assert said[-1] == "Assistant: The capital of Peru is Lima."
+
+
+def test_every_rank_has_its_optimizer_shard_and_another_number_of_ranks_cannot_resume(engine: Engine) -> None:
+    engine.train("--num-iterations=4", "--eval-every=-1", ranks=8)
+    names = {p.name for p in (engine.base / "base_checkpoints" / "d12").glob("optim_*")}
+    assert names == {f"optim_000004_rank{r}.pt" for r in range(8)}
+    engine.train("--num-iterations=6", "--resume-from-step=4", ranks=2, code=1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "kind"),
+    [("crash@2", 1, grammar.Error), ("oom@2", 1, grammar.OutOfMemory)],
+)
+def test_a_rehearsed_failure_prints_what_the_real_one_prints(
+    engine: Engine, fault: str, code: int, kind: type[grammar.Event]
+) -> None:
+    assert events(engine.train("--num-iterations=4", "--eval-every=-1", f"--fault={fault}", code=code), kind)
+
+
+def test_missing_data_and_tokenizer_fail_as_in_nanochat(tmp_path: Path) -> None:
+    bare = Engine(tmp_path / "bare")
+    assert "tokenizer/tokenizer.pkl" in bare.train("--num-iterations=2", code=1)[-1]
+    assert bare("scripts.tok_train", code=1)[-1].endswith("No dataset parquet files found, did you run dataset.py?")
+
+
+def test_nan_and_truncation_come_at_their_step(engine: Engine) -> None:
+    lines = engine.train(
+        "--num-iterations=6", "--eval-every=-1", "--save-every=3", "--fault=nan@4", "--fault=truncate@3"
+    )
+    losses = [e.loss for e in events(lines, grammar.Step)]  # type: ignore[attr-defined]
+    assert [x != x for x in losses] == [False] * 4 + [True] * 2
+    assert len(weights(engine, 3)) < len(weights(engine, 6))

@@ -1,0 +1,120 @@
+"""The life of a run: one table of transitions, and what a look at the backend makes of it."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.cost import GPUS
+from runner.errors import UsageError
+from runner.run import (
+    LIVE,
+    TRANSITIONS,
+    Call,
+    IllegalTransition,
+    Outcome,
+    Poll,
+    Run,
+    State,
+    Status,
+    cancel_requested,
+    check_tag,
+    move,
+    new_run_id,
+    new_tag,
+    observed,
+    relaunched,
+    spawned,
+)
+from runner.spec import make_spec
+
+SPEC = make_spec(task="test", model="d12", backend="local", gpu_kinds=tuple(GPUS))
+NOW = 1000.0
+
+
+def run(state: State = State.RUNNING, **given: Any) -> Run:
+    base = {"id": "abc", "tag": "t", "spec": SPEC, "backend": "local", "volume": "/v", "created_at": NOW - 60}
+    return Run(**{**base, "state": state, "calls": [Call("local-1-x", NOW - 59)], **given})
+
+
+def status(state: State, attempt: int = 1, **given: Any) -> Status:
+    return Status(attempt, state, "local-1-x", NOW - 50, NOW - 1, **given)
+
+
+def test_every_state_has_its_row_and_every_end_but_done_can_be_resumed() -> None:
+    assert set(TRANSITIONS) == set(State)
+    assert all(State.LAUNCHING in TRANSITIONS[s] for s in State if s not in LIVE and s is not State.DONE)
+    assert TRANSITIONS[State.DONE] == frozenset()
+
+
+@given(st.sampled_from(State), st.sampled_from(State))
+def test_a_change_is_made_or_refused_as_the_table_says(a: State, b: State) -> None:
+    if a == b or b in TRANSITIONS[a]:
+        assert move(run(a), b).state == b
+    else:
+        with pytest.raises(IllegalTransition):
+            move(run(a), b)
+
+
+@given(st.sampled_from(State), st.booleans(), st.none() | st.sampled_from(State), st.integers(1, 2), st.booleans())
+def test_no_look_raises_or_leaves_the_table(a: State, alive: bool, b: State | None, attempt: int, asked: bool) -> None:
+    before = run(a, cancel_requested_at=NOW if asked else None)
+    after = observed(before, Poll(alive, status(b, attempt) if b else None), NOW)
+    assert after.state == a or after.state in TRANSITIONS[a]
+    assert after.live or after.ended_at is not None or not before.live
+
+
+def test_a_process_gone_without_a_word_is_interrupted_and_says_what_to_do() -> None:
+    after = observed(run(), Poll(False, status(State.RUNNING, stage="base")), NOW)
+    assert after.state is State.INTERRUPTED
+    assert after.outcome and "resume abc" in after.outcome.advice
+
+
+def test_the_same_after_a_cancel_is_cancelled() -> None:
+    asked = cancel_requested(run(), NOW)
+    assert observed(asked, Poll(False, status(State.RUNNING)), NOW).state is State.CANCELLED
+
+
+def test_the_last_word_of_the_job_wins_over_a_cancel_that_came_too_late() -> None:
+    asked = cancel_requested(run(), NOW)
+    said = status(State.DONE, outcome=Outcome("done", "ok"), ended_at=NOW)
+    assert observed(asked, Poll(False, said), NOW).state is State.DONE
+
+
+def test_the_status_of_an_earlier_attempt_says_nothing_of_this_one() -> None:
+    again = spawned(relaunched(run(State.FAILED), NOW), "local-2-y", NOW)
+    after = observed(again, Poll(True, status(State.FAILED, attempt=1)), NOW)
+    assert (after.state, after.attempt) == (State.QUEUED, 2)
+
+
+def test_a_resume_that_is_being_spawned_is_not_taken_for_dead() -> None:
+    again = relaunched(run(State.FAILED), NOW)
+    assert observed(again, Poll(False, None), NOW + 5).state is State.LAUNCHING
+    assert observed(again, Poll(False, None), NOW + 60).state is State.INTERRUPTED
+
+
+def test_a_call_id_that_the_job_reported_first_is_kept_once() -> None:
+    launched = run(State.LAUNCHING, calls=[])
+    seen = observed(launched, Poll(True, status(State.PREPARING)), NOW)
+    assert [c.call_id for c in spawned(seen, "local-1-x", NOW).calls] == ["local-1-x"]
+
+
+def test_a_run_survives_json() -> None:
+    full = run(status=status(State.RUNNING, loss=1.5, stages=[]))
+    assert msgspec.json.decode(msgspec.json.encode(full), type=Run) == full
+
+
+@pytest.mark.parametrize("tag", ["", "../x", "a/b", "-rf", "a b", "last", "é", "x" * 49, "a\n", "[red]"])
+def test_a_tag_that_is_no_safe_file_name_is_refused(tag: str) -> None:
+    with pytest.raises(UsageError):
+        check_tag(tag)
+
+
+def test_ids_and_tags_are_made_without_collisions() -> None:
+    assert len({new_run_id() for _ in range(2000)}) == 2000
+    taken: set[str] = set()
+    for _ in range(80):
+        taken.add(new_tag("d12", taken))
+    assert len(taken) == 80
