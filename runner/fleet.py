@@ -47,7 +47,7 @@ class Fleet:
         self.notices: list[str] = []
         self.unreachable: dict[str, str] = {}
         self._volume_given = str(Path(volume).expanduser().absolute()) if volume else ""
-        self._clock = clock
+        self.clock = clock
         self._backends: dict[str, Backend] = {"local": LocalBackend(home)}
         self.registry = Registry(home)
         if self.registry.set_aside:
@@ -112,7 +112,7 @@ class Fleet:
         survey.check_engine(volume, spec.engine)
         if force_restart and tag in tags:
             self._release_tag(tag, tags)
-        run = Run(id=new_run_id(), tag=tag, spec=spec, backend=backend, volume=location, created_at=self._clock())
+        run = Run(id=new_run_id(), tag=tag, spec=spec, backend=backend, volume=location, created_at=self.clock())
         self.registry.add(run)
         return self._spawn(run)
 
@@ -145,7 +145,7 @@ class Fleet:
             raise Unreachable(
                 f"{run.tag} could not be started ({error})", f"then: nanochat-tui resume {run.id}"
             ) from error
-        return self.registry.update(run.id, lambda r: spawned(r, call_id, self._clock()))
+        return self.registry.update(run.id, lambda r: spawned(r, call_id, self.clock()))
 
     def _never_started(self, run: Run, why: str) -> None:
         """A first attempt that was never spawned leaves no run; a later one leaves the run as it was, failed."""
@@ -154,7 +154,7 @@ class Fleet:
             with contextlib.suppress(OSError, NanochatError):
                 self.volume_of(run).remove(layout.run_dir(run.id))
             return
-        now = self._clock()
+        now = self.clock()
         status = run.status or Status(run.attempt, State.FAILED, "", now, now)
         outcome = Outcome("launch", why[:300], "put that right, then resume")
         failed = msgspec.structs.replace(status, attempt=run.attempt, state=State.FAILED, outcome=outcome)
@@ -170,7 +170,7 @@ class Fleet:
                 raise UsageError(f"{current.tag} is {current.state} already", f"nanochat-tui watch {current.tag}")
             if current.state is State.DONE:
                 raise UsageError(f"{current.tag} is done", "launch a new run, or look at its report")
-            return relaunched(current, self._clock())
+            return relaunched(current, self.clock())
 
         self.volume_of(run).list("")
         return self._spawn(self.registry.update(run.id, again))
@@ -181,10 +181,10 @@ class Fleet:
         def stop(current: Run) -> Run:
             if not current.live:
                 raise UsageError(f"{current.tag} is not running", f"it is {current.state}")
-            return current if current.cancel_requested_at else cancel_requested(current, self._clock())
+            return current if current.cancel_requested_at else cancel_requested(current, self.clock())
 
         asked = self.registry.update(run.id, stop)
-        waited = self._clock() - (asked.cancel_requested_at or 0.0)
+        waited = self.clock() - (asked.cancel_requested_at or 0.0)
         self.backend(run.backend).cancel(asked, force=waited > FORCE_AFTER_S)
         return asked
 
@@ -215,7 +215,7 @@ class Fleet:
             self.unreachable[run.id] = str(error)
             return run
         self.unreachable.pop(run.id, None)
-        now = self._clock()
+        now = self.clock()
         if observed(run, poll, now) == run:
             return run
         return self.registry.update(run.id, lambda r: observed(r, poll, now) if r.attempt == run.attempt else r)

@@ -1,7 +1,6 @@
 """The app: its modes, the watcher that looks at all runs, and the actions that several screens share."""
 
 import threading
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -50,7 +49,12 @@ class NanochatApp(App[int]):
     """Shows what a Fleet knows. Closing it, or killing it, leaves every run as it is."""
 
     TITLE = "nanochat"
-    CSS = "Screen { background: $background; } Footer { background: $surface; }"
+    CSS = """
+    Screen { background: $background; }
+    Footer { background: $surface; }
+    * { scrollbar-size-vertical: 1; scrollbar-background: $background; scrollbar-background-hover: $background;
+        scrollbar-background-active: $background; scrollbar-color: $panel; }
+    """
     MODES = {
         "runs": RunsScreen,
         "launch": LaunchScreen,
@@ -128,7 +132,7 @@ class NanochatApp(App[int]):
         if not live:
             self.notify("nothing to cancel: not running", severity="warning", markup=False)
             return
-        now = time.time()
+        now = self.fleet.clock()
         lines = [
             f"{r.tag}: {health.phase(r)}, launched {units.age(r.created_at, now)} ago, "
             f"{'free' if r.backend == 'local' else units.money(spent_usd(r)) + ' spent'}, "

@@ -70,7 +70,8 @@ def decimals(value: float | None, places: int) -> str:
 
 def span(range_: Range) -> str:
     """`41s (35s–52s)`."""
-    return f"{duration(range_.likely)} ({duration(range_.low)}–{duration(range_.high)})"
+    low, likely, high = (duration(s) for s in (range_.low, range_.likely, range_.high))
+    return likely if low == high else f"{likely} ({low}–{high})"
 
 
 def money_span(usd: tuple[Decimal, Decimal, Decimal]) -> str:

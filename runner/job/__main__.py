@@ -168,7 +168,7 @@ class Job:
             return None
         home = Path(os.environ["NANOCHAT_TUI_HOME"])
         if stage.name == "prepare":
-            with self._volume.path(".prepare.lock").open("a") as lock:
+            with self._volume.path(f"{layout.CACHE}/prepare.lock").open("a") as lock:
                 if not self._wait_for(lock, today.heartbeat_s):
                     return self._cancelled()
                 clone = engines.clone_commands(home) if self._run.spec.engine == "nanochat" else []

@@ -171,6 +171,7 @@ def link_shared(base: Path, volume: FolderVolume) -> None:
     links = [*layout.SHARED]
     if (volume.path(layout.EVAL_BUNDLE) / "core.yaml").exists():
         links.append(layout.EVAL_BUNDLE)
+    volume.path(layout.CACHE).mkdir(exist_ok=True)
     for name in links:
         target = volume.path(name)
         target.mkdir(exist_ok=True)

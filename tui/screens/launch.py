@@ -17,22 +17,30 @@ from runner.cost import GPUS
 from runner.errors import NanochatError, UsageError
 from runner.plan import Plan
 from runner.run import check_tag
-from runner.spec import RunSpec, closest, flag, make_spec, parse_override_words
+from runner.spec import ENGINES, GPU_COUNTS, TASKS, RunSpec, flag, make_spec, parse_override_words
 from runner.terminal import safe
 from tui import units
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
+from tui.widgets.choice import Choice
 
+CHOICES: dict[str, tuple[str, ...]] = {
+    "task": TASKS,
+    "engine": ENGINES,
+    "backend": fleets.BACKENDS,
+    "gpu": tuple(GPUS),
+    "gpus": ("auto", *map(str, GPU_COUNTS)),
+}
 FIELDS = (
-    ("task", "test", "test | speedrun"),
-    ("model", "d12", "d12, d26, d32 or any even depth"),
-    ("gpus", "", "1, 2, 4, 8 (empty: 1 for test, 8 for speedrun)"),
-    ("gpu", "H100", "GPU kind"),
-    ("engine", "rehearsal", "rehearsal (free) | nanochat"),
-    ("backend", "local", "local | modal"),
+    ("task", "test", ""),
+    ("model", "d12", "d12, d26, d32 or an even depth"),
+    ("engine", "rehearsal", ""),
+    ("backend", "local", ""),
+    ("gpu", "H100", ""),
+    ("gpus", "auto", ""),
     ("budget", "", "most dollars, as 25"),
-    ("tag", "", "name (empty: made up)"),
-    ("overrides", "", "iterations=100 save-every=20 …"),
+    ("tag", "", "a name (else made up)"),
+    ("overrides", "", "save-every=20 iterations=100"),
 )
 
 
@@ -54,7 +62,10 @@ class LaunchScreen(NanochatScreen):
                 for name, value, hint in FIELDS:
                     with Horizontal(classes="field"):
                         yield Label(name, markup=False)
-                        yield Input(value, placeholder=hint, id=name, compact=True, select_on_focus=False)
+                        if name in CHOICES:
+                            yield Choice(CHOICES[name], value, id=name)
+                        else:
+                            yield Input(value, placeholder=hint, id=name, compact=True, select_on_focus=False)
                     yield Static("", markup=False, id=f"{name}-error", classes="error")
             with VerticalScroll(id="right"), Vertical():
                 yield Static("", markup=False, id="plan")
@@ -63,39 +74,35 @@ class LaunchScreen(NanochatScreen):
 
     def on_mount(self) -> None:
         self.query_one("#title", Line).put(["New run"])
-        self.query_one("#task", Input).focus()
+        self.query_one("#task").focus()
         self._replan()
 
     def on_input_changed(self) -> None:
         self._replan()
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        self.focus_next(Input)
+    def on_choice_changed(self) -> None:
+        self._replan()
 
     def on_key(self, event: events.Key) -> None:
-        if event.key in ("up", "down"):
-            (self.focus_next if event.key == "down" else self.focus_previous)(Input)
+        if event.key in ("up", "down", "enter"):
+            (self.focus_previous if event.key == "up" else self.focus_next)("Input, Choice")
             event.stop()
 
     def _value(self, name: str) -> str:
-        return self.query_one(f"#{name}", Input).value.strip()
+        field = self.query_one(f"#{name}")
+        return field.value.strip() if isinstance(field, Input | Choice) else ""
 
     def _read(self) -> RunSpec:
         """The form as a spec. Raises UsageError with the field that is wrong."""
         gpus = self._value("gpus")
-        if gpus and not gpus.isdecimal():
-            raise UsageError(f"{gpus[:20]!r} is not a number of GPUs", "use 1, 2, 4 or 8", field="gpus")
-        backend = self._value("backend")
-        if backend not in fleets.BACKENDS:
-            raise UsageError(f"unknown backend {backend!r}", closest(backend, fleets.BACKENDS), field="backend")
         if self._value("tag"):
             check_tag(self._value("tag"))
         return make_spec(
             task=self._value("task"),
             model=self._value("model"),
-            backend=backend,
+            backend=self._value("backend"),
             engine=self._value("engine"),
-            gpus=int(gpus) if gpus else None,
+            gpus=None if gpus == "auto" else int(gpus),
             gpu=self._value("gpu"),
             budget=self._value("budget") or None,
             overrides=parse_override_words(self._value("overrides")),

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Footer, Input
+from textual.widgets import Footer, Input, Static
 
 from runner.fleet import spent_usd
 from runner.run import Run
@@ -65,6 +65,7 @@ class RunsScreen(NanochatScreen):
             id="runs",
         )
         yield Line(id="about")
+        yield Static("", markup=False, id="why")
         yield Line(id="stages")
         yield Input(placeholder="text in tag, id, task, model or state; Enter keeps it, Esc clears", id="filter")
         yield Footer(show_command_palette=False)
@@ -93,10 +94,8 @@ class RunsScreen(NanochatScreen):
 
     def _show_title(self, runs: Sequence[Run], shown: int) -> None:
         live = [r for r in runs if r.live]
-        today = time.strftime("%Y%m%d")
-        spent = sum(
-            (spent_usd(r) for r in runs if time.strftime("%Y%m%d", time.localtime(r.created_at)) == today), Decimal(0)
-        )
+        today = _day(self.nanochat.fleet.clock())
+        spent = sum((spent_usd(r) for r in runs if _day(r.created_at) == today), Decimal(0))
         cells: list[Cell | str] = [Cell("nanochat", "accent"), f"{len(live)} live", f"today {units.money(spent)}"]
         if self._filter:
             cells.append(Cell(f"/{self._filter} {shown} of {len(runs)}", "warning"))
@@ -108,7 +107,7 @@ class RunsScreen(NanochatScreen):
         self.query_one("#title", Line).put(cells)
 
     def _cells(self, run_id: str) -> list[Cell]:
-        run, now = self._by_id[run_id], time.time()
+        run, now = self._by_id[run_id], self.nanochat.fleet.clock()
         status = run.status
         cost = spent_usd(run)
         return [
@@ -134,16 +133,15 @@ class RunsScreen(NanochatScreen):
             about.put([])
             stages.put([])
             return
-        cells: list[Cell | str] = [Cell(run.tag, "accent"), looks.state(run), Cell(looks.progress(run, 10))]
-        if run.outcome and run.outcome.kind != "done":
-            cells += [run.outcome.message, Cell(run.outcome.advice, "dim")]
-        elif run.outcome:
-            cells.append(run.outcome.message)
-        elif run.spec.budget_usd is not None:
+        outcome = run.outcome
+        cells: list[Cell | str] = [Cell(run.tag, "accent"), looks.state(run), looks.progress(run, 10)]
+        if run.spec.budget_usd is not None:
             cells.append(f"{units.money(spent_usd(run))} of {units.money(run.spec.budget_usd)}")
+        why = ". ".join(part for part in (outcome.message, outcome.advice) if part) if outcome else ""
+        self.query_one("#why", Static).update(safe(why))
         about.put(cells)
         narrow = self.size.width < 110
-        stages.put(looks.stages(run, time.time(), brief=narrow), gap=" " if narrow else "  ")
+        stages.put(looks.stages(run, self.nanochat.fleet.clock(), brief=narrow), gap=" " if narrow else "  ")
 
     def on_virtual_list_moved(self) -> None:
         self._show_current()
@@ -199,3 +197,8 @@ class RunsScreen(NanochatScreen):
         self._list.marked.clear()
         self._list.focus()
         self.show_runs(self.nanochat.runs)
+
+
+def _day(when: float) -> str:
+    """The local calendar day of a time."""
+    return time.strftime("%Y%m%d", time.localtime(when))

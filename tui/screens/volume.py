@@ -103,8 +103,9 @@ class VolumeScreen(NanochatScreen):
 
     def _show_problem(self, node: TreeNode[Entry], problem: str) -> None:
         node.remove_children()
-        node.add_leaf(Text(f"! {safe(problem)} (r reads again)", style=self.nanochat.tone("error")))
+        node.add_leaf(Text("! cannot be read, r tries again", style=self.nanochat.tone("error")))
         node.expand()
+        self._show_text(Text(safe(problem), style=self.nanochat.tone("error")))
 
     def _fill(self, node: TreeNode[Entry], entries: list[Entry]) -> None:
         tags = {r.id: r.tag for r in self.nanochat.runs}

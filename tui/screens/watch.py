@@ -8,7 +8,7 @@ import msgspec
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Footer, Sparkline, Static
+from textual.widgets import Footer, Static
 
 from runner import health
 from runner.errors import NanochatError
@@ -23,6 +23,7 @@ from tui.cells import Cell
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
 from tui.screens.dialogs import Page
+from tui.widgets.chart import Chart
 from tui.widgets.log_view import LogView
 
 MAX_POINTS = 4000
@@ -82,7 +83,7 @@ class WatchScreen(NanochatScreen):
         yield Line(id="stages")
         yield Line(id="sign")
         yield Line(id="numbers")
-        yield Sparkline([], id="loss")
+        yield Chart("loss", id="loss")
         yield Line(id="log-title")
         yield LogView(id="log")
         yield Static("No run is watched. Esc, then Enter on a run.", id="none")
@@ -104,12 +105,12 @@ class WatchScreen(NanochatScreen):
         if self._run is None or self._run.id != run.id:
             self._open(run)
         self._run = run
-        self._show(run, time.time())
+        self._show(run, self.nanochat.fleet.clock())
 
     def _open(self, run: Run) -> None:
         log = self.nanochat.fleet.log_path(run)
         self._curve = LossCurve(log.with_name(layout.EVENTS_FILE))
-        self.query_one(Sparkline).data = []
+        self.query_one(Chart).show([])
         self.query_one(LogView).open(LogFile(log))
         self._read_curve()
 
@@ -120,7 +121,7 @@ class WatchScreen(NanochatScreen):
             self.app.call_from_thread(self._show_curve, list(curve.points))
 
     def _show_curve(self, points: list[float]) -> None:
-        self.query_one(Sparkline).data = points
+        self.query_one(Chart).show(points)
 
     def _show(self, run: Run, now: float) -> None:
         status = run.status

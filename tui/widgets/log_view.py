@@ -115,7 +115,7 @@ class LogView(ScrollView, can_focus=True):
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        width, number = self.size.width, y + self.scroll_offset.y
+        width, number = self.scrollable_content_region.width, y + self.scroll_offset.y
         if self._log is None or number >= len(self._log):
             return Strip.blank(width, self.rich_style)
         text = safe(self._log.text(number))

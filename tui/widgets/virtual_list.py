@@ -132,7 +132,7 @@ class VirtualList(ScrollView, can_focus=True):
         return sorted(kept)
 
     def render_line(self, y: int) -> Strip:
-        width = self.size.width
+        width = self.scrollable_content_region.width
         shown = self._visible_columns(width)
         if y == 0:
             head = self.get_component_rich_style("list--head")

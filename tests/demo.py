@@ -1,0 +1,104 @@
+"""A fleet to look at: runs in every state, one of them alive with the log of a real nanochat run."""
+
+import os
+import shutil
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runner import process, survey
+from runner.backends.folder import FolderVolume
+from runner.cost import GPUS
+from runner.fleet import Fleet
+from runner.job.journal import Journal
+from runner.run import Call, Outcome, Run, StageState, StageStatus, State, Status
+from runner.spec import make_spec
+from tests.conftest import DATA
+
+NOW = 1_795_000_000.0
+RESUME = "nanochat-tui resume goes on from the last checkpoint"
+NAMES = ("prepare", "tokenizer", "base", "base_eval", "sft", "chat_eval", "report")
+
+
+def spec(task: str, model: str, engine: str = "rehearsal", **given: Any) -> Any:
+    return make_spec(task=task, model=model, backend="local", engine=engine, gpu_kinds=tuple(GPUS), **given)
+
+
+def stages(at: int, state: StageState, began: float) -> list[StageStatus]:
+    found = []
+    for number, name in enumerate(NAMES):
+        if number < at:
+            found.append(StageStatus(name, StageState.DONE, began + 40 * number, began + 40 * number + 38))
+        elif number == at:
+            over = None if state is StageState.RUNNING else NOW - 5
+            found.append(StageStatus(name, state, began + 40 * number, over))
+        else:
+            found.append(StageStatus(name))
+    return found
+
+
+def demo(home: Path) -> Fleet:
+    """The fleet, with a clock that stands still; the live run's process is the one that asks."""
+    home.mkdir(exist_ok=True)
+    fleet = Fleet(home, clock=lambda: NOW)
+    location = fleet.volume_location("local", "rehearsal")
+    _live(fleet, location)
+    gone, oom = "the job was killed or its machine went away", "out of GPU memory (1.50 GiB more did not fit)"
+    ends = (
+        ("d26-red", "d26", State.INTERRUPTED, Outcome("killed", gone, RESUME), 0.33, 2.733, 0.8012),
+        ("smoke", "d12", State.DONE, Outcome("done", "10 steps, loss 5.102"), 1.0, 5.102, None),
+        ("d32-try", "d32", State.FAILED, Outcome("oom", oom, "use --device-batch-size 4"), 0, None, None),
+        ("d12-lr2", "d12", State.CANCELLED, Outcome("cancelled", "stopped at step 900"), 0.36, 3.071, 0.9120),
+    )
+    for number, (tag, model, state, outcome, share, loss, bpb) in enumerate(ends):
+        made = spec("test" if tag == "smoke" else "speedrun", model, budget="25" if tag == "d26-red" else None)
+        total = 10 if tag == "smoke" else 2520
+        began = NOW - 7200 * (number + 1)
+        ended = StageState.DONE if state is State.DONE else StageState.FAILED
+        status = Status(
+            1, state, "local-1-x", began, NOW - 600 * (number + 1), ended_at=NOW - 600 * (number + 1), stage="base",
+            stages=stages(len(NAMES) if tag == "smoke" else 2, ended, began), step=round(total * share),
+            total_steps=total, loss=loss, val_bpb=bpb,
+            outcome=outcome,
+        )  # fmt: skip
+        fleet.registry.add(
+            Run(
+                f"run{number}demo",
+                tag,
+                made,
+                "local",
+                location,
+                began,
+                state,
+                [Call("local-1-x", began)],
+                status=status,
+            )
+        )
+    return fleet
+
+
+def _live(fleet: Fleet, location: str) -> None:
+    """A run that this very process plays: the log of a real d4 on a CPU, up to step 150."""
+    call_id = process.call_id(os.getpid())
+    made = msgspec.structs.replace(spec("speedrun", "d4", "nanochat"), budget_usd=Decimal(120))
+    run = Run("live4demo", "d4-blue", made, "local", location, NOW - 300, State.RUNNING, [Call(call_id, NOW - 300)])
+    status = Status(1, State.RUNNING, call_id, NOW - 299, NOW - 1, stages=stages(2, StageState.RUNNING, NOW - 180))
+    status.stage, status.saved_step = "base", 150
+    volume = FolderVolume(location)
+    survey.write_run(volume, run)
+    times = iter(range(10**6))
+    journal = Journal(volume, run.id, status, lambda: NOW - 100 + next(times) * 0.01)
+    journal.say("[STAGE] base")
+    journal.say("[EXEC] python -m scripts.base_train --depth=4 --num-iterations=200 --save-every=50 --model-tag=d4")
+    lines = (DATA / "logs" / "cpu_base_train_d4.log").read_bytes().splitlines(keepends=True)
+    for line in lines[: next(i for i, line in enumerate(lines) if line.startswith(b"step 00152"))]:
+        journal.output(line)
+    journal.say("[PUBLISH] base step 150 kept: 6.4 MB, resumable on 1 GPU")
+    status.last_line_at = NOW - 2
+    journal._clock = lambda: NOW - 1
+    journal.close()
+    fleet.registry.add(run)
+    report = Path(location) / "runs" / run.id / "report.md"
+    shutil.copyfile(DATA / "report.md", report)

@@ -1,0 +1,86 @@
+"""A real terminal for tests: the program in a pty, its screen kept by pyte."""
+
+import fcntl
+import os
+import pty
+import signal
+import struct
+import termios
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import pyte
+
+KEYS = {
+    "enter": "\r",
+    "escape": "\x1b",
+    "tab": "\t",
+    "up": "\x1b[A",
+    "down": "\x1b[B",
+    "right": "\x1b[C",
+    "f5": "\x1b[15~",
+}
+
+
+class Terminal:
+    """Starts a program in a pty of `columns` x `lines`; `screen` is what a person sees."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], columns: int = 80, lines: int = 24) -> None:
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.execvpe(argv[0], list(argv), {**env, "TERM": "xterm-256color", "COLUMNS": "", "LINES": ""})
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        os.kill(self.pid, signal.SIGWINCH)
+        self._screen = pyte.Screen(columns, lines)
+        self._stream = pyte.ByteStream(self._screen)
+        self._lock = threading.Lock()
+        self.raw = bytearray()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = os.read(self._fd, 1 << 16)
+            except OSError:
+                return
+            if not data:
+                return
+            with self._lock:
+                self.raw += data
+                self._stream.feed(data)
+
+    @property
+    def screen(self) -> str:
+        with self._lock:
+            return "\n".join(self._screen.display)
+
+    def wait_for(self, text: str, *, seconds: float = 30.0) -> str:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if text in (screen := self.screen):
+                return screen
+            time.sleep(0.03)
+        raise AssertionError(f"{text!r} not on the screen within {seconds:.0f}s:\n{self.screen}")
+
+    def press(self, *keys: str) -> None:
+        """Keys by name or as text; a pause after Escape, as a terminal cannot tell it from Alt without one."""
+        for key in keys:
+            os.write(self._fd, KEYS.get(key, key).encode())
+            time.sleep(0.3 if key == "escape" else 0.05)
+
+    def wait_exit(self, seconds: float = 15.0) -> int:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.03)
+        raise AssertionError(f"still running after {seconds:.0f}s:\n{self.screen}")
+
+    def kill(self) -> None:
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            return

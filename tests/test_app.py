@@ -1,0 +1,292 @@
+"""The app by keyboard, through Textual's pilot, over a real Fleet."""
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from runner.fleet import Fleet
+from runner.run import Call, Outcome, StageState, StageStatus, State, Status
+from runner.spool import LogFile
+from tests.test_run import run
+from tui.app import NanochatApp
+from tui.keys import KEYS, shown
+from tui.screens.dialogs import Confirm, Page
+from tui.screens.launch import LaunchScreen
+from tui.screens.volume import as_text
+from tui.screens.watch import WatchScreen
+from tui.widgets.log_view import LogView
+from tui.widgets.virtual_list import VirtualList
+
+HOSTILE = "[/red] [bold]x[/] \x1b]0;t\x07\x1b[2J \u202eevil\n[@click=app.quit]y[/]"
+SIZES = [(80, 24), (120, 34), (200, 60), (20, 6)]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    return Fleet(tmp_path)
+
+
+async def until(pilot: Pilot[int], true: Callable[[], Any], what: str = "", seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if true():
+            return
+        await pilot.pause(0.05)
+    raise AssertionError(f"not within {seconds}s: {what}")
+
+
+def text_of(app: NanochatApp) -> str:
+    """What is on the screen, as text."""
+    return "\n".join("".join(s.text for s in strip) for strip in app.screen._compositor.render_strips())
+
+
+def put(fleet: Fleet, number: int, state: State = State.DONE, **given: Any) -> str:
+    """A run on record that no process stands behind."""
+    run_id = f"run{number:04d}"
+    status = Status(1, state, "local-1-x", 1000.0, 1100.0, ended_at=1100.0, step=5, total_steps=10, loss=2.5)
+    status = msgspec.structs.replace(status, **given.pop("status", {}))
+    base = {"id": run_id, "tag": f"tag-{number}", "volume": str(fleet.home / "volumes" / "rehearsal")}
+    made = run(
+        state, **{**base, "created_at": 1000.0 + number, "status": status, "calls": [Call("local-1-x", 1.0)], **given}
+    )
+    fleet.registry.add(made)
+    return run_id
+
+
+async def test_a_run_is_launched_once_however_often_the_key_is_pressed_and_then_watched(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("n")
+        await until(pilot, lambda: "likely" in text_of(app), "the plan")
+        await pilot.press("f5", "f5", "ctrl+j", "f5")
+        await until(pilot, lambda: isinstance(app.screen, WatchScreen), "the watch screen")
+        await until(pilot, lambda: "done" in text_of(app) and "[DONE]" in text_of(app), "the end")
+        assert len(fleet.registry.all()) == 1
+        await pilot.press("o")
+        await until(pilot, lambda: isinstance(app.screen, Page), "the report")
+        await pilot.press("q")
+        assert isinstance(app.screen, WatchScreen)
+
+
+async def test_a_bad_value_is_explained_at_its_field_and_cannot_be_launched(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("n")
+        field = app.screen.query_one("#model", Input)
+        for value, says in (("d13", "unknown depth d13"), ("[red]", "unknown model"), ("d34", "")):
+            field.value = value
+            await until(pilot, lambda says=says: says in text_of(app), says)
+        field.value = "gpt"
+        await until(pilot, lambda: "unknown model 'gpt'" in text_of(app), "the error")
+        await pilot.press("f5")
+        await pilot.pause(0.2)
+        assert isinstance(app.screen, LaunchScreen) and fleet.registry.all() == []
+        field.value = "d12"
+        app.screen.query_one("#overrides", Input).value = "save-every=0"
+        await until(pilot, lambda: "--save-every" in text_of(app), "the override's error")
+
+
+async def test_the_command_line_shown_is_the_launch_that_would_happen(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await pilot.press("n", "right")
+        app.screen.query_one("#overrides", Input).value = "iterations=20 fault=crash@3"
+        app.screen.query_one("#tag", Input).value = "a-tag"
+        wanted = "$ nanochat-tui launch --task speedrun --model d12 --tag a-tag --iterations 20 --fault crash@3"
+        await until(pilot, lambda: wanted in text_of(app), "the command")
+        assert "--num-iterations=20" in text_of(app)
+
+
+async def test_cancel_asks_first_and_enter_keeps_the_run(fleet: Fleet) -> None:
+    from runner.cost import GPUS
+    from runner.spec import make_spec
+
+    spec = make_spec(
+        task="test",
+        model="d12",
+        backend="local",
+        gpu_kinds=tuple(GPUS),
+        overrides={"fault": ["hang@3"], "step_ms": "1"},
+    )
+    launched = fleet.launch(spec, backend="local", tag="hung")
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "3/10" in text_of(app), "step 3")
+        await pilot.press("c")
+        assert isinstance(app.screen, Confirm)
+        assert "hung" in text_of(app) and "free" in text_of(app) and "nanochat-tui cancel hung" in text_of(app)
+        await pilot.press("enter")
+        await pilot.pause(0.2)
+        assert fleet.registry.get(launched.id).state is not State.STOPPING
+        began = time.monotonic()
+        await pilot.press("c", "y")
+        await until(pilot, lambda: fleet.registry.get(launched.id).state is State.CANCELLED, "cancelled")
+        assert time.monotonic() - began < 5
+        await pilot.press("r")
+        await until(pilot, lambda: fleet.registry.get(launched.id).state is State.DONE, "resumed to its end")
+
+
+async def test_marked_runs_are_deleted_together_after_a_question(fleet: Fleet) -> None:
+    fleet.volume_location("local", "rehearsal")
+    for number in range(3):
+        put(fleet, number)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause(0.3)
+        await pilot.press("space", "space", "d")
+        assert "Delete 2 runs?" in text_of(app)
+        await pilot.press("n", "d", "y")
+        await until(pilot, lambda: [r.tag for r in fleet.registry.all()] == ["tag-0"], "two deleted")
+
+
+async def test_filter_sort_and_the_cursor_that_stays_on_its_run(fleet: Fleet) -> None:
+    for number in range(30):
+        put(fleet, number, State.FAILED if number % 2 else State.DONE)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause(0.3)
+        await pilot.press("j", "j")
+        rows = app.screen.query_one(VirtualList)
+        current = rows.current
+        put(fleet, 99)
+        await until(pilot, lambda: "tag-99" in text_of(app), "the new run")
+        assert rows.current == current
+        await pilot.press("slash", *"failed", "enter")
+        assert "tag-28" not in text_of(app) and "tag-29" in text_of(app) and "15 of 31" in text_of(app)
+        await pilot.press("escape", "s")
+        assert "sorted by name" in text_of(app)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_foreign_text_is_shown_as_text_at_every_size(fleet: Fleet, size: tuple[int, int]) -> None:
+    run_id = put(
+        fleet, 1, State.FAILED, tag=HOSTILE,
+        status={"outcome": Outcome("crash", HOSTILE, HOSTILE), "warnings": [HOSTILE],
+                "stages": [StageStatus("base", StageState.FAILED, note=HOSTILE)]},
+    )  # fmt: skip
+    folder = Path(fleet.volume_location("local", "rehearsal")) / "runs" / run_id
+    folder.mkdir(parents=True)
+    (folder / "log").write_text(f"{HOSTILE}\n" * 50)
+    (folder / "[red]name.md").write_text(f"# {HOSTILE}\n\n[link](http://x)\n")
+    app = NanochatApp(fleet)
+    async with app.run_test(size=size) as pilot:
+        for keys in (
+            ("enter",),
+            ("p",),
+            ("escape",),
+            ("4",),
+            ("down", "enter"),
+            ("down", "enter"),
+            ("down",),
+            ("question_mark",),
+        ):
+            await pilot.press(*keys)
+            await pilot.pause(0.25)
+            shown_text = text_of(app)
+            assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202e]", shown_text)
+        await pilot.press("escape", "1")
+        await pilot.pause(0.2)
+        if size[0] >= 80:
+            assert "[/red] [bold]" in text_of(app)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_every_screen_opens_at_every_size_with_no_runs_at_all(fleet: Fleet, size: tuple[int, int]) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=size) as pilot:
+        for key in ("2", "3", "escape", "4", "v", "r", "1", "enter", "c", "r", "d", "question_mark", "escape"):
+            await pilot.press(key)
+            await pilot.pause(0.05)
+
+
+async def test_the_log_follows_lets_go_when_scrolled_and_says_what_came_meanwhile(fleet: Fleet) -> None:
+    run_id = put(fleet, 1)
+    folder = Path(fleet.volume_location("local", "rehearsal")) / "runs" / run_id
+    folder.mkdir(parents=True)
+    log = folder / "log"
+    log.write_text("".join(f"line {i}\n" for i in range(1000)))
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("enter")
+        await until(pilot, lambda: "line 999" in text_of(app), "the end of the log")
+        await pilot.press("pageup")
+        await pilot.pause(0.1)
+        assert not app.screen.query_one(LogView).following
+        with log.open("a") as file:
+            file.write("one more\n" * 7)
+        await until(pilot, lambda: "7 new lines below" in text_of(app), "the count of new lines")
+        assert "one more" not in text_of(app)
+        await pilot.press("f")
+        await until(pilot, lambda: "one more" in text_of(app), "the end again")
+        await pilot.press("g")
+        await until(pilot, lambda: "line 0" in text_of(app), "the beginning")
+
+
+async def test_a_volume_that_is_gone_is_shown_in_place_and_can_be_read_again(fleet: Fleet) -> None:
+    put(fleet, 1, volume=str(fleet.home / "nowhere"))
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: "is gone" in text_of(app), "the problem")
+        (fleet.home / "nowhere").mkdir()
+        (fleet.home / "nowhere" / "hello.txt").write_text("hi")
+        await pilot.press("r")
+        await until(pilot, lambda: "hello.txt" in text_of(app), "the folder")
+
+
+def test_a_key_does_one_thing_per_screen_and_every_action_exists() -> None:
+    from tui.screens.runs import RunsScreen
+    from tui.screens.volume import VolumeScreen
+
+    screens = {
+        "": NanochatApp,
+        "runs": RunsScreen,
+        "watch": WatchScreen,
+        "launch": LaunchScreen,
+        "volume": VolumeScreen,
+    }
+    seen = set()
+    for key in KEYS:
+        for one in key.keys.split(","):
+            assert (key.screen, one) not in seen
+            seen.add((key.screen, one))
+        name = key.action.partition("(")[0].rpartition(".")[2]
+        assert any(hasattr(owner, f"action_{name}") for owner in (screens[key.screen], NanochatApp)), key
+
+
+def test_the_readme_names_every_key_of_the_footer() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    missing = [k for k in KEYS if k.footer and f"`{shown(k.keys).split()[0]}`" not in readme]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("a.json", b'{"b":[1]}', '{\n  "b": [\n    1\n  ]\n}'),
+        ("a.json", b"[" * 100_000, "(not valid JSON)"),
+        ("a.txt", b"a\0b", "3 bytes that are not text"),
+        ("a.txt", b"\xff\x1b[31mred\r\nx", "\ufffdred \nx"),
+    ],
+)
+def test_a_preview_is_harmless_text(name: str, data: bytes, expected: str) -> None:
+    assert as_text(name, data, len(data)).startswith(expected)
+
+
+def test_a_line_of_any_length_and_a_million_carriage_returns_cost_little(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"x" * 5_000_000 + b"\n" + b"50%\r" * 1_000_000 + b"100%\n" + b"tail")
+    log = LogFile(path)
+    assert log.refresh() and not log.refresh()
+    assert (len(log), len(log.raw(0)), log.text(1), log.text(2)) == (3, 4096, "100%", "tail")
+    with path.open("ab") as file:
+        file.write(b" end\nnext\n")
+    assert log.refresh()
+    assert [log.text(n) for n in (2, 3)] == ["tail end", "next"] and len(log) == 4

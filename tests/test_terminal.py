@@ -1,0 +1,125 @@
+"""The app in a real terminal: launch, watch, cancel, resume, quit; closed and killed while a run goes on."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import CLI, Cli, wait_until
+from tests.terminal import Terminal
+
+
+class Apps:
+    """Opens the app in terminals of one home; ends them all after the test."""
+
+    def __init__(self, cli: Cli) -> None:
+        self._cli = cli
+        self.opened: list[Terminal] = []
+
+    def __call__(self, *words: str, columns: int = 80, lines: int = 24) -> Terminal:
+        env = {k: v for k, v in self._cli.env.items() if k != "NO_COLOR"}
+        self.opened.append(Terminal([*CLI, *words], env, columns, lines))
+        return self.opened[-1]
+
+
+@pytest.fixture
+def app(cli: Cli) -> Iterator[Apps]:
+    apps = Apps(cli)
+    yield apps
+    for one in apps.opened:
+        one.kill()
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (160, 50)])
+def test_the_whole_job_by_keyboard(cli: Cli, app: Apps, columns: int, lines: int) -> None:
+    terminal = app(columns=columns, lines=lines)
+    terminal.wait_for("No runs yet")
+    terminal.press("n")
+    terminal.wait_for("likely")
+    terminal.press("right")
+    terminal.wait_for("launch --task speedrun")
+    terminal.press("f5")
+    terminal.wait_for("step 2")
+    run_id = cli.run()["id"]
+    wait_until(lambda: cli.json("checkpoints"), what="a checkpoint")
+    terminal.press("c")
+    terminal.wait_for("Steps since the last checkpoint are lost")
+    began = time.monotonic()
+    terminal.press("y")
+    terminal.wait_for("cancelled")
+    assert time.monotonic() - began < 5
+    assert cli.processes() == []
+    assert cli.run()["state"] == "cancelled"
+    terminal.press("r")
+    terminal.wait_for("attempt 2")
+    terminal.wait_for("✓ done", seconds=60)
+    terminal.press("o")
+    terminal.wait_for("Results")
+    terminal.press("q", "escape")
+    terminal.wait_for("run ")
+    terminal.press("q")
+    assert terminal.wait_exit() == 0
+    shown = cli.run(run_id)
+    assert (shown["state"], shown["step"], shown["attempts"]) == ("done", 200, 2)
+
+
+@pytest.mark.parametrize("how", ["quit", "killed"])
+def test_a_run_goes_on_without_the_app_which_finds_it_again_live_with_its_whole_log(
+    cli: Cli, app: Apps, how: str
+) -> None:
+    cli("launch", "--tag", "alone", "--iterations", "400", "--step-ms", "30", "--save-every", "50")
+    first = app()
+    first.wait_for("alone")
+    first.press("enter")
+    first.wait_for("following")
+    if how == "quit":
+        first.press("q")
+        assert first.wait_exit() == 0
+    else:
+        os.kill(first.pid, signal.SIGKILL)
+    step = cli.run("alone")["step"] or 0
+    wait_until(lambda: (cli.run("alone")["step"] or 0) > step + 20, what="the run going on")
+    again = app()
+    again.wait_for("▶ training")
+    again.press("enter")
+    again.wait_for("following")
+    again.press("g")
+    again.wait_for("[ATTEMPT 1]")
+    again.press("G")
+    again.wait_for("step 00")
+    now = cli.run("alone")["step"]
+    wait_until(lambda: cli.run("alone")["step"] > now + 10, what="steps")
+    assert "following" in again.screen
+    cli("cancel", "alone")
+    again.wait_for("■ cancelled")
+
+
+def test_nothing_hostile_reaches_the_terminal(cli: Cli, app: Apps) -> None:
+    cli("launch", "--tag", "h", "--watch", "--step-ms", "0")
+    evil = b"\x1b]0;owned\x07\x1b]52;c;aGk=\x07\x1b[?1049l\x1bc[bold]x[/bold] [/nope]\xe2\x80\xae\xff\x00\n"
+    with (cli.run_dir("h") / "log").open("ab") as log:
+        log.write(evil * 40)
+    (cli.run_dir("h") / "\x1b]0;owned\x07[red].txt").write_bytes(evil * 3)
+    terminal = app(columns=100, lines=30)
+    terminal.wait_for("h")
+    terminal.press("enter")
+    terminal.wait_for("[bold]x[/bold] [/nope]")
+    terminal.press("4")
+    terminal.wait_for("base_data_climbmix")
+    for key in ("down", "down", "enter", "down", "enter", "down", "down", "down", "down", "down", "down"):
+        terminal.press(key)
+    time.sleep(0.5)
+    assert b"]0;owned" not in terminal.raw
+    assert b"]52;" not in terminal.raw and b"\x1bc" not in terminal.raw
+    terminal.press("q")
+    assert terminal.wait_exit() == 0
+
+
+def test_ctrl_c_leaves_the_app_and_the_terminal_as_it_was(cli: Cli, app: Apps) -> None:
+    terminal = app()
+    terminal.wait_for("No runs yet")
+    terminal.press("\x03")
+    assert terminal.wait_exit() == 0
+    assert b"\x1b[?1049l" in terminal.raw
