@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from rich.table import Table
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -66,7 +67,7 @@ class Page(ModalScreen[None]):
         Binding("k", "scroll(-1)", show=False),
     ]
 
-    def __init__(self, text: str | Text, *, markdown: bool = False) -> None:
+    def __init__(self, text: str | Table, *, markdown: bool = False) -> None:
         super().__init__()
         self._text, self._markdown = text, markdown
 
@@ -90,15 +91,15 @@ class Page(ModalScreen[None]):
 
 def help_page() -> Page:
     """Every key, made from the key table."""
-    text = Text()
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
     names = {"": "everywhere", "runs": "Runs", "watch": "Watch", "launch": "New run", "volume": "Volume"}
     for screen, title in names.items():
-        text.append(f"{title}\n", style="bold")
+        table.add_row(Text(title, style="bold underline"), "")
         for key in KEYS:
             if key.screen == screen:
-                text.append(f"  {shown(key.keys):<18}", style="bold")
-                text.append(f"{key.help}\n")
-        text.append("\n")
-    text.append(f"lists and the log: {LIST_KEYS}\n")
-    text.append("Runs go on when the app is closed. Every action is also a command: nanochat-tui --help")
-    return Page(text)
+                table.add_row(Text(shown(key.keys), style="bold"), Text(key.help))
+        table.add_row("", "")
+    table.add_row(Text("lists, log"), Text(LIST_KEYS))
+    table.add_row("", Text("Runs go on when the app is closed. Every action is also a command: nanochat-tui --help"))
+    return Page(table)

@@ -134,7 +134,7 @@ class RunsScreen(NanochatScreen):
             stages.put([])
             return
         outcome = run.outcome
-        cells: list[Cell | str] = [Cell(run.tag, "accent"), looks.state(run), looks.progress(run, 10)]
+        cells: list[Cell | str] = [Cell(run.tag, "accent"), looks.state(run), Cell(looks.progress(run, 10), "accent")]
         if run.spec.budget_usd is not None:
             cells.append(f"{units.money(spent_usd(run))} of {units.money(run.spec.budget_usd)}")
         why = ". ".join(part for part in (outcome.message, outcome.advice) if part) if outcome else ""

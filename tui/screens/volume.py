@@ -115,7 +115,9 @@ class VolumeScreen(NanochatScreen):
             if entry.path == layout.run_dir(entry.name) and entry.name in tags:
                 label.append(f"  {safe(tags[entry.name])}", style=self.nanochat.tone("accent"))
             if entry.is_dir:
-                node.add(label, data=entry)
+                folder = node.add(label, data=entry)
+                if entry.path == layout.RUNS:
+                    folder.expand()
             else:
                 label.append(f"  {units.size(entry.bytes)}", style="dim")
                 node.add_leaf(label, data=entry)

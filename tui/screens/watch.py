@@ -140,7 +140,7 @@ class WatchScreen(NanochatScreen):
         self.query_one("#stages", Line).put(stages, gap=" " if narrow else "  ")
         self.query_one("#sign", Line).put(self._sign(run, now))
         cost = "free" if run.backend == "local" else f"{units.money(spent_usd(run))} spent"
-        numbers: list[Cell | str] = [looks.progress(run, 10), f"step {looks.steps(run)}"]
+        numbers: list[Cell | str] = [Cell(looks.progress(run, 10), "accent"), f"step {looks.steps(run)}"]
         if status:
             numbers.append(f"loss {units.decimals(status.loss, 4)}")
             numbers.append(f"bpb {units.decimals(status.val_bpb, 4)}")
