@@ -68,9 +68,11 @@ def test_a_speedrun_killed_in_mid_training_resumes_from_its_last_checkpoint_to_t
     done = cli.run("sp")
     assert (done["state"], done["step"], done["attempts"], len(done["call_ids"])) == ("done", 120, 2, 2)
     log = (cli.run_dir("sp") / "log").read_text()
-    assert f"--resume-from-step={newest}" in log
     second = log[log.index("[ATTEMPT 2]") :]
-    assert f"step {newest:05d}/00120" in second and f"step {newest - 1:05d}/00120" not in second
+    resumed = int(second.partition("--resume-from-step=")[2].split()[0])
+    # A checkpoint that was whole on the work disk when all was killed is published first, and resumed from.
+    assert resumed in (newest, newest + 20)
+    assert f"step {resumed:05d}/00120" in second and f"step {resumed - 1:05d}/00120" not in second
     assert "[EXEC] python -m nanochat.dataset" not in second
     names = [s["name"] for s in done["stages"] if s["state"] == "done"]
     assert names == ["prepare", "tokenizer", "base", "base_eval", "sft", "chat_eval", "report"]
