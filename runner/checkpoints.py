@@ -1,14 +1,16 @@
 """A checkpoint's files -> is it complete, on how many GPUs can it be resumed, and why not."""
 
+import json
+import math
 from enum import StrEnum
 
-import msgspec
 from msgspec import Struct
 
 from runner.backends.base import Entry, Volume
 from runner.nanochat import layout
 
 _TAIL = 65_557
+META_BYTES = 1 << 20
 _END_OF_ZIP = b"PK\x05\x06"
 
 
@@ -35,9 +37,13 @@ class Checkpoint(Struct, frozen=True):
     saved_at: float
 
 
-class _Meta(Struct):
-    step: int
-    val_bpb: float | None = None
+def _meta(data: bytes) -> dict[str, object] | None:
+    """A meta file's content; nanochat writes Infinity into it, which only Python's own JSON reads."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def zip_is_whole(tail: bytes, size: int) -> bool:
@@ -75,14 +81,14 @@ def judge(volume: Volume, run: str, kind: str, folder: str, entries: list[Entry]
     step = next(p[1] for p in parts.values())
     ranks = {p[2] for p in parts.values() if p[2] is not None}
     found = _reason({e.name for e in parts}, step, ranks, gpus)
-    val_bpb = None
+    val_bpb: object = None
     for entry in sorted(parts, key=lambda e: e.name):
         if entry.name.endswith(".json"):
-            try:
-                meta = msgspec.json.decode(volume.read(entry.path, 0, 1 << 20), type=_Meta)
-                val_bpb = meta.val_bpb
-            except msgspec.DecodeError:
+            meta = _meta(volume.read(entry.path, 0, META_BYTES))
+            if meta is None:
                 found = (Verdict.TRUNCATED, f"{entry.name} is not whole")
+            else:
+                val_bpb = meta.get("val_bpb")
         elif not zip_is_whole(volume.read(entry.path, -_TAIL), entry.bytes):
             found = (Verdict.TRUNCATED, f"{entry.name} is truncated")
     verdict, reason = found or (Verdict.COMPLETE, f"resumable on {len(ranks)} GPU{'s' if len(ranks) > 1 else ''}")
@@ -92,7 +98,7 @@ def judge(volume: Volume, run: str, kind: str, folder: str, entries: list[Entry]
         step=step,
         bytes=sum(e.bytes for e in parts),
         ranks=len(ranks),
-        val_bpb=val_bpb,
+        val_bpb=val_bpb if isinstance(val_bpb, float) and math.isfinite(val_bpb) else None,
         verdict=verdict,
         reason=reason,
         path=folder,

@@ -79,6 +79,25 @@ def test_another_number_of_gpus_is_not_complete(tmp_path: Path) -> None:
     assert [c.verdict for c in look(tmp_path, gpus=8)] == [Verdict.INCOMPLETE]
 
 
+@pytest.mark.parametrize(
+    ("meta", "verdict", "bpb"),
+    [
+        ('{"step": 20, "val_bpb": null, "loop_state": {"min_val_bpb": Infinity}}', Verdict.COMPLETE, None),
+        ('{"step": 20, "val_bpb": NaN}', Verdict.COMPLETE, None),
+        ('{"step": 20, "val_bpb": "0.5"}', Verdict.COMPLETE, None),
+        ("[1]", Verdict.TRUNCATED, None),
+        ("[" * 100_000, Verdict.TRUNCATED, None),
+        ("\xff", Verdict.TRUNCATED, None),
+    ],
+)
+def test_meta_files_as_nanochat_writes_them_and_as_nobody_should(
+    tmp_path: Path, meta: str, verdict: Verdict, bpb: float | None
+) -> None:
+    (save(tmp_path) / "meta_000020.json").write_text(meta)
+    (found,) = look(tmp_path)
+    assert (found.verdict, found.val_bpb) == (verdict, bpb)
+
+
 def test_foreign_names_are_left_alone(tmp_path: Path) -> None:
     folder = save(tmp_path)
     for name in ("model_20.pt", "model_000020.pt.tmp", "optim_000020.pt", "meta_000020.pt", "x\n_000020.json"):

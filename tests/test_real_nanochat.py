@@ -34,3 +34,12 @@ def test_the_real_pipeline_is_killed_resumed_and_reported(cli: Cli) -> None:
     assert stages.pop("prepare") == "skipped" and set(stages.values()) == {"done"}
     report = (cli.run_dir("real") / "report.md").read_text()
     assert "ChatCORE" in report and "| 60 |" in report
+
+
+def test_the_real_smoke_test_with_evaluation_off(cli: Cli) -> None:
+    volume = cli.home / "volumes" / "nanochat"
+    volume.mkdir(parents=True)
+    made = Path(__file__).with_name("made_up_data.py")
+    subprocess.run([str(PYTHON), made, "2048"], env={**os.environ, "NANOCHAT_BASE_DIR": str(volume)}, check=True)
+    cli("launch", "--task", "test", "--engine", "nanochat", "--model", "d2", "--watch")
+    assert {(c["step"], c["verdict"]) for c in cli.json("checkpoints")} == {(5, "complete"), (10, "complete")}

@@ -1,6 +1,7 @@
 """`python -m runner.job`: execute a run's plan stage by stage, resuming at the first stage that is not done."""
 
 import argparse
+import contextlib
 import fcntl
 import os
 import queue
@@ -9,9 +10,9 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 import msgspec
 
@@ -98,7 +99,7 @@ class Job:
         self._prepare_work(publisher, found, today)
         publisher.start()
         try:
-            return self._run_stages(today, publisher)
+            return self._checkout(today) or self._run_stages(today, publisher)
         finally:
             publisher.close()
             self._drain_notes()
@@ -166,28 +167,34 @@ class Job:
         if stage.name == "report":
             self._write_report(today)
             return None
+        if stage.name != "prepare":
+            return self._execute(stage.name, stage.commands, today)
+        with self._alone(self._volume.path(f"{layout.CACHE}/prepare.lock"), today.heartbeat_s) as mine:
+            return self._execute(stage.name, stage.commands, today) if mine else self._cancelled()
+
+    def _checkout(self, today: Plan) -> Outcome | None:
+        """Bring nanochat itself when this machine has no checkout."""
+        if self._run.spec.engine != "nanochat":
+            return None
         home = Path(os.environ["NANOCHAT_TUI_HOME"])
-        if stage.name == "prepare":
-            with self._volume.path(f"{layout.CACHE}/prepare.lock").open("a") as lock:
-                if not self._wait_for(lock, today.heartbeat_s):
-                    return self._cancelled()
-                clone = engines.clone_commands(home) if self._run.spec.engine == "nanochat" else []
-                return self._execute(stage.name, [*clone, *stage.commands], today)
-        return self._execute(stage.name, list(stage.commands), today)
+        with self._alone(home / "nanochat.lock", today.heartbeat_s) as mine:
+            return self._execute("prepare", engines.clone_commands(home), today) if mine else self._cancelled()
 
-    def _wait_for(self, lock: IO[str], heartbeat_s: float) -> bool:
-        """One run at a time fills the volume; False when asked to stop while waiting."""
-        while not self._stop:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._tick(heartbeat_s)
-                time.sleep(TICK_S)
-            else:
-                return True
-        return False
+    @contextlib.contextmanager
+    def _alone(self, path: Path, heartbeat_s: float) -> Iterator[bool]:
+        """Hold a lock that only one job has at a time; False when asked to stop while waiting for it."""
+        with path.open("a") as lock:
+            while not self._stop:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    self._tick(heartbeat_s)
+                    time.sleep(TICK_S)
+                else:
+                    break
+            yield not self._stop
 
-    def _execute(self, stage: str, commands: list[Argv], today: Plan) -> Outcome | None:
+    def _execute(self, stage: str, commands: Sequence[Argv], today: Plan) -> Outcome | None:
         """Run command lines one after the other until one does not end well."""
         interpreter = engines.interpreter(self._run.spec.engine, Path(os.environ["NANOCHAT_TUI_HOME"]))
         env = {**os.environ, **today.env, "NANOCHAT_BASE_DIR": str(self._base), "PYTHONPATH": interpreter.folder}

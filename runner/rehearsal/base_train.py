@@ -73,7 +73,7 @@ def main() -> None:
         model, meta = load_checkpoint(folder, args.resume_from_step, optimizer=True)
         step, val_bpb, state = meta["step"], meta["val_bpb"], meta["loop_state"]
         smooth, seconds = state["smooth_train_loss"], state["total_training_time"]
-        best = math.inf if state["min_val_bpb"] is None else state["min_val_bpb"]
+        best = state["min_val_bpb"]
     train, val = load_shards("train"), load_shards("val")
     tokens = trainer.TOKENS_PER_STEP
     print(f"Using user-provided number of iterations: {total:,}")
@@ -133,7 +133,7 @@ def _meta(
         "total_batch_size": trainer.TOKENS_PER_STEP,
         "dataloader_state_dict": {"pq_idx": 0, "rg_idx": 0, "epoch": 1},
         "loop_state": {
-            "min_val_bpb": None if math.isinf(best) else best,
+            "min_val_bpb": best,
             "smooth_train_loss": smooth,
             "total_training_time": seconds,
         },
