@@ -1,6 +1,5 @@
 """A checkpoint's files -> is it complete, on how many GPUs can it be resumed, and why not."""
 
-import json
 import math
 from enum import StrEnum
 
@@ -39,6 +38,8 @@ class Checkpoint(Struct, frozen=True):
 
 def _meta(data: bytes) -> dict[str, object] | None:
     """A meta file's content; nanochat writes Infinity into it, which only Python's own JSON reads."""
+    import json
+
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):

@@ -240,3 +240,31 @@ def test_a_first_attempt_that_cannot_be_spawned_leaves_no_run(cli: Cli, tmp_path
     assert "NANOCHAT_PYTHON" in failed.stderr and failed.stderr.count("\n") == 1
     assert cli.json("ls") == []
     assert not list((cli.home / "volumes" / "nanochat" / "runs").iterdir())
+
+
+FULL_DISK = """
+set -e
+mount -t tmpfs -o size=5m tmpfs "$1"
+"$2" -m tui.cli launch --volume "$1" --tag full --iterations 60 --save-every 10 --step-ms 20 --watch && exit 9
+"$2" -m tui.cli checkpoints full --json > "$3"
+mount -o remount,size=100m "$1"
+"$2" -m tui.cli resume full --watch
+"$2" -m tui.cli checkpoints full --json >> "$3"
+"""
+
+
+def test_a_volume_that_is_full_fails_the_run_but_loses_no_checkpoint(cli: Cli, tmp_path: Path) -> None:
+    unshare = ["unshare", "--map-root-user", "--user", "--mount"]
+    volume, out = tmp_path / "small", tmp_path / "out"
+    volume.mkdir()
+    probe = [*unshare, "mount", "-t", "tmpfs", "tmpfs", str(volume)]
+    if subprocess.run(probe, check=False, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a small file system")
+    words = [*unshare, "bash", "-c", FULL_DISK, "bash", str(volume), sys.executable, str(out)]
+    done = subprocess.run(words, env=cli.env, capture_output=True, text=True, check=False, timeout=90)
+    assert done.returncode == 0, (done.stdout[-1500:], done.stderr)
+    assert "no space left on the volume" in done.stdout and "make room" in done.stderr
+    before, after = (json.loads(text) for text in out.read_text().replace("]\n[", "]\0[").split("\0"))
+    assert 10 in {c["step"] for c in before} and 60 not in {c["step"] for c in before}
+    assert {c["verdict"] for c in before} == {"complete"}
+    assert {c["step"] for c in after} >= {10, 60}

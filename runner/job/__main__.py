@@ -233,7 +233,8 @@ class Job:
             trail.see(line, event)
 
     def _tick(self, heartbeat_s: float) -> None:
-        self._drain_notes()
+        if not self._journal.mid_line:
+            self._drain_notes()
         if self._stop:
             self._status.state = State.STOPPING
         self._journal.tick(heartbeat_s)

@@ -16,6 +16,7 @@ from runner.nanochat.grammar import Event
 from runner.run import Status
 
 STATUS_EVERY_S = 1.0
+LINE_S = 0.5
 MAX_UNWRITTEN = 8 << 20
 MAX_WARNINGS = 20
 
@@ -78,6 +79,11 @@ class Journal:
         data = line.encode("utf-8", "replace") + b"\n"
         self._log.write(data if self._at_line_start else b"\n" + data)
         self._at_line_start = True
+
+    @property
+    def mid_line(self) -> bool:
+        """Whether the child is in the middle of a line that it will end in a moment."""
+        return not self._at_line_start and self._clock() - self._silent_since < LINE_S
 
     def begin_stage(self) -> None:
         self._stage_began = self._silent_since = self._spoke_at = self._clock()
