@@ -19,7 +19,7 @@ from runner.fleet import Fleet, spent_usd
 from runner.run import Run
 from runner.terminal import safe
 from tui import units
-from tui.keys import KEYS, bindings
+from tui.keys import KEYS, bindings, shown
 from tui.messages import RunsChanged
 from tui.screens.base import NanochatScreen, tone_style
 from tui.screens.dialogs import Confirm, help_page
@@ -182,7 +182,7 @@ class NanochatApp(App[int]):
         mode = self.current_mode
         for key in KEYS:
             if key.screen in ("", mode) and key.action != "command_palette":
-                yield SystemCommand(f"{key.label}: {key.help}", key.keys, self._runner(key.action))
+                yield SystemCommand(f"{key.label}: {key.help}", shown(key.keys), self._runner(key.action))
 
     def _runner(self, action: str) -> Callable[[], None]:
         async def act() -> None:
