@@ -145,7 +145,11 @@ class Fleet:
             raise Unreachable(
                 f"{run.tag} could not be started ({error})", f"then: nanochat-tui resume {run.id}"
             ) from error
-        return self.registry.update(run.id, lambda r: spawned(r, call_id, self.clock()))
+        started = self.registry.update(run.id, lambda r: spawned(r, call_id, self.clock()))
+        if started.cancel_requested_at:
+            # Somebody cancelled between the intent and the spawn: they saw nothing to stop, so it is done here.
+            self.backend(run.backend).cancel(started, force=True)
+        return started
 
     def _never_started(self, run: Run, why: str) -> None:
         """A first attempt that was never spawned leaves no run; a later one leaves the run as it was, failed."""
@@ -176,7 +180,7 @@ class Fleet:
         return self._spawn(self.registry.update(run.id, again))
 
     def cancel(self, run: Run) -> Run:
-        """Ask a live run to stop and keep what is saved; asked again after a while, end it by force."""
+        """Ask a live run to stop and keep what is saved; one that does not answer is ended by force later."""
 
         def stop(current: Run) -> Run:
             if not current.live:
@@ -184,8 +188,7 @@ class Fleet:
             return current if current.cancel_requested_at else cancel_requested(current, self.clock())
 
         asked = self.registry.update(run.id, stop)
-        waited = self.clock() - (asked.cancel_requested_at or 0.0)
-        self.backend(run.backend).cancel(asked, force=waited > FORCE_AFTER_S)
+        self.backend(run.backend).cancel(asked)
         return asked
 
     def delete(self, run: Run) -> None:
@@ -216,6 +219,8 @@ class Fleet:
             return run
         self.unreachable.pop(run.id, None)
         now = self.clock()
+        if poll.alive and run.cancel_requested_at and now - run.cancel_requested_at > FORCE_AFTER_S:
+            self.backend(run.backend).cancel(run, force=True)
         if observed(run, poll, now) == run:
             return run
         return self.registry.update(run.id, lambda r: observed(r, poll, now) if r.attempt == run.attempt else r)

@@ -50,10 +50,18 @@ def pid_if_alive(name: str) -> int | None:
     return pid
 
 
+def stop(pid: int) -> None:
+    """SIGTERM, also for a process that is suspended; one that is gone is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGCONT)
+
+
 def kill_group(pid: int, sig: signal.Signals) -> None:
-    """Signal a whole process group; one that is gone is fine."""
+    """Signal a whole process group, suspended or not; one that is gone is fine."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, sig)
+        os.killpg(pid, signal.SIGCONT)
 
 
 def note_child(path: Path, pid: int) -> None:

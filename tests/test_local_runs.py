@@ -115,6 +115,42 @@ def test_a_failure_is_named_with_what_to_do_and_the_next_attempt_ends_it(
     assert (cli.run("f")["state"], cli.run("f")["step"]) == ("done", 60)
 
 
+@pytest.mark.parametrize("who", ["job", "child"])
+def test_a_suspended_process_can_be_cancelled(cli: Cli, who: str) -> None:
+    cli("launch", "--tag", "z", "--fault", "hang@3", *QUICK)
+    at_step(cli, 3, "z")
+    job = int(cli.run("z")["call_ids"][0].split("-")[1])
+    pid = job if who == "job" else next(p for p in cli.processes() if p != job)
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    assert "cancelled" in cli("cancel", "z").stdout
+    assert time.monotonic() - began < 8 and cli.processes() == []
+
+
+def test_a_cancel_between_the_intent_and_the_spawn_leaves_nothing_running(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runner.backends.local import LocalBackend
+    from runner.cost import GPUS
+    from runner.fleet import Fleet
+    from runner.spec import make_spec
+
+    cli.home.mkdir()
+    fleet, other = Fleet(cli.home), Fleet(cli.home)
+    real = LocalBackend.launch
+
+    def slow(self: LocalBackend, run: Any) -> str:
+        other.refreshed(other.cancel(other.registry.get(run.id)))
+        return real(self, run)
+
+    monkeypatch.setattr(LocalBackend, "launch", slow)
+    hang = {"fault": ["hang@3"], "step_ms": "1"}
+    spec = make_spec(task="test", model="d12", backend="local", gpu_kinds=tuple(GPUS), overrides=hang)
+    launched = fleet.launch(spec, backend="local", tag="q")
+    wait_until(lambda: cli.processes() == [], what="nothing running")
+    assert fleet.registry.get(launched.id).state is State.CANCELLED
+
+
 def test_a_hang_is_heard_as_heartbeats_and_can_be_cancelled(cli: Cli) -> None:
     cli("launch", "--tag", "h", "--fault", "hang@3", "--heartbeat", "0.5", *QUICK)
     log = cli.run_dir("h") / "log"

@@ -70,6 +70,8 @@ def test_a_chart_keeps_its_spike_and_its_bounds() -> None:
     rows = braille([1.0] * 500 + [9.0] + [1.0] * 500, 40, 3)
     assert [len(row) for row in rows] == [40, 40, 40]
     assert rows[0].strip() and rows[2].strip()
+    falling = braille([2.0, 1.0], 20, 2)
+    assert "⠉" in falling[0] and all(falling[0][i] != " " or falling[1][i] != " " for i in range(20))
     assert braille([], 10, 2) == [" " * 10] * 2
     assert braille([float("nan"), float("inf")], 10, 2) == [" " * 10] * 2
     assert all(braille([2.0], w, h) is not None for w in (0, 1, 5) for h in (0, 1, 4))

@@ -84,7 +84,7 @@ class NanochatApp(App[int]):
         """A tone of the theme as a style; with NO_COLOR Textual takes the colours out again."""
         return tone_style(self.theme_variables, name) if name else Style()
 
-    @work(thread=True, exclusive=True, group="watcher", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="watcher")
     def _watch_all(self) -> None:
         worker = get_current_worker()
         while not worker.is_cancelled and not self._leaving.is_set():

@@ -1,5 +1,6 @@
 """A detached process and a folder: for a first try, for rehearsals and for tests."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -78,8 +79,11 @@ class LocalBackend:
         pid = self._pid(run)
         if pid is None:
             return
-        os.kill(pid, signal.SIGKILL if force else signal.SIGTERM)
-        if force:
+        if not force:
+            process.stop(pid)
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
             process.kill_leftover(self._work(run) / engines.CHILD_FILE)
 
     def pull_log(self, run: Run) -> Path:

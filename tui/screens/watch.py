@@ -54,7 +54,7 @@ class LossCurve:
             if b'"kind":"step"' in line and b'"stage":"base"' in line:
                 try:
                     loss = msgspec.json.decode(line)["loss"]
-                except (msgspec.DecodeError, KeyError):
+                except (msgspec.DecodeError, KeyError, TypeError):
                     continue
                 self._add(loss)
         return self._count > before

@@ -13,27 +13,36 @@ DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 
 def braille(points: Sequence[float], width: int, height: int) -> list[str]:
-    """Rows of braille cells for finite `points`, from the lowest at the bottom to the highest at the top."""
+    """Rows of braille cells for the finite `points`, the lowest at the bottom, the highest at the top."""
     values = [p for p in points if math.isfinite(p)]
-    cells = [[0] * width for _ in range(height)]
+    cells = [[0] * max(0, width) for _ in range(height)]
     if not values or width < 1 or height < 1:
-        return [" " * width] * height
+        return [" " * max(0, width)] * height
     low, high = min(values), max(values)
     scale = (height * 4 - 1) / (high - low) if high > low else 0.0
-    columns = min(width * 2, len(values))
     previous: int | None = None
-    for x in range(columns):
-        part = values[
-            x * len(values) // columns : max((x + 1) * len(values) // columns, x * len(values) // columns + 1)
-        ]
-        at = x if len(values) >= width * 2 else x * (width * 2 - 1) // max(1, columns - 1) if columns > 1 else 0
-        top, bottom = (round((high - v) * scale) for v in (max(part), min(part)))
+    for x in range(width * 2):
+        column = _column(values, x, width * 2)
+        top, bottom = (round((high - v) * scale) for v in (max(column), min(column)))
         if previous is not None:
-            top, bottom = (min(top, previous + 1), bottom) if previous < top else (top, max(bottom, previous - 1))
-        for y in range(max(0, top), min(height * 4, bottom + 1)):
-            cells[y // 4][at // 2] |= DOTS[y % 4][at % 2]
-        previous = round((high - part[-1]) * scale)
+            top, bottom = min(top, max(previous, 0)), max(bottom, min(previous, height * 4 - 1))
+            if bottom - top > 1 and len(column) == 1:
+                top, bottom = (top + 1, bottom) if previous == top else (top, bottom - 1)
+        for y in range(top, bottom + 1):
+            cells[y // 4][x // 2] |= DOTS[y % 4][x % 2]
+        previous = round((high - column[-1]) * scale)
     return ["".join(chr(0x2800 + bits) if bits else " " for bits in row) for row in cells]
+
+
+def _column(values: Sequence[float], x: int, columns: int) -> Sequence[float]:
+    """The points behind dot column `x`; between two points that are further apart, one in line with them."""
+    if len(values) >= columns:
+        first = x * len(values) // columns
+        return values[first : max((x + 1) * len(values) // columns, first + 1)]
+    at = x * (len(values) - 1) / max(1, columns - 1)
+    before = int(at)
+    after = min(before + 1, len(values) - 1)
+    return (values[before] + (values[after] - values[before]) * (at - before),)
 
 
 class Chart(Widget):
