@@ -84,10 +84,10 @@ def _live(fleet: Fleet, location: str) -> None:
     call_id = process.call_id(os.getpid())
     made = msgspec.structs.replace(spec("speedrun", "d4", "nanochat"), budget_usd=Decimal(120))
     run = Run("live4demo", "d4-blue", made, "local", location, NOW - 300, State.RUNNING, [Call(call_id, NOW - 300)])
-    status = Status(1, State.RUNNING, call_id, NOW - 299, NOW - 1, stages=stages(2, StageState.RUNNING, NOW - 180))
+    status = Status(1, State.RUNNING, "local-1-x", NOW - 299, NOW - 1, stages=stages(2, StageState.RUNNING, NOW - 180))
     status.stage, status.saved_step = "base", 150
     volume = FolderVolume(location)
-    survey.write_run(volume, run)
+    survey.write_run(volume, msgspec.structs.replace(run, calls=[]))
     times = iter(range(10**6))
     journal = Journal(volume, run.id, status, lambda: NOW - 100 + next(times) * 0.01)
     journal.say("[STAGE] base")

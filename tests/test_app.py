@@ -241,6 +241,23 @@ async def test_a_volume_that_is_gone_is_shown_in_place_and_can_be_read_again(fle
         await until(pilot, lambda: "hello.txt" in text_of(app), "the folder")
 
 
+async def test_a_folder_is_read_once_when_it_is_opened(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    from runner.backends.folder import FolderVolume
+
+    put(fleet, 1)
+    root = Path(fleet.volume_location("local", "rehearsal"))
+    (root / "runs" / "run0001").mkdir(parents=True)
+    read: list[str] = []
+    real = FolderVolume.list
+    monkeypatch.setattr(FolderVolume, "list", lambda self, path: read.append(path) or real(self, path))
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: "run0001" in text_of(app), "the run's folder")
+        await pilot.pause(0.5)
+        assert read == ["", "runs"]
+
+
 def test_a_key_does_one_thing_per_screen_and_every_action_exists() -> None:
     from tui.screens.runs import RunsScreen
     from tui.screens.volume import VolumeScreen

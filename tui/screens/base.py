@@ -27,6 +27,7 @@ class Line(Static):
 
     def __init__(self, *, id: str) -> None:
         super().__init__("", markup=False, id=id)
+        self._shown = Text()
 
     def put(self, cells: Iterable[Cell | str], *, gap: str = "  ") -> None:
         """Show cells side by side; text that does not fit is cut."""
@@ -35,7 +36,9 @@ class Line(Static):
         for number, cell in enumerate(cells):
             words, tone = (cell, "") if isinstance(cell, str) else cell
             text.append((gap if number else "") + safe(words), style=app.tone(tone))
-        self.update(text)
+        if text != self._shown or text.spans != self._shown.spans:
+            self._shown = text
+            self.update(text)
 
 
 class NanochatScreen(Screen[None]):

@@ -54,6 +54,7 @@ class RunsScreen(NanochatScreen):
         self._by_id: dict[str, Run] = {}
         self._filter = ""
         self._sort = "started"
+        self._why = ""
 
     def compose(self) -> ComposeResult:
         yield Line(id="title")
@@ -138,7 +139,9 @@ class RunsScreen(NanochatScreen):
         if run.spec.budget_usd is not None:
             cells.append(f"{units.money(spent_usd(run))} of {units.money(run.spec.budget_usd)}")
         why = ". ".join(part for part in (outcome.message, outcome.advice) if part) if outcome else ""
-        self.query_one("#why", Static).update(safe(why))
+        if why != self._why:
+            self._why = why
+            self.query_one("#why", Static).update(safe(why))
         about.put(cells)
         narrow = self.size.width < 110
         stages.put(looks.stages(run, self.nanochat.fleet.clock(), brief=narrow), gap=" " if narrow else "  ")

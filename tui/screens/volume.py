@@ -104,8 +104,14 @@ class VolumeScreen(NanochatScreen):
     def _show_problem(self, node: TreeNode[Entry], problem: str) -> None:
         node.remove_children()
         node.add_leaf(Text("! cannot be read, r tries again", style=self.nanochat.tone("error")))
-        node.expand()
+        self._open(node)
         self._show_text(Text(safe(problem), style=self.nanochat.tone("error")))
+
+    @staticmethod
+    def _open(node: TreeNode[Entry]) -> None:
+        """Expand a node whose entries have come; one that is open already would be loaded again, for ever."""
+        if not node.is_expanded:
+            node.expand()
 
     def _fill(self, node: TreeNode[Entry], entries: list[Entry]) -> None:
         tags = {r.id: r.tag for r in self.nanochat.runs}
@@ -125,7 +131,7 @@ class VolumeScreen(NanochatScreen):
             node.add_leaf(Text(f"… {len(entries) - MAX_CHILDREN:,} more", style="dim"))
         if not entries:
             node.add_leaf(Text("empty", style="dim"))
-        node.expand()
+        self._open(node)
 
     def on_tree_node_highlighted(self, event: Tree.NodeHighlighted[Entry]) -> None:
         entry = event.node.data

@@ -17,7 +17,7 @@ from textual.worker import get_current_worker
 from runner.spool import MAX_SHOWN, LogFile
 from runner.terminal import safe
 
-REFRESH_S = 0.1
+REFRESH_S, REST_S = 0.1, 0.5
 SIDEWAYS = 16
 
 
@@ -71,11 +71,13 @@ class LogView(ScrollView, can_focus=True):
 
     @work(thread=True, exclusive=True, group="index", exit_on_error=False)
     def _index(self, log: LogFile) -> None:
-        worker = get_current_worker()
+        worker, pause = get_current_worker(), REFRESH_S
         while not worker.is_cancelled and log is self._log:
             if log.refresh():
                 self.app.call_from_thread(self._grown, log)
-            time.sleep(REFRESH_S)
+                pause = REFRESH_S
+            time.sleep(pause)
+            pause = min(pause * 1.5, REST_S)
 
     def _grown(self, log: LogFile) -> None:
         if log is not self._log or not self.is_attached:

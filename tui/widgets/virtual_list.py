@@ -18,6 +18,7 @@ from tui.cells import Cell
 
 GAP = 2
 GUTTER = 2
+MAX_DRAWN = 500
 
 
 class Column(NamedTuple):
@@ -69,13 +70,17 @@ class VirtualList(ScrollView, can_focus=True):
         self._columns, self._cells_of, self._tones = tuple(columns), cells_of, tones
         self.empty = empty
         self._keys: list[str] = []
+        self._drawn: dict[int, tuple[bool, tuple[Cell, ...]]] = {}
         self.marked: set[str] = set()
 
     def show(self, keys: Sequence[str]) -> None:
         """New rows; the cursor stays on its row, or where it was when that row is gone."""
-        current = self.current
+        current, before = self.current, self._keys
         self._keys = list(keys)
         self.marked &= set(self._keys)
+        if self._keys == before and self._keys:
+            self._refresh_changed()
+            return
         self.virtual_size = Size(1, len(self._keys) + 1)
         if current in self._keys:
             self.cursor = self._keys.index(current)
@@ -83,6 +88,17 @@ class VirtualList(ScrollView, can_focus=True):
         self.refresh()
         if self.current != current:
             self.post_message(self.Moved())
+
+    def _refresh_changed(self) -> None:
+        """Draw again only the rows on screen whose cells are not what was drawn."""
+        top = self.scroll_offset.y
+        for row in range(top, min(len(self._keys), top + self.size.height - 1)):
+            if self._drawn.get(row) != self._content(row):
+                self.refresh_lines(row + 1, 1)
+
+    def _content(self, row: int) -> tuple[bool, tuple[Cell, ...]]:
+        key = self._keys[row]
+        return key in self.marked, tuple(self._cells_of(key))
 
     @property
     def current(self) -> str:
@@ -144,12 +160,13 @@ class VirtualList(ScrollView, can_focus=True):
             return Strip([Segment(text, self.get_component_rich_style("list--empty"))], width)
         if row >= len(self._keys):
             return Strip.blank(width, self.rich_style)
-        key = self._keys[row]
         base = self.rich_style
         if row == self.cursor:
             base = self.get_component_rich_style("list--cursor" if self.has_focus else "list--blurred")
-        cells = self._cells_of(key)
-        mark = "● " if key in self.marked else "  "
+        if len(self._drawn) > MAX_DRAWN:
+            self._drawn.clear()
+        marked, cells = self._drawn[row] = self._content(row)
+        mark = "● " if marked else "  "
         return self._strip(shown, [cells[i] for i in shown], mark, base, width)
 
     def _strip(self, shown: list[int], cells: Sequence[Cell], gutter: str, base: Style, width: int) -> Strip:
