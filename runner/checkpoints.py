@@ -85,12 +85,14 @@ def judge(volume: Volume, run: str, kind: str, folder: str, entries: list[Entry]
     val_bpb: object = None
     for entry in sorted(parts, key=lambda e: e.name):
         if entry.name.endswith(".json"):
-            meta = _meta(volume.read(entry.path, 0, META_BYTES))
+            meta = _meta(_read(volume, entry.path, 0, META_BYTES))
             if meta is None:
                 found = (Verdict.TRUNCATED, f"{entry.name} is not whole")
             else:
                 val_bpb = meta.get("val_bpb")
-        elif not zip_is_whole(volume.read(entry.path, -_TAIL), entry.bytes):
+                if meta.get("step") != step:
+                    found = (Verdict.INCOMPLETE, f"{entry.name} is of another step")
+        elif not zip_is_whole(_read(volume, entry.path, -_TAIL, None), entry.bytes):
             found = (Verdict.TRUNCATED, f"{entry.name} is truncated")
     verdict, reason = found or (Verdict.COMPLETE, f"resumable on {len(ranks)} GPU{'s' if len(ranks) > 1 else ''}")
     return Checkpoint(
@@ -108,11 +110,19 @@ def judge(volume: Volume, run: str, kind: str, folder: str, entries: list[Entry]
     )
 
 
+def _read(volume: Volume, path: str, offset: int, length: int | None) -> bytes:
+    """Bytes of a file; none when it cannot be read, which is then the verdict's reason."""
+    try:
+        return volume.read(path, offset, length)
+    except OSError:
+        return b""
+
+
 def scan_folder(volume: Volume, run: str, kind: str, folder: str, gpus: int | None) -> list[Checkpoint]:
     """Every step saved in one folder, oldest first; an absent folder holds none."""
     try:
         entries = volume.list(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     steps: dict[int, list[Entry]] = {}
     for entry in entries:

@@ -12,7 +12,7 @@ def home() -> Path:
     """`$NANOCHAT_TUI_HOME`, else the platform's data folder; made if missing. Raises Unreachable if not writable."""
     given = os.environ.get(VARIABLE)
     if given:
-        path = Path(given).expanduser().absolute()
+        path = Path(os.path.expanduser(given)).absolute()
     else:
         from platformdirs import user_data_path
 

@@ -138,13 +138,14 @@ def plan(
     backend: str,
     checkpoints: list[Checkpoint] | None = None,
     finished: list[StageStatus] | None = None,
+    trained_steps: int | None = None,
     attempt: int = 1,
 ) -> Plan:
-    """The plan of one attempt. `checkpoints` and `finished` are this run's own, from earlier attempts."""
+    """The plan of one attempt. `checkpoints`, `finished` and `trained_steps` are what earlier attempts left."""
     s = settings(spec, backend)
     size = _shape(s.values, spec.depth)
-    done = {f.name for f in finished or () if f.state in (StageState.DONE, StageState.SKIPPED)}
     newest = newest_complete(checkpoints or [])
+    done = _done(finished or [], checkpoints or [], trained_steps)
     resume = _resume(newest, s, attempt)
     rate = cost.hourly_rate(backend, gpu=spec.gpu, gpus=spec.gpus)
     stages = tuple(
@@ -171,6 +172,18 @@ def plan(
         prices="free on this machine" if backend == "local" else f"{cost.PRICES_SOURCE}, {cost.PRICES_DATE}",
         warnings=_warnings(spec, s, size, usd[1]),
     )
+
+
+def _done(finished: list[StageStatus], checkpoints: list[Checkpoint], trained_steps: int | None) -> set[str]:
+    """Stages not to be run again: they ended well, and what they made is still there.
+
+    Data and tokenizer are judged by the volume alone; what builds on a model that is gone is run again with it.
+    """
+    done = {f.name for f in finished if f.state is StageState.DONE} - {"prepare", "tokenizer", "report"}
+    newest, tuned = newest_complete(checkpoints), newest_complete(checkpoints, "sft")
+    if newest is None or newest.step != trained_steps:
+        return set()
+    return done if tuned else done - {"sft", "chat_eval"}
 
 
 def _resume(newest: Checkpoint | None, s: Settings, attempt: int) -> Resume:

@@ -64,9 +64,38 @@ def kill_group(pid: int, sig: signal.Signals) -> None:
         os.killpg(pid, signal.SIGCONT)
 
 
+def runs(pid: int, words: tuple[str, ...]) -> bool:
+    """Whether the command line of a process holds all these words; one that is just being executed has none yet."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
+    except OSError:
+        import subprocess
+
+        listed = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        command = listed.stdout
+    return not command or all(word in command for word in words)
+
+
+def kill_marked(mark: str) -> bool:
+    """End every process of ours whose environment holds `mark`; only where /proc tells. Whether there was one."""
+    found = False
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            marked = f"{mark}\0".encode() in (entry / "environ").read_bytes() + b"\0"
+        except OSError:
+            continue
+        if marked and int(entry.name) != os.getpid():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(int(entry.name), signal.SIGKILL)
+                found = True
+    return found
+
+
 def note_child(path: Path, pid: int) -> None:
     """Write down the child that a job has started, so that whoever finds the job dead can end it."""
-    path.write_text(call_id(pid))
+    partial = path.with_suffix(".part")
+    partial.write_text(call_id(pid))
+    partial.replace(path)
 
 
 def kill_leftover(path: Path) -> bool:

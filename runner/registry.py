@@ -25,7 +25,8 @@ CREATE INDEX IF NOT EXISTS runs_by_age ON runs (created_at);
 class Registry:
     """Runs by id and tag. Safe for several processes and threads; every change is one transaction.
 
-    `set_aside` is where a file that could not be read was moved to, None in ordinary life.
+    `set_aside` is where a file that could not be read was moved to, None in ordinary life; `is_new` says that
+    there was none.
     """
 
     def __init__(self, home: Path) -> None:
@@ -33,6 +34,7 @@ class Registry:
         self._lock = threading.RLock()
         self.set_aside: Path | None = None
         self.why = ""
+        self.is_new = not self._path.exists() or (self._path.is_file() and not self._path.stat().st_size)
         try:
             self._db = self._open()
         except sqlite3.OperationalError as error:

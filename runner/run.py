@@ -23,24 +23,28 @@ class State(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
+    DELETING = "deleting"
 
 
 LIVE = frozenset({State.LAUNCHING, State.QUEUED, State.PREPARING, State.RUNNING, State.STOPPING})
 _ENDS = frozenset({State.DONE, State.FAILED, State.CANCELLED, State.INTERRUPTED})
 _WORKING = frozenset({State.PREPARING, State.RUNNING, State.STOPPING})
 
-# From each state, the states that may follow. An end is left only by a resume, through LAUNCHING;
-# INTERRUPTED also yields to what the job itself recorded, once its volume can be read again.
+_GONE = frozenset({State.DELETING})
+
+# From each state, the states that may follow. An end is left by a resume, through LAUNCHING, or by a deletion;
+# INTERRUPTED also yields to what the job itself recorded, or to the job when it is found alive after all.
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.LAUNCHING: frozenset({State.QUEUED}) | _WORKING | _ENDS,
     State.QUEUED: _WORKING | _ENDS,
     State.PREPARING: frozenset({State.RUNNING, State.STOPPING}) | _ENDS,
     State.RUNNING: frozenset({State.PREPARING, State.STOPPING}) | _ENDS,
     State.STOPPING: _ENDS,
-    State.DONE: frozenset(),
-    State.FAILED: frozenset({State.LAUNCHING}),
-    State.CANCELLED: frozenset({State.LAUNCHING}),
-    State.INTERRUPTED: frozenset({State.LAUNCHING}) | _ENDS - {State.INTERRUPTED},
+    State.DONE: _GONE,
+    State.FAILED: frozenset({State.LAUNCHING}) | _GONE,
+    State.CANCELLED: frozenset({State.LAUNCHING}) | _GONE,
+    State.INTERRUPTED: frozenset({State.LAUNCHING, State.QUEUED}) | _WORKING | _ENDS - {State.INTERRUPTED} | _GONE,
+    State.DELETING: frozenset(),
 }
 
 
@@ -205,7 +209,7 @@ def move(run: Run, to: State) -> Run:
 
 def spawned(run: Run, call_id: str, now: float) -> Run:
     """The run after its backend has accepted a call."""
-    moved = move(run, State.QUEUED) if run.state is State.LAUNCHING else run
+    moved = move(run, State.QUEUED) if run.state in (State.LAUNCHING, State.INTERRUPTED) else run
     if call_id in {c.call_id for c in run.calls}:
         return moved
     return msgspec.structs.replace(moved, calls=[*run.calls, Call(call_id, now)])
@@ -222,21 +226,33 @@ def relaunched(run: Run, now: float) -> Run:
     )
 
 
+def found_on_volume(run: Run, backend: str, volume: str) -> Run:
+    """A run as its record on a volume tells it; what became of it, the next look says."""
+    tag = run.tag
+    try:
+        check_tag(tag)
+    except UsageError:
+        tag = run.id
+    return msgspec.structs.replace(run, tag=tag, backend=backend, volume=volume, state=State.INTERRUPTED, status=None)
+
+
 def observed(run: Run, poll: Poll, now: float) -> Run:
     """The run after a look at its backend; a pure function, so that every front end agrees."""
     status = poll.status if poll.status and poll.status.attempt == run.attempt else None
-    if status and (run.status is None or status != run.status):
+    target = _target(run, status, poll.alive, now)
+    if target == run.state and not run.live:
+        return run if run.status else msgspec.structs.replace(run, status=_last_words(run, status))
+    if status and status != run.status:
         run = msgspec.structs.replace(run, status=status)
     if status and status.call_id and status.call_id not in {c.call_id for c in run.calls}:
         run = msgspec.structs.replace(run, calls=[*run.calls, Call(status.call_id, status.started_at)])
-    target = _target(run, status, poll.alive, now)
     if target == run.state or target not in TRANSITIONS[run.state]:
         return run
     run = move(run, target)
     if run.live:
-        return run
+        return msgspec.structs.replace(run, ended_at=None)
     if status is None or status.state in LIVE:
-        run = _ended_without_a_word(run, status, now)
+        run = msgspec.structs.replace(run, status=_last_words(run, status))
     ended = run.status.ended_at if run.status else None
     return msgspec.structs.replace(run, ended_at=ended or now)
 
@@ -244,20 +260,19 @@ def observed(run: Run, poll: Poll, now: float) -> Run:
 def _target(run: Run, status: Status | None, alive: bool, now: float) -> State:
     if status and status.state not in LIVE:
         return status.state
-    if alive:
+    if alive and not (status is None and run.state is State.INTERRUPTED):
         return status.state if status else State.QUEUED
-    if run.state is State.LAUNCHING and now - max(run.created_at, run.asked_at) < START_GRACE_S:
+    if run.state is State.LAUNCHING and 0 <= now - max(run.created_at, run.asked_at) < START_GRACE_S:
         return run.state
     return State.CANCELLED if run.cancel_requested_at else State.INTERRUPTED
 
 
-def _ended_without_a_word(run: Run, status: Status | None, now: float) -> Run:
+def _last_words(run: Run, status: Status | None) -> Status:
+    """The status of a run whose job ended without a word: the numbers it last had, and what to do."""
     if run.cancel_requested_at:
         outcome = Outcome("cancelled", "cancelled before it could answer")
     elif status is None:
-        outcome = Outcome(
-            "killed", "the job ended before it wrote anything", f"nanochat-tui logs {run.id}, then resume"
-        )
+        outcome = Outcome("killed", "the job ended before it wrote anything", f"nanochat-tui resume {run.id}")
     else:
         outcome = Outcome(
             "killed",
@@ -265,11 +280,12 @@ def _ended_without_a_word(run: Run, status: Status | None, now: float) -> Run:
             f"nanochat-tui resume {run.id} continues from the last checkpoint",
             stage=status.stage,
         )
-    base = status or Status(attempt=run.attempt, state=run.state, call_id="", started_at=now, updated_at=now)
-    ended = max(base.updated_at, base.started_at)
-    return msgspec.structs.replace(
-        run, status=msgspec.structs.replace(base, state=run.state, outcome=outcome, ended_at=ended)
-    )
+    last = status or run.status
+    if last is None:
+        began = run.asked_at or run.created_at
+        last = Status(attempt=run.attempt, state=run.state, call_id="", started_at=began, updated_at=began)
+    ended = max(last.updated_at, last.started_at)
+    return msgspec.structs.replace(last, attempt=run.attempt, state=run.state, outcome=outcome, ended_at=ended)
 
 
 def as_json(run: Run, cost_usd: Any) -> dict[str, Any]:

@@ -13,16 +13,15 @@ Engine = Literal["rehearsal", "nanochat"]
 
 TASKS: tuple[str, ...] = get_args(Task)
 ENGINES: tuple[str, ...] = get_args(Engine)
-NAMED_MODELS = ("d12", "d26", "d32")
 GPU_COUNTS = (1, 2, 4, 8)
 MIN_DEPTH, MAX_DEPTH = 4, 34
 MAX_CPU_DEPTH = 12
 MAX_USD = 1_000_000
 
-Count = Annotated[int, Meta(ge=1)]
-CountOrOff = Annotated[int, Meta(ge=-1)]
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1, le=10**12)]
+CountOrOff = Annotated[int, Meta(ge=-1, le=10**12)]
+Positive = Annotated[float, Meta(ge=0.001, le=100_000)]
+NotNegative = Annotated[float, Meta(ge=0, le=3_600_000)]
 Pattern = Annotated[str, Meta(pattern="^[SL]{1,64}$")]
 
 

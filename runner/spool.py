@@ -19,8 +19,8 @@ class LogFile:
         self._starts = array("Q", [0])
         self._indexed = 0
         self._fd: int | None = None
-        # Lines and bytes as of the last whole refresh: one thread may refresh while another reads.
-        self._view = (0, 0)
+        # Lines, bytes and whole lines as of the last whole refresh: one thread may refresh while another reads.
+        self._view = (0, 0, 0)
 
     def refresh(self) -> bool:
         """Index what was appended since the last call; whether there was anything. A missing file is an empty one."""
@@ -43,11 +43,17 @@ class LogFile:
                 self._starts.append(self._indexed + at + 1)
                 at = block.find(b"\n", at + 1)
             self._indexed += len(block)
-        self._view = (len(self._starts) - (self._starts[-1] == self._indexed), self._indexed)
+        whole = len(self._starts) - 1
+        self._view = (whole + (self._starts[-1] != self._indexed), self._indexed, whole)
         return True
 
     def __len__(self) -> int:
         return self._view[0]
+
+    @property
+    def whole(self) -> int:
+        """Lines that have got their newline."""
+        return self._view[2]
 
     def raw(self, number: int) -> bytes:
         """The bytes of a line, at most MAX_SHOWN of its end state, without its newline."""

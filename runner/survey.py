@@ -1,6 +1,6 @@
 """A look at a volume: what any run can use, and what one run has saved."""
 
-import contextlib
+from typing import TypeVar
 
 import msgspec
 
@@ -11,6 +11,9 @@ from runner.nanochat.layout import Inventory
 from runner.run import Run, Status
 
 MARKER = "volume.json"
+RECORD_BYTES = 4 << 20
+LATEST = 1e11
+T = TypeVar("T")
 
 
 def _list(volume: Volume, path: str) -> list[Entry]:
@@ -36,7 +39,7 @@ def check_engine(volume: Volume, engine: str) -> None:
     except FileNotFoundError:
         volume.write(MARKER, msgspec.json.encode({"engine": engine}))
         return
-    except msgspec.DecodeError as error:
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise UsageError(f"{MARKER} on {volume.location} is damaged", "remove it, or use another --volume") from error
     if owner != engine:
         raise UsageError(
@@ -44,11 +47,18 @@ def check_engine(volume: Volume, engine: str) -> None:
         )
 
 
+def _record(volume: Volume, path: str, kind: type[T]) -> T | None:
+    """A JSON record of a volume; None when it is missing, or damaged in whatever way."""
+    try:
+        return msgspec.json.decode(volume.read(path, 0, RECORD_BYTES), type=kind)
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
+        return None
+
+
 def read_run(volume: Volume, run_id: str) -> Run | None:
     """A run's own record on its volume; None when it is missing or damaged."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
-        return msgspec.json.decode(volume.read(f"{layout.run_dir(run_id)}/{layout.RUN_FILE}"), type=Run)
-    return None
+    run = _record(volume, f"{layout.run_dir(run_id)}/{layout.RUN_FILE}", Run)
+    return run if run and run.id == run_id and 0 <= run.created_at < LATEST else None
 
 
 def write_run(volume: Volume, run: Run) -> None:
@@ -58,17 +68,15 @@ def write_run(volume: Volume, run: Run) -> None:
 
 
 def read_status(volume: Volume, run_id: str) -> Status | None:
-    """The job's own word; None before it has written any."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
-        return msgspec.json.decode(volume.read(f"{layout.run_dir(run_id)}/{layout.STATUS_FILE}"), type=Status)
-    return None
+    """The job's own word; None before it has written any, or when it is damaged."""
+    return _record(volume, f"{layout.run_dir(run_id)}/{layout.STATUS_FILE}", Status)
 
 
 def runs_on(volume: Volume) -> list[Run]:
-    """Every run recorded on a volume, with its status: what a registry is rebuilt from."""
+    """Every run recorded on a volume: what a registry is rebuilt from."""
     found = []
     for entry in _list(volume, layout.RUNS):
         run = read_run(volume, entry.name) if entry.is_dir else None
-        if run and run.id == entry.name:
-            found.append(msgspec.structs.replace(run, status=read_status(volume, run.id)))
+        if run:
+            found.append(run)
     return found

@@ -89,7 +89,7 @@ def _live(fleet: Fleet, location: str) -> None:
     volume = FolderVolume(location)
     survey.write_run(volume, msgspec.structs.replace(run, calls=[]))
     times = iter(range(10**6))
-    journal = Journal(volume, run.id, status, lambda: NOW - 100 + next(times) * 0.01)
+    journal = Journal(volume, run.id, status, lambda: NOW - 100 + next(times) * 0.01, lambda: 0.0)
     journal.say("[STAGE] base")
     journal.say("[EXEC] python -m scripts.base_train --depth=4 --num-iterations=200 --save-every=50 --model-tag=d4")
     lines = (DATA / "logs" / "cpu_base_train_d4.log").read_bytes().splitlines(keepends=True)

@@ -125,3 +125,51 @@ def test_rm_asks_on_a_terminal_and_anything_but_yes_keeps_the_run(cli: Cli) -> N
         os.close(ours)
         os.close(theirs)
         assert "for good?" in done.stderr and len(cli.json("ls")) == left
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["plan", "--data-ratio", "inf"],
+        ["plan", "--data-ratio", "1e308"],
+        ["plan", "--step-ms", "nan"],
+        ["plan", "--iterations", "9" * 30],
+        ["--volume", "plan", "launch", "--save-every", "0"],
+        ["launch", "--volume", "/proc/nowhere/vol"],
+        ["launch", "--volume", "x" * 300],
+    ],
+    ids=lambda words: " ".join(words)[:40],
+)
+def test_absurd_values_are_one_line_too(cli: Cli, tmp_path: Path, words: list[str]) -> None:
+    done = subprocess.run([*CLI, *words], env=cli.env, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode in (2, 5) and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_a_full_disk_behind_stdout_and_a_poor_encoding_are_no_tracebacks(cli: Cli) -> None:
+    cli("launch", "--tag", "w", "--watch", "--step-ms", "0")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*CLI, "ls"], env=cli.env, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 5 and "Traceback" not in done.stderr
+    poor = subprocess.run(
+        [*CLI, "ls"], env={**cli.env, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False
+    )
+    assert poor.returncode == 0 and "\\u2713" in poor.stdout
+
+
+def test_watch_with_json_prints_json_alone(cli: Cli) -> None:
+    assert json.loads(cli("launch", "--watch", "--json", "--step-ms", "0").stdout)["state"] == "done"
+
+
+def test_colours_are_for_terminals_and_can_be_refused(cli: Cli) -> None:
+    cli("launch", "--tag", "c", "--watch", "--step-ms", "0")
+    coloured = {k: v for k, v in cli.env.items() if k != "NO_COLOR"}
+    for words, env, expected in (
+        (["ls"], coloured, True),
+        (["ls", "--plain"], coloured, False),
+        (["ls"], cli.env, False),
+    ):
+        ours, theirs = pty.openpty()
+        subprocess.run([*CLI, *words], env=env, stdout=theirs, check=True)
+        os.close(theirs)
+        assert (b"\x1b[32m" in os.read(ours, 1 << 16)) is expected
+        os.close(ours)

@@ -29,7 +29,7 @@ def clock() -> Clock:
 @pytest.fixture
 def journal(tmp_path: Path, clock: Clock) -> Journal:
     status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=1000.0, updated_at=1000.0, stage="base")
-    made = Journal(FolderVolume(str(tmp_path)), "r", status, clock)
+    made = Journal(FolderVolume(str(tmp_path)), "r", status, clock, clock)
     made.begin_stage()
     return made
 

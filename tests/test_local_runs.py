@@ -198,7 +198,7 @@ def test_one_run_is_never_executed_twice_at_once(cli: Cli) -> None:
     at_step(cli, 3, "d")
     shown = cli.run("d")
     words = [sys.executable, "-m", "runner.job", "--run", shown["id"], "--volume", shown["volume"]]
-    words += ["--work", str(cli.home / "work" / shown["id"]), "--attempt", "1"]
+    words += ["--work", str(cli.home / "work" / shown["id"]), "--attempt", "1", "--patience", "0.3"]
     second = subprocess.run(words, env=cli.env, capture_output=True, text=True, check=False, timeout=30)
     assert second.returncode == 3 and "running already" in second.stderr
     assert "already" in cli("resume", "d", code=2).stderr
@@ -304,3 +304,115 @@ def test_a_volume_that_is_full_fails_the_run_but_loses_no_checkpoint(cli: Cli, t
     assert 10 in {c["step"] for c in before} and 60 not in {c["step"] for c in before}
     assert {c["verdict"] for c in before} == {"complete"}
     assert {c["step"] for c in after} >= {10, 60}
+
+
+def test_a_resume_that_cannot_be_spawned_keeps_the_run_and_its_checkpoints(cli: Cli) -> None:
+    cli(
+        "launch",
+        "--tag",
+        "keep",
+        "--iterations",
+        "60",
+        "--save-every",
+        "20",
+        "--fault",
+        "crash@50",
+        "--watch",
+        *QUICK,
+        code=1,
+    )
+    shown = cli.run("keep")
+    for file in cli.home.glob("registry.db*"):
+        file.unlink()
+    (cli.run_dir("keep") / "status.json").write_text('{"cut')
+    out = cli.home / "work" / shown["id"] / "job.out"
+    out.unlink()
+    out.mkdir()
+    cli("resume", "keep", code=5)
+    assert {c["step"] for c in cli.json("checkpoints", "keep")} == {20, 40}
+    out.rmdir()
+    cli("resume", "keep", "--watch")
+    assert cli.run("keep")["state"] == "done"
+
+
+def test_a_last_checkpoint_that_got_damaged_is_trained_again_not_built_upon(cli: Cli) -> None:
+    flags = ("--iterations", "40", "--save-every", "20", "--sft-iterations", "400")
+    cli("launch", "--task", "speedrun", "--tag", "b", *flags, "--step-ms", "10")
+    wait_until(lambda: cli.run("b")["stage"] == "sft", what="sft")
+    cli("cancel", "b")
+    model = cli.run_dir("b") / "base_checkpoints" / "d12" / "model_000040.pt"
+    model.write_bytes(model.read_bytes()[:-50])
+    shutil.rmtree(cli.home / "work" / cli.run("b")["id"] / "base")
+    cli("resume", "b", "--watch")
+    log = (cli.run_dir("b") / "log").read_text()
+    assert "--resume-from-step=20" in log[log.index("[ATTEMPT 2]") :]
+    assert {(c["kind"], c["step"]) for c in cli.json("checkpoints", "b") if c["verdict"] == "complete"} >= {
+        ("base", 40)
+    }
+
+
+def test_a_tokenizer_that_went_missing_is_trained_again(cli: Cli) -> None:
+    cli("launch", "--tag", "t", "--fault", "crash@3", "--watch", *QUICK, code=1)
+    volume = Path(cli.run("t")["volume"])
+    for file in (volume / "tokenizer").iterdir():
+        file.unlink()
+    cli("resume", "t", "--watch")
+    assert cli.run("t")["state"] == "done"
+
+
+def test_no_stranger_is_killed_on_the_word_of_a_file(cli: Cli) -> None:
+    from runner import process
+
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        cli("launch", "--tag", "s", "--fault", "hang@3", *QUICK)
+        at_step(cli, 3, "s")
+        kill_everything(cli)
+        path = cli.run_dir("s") / "status.json"
+        said = json.loads(path.read_text())
+        path.write_text(json.dumps({**said, "call_id": process.call_id(stranger.pid), "state": "running"}))
+        assert cli.run("s")["state"] == "interrupted"
+        cli("cancel", "s", code=2)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+@pytest.mark.parametrize("content", ["[" * 50_000, '"\\ud800"', "{}", '{"attempt": "x"}', "\xff"])
+def test_damaged_records_break_no_command(cli: Cli, content: str) -> None:
+    cli("launch", "--tag", "d", "--watch", "--save-every", "5", *QUICK)
+    cli("launch", "--tag", "e", "--fault", "hang@3", *QUICK)
+    at_step(cli, 3, "e")
+    for tag in ("d", "e"):
+        folder = cli.run_dir(tag)
+        for name in ("run.json", "status.json"):
+            (folder / name).write_text(content)
+        (folder / "base_checkpoints" / "d12").mkdir(parents=True, exist_ok=True)
+        (folder / "base_checkpoints" / "d12" / "meta_000005.json").write_text(content)
+        os.mkfifo(folder / "base_checkpoints" / "d12" / "model_000099.pt")
+    assert {r["tag"] for r in cli.json("ls")} == {"d", "e"}
+    for words in (("show", "d"), ("checkpoints",), ("logs", "d"), ("cancel", "e"), ("rm", "--yes", "d", "e")):
+        cli(*words)
+    assert cli.json("ls") == [] and cli.processes() == []
+
+
+def test_several_runs_named_are_all_acted_on_although_one_is_wrong(cli: Cli) -> None:
+    cli("launch", "--tag", "done1", "--watch", *QUICK)
+    for tag in ("a", "b"):
+        cli("launch", "--tag", tag, "--fault", "hang@3", *QUICK)
+    cli("cancel", "a", "done1", "b", code=2)
+    assert {r["tag"]: r["state"] for r in cli.json("ls")} == {"a": "cancelled", "b": "cancelled", "done1": "done"}
+    cli("cancel", "a", "nobody", code=3)
+    assert json.loads(cli("rm", "--yes", "--json", "a", cli.run("a")["id"], "b").stdout)
+    assert [r["tag"] for r in cli.json("ls")] == ["done1"]
+
+
+def test_a_run_whose_volume_is_gone_for_good_can_be_forgotten(cli: Cli) -> None:
+    volume = cli.home.parent / "vol"
+    cli("launch", "--volume", str(volume), "--tag", "v", "--watch", *QUICK)
+    shutil.rmtree(volume)
+    assert "--forget" in cli("rm", "--yes", "v", code=5).stderr
+    assert "is gone" in cli("logs", "v", code=5).stderr
+    cli("rm", "--yes", "--forget", "v")
+    assert cli.json("ls") == []

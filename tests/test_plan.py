@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from runner.checkpoints import Checkpoint, Verdict
@@ -78,10 +79,23 @@ def test_training_resumes_at_the_newest_complete_checkpoint() -> None:
     assert "--resume-from-step=200" in argv(found, "base")
 
 
-def test_finished_stages_are_not_run_again_but_a_failed_one_is() -> None:
-    finished = [StageStatus("prepare", StageState.DONE), StageStatus("base", StageState.FAILED)]
-    found = plan(spec(), Inventory(), backend="modal", finished=finished, attempt=2)
-    assert [bool(s.skip) for s in found.stages[:3]] == [True, False, False]
+@pytest.mark.parametrize(
+    ("saved", "tuned", "inventory", "skipped"),
+    [
+        ([2520], [60], FULL, {"prepare", "tokenizer", "base", "base_eval", "sft"}),
+        ([2520], [], FULL, {"prepare", "tokenizer", "base", "base_eval"}),
+        ([2000], [60], FULL, {"prepare", "tokenizer"}),
+        ([2520], [60], Inventory(), {"base", "base_eval", "sft"}),
+        ([], [], FULL, {"prepare", "tokenizer"}),
+    ],
+)
+def test_a_stage_is_not_run_again_while_what_it_made_is_there(
+    saved: list[int], tuned: list[int], inventory: Inventory, skipped: set[str]
+) -> None:
+    ended = [StageStatus(n, StageState.DONE) for n in ("prepare", "tokenizer", "base", "base_eval", "sft")]
+    found = [checkpoint(step) for step in saved] + [msgspec.structs.replace(checkpoint(s), kind="sft") for s in tuned]
+    made = plan(spec(), inventory, backend="modal", checkpoints=found, finished=ended, trained_steps=2520, attempt=2)
+    assert {s.name for s in made.stages if s.skip} == skipped
 
 
 def test_a_rehearsed_fault_strikes_the_first_attempt_only() -> None:

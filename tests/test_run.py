@@ -32,6 +32,7 @@ from runner.spec import make_spec
 
 SPEC = make_spec(task="test", model="d12", backend="local", gpu_kinds=tuple(GPUS))
 NOW = 1000.0
+ENDS_THAT_RESUME = set(State) - LIVE - {State.DONE, State.DELETING}
 
 
 def run(state: State = State.RUNNING, **given: Any) -> Run:
@@ -45,8 +46,8 @@ def status(state: State, attempt: int = 1, **given: Any) -> Status:
 
 def test_every_state_has_its_row_and_every_end_but_done_can_be_resumed() -> None:
     assert set(TRANSITIONS) == set(State)
-    assert all(State.LAUNCHING in TRANSITIONS[s] for s in State if s not in LIVE and s is not State.DONE)
-    assert TRANSITIONS[State.DONE] == frozenset()
+    assert all(State.LAUNCHING in TRANSITIONS[s] for s in ENDS_THAT_RESUME)
+    assert TRANSITIONS[State.DONE] == {State.DELETING} and TRANSITIONS[State.DELETING] == frozenset()
 
 
 @given(st.sampled_from(State), st.sampled_from(State))
@@ -70,6 +71,26 @@ def test_a_process_gone_without_a_word_is_interrupted_and_says_what_to_do() -> N
     after = observed(run(), Poll(False, status(State.RUNNING, stage="base")), NOW)
     assert after.state is State.INTERRUPTED
     assert after.outcome and "resume abc" in after.outcome.advice
+
+
+def test_a_run_taken_for_dead_yields_to_its_job_when_that_is_found_alive_or_done() -> None:
+    late = observed(run(State.LAUNCHING, calls=[]), Poll(False, None), NOW)
+    assert late.state is State.INTERRUPTED
+    assert spawned(late, "local-2-y", NOW).state is State.QUEUED
+    assert observed(late, Poll(True, status(State.RUNNING)), NOW).state is State.RUNNING
+    ended = status(State.DONE, outcome=Outcome("done", "ok"), ended_at=NOW)
+    assert observed(late, Poll(False, ended), NOW).state is State.DONE
+    assert observed(late, Poll(False, status(State.RUNNING)), NOW) == late
+
+
+def test_an_attempt_that_never_spoke_keeps_the_numbers_of_the_one_before() -> None:
+    before = run(State.FAILED, status=status(State.FAILED, step=40, spent_before_s=7.0))
+    after = observed(spawned(relaunched(before, NOW), "local-2-y", NOW), Poll(False, None), NOW + 60)
+    assert after.status and (after.state, after.status.step, after.status.spent_before_s) == (
+        State.INTERRUPTED,
+        40,
+        7.0,
+    )
 
 
 def test_the_same_after_a_cancel_is_cancelled() -> None:

@@ -13,12 +13,11 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.worker import get_current_worker
 
-from runner import health
+from runner import health, units
 from runner.errors import NanochatError
 from runner.fleet import Fleet, spent_usd
 from runner.run import Run
 from runner.terminal import safe
-from tui import units
 from tui.keys import KEYS, bindings, shown
 from tui.messages import RunsChanged
 from tui.screens.base import NanochatScreen, tone_style

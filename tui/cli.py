@@ -1,6 +1,7 @@
 """The command line: `nanochat-tui` opens the app, its subcommands do the same without it."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -55,6 +56,7 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     resume.add_argument("--watch", action="store_true", help="follow it to its end")
     rm = add("rm", "delete runs with their logs and checkpoints", run="+")
     rm.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    rm.add_argument("--forget", action="store_true", help="remove the record also when the volume is gone")
     add("checkpoints", "list checkpoints and what each is good for", run="?")
     add("doctor", "check this machine, the engines and the backends")
     return top
@@ -87,14 +89,15 @@ def _spec_flags(sub: argparse.ArgumentParser, *, launch: bool, overrides: bool) 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    chosen = next((w for w in words if w in ("plan", "launch")), "")
-    args = parser(chosen).parse_args(words)
+    args = parser(_subcommand(words)).parse_args(words)
     try:
         if args.command is None:
             return _open_app(args)
         from tui import commands
 
-        return int(commands.run(args))
+        code = int(commands.run(args))
+        sys.stdout.flush()
+        return code
     except NanochatError as error:
         from tui.output import note
 
@@ -106,6 +109,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has gone, as in `| head`: nothing more to say.
         sys.stderr.close()
         return int(Exit.OK)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(f"nanochat-tui: {error.strerror or error}{where}: check that the disk has room and is yours\n")
+        with contextlib.suppress(OSError):
+            sys.stdout.close()
+        return int(Exit.UNREACHABLE)
+
+
+def _subcommand(words: Sequence[str]) -> str:
+    """The first word that is no option and no option's value."""
+    after_volume = False
+    for word in words:
+        if not word.startswith("-") and not after_volume:
+            return word
+        after_volume = word == "--volume"
+    return ""
 
 
 def _open_app(args: argparse.Namespace) -> int:

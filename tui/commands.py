@@ -7,26 +7,28 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from runner import fleet as fleets
-from runner import health
-from runner.checkpoints import Checkpoint
+from runner import health, units
+from runner.checkpoints import Checkpoint, Verdict
 from runner.cost import GPUS
-from runner.errors import Exit, Unreachable, UsageError
+from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet, spent_usd
 from runner.home import home
+from runner.nanochat import layout
 from runner.plan import Plan
 from runner.run import Run, State, as_json
 from runner.spec import Overrides, RunSpec, closest, make_spec
 from runner.spool import LogFile
-from runner.terminal import safe
-from tui import looks, output, units
+from tui import looks, output
+from tui.cells import Cell
 
 POLL_S = 0.25
 CANCEL_WAIT_S = 60.0
-RIGHT = frozenset({"gpus", "step", "loss", "bpb", "cost", "sign", "size", "ranks", "time"})
+RIGHT = frozenset({"gpus", "step", "loss", "bpb", "last bpb", "cost", "sign", "size", "ranks", "time"})
 
 
 def run(args: argparse.Namespace) -> int:
     """Dispatch one subcommand."""
+    output.prepare()
     fleet = Fleet(home(), volume=args.volume)
     try:
         return COMMANDS[args.command](fleet, args)
@@ -117,7 +119,7 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
             r.spec.task,
             r.spec.model,
             looks.hardware(r),
-            health.phase(r),
+            looks.state(r),
             looks.steps(r),
             units.decimals(r.status.loss if r.status else None, 3),
             units.decimals(r.status.val_bpb if r.status else None, 4),
@@ -127,7 +129,7 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
         for r in runs
     ]
     head = ("tag", "id", "task", "model", "on", "state", "step", "loss", "bpb", "cost", "sign")
-    output.table(head, rows, right=RIGHT)
+    output.table(head, rows, right=RIGHT, plain=args.plain)
     return Exit.OK
 
 
@@ -147,15 +149,17 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     output.write(f"{found.tag} ({found.id}): {final_line(found) if not found.live else health.phase(found)}")
     fields = as_json(found, units.money(spent_usd(found)))
     for name in ("task", "model", "engine", "backend", "volume", "attempts"):
-        output.write(f"  {name:<9} {safe(str(fields[name]))}")
+        output.write(f"  {name:<9} {fields[name]!s}")
+    folder = layout.run_dir(found.id)
+    output.write(f"  {'folder':<9} {found.volume}/{folder}")
     output.write(f"  {'on':<9} {looks.hardware(found)}")
     output.write(f"  {'step':<9} {looks.steps(found)}")
     output.write(f"  {'cost':<9} {fields['cost_usd']}")
     for stage in found.status.stages if found.status else []:
         took = stage.ended_at - stage.started_at if stage.ended_at and stage.started_at else None
-        output.write(f"  {stage.name:<10}{stage.state.value:<9}{units.duration(took):>7}  {safe(stage.note)}".rstrip())
+        output.write(f"  {stage.name:<10}{stage.state.value:<9}{units.duration(took):>7}  {stage.note}".rstrip())
     if found.outcome and found.outcome.advice:
-        output.write(f"  do        {safe(found.outcome.advice)}")
+        output.write(f"  do        {found.outcome.advice}")
     return Exit.OK
 
 
@@ -164,34 +168,34 @@ def final_line(run_: Run) -> str:
     glyphs = {State.DONE: "✓", State.FAILED: "✗", State.CANCELLED: "■", State.INTERRUPTED: "↯"}
     status, outcome = run_.status, run_.outcome
     took = units.duration(status.spent_s) if status else units.UNKNOWN
-    what = f": {safe(outcome.message)}" if outcome and outcome.message else ""
+    what = f": {outcome.message}" if outcome and outcome.message else ""
     return f"{glyphs.get(run_.state, '·')} {run_.tag} {run_.state} in {took}, {units.money(spent_usd(run_))}{what}"
 
 
 def _logs(fleet: Fleet, args: argparse.Namespace) -> int:
     found = fleet.refreshed(fleet.registry.find(args.run))
+    fleet.volume_of(found).list("")
     log = LogFile(fleet.log_path(found))
     log.refresh()
     start = max(0, len(log) - args.lines) if args.lines is not None else 0
     if not args.follow:
         for number in range(start, len(log)):
-            output.write(safe(log.text(number)))
+            output.write(log.text(number))
         return Exit.OK
     for _ in _follow(fleet, found, log, start):
         pass
     return Exit.OK
 
 
-def _follow(fleet: Fleet, run_: Run, log: LogFile, shown: int) -> Iterator[Run]:
+def _follow(fleet: Fleet, run_: Run, log: LogFile, shown: int, *, echo: bool = True) -> Iterator[Run]:
     """Print lines as they come until the run has ended; a line still being written waits for its end."""
     while True:
         run_ = fleet.refreshed(run_)
-        if not log.path.parent.is_dir():
-            raise Unreachable(f"the volume folder {run_.volume} is gone", "put it back; the run is not touched")
+        fleet.volume_of(run_).list("")
         log.refresh()
-        whole = len(log) if not run_.live else max(shown, len(log) - 1)
-        for number in range(shown, whole):
-            output.write(safe(log.text(number)))
+        whole = len(log) if not run_.live else max(shown, log.whole)
+        for number in range(shown, whole) if echo else ():
+            output.write(log.text(number))
         shown = whole
         output.flush()
         yield run_
@@ -208,7 +212,7 @@ def _follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace) -> int:
     log = LogFile(fleet.log_path(run_))
     stalled = False
     try:
-        for current in _follow(fleet, run_, log, 0):
+        for current in _follow(fleet, run_, log, 0, echo=not args.json):
             run_ = current
             if run_.live and run_.state is not State.STOPPING:
                 sign = health.health(run_, time.time())
@@ -228,9 +232,20 @@ def _follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace) -> int:
     return Exit.OK if run_.state is State.DONE else Exit.FAILED
 
 
+def _named(fleet: Fleet, names: list[str]) -> list[Run]:
+    """The runs behind several names, each once; the first name that is wrong is an error before anything is done."""
+    found = {r.id: r for r in (fleet.registry.find(name) for name in names)}
+    return [fleet.refreshed(r) for r in found.values()]
+
+
 def _cancel(fleet: Fleet, args: argparse.Namespace) -> int:
-    runs = [fleet.refreshed(fleet.registry.find(name)) for name in dict.fromkeys(args.run)]
-    asked = [fleet.cancel(r) for r in runs]
+    asked, worst = [], Exit.OK
+    for run_ in _named(fleet, args.run):
+        try:
+            asked.append(fleet.cancel(run_))
+        except NanochatError as error:
+            output.note(f"nanochat-tui: {error}")
+            worst = max(worst, error.exit_code)
     deadline = time.monotonic() + CANCEL_WAIT_S
     while not args.no_wait and any(r.live for r in asked) and time.monotonic() < deadline:
         time.sleep(POLL_S)
@@ -240,37 +255,52 @@ def _cancel(fleet: Fleet, args: argparse.Namespace) -> int:
     else:
         for r in asked:
             output.write(f"{r.tag} is {r.state}" if r.live else final_line(r))
-    return Exit.OK
+    unanswered = not args.no_wait and any(r.live for r in asked)
+    return max(worst, Exit.FAILED) if unanswered else worst
 
 
 def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
-    runs = [fleet.refreshed(fleet.registry.find(name)) for name in dict.fromkeys(args.run)]
+    deleted, worst = [], Exit.OK
+    runs = _named(fleet, args.run)
+    if not args.yes and not sys.stdin.isatty():
+        raise UsageError("rm deletes checkpoints", "say --yes to do it without being asked")
     for run_ in runs:
-        if not args.yes:
-            if not sys.stdin.isatty():
-                raise UsageError("rm deletes checkpoints", "say --yes to do it without being asked")
-            held = sum(c.bytes for c in fleet.checkpoints(run_))
-            if not output.confirm(f"delete {run_.tag} ({run_.id}), {units.size(held)} of checkpoints, for good?"):
-                output.note(f"{run_.tag} is kept")
-                continue
-        fleet.delete(run_)
-        output.write(f"deleted {run_.tag} ({run_.id})")
-    return Exit.OK
+        try:
+            if not args.yes:
+                held = 0 if args.forget else sum(c.bytes for c in fleet.checkpoints(run_))
+                if not output.confirm(f"delete {run_.tag} ({run_.id}), {units.size(held)} of checkpoints, for good?"):
+                    output.note(f"{run_.tag} is kept")
+                    continue
+            fleet.delete(run_, forget=args.forget)
+            deleted.append(run_)
+        except NanochatError as error:
+            hint = "; rm --forget removes the record alone" if isinstance(error, Unreachable) else ""
+            output.note(f"nanochat-tui: {error}{hint}")
+            worst = max(worst, error.exit_code)
+    if args.json:
+        output.as_json([r.id for r in deleted])
+    else:
+        for run_ in deleted:
+            output.write(f"deleted {run_.tag} ({run_.id})")
+    return worst
 
 
 def _checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
     runs = [fleet.registry.find(args.run)] if args.run else fleet.registry.all()
     found: list[tuple[Run, Checkpoint]] = []
+    worst = Exit.OK
     for run_ in runs:
         try:
             found += [(run_, c) for c in fleet.checkpoints(run_)]
         except Unreachable as error:
-            if args.run:
-                raise
             output.note(f"nanochat-tui: {error}")
+            worst = Exit.UNREACHABLE
     if args.json:
-        output.as_json([c for _, c in found])
-        return Exit.OK
+        if found or worst is Exit.OK:
+            output.as_json([c for _, c in found])
+        return worst
+    if not found and worst is not Exit.OK:
+        return worst
     rows = [
         (
             r.tag,
@@ -279,13 +309,14 @@ def _checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
             units.decimals(c.val_bpb, 4),
             units.size(c.bytes),
             str(c.ranks),
-            c.verdict,
+            Cell(c.verdict, "success" if c.verdict is Verdict.COMPLETE else "error"),
             c.reason,
         )
         for r, c in found
     ]
-    output.table(("run", "kind", "step", "bpb", "size", "ranks", "verdict", "reason"), rows, right=RIGHT)
-    return Exit.OK
+    head = ("run", "kind", "step", "last bpb", "size", "ranks", "verdict", "reason")
+    output.table(head, rows, right=RIGHT, plain=args.plain)
+    return worst
 
 
 def _doctor(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -303,9 +334,9 @@ def _doctor(fleet: Fleet, args: argparse.Namespace) -> int:
         output.as_json(checks)
     else:
         for check in checks:
-            output.write(f"{'✓' if check.ok else '✗'} {check.name:<17} {safe(check.detail)}")
+            output.write(f"{'✓' if check.ok else '✗'} {check.name:<17} {check.detail}")
             if not check.ok and check.do:
-                output.write(f"  {'':<17} {safe(check.do)}")
+                output.write(f"  {'':<17} {check.do}")
     return Exit.OK
 
 

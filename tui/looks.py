@@ -1,9 +1,8 @@
 """How a run is shown everywhere: glyph, word and tone of its state, its hardware, its progress."""
 
-from runner import health
+from runner import health, units
 from runner.health import Word
 from runner.run import Run, StageState, StageStatus, State
-from tui import units
 from tui.cells import Cell
 
 STATES = {
@@ -16,6 +15,7 @@ STATES = {
     State.FAILED: ("✗", "error"),
     State.CANCELLED: ("■", "dim"),
     State.INTERRUPTED: ("↯", "warning"),
+    State.DELETING: ("◼", "dim"),
 }
 STAGES = {
     StageState.WAITING: ("·", "dim"),

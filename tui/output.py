@@ -1,11 +1,15 @@
 """stdout is data, stderr is for people: tables, JSON, and foreign text made harmless."""
 
+import io
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from runner.terminal import safe
+from tui.cells import Cell
+
+TONES = {"success": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m", "dim": "\x1b[2m", "accent": "\x1b[36m"}
 
 
 def as_json(value: Any) -> None:
@@ -13,12 +17,19 @@ def as_json(value: Any) -> None:
     import msgspec
 
     encoder = msgspec.json.Encoder(decimal_format="number")
-    write(msgspec.json.format(encoder.encode(value), indent=2).decode())
+    sys.stdout.write(msgspec.json.format(encoder.encode(value), indent=2).decode() + "\n")
 
 
 def write(text: str) -> None:
-    """A line of data."""
-    sys.stdout.write(text + "\n")
+    """A line of data, made harmless."""
+    sys.stdout.write(safe(text) + "\n")
+
+
+def prepare() -> None:
+    """Let no character that the terminal's encoding lacks be an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def flush() -> None:
@@ -35,13 +46,24 @@ def coloured(plain: bool) -> bool:
     return not plain and "NO_COLOR" not in os.environ and sys.stdout.isatty()
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[str] = frozenset()) -> None:
-    """Columns as wide as their widest cell; no lines, so that it reads the same in a file."""
-    cells = [tuple(head), *(tuple(safe(c) for c in row) for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    for row in cells:
-        padded = [c.rjust(w) if h in right else c.ljust(w) for c, w, h in zip(row, widths, head, strict=True)]
-        write("  ".join(padded).rstrip())
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str | Cell]],
+    *,
+    right: frozenset[str] = frozenset(),
+    plain: bool = True,
+) -> None:
+    """Columns as wide as their widest cell; no lines, so that it reads the same in a file. Tones colour a terminal."""
+    cells = [[Cell(h) for h in head], *([c if isinstance(c, Cell) else Cell(c) for c in row] for row in rows)]
+    texts = [[safe(cell.text) for cell in row] for row in cells]
+    widths = [max(len(row[i]) for row in texts) for i in range(len(head))]
+    colour = coloured(plain)
+    for row, words in zip(cells, texts, strict=True):
+        line = ""
+        for cell, text, width, name in zip(row, words, widths, head, strict=True):
+            padded = text.rjust(width) if name in right else text.ljust(width)
+            line += (f"{TONES[cell.tone]}{padded}\x1b[0m" if colour and cell.tone in TONES else padded) + "  "
+        sys.stdout.write(line.rstrip() + "\n")
 
 
 def confirm(question: str) -> bool:

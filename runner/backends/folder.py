@@ -1,8 +1,10 @@
 """A folder that serves as a volume: on this machine, or mounted in a container."""
 
+import errno
 import os
 import shutil
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 
 from runner.backends.base import Entry
 from runner.errors import Unreachable
@@ -23,10 +25,10 @@ class FolderVolume:
             )
         pure = PurePosixPath(path)
         if pure.is_absolute() or ".." in pure.parts or "\0" in path:
-            raise FileNotFoundError(path)
+            raise FileNotFoundError(errno.ENOENT, "is no path of a volume", path)
         full = self._root / pure
         if not Path(os.path.realpath(full)).is_relative_to(os.path.realpath(self._root)):
-            raise FileNotFoundError(path)
+            raise FileNotFoundError(errno.ENOENT, "leads out of the volume", path)
         return full
 
     def list(self, path: str) -> list[Entry]:
@@ -38,12 +40,17 @@ class FolderVolume:
                 except FileNotFoundError:
                     continue
                 is_dir = entry.is_dir(follow_symlinks=False)
+                if not is_dir and not S_ISREG(stat.st_mode):
+                    continue
                 full = f"{path.rstrip('/')}/{entry.name}".lstrip("/") if path not in ("", ".") else entry.name
                 found.append(Entry(full, is_dir, 0 if is_dir else stat.st_size, stat.st_mtime))
         return sorted(found, key=lambda e: (not e.is_dir, e.path))
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
-        with self.path(path).open("rb") as file:
+        full = self.path(path)
+        if full.exists() and not full.is_file():
+            raise FileNotFoundError(errno.ENOENT, "is no regular file", path)
+        with full.open("rb") as file:
             if offset < 0:
                 size = file.seek(0, os.SEEK_END)
                 offset = max(0, size + offset)

@@ -1,6 +1,7 @@
 """A detached process and a folder: for a first try, for rehearsals and for tests."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from runner.backends.folder import FolderVolume
 from runner.errors import Unreachable, UsageError
 from runner.job import engines
 from runner.nanochat import layout
-from runner.run import Poll, Run
+from runner.run import Poll, Run, Status
 
 
 class LocalBackend:
@@ -58,33 +59,45 @@ class LocalBackend:
             )
         return process.call_id(job.pid)
 
-    def _pid(self, run: Run) -> int | None:
+    def _pid(self, run: Run, status: Status | None) -> int | None:
+        """The job's pid while it lives. A call id names a process; only one that runs this run is believed."""
         names = [c.call_id for c in run.calls[-1:]]
-        if run.status and run.status.attempt == run.attempt:
-            names.append(run.status.call_id)
-        return next((pid for name in names if (pid := process.pid_if_alive(name)) is not None), None)
+        if status and status.attempt == run.attempt:
+            names.append(status.call_id)
+        for name in names:
+            pid = process.pid_if_alive(name)
+            if pid is not None and process.runs(pid, ("runner.job", run.id)):
+                return pid
+        return None
 
     def poll(self, run: Run) -> Poll:
-        if not Path(run.volume).is_dir():
+        gone = not Path(run.volume).is_dir()
+        status = None if gone else survey.read_status(self.volume(run.volume), run.id)
+        alive = self._pid(run, status) is not None
+        if not alive and run.live:
+            self._end_leftovers(run)
+        if gone:
             raise Unreachable(f"the volume folder {run.volume} is gone", "put it back to see its runs")
-        alive = self._pid(run) is not None
-        status = survey.read_status(self.volume(run.volume), run.id)
-        if not alive and status and status.attempt == run.attempt:
-            alive = process.pid_if_alive(status.call_id) is not None
-        if not alive:
-            process.kill_leftover(self._work(run) / engines.CHILD_FILE)
-        return Poll(alive, status)
+        # The job may have ended between the two looks: its last word is read once more.
+        return Poll(alive, status if alive else survey.read_status(self.volume(run.volume), run.id))
+
+    def _end_leftovers(self, run: Run) -> None:
+        """End the children of a job that is dead: the lock is free, so no other attempt lives."""
+        work = self._work(run)
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), (work / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            engines.end_leftovers(work)
 
     def cancel(self, run: Run, *, force: bool = False) -> None:
-        pid = self._pid(run)
+        pid = self._pid(run, run.status)
         if pid is None:
             return
         if not force:
             process.stop(pid)
-        else:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            process.kill_leftover(self._work(run) / engines.CHILD_FILE)
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        self._end_leftovers(run)
 
     def pull_log(self, run: Run) -> Path:
         return Path(run.volume) / layout.run_dir(run.id) / layout.LOG_FILE

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 import msgspec
 
@@ -31,7 +32,7 @@ from runner.nanochat.commands import Argv
 from runner.plan import Plan, Stage, plan
 from runner.run import Outcome, Run, StageState, StageStatus, State, Status
 
-GRACE_S = 2.5
+GRACE_S, PATIENCE_S = 2.5, 20.0
 
 
 class Job:
@@ -42,17 +43,18 @@ class Job:
         self._base = work / "base"
         self._stop = False
         self._device_batch = 1
+        self._earlier: list[StageStatus] = []
+        self._trained_steps: int | None = None
         self._notes: queue.SimpleQueue[str | Checkpoint] = queue.SimpleQueue()
         earlier = survey.read_status(volume, run.id)
         now = time.time()
         status = Status(attempt=run.attempt, state=State.PREPARING, call_id=call_id, started_at=now, updated_at=now)
         if earlier:
             status.first_started_at = earlier.first_started_at or earlier.started_at
-            status.stages = earlier.stages
+            self._earlier, self._trained_steps = earlier.stages, earlier.total_steps
             status.spent_before_s = earlier.spent_s
             status.step, status.total_steps, status.loss = earlier.step, earlier.total_steps, earlier.loss
             status.val_bpb, status.core, status.chatcore = earlier.val_bpb, earlier.core, earlier.chatcore
-            status.saved_step = earlier.saved_step
         self._journal = Journal(volume, run.id, status)
 
     @property
@@ -78,7 +80,7 @@ class Job:
         return 0 if outcome.kind in ("done", "cancelled") else 1
 
     def _stages(self) -> Outcome:
-        if process.kill_leftover(self._work / engines.CHILD_FILE):
+        if engines.end_leftovers(self._work):
             self._journal.say("[JOB] ended a process that an earlier attempt had left behind")
         publish.link_shared(self._base, self._volume)
         spec = self._run.spec
@@ -88,14 +90,7 @@ class Job:
         publisher.flush()
         self._drain_notes()
         found = checkpoints.scan(self._volume, self._run.id, spec.model, spec.gpus)
-        today = plan(
-            spec,
-            survey.inventory(self._volume),
-            backend=self._run.backend,
-            checkpoints=found,
-            finished=self._status.stages,
-            attempt=self._run.attempt,
-        )
+        today = self._plan(found)
         self._prepare_work(publisher, found, today)
         publisher.start()
         try:
@@ -103,6 +98,18 @@ class Job:
         finally:
             publisher.close()
             self._drain_notes()
+
+    def _plan(self, found: list[Checkpoint]) -> Plan:
+        """The plan as of now: other runs may have filled the volume meanwhile."""
+        return plan(
+            self._run.spec,
+            survey.inventory(self._volume),
+            backend=self._run.backend,
+            checkpoints=found,
+            finished=self._earlier,
+            trained_steps=self._trained_steps,
+            attempt=self._run.attempt,
+        )
 
     def _prepare_work(self, publisher: Publisher, found: list[Checkpoint], today: Plan) -> None:
         """Put on the work disk what the next stage continues from, and nothing that could mislead it."""
@@ -114,11 +121,12 @@ class Job:
                 publisher.clear(kind)
         status = self._status
         status.total_steps, status.save_every = today.total_steps, today.save_every
-        status.step = today.resume.step or None
+        status.step = status.saved_step = today.resume.step or None
+        done = {old.name: old for old in self._earlier if old.state is StageState.DONE}
         status.stages = [
-            StageStatus(s.name, StageState.SKIPPED if s.skip else StageState.WAITING, note=s.skip or s.note)
-            if s.skip != "done"
-            else next(old for old in status.stages if old.name == s.name)
+            done[s.name]
+            if s.skip and s.name in done
+            else StageStatus(s.name, StageState.SKIPPED if s.skip else StageState.WAITING, note=s.skip or s.note)
             for s in today.stages
         ]
         self._device_batch = today.device_batch
@@ -167,10 +175,15 @@ class Job:
         if stage.name == "report":
             self._write_report(today)
             return None
-        if stage.name != "prepare":
+        if stage.name not in ("prepare", "tokenizer"):
             return self._execute(stage.name, stage.commands, today)
         with self._alone(self._volume.path(f"{layout.CACHE}/prepare.lock"), today.heartbeat_s) as mine:
-            return self._execute(stage.name, stage.commands, today) if mine else self._cancelled()
+            if not mine:
+                return self._cancelled()
+            now = next(s for s in self._plan([]).stages if s.name == stage.name)
+            if now.skip:
+                self._journal.say(f"[STAGE] {stage.name} was done by another run: {now.skip}")
+            return self._execute(stage.name, now.commands, today)
 
     def _checkout(self, today: Plan) -> Outcome | None:
         """Bring nanochat itself when this machine has no checkout."""
@@ -283,14 +296,30 @@ class Job:
     def _finish(self, outcome: Outcome) -> None:
         status = self._status
         ends = {"done": State.DONE, "cancelled": State.CANCELLED}
+        advice = outcome.advice.replace("RUN", self._run.id)
+        outcome = msgspec.structs.replace(outcome, advice=advice)
         status.state, status.outcome = ends.get(outcome.kind, State.FAILED), outcome
         status.ended_at = time.time()
         if outcome.kind == "done":
             shutil.rmtree(self._work / "base", ignore_errors=True)
-        advice = f" — {outcome.advice}" if outcome.advice else ""
-        self._journal.say(f"[{status.state.value.upper()}] {outcome.message}{advice}")
+        more = f" — {outcome.advice}" if outcome.advice else ""
+        self._journal.say(f"[{status.state.value.upper()}] {outcome.message}{more}")
         self._journal.event({"kind": "outcome", **msgspec.to_builtins(outcome), "outcome": outcome.kind})
         self._journal.close()
+
+
+def _take(lock: IO[str], patience_s: float) -> bool:
+    """Take the lock of the run's only job; an earlier attempt's job may still be on its way out."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(TICK_S)
+        else:
+            return True
 
 
 def main() -> int:
@@ -300,11 +329,10 @@ def main() -> int:
     parser.add_argument("--work", required=True, type=Path)
     parser.add_argument("--attempt", required=True, type=int)
     parser.add_argument("--grace", type=float, default=GRACE_S)
+    parser.add_argument("--patience", type=float, default=PATIENCE_S)
     args = parser.parse_args()
     with (args.work / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _take(lock, args.patience):
             print(f"{args.run} is running already", file=sys.stderr)  # noqa: T201
             return 3
         volume = FolderVolume(args.volume)

@@ -7,9 +7,16 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from runner import process
 from runner.nanochat.commands import COMMIT, REPOSITORY, Argv
 
 CHILD_FILE = "child"
+
+
+def end_leftovers(work: Path) -> bool:
+    """End what a dead job's stages left running: the noted child group, and whatever trains in its base folder."""
+    noted = process.kill_leftover(work / CHILD_FILE)
+    return process.kill_marked(f"NANOCHAT_BASE_DIR={work / 'base'}") or noted
 
 
 class Interpreter(Struct, frozen=True):
@@ -28,14 +35,14 @@ class Interpreter(Struct, frozen=True):
 def nanochat_dir(home: Path) -> Path:
     """`$NANOCHAT_DIR`, else the checkout that a job clones into the home folder."""
     given = os.environ.get("NANOCHAT_DIR")
-    return Path(given).expanduser().absolute() if given else home / "nanochat" / COMMIT[:12]
+    return Path(os.path.expanduser(given)).absolute() if given else home / "nanochat" / COMMIT[:12]
 
 
 def nanochat_python(home: Path) -> Path:
     """`$NANOCHAT_PYTHON`, else the checkout's own .venv, else this Python."""
     given = os.environ.get("NANOCHAT_PYTHON")
     if given:
-        return Path(given).expanduser().absolute()
+        return Path(os.path.expanduser(given)).absolute()
     own = nanochat_dir(home) / ".venv" / "bin" / "python"
     return own if own.exists() else Path(sys.executable)
 
@@ -49,7 +56,7 @@ def problem(engine: str, home: Path) -> tuple[str, str] | None:
     python = nanochat_python(home)
     probe = "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)"
     try:
-        found = subprocess.run([python, "-c", probe], capture_output=True, check=False, timeout=30)
+        found = subprocess.run([python, "-c", probe], capture_output=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{python} does not start ({error})", "set NANOCHAT_PYTHON to a Python 3.10 or newer that has torch"
     if found.returncode:

@@ -43,8 +43,9 @@ def fold(status: Status, event: Event) -> None:
             status.core = event.core
         case grammar.ChatCore():
             status.chatcore = event.chatcore
-        case grammar.Fact(name="iterations") if status.stage == "base":
-            status.total_steps = int(event.value.replace(",", ""))
+        case grammar.Fact(name="iterations", value=value) if status.stage == "base":
+            digits = value.replace(",", "")
+            status.total_steps = int(digits) if digits.isdecimal() else status.total_steps
         case grammar.Resumed():
             status.resumed_from = status.step = event.step
         case grammar.Warned():
@@ -60,18 +61,23 @@ class Journal:
     """Log, events and status of one run. A full disk never stops training: what cannot be written waits."""
 
     def __init__(
-        self, volume: FolderVolume, run_id: str, status: Status, clock: Callable[[], float] = time.time
+        self,
+        volume: FolderVolume,
+        run_id: str,
+        status: Status,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._volume = volume
         self._folder = layout.run_dir(run_id)
         self.status = status
-        self._clock = clock
+        self._clock, self._ticks = clock, ticks
         self._log = _Appender(volume.path(f"{self._folder}/{layout.LOG_FILE}"))
         self._events = _Appender(volume.path(f"{self._folder}/{layout.EVENTS_FILE}"))
         self._lines = Lines()
         self._at_line_start = True
         self._written_at = 0.0
-        self._stage_began = self._silent_since = self._spoke_at = clock()
+        self._stage_began = self._silent_since = self._spoke_at = ticks()
         self.status_problem = ""
 
     def say(self, line: str) -> None:
@@ -83,10 +89,10 @@ class Journal:
     @property
     def mid_line(self) -> bool:
         """Whether the child is in the middle of a line that it will end in a moment."""
-        return not self._at_line_start and self._clock() - self._silent_since < LINE_S
+        return not self._at_line_start and self._ticks() - self._silent_since < LINE_S
 
     def begin_stage(self) -> None:
-        self._stage_began = self._silent_since = self._spoke_at = self._clock()
+        self._stage_began = self._silent_since = self._spoke_at = self._ticks()
         self._lines = Lines()
 
     def output(self, data: bytes) -> list[tuple[str, Event | None]]:
@@ -94,7 +100,8 @@ class Journal:
         now = self._clock()
         self._log.write(data)
         self._at_line_start = data.endswith(b"\n")
-        self._silent_since = self._spoke_at = self.status.last_line_at = now
+        self._silent_since = self._spoke_at = self._ticks()
+        self.status.last_line_at = now
         return [self._line(line, now) for line in self._lines.feed(data)]
 
     def end_stage(self) -> list[tuple[str, Event | None]]:
@@ -115,7 +122,7 @@ class Journal:
 
     def tick(self, heartbeat_s: float) -> None:
         """Called often: say a heartbeat after a silence, and keep the status fresh."""
-        now = self._clock()
+        now = self._ticks()
         if now - self._spoke_at >= heartbeat_s:
             self._spoke_at = now
             silent, total = now - self._silent_since, now - self._stage_began
@@ -130,8 +137,7 @@ class Journal:
 
     def write_status(self) -> None:
         """Replace the status on the volume; a failure is remembered, not raised, and tried again at the next tick."""
-        now = self._clock()
-        self._written_at = self.status.updated_at = now
+        self._written_at, self.status.updated_at = self._ticks(), self._clock()
         self.status.lost_log_bytes = self._log.lost
         try:
             self._volume.write(f"{self._folder}/{layout.STATUS_FILE}", msgspec.json.encode(self.status))

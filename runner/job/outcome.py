@@ -42,7 +42,7 @@ def _reason(ended: Ended, trail: Trail, short: grammar.Downloaded | None, device
         return "data", got, "check the network, then resume: what arrived is kept"
     match trail.failure:
         case grammar.OutOfMemory(tried=tried, capacity=capacity):
-            smaller = f"launch again with --device-batch-size {device_batch // 2}" if device_batch > 1 else ""
+            smaller = f"launch a new run with --device-batch-size {device_batch // 2}" if device_batch > 1 else ""
             advice = smaller or "use a GPU with more memory or a smaller --model"
             return "oom", f"out of GPU memory ({tried} more did not fit in {capacity})", advice
         case grammar.Signalled(signal=number):
@@ -52,7 +52,7 @@ def _reason(ended: Ended, trail: Trail, short: grammar.Downloaded | None, device
     if ended.signal is not None:
         hint = "the machine may have run out of memory; " if ended.signal == 9 else ""
         return "killed", f"killed by signal {ended.signal}", hint + resume
-    return "crash", f"exit code {ended.code}: {trail.last_line}", "see the log, then resume"
+    return "crash", f"exit code {ended.code}: {trail.last_line}", "see the log: nanochat-tui logs RUN; then resume"
 
 
 def _exception(kind: str, text: str) -> tuple[str, str, str]:
@@ -65,4 +65,4 @@ def _exception(kind: str, text: str) -> tuple[str, str, str]:
         return "checkpoint", f"a checkpoint cannot be read: {message}", "nanochat-tui checkpoints shows which are whole"
     if kind in ("ModuleNotFoundError", "ImportError"):
         return "environment", message, "nanochat-tui doctor shows which Python is used and what it lacks"
-    return "crash", message, "see the log (nanochat-tui logs), then resume"
+    return "crash", message, "see the log: nanochat-tui logs RUN; then resume"

@@ -40,13 +40,13 @@ class Publisher:
         *,
         on_saved: Callable[[Checkpoint], None],
         say: Callable[[str], None],
-        copy: Callable[[Path, Path], object] = shutil.copyfile,
+        copy: Callable[[Path, Path], object] | None = None,
     ) -> None:
         self._work = FolderVolume(str(work))
         self._volume = volume
         self._run = run_id
         self._gpus = gpus
-        self._on_saved, self._say, self._copy = on_saved, say, copy
+        self._on_saved, self._say, self._copy = on_saved, say, copy or _copy_and_sync
         self._sources = [
             Source(kind, f"{folder}/{model}", f"{layout.run_dir(run_id)}/{folder}/{model}")
             for kind, folder in layout.CHECKPOINT_DIRS.items()
@@ -152,6 +152,14 @@ class Publisher:
             part = layout.checkpoint_part(file.name)
             if part and unwanted(part[1]):
                 file.unlink()
+
+
+def _copy_and_sync(origin: Path, target: Path) -> None:
+    """Copy a file and wait until it is on the disk: only then may its name stand for a checkpoint."""
+    with origin.open("rb") as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy, 8 << 20)
+        copy.flush()
+        os.fsync(copy.fileno())
 
 
 def keep_results(work: Path, volume: FolderVolume, run_id: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 
+from runner import units
 from runner.nanochat.commands import COMMIT
 from runner.plan import Plan
 from runner.run import Run, Status
@@ -10,14 +11,6 @@ from runner.run import Run, Status
 def _cell(text: object) -> str:
     """Foreign text in a Markdown table: one line, no cell or code borders of its own."""
     return " ".join(str(text).split()).replace("|", "\\|").replace("`", "'").replace("<", "&lt;")
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}" if hours else f"{minutes}m{rest:02}s" if minutes else f"{seconds:.1f}s"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> list[str]:
@@ -30,17 +23,17 @@ def _scores(status: Status, events: list[dict[str, object]]) -> list[tuple[objec
     rows: list[tuple[object, ...]] = [("training loss", f"{status.loss:.4f}" if status.loss is not None else "–")]
     for name, value in (("val bpb", status.val_bpb), ("CORE", status.core), ("ChatCORE", status.chatcore)):
         rows.append((name, f"{value:.4f}" if value is not None else "–"))
-    tasks = {f"{e['stage']}: {e['task']}": e["accuracy"] for e in events if e.get("kind") == "task"}
-    rows += [(name, f"{value:.2%}") for name, value in tasks.items()]
+    tasks = {f"{e.get('stage')}: {e.get('task')}": e.get("accuracy") for e in events if e.get("kind") == "task"}
+    rows += [(name, f"{value:.2%}" if isinstance(value, int | float) else "nan") for name, value in tasks.items()]
     return rows
 
 
 def report(run: Run, status: Status, plan: Plan, event_lines: list[str]) -> str:
     """Markdown of a whole run, from its events."""
     events = [e for e in map(_event, event_lines) if e]
-    val = {e["step"]: e["bpb"] for e in events if e.get("kind") == "val_bpb" and e.get("stage") == "base"}
-    base_val = {k: v for k, v in val.items() if isinstance(k, int) and isinstance(v, float)}
-    facts = {str(e["name"]): e["value"] for e in events if e.get("kind") == "fact"}
+    val = {e.get("step"): e.get("bpb") for e in events if e.get("kind") == "val_bpb" and e.get("stage") == "base"}
+    base_val = {k: v for k, v in val.items() if isinstance(k, int) and isinstance(v, int | float)}
+    facts = {str(e.get("name")): e.get("value") for e in events if e.get("kind") == "fact"}
     lines = [f"# {run.tag}", ""]
     where = f"{run.spec.gpus} × {run.spec.gpu}" if plan.usd_per_hour else f"{run.spec.gpus} rank(s) on this machine"
     lines += [f"{run.spec.task} of {run.spec.model}, {where}."]
@@ -57,7 +50,7 @@ def report(run: Run, status: Status, plan: Plan, event_lines: list[str]) -> str:
             *_table(("step", "val bpb"), [(k, f"{v:.6f}") for k, v in sorted(base_val.items())]),
         ]
     stages: list[tuple[object, ...]] = [
-        (s.name, s.state, _duration(s.ended_at - s.started_at if s.started_at and s.ended_at else None), s.note)
+        (s.name, s.state, units.duration(s.ended_at - s.started_at if s.started_at and s.ended_at else None), s.note)
         for s in status.stages
         if s.name != "report"
     ]
@@ -71,7 +64,7 @@ def report(run: Run, status: Status, plan: Plan, event_lines: list[str]) -> str:
         ("device", facts.get("gpu", facts.get("dtype", "–"))),
         ("peak memory", facts.get("peak_memory", "–")),
         ("attempts", status.attempt),
-        ("time in containers", _duration(status.spent_s)),
+        ("time in containers", units.duration(status.spent_s)),
         ("prices", plan.prices),
     ]
     lines += ["## Run", "", *_table(("what", "value"), details)]
@@ -81,7 +74,7 @@ def report(run: Run, status: Status, plan: Plan, event_lines: list[str]) -> str:
         "## Commands",
         "",
         "```sh",
-        *[str(e["command"]).replace("```", "") for e in events if e.get("kind") == "exec"],
+        *[str(e.get("command")).replace("```", "") for e in events if e.get("kind") == "exec"],
         "```",
         "",
     ]
@@ -91,6 +84,6 @@ def report(run: Run, status: Status, plan: Plan, event_lines: list[str]) -> str:
 def _event(line: str) -> dict[str, object] | None:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

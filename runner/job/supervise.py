@@ -55,11 +55,31 @@ def run_child(
         env=env,
         process_group=0,
     )
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            process.note_child(note, child.pid)
+        stopped = _attend(child, on_output, on_tick, stopping, grace_s)
+    finally:
+        process.kill_group(child.pid, signal.SIGKILL)
+        child.wait()
+        if child.stdout:
+            child.stdout.close()
+        note.unlink(missing_ok=True)
+    code = child.returncode
+    return Ended(code if code >= 0 else None, -code if code < 0 else None, stopped)
+
+
+def _attend(
+    child: subprocess.Popen[bytes],
+    on_output: Callable[[bytes], None],
+    on_tick: Callable[[], None],
+    stopping: Callable[[], bool],
+    grace_s: float,
+) -> bool:
+    """Pass on output until the child has ended; whether it had been asked to stop."""
     assert child.stdout is not None
     stopped_at: float | None = None
     ended_at: float | None = None
-    with contextlib.suppress(ProcessLookupError):
-        process.note_child(note, child.pid)
     pipe = child.stdout.fileno()
     os.set_blocking(pipe, False)
     with selectors.DefaultSelector() as selector:
@@ -86,12 +106,7 @@ def run_child(
                 ended_at = ended_at or now
                 # A grandchild may hold the pipe for ever: after a moment, what is left of the group is ended.
                 if not open_pipe or now - ended_at > DRAIN_S:
-                    break
-    process.kill_group(child.pid, signal.SIGKILL)
-    child.stdout.close()
-    note.unlink(missing_ok=True)
-    code = child.returncode
-    return Ended(code if code >= 0 else None, -code if code < 0 else None, stopped_at is not None)
+                    return stopped_at is not None
 
 
 def _read(pipe: int) -> bytes | None:

@@ -105,7 +105,7 @@ class Error(Event, frozen=True, tag="error"):
 
 _STEP = re.compile(
     rf"step (\d+)(?:/(\d+))? \({_NUMBER}%\) \| loss: {_NUMBER} \| lrm: {_NUMBER} \| dt: {_NUMBER}ms"
-    rf" \| tok/sec: ([\d,]+) \| (?:bf16_)?mfu: {_NUMBER}(?: \| epoch: (\d+)(?: pq: \d+ rg: \d+)?)?"
+    rf" \| tok/sec: (\d[\d,]*) \| (?:bf16_)?mfu: {_NUMBER}(?: \| epoch: (\d+)(?: pq: \d+ rg: \d+)?)?"
     rf"(?: \| total time: {_NUMBER}m)?(?: \| eta: {_NUMBER}m)?"
 )
 _VAL = re.compile(rf"Step (\d+) \| Validation bpb: {_NUMBER}")

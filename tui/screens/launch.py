@@ -13,13 +13,13 @@ from textual.widgets import Footer, Input, Label, Static
 from textual.worker import get_current_worker
 
 from runner import fleet as fleets
+from runner import units
 from runner.cost import GPUS
-from runner.errors import NanochatError, UsageError
+from runner.errors import NanochatError, Unreachable, UsageError
 from runner.plan import Plan
 from runner.run import check_tag
 from runner.spec import ENGINES, GPU_COUNTS, TASKS, RunSpec, flag, make_spec, parse_override_words
 from runner.terminal import safe
-from tui import units
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
 from tui.widgets.choice import Choice
@@ -77,6 +77,11 @@ class LaunchScreen(NanochatScreen):
         self.query_one("#task").focus()
         self._replan()
 
+    def on_screen_resume(self) -> None:
+        super().on_screen_resume()
+        if self.is_mounted:
+            self.query_one("#task").focus()
+
     def on_input_changed(self) -> None:
         self._replan()
 
@@ -123,9 +128,9 @@ class LaunchScreen(NanochatScreen):
         worker = get_current_worker()
         try:
             planned = self.nanochat.fleet.plan(spec, backend)
-        except NanochatError as error:
+        except (NanochatError, OSError) as error:
             if not worker.is_cancelled:
-                self.app.call_from_thread(self._show_error, error)
+                self.app.call_from_thread(self._show_error, _as_error(error))
         else:
             if not worker.is_cancelled:
                 self.app.call_from_thread(self._show_plan, spec, planned)
@@ -199,15 +204,13 @@ class LaunchScreen(NanochatScreen):
     def _launch(self, spec: RunSpec, backend: str, tag: str) -> None:
         try:
             run = self.nanochat.fleet.launch(spec, backend=backend, tag=tag)
-        except NanochatError as error:
-            self.app.call_from_thread(self._failed, error)
+        except (NanochatError, OSError) as error:
+            self.app.call_from_thread(self._failed, _as_error(error))
         else:
             self.app.call_from_thread(self._launched, run.id)
 
     def _failed(self, error: NanochatError) -> None:
         self._ready()
-        if isinstance(error, UsageError) and error.field:
-            self._show_error(error)
         self.say(error)
 
     def _launched(self, run_id: str) -> None:
@@ -218,3 +221,9 @@ class LaunchScreen(NanochatScreen):
     def _ready(self) -> None:
         self._busy = False
         self.query_one("#title", Line).put(["New run"])
+
+
+def _as_error(error: NanochatError | OSError) -> NanochatError:
+    if isinstance(error, NanochatError):
+        return error
+    return Unreachable(error.strerror or str(error), str(error.filename or ""))

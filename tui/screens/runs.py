@@ -10,10 +10,11 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Footer, Input, Static
 
+from runner import units
 from runner.fleet import spent_usd
 from runner.run import Run
 from runner.terminal import safe
-from tui import looks, units
+from tui import looks
 from tui.cells import Cell
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen

@@ -7,23 +7,36 @@ from typing import ClassVar
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Markdown, Static, Tree
 from textual.widgets.tree import TreeNode
 from textual.worker import get_current_worker
 
+from runner import units
 from runner.backends.base import Entry
 from runner.errors import NanochatError
 from runner.nanochat import layout
 from runner.terminal import safe
-from tui import units
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
 
 PREVIEW_BYTES = 64 * 1024
 MAX_CHILDREN = 2000
 BINARY = (".pt", ".pkl", ".parquet", ".bin", ".zip")
+
+
+class Files(Tree[Entry]):
+    """A tree with the keys of the other lists."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "cursor_down", show=False),
+        Binding("k", "cursor_up", show=False),
+        Binding("g", "scroll_home", show=False),
+        Binding("G", "scroll_end", show=False),
+        Binding("l,right", "select_cursor", show=False),
+        Binding("h,left", "cursor_parent", show=False),
+    ]
 
 
 class VolumeScreen(NanochatScreen):
@@ -39,7 +52,7 @@ class VolumeScreen(NanochatScreen):
     def compose(self) -> ComposeResult:
         yield Line(id="title")
         with Horizontal():
-            yield Tree[Entry]("volume", id="tree")
+            yield Files("volume", id="tree")
             with VerticalScroll(id="preview"):
                 yield Static("", markup=False, id="text")
                 yield Markdown("", id="markdown", open_links=False)
@@ -132,6 +145,9 @@ class VolumeScreen(NanochatScreen):
         if not entries:
             node.add_leaf(Text("empty", style="dim"))
         self._open(node)
+        tree = self.query_one(Tree)
+        if tree.cursor_node in (None, tree.root) and node is tree.root:
+            tree.cursor_line = 0
 
     def on_tree_node_highlighted(self, event: Tree.NodeHighlighted[Entry]) -> None:
         entry = event.node.data

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Footer, Static
 
-from runner import health
+from runner import health, units
 from runner.errors import NanochatError
 from runner.fleet import spent_usd
 from runner.nanochat import layout
@@ -18,7 +18,7 @@ from runner.plan import plan_of
 from runner.run import Run
 from runner.spool import LogFile
 from runner.terminal import safe
-from tui import looks, units
+from tui import looks
 from tui.cells import Cell
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen

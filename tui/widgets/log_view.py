@@ -78,6 +78,7 @@ class LogView(ScrollView, can_focus=True):
                 pause = REFRESH_S
             time.sleep(pause)
             pause = min(pause * 1.5, REST_S)
+        log.close()
 
     def _grown(self, log: LogFile) -> None:
         if log is not self._log or not self.is_attached:

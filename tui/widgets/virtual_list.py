@@ -105,10 +105,6 @@ class VirtualList(ScrollView, can_focus=True):
         """The key under the cursor, "" when there is no row."""
         return self._keys[self.cursor] if 0 <= self.cursor < len(self._keys) else ""
 
-    def go_to(self, key: str) -> None:
-        if key in self._keys:
-            self.action_move(self._keys.index(key) - self.cursor)
-
     def toggle_mark(self) -> None:
         if self.current:
             self.marked ^= {self.current}
