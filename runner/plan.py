@@ -226,7 +226,7 @@ def _stage(
             if not missing and inventory.validation_shard:
                 skip = skip or f"{needed} shards are on the volume"
             argv = (commands.dataset(s, needed),)
-            note = f"{missing} of {needed} shards to fetch"
+            note = f"{missing} of {needed} shards"
             seconds = (
                 spread(0.5)
                 if s.spec.engine == "rehearsal"
@@ -239,7 +239,7 @@ def _stage(
         case "base":
             left = max(0, size.iterations - resume.step)
             argv = (commands.base_train(s, resume_from=resume.step or None, attempt=attempt),)
-            note = f"{left:,} of {size.iterations:,} steps" + (f", from {resume.step:,}" if resume.step else "")
+            note = f"{left:,} steps" + (f", from {resume.step:,}" if resume.step else "")
             train = spread(left * step_s, 0.9, 1.2) if not s.on_cpu else spread(left * step_s, 0.5, 4.0)
             seconds = startup + train
         case "base_eval":

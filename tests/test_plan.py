@@ -64,7 +64,7 @@ def test_what_is_on_the_volume_is_skipped_with_a_reason() -> None:
     assert skips["prepare"] == "39 shards are on the volume"
     assert skips["tokenizer"] == "kept"
     partly = planned(Inventory(train_shards=10, validation_shard=False)).stages
-    assert (partly[0].skip, partly[0].note) == ("", "29 of 39 shards to fetch")
+    assert (partly[0].skip, partly[0].note) == ("", "29 of 39 shards")
 
 
 def test_a_missing_validation_shard_is_fetched_although_all_others_are_there() -> None:

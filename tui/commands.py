@@ -8,7 +8,7 @@ from typing import Any
 
 from runner import fleet as fleets
 from runner import health, units
-from runner.checkpoints import Checkpoint, Verdict
+from runner.checkpoints import Checkpoint, Verdict, newest_complete
 from runner.cost import GPUS
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet, spent_usd
@@ -68,9 +68,11 @@ def _plan(fleet: Fleet, args: argparse.Namespace) -> int:
 def plan_lines(planned: Plan) -> Iterator[str]:
     """The plan as text: stages with time and cost, then the totals."""
     for stage in planned.stages:
-        what = f"skipped: {stage.skip}" if stage.skip else stage.note
-        time_ = "" if stage.skip else units.span(stage.seconds)
-        yield f"{stage.name:<10} {what:<44} {time_:>22} {'' if stage.skip else units.money(stage.usd[1]):>9}".rstrip()
+        if stage.skip:
+            yield f"{stage.name:<10} skipped: {stage.skip}"
+            continue
+        cost = units.money_span(stage.usd) if planned.usd_per_hour else "free"
+        yield f"{stage.name:<10} {units.span(stage.seconds):<22} {cost:<26} {stage.note}".rstrip()
         for argv in stage.commands:
             yield f"           $ {' '.join(argv)}"
     yield f"start      {planned.resume.reason}; checkpoint every {planned.save_every:,} steps"
@@ -86,14 +88,19 @@ def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
 
 
 def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
-    resumed = fleet.resume(fleet.refreshed(fleet.registry.find(args.run)))
-    return _started(fleet, resumed, args, f"attempt {resumed.attempt} of")
+    run_ = fleet.refreshed(fleet.registry.find(args.run))
+    newest = newest_complete(fleet.checkpoints(run_))
+    earlier = LogFile(fleet.log_path(run_))
+    earlier.refresh()
+    resumed = fleet.resume(run_)
+    where = f"from step {newest.step:,}" if newest else "from the beginning"
+    return _started(fleet, resumed, args, f"attempt {resumed.attempt}, {where}, of", skip=len(earlier))
 
 
-def _started(fleet: Fleet, run_: Run, args: argparse.Namespace, verb: str) -> int:
+def _started(fleet: Fleet, run_: Run, args: argparse.Namespace, verb: str, *, skip: int = 0) -> int:
     if args.watch:
         output.note(f"{verb} {run_.tag} ({run_.id}); Ctrl-C leaves it running")
-        return _follow_to_end(fleet, run_, args)
+        return _follow_to_end(fleet, run_, args, skip=skip)
     if args.json:
         output.as_json(_record(run_))
     else:
@@ -129,7 +136,7 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
         for r in runs
     ]
     head = ("tag", "id", "task", "model", "on", "state", "step", "loss", "bpb", "cost", "sign")
-    output.table(head, rows, right=RIGHT, plain=args.plain)
+    output.table(head, rows, right=RIGHT, plain=args.plain, optional=("id", "on", "bpb", "task", "model"))
     return Exit.OK
 
 
@@ -208,11 +215,11 @@ def _watch(fleet: Fleet, args: argparse.Namespace) -> int:
     return _follow_to_end(fleet, fleet.registry.find(args.run), args)
 
 
-def _follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace) -> int:
+def _follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: int = 0) -> int:
     log = LogFile(fleet.log_path(run_))
     stalled = False
     try:
-        for current in _follow(fleet, run_, log, 0, echo=not args.json):
+        for current in _follow(fleet, run_, log, skip, echo=not args.json):
             run_ = current
             if run_.live and run_.state is not State.STOPPING:
                 sign = health.health(run_, time.time())
@@ -315,7 +322,7 @@ def _checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
         for r, c in found
     ]
     head = ("run", "kind", "step", "last bpb", "size", "ranks", "verdict", "reason")
-    output.table(head, rows, right=RIGHT, plain=args.plain)
+    output.table(head, rows, right=RIGHT, plain=args.plain, optional=("ranks", "size", "last bpb"))
     return worst
 
 

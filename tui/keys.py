@@ -1,4 +1,4 @@
-"""The one key table: dispatch, footer, help and README are all made from it."""
+"""The one key table: dispatch, footer, palette and help are made from it, and the README is checked against it."""
 
 from typing import NamedTuple
 

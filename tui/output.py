@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -50,17 +51,25 @@ def table(
     head: Sequence[str],
     rows: Iterable[Sequence[str | Cell]],
     *,
-    right: frozenset[str] = frozenset(),
-    plain: bool = True,
+    right: frozenset[str],
+    plain: bool,
+    optional: Sequence[str] = (),
 ) -> None:
     """Columns as wide as their widest cell; no lines, so that it reads the same in a file. Tones colour a terminal."""
     cells = [[Cell(h) for h in head], *([c if isinstance(c, Cell) else Cell(c) for c in row] for row in rows)]
     texts = [[safe(cell.text) for cell in row] for row in cells]
     widths = [max(len(row[i]) for row in texts) for i in range(len(head))]
     colour = coloured(plain)
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sum(widths) + 2 * len(widths)
+    left_out: set[str] = set()
+    for name in optional:
+        if sum(w + 2 for w, h in zip(widths, head, strict=True) if h not in left_out) - 2 > room:
+            left_out.add(name)
     for row, words in zip(cells, texts, strict=True):
         line = ""
         for cell, text, width, name in zip(row, words, widths, head, strict=True):
+            if name in left_out:
+                continue
             padded = text.rjust(width) if name in right else text.ljust(width)
             line += (f"{TONES[cell.tone]}{padded}\x1b[0m" if colour and cell.tone in TONES else padded) + "  "
         sys.stdout.write(line.rstrip() + "\n")

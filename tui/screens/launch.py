@@ -65,7 +65,7 @@ class LaunchScreen(NanochatScreen):
                         if name in CHOICES:
                             yield Choice(CHOICES[name], value, id=name)
                         else:
-                            yield Input(value, placeholder=hint, id=name, compact=True, select_on_focus=False)
+                            yield Input(value, placeholder=hint, id=name, compact=True, select_on_focus=name == "model")
                     yield Static("", markup=False, id=f"{name}-error", classes="error")
             with VerticalScroll(id="right"), Vertical():
                 yield Static("", markup=False, id="plan")
@@ -91,6 +91,10 @@ class LaunchScreen(NanochatScreen):
     def on_key(self, event: events.Key) -> None:
         if event.key in ("up", "down", "enter"):
             (self.focus_previous if event.key == "up" else self.focus_next)("Input, Choice")
+            event.stop()
+        elif event.key in ("pageup", "pagedown"):
+            right = self.query_one("#right", VerticalScroll)
+            (right.scroll_page_up if event.key == "pageup" else right.scroll_page_down)(animate=False)
             event.stop()
 
     def _value(self, name: str) -> str:

@@ -34,9 +34,19 @@ class Files(Tree[Entry]):
         Binding("k", "cursor_up", show=False),
         Binding("g", "scroll_home", show=False),
         Binding("G", "scroll_end", show=False),
-        Binding("l,right", "select_cursor", show=False),
-        Binding("h,left", "cursor_parent", show=False),
+        Binding("l,right", "open", show=False),
+        Binding("h,left", "close", show=False),
     ]
+
+    def action_open(self) -> None:
+        if self.cursor_node and self.cursor_node.allow_expand:
+            self.cursor_node.expand()
+
+    def action_close(self) -> None:
+        if self.cursor_node and self.cursor_node.is_expanded:
+            self.cursor_node.collapse()
+        else:
+            self.action_cursor_parent()
 
 
 class VolumeScreen(NanochatScreen):

@@ -144,12 +144,14 @@ class WatchScreen(NanochatScreen):
         if status:
             numbers.append(f"loss {units.decimals(status.loss, 4)}")
             numbers.append(f"bpb {units.decimals(status.val_bpb, 4)}")
-            numbers += [f"CORE {status.core:.4f}"] if status.core is not None else []
-            numbers += [f"ChatCORE {status.chatcore:.4f}"] if status.chatcore is not None else []
+        numbers += [f"eta {units.duration(looks.eta(run))}"] if looks.eta(run) is not None else []
+        numbers.append(cost)
+        if status and run.live:
             numbers.append(f"{units.count(status.tokens_per_s)} tok/s")
             numbers += [f"{status.dt_s * 1000:,.0f} ms/step"] if status.dt_s else []
-        numbers += [cost]
-        numbers += [f"eta {units.duration(looks.eta(run))}"] if looks.eta(run) is not None else []
+        if status:
+            numbers += [f"CORE {status.core:.4f}"] if status.core is not None else []
+            numbers += [f"ChatCORE {status.chatcore:.4f}"] if status.chatcore is not None else []
         self.query_one("#numbers", Line).put(numbers)
         self._show_log_title()
 
