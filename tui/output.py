@@ -55,7 +55,10 @@ def table(
     plain: bool,
     optional: Sequence[str] = (),
 ) -> None:
-    """Columns as wide as their widest cell; no lines, so that it reads the same in a file. Tones colour a terminal."""
+    """Columns as wide as their widest cell; no lines, so that it reads the same in a file. Tones colour a terminal.
+
+    On a terminal that is too narrow the `optional` columns are left out, the first named first.
+    """
     cells = [[Cell(h) for h in head], *([c if isinstance(c, Cell) else Cell(c) for c in row] for row in rows)]
     texts = [[safe(cell.text) for cell in row] for row in cells]
     widths = [max(len(row[i]) for row in texts) for i in range(len(head))]
