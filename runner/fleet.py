@@ -51,6 +51,10 @@ class Fleet:
         self.notices: list[str] = []
         self.unreachable: dict[str, str] = {}
         self._volume_given = str(Path(os.path.expanduser(volume)).absolute()) if volume else ""
+        try:
+            self._volume_given.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError("the volume's name is not UTF-8", "give another --volume", field="volume") from error
         self.clock = clock
         self._backends: dict[str, Backend] = {"local": LocalBackend(home)}
         self.registry = Registry(home)

@@ -1,7 +1,7 @@
 """What a person asks for: task, size, GPUs, overrides, budget. Validated once, then frozen."""
 
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -200,11 +200,11 @@ def make_spec(
     if (parsed.head_dim or 128) % 8:
         raise UsageError(f"--head-dim {parsed.head_dim}", "must be a multiple of 8", field="overrides")
     return RunSpec(
-        task=task,  # type: ignore[arg-type]
+        task=cast(Task, task),
         depth=depth,
         gpus=gpus,
         gpu=by_name[gpu.upper()],
-        engine=engine,  # type: ignore[arg-type]
+        engine=cast(Engine, engine),
         budget_usd=parse_money(budget) if budget else None,
         overrides=parsed,
     )

@@ -137,6 +137,7 @@ def test_rm_asks_on_a_terminal_and_anything_but_yes_keeps_the_run(cli: Cli) -> N
         ["--volume", "plan", "launch", "--save-every", "0"],
         ["launch", "--volume", "/proc/nowhere/vol"],
         ["launch", "--volume", "x" * 300],
+        ["launch", "--volume", "bad\udcff"],
     ],
     ids=lambda words: " ".join(words)[:40],
 )

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import fcntl
+import functools
 import os
 import queue
 import shlex
@@ -225,7 +226,7 @@ class Job:
                     env=env,
                     cwd=folder,
                     note=self._work / engines.CHILD_FILE,
-                    on_output=lambda data, trail=trail: self._output(data, trail),  # type: ignore[misc]
+                    on_output=functools.partial(self._output, trail),
                     on_tick=lambda: self._tick(today.heartbeat_s),
                     stopping=lambda: self._stop,
                     grace_s=self._grace_s,
@@ -241,7 +242,7 @@ class Job:
                 return outcome
         return None
 
-    def _output(self, data: bytes, trail: Trail) -> None:
+    def _output(self, trail: Trail, data: bytes) -> None:
         for line, event in self._journal.output(data):
             trail.see(line, event)
 
@@ -300,6 +301,9 @@ class Job:
         outcome = msgspec.structs.replace(outcome, advice=advice)
         status.state, status.outcome = ends.get(outcome.kind, State.FAILED), outcome
         status.ended_at = time.time()
+        for stage in status.stages:
+            if stage.state is StageState.RUNNING:
+                stage.state, stage.ended_at = StageState.FAILED, status.ended_at
         if outcome.kind == "done":
             shutil.rmtree(self._work / "base", ignore_errors=True)
         more = f" — {outcome.advice}" if outcome.advice else ""
