@@ -142,6 +142,9 @@ _FACTS = {
     "✓ FP8 training enabled": "fp8",
     "Training mixture: ": "sft_rows",
 }
+_SCORE_HEADS = frozenset("SvCE AMGH")
+_FACT_HEADS = (*_FACTS, "Resuming optimization from step ", "Done! Downloaded: ", "WARNING: ")
+_FAILURE_WORDS = ("Error", "Exception", "Interrupt", "Unsupported")
 
 
 def parse(line: str) -> Event | None:
@@ -155,7 +158,11 @@ def parse(line: str) -> Event | None:
         line = _RANK.sub("", line, count=1)
     if head.isdigit() and (m := _LOGGER.fullmatch(line)):
         return _logger_line(m[1])
-    return _score(line) or _fact(line) or _failure(line)
+    if head in _SCORE_HEADS and (score := _score(line)):
+        return score
+    if line.startswith(_FACT_HEADS):
+        return _fact(line)
+    return _failure(line) if any(word in line for word in _FAILURE_WORDS) else None
 
 
 def _step(groups: tuple[str, ...]) -> Step | None:
