@@ -27,7 +27,7 @@ def events(name: str) -> list[grammar.Event]:
 @pytest.mark.parametrize("path", LOGS, ids=lambda p: p.stem)
 def test_every_step_and_score_line_of_the_real_logs_is_understood(path: object) -> None:
     numbers = re.compile(r"(step \d|Step \d+ \| (Val|CORE|Chat)|.* accuracy: [\d.]+%$|CORE metric: )")
-    missed = [line for line in lines(path.stem) if numbers.match(line) and grammar.parse(line) is None]  # type: ignore[attr-defined]
+    missed = [line for line in lines(path.stem) if numbers.match(line) and grammar.parse(line) is None]
     assert missed == []
 
 

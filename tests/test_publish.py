@@ -27,7 +27,7 @@ class Bench:
         self.copy = copy
         self.publisher = Publisher(
             self.work, FolderVolume(str(self.target)), "r", "d12", 2,
-            on_saved=self.saved.append, say=self.said.append, copy=lambda a, b: self.copy(a, b),  # type: ignore[operator]
+            on_saved=self.saved.append, say=self.said.append, copy=lambda a, b: self.copy(a, b),
         )  # fmt: skip
 
     def save(self, step: int) -> Path:

@@ -63,7 +63,7 @@ def test_a_resume_continues_bit_for_bit_on_several_ranks(engine: Engine) -> None
 
 def test_loss_falls_and_the_model_learns_to_answer(engine: Engine) -> None:
     steps = events(engine.train("--num-iterations=120", "--eval-every=-1"), grammar.Step)
-    assert steps[-1].loss < steps[0].loss / 3  # type: ignore[attr-defined]
+    assert steps[-1].loss < steps[0].loss / 3
     engine("scripts.chat_sft", "--model-tag=d12", "--num-iterations=40", "--step-ms=0", "--eval-every=-1")
     said = engine("scripts.chat_cli", "-i", "sft", "-g", "d12", "-t", "0", "-p", "What is the capital of Peru?")
     assert said[-1] == "Assistant: The capital of Peru is Lima."
@@ -96,6 +96,6 @@ def test_nan_and_truncation_come_at_their_step(engine: Engine) -> None:
     lines = engine.train(
         "--num-iterations=6", "--eval-every=-1", "--save-every=3", "--fault=nan@4", "--fault=truncate@3"
     )
-    losses = [e.loss for e in events(lines, grammar.Step)]  # type: ignore[attr-defined]
+    losses = [e.loss for e in events(lines, grammar.Step)]
     assert [x != x for x in losses] == [False] * 4 + [True] * 2
     assert len(weights(engine, 3)) < len(weights(engine, 6))

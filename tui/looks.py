@@ -92,6 +92,8 @@ def _stage(run: Run, stage: StageStatus, now: float, brief: bool) -> Cell:
     running = stage.state is StageState.RUNNING
     if running and stage.name == "base" and (done := share(run)) is not None:
         words += f" {done:.0%}"
+    elif running and run.status and run.status.stage_percent is not None:
+        words += f" {run.status.stage_percent:.0f}%"
     end = stage.ended_at or (now if run.live and running else None)
     if end and stage.started_at and (running or not brief):
         words += f" {units.duration(end - stage.started_at)}"

@@ -149,6 +149,8 @@ class WatchScreen(NanochatScreen):
         if status and run.live:
             numbers.append(f"{units.count(status.tokens_per_s)} tok/s")
             numbers += [f"{status.dt_s * 1000:,.0f} ms/step"] if status.dt_s else []
+        if status and run.live and status.stage_loss is not None:
+            numbers.append(f"{status.stage} loss {status.stage_loss:.4f}")
         if status:
             numbers += [f"CORE {status.core:.4f}"] if status.core is not None else []
             numbers += [f"ChatCORE {status.chatcore:.4f}"] if status.chatcore is not None else []
@@ -168,6 +170,9 @@ class WatchScreen(NanochatScreen):
         cells = [Cell(f"{glyph} {sign.word}", tone), looks.state(run), Cell(sign.why, "dim")]
         if run.status and run.status.saved_step:
             cells.append(f"kept up to step {run.status.saved_step:,}")
+        if run.status and run.status.lost_log_bytes:
+            lost = units.size(run.status.lost_log_bytes)
+            cells.append(Cell(f"! {lost} of the log lost: the volume was full", "error"))
         if run.status and run.status.warnings:
             cells.append(Cell(f"! {run.status.warnings[-1]}", "warning"))
         return cells
