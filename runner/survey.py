@@ -29,7 +29,7 @@ def inventory(volume: Volume) -> Inventory:
         [e.name for e in _list(volume, folder) if not e.is_dir and e.bytes]
         for folder in (layout.DATA, layout.TOKENIZER, layout.EVAL_BUNDLE)
     )
-    return layout.inventory(data, tokenizer, bundle, [e.name for e in _list(volume, layout.TASK_DATA)])
+    return layout.inventory(data, tokenizer, bundle)
 
 
 def check_engine(volume: Volume, engine: str) -> None:

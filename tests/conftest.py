@@ -28,6 +28,20 @@ def wait_until(true: Callable[[], Any], *, seconds: float = 30.0, what: str = ""
     raise AssertionError(f"not within {seconds:.0f}s: {what or true}")
 
 
+def in_own_mounts(folder: Path) -> list[str]:
+    """A prefix under which a command may mount on `folder`; skips the test where the machine forbids that."""
+    prefix = ["unshare", "--map-root-user", "--user", "--mount"]
+    try:
+        probe = subprocess.run(
+            [*prefix, "mount", "-t", "tmpfs", "tmpfs", str(folder)], check=False, capture_output=True
+        )
+    except FileNotFoundError:
+        pytest.skip("unshare is not installed")
+    if probe.returncode:
+        pytest.skip("this machine lets nobody mount a small file system")
+    return prefix
+
+
 class Cli:
     """Runs `nanochat-tui` in a home of its own."""
 

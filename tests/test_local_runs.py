@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from runner.run import State
-from tests.conftest import CLI, Cli, wait_until
+from tests.conftest import CLI, Cli, in_own_mounts, wait_until
 
 QUICK = ("--step-ms", "5")
 
@@ -290,12 +290,9 @@ mount -o remount,size=100m "$1"
 
 
 def test_a_volume_that_is_full_fails_the_run_but_loses_no_checkpoint(cli: Cli, tmp_path: Path) -> None:
-    unshare = ["unshare", "--map-root-user", "--user", "--mount"]
     volume, out = tmp_path / "small", tmp_path / "out"
     volume.mkdir()
-    probe = [*unshare, "mount", "-t", "tmpfs", "tmpfs", str(volume)]
-    if subprocess.run(probe, check=False, capture_output=True).returncode:
-        pytest.skip("this machine lets nobody mount a small file system")
+    unshare = in_own_mounts(volume)
     words = [*unshare, "bash", "-c", FULL_DISK, "bash", str(volume), sys.executable, str(out)]
     done = subprocess.run(words, env=cli.env, capture_output=True, text=True, check=False, timeout=90)
     assert done.returncode == 0, (done.stdout[-1500:], done.stderr)

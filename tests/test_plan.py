@@ -14,7 +14,7 @@ from runner.plan import Plan, plan
 from runner.run import StageState, StageStatus
 from runner.spec import RunSpec, make_spec
 
-FULL = Inventory(train_shards=600, validation_shard=True, tokenizer=True, eval_bundle=True, task_data=True)
+FULL = Inventory(train_shards=600, validation_shard=True, tokenizer=True, eval_bundle=True)
 
 
 def spec(**given: Any) -> RunSpec:

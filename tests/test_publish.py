@@ -7,11 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from runner.backends.folder import FolderVolume
 from runner.checkpoints import Checkpoint, Verdict, scan
 from runner.job.publish import Publisher
+from tests.conftest import in_own_mounts
 from tests.test_checkpoints import cut, save
 
 
@@ -129,11 +128,7 @@ print(bench.publisher.problem, bench.kept())
 
 
 def test_a_truly_full_file_system(tmp_path: Path) -> None:
-    unshare = ["unshare", "--map-root-user", "--user", "--mount"]
-    if subprocess.run(
-        [*unshare, "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], check=False, capture_output=True
-    ).returncode:
-        pytest.skip("this machine lets nobody mount a small file system")
+    unshare = in_own_mounts(tmp_path)
     root = str(Path(__file__).parents[1])
     done = subprocess.run(
         [*unshare, sys.executable, "-c", FULL_DISK, root, str(tmp_path)],

@@ -67,6 +67,7 @@ class NanochatApp(App[int]):
         super().__init__()
         self.fleet = fleet
         self.runs = fleet.registry.all()
+        self.default_volume = fleet.volume_location("local", "rehearsal")
         self.unreachable: dict[str, str] = {}
         self.watched = self.runs[0].id if self.runs else ""
         self._leaving = threading.Event()
@@ -113,11 +114,11 @@ class NanochatApp(App[int]):
         self._leaving.set()
         self.exit(0)
 
-    def watch_run(self, run_id: str) -> None:
+    def watch_run(self, run: Run) -> None:
         """Open the Watch screen on a run, also on one that the watcher has not seen yet."""
-        self.watched = run_id
-        if all(r.id != run_id for r in self.runs):
-            self.runs = [self.fleet.registry.get(run_id), *self.runs]
+        self.watched = run.id
+        if all(r.id != run.id for r in self.runs):
+            self.runs = [run, *self.runs]
         if self.current_mode == "watch":
             screen = self.screen
             if isinstance(screen, NanochatScreen):

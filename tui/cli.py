@@ -110,8 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return int(Exit.OK)
     except OSError as error:
+        from tui.output import note
+
         where = f" ({error.filename})" if error.filename else ""
-        sys.stderr.write(f"nanochat-tui: {error.strerror or error}{where}: check that the disk has room and is yours\n")
+        note(f"nanochat-tui: {error.strerror or error}{where}: check that the disk has room and is yours")
         with contextlib.suppress(OSError):
             sys.stdout.close()
         return int(Exit.UNREACHABLE)

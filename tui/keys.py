@@ -48,7 +48,17 @@ KEYS = (
     Key("volume", "tab", "app.focus_next", "Pane", "tree or preview", False),
     Key("volume", "escape", "show('runs')", "Back", "back to all runs"),
 )
-LIST_KEYS = "j k ↑ ↓ PgUp PgDn g G move, h l ← → sideways"
+# Movement, the same in every list, tree, log and page: less and vim keys beside the arrows.
+MOVES = {
+    "down": "down,j",
+    "up": "up,k",
+    "page_down": "pagedown,ctrl+d,ctrl+f",
+    "page_up": "pageup,ctrl+u,ctrl+b",
+    "top": "home,g",
+    "bottom": "end,G",
+    "left": "left,h",
+    "right": "right,l",
+}
 
 
 def bindings(screen: str) -> list[BindingType]:
@@ -59,6 +69,11 @@ def bindings(screen: str) -> list[BindingType]:
             action = key.action if screen == "" or not key.action.startswith("show(") else f"app.{key.action}"
             found.append(Binding(key.keys, action, key.label, show=key.footer))
     return found
+
+
+def moves(**actions: str) -> list[BindingType]:
+    """Bindings of a widget for the movements that it knows: `moves(down="move(1)")`."""
+    return [Binding(MOVES[name], action, show=False) for name, action in actions.items()]
 
 
 def shown(keys: str) -> str:
@@ -72,6 +87,11 @@ def shown(keys: str) -> str:
         "enter": "Enter",
         "space": "Space",
         "tab": "Tab",
+        "pagedown": "PgDn",
+        "pageup": "PgUp",
+        "home": "Home",
+        "end": "End",
+        **{"up": "↑", "down": "↓", "left": "←", "right": "→"},
     }
     parts = [names.get(k, k) for k in keys.split(",")]
     return " ".join(p.replace("ctrl+", "Ctrl-").replace("f5", "F5").replace("f1", "F1") for p in parts)

@@ -310,6 +310,8 @@ class Job:
         self._journal.say(f"[{status.state.value.upper()}] {outcome.message}{more}")
         self._journal.event({"kind": "outcome", **msgspec.to_builtins(outcome), "outcome": outcome.kind})
         self._journal.close()
+        if self._journal.status_problem:
+            print(f"{status.state}: {outcome.message} ({self._journal.status_problem})", file=sys.stderr)  # noqa: T201
 
 
 def _take(lock: IO[str], patience_s: float) -> bool:

@@ -37,7 +37,6 @@ class Inventory(Struct, frozen=True):
     validation_shard: bool = False
     tokenizer: bool = False
     eval_bundle: bool = False
-    task_data: bool = False
 
 
 def shard_index(name: str) -> int | None:
@@ -54,15 +53,14 @@ def checkpoint_part(name: str) -> tuple[str, int, int | None] | None:
     return match[1], int(match[2]), int(match[3]) if match[3] is not None else None
 
 
-def inventory(data: Iterable[str], tokenizer: Iterable[str], bundle: Iterable[str], tasks: Iterable[str]) -> Inventory:
-    """File names of the four shared folders -> Inventory."""
+def inventory(data: Iterable[str], tokenizer: Iterable[str], bundle: Iterable[str]) -> Inventory:
+    """File names of the shared folders -> Inventory."""
     shards = {i for i in map(shard_index, data) if i is not None}
     return Inventory(
         train_shards=len(shards - {VALIDATION_SHARD}),
         validation_shard=VALIDATION_SHARD in shards,
         tokenizer=set(TOKENIZER_FILES) <= set(tokenizer),
         eval_bundle="core.yaml" in set(bundle),
-        task_data=any(tasks),
     )
 
 

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Markdown, Static
 
 from runner.terminal import safe
-from tui.keys import KEYS, LIST_KEYS, shown
+from tui.keys import KEYS, MOVES, moves, shown
 
 
 class Confirm(ModalScreen[bool]):
@@ -63,8 +63,7 @@ class Page(ModalScreen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter,question_mark", "dismiss", "Close"),
-        Binding("j", "scroll(1)", show=False),
-        Binding("k", "scroll(-1)", show=False),
+        *moves(down="scroll(1)", up="scroll(-1)"),
     ]
 
     def __init__(self, text: str | Table, *, markdown: bool = False) -> None:
@@ -100,6 +99,9 @@ def help_page() -> Page:
             if key.screen == screen:
                 table.add_row(Text(shown(key.keys), style="bold"), Text(key.help))
         table.add_row("", "")
-    table.add_row(Text("lists, log"), Text(LIST_KEYS))
+    table.add_row(Text("lists and log", style="bold underline"), "")
+    for name, keys in MOVES.items():
+        table.add_row(Text(shown(keys), style="bold"), Text(name.replace("_", " ")))
+    table.add_row("", "")
     table.add_row("", Text("Runs go on when the app is closed. Every action is also a command: nanochat-tui --help"))
     return Page(table)

@@ -17,7 +17,7 @@ from runner import units
 from runner.cost import GPUS
 from runner.errors import NanochatError, Unreachable, UsageError
 from runner.plan import Plan
-from runner.run import check_tag
+from runner.run import Run, check_tag
 from runner.spec import ENGINES, GPU_COUNTS, TASKS, RunSpec, flag, make_spec, parse_override_words
 from runner.terminal import safe
 from tui.keys import bindings
@@ -211,16 +211,16 @@ class LaunchScreen(NanochatScreen):
         except (NanochatError, OSError) as error:
             self.app.call_from_thread(self._failed, _as_error(error))
         else:
-            self.app.call_from_thread(self._launched, run.id)
+            self.app.call_from_thread(self._launched, run)
 
     def _failed(self, error: NanochatError) -> None:
         self._ready()
         self.say(error)
 
-    def _launched(self, run_id: str) -> None:
+    def _launched(self, run: Run) -> None:
         self._ready()
         self.query_one("#tag", Input).value = ""
-        self.nanochat.watch_run(run_id)
+        self.nanochat.watch_run(run)
 
     def _ready(self) -> None:
         self._busy = False

@@ -20,6 +20,8 @@ from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
 from tui.widgets.virtual_list import Column, VirtualList
 
+NO_RUNS = "No runs yet. Press n to plan one: a rehearsal is free and takes a minute."
+NO_FIT = "Nothing fits the filter. Esc clears it."
 COLUMNS = (
     Column("run", 16, keep=0),
     Column("state", 17, keep=1),
@@ -62,7 +64,7 @@ class RunsScreen(NanochatScreen):
         yield VirtualList(
             COLUMNS,
             self._cells,
-            empty="No runs yet. Press n to plan one: a rehearsal is free and takes a minute.",
+            empty=NO_RUNS,
             tones=self.nanochat.tone,
             id="runs",
         )
@@ -85,7 +87,7 @@ class RunsScreen(NanochatScreen):
         self._by_id = {r.id: r for r in runs}
         wanted = [r for r in runs if self._matches(r)]
         wanted.sort(key=SORTS[self._sort])
-        self._list.empty = "Nothing fits the filter. Esc clears it." if self._filter and runs else self._list.empty
+        self._list.empty = NO_FIT if self._filter and runs else NO_RUNS
         self._list.show([r.id for r in wanted])
         self._show_title(runs, len(wanted))
         self._show_current()
@@ -160,7 +162,7 @@ class RunsScreen(NanochatScreen):
 
     def action_watch(self) -> None:
         if self._list.current:
-            self.nanochat.watch_run(self._list.current)
+            self.nanochat.watch_run(self._by_id[self._list.current])
 
     def action_cancel(self) -> None:
         self.nanochat.ask_cancel(self._picked())

@@ -7,7 +7,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Markdown, Static, Tree
 from textual.widgets.tree import TreeNode
@@ -18,7 +18,7 @@ from runner.backends.base import Entry
 from runner.errors import NanochatError
 from runner.nanochat import layout
 from runner.terminal import safe
-from tui.keys import bindings
+from tui.keys import bindings, moves
 from tui.screens.base import Line, NanochatScreen
 
 PREVIEW_BYTES = 64 * 1024
@@ -29,14 +29,9 @@ BINARY = (".pt", ".pkl", ".parquet", ".bin", ".zip")
 class Files(Tree[Entry]):
     """A tree with the keys of the other lists."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "cursor_down", show=False),
-        Binding("k", "cursor_up", show=False),
-        Binding("g", "scroll_home", show=False),
-        Binding("G", "scroll_end", show=False),
-        Binding("l,right", "open", show=False),
-        Binding("h,left", "close", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = moves(
+        down="cursor_down", up="cursor_up", top="scroll_home", bottom="scroll_end", left="close", right="open"
+    )
 
     def action_open(self) -> None:
         if self.cursor_node and self.cursor_node.allow_expand:
@@ -83,7 +78,7 @@ class VolumeScreen(NanochatScreen):
         """(backend, location) of every known volume, that of the watched run first."""
         runs = sorted(self.nanochat.runs, key=lambda r: r.id != self.nanochat.watched)
         known = [(r.backend, r.volume) for r in runs]
-        known.append(("local", self.nanochat.fleet.volume_location("local", "rehearsal")))
+        known.append(("local", self.nanochat.default_volume))
         return list(dict.fromkeys(known))
 
     def _choose_volume(self) -> None:

@@ -201,11 +201,10 @@ class WatchScreen(NanochatScreen):
 
     def action_other(self, by: int) -> None:
         """The next older or newer run."""
-        ids = [r.id for r in self.nanochat.runs]
-        if self._run and self._run.id in ids:
-            at = ids.index(self._run.id) + by
-            if 0 <= at < len(ids):
-                self.nanochat.watch_run(ids[at])
+        runs = self.nanochat.runs
+        here = next((i for i, r in enumerate(runs) if self._run and r.id == self._run.id), None)
+        if here is not None and 0 <= here + by < len(runs):
+            self.nanochat.watch_run(runs[here + by])
 
     def action_plan(self) -> None:
         if self._run is None:

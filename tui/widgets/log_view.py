@@ -7,7 +7,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import work
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
@@ -16,6 +16,7 @@ from textual.worker import get_current_worker
 
 from runner.spool import MAX_SHOWN, LogFile
 from runner.terminal import safe
+from tui.keys import moves
 
 REFRESH_S, REST_S = 0.1, 0.5
 SIDEWAYS = 16
@@ -33,16 +34,16 @@ class LogView(ScrollView, can_focus=True):
     LogView > .log--eval { color: $text-success; }
     LogView > .log--step { color: $foreground; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,j", "go(1)", show=False),
-        Binding("up,k", "go(-1)", show=False),
-        Binding("pagedown,ctrl+d,ctrl+f", "page(1)", show=False),
-        Binding("pageup,ctrl+u,ctrl+b", "page(-1)", show=False),
-        Binding("home,g", "top", show=False),
-        Binding("end,G", "follow", show=False),
-        Binding("left,h", "sideways(-1)", show=False),
-        Binding("right,l", "sideways(1)", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = moves(
+        down="go(1)",
+        up="go(-1)",
+        page_down="page(1)",
+        page_up="page(-1)",
+        top="top",
+        bottom="follow",
+        left="sideways(-1)",
+        right="sideways(1)",
+    )
 
     class Changed(Message):
         """There are more lines, or following began or ended."""

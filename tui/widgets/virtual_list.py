@@ -7,7 +7,7 @@ from rich.cells import set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
@@ -15,6 +15,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.cells import Cell
+from tui.keys import moves
 
 GAP = 2
 GUTTER = 2
@@ -41,14 +42,14 @@ class VirtualList(ScrollView, can_focus=True):
     VirtualList > .list--blurred { background: $surface; }
     VirtualList > .list--empty { color: $text-muted; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,j", "move(1)", show=False),
-        Binding("up,k", "move(-1)", show=False),
-        Binding("pagedown,ctrl+d", "page(1)", show=False),
-        Binding("pageup,ctrl+u", "page(-1)", show=False),
-        Binding("home,g", "move(-1000000000)", show=False),
-        Binding("end,G", "move(1000000000)", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = moves(
+        down="move(1)",
+        up="move(-1)",
+        page_down="page(1)",
+        page_up="page(-1)",
+        top="move(-1000000000)",
+        bottom="move(1000000000)",
+    )
     cursor = reactive(0)
 
     class Moved(Message):
