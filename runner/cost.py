@@ -32,11 +32,44 @@ GPUS: dict[str, Gpu] = {
 }
 CPU_CORE_USD_PER_HOUR = Decimal("0.0473")
 MEMORY_GIB_USD_PER_HOUR = Decimal("0.008")
-TRAIN_CORES_PER_GPU, TRAIN_GIB_PER_GPU = 4, 32
-PREPARE_CORES, PREPARE_GIB = 16, 32
 
 # Share of the bf16 peak that pretraining reaches, by depth: d12, d18, d24, d32 documented, others interpolated.
 MFU = ((4, 0.25), (8, 0.34), (12, 0.42), (18, 0.46), (24, 0.50), (34, 0.50))
+
+
+class Prices(Struct, frozen=True):
+    """Dollars per hour of each GPU kind, of a CPU core and of a GiB of memory; where they are from, and of when."""
+
+    gpus: dict[str, Decimal]
+    core: Decimal
+    gib: Decimal
+    source: str
+    date: str
+
+
+class Box(Struct, frozen=True):
+    """What a container asks for: CPU cores, GiB of memory, GPUs."""
+
+    cores: int
+    gib: int
+    gpu: str = ""
+    gpus: int = 0
+
+
+def box(part: str, engine: str, *, gpu: str, gpus: int) -> Box:
+    """The container that prepares, or trains, for an engine; a rehearsal needs no GPU."""
+    if engine == "rehearsal":
+        return Box(1, 2)
+    return Box(16, 32) if part == "prepare" else Box(4 * gpus, 32 * gpus, gpu, gpus)
+
+
+DATED = Prices(
+    gpus={kind: gpu.usd_per_hour for kind, gpu in GPUS.items()},
+    core=CPU_CORE_USD_PER_HOUR,
+    gib=MEMORY_GIB_USD_PER_HOUR,
+    source=PRICES_SOURCE,
+    date=PRICES_DATE,
+)
 
 
 class Range(Struct, frozen=True):
@@ -66,19 +99,12 @@ def mfu(depth: int) -> float:
     return MFU[-1][1]
 
 
-def hourly_rate(backend: str, *, gpu: str, gpus: int) -> Decimal:
-    """Dollars per hour of the training container; zero on this machine."""
+def hourly_rate(backend: str, holds: Box, prices: Prices = DATED) -> Decimal:
+    """Dollars per hour of a container; zero on this machine."""
     if backend == "local":
         return Decimal(0)
-    around = TRAIN_CORES_PER_GPU * CPU_CORE_USD_PER_HOUR + TRAIN_GIB_PER_GPU * MEMORY_GIB_USD_PER_HOUR
-    return gpus * (GPUS[gpu].usd_per_hour + around)
-
-
-def prepare_rate(backend: str) -> Decimal:
-    """Dollars per hour of the CPU-only container."""
-    if backend == "local":
-        return Decimal(0)
-    return PREPARE_CORES * CPU_CORE_USD_PER_HOUR + PREPARE_GIB * MEMORY_GIB_USD_PER_HOUR
+    around = holds.cores * prices.core + holds.gib * prices.gib
+    return around + (holds.gpus * prices.gpus[holds.gpu] if holds.gpus else 0)
 
 
 def dollars(seconds: float, usd_per_hour: Decimal) -> Decimal:

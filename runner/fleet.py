@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import shutil
+import threading
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -9,11 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from runner import checkpoints, cost, survey
+from runner import checkpoints, survey
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
 from runner.checkpoints import Checkpoint
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError
+from runner.home import has_modal_token
 from runner.nanochat import layout
 from runner.plan import Plan, plan
 from runner.registry import Registry
@@ -33,42 +36,61 @@ from runner.run import (
     relaunched,
     spawned,
 )
-from runner.spec import RunSpec
+from runner.spec import ENGINES, RunSpec
 
 BACKENDS = ("local", "modal")
 FORCE_AFTER_S = 15.0
+INVENTORY_AGE_S = 30.0
 VOLUMES_FILE = "volumes.txt"
 
 
 class Fleet:
     """Launch, resume, cancel, delete and refresh runs. Its methods do I/O: call them from a worker, not from a UI loop.
 
-    `notices` collects what a person should be told once, such as a registry that had to be rebuilt.
+    `say` is told at once what takes long or should be known; without it, `notices` collects that.
     """
 
-    def __init__(self, home: Path, *, volume: str = "", clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        volume: str = "",
+        clock: Callable[[], float] = time.time,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
         self.home = home
         self.notices: list[str] = []
+        self.say = say or self.notices.append
+        self._inventories: dict[tuple[str, str], tuple[float, layout.Inventory]] = {}
         self.unreachable: dict[str, str] = {}
+        self._named_volume = volume
         self._volume_given = str(Path(os.path.expanduser(volume)).absolute()) if volume else ""
         try:
             self._volume_given.encode()
         except UnicodeEncodeError as error:
             raise UsageError("the volume's name is not UTF-8", "give another --volume", field="volume") from error
         self.clock = clock
+        self._making = threading.Lock()
         self._backends: dict[str, Backend] = {"local": LocalBackend(home)}
         self.registry = Registry(home)
         if self.registry.set_aside or self.registry.is_new:
             self._rebuild()
 
     def backend(self, name: str) -> Backend:
-        """The backend of that name. Raises UsageError when this version has none."""
+        """The backend of that name; Modal's client is loaded when it is first needed, which takes half a second."""
         if name not in self._backends:
-            raise UsageError(f"the {name} backend is not part of this version", "use --backend local", field="backend")
+            if name != "modal":
+                raise UsageError(f"unknown backend {name!r}", f"choose one of {', '.join(BACKENDS)}", field="backend")
+            with self._making:
+                from runner.backends.modal import ModalBackend
+
+                self._backends.setdefault(name, ModalBackend(self.home, lambda text: self.say(text)))
         return self._backends[name]
 
     def volume_location(self, backend: str, engine: str) -> str:
-        return self._volume_given or self.backend(backend).default_volume(engine)
+        """Where a new run would keep its files: the volume given with --volume, else the engine's own."""
+        given = self._volume_given if backend == "local" else self._named_volume
+        return given or self.backend(backend).default_volume(engine)
 
     def volume_of(self, run: Run) -> Volume:
         return self.backend(run.backend).volume(run.volume)
@@ -89,36 +111,35 @@ class Fleet:
         folders = sorted(p for p in {*own, *self._noted_volumes(), self._volume_given} if p and Path(p).is_dir())
         runs = [(folder, r) for folder in folders for r in survey.runs_on(self.backend("local").volume(folder))]
         for folder, run in runs:
-            found = found_on_volume(run, "local", folder)
-            try:
-                self.registry.add(found)
-            except UsageError:
-                self.registry.add(msgspec.structs.replace(found, tag=found.id))
-            self._look(found)
+            self._take_in(run, "local", folder)
         came = f"{len(runs)} run{'' if len(runs) == 1 else 's'} came back from the volumes"
         if self.registry.set_aside:
             kept = self.registry.set_aside
-            self.notices.append(f"the registry was {self.registry.why}; it is kept as {kept}, and {came}")
+            self.say(f"the registry was {self.registry.why}; it is kept as {kept}, and {came}")
         elif runs:
-            self.notices.append(f"there was no registry: {came}")
+            self.say(f"there was no registry: {came}")
 
     def plan(self, spec: RunSpec, backend: str) -> Plan:
         """What a launch would do now. An unreachable or new volume counts as empty."""
-        if backend not in self._backends:
+        if backend == "modal" and not has_modal_token():
             return plan(spec, layout.Inventory(), backend=backend)
-        volume = self.backend(backend).volume(self.volume_location(backend, spec.engine))
-        try:
-            inventory = survey.inventory(volume)
-        except Unreachable:
-            inventory = layout.Inventory()
-        return plan(spec, inventory, backend=backend)
+        place = self.backend(backend)
+        location = self.volume_location(backend, spec.engine)
+        age, inventory = self._inventories.get((backend, location), (0.0, layout.Inventory()))
+        if backend == "local" or time.monotonic() - age > INVENTORY_AGE_S:
+            try:
+                inventory = survey.inventory(place.volume(location))
+            except (Unreachable, CredentialsError):
+                inventory = layout.Inventory()
+            self._inventories[(backend, location)] = (time.monotonic(), inventory)
+        return plan(spec, inventory, backend=backend, prices=place.prices())
 
     def launch(self, spec: RunSpec, *, backend: str, tag: str = "", force_restart: bool = False) -> Run:
         """Start a new run. The intent is on record before anything is spawned, so no run can get lost."""
         place = self.backend(backend)
         location = self.volume_location(backend, spec.engine)
-        if backend == "local" and not Path(location).is_dir():
-            self._make_volume(location)
+        if place.make_volume(location):
+            self.say(f"made the volume folder {location}")
         volume = place.volume(location)
         self.plan(spec, backend)
         tags = {r.tag for r in self.registry.all()}
@@ -126,19 +147,23 @@ class Fleet:
         survey.check_engine(volume, spec.engine)
         if force_restart and tag in tags:
             self._release_tag(tag, tags)
-        run = Run(id=new_run_id(), tag=tag, spec=spec, backend=backend, volume=location, created_at=self.clock())
+        place.ready(spec.engine, live_runs=self._live_on(backend))
+        run = Run(
+            id=new_run_id(),
+            tag=tag,
+            spec=spec,
+            backend=backend,
+            volume=location,
+            created_at=self.clock(),
+            prices=place.prices(),
+        )
         self.registry.add(run)
-        self._note_volume(location)
+        if backend == "local":
+            self._note_volume(location)
         return self._spawn(run, first=True)
 
-    def _make_volume(self, location: str) -> None:
-        try:
-            Path(location).mkdir(parents=True)
-        except OSError as error:
-            raise UsageError(
-                f"cannot make the volume folder {location} ({error.strerror})", "give another --volume", field="volume"
-            ) from error
-        self.notices.append(f"made the volume folder {location}")
+    def _live_on(self, backend: str) -> int:
+        return sum(r.live and r.backend == backend for r in self.registry.all())
 
     def _release_tag(self, tag: str, tags: set[str]) -> None:
         old = self.refreshed(self.registry.find(tag))
@@ -147,7 +172,7 @@ class Fleet:
         number = next(n for n in range(1, len(tags) + 2) if f"{tag}.{n}" not in tags)
         renamed = self.registry.update(old.id, lambda r: msgspec.structs.replace(r, tag=f"{tag}.{number}"))
         survey.write_run(self.volume_of(renamed), renamed)
-        self.notices.append(f"the earlier run {old.id} is now called {renamed.tag}; its files are kept")
+        self.say(f"the earlier run {old.id} is now called {renamed.tag}; its files are kept")
 
     def _spawn(self, run: Run, *, first: bool) -> Run:
         try:
@@ -195,6 +220,7 @@ class Fleet:
 
         self.volume_of(run).list("")
         self.refreshed(self.registry.get(run.id))
+        self.backend(run.backend).ready(run.spec.engine, live_runs=self._live_on(run.backend))
         return self._spawn(self.registry.update(run.id, again), first=False)
 
     def cancel(self, run: Run) -> Run:
@@ -228,16 +254,48 @@ class Fleet:
         try:
             self.volume_of(current).remove(layout.run_dir(current.id))
         except FileNotFoundError:
-            self.notices.append(f"{current.tag} had no files on its volume")
+            self.say(f"{current.tag} had no files on its volume")
         except Unreachable:
             if not forget:
                 raise
         self.backend(current.backend).forget(current)
+        if current.backend != "local":
+            shutil.rmtree(self._log_folder(current), ignore_errors=True)
         self.registry.remove(current.id)
 
-    def refresh(self) -> list[Run]:
-        """Every run, newest first, after a fresh look at the backend of those that may have changed."""
-        return [self.refreshed(run) for run in self.registry.all()]
+    def refresh(self, backend: str = "") -> list[Run]:
+        """Every run, newest first, after a fresh look at those that may have changed, on one backend or all."""
+        return [self.refreshed(run) if backend in ("", run.backend) else run for run in self.registry.all()]
+
+    def close(self) -> None:
+        """Let go of connections; runs are not touched."""
+        for place in self._backends.values():
+            place.close()
+
+    def discover(self) -> list[Run]:
+        """Runs on the known Modal volumes that this machine has never seen, such as those of another laptop."""
+        place = self.backend("modal")
+        known = {r.id for r in self.registry.all()}
+        locations = {place.default_volume(engine) for engine in ENGINES}
+        locations |= {r.volume for r in self.registry.all() if r.backend == "modal"}
+        found = []
+        for location in sorted(locations | ({self._named_volume} - {""})):
+            try:
+                new = survey.runs_on(place.volume(location), known)
+            except Unreachable:
+                continue
+            found += [self._take_in(run, "modal", location) for run in new]
+        return found
+
+    def _take_in(self, run: Run, backend: str, location: str) -> Run:
+        """Put a run that was found on a volume on record."""
+        found = found_on_volume(run, backend, location)
+        try:
+            self.registry.add(found)
+        except UsageError:
+            found = msgspec.structs.replace(found, tag=found.id)
+            self.registry.add(found)
+        return self._look(found)
 
     def refreshed(self, run: Run) -> Run:
         """One run after a fresh look."""
@@ -261,13 +319,23 @@ class Fleet:
         """A run's checkpoints as they are on its volume now."""
         return checkpoints.scan(self.volume_of(run), run.id, run.spec.model, run.spec.gpus)
 
-    def log_path(self, run: Run) -> Path:
-        return self.backend(run.backend).pull_log(run)
+    def log_file(self, run: Run) -> Path:
+        """The file on this disk that holds the run's log, its events beside it; `pull_log` brings it up to date."""
+        return self._log_folder(run) / layout.LOG_FILE
+
+    def _log_folder(self, run: Run) -> Path:
+        return Path(run.volume) / layout.run_dir(run.id) if run.backend == "local" else self.home / "logs" / run.id
+
+    def pull_log(self, run: Run) -> None:
+        self.backend(run.backend).pull_log(run, self._log_folder(run))
+
+    def billed(self, run: Run) -> dict[str, Decimal] | None:
+        """What was billed for the run's app in the hours of the run; None where nobody tells."""
+        return self.backend(run.backend).billed(run)
 
 
 def spent_usd(run: Run) -> Decimal:
     """Dollars that a run has cost so far, over all attempts; exact to a hundredth of a cent."""
     if run.status is None:
         return Decimal(0)
-    rate = cost.hourly_rate(run.backend, gpu=run.spec.gpu, gpus=run.spec.gpus)
-    return cost.dollars(run.status.spent_s, rate).quantize(Decimal("0.0001"))
+    return run.status.spent_usd

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from runner import units
 from runner.run import Run, State
 
 SIGNAL_LOST_S = 30.0
@@ -50,8 +51,12 @@ def phase(run: Run) -> str:
 def health(run: Run, now: float) -> Health:
     """How a live run is. A heartbeat proves that the job lives; only output of the stage counts as progress."""
     status = run.status
-    if status is None:
+    if status is None or run.state is State.LAUNCHING:
         return Health(Word.QUIET, "waiting for the job to start", None)
+    if run.state in (State.QUEUED, State.PREEMPTED):
+        waited = units.duration(max(0.0, now - status.updated_at))
+        why = f"in the queue for {waited}" if run.state is State.QUEUED else f"its machine was taken {waited} ago"
+        return Health(Word.QUIET, f"{why}; costs nothing until it starts", None)
     if now - status.updated_at > SIGNAL_LOST_S:
         return Health(Word.NO_SIGNAL, f"last known {now - status.updated_at:.0f}s ago", None)
     stage = next((s for s in status.stages if s.name == status.stage), None)

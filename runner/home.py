@@ -24,3 +24,9 @@ def home() -> Path:
     if not os.access(path, os.W_OK | os.X_OK):
         raise Unreachable(f"{path} is not writable", f"set {VARIABLE} to a folder you own")
     return path
+
+
+def has_modal_token() -> bool:
+    """Whether there may be a Modal token on this machine, without loading Modal's client."""
+    config = os.environ.get("MODAL_CONFIG_PATH") or os.path.expanduser("~/.modal.toml")
+    return "MODAL_TOKEN_ID" in os.environ or Path(config).is_file()

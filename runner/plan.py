@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from runner import cost
 from runner.checkpoints import Checkpoint, newest_complete
-from runner.cost import Range, spread
+from runner.cost import Prices, Range, spread
 from runner.errors import UsageError
 from runner.nanochat import commands, shapes
 from runner.nanochat.commands import Argv, Settings
@@ -21,7 +21,11 @@ SAVE_BYTES_PER_S = 1e9
 STARTUP_S = Range(60.0, 150.0, 300.0)
 STAGES = ("prepare", "tokenizer", "base", "base_eval", "sft", "chat_eval", "report")
 TEST_STAGES = ("prepare", "tokenizer", "base", "report")
-ON_GPU = frozenset({"base", "base_eval", "sft", "chat_eval"})
+# Each part has a container of its own on Modal: no GPU waits for a download.
+PARTS = {
+    "prepare": frozenset({"prepare", "tokenizer"}),
+    "train": frozenset({"base", "base_eval", "sft", "chat_eval", "report"}),
+}
 
 
 class Stage(Struct, frozen=True):
@@ -140,6 +144,7 @@ def plan(
     finished: list[StageStatus] | None = None,
     trained_steps: int | None = None,
     attempt: int = 1,
+    prices: Prices = cost.DATED,
 ) -> Plan:
     """The plan of one attempt. `checkpoints`, `finished` and `trained_steps` are what earlier attempts left."""
     s = settings(spec, backend)
@@ -147,9 +152,13 @@ def plan(
     newest = newest_complete(checkpoints or [])
     done = _done(finished or [], checkpoints or [], trained_steps)
     resume = _resume(newest, s, attempt)
-    rate = cost.hourly_rate(backend, gpu=spec.gpu, gpus=spec.gpus)
+    rates = {
+        part: cost.hourly_rate(backend, cost.box(part, spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices)
+        for part in PARTS
+    }
+    rate = rates["train"]
     stages = tuple(
-        _stage(name, s, size, inventory, resume, attempt, backend, rate, skip="done" if name in done else "")
+        _stage(name, s, size, inventory, resume, attempt, backend, rates, skip="done" if name in done else "")
         for name in (TEST_STAGES if spec.task == "test" else STAGES)
     )
     seconds = cost.ZERO
@@ -169,7 +178,7 @@ def plan(
         seconds=seconds,
         usd=(usd[0], usd[1], usd[2]),
         usd_per_hour=rate,
-        prices="free on this machine" if backend == "local" else f"{cost.PRICES_SOURCE}, {cost.PRICES_DATE}",
+        prices="free on this machine" if backend == "local" else f"{prices.source}, {prices.date}",
         warnings=_warnings(spec, s, size, usd[1]),
     )
 
@@ -211,7 +220,7 @@ def _stage(
     resume: Resume,
     attempt: int,
     backend: str,
-    rate: Decimal,
+    rates: dict[str, Decimal],
     skip: str,
 ) -> Stage:
     argv: tuple[Argv, ...] = ()
@@ -223,10 +232,11 @@ def _stage(
         case "prepare":
             needed = s.values.shards or size.shards
             missing = max(0, needed - inventory.train_shards)
-            if not missing and inventory.validation_shard:
+            also = _also_needed(s, inventory, backend)
+            if not missing and inventory.validation_shard and not also:
                 skip = skip or f"{needed} shards are on the volume"
-            argv = (commands.dataset(s, needed),)
-            note = f"{missing} of {needed} shards"
+            argv = (commands.dataset(s, needed), *also.values())
+            note = ", ".join([f"{missing} of {needed} shards", *also])
             seconds = (
                 spread(0.5)
                 if s.spec.engine == "rehearsal"
@@ -259,9 +269,24 @@ def _stage(
             seconds = spread(0.1)
     if skip:
         return Stage(name, (), skip, "", cost.ZERO, (Decimal(0), Decimal(0), Decimal(0)))
-    at = rate if name in ON_GPU else cost.prepare_rate(backend)
+    at = rates["train" if name in PARTS["train"] else "prepare"]
     usd = (cost.dollars(seconds.low, at), cost.dollars(seconds.likely, at), cost.dollars(seconds.high, at))
     return Stage(name, argv, "", note, seconds, usd)
+
+
+def _also_needed(s: Settings, inventory: Inventory, backend: str) -> dict[str, Argv]:
+    """Downloads besides the shards, by name, that no GPU should wait for; other engines and places do without."""
+    if backend != "modal" or s.spec.engine != "nanochat":
+        return {}
+    found = {}
+    kernel = commands.flash_attention(s)
+    if kernel and not inventory.kernel:
+        found["attention kernel"] = kernel
+    if s.spec.task != "test" and not inventory.eval_bundle:
+        found["eval bundle"] = commands.EVAL_BUNDLE
+    if s.spec.task != "test" and not inventory.task_data:
+        found["task data"] = commands.TASK_DATA
+    return found
 
 
 SFT_TOKENS = 430_000_000

@@ -1,12 +1,15 @@
 """The record of a run and its states; the only place where a state changes."""
 
 import os
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from runner import cost
+from runner.cost import Prices
 from runner.errors import UsageError
 from runner.spec import RunSpec
 
@@ -18,6 +21,7 @@ class State(StrEnum):
     QUEUED = "queued"
     PREPARING = "preparing"
     RUNNING = "running"
+    PREEMPTED = "preempted"
     STOPPING = "stopping"
     DONE = "done"
     FAILED = "failed"
@@ -26,9 +30,9 @@ class State(StrEnum):
     DELETING = "deleting"
 
 
-LIVE = frozenset({State.LAUNCHING, State.QUEUED, State.PREPARING, State.RUNNING, State.STOPPING})
+LIVE = frozenset({State.LAUNCHING, State.QUEUED, State.PREPARING, State.RUNNING, State.PREEMPTED, State.STOPPING})
 _ENDS = frozenset({State.DONE, State.FAILED, State.CANCELLED, State.INTERRUPTED})
-_WORKING = frozenset({State.PREPARING, State.RUNNING, State.STOPPING})
+_WORKING = frozenset({State.PREPARING, State.RUNNING, State.PREEMPTED, State.STOPPING})
 
 _GONE = frozenset({State.DELETING})
 
@@ -37,8 +41,9 @@ _GONE = frozenset({State.DELETING})
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.LAUNCHING: frozenset({State.QUEUED}) | _WORKING | _ENDS,
     State.QUEUED: _WORKING | _ENDS,
-    State.PREPARING: frozenset({State.RUNNING, State.STOPPING}) | _ENDS,
-    State.RUNNING: frozenset({State.PREPARING, State.STOPPING}) | _ENDS,
+    State.PREPARING: frozenset({State.QUEUED, State.RUNNING, State.PREEMPTED, State.STOPPING}) | _ENDS,
+    State.RUNNING: frozenset({State.PREPARING, State.PREEMPTED, State.STOPPING}) | _ENDS,
+    State.PREEMPTED: frozenset({State.QUEUED, State.PREPARING, State.RUNNING, State.STOPPING}) | _ENDS,
     State.STOPPING: _ENDS,
     State.DONE: _GONE,
     State.FAILED: frozenset({State.LAUNCHING}) | _GONE,
@@ -82,6 +87,9 @@ class Status(Struct):
     """What the job says of itself, rewritten as it goes; only the job writes it.
 
     Times are seconds since the epoch; `dt_s` seconds per step; `tokens_per_s` over all GPUs; `mfu` per cent.
+    `spent_before_s` and `paid_usd` are what earlier containers took; `usd_per_hour` is the price of this one.
+    `log_bases` holds where in the log each container's own part begins; `fruitless` counts the containers that
+    died since `progress` (stages done, step kept) was last better.
     """
 
     attempt: int
@@ -111,13 +119,30 @@ class Status(Struct):
     saved_step: int | None = None
     lost_log_bytes: int = 0
     spent_before_s: float = 0.0
+    paid_usd: Decimal = Decimal(0)
+    usd_per_hour: Decimal = Decimal(0)
+    calls: list[str] = []
+    log_bases: list[int] = []
+    progress: tuple[int, int] = (0, 0)
+    fruitless: int = 0
+    preemptions: int = 0
+    device: str = ""
     warnings: list[str] = []
     outcome: Outcome | None = None
 
     @property
     def spent_s(self) -> float:
         """Seconds that containers have run for this run, over all its attempts."""
-        return self.spent_before_s + max(0.0, (self.ended_at or self.updated_at) - self.started_at)
+        return self.spent_before_s + self._here_s
+
+    @property
+    def spent_usd(self) -> Decimal:
+        """Dollars over all containers so far, exact to a hundredth of a cent."""
+        return (self.paid_usd + cost.dollars(self._here_s, self.usd_per_hour)).quantize(Decimal("0.0001"))
+
+    @property
+    def _here_s(self) -> float:
+        return max(0.0, (self.ended_at or self.updated_at) - self.started_at)
 
 
 class Call(Struct, frozen=True):
@@ -128,7 +153,10 @@ class Call(Struct, frozen=True):
 
 
 class Run(Struct):
-    """A run as this machine knows it: what was asked, the calls made, and the job's last known status."""
+    """A run as this machine knows it: what was asked, the calls made, and the job's last known status.
+
+    `prices` are those it was launched at.
+    """
 
     id: str
     tag: str
@@ -136,6 +164,7 @@ class Run(Struct):
     backend: str
     volume: str
     created_at: float
+    prices: Prices = cost.DATED
     state: State = State.LAUNCHING
     calls: list[Call] = []
     attempt: int = 1
@@ -158,10 +187,14 @@ class Run(Struct):
 
 
 class Poll(Struct, frozen=True):
-    """What a backend says of a run: is its process or call alive, and the job's own status if it can be read."""
+    """What a backend says of a run: is its process or call alive, and the job's own status if it can be read.
+
+    `outcome` is how the backend says that the call ended, for a job that could not say so itself.
+    """
 
     alive: bool
     status: Status | None
+    outcome: Outcome | None = None
 
 
 class IllegalTransition(Exception):
@@ -239,27 +272,43 @@ def found_on_volume(run: Run, backend: str, volume: str) -> Run:
 def observed(run: Run, poll: Poll, now: float) -> Run:
     """The run after a look at its backend; a pure function, so that every front end agrees."""
     status = poll.status if poll.status and poll.status.attempt == run.attempt else None
-    target = _target(run, status, poll.alive, now)
+    target = _target(run, status, poll, now)
     if target == run.state and not run.live:
         return run if run.status else msgspec.structs.replace(run, status=_last_words(run, status))
     if status and status != run.status:
         run = msgspec.structs.replace(run, status=status)
-    if status and status.call_id and status.call_id not in {c.call_id for c in run.calls}:
-        run = msgspec.structs.replace(run, calls=[*run.calls, Call(status.call_id, status.started_at)])
+    if status:
+        run = _with_calls(run, status)
     if target == run.state or target not in TRANSITIONS[run.state]:
         return run
     run = move(run, target)
     if run.live:
         return msgspec.structs.replace(run, ended_at=None)
     if status is None or status.state in LIVE:
-        run = msgspec.structs.replace(run, status=_last_words(run, status))
+        run = msgspec.structs.replace(run, status=_last_words(run, status, poll.outcome))
     ended = run.status.ended_at if run.status else None
     return msgspec.structs.replace(run, ended_at=ended or now)
 
 
-def _target(run: Run, status: Status | None, alive: bool, now: float) -> State:
+def _with_calls(run: Run, status: Status) -> Run:
+    """The run with the calls that its job has made or runs under."""
+    known = {c.call_id for c in run.calls}
+    new = [name for name in dict.fromkeys([*status.calls, status.call_id]) if name and name not in known]
+    if not new:
+        return run
+    return msgspec.structs.replace(run, calls=[*run.calls, *(Call(name, status.started_at) for name in new)])
+
+
+_CALL_ENDS = {"cancelled": State.CANCELLED, "killed": State.INTERRUPTED}
+
+
+def _target(run: Run, status: Status | None, poll: Poll, now: float) -> State:
+    alive = poll.alive
     if status and status.state not in LIVE:
         return status.state
+    if poll.outcome and not alive:
+        wanted = _CALL_ENDS.get(poll.outcome.kind, State.FAILED)
+        return State.CANCELLED if run.cancel_requested_at else wanted
     if alive and not (status is None and run.state is State.INTERRUPTED):
         return status.state if status else State.QUEUED
     if run.state is State.LAUNCHING and 0 <= now - max(run.created_at, run.asked_at) < START_GRACE_S:
@@ -267,10 +316,13 @@ def _target(run: Run, status: Status | None, alive: bool, now: float) -> State:
     return State.CANCELLED if run.cancel_requested_at else State.INTERRUPTED
 
 
-def _last_words(run: Run, status: Status | None) -> Status:
+def _last_words(run: Run, status: Status | None, said: Outcome | None = None) -> Status:
     """The status of a run whose job ended without a word: the numbers it last had, and what to do."""
     if run.cancel_requested_at:
-        outcome = Outcome("cancelled", "cancelled before it could answer")
+        kept = f"; kept up to step {status.saved_step:,}" if status and status.saved_step else ""
+        outcome = Outcome("cancelled", f"cancelled before it could answer{kept}")
+    elif said:
+        outcome = said
     elif status is None:
         outcome = Outcome("killed", "the job ended before it wrote anything", f"nanochat-tui resume {run.id}")
     else:
@@ -314,6 +366,7 @@ def as_json(run: Run, cost_usd: Any) -> dict[str, Any]:
         "ended_at": run.ended_at,
         "cost_usd": cost_usd,
         "budget_usd": run.spec.budget_usd,
+        "preemptions": status.preemptions if status else 0,
         "last_sign_of_life": run.last_sign_of_life,
         "volume": run.volume,
         "outcome": run.outcome,

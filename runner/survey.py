@@ -1,5 +1,6 @@
 """A look at a volume: what any run can use, and what one run has saved."""
 
+from collections.abc import Collection
 from typing import TypeVar
 
 import msgspec
@@ -29,7 +30,10 @@ def inventory(volume: Volume) -> Inventory:
         [e.name for e in _list(volume, folder) if not e.is_dir and e.bytes]
         for folder in (layout.DATA, layout.TOKENIZER, layout.EVAL_BUNDLE)
     )
-    return layout.inventory(data, tokenizer, bundle)
+    task_data, models = (
+        [e.name for e in _list(volume, folder) if e.is_dir] for folder in (layout.TASK_DATA, f"{layout.HF_CACHE}/hub")
+    )
+    return layout.inventory(data, tokenizer, bundle, task_data, models)
 
 
 def check_engine(volume: Volume, engine: str) -> None:
@@ -72,11 +76,20 @@ def read_status(volume: Volume, run_id: str) -> Status | None:
     return _record(volume, f"{layout.run_dir(run_id)}/{layout.STATUS_FILE}", Status)
 
 
-def runs_on(volume: Volume) -> list[Run]:
-    """Every run recorded on a volume: what a registry is rebuilt from."""
+def cancelled_attempt(volume: Volume, run_id: str) -> int:
+    """The attempt that somebody cancelled, 0 for none: a call that starts late must know."""
+    return _record(volume, f"{layout.run_dir(run_id)}/{layout.CANCEL_FILE}", int) or 0
+
+
+def mark_cancelled(volume: Volume, run: Run) -> None:
+    volume.write(f"{layout.run_dir(run.id)}/{layout.CANCEL_FILE}", msgspec.json.encode(run.attempt))
+
+
+def runs_on(volume: Volume, known: Collection[str] = ()) -> list[Run]:
+    """Every run recorded on a volume but the `known`: what a registry is rebuilt from."""
     found = []
     for entry in _list(volume, layout.RUNS):
-        run = read_run(volume, entry.name) if entry.is_dir else None
+        run = read_run(volume, entry.name) if entry.is_dir and entry.name not in known else None
         if run:
             found.append(run)
     return found

@@ -47,7 +47,14 @@ class Cli:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.env = {**os.environ, "NANOCHAT_TUI_HOME": str(home), "NO_COLOR": "1"}
+        self.env = {
+            **os.environ,
+            "NANOCHAT_TUI_HOME": str(home),
+            "NO_COLOR": "1",
+            "MODAL_CONFIG_PATH": str(home / "modal.toml"),
+        }
+        for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
+            self.env.pop(name, None)
 
     def __call__(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run([*CLI, *words], env=self.env, capture_output=True, text=True, timeout=120, check=False)

@@ -42,7 +42,7 @@ def test_the_command_line_loads_no_screen_and_no_client(cli: Cli, words: list[st
         (2, ["launch", "--budget", "lots"], "dollars"),
         (2, ["launch", "--tag", "../../x"], "tag"),
         (2, ["launch", "--backend", "cloud"], "local"),
-        (2, ["launch", "--backend", "modal"], "--backend local"),
+        (4, ["launch", "--backend", "modal"], "modal setup"),
         (3, ["show", "nobody"], "ls shows them all"),
         (3, ["cancel", "nobody"], "no run"),
         (3, ["show", "last"], "no run"),

@@ -275,7 +275,7 @@ def test_a_first_attempt_that_cannot_be_spawned_leaves_no_run(cli: Cli, tmp_path
     failed = cli("launch", "--engine", "nanochat", "--model", "d4", "--tag", "n", code=2)
     assert "NANOCHAT_PYTHON" in failed.stderr and failed.stderr.count("\n") == 1
     assert cli.json("ls") == []
-    assert not list((cli.home / "volumes" / "nanochat" / "runs").iterdir())
+    assert not list((cli.home / "volumes" / "nanochat").glob("runs/*"))
 
 
 FULL_DISK = """

@@ -14,7 +14,7 @@ from runner.plan import Plan, plan
 from runner.run import StageState, StageStatus
 from runner.spec import RunSpec, make_spec
 
-FULL = Inventory(train_shards=600, validation_shard=True, tokenizer=True, eval_bundle=True)
+FULL = Inventory(train_shards=600, validation_shard=True, tokenizer=True, eval_bundle=True, task_data=True, kernel=True)
 
 
 def spec(**given: Any) -> RunSpec:
@@ -64,7 +64,7 @@ def test_what_is_on_the_volume_is_skipped_with_a_reason() -> None:
     assert skips["prepare"] == "39 shards are on the volume"
     assert skips["tokenizer"] == "kept"
     partly = planned(Inventory(train_shards=10, validation_shard=False)).stages
-    assert (partly[0].skip, partly[0].note) == ("", "29 of 39 shards")
+    assert (partly[0].skip, partly[0].note) == ("", "29 of 39 shards, attention kernel, eval bundle, task data")
 
 
 def test_a_missing_validation_shard_is_fetched_although_all_others_are_there() -> None:

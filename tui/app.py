@@ -1,5 +1,6 @@
 """The app: its modes, the watcher that looks at all runs, and the actions that several screens share."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ from textual.worker import get_current_worker
 from runner import health, units
 from runner.errors import NanochatError
 from runner.fleet import Fleet, spent_usd
+from runner.home import has_modal_token
 from runner.run import Run
 from runner.terminal import safe
 from tui.keys import KEYS, bindings, shown
@@ -79,6 +81,11 @@ class NanochatApp(App[int]):
             self.notify(safe(text), severity="warning", markup=False, timeout=15)
         self.fleet.notices.clear()
         self._watch_all()
+        self._watch_modal()
+
+    def say_later(self, text: str) -> None:
+        """What the fleet has to say, from whatever thread."""
+        self.call_later(self.notify, safe(text), markup=False, timeout=10)
 
     def tone(self, name: str) -> Style:
         """A tone of the theme as a style; with NO_COLOR Textual takes the colours out again."""
@@ -89,9 +96,25 @@ class NanochatApp(App[int]):
         worker = get_current_worker()
         while not worker.is_cancelled and not self._leaving.is_set():
             try:
-                self.post_message(RunsChanged(self.fleet.refresh(), dict(self.fleet.unreachable)))
+                self.post_message(RunsChanged(self.fleet.refresh("local"), dict(self.fleet.unreachable)))
             except (NanochatError, OSError) as error:
                 self.post_message(RunsChanged(self.runs, {"": str(error)}))
+            self._leaving.wait(LOOK_EVERY_S)
+
+    @work(thread=True, exclusive=True, group="modal", exit_on_error=False)
+    def _watch_modal(self) -> None:
+        """Look at the runs on Modal, apart, so that a slow network holds up nothing else."""
+        known = not has_modal_token()
+        while not self._leaving.is_set():
+            try:
+                if not known:
+                    self.fleet.discover()
+                    known = True
+                if any(run.backend == "modal" for run in self.runs):
+                    self.fleet.refresh("modal")
+            except (NanochatError, OSError) as error:
+                known = True
+                self.call_from_thread(self.notify, safe(str(error)), severity="warning", markup=False)
             self._leaving.wait(LOOK_EVERY_S)
 
     def on_runs_changed(self, message: RunsChanged) -> None:
@@ -174,7 +197,7 @@ class NanochatApp(App[int]):
                 act(run)
             except (NanochatError, OSError) as error:
                 self.call_from_thread(self.notify, safe(str(error)), severity="error", markup=False, timeout=8)
-        self.post_message(RunsChanged(self.fleet.refresh(), dict(self.fleet.unreachable)))
+        self.post_message(RunsChanged(self.fleet.refresh("local"), dict(self.fleet.unreachable)))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: Textual's own commands and every key of the table that works here."""
@@ -200,4 +223,8 @@ def _named(runs: list[Run]) -> str:
 
 def run_app(home: Path, *, volume: str = "") -> int:
     """Open the app on this terminal; the exit code for the shell."""
-    return NanochatApp(Fleet(home, volume=volume)).run() or 0
+    fleet = Fleet(home, volume=volume)
+    app = NanochatApp(fleet)
+    fleet.say = app.say_later
+    with contextlib.closing(fleet):
+        return app.run() or 0

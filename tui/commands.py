@@ -1,6 +1,7 @@
 """What each subcommand does, over the same Fleet as the app."""
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,9 +11,9 @@ from runner import fleet as fleets
 from runner import health, units
 from runner.checkpoints import Checkpoint, Verdict, newest_complete
 from runner.cost import GPUS
-from runner.errors import Exit, NanochatError, Unreachable, UsageError
+from runner.errors import CredentialsError, Exit, NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet, spent_usd
-from runner.home import home
+from runner.home import has_modal_token, home
 from runner.nanochat import layout
 from runner.plan import Plan
 from runner.run import Run, State, as_json
@@ -29,12 +30,9 @@ RIGHT = frozenset({"gpus", "step", "loss", "bpb", "last bpb", "cost", "sign", "s
 def run(args: argparse.Namespace) -> int:
     """Dispatch one subcommand."""
     output.prepare()
-    fleet = Fleet(home(), volume=args.volume)
-    try:
+    fleet = Fleet(home(), volume=args.volume, say=lambda text: output.note(f"nanochat-tui: {text}"))
+    with contextlib.closing(fleet):
         return COMMANDS[args.command](fleet, args)
-    finally:
-        for text in fleet.notices:
-            output.note(f"nanochat-tui: {text}")
 
 
 def _spec(args: argparse.Namespace) -> RunSpec:
@@ -90,8 +88,7 @@ def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
 def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
     run_ = fleet.refreshed(fleet.registry.find(args.run))
     newest = newest_complete(fleet.checkpoints(run_))
-    earlier = LogFile(fleet.log_path(run_))
-    earlier.refresh()
+    earlier = _log_of(fleet, run_)
     resumed = fleet.resume(run_)
     where = f"from step {newest.step:,}" if newest else "from the beginning"
     return _started(fleet, resumed, args, f"attempt {resumed.attempt}, {where}, of", skip=len(earlier))
@@ -113,6 +110,8 @@ def _record(run_: Run) -> dict[str, Any]:
 
 
 def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
+    if args.backend == "modal":
+        fleet.discover()
     runs = [r for r in fleet.refresh() if args.backend in (None, r.backend)]
     _say_unreachable(fleet)
     if args.json:
@@ -151,7 +150,7 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     if args.json:
         detail = {"spec": found.spec, "stages": found.status.stages if found.status else []}
         warnings = found.status.warnings if found.status else []
-        output.as_json({**_record(found), **detail, "warnings": warnings, "log": str(fleet.log_path(found))})
+        output.as_json({**_record(found), **detail, "warnings": warnings, "log": str(fleet.log_file(found))})
         return Exit.OK
     output.write(f"{found.tag} ({found.id}): {final_line(found) if not found.live else health.phase(found)}")
     fields = as_json(found, units.money(spent_usd(found)))
@@ -182,8 +181,7 @@ def final_line(run_: Run) -> str:
 def _logs(fleet: Fleet, args: argparse.Namespace) -> int:
     found = fleet.refreshed(fleet.registry.find(args.run))
     fleet.volume_of(found).list("")
-    log = LogFile(fleet.log_path(found))
-    log.refresh()
+    log = _log_of(fleet, found)
     start = max(0, len(log) - args.lines) if args.lines is not None else 0
     if not args.follow:
         for number in range(start, len(log)):
@@ -194,11 +192,23 @@ def _logs(fleet: Fleet, args: argparse.Namespace) -> int:
     return Exit.OK
 
 
+def _log_of(fleet: Fleet, run_: Run) -> LogFile:
+    """A run's log as complete as it can be had now."""
+    fleet.pull_log(run_)
+    log = LogFile(fleet.log_file(run_))
+    log.refresh()
+    return log
+
+
 def _follow(fleet: Fleet, run_: Run, log: LogFile, shown: int, *, echo: bool = True) -> Iterator[Run]:
     """Print lines as they come until the run has ended; a line still being written waits for its end."""
+    told = ""
     while True:
         run_ = fleet.refreshed(run_)
-        fleet.volume_of(run_).list("")
+        trouble = _pulled(fleet, run_) or fleet.unreachable.get(run_.id, "")
+        if trouble and trouble != told:
+            output.note(f"nanochat-tui: {trouble}")
+        told = trouble
         log.refresh()
         whole = len(log) if not run_.live else max(shown, log.whole)
         for number in range(shown, whole) if echo else ():
@@ -211,12 +221,25 @@ def _follow(fleet: Fleet, run_: Run, log: LogFile, shown: int, *, echo: bool = T
         time.sleep(POLL_S)
 
 
+def _pulled(fleet: Fleet, run_: Run) -> str:
+    """Bring the log; what stands against it. A volume on this machine that is gone is the end, Modal comes back."""
+    if run_.backend == "local":
+        fleet.volume_of(run_).list("")
+    try:
+        fleet.pull_log(run_)
+    except (Unreachable, CredentialsError) as error:
+        if not run_.live:
+            raise
+        return str(error)
+    return ""
+
+
 def _watch(fleet: Fleet, args: argparse.Namespace) -> int:
     return _follow_to_end(fleet, fleet.registry.find(args.run), args)
 
 
 def _follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: int = 0) -> int:
-    log = LogFile(fleet.log_path(run_))
+    log = LogFile(fleet.log_file(run_))
     stalled = False
     try:
         for current in _follow(fleet, run_, log, skip, echo=not args.json):
@@ -331,11 +354,13 @@ def _doctor(fleet: Fleet, args: argparse.Namespace) -> int:
 
     from runner.backends.base import Check
 
+    no_token = Check("modal token", False, "none on this machine: runs here only", "modal setup")
     checks = [
         Check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer"),
         Check("home", True, str(fleet.home)),
         Check("registry", fleet.registry.set_aside is None, f"{len(fleet.registry.all())} runs"),
         *fleet.backend("local").check(),
+        *(fleet.backend("modal").check() if has_modal_token() else [no_token]),
     ]
     if args.json:
         output.as_json(checks)

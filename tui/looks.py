@@ -10,6 +10,7 @@ STATES = {
     State.QUEUED: ("◌", "warning"),
     State.PREPARING: ("◌", "warning"),
     State.RUNNING: ("▶", "success"),
+    State.PREEMPTED: ("↻", "warning"),
     State.STOPPING: ("◼", "warning"),
     State.DONE: ("✓", "success"),
     State.FAILED: ("✗", "error"),
@@ -31,7 +32,14 @@ HEALTH = {
     Word.STALLED: ("!", "error"),
     Word.NO_SIGNAL: ("?", "error"),
 }
-OUTCOMES = {"oom": "out of memory", "killed": "killed", "data": "data missing", "disk": "volume full"}
+OUTCOMES = {
+    "oom": "out of memory",
+    "killed": "killed",
+    "data": "data missing",
+    "disk": "volume full",
+    "crash loop": "crash loop",
+    "timeout": "timed out",
+}
 
 
 def state(run: Run) -> Cell:
@@ -44,10 +52,8 @@ def state(run: Run) -> Cell:
 
 def hardware(run: Run) -> str:
     """`8×H100` in the cloud; on this machine what really computes."""
-    if run.backend != "local":
-        return f"{run.spec.gpus}×{run.spec.gpu}"
     if run.spec.engine == "nanochat":
-        return "cpu"
+        return "cpu" if run.backend == "local" else f"{run.spec.gpus}×{run.spec.gpu}"
     return f"{run.spec.gpus} rank{'s' if run.spec.gpus > 1 else ''}"
 
 

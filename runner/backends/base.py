@@ -1,10 +1,12 @@
 """The two Protocols at the rim: a Backend runs jobs, a Volume keeps files."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
 
+from runner.cost import Prices
 from runner.run import Poll, Run
 
 
@@ -42,6 +44,10 @@ class Volume(Protocol):
         """Remove a file, or a folder with all that is in it."""
         ...
 
+    def rename(self, path: str, to: str) -> None:
+        """Give a file or folder another path; folders on the way are made."""
+        ...
+
 
 class Check(Struct, frozen=True):
     """One line of `doctor`: is it fine, and what to do if not."""
@@ -65,6 +71,14 @@ class Backend(Protocol):
         """Location used when none is asked for; rehearsals never share a volume with the real thing."""
         ...
 
+    def make_volume(self, location: str) -> bool:
+        """Make the volume if it is not there; whether it was made, as far as that is known."""
+        ...
+
+    def ready(self, engine: str, *, live_runs: int) -> None:
+        """See that a run of this engine can be spawned, deploying if need be. Raises what stands against it."""
+        ...
+
     def launch(self, run: Run) -> str:
         """Spawn the run's current attempt, detached, and return its call id. The run's record is on the volume."""
         ...
@@ -75,8 +89,14 @@ class Backend(Protocol):
         """Ask the job to stop and keep what is saved; `force` kills it."""
         ...
 
-    def pull_log(self, run: Run) -> Path:
-        """Bring what is new of the run's log, and return the file on this disk that holds all of it."""
+    def pull_log(self, run: Run, folder: Path) -> None:
+        """Bring what is new of the run's log and events to a folder of this disk, while somebody looks."""
+        ...
+
+    def prices(self) -> Prices: ...
+
+    def billed(self, run: Run) -> dict[str, Decimal] | None:
+        """Dollars billed by hour (UTC) for the app that the run belongs to; None where nothing bills or tells."""
         ...
 
     def forget(self, run: Run) -> None:
@@ -84,3 +104,7 @@ class Backend(Protocol):
         ...
 
     def check(self) -> list[Check]: ...
+
+    def close(self) -> None:
+        """Let go of connections; runs are not touched."""
+        ...

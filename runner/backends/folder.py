@@ -68,6 +68,12 @@ class FolderVolume:
             temporary.unlink(missing_ok=True)
             raise
 
+    def rename(self, path: str, to: str) -> None:
+        origin, target = self.path(path), self.path(to)
+        origin.lstat()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        origin.rename(target)
+
     def remove(self, path: str) -> None:
         full = self.path(path)
         if full.is_dir() and not full.is_symlink():

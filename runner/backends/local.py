@@ -6,14 +6,15 @@ import os
 import shutil
 import signal
 import sys
+from decimal import Decimal
 from pathlib import Path
 
-from runner import process, survey
+from runner import cost, process, survey
 from runner.backends.base import Check
 from runner.backends.folder import FolderVolume
+from runner.cost import Prices
 from runner.errors import Unreachable, UsageError
 from runner.job import engines
-from runner.nanochat import layout
 from runner.run import Poll, Run, Status
 
 
@@ -36,10 +37,23 @@ class LocalBackend:
     def _work(self, run: Run) -> Path:
         return self._home / "work" / run.id
 
-    def launch(self, run: Run) -> str:
-        problem = engines.problem(run.spec.engine, self._home)
+    def make_volume(self, location: str) -> bool:
+        if Path(location).is_dir():
+            return False
+        try:
+            Path(location).mkdir(parents=True)
+        except OSError as error:
+            raise UsageError(
+                f"cannot make the volume folder {location} ({error.strerror})", "give another --volume", field="volume"
+            ) from error
+        return True
+
+    def ready(self, engine: str, *, live_runs: int) -> None:
+        problem = engines.problem(engine, self._home)
         if problem:
             raise UsageError(*problem, field="engine")
+
+    def launch(self, run: Run) -> str:
         import subprocess
 
         work = self._work(run)
@@ -99,11 +113,20 @@ class LocalBackend:
             os.kill(pid, signal.SIGKILL)
         self._end_leftovers(run)
 
-    def pull_log(self, run: Run) -> Path:
-        return Path(run.volume) / layout.run_dir(run.id) / layout.LOG_FILE
+    def pull_log(self, run: Run, folder: Path) -> None:
+        """The job writes where it is read."""
+
+    def prices(self) -> Prices:
+        return cost.DATED
+
+    def billed(self, run: Run) -> dict[str, Decimal] | None:
+        return None
 
     def forget(self, run: Run) -> None:
         shutil.rmtree(self._work(run), ignore_errors=True)
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
     def check(self) -> list[Check]:
         free = shutil.disk_usage(self._home).free

@@ -10,6 +10,7 @@ import msgspec
 
 from runner.backends.folder import FolderVolume
 from runner.errors import NanochatError
+from runner.frames import Framer
 from runner.job.lines import Lines
 from runner.nanochat import grammar, layout
 from runner.nanochat.grammar import Event
@@ -67,13 +68,20 @@ class Journal:
         status: Status,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
+        *,
+        hold_open: bool = True,
+        emit: Callable[[str], None] = lambda line: None,
+        beat: Callable[[Status], None] = lambda status: None,
     ) -> None:
         self._volume = volume
-        self._folder = layout.run_dir(run_id)
+        self._folder, self._hold_open = layout.run_dir(run_id), hold_open
         self.status = status
         self._clock, self._ticks = clock, ticks
-        self._log = _Appender(volume.path(f"{self._folder}/{layout.LOG_FILE}"))
-        self._events = _Appender(volume.path(f"{self._folder}/{layout.EVENTS_FILE}"))
+        self._log = self._open(layout.LOG_FILE)
+        status.log_bases = [*status.log_bases, self._log.size]
+        self._framer = Framer(len(status.log_bases) - 1)
+        self._emit, self._beat = emit, beat
+        self._events = self._open(layout.EVENTS_FILE)
         self._lines = Lines()
         self._at_line_start = True
         self._written_at = 0.0
@@ -83,8 +91,13 @@ class Journal:
     def say(self, line: str) -> None:
         """A line of the job's own, on a line of its own."""
         data = line.encode("utf-8", "replace") + b"\n"
-        self._log.write(data if self._at_line_start else b"\n" + data)
+        self._write_log(data if self._at_line_start else b"\n" + data)
         self._at_line_start = True
+
+    def _write_log(self, data: bytes) -> None:
+        self._log.write(data)
+        for line in self._framer.feed(data):
+            self._emit(line)
 
     @property
     def mid_line(self) -> bool:
@@ -98,7 +111,7 @@ class Journal:
     def output(self, data: bytes) -> list[tuple[str, Event | None]]:
         """Tee a child's bytes to the log; the lines they complete, each with its event."""
         now = self._clock()
-        self._log.write(data)
+        self._write_log(data)
         self._at_line_start = data.endswith(b"\n")
         self._silent_since = self._spoke_at = self._ticks()
         self.status.last_line_at = now
@@ -123,12 +136,19 @@ class Journal:
     def tick(self, heartbeat_s: float) -> None:
         """Called often: say a heartbeat after a silence, and keep the status fresh."""
         now = self._ticks()
+        if now - self._spoke_at >= LINE_S:
+            self._flush_frames()
         if now - self._spoke_at >= heartbeat_s:
             self._spoke_at = now
             silent, total = now - self._silent_since, now - self._stage_began
             self.say(f"[HEARTBEAT] silent {silent:.0f}s / total {total:.0f}s{self._where()}")
         if now - self._written_at >= STATUS_EVERY_S:
+            self.flush()
             self.write_status()
+
+    def _flush_frames(self) -> None:
+        for line in self._framer.flush():
+            self._emit(line)
 
     def _where(self) -> str:
         s = self.status
@@ -139,42 +159,75 @@ class Journal:
         """Replace the status on the volume; a failure is remembered, not raised, and tried again at the next tick."""
         self._written_at, self.status.updated_at = self._ticks(), self._clock()
         self.status.lost_log_bytes = self._log.lost
+        self._beat(self.status)
         try:
             self._volume.write(f"{self._folder}/{layout.STATUS_FILE}", msgspec.json.encode(self.status))
             self.status_problem = ""
         except (OSError, NanochatError) as error:
             self.status_problem = str(error)
 
+    def flush(self) -> None:
+        """Put everything on the volume, as before a commit."""
+        self._log.flush()
+        self._events.flush()
+
+    def reopen(self, status: Status) -> None:
+        """Go on after all, with this status."""
+        self.status = status
+        self._log, self._events = self._open(layout.LOG_FILE), self._open(layout.EVENTS_FILE)
+
+    def _open(self, name: str) -> "_Appender":
+        return _Appender(self._volume.path(f"{self._folder}/{name}"), hold=self._hold_open)
+
     def close(self) -> None:
+        self._flush_frames()
         self.write_status()
         self._log.close()
         self._events.close()
 
 
 class _Appender:
-    """Append-only file that outlives a full disk: unwritten bytes wait in memory, up to MAX_UNWRITTEN."""
+    """Append-only file that outlives a full disk: unwritten bytes wait in memory, up to MAX_UNWRITTEN.
 
-    def __init__(self, path: Path) -> None:
+    Without `hold` it is open only while it is written, at a `flush`: a Modal volume leaves open files out of a commit.
+    """
+
+    def __init__(self, path: Path, *, hold: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: BinaryIO = path.open("ab", buffering=0)
+        self._path, self._hold = path, hold
+        self._file: BinaryIO | None = path.open("ab", buffering=0)
+        self.size = path.stat().st_size
         self._waiting = bytearray()
         self.lost = 0
+        if not hold:
+            self._release()
 
     def write(self, data: bytes) -> None:
         self._waiting += data
         if len(self._waiting) > MAX_UNWRITTEN:
             self.lost += len(self._waiting) - MAX_UNWRITTEN
             del self._waiting[:-MAX_UNWRITTEN]
+        if self._hold:
+            self.flush()
+
+    def flush(self) -> None:
         try:
+            self._file = self._file or self._path.open("ab", buffering=0)
             while self._waiting:
                 written = self._file.write(self._waiting)
                 del self._waiting[: written or 0]
         except OSError:
-            return
+            # A full disk: what could not be written waits for the next time.
+            pass
+        if not self._hold:
+            self._release()
+
+    def _release(self) -> None:
+        file, self._file = self._file, None
+        if file:
+            with file:
+                os.fsync(file.fileno())
 
     def close(self) -> None:
-        self.write(b"")
-        try:
-            os.fsync(self._file.fileno())
-        finally:
-            self._file.close()
+        self.flush()
+        self._release()

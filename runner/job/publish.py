@@ -41,12 +41,14 @@ class Publisher:
         on_saved: Callable[[Checkpoint], None],
         say: Callable[[str], None],
         copy: Callable[[Path, Path], object] | None = None,
+        commit: Callable[[], None] = lambda: None,
     ) -> None:
         self._work = FolderVolume(str(work))
         self._volume = volume
         self._run = run_id
         self._gpus = gpus
         self._on_saved, self._say, self._copy = on_saved, say, copy or _copy_and_sync
+        self._commit = commit
         self._sources = [
             Source(kind, f"{folder}/{model}", f"{layout.run_dir(run_id)}/{folder}/{model}")
             for kind, folder in layout.CHECKPOINT_DIRS.items()
@@ -130,6 +132,7 @@ class Publisher:
                 (partial / name).replace(target / name)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+        self._commit()
 
     def restore(self, one: Checkpoint) -> None:
         """Bring a checkpoint from the volume to the work disk, as the only one there."""

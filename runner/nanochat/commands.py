@@ -71,6 +71,35 @@ def dataset(s: Settings, shards: int) -> Argv:
     return ("python", "-m", "nanochat.dataset", "-n", str(shards))
 
 
+_PYTHON = ("python", "-c")
+EVAL_BUNDLE: Argv = (
+    *_PYTHON,
+    "from nanochat.common import download_file_with_lock as get; from scripts.base_eval import *; "
+    "get(EVAL_BUNDLE_URL, 'eval_bundle.zip', postprocess_fn=place_eval_bundle)",
+)
+# Everything that chat_sft and chat_eval read, by (dataset, subset, split).
+TASKS = (
+    ("HuggingFaceTB/smol-smoltalk", "default", ("train", "test")),
+    ("cais/mmlu", "all", ("auxiliary_train", "test")),
+    ("openai/gsm8k", "main", ("train", "test")),
+    ("allenai/ai2_arc", "ARC-Easy", ("test",)),
+    ("allenai/ai2_arc", "ARC-Challenge", ("test",)),
+    ("openai/openai_humaneval", "openai_humaneval", ("test",)),
+)
+TASK_DATA: Argv = (
+    *_PYTHON,
+    "from tasks.common import load_hub_dataset as get; "
+    + "; ".join(f"get({name!r}, {subset!r}, {split!r})" for name, subset, splits in TASKS for split in splits),
+)
+KERNELS = {"H100": "varunneal/flash-attention-3", "H200": "varunneal/flash-attention-3"}
+
+
+def flash_attention(s: Settings) -> Argv | None:
+    """Fetch the attention kernel that nanochat would fetch on this GPU at its first step; None where it uses none."""
+    name = KERNELS.get(s.spec.gpu)
+    return (*_PYTHON, f"from huggingface_hub import snapshot_download as get; get({name!r})") if name else None
+
+
 def tok_train(s: Settings) -> Argv:
     flags = _flag("max-chars", s.values.tokenizer_chars) + _flag("vocab-size", s.values.vocab_size)
     return ("python", "-m", "scripts.tok_train", *flags)

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from runner.nanochat.commands import TASKS
+
 DATA, TOKENIZER, EVAL_BUNDLE, TASK_DATA, CACHE, RUNS = (
     "base_data_climbmix",
     "tokenizer",
@@ -18,12 +20,16 @@ VALIDATION_SHARD = 6542
 TOKENIZER_FILES = ("tokenizer.pkl", "token_bytes.pt")
 CHECKPOINT_DIRS = {"base": "base_checkpoints", "sft": "chatsft_checkpoints"}
 
-RUN_FILE, STATUS_FILE, EVENTS_FILE, LOG_FILE, REPORT_FILE = (
+# Hugging Face's own cache, and the compile caches of one GPU kind and model, as archives.
+HF_CACHE, COMPILE_CACHE = "cache/huggingface", "cache/compile"
+
+RUN_FILE, STATUS_FILE, EVENTS_FILE, LOG_FILE, REPORT_FILE, CANCEL_FILE = (
     "run.json",
     "status.json",
     "events.jsonl",
     "log",
     "report.md",
+    "cancel.json",
 )
 
 _SHARD = re.compile(r"shard_(\d{5})\.parquet")
@@ -31,12 +37,15 @@ _PART = re.compile(r"(model|meta|optim)_(\d{6})(?:_rank(\d{1,4}))?\.(pt|json)")
 
 
 class Inventory(Struct, frozen=True):
-    """What a volume already holds for any run: count of training shards, validation shard, tokenizer, bundle."""
+    """What a volume already holds for any run: count of training shards, validation shard, tokenizer, bundle,
+    task data, attention kernel."""
 
     train_shards: int = 0
     validation_shard: bool = False
     tokenizer: bool = False
     eval_bundle: bool = False
+    task_data: bool = False
+    kernel: bool = False
 
 
 def shard_index(name: str) -> int | None:
@@ -53,7 +62,13 @@ def checkpoint_part(name: str) -> tuple[str, int, int | None] | None:
     return match[1], int(match[2]), int(match[3]) if match[3] is not None else None
 
 
-def inventory(data: Iterable[str], tokenizer: Iterable[str], bundle: Iterable[str]) -> Inventory:
+def inventory(
+    data: Iterable[str],
+    tokenizer: Iterable[str],
+    bundle: Iterable[str],
+    task_data: Iterable[str] = (),
+    models: Iterable[str] = (),
+) -> Inventory:
     """File names of the shared folders -> Inventory."""
     shards = {i for i in map(shard_index, data) if i is not None}
     return Inventory(
@@ -61,6 +76,8 @@ def inventory(data: Iterable[str], tokenizer: Iterable[str], bundle: Iterable[st
         validation_shard=VALIDATION_SHARD in shards,
         tokenizer=set(TOKENIZER_FILES) <= set(tokenizer),
         eval_bundle="core.yaml" in set(bundle),
+        task_data={name.replace("/", "--") for name, *_ in TASKS} <= set(task_data),
+        kernel=any("flash-attention-3" in name for name in models),
     )
 
 

@@ -1,5 +1,6 @@
 """One run: its stages, its numbers, its heartbeat, its log."""
 
+import os
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -43,6 +44,8 @@ class LossCurve:
         """Take in new events; whether there were new points."""
         try:
             with self.path.open("rb") as file:
+                if self._offset > os.fstat(file.fileno()).st_size:
+                    self.points, self._offset, self._every, self._count = [], 0, 1, 0
                 file.seek(self._offset)
                 data = file.read(1 << 20)
         except FileNotFoundError:
@@ -77,6 +80,8 @@ class WatchScreen(NanochatScreen):
         super().__init__()
         self._run: Run | None = None
         self._curve: LossCurve | None = None
+        self._reading = False
+        self._pulled = ""
 
     def compose(self) -> ComposeResult:
         yield Line(id="title")
@@ -108,14 +113,39 @@ class WatchScreen(NanochatScreen):
         self._show(run, self.nanochat.fleet.clock())
 
     def _open(self, run: Run) -> None:
-        log = self.nanochat.fleet.log_path(run)
+        log = self.nanochat.fleet.log_file(run)
+        self._pulled = ""
         self._curve = LossCurve(log.with_name(layout.EVENTS_FILE))
         self.query_one(Chart).show([])
         self.query_one(LogView).open(LogFile(log))
         self._read_curve()
 
-    @work(thread=True, exclusive=True, group="curve", exit_on_error=False)
     def _read_curve(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._read_more(self._run)
+
+    @work(thread=True, group="curve", exit_on_error=False)
+    def _read_more(self, run: Run | None) -> None:
+        """Bring log and events to this disk, where they are elsewhere, and take in the new points."""
+        try:
+            if run is not None:
+                self._pull(run)
+            self._take_points()
+        finally:
+            self._reading = False
+
+    def _pull(self, run: Run) -> None:
+        try:
+            self.nanochat.fleet.pull_log(run)
+            problem = ""
+        except (NanochatError, OSError) as error:
+            problem = str(error)
+        if problem and problem != self._pulled:
+            self.app.call_from_thread(self.notify, safe(problem), severity="warning", markup=False)
+        self._pulled = problem
+
+    def _take_points(self) -> None:
         curve = self._curve
         while curve is not None and curve is self._curve and curve.read():
             self.app.call_from_thread(self._show_curve, list(curve.points))

@@ -1,0 +1,343 @@
+"""Modal from this side: deploy, spawn, poll call ids, cancel; everything a run needs that happens elsewhere."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import modal
+import msgspec
+from msgspec import Struct
+
+import runner
+from runner import cost, modal_names, survey
+from runner.backends import modal_calls
+from runner.backends.base import Check
+from runner.backends.modal_calls import Ended
+from runner.backends.modal_errors import configured, reaching, require_token, words
+from runner.backends.modal_logs import LogStream, fetched
+from runner.backends.modal_volume import ModalVolume
+from runner.cost import Prices
+from runner.errors import NanochatError
+from runner.modal_names import APPS, LIVE_DICT, PREPARE, TAG, VOLUMES
+from runner.nanochat import layout
+from runner.run import LIVE, Outcome, Poll, Run, State, Status
+from runner.spooling import Spool
+from runner.terminal import clean
+
+POLL_EVERY_S, MAX_BACK_OFF_S = 2.0, 30.0
+FRESH_S = 15.0
+LOG_EVERY_S = 4.0
+PRICES_AGE_S = 24 * 3600.0
+RESUME = "nanochat-tui resume {0} continues from the last checkpoint"
+
+
+class _Seen(Struct):
+    """The last look at a run, kept for a moment: front ends look far more often than the network should be asked."""
+
+    key: tuple[int, int, bool]
+    until: float
+    poll: Poll | None
+    error: NanochatError | None
+    failures: int
+
+
+class ModalBackend:
+    """The Backend Protocol on Modal. Deploys once per version of the source; every call is detached."""
+
+    name = "modal"
+
+    def __init__(self, home: Path, say: Callable[[str], None]) -> None:
+        self._home, self._say = home, say
+        self._volumes: dict[str, ModalVolume] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._streams: dict[str, LogStream] = {}
+        self._spools: dict[str, Spool] = {}
+        self._log_due: dict[str, float] = {}
+
+    def volume(self, location: str) -> ModalVolume:
+        return self._volumes.setdefault(location, ModalVolume(location))
+
+    def default_volume(self, engine: str) -> str:
+        return VOLUMES[engine]
+
+    def make_volume(self, location: str) -> bool:
+        self.volume(location).make()
+        return False
+
+    def _live(self) -> modal.Dict:
+        return modal.Dict.from_name(LIVE_DICT, create_if_missing=True)
+
+    def ready(self, engine: str, *, live_runs: int) -> None:
+        """Deploy the engine's app when it is missing or was made from other source."""
+        require_token()
+        name = APPS[engine]
+        with reaching():
+            try:
+                deployed = modal.App.lookup(name).get_tags().get(TAG)
+            except modal.exception.NotFoundError as error:
+                if "nvironment" in words(error) and name not in words(error):
+                    raise
+                deployed = None
+        if deployed == modal_names.fingerprint():
+            return
+        if deployed is None:
+            self._say(f"deploying {name}; the first time its image is built, which takes minutes")
+        else:
+            on = f"; the {live_runs} live run{'s' if live_runs > 1 else ''} go on as they are" if live_runs else ""
+            self._say(f"deploying {name} anew, its source has changed{on}")
+        self._deploy(engine)
+
+    def _deploy(self, engine: str) -> None:
+        """`modal deploy`, rolling: containers that run keep the source they began with."""
+        argv = [sys.executable, "-m", "modal", "deploy", "-m", modal_names.REFERENCES[engine]]
+        package = Path(runner.__file__).parents[1]
+        done = subprocess.run(
+            argv, cwd=package, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        if done.returncode == 0:
+            return
+        log = self._home / f"deploy-{engine}.log"
+        log.write_bytes(done.stdout)
+        raise NanochatError(f"the app could not be deployed: {_last_words(done.stdout)}", f"all of it is in {log}")
+
+    def launch(self, run: Run) -> str:
+        with reaching():
+            for call in run.calls:
+                # An earlier attempt that still breathes must not train beside this one.
+                modal_calls.terminate(call.call_id)
+            volume = modal.Volume.from_name(run.volume)
+            function = modal.Function.from_name(APPS[run.spec.engine], PREPARE)
+            variant = function.with_options(volumes={modal_names.MOUNT: volume})
+            return str(variant.spawn(run.id, run.attempt, run.volume).object_id)
+
+    def poll(self, run: Run) -> Poll:
+        key, now = (run.attempt, len(run.calls), run.cancel_requested_at is not None), time.monotonic()
+        seen = self._seen.get(run.id)
+        if seen and seen.key == key and now < seen.until:
+            if seen.error:
+                raise seen.error
+            if seen.poll:
+                return seen.poll
+        failures = seen.failures if seen else 0
+        try:
+            require_token()
+            with reaching():
+                poll = self._look(run)
+        except NanochatError as error:
+            wait = min(MAX_BACK_OFF_S, POLL_EVERY_S * 2**failures)
+            self._seen[run.id] = _Seen(key, time.monotonic() + wait, None, error, failures + 1)
+            raise
+        self._seen[run.id] = _Seen(key, time.monotonic() + POLL_EVERY_S, poll, None, 0)
+        return poll
+
+    def _look(self, run: Run) -> Poll:
+        status = self._status(run)
+        mine = status if status and status.attempt == run.attempt else None
+        if mine and mine.state not in LIVE:
+            return Poll(False, mine)
+        beating = mine is not None and abs(time.time() - mine.updated_at) < FRESH_S
+        if beating and mine and mine.state not in (State.QUEUED, State.PREEMPTED) and not run.cancel_requested_at:
+            return Poll(True, mine)
+        calls = _calls(run, mine)
+        if not calls:
+            return Poll(False, mine)
+        ended = modal_calls.ended(calls[-1], look_closer=not beating)
+        if ended and ended.kind == "returned" and ended.state == State.QUEUED.value:
+            spawned = self._live().get(f"train/{run.id}/{run.attempt}")
+            ended = modal_calls.ended(spawned, look_closer=True) if spawned and spawned not in calls else None
+        if ended is None:
+            return Poll(True, mine)
+        return self._over(run, ended)
+
+    def _over(self, run: Run, ended: Ended) -> Poll:
+        """The call has ended: the job's last word is on the volume, unless it could not say one."""
+        status = survey.read_status(self.volume(run.volume), run.id) or self._status(run)
+        mine = status if status and status.attempt == run.attempt else None
+        if mine and mine.state not in LIVE:
+            return Poll(False, mine)
+        return Poll(False, mine, _outcome(run, ended))
+
+    def _status(self, run: Run) -> Status | None:
+        """What the job last told: its heartbeat, which is forgotten after a week, or its record."""
+        try:
+            told = msgspec.json.decode(self._live().get(run.id, b""), type=Status)
+        except (msgspec.MsgspecError, TypeError):
+            told = None
+        return told or survey.read_status(self.volume(run.volume), run.id)
+
+    def cancel(self, run: Run, *, force: bool = False) -> None:
+        """End every call of the run, containers and all. A call that nobody knows of finds the mark on the volume."""
+        survey.mark_cancelled(self.volume(run.volume), run)
+        with reaching():
+            for call_id in _calls(run, run.status):
+                modal_calls.terminate(call_id)
+            spawned = self._live().get(f"train/{run.id}/{run.attempt}")
+            if spawned:
+                modal_calls.terminate(str(spawned))
+        self._seen.pop(run.id, None)
+
+    def pull_log(self, run: Run, folder: Path) -> None:
+        spool = self._spools.get(run.id)
+        if spool is None:
+            spool = self._spools[run.id] = Spool(folder)
+        if spool.whole and not run.live:
+            return
+        if run.live:
+            spool.again()
+        engine, calls = run.spec.engine, _calls(run, run.status)
+        first = run.id not in self._log_due
+        stream = self._streams.setdefault(engine, LogStream(APPS[engine]))
+        if run.live:
+            stream.want(calls)
+        for call_id in calls:
+            spool.take(stream.taken(call_id))
+        now = time.monotonic()
+        if run.live and now < self._log_due.get(run.id, 0.0):
+            return
+        self._log_due[run.id] = now + LOG_EVERY_S
+        status = run.status
+        if status is None or not status.log_bases:
+            return
+        with reaching():
+            if first and calls:
+                self._back_fill(spool, calls, status)
+            spool.catch_up(self._reader(run), status.log_bases, ended=not run.live)
+            spool.mirror_events(self._reader(run))
+
+    def _back_fill(self, spool: Spool, calls: list[str], status: Status) -> None:
+        """What was printed since about the last commit, also by a container that died before its next."""
+        for call_id in calls[-2:]:
+            try:
+                spool.take(fetched(call_id, status.updated_at - 120))
+            except (modal.exception.Error, ValueError):
+                # Logs are kept for a day or a month, by plan; the volume keeps its own for good.
+                return
+
+    def _reader(self, run: Run) -> Callable[[str, int, int], bytes]:
+        volume, folder = self.volume(run.volume), layout.run_dir(run.id)
+
+        def read(name: str, offset: int, length: int) -> bytes:
+            try:
+                return volume.read(f"{folder}/{name}", offset, length)
+            except FileNotFoundError:
+                return b""
+
+        return read
+
+    def forget(self, run: Run) -> None:
+        self._spools.pop(run.id, None)
+
+    def prices(self) -> Prices:
+        """The workspace's own rates, asked for once a day; the dated table where they cannot be had."""
+        kept = self._home / "prices.json"
+        try:
+            if time.time() - kept.stat().st_mtime < PRICES_AGE_S:
+                return msgspec.json.decode(kept.read_bytes(), type=Prices)
+        except (OSError, msgspec.MsgspecError):
+            pass
+        if not configured():
+            return cost.DATED
+        try:
+            rates: Any = modal.Workspace.from_context().billing.rates()
+            found = _prices({str(k): Decimal(str(v)) for k, v in rates.items()})
+        except (modal.exception.Error, OSError, KeyError, ArithmeticError):
+            return cost.DATED
+        kept.write_bytes(msgspec.json.encode(found))
+        return found
+
+    def billed(self, run: Run) -> dict[str, Decimal] | None:
+        """Dollars that Modal billed for the run's app, by hour (UTC); None where the plan does not tell."""
+        status = run.status
+        began = (status.first_started_at or status.started_at) if status else run.created_at
+        ended = (run.ended_at or time.time()) + 3600
+        try:
+            app_id = modal.App.lookup(APPS[run.spec.engine]).app_id
+            report = modal.Workspace.from_context().billing.report(
+                start=datetime.fromtimestamp(began, UTC), end=datetime.fromtimestamp(ended, UTC), resolution="h"
+            )
+        except (modal.exception.Error, OSError):
+            return None
+        found: dict[str, Decimal] = {}
+        for item in report:
+            if item.object_id == app_id:
+                hour = item.interval_start.strftime("%Y-%m-%dT%H:00Z")
+                found[hour] = found.get(hour, Decimal(0)) + item.cost
+        return found
+
+    def close(self) -> None:
+        for stream in self._streams.values():
+            stream.close()
+
+    def check(self) -> list[Check]:
+        if not configured():
+            return [Check("modal token", False, "none on this machine", "modal setup")]
+        checks = []
+        try:
+            with reaching():
+                workspace = modal.Workspace.from_context().hydrate()
+                environment = modal.config.config.get("environment") or "default environment"
+                checks.append(Check("modal token", True, f"workspace {workspace.name}, {environment}"))
+                modal.Dict.from_name(LIVE_DICT, create_if_missing=True).hydrate()
+                checks.append(Check("modal access", True, "may make and read what a run needs"))
+        except NanochatError as error:
+            return [*checks, Check("modal", False, error.what, error.do)]
+        return [*checks, *(self._check_app(engine) for engine in APPS), self._check_prices()]
+
+    def _check_app(self, engine: str) -> Check:
+        name = APPS[engine]
+        try:
+            current = modal.App.lookup(name).get_tags().get(TAG) == modal_names.fingerprint()
+        except modal.exception.Error:
+            return Check(f"modal {engine}", True, f"{name} is not deployed yet; the first launch does it")
+        return Check(f"modal {engine}", True, f"{name} is deployed" + ("" if current else "; a launch renews it"))
+
+    def _check_prices(self) -> Check:
+        prices = self.prices()
+        return Check("modal prices", True, f"{prices.source}, {prices.date}")
+
+
+def _calls(run: Run, status: Status | None) -> list[str]:
+    """Every call of the current attempt that is known, oldest first; the last is the one to ask."""
+    since = run.asked_at or run.created_at
+    recorded = [c.call_id for c in run.calls if c.spawned_at >= since - 60]
+    told = status.calls if status and status.attempt == run.attempt else []
+    return list(dict.fromkeys([*recorded, *told]))
+
+
+def _outcome(run: Run, ended: Ended) -> Outcome:
+    resume = RESUME.format(run.id)
+    match ended.kind:
+        case "terminated":
+            by = "cancelled" if run.cancel_requested_at else "cancelled by another client"
+            return Outcome("cancelled", by, resume)
+        case "timeout":
+            return Outcome("timeout", f"Modal's time limit for one call was reached ({ended.text})", resume)
+        case "expired":
+            return Outcome("killed", "Modal has forgotten the call, and the volume has no last word of it", resume)
+        case "returned":
+            return Outcome("launch", ended.text or "the job ended without a word", resume)
+    return Outcome("crash", ended.text, f"modal app logs {APPS[run.spec.engine]} shows more; {resume}")
+
+
+def _prices(rates: dict[str, Decimal]) -> Prices:
+    """`billing.rates()` by its own names -> Prices. Raises KeyError when CPU or memory are not among them."""
+    names = {"A10": "a10g", "A100-40GB": "a100_40gb", "A100-80GB": "a100_80gb", "RTX-PRO-6000": "rtx6000"}
+    gpus = {
+        kind: rates.get(f"gpu_hour_cost_{names.get(kind, kind.lower())}", gpu.usd_per_hour)
+        for kind, gpu in cost.GPUS.items()
+    }
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    return Prices(gpus, rates["cpu_hour_cost"], rates["mem_gib_hour_cost"], "this workspace's rates", today)
+
+
+def _last_words(output: bytes) -> str:
+    """The line of a failed deployment that says why."""
+    lines = [" ".join(clean(line).strip("│╭╮╰╯─┃ ").split()) for line in output.decode("utf-8", "replace").split("\n")]
+    telling = [line for line in lines if line]
+    errors = [line for line in telling if "rror" in line or "ailed" in line]
+    return (errors or telling or ["no output"])[-1][:300]

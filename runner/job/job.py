@@ -1,0 +1,457 @@
+"""Execute a run's plan stage by stage, resuming at the first stage that is not done."""
+
+import contextlib
+import functools
+import os
+import queue
+import shlex
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from runner import checkpoints, survey
+from runner.backends.folder import FolderVolume
+from runner.checkpoints import Checkpoint
+from runner.errors import NanochatError
+from runner.job import engines, publish
+from runner.job.journal import Journal
+from runner.job.outcome import Trail, explain
+from runner.job.publish import Publisher
+from runner.job.report import report
+from runner.job.site import Site
+from runner.job.supervise import run_child
+from runner.nanochat import layout
+from runner.nanochat.commands import Argv
+from runner.plan import PARTS, Plan, Stage, plan
+from runner.run import Outcome, Run, StageState, StageStatus, State, Status
+
+GRACE_S = 2.5
+MAX_FRUITLESS = 3
+COMMIT_EVERY_S = 10.0
+DIED_IN = (State.PREPARING, State.RUNNING, State.STOPPING)
+
+
+class Job:
+    """One attempt of one run, or one part of it. The only writer of the run's log, events and status while it lives.
+
+    `part` is `prepare` or `train` where each has a container of its own, empty where one process does both.
+    """
+
+    def __init__(
+        self, volume: FolderVolume, run: Run, work: Path, site: Site, *, part: str = "", grace_s: float = GRACE_S
+    ) -> None:
+        self._volume, self._run, self._work, self._grace_s = volume, run, work, grace_s
+        self._site, self._part = site, part
+        self._base = work / "base"
+        self._stop = False
+        self._device_batch = 1
+        self._committed_at = time.monotonic()
+        self._notes: queue.SimpleQueue[str | Checkpoint] = queue.SimpleQueue()
+        self._earlier = _newest(survey.read_status(volume, run.id), site.recall(run))
+        status = _begun(run, self._earlier, site, part)
+        self._finished = self._earlier.stages if self._earlier else []
+        self._journal = Journal(volume, run.id, status, hold_open=site.holds_files, emit=site.emit, beat=site.beat)
+        self._compiled = site.compile_cache(volume, run, work)
+
+    @property
+    def _status(self) -> Status:
+        return self._journal.status
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """SIGTERM and SIGINT: stop now, keep what is saved."""
+        self._stop = True
+
+    def main(self) -> int:
+        """Run all stages; the exit code is for whoever watches the process, the status is the record."""
+        again = f", container {len(self._status.log_bases)}" if len(self._status.log_bases) > 1 else ""
+        self._journal.say(f"[ATTEMPT {self._run.attempt}] {self._run.tag} ({self._run.id}){again}")
+        if self._status.device:
+            self._journal.say(f"[DEVICE] {self._status.device}")
+        self._journal.write_status()
+        try:
+            # What counts the containers must outlive this one, however it dies.
+            self._journal.flush()
+            self._site.commit()
+            outcome = self._stages()
+        except (OSError, NanochatError) as error:
+            outcome = Outcome("volume", str(error)[:300], "put that right, then resume", stage=self._status.stage)
+        except BaseException as error:
+            self._finish(Outcome("crash", f"the job itself failed: {error!r}"[:300], "see the log", self._status.stage))
+            raise
+        self._finish(outcome)
+        return 0 if outcome.kind in ("done", "cancelled") else 1
+
+    @property
+    def state(self) -> State:
+        return self._status.state
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it ended because it was told to."""
+        return self._stop and self._status.state in (State.CANCELLED, State.PREEMPTED)
+
+    def _stages(self) -> Outcome:
+        if engines.end_leftovers(self._work):
+            self._journal.say("[JOB] ended a process that an earlier attempt had left behind")
+        publish.link_shared(self._base, self._volume)
+        spec = self._run.spec
+        publisher = Publisher(
+            self._base,
+            self._volume,
+            self._run.id,
+            spec.model,
+            spec.gpus,
+            on_saved=self._notes.put,
+            say=self._notes.put,
+            commit=self._site.commit,
+        )
+        publisher.flush()
+        self._drain_notes()
+        found = checkpoints.scan(self._volume, self._run.id, spec.model, spec.gpus)
+        today = self._plan(found)
+        fruitless = self._crash_loop(found)
+        if fruitless:
+            return fruitless
+        self._prepare_work(publisher, found, today)
+        if self._compiled and self._part != "prepare" and (line := self._compiled.restore()):
+            self._journal.say(line)
+        publisher.start()
+        try:
+            return self._checkout(today) or self._run_stages(today, publisher)
+        finally:
+            if self._compiled:
+                self._compiled.close()
+            publisher.close()
+            self._drain_notes()
+
+    def _crash_loop(self, found: list[Checkpoint]) -> Outcome | None:
+        """A container that dies is started again by the cloud, for ever: this ends it when nothing comes of it."""
+        s = self._status
+        newest = checkpoints.newest_complete(found)
+        done = sum(stage.state is StageState.DONE for stage in self._finished)
+        now = (done, newest.step if newest else 0)
+        if now > s.progress:
+            s.progress, s.fruitless = now, 0
+        if s.fruitless < MAX_FRUITLESS:
+            return None
+        return Outcome(
+            "crash loop",
+            f"the container died {s.fruitless} times without a new checkpoint",
+            "see the log: nanochat-tui logs RUN; then resume",
+            stage=s.stage,
+        )
+
+    def _plan(self, found: list[Checkpoint]) -> Plan:
+        """The plan as of now: other runs may have filled the volume meanwhile."""
+        return plan(
+            self._run.spec,
+            survey.inventory(self._volume),
+            backend=self._run.backend,
+            checkpoints=found,
+            finished=self._finished,
+            trained_steps=self._earlier.total_steps if self._earlier else None,
+            attempt=self._run.attempt,
+            prices=self._run.prices,
+        )
+
+    def _prepare_work(self, publisher: Publisher, found: list[Checkpoint], today: Plan) -> None:
+        """Put on the work disk what the next stage continues from, and nothing that could mislead it."""
+        for kind in layout.CHECKPOINT_DIRS:
+            newest = checkpoints.newest_complete(found, kind)
+            if newest:
+                publisher.restore(newest)
+            else:
+                publisher.clear(kind)
+        status = self._status
+        status.total_steps, status.save_every = today.total_steps, today.save_every
+        status.step = status.saved_step = today.resume.step or None
+        done = {old.name: old for old in self._finished if old.state is StageState.DONE}
+        status.stages = [
+            done[s.name]
+            if s.skip and s.name in done
+            else StageStatus(s.name, StageState.SKIPPED if s.skip else StageState.WAITING, note=s.skip or s.note)
+            for s in today.stages
+        ]
+        self._device_batch = today.device_batch
+        self._journal.say(f"[PLAN] {today.resume.reason}; checkpoint every {today.save_every} steps")
+
+    def _run_stages(self, today: Plan, publisher: Publisher) -> Outcome:
+        for stage, record in zip(today.stages, self._status.stages, strict=True):
+            if self._stop:
+                return self._cancelled()
+            if self._part and stage.name not in PARTS[self._part]:
+                continue
+            if stage.skip:
+                if record.state is StageState.SKIPPED:
+                    self._journal.say(f"[STAGE] {stage.name} skipped: {stage.skip}")
+                continue
+            outcome = self._run_stage(stage, record, today, publisher)
+            if outcome:
+                return outcome
+        return Outcome("done", self._result_line())
+
+    def _run_stage(self, stage: Stage, record: StageStatus, today: Plan, publisher: Publisher) -> Outcome | None:
+        status = self._status
+        status.stage, status.stage_percent, status.stage_loss, status.slowest_dt_s = stage.name, None, None, None
+        status.state = State.PREPARING if stage.name in ("prepare", "tokenizer") else State.RUNNING
+        record.state, record.started_at = StageState.RUNNING, time.time()
+        self._journal.begin_stage()
+        self._journal.say(f"[STAGE] {stage.name}")
+        self._journal.event({"kind": "stage", "state": "running"})
+        self._journal.write_status()
+        outcome = self._do(stage, today)
+        publisher.flush()
+        self._drain_notes()
+        if outcome and outcome.kind == "cancelled":
+            outcome = self._cancelled()
+        publish.keep_results(self._base, self._volume, self._run.id)
+        if outcome is None and publisher.problem:
+            outcome = Outcome("disk", f"checkpoints could not be kept: {publisher.problem}", "make room, then resume")
+        if outcome is None and stage.name == "base":
+            outcome = self._missing_last_checkpoint()
+        record.ended_at = time.time()
+        ended = {None: StageState.DONE, "cancelled": StageState.STOPPED}
+        record.state = ended.get(outcome.kind if outcome else None, StageState.FAILED)
+        self._journal.event({"kind": "stage", "state": record.state.value})
+        self._journal.write_status()
+        self._commit()
+        return outcome
+
+    def _do(self, stage: Stage, today: Plan) -> Outcome | None:
+        if stage.name == "report":
+            self._write_report(today)
+            return None
+        if stage.name not in ("prepare", "tokenizer"):
+            return self._execute(stage.name, stage.commands, today)
+        with self._alone(self._volume.path(f"{layout.CACHE}/prepare.lock"), today.heartbeat_s) as mine:
+            if not mine:
+                return self._cancelled()
+            now = next(s for s in self._plan([]).stages if s.name == stage.name)
+            if now.skip:
+                self._journal.say(f"[STAGE] {stage.name} was done by another run: {now.skip}")
+            return self._execute(stage.name, now.commands, today)
+
+    def _checkout(self, today: Plan) -> Outcome | None:
+        """Bring nanochat itself when this machine has no checkout."""
+        if self._run.spec.engine != "nanochat":
+            return None
+        home = Path(os.environ["NANOCHAT_TUI_HOME"])
+        with self._alone(home / "nanochat.lock", today.heartbeat_s) as mine:
+            return self._execute("prepare", engines.clone_commands(home), today) if mine else self._cancelled()
+
+    def _alone(self, shared: Path, heartbeat_s: float) -> contextlib.AbstractContextManager[bool]:
+        def waiting() -> bool:
+            self._tick(heartbeat_s)
+            return not self._stop
+
+        return self._site.alone(shared, waiting)
+
+    def _execute(self, stage: str, commands: Sequence[Argv], today: Plan) -> Outcome | None:
+        """Run command lines one after the other until one does not end well."""
+        interpreter = engines.interpreter(self._run.spec.engine, Path(os.environ["NANOCHAT_TUI_HOME"]))
+        env = {**os.environ, **today.env, "NANOCHAT_BASE_DIR": str(self._base), "PYTHONPATH": interpreter.folder}
+        if self._run.spec.engine == "rehearsal":
+            env["PYTHONPATH"] += os.pathsep + str(Path(__file__).parents[2])
+        if self._compiled:
+            env |= self._compiled.environment()
+        env.pop("PYTHONSAFEPATH", None)
+        for argv in commands:
+            trail = Trail()
+            self._journal.say(f"[EXEC] {shlex.join(argv)}")
+            self._journal.event({"kind": "exec", "command": shlex.join(argv)})
+            folder = interpreter.folder if Path(interpreter.folder).is_dir() else str(self._work)
+            try:
+                ended = run_child(
+                    interpreter.resolve(argv),
+                    env=env,
+                    cwd=folder,
+                    note=self._work / engines.CHILD_FILE,
+                    on_output=functools.partial(self._output, trail),
+                    on_tick=lambda: self._tick(today.heartbeat_s),
+                    stopping=lambda: self._stop,
+                    grace_s=self._grace_s,
+                )
+            except OSError as error:
+                return Outcome(
+                    "environment", f"{argv[0]} cannot be started: {error.strerror}", "nanochat-tui doctor", stage
+                )
+            for line, event in self._journal.end_stage():
+                trail.see(line, event)
+            outcome = explain(stage, ended, trail, device_batch=self._device_batch)
+            if outcome:
+                return outcome
+        return None
+
+    def _output(self, trail: Trail, data: bytes) -> None:
+        for line, event in self._journal.output(data):
+            trail.see(line, event)
+
+    def _tick(self, heartbeat_s: float) -> None:
+        if not self._journal.mid_line:
+            self._drain_notes()
+        if self._stop:
+            self._status.state = State.STOPPING
+        self._journal.tick(heartbeat_s)
+        if self._compiled and self._status.stage == "base" and self._status.slowest_dt_s is not None:
+            self._compiled.publish_later()
+        if time.monotonic() - self._committed_at > COMMIT_EVERY_S:
+            self._commit_later()
+
+    def _commit(self) -> None:
+        """Commit now; what cannot be committed is tried again, and is no reason to stop training."""
+        self._committed_at = time.monotonic()
+        self._journal.flush()
+        try:
+            self._site.commit()
+        except OSError as error:
+            self._journal.say(f"[VOLUME] {error}")
+
+    def _commit_later(self) -> None:
+        """Commit without making the child's output wait."""
+        self._committed_at = time.monotonic()
+        threading.Thread(target=self._commit_quietly, name="commit", daemon=True).start()
+
+    def _commit_quietly(self) -> None:
+        try:
+            self._site.commit()
+        except OSError as error:
+            self._notes.put(f"[VOLUME] {error}")
+
+    def _drain_notes(self) -> None:
+        """What the publishing thread has to say; the journal has one writer."""
+        while not self._notes.empty():
+            note = self._notes.get()
+            if isinstance(note, str):
+                self._journal.say(note)
+                continue
+            if note.kind == "base":
+                self._status.saved_step = note.step
+            self._journal.event({"kind": "checkpoint", "of": note.kind, "step": note.step, "bytes": note.bytes})
+
+    def _missing_last_checkpoint(self) -> Outcome | None:
+        found = checkpoints.scan(self._volume, self._run.id, self._run.spec.model, self._run.spec.gpus)
+        newest = checkpoints.newest_complete(found)
+        at = newest.step if newest else 0
+        if at == self._status.total_steps:
+            return None
+        return Outcome(
+            "checkpoint", f"the last checkpoint is not whole; step {at:,} is", "resume repeats the steps since"
+        )
+
+    def _cancelled(self) -> Outcome:
+        s = self._status
+        at = f" at step {s.step:,} of {s.total_steps:,}" if s.stage == "base" and s.step and s.total_steps else ""
+        kept = f"; kept up to step {s.saved_step:,}" if s.saved_step else ""
+        where = f"during {s.stage}" if s.stage else "before the first stage"
+        return Outcome("cancelled", f"stopped {where}{at}{kept}", stage=s.stage)
+
+    def _result_line(self) -> str:
+        s = self._status
+        parts = [f"{s.step:,} steps" if s.step else "", f"loss {s.loss:.3f}" if s.loss is not None else ""]
+        parts += [f"val bpb {s.val_bpb:.4f}" if s.val_bpb is not None else ""]
+        parts += [f"CORE {s.core:.4f}" if s.core is not None else ""]
+        parts += [f"ChatCORE {s.chatcore:.4f}" if s.chatcore is not None else ""]
+        return ", ".join(p for p in parts if p)
+
+    def _write_report(self, today: Plan) -> None:
+        events = self._volume.read(f"{layout.run_dir(self._run.id)}/{layout.EVENTS_FILE}").decode("utf-8", "replace")
+        text = report(self._run, self._status, today, events.splitlines())
+        self._volume.write(f"{layout.run_dir(self._run.id)}/{layout.REPORT_FILE}", text.encode())
+
+    def _finish(self, outcome: Outcome) -> None:
+        if outcome.kind == "done" and self._part == "prepare":
+            handed = self._hand_over()
+            if handed is None:
+                return
+            outcome = handed
+        status, now = self._status, time.time()
+        ends = {"done": State.DONE, "cancelled": self._site.stopped_means}
+        advice = outcome.advice.replace("RUN", self._run.id)
+        outcome = msgspec.structs.replace(outcome, advice=advice)
+        status.state = ends.get(outcome.kind, State.FAILED)
+        for stage in status.stages:
+            if stage.state is StageState.RUNNING:
+                stage.state, stage.ended_at = StageState.FAILED, now
+        if outcome.kind == "done":
+            shutil.rmtree(self._work / "base", ignore_errors=True)
+        if status.state is State.PREEMPTED:
+            status.preemptions += 1
+            _leave(status, now)
+            self._journal.say(f"[PREEMPTED] {outcome.message}; the same call starts again")
+        else:
+            status.outcome, status.ended_at = outcome, now
+            more = f" — {outcome.advice}" if outcome.advice else ""
+            self._journal.say(f"[{status.state.value.upper()}] {outcome.message}{more}")
+        self._journal.event({"kind": "outcome", **msgspec.to_builtins(outcome), "outcome": outcome.kind})
+        self._close()
+
+    def _hand_over(self) -> Outcome | None:
+        """Let the GPUs begin; None when they were asked for.
+
+        From then on the other part writes these files: everything must be committed before, and nothing after.
+        """
+        status, now = self._status, time.time()
+        self._journal.say("[PREPARED] asking for the GPUs")
+        was = msgspec.structs.replace(status)
+        status.state, status.stage = State.QUEUED, ""
+        _leave(status, now)
+        self._close()
+        try:
+            self._site.hand_over(self._run)
+        except NanochatError as error:
+            self._journal.reopen(was)
+            return Outcome("launch", error.what[:300], error.do or "put that right, then resume")
+        return None
+
+    def _close(self) -> None:
+        self._journal.close()
+        self._site.beat(self._status, last=True)
+        try:
+            self._site.commit()
+        except OSError as error:
+            self._journal.status_problem = str(error)
+        if self._journal.status_problem:
+            print(f"{self._status.state}: {self._journal.status_problem}", file=sys.stderr)  # noqa: T201
+
+
+def _newest(saved: Status | None, told: Status | None) -> Status | None:
+    """Of two statuses of one run, the later one."""
+    if saved and told and (told.attempt, told.updated_at) > (saved.attempt, saved.updated_at):
+        return told
+    return saved or told
+
+
+def _begun(run: Run, earlier: Status | None, site: Site, part: str) -> Status:
+    """The status at the start of a container: what the earlier ones reached and cost, and how often they died."""
+    now = time.time()
+    status = Status(attempt=run.attempt, state=State.PREPARING, call_id=site.call_id, started_at=now, updated_at=now)
+    status.usd_per_hour, status.device, status.calls = site.usd_per_hour(run, part), site.device(), [site.call_id]
+    if earlier is None:
+        return status
+    status.first_started_at = earlier.first_started_at or earlier.started_at
+    status.spent_before_s, status.paid_usd = earlier.spent_s, earlier.spent_usd
+    status.step, status.total_steps, status.loss = earlier.step, earlier.total_steps, earlier.loss
+    status.val_bpb, status.core, status.chatcore = earlier.val_bpb, earlier.core, earlier.chatcore
+    status.log_bases, status.preemptions = earlier.log_bases, earlier.preemptions
+    if earlier.attempt == run.attempt:
+        status.calls = list(dict.fromkeys([*earlier.calls, site.call_id]))
+        status.warnings = earlier.warnings
+        status.progress, status.fruitless = earlier.progress, earlier.fruitless
+        if earlier.call_id == site.call_id and earlier.state in DIED_IN:
+            # The same call again, though its container never said goodbye.
+            status.fruitless += 1
+    return status
+
+
+def _leave(status: Status, now: float) -> None:
+    """Put down what this container took: none is running, and none costs, until the next begins."""
+    status.updated_at = now
+    status.spent_before_s, status.paid_usd = status.spent_s, status.spent_usd
+    status.started_at, status.usd_per_hour = now, Decimal(0)

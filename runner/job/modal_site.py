@@ -1,0 +1,244 @@
+"""The job's side of Modal: what a function's body does, in its container."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from types import FrameType
+
+import modal
+import msgspec
+
+from runner import cost, survey
+from runner.backends.folder import FolderVolume
+from runner.errors import NanochatError
+from runner.job.compile_cache import CompileCache
+from runner.job.job import Job
+from runner.nanochat import layout
+from runner.nanochat.commands import COMMIT
+from runner.run import Run, State, Status
+
+MOUNT = os.environ.get("NANOCHAT_TUI_MOUNT", "/vol")
+BEAT_EVERY_S = 2.0
+LOCK_STALE_S = 90.0
+GRACE_S = 2.5
+_TROUBLE = (modal.exception.Error, OSError)
+
+
+class ModalSite:
+    """The Site Protocol in a Modal container: told to stop, its call will start again elsewhere."""
+
+    stopped_means = State.PREEMPTED
+    holds_files = False
+
+    def __init__(self, volume: modal.Volume, live: modal.Dict, call_id: str, hand_over: Callable[[Run], str]) -> None:
+        self.call_id = call_id
+        self._volume, self._live, self._hand_over = volume, live, hand_over
+        self._committing = threading.Lock()
+        self._latest: tuple[str, bytes] | None = None
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._beats, name="beat", daemon=True)
+        self._thread.start()
+
+    def usd_per_hour(self, run: Run, part: str) -> Decimal:
+        holds = cost.box(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
+        return cost.hourly_rate("modal", holds, run.prices)
+
+    def recall(self, run: Run) -> Status | None:
+        return recall(self._live, run.id)
+
+    def device(self) -> str:
+        """GPU names as the driver says: Modal may give a better one than was asked for."""
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        try:
+            said = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout.split("\n")
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        names = [n.strip() for n in said if n.strip()]
+        return f"{len(names)} × {names[0]}" if names else ""
+
+    def compile_cache(self, volume: FolderVolume, run: Run, work: Path) -> CompileCache | None:
+        of = f"{run.spec.engine}-{run.spec.model}-{run.spec.gpus}x{run.spec.gpu}-{COMMIT[:12]}.tar"
+        return CompileCache(work / "compile", volume.path(f"{layout.COMPILE_CACHE}/{of}"))
+
+    def commit(self) -> None:
+        with self._committing:
+            try:
+                self._volume.commit()
+            except (modal.exception.Error, RuntimeError) as error:
+                # The commit comes first; only the reload after it minds that training reads its data.
+                if "open files" not in str(error):
+                    raise OSError(f"the volume could not be committed: {error}") from error
+
+    def beat(self, status: Status, *, last: bool = False) -> None:
+        if self._stop.is_set():
+            # After a failed hand-over there is one more last word.
+            self._latest = (self._run_id, msgspec.json.encode(status))
+            self._send()
+            return
+        # The run's id is the key; the latest word replaces one that has not been sent yet.
+        self._latest = (self._run_id, msgspec.json.encode(status))
+        self._wake.set()
+        if last:
+            self._stop.set()
+            self._thread.join(20)
+
+    def watch_over(self, run_id: str) -> None:
+        self._run_id = run_id
+
+    def _beats(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            self._send()
+            self._stop.wait(BEAT_EVERY_S)
+        self._send()
+
+    def _send(self) -> None:
+        latest, self._latest = self._latest, None
+        if latest:
+            # The status on the volume is the record; a beat that is lost is followed by another.
+            with contextlib.suppress(*_TROUBLE):
+                self._live.put(*latest)
+
+    def emit(self, line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    @contextlib.contextmanager
+    def alone(self, shared: Path, waiting: Callable[[], bool]) -> Iterator[bool]:
+        """A lock in the Dict, as no file of a volume can be one; kept fresh, and taken over from a holder that died."""
+        key = f"lock/{self._volume.object_id}/{shared.name}"
+        while waiting():
+            if self._live.put(key, [self.call_id, time.time()], skip_if_exists=True):
+                break
+            holder, since = self._live.get(key, [self.call_id, 0.0])
+            if holder == self.call_id or time.time() - since > LOCK_STALE_S:
+                with contextlib.suppress(KeyError):
+                    self._live.pop(key)
+                continue
+            time.sleep(1.0)
+        else:
+            yield False
+            return
+        done = threading.Event()
+
+        def keep() -> None:
+            while not done.wait(LOCK_STALE_S / 4):
+                with contextlib.suppress(*_TROUBLE):
+                    self._live.put(key, [self.call_id, time.time()])
+
+        keeper = threading.Thread(target=keep, name="lock", daemon=True)
+        keeper.start()
+        try:
+            yield True
+        finally:
+            done.set()
+            keeper.join(5)
+            with contextlib.suppress(KeyError, *_TROUBLE):
+                self._live.pop(key)
+
+    def hand_over(self, run: Run) -> str:
+        """Spawn the part that trains, once: an earlier container of this call may have done so."""
+        key = f"train/{run.id}/{run.attempt}"
+        try:
+            spawned = self._live.get(key)
+            if not spawned:
+                spawned = self._hand_over(run)
+                self._live.put(key, spawned)
+        except modal.exception.Error as error:
+            raise NanochatError(f"the GPUs could not be asked for ({error})", "put that right, then resume") from error
+        return str(spawned)
+
+
+def recall(live: modal.Dict, run_id: str) -> Status | None:
+    """The last status that a job told of itself; None when there is none any more."""
+    try:
+        return msgspec.json.decode(live.get(run_id, b""), type=Status)
+    except (msgspec.MsgspecError, TypeError):
+        return None
+
+
+def attend(
+    part: str,
+    run_id: str,
+    attempt: int,
+    *,
+    volume: modal.Volume,
+    live: modal.Dict,
+    hand_over: Callable[[Run], str],
+) -> dict[str, str]:
+    """The body of a function: one part of one attempt. Returns how it ended, whatever happens.
+
+    Raises KeyboardInterrupt when the container was told to stop, so that Modal starts the call again elsewhere.
+    """
+    try:
+        return _attend(part, run_id, attempt, volume, live, hand_over)
+    except Exception as error:  # noqa: BLE001 - a TimeoutError that gets out would look like a call that still runs
+        return {"state": "failed", "error": f"{type(error).__name__}: {error}"[:500]}
+
+
+def _attend(
+    part: str, run_id: str, attempt: int, volume: modal.Volume, live: modal.Dict, hand_over: Callable[[Run], str]
+) -> dict[str, str]:
+    call_id = modal.current_function_call_id() or ""
+    mount = FolderVolume(MOUNT)
+    run = survey.read_run(mount, run_id)
+    refused = _refused(mount, run, run_id, attempt, part, call_id, live)
+    if refused or run is None:
+        print(f"nanochat-tui: {run_id} attempt {attempt} does not start here: {refused}")  # noqa: T201
+        return {"state": "refused", "error": refused}
+    work = Path(tempfile.gettempdir()) / "nanochat-tui" / run_id
+    work.mkdir(parents=True, exist_ok=True)
+    os.environ["HF_HOME"] = str(mount.path(layout.HF_CACHE))
+    os.environ.setdefault("NANOCHAT_TUI_HOME", str(work))
+    site = ModalSite(volume, live, call_id, hand_over)
+    site.watch_over(run_id)
+    job = Job(mount, run, work, site, part=part, grace_s=GRACE_S)
+    told: list[int] = []
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        told.append(signum)
+        job.request_stop(signum, frame)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        job.main()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if told and job.stopped:
+        raise KeyboardInterrupt
+    return {"state": job.state.value}
+
+
+def _refused(
+    mount: FolderVolume, run: Run | None, run_id: str, attempt: int, part: str, call_id: str, live: modal.Dict
+) -> str:
+    """Why this call must not run; empty when it may. One call holds the lease of each part of an attempt."""
+    if run is None:
+        return "its record is not on the volume"
+    if run.attempt != attempt:
+        return f"attempt {run.attempt} has begun"
+    if survey.cancelled_attempt(mount, run_id) >= attempt:
+        return "it was cancelled before it began"
+    key = f"lease/{run_id}/{attempt}/{part}"
+    if not live.put(key, call_id, skip_if_exists=True):
+        holder = live.get(key)
+        if holder != call_id:
+            return f"{holder} has it"
+    saved = survey.read_status(mount, run_id)
+    if saved and saved.attempt == attempt:
+        if saved.state in (State.DONE, State.FAILED, State.CANCELLED):
+            return f"it is {saved.state} already"
+        # The lease may have expired with the Dict's entry; the volume remembers who had it.
+        if part == "train" and saved.stage and saved.call_id != call_id and saved.state is State.RUNNING:
+            return f"{saved.call_id} has it"
+    return ""

@@ -1,0 +1,109 @@
+"""What a job needs of the place it runs in, besides a folder and processes."""
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Protocol
+
+from runner.backends.folder import FolderVolume
+from runner.job.compile_cache import CompileCache
+from runner.run import Run, State, Status
+
+LOOK_S = 0.2
+
+
+class Site(Protocol):
+    """`stopped_means` is the state of a run whose job was told to stop: its end, or a pause before it starts again.
+
+    `holds_files` says whether files on the volume may stay open.
+    """
+
+    call_id: str
+    stopped_means: State
+    holds_files: bool
+
+    def usd_per_hour(self, run: Run, part: str) -> Decimal:
+        """Price of the container that the job runs in."""
+        ...
+
+    def recall(self, run: Run) -> Status | None:
+        """The last status that an earlier container told, which may be newer than the volume's."""
+        ...
+
+    def device(self) -> str:
+        """What the hardware calls itself; empty where that says nothing."""
+        ...
+
+    def compile_cache(self, volume: FolderVolume, run: Run, work: Path) -> CompileCache | None:
+        """Where what is compiled is kept between runs; None where nothing is."""
+        ...
+
+    def commit(self) -> None:
+        """Make what was written to the volume visible to others; a failure is an OSError."""
+        ...
+
+    def beat(self, status: Status, *, last: bool = False) -> None:
+        """Tell those who watch how it stands; never blocks, unless it is the last word."""
+        ...
+
+    def emit(self, line: str) -> None:
+        """One line of the framed log, for those who follow it live."""
+        ...
+
+    def alone(self, shared: Path, waiting: Callable[[], bool]) -> contextlib.AbstractContextManager[bool]:
+        """Hold `shared` for this job alone; False when `waiting` said to give up."""
+        ...
+
+    def hand_over(self, run: Run) -> str:
+        """Start the part that trains, and return its call id."""
+        ...
+
+
+class LocalSite:
+    """A process on this machine: the volume is a folder that everybody sees."""
+
+    stopped_means = State.CANCELLED
+    holds_files = True
+
+    def __init__(self, call_id: str) -> None:
+        self.call_id = call_id
+
+    def usd_per_hour(self, run: Run, part: str) -> Decimal:
+        return Decimal(0)
+
+    def recall(self, run: Run) -> Status | None:
+        return None
+
+    def device(self) -> str:
+        return ""
+
+    def compile_cache(self, volume: FolderVolume, run: Run, work: Path) -> CompileCache | None:
+        return None
+
+    def commit(self) -> None:
+        return
+
+    def beat(self, status: Status, *, last: bool = False) -> None:
+        return
+
+    def emit(self, line: str) -> None:
+        return
+
+    @contextlib.contextmanager
+    def alone(self, shared: Path, waiting: Callable[[], bool]) -> Iterator[bool]:
+        with shared.open("a") as lock:
+            while waiting():
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    time.sleep(LOOK_S)
+                else:
+                    yield True
+                    return
+            yield False
+
+    def hand_over(self, run: Run) -> str:
+        raise NotImplementedError("one process does all parts on this machine")

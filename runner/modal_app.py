@@ -1,0 +1,153 @@
+"""The Modal side: images, functions, and the entry point of `modal run -m runner.modal_app`.
+
+`app` trains for money; `rehearsal` goes the same way on small CPU containers with a slim image.
+"""
+
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any
+
+import modal
+
+from runner import cost, modal_names
+from runner.modal_names import APPS, LIVE_DICT, MOUNT, PREPARE, PREPARE_TIMEOUT_S, TAG, TRAIN, TRAIN_TIMEOUT_S, VOLUMES
+from runner.nanochat.commands import COMMIT, REPOSITORY
+from runner.run import Run
+
+NANOCHAT = "/opt/nanochat"
+PYTHON = "3.11"
+MSGSPEC = "msgspec>=0.19,<0.23"
+SETTINGS = {
+    "NANOCHAT_DIR": NANOCHAT,
+    "NANOCHAT_PYTHON": f"{NANOCHAT}/.venv/bin/python",
+    # uv is to use the Python of the image: nanochat's .python-version would have it download another.
+    "UV_PYTHON": PYTHON,
+    "UV_PYTHON_DOWNLOADS": "never",
+    # The volume is another file system: a hard link from uv's cache into the venv cannot be made across it.
+    "UV_LINK_MODE": "copy",
+    # Only the driver's libraries: torch brings its own CUDA, and the base image's must not be found before it.
+    "LD_LIBRARY_PATH": "/usr/local/nvidia/lib:/usr/local/nvidia/lib64",
+}
+
+slim = modal.Image.debian_slim(python_version=PYTHON).uv_pip_install(MSGSPEC)
+image = (
+    modal.Image.from_registry("nvidia/cuda:12.8.1-devel-ubuntu24.04", add_python=PYTHON)
+    .entrypoint([])
+    .apt_install("git", "build-essential", "curl")
+    .uv_pip_install(MSGSPEC, "uv==0.9.7")
+    .env(SETTINGS)
+    .run_commands(
+        f"git clone --filter=blob:none {REPOSITORY} {NANOCHAT}",
+        f"cd {NANOCHAT} && git checkout --detach {COMMIT} && uv sync --frozen --extra gpu",
+    )
+)
+# The package comes last, and is not built in: editing it builds nothing again.
+slim, image = slim.add_local_python_source("runner"), image.add_local_python_source("runner")
+
+tags = {TAG: modal_names.fingerprint()} if modal.is_local() else {}
+app = modal.App(APPS["nanochat"], tags=tags)
+rehearsal = modal.App(APPS["rehearsal"], tags=tags)
+live = modal.Dict.from_name(LIVE_DICT, create_if_missing=True)
+
+
+def _volume(name: str) -> modal.Volume:
+    return modal.Volume.from_name(name, create_if_missing=True, version=2)
+
+
+def _resources(part: str, engine: str) -> dict[str, Any]:
+    holds = cost.box(part, engine, gpu="", gpus=1)
+    return {"cpu": float(holds.cores), "memory": holds.gib * 1024, "volumes": {MOUNT: _volume(VOLUMES[engine])}}
+
+
+def _asked(run: Run) -> dict[str, Any]:
+    """What the part that trains asks for, besides its function's own."""
+    holds = cost.box(TRAIN, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
+    asked: dict[str, Any] = {"cpu": float(holds.cores), "memory": holds.gib * 1024, "timeout": TRAIN_TIMEOUT_S}
+    if holds.gpus:
+        asked["gpu"] = f"{holds.gpu}:{holds.gpus}"
+    return asked
+
+
+def _attend(part: str, engine: str, run_id: str, attempt: int, volume: str) -> dict[str, str]:
+    from runner.job.modal_site import attend
+
+    mounted: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {MOUNT: _volume(volume)}
+
+    def hand_over(run: Run) -> str:
+        function = modal.Function.from_name(APPS[engine], TRAIN).with_options(**_asked(run), volumes=mounted)
+        return function.spawn(run_id, attempt, volume).object_id
+
+    return attend(part, run_id, attempt, volume=_volume(volume), live=live, hand_over=hand_over)
+
+
+Body = Callable[[str, int, str], dict[str, str]]
+
+
+def _functions(to: modal.App, engine: str, of: modal.Image) -> Callable[[str, int], Callable[[Body], Any]]:
+    """A decorator for the functions of an engine, with what both of its parts share."""
+
+    def function(part: str, timeout: int) -> Callable[[Body], Any]:
+        decorate: Callable[[Body], Any] = to.function(
+            image=of,
+            name=part,
+            timeout=timeout,
+            startup_timeout=1800,
+            single_use_containers=True,
+            retries=0,
+            **_resources(part, engine),
+        )
+        return decorate
+
+    return function
+
+
+_real, _small = _functions(app, "nanochat", image), _functions(rehearsal, "rehearsal", slim)
+
+
+@_real(PREPARE, PREPARE_TIMEOUT_S)
+def prepare(run_id: str, attempt: int, volume: str) -> dict[str, str]:
+    """CPU only: data, tokenizer, evaluation data, attention kernel; then spawns `train`."""
+    return _attend(PREPARE, "nanochat", run_id, attempt, volume)
+
+
+@_real(TRAIN, TRAIN_TIMEOUT_S)
+def train(run_id: str, attempt: int, volume: str) -> dict[str, str]:
+    """Everything that needs the GPUs, which `prepare` asks for with `with_options`."""
+    return _attend(TRAIN, "nanochat", run_id, attempt, volume)
+
+
+@_small(PREPARE, PREPARE_TIMEOUT_S)
+def rehearse_prepare(run_id: str, attempt: int, volume: str) -> dict[str, str]:
+    return _attend(PREPARE, "rehearsal", run_id, attempt, volume)
+
+
+@_small(TRAIN, TRAIN_TIMEOUT_S)
+def rehearse_train(run_id: str, attempt: int, volume: str) -> dict[str, str]:
+    return _attend(TRAIN, "rehearsal", run_id, attempt, volume)
+
+
+# An app of its own: `modal run` keeps its app only while the command runs, and a run must outlive that.
+launcher = modal.App(f"{APPS['nanochat']}-launcher")
+
+
+@launcher.local_entrypoint()
+def main(
+    task: str = "test",
+    model: str = "d12",
+    engine: str = "nanochat",
+    gpus: int = 0,
+    tag: str = "",
+    force_restart: bool = False,
+) -> None:
+    """Deploy if need be, spawn a run that outlives this command, and say how to watch it."""
+    from runner.fleet import Fleet
+    from runner.home import home
+    from runner.spec import make_spec
+
+    spec = make_spec(
+        task=task, model=model, backend="modal", engine=engine, gpus=gpus or None, gpu_kinds=tuple(cost.GPUS)
+    )
+    fleet = Fleet(home(), say=print)
+    run = fleet.launch(spec, backend="modal", tag=tag, force_restart=force_restart)
+    print(f"launched {run.tag} ({run.id}), call {run.calls[-1].call_id}")  # noqa: T201
+    print(f"watch it: nanochat-tui watch {run.tag}")  # noqa: T201

@@ -1,0 +1,23 @@
+"""What both sides of Modal call things: apps, functions, the Dict; and which source an app was deployed from."""
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+APPS = {"nanochat": "nanochat-tui", "rehearsal": "nanochat-tui-rehearsal"}
+VOLUMES = {"nanochat": "nanochat-persistent-storage", "rehearsal": "nanochat-rehearsal"}
+REFERENCES = {"nanochat": "runner.modal_app", "rehearsal": "runner.modal_app::rehearsal"}
+PREPARE, TRAIN = "prepare", "train"
+LIVE_DICT = "nanochat-tui-live"
+MOUNT = "/vol"
+TAG = "source"
+TRAIN_TIMEOUT_S, PREPARE_TIMEOUT_S = 24 * 3600, 6 * 3600
+
+
+def fingerprint() -> str:
+    """Names the source that a container would run: this package, byte for byte, and the client's version."""
+    digest = hashlib.sha256(version("modal").encode())
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,252 @@
+"""The server: plumbing, lifecycle, and the controls a test turns."""
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import signal
+import threading
+import time
+from pathlib import Path
+
+import aiohttp.web
+import grpclib.server
+from google.protobuf.json_format import MessageToDict
+from grpclib import GRPCError, Status
+from modal._utils.grpc_utils import custom_detail_codec
+from modal_proto import api_grpc
+from modal_proto import api_pb2 as pb
+
+from tests.modal_server.apps import Apps
+from tests.modal_server.calls import Calls
+from tests.modal_server.containers import Containers
+from tests.modal_server.dicts import Dicts
+from tests.modal_server.functions import Functions
+from tests.modal_server.images import Images
+from tests.modal_server.logs import Logs
+from tests.modal_server.rpc import RPCS
+from tests.modal_server.state import App, Call, Fn, Input, Knobs, Task
+from tests.modal_server.volumes import Volumes
+from tests.modal_server.workspace import Workspace
+
+
+class ModalServer(
+    Logs, Workspace, Apps, Images, Functions, Calls, Containers, Volumes, Dicts, api_grpc.ModalClientBase
+):
+    def __init__(self, root: str | Path, port: int = 0, http_port: int = 0):
+        self.root = Path(root).resolve()
+        self.port, self.http_port = port, http_port
+        self.knobs = Knobs()
+        self.apps: dict[str, App] = {}
+        self.fns: dict[str, Fn] = {}
+        self.calls: dict[str, Call] = {}
+        self.inputs: dict[str, Input] = {}
+        self.tasks: dict[str, Task] = {}
+        self.images: dict[str, pb.Image] = {}
+        self.mounts: dict[str, list] = {}
+        self.file_data: dict[str, tuple] = {}  # sha256 hex -> ("data", bytes) | ("blob", id)
+        self.blobs: dict[str, bytes] = {}
+        self.blocks: dict[str, bytes] = {}
+        self.volumes: dict[str, dict] = {}  # id -> {name, env, version, created_at}
+        self.dicts: dict[str, dict] = {}  # id -> {name, env, data}
+        self.queues: dict[str, dict] = {}
+        self.secrets: dict[str, dict] = {}
+        self.seq = 0
+        self.rpc_log: dict[str, int] = {}
+        self.cond: asyncio.Condition | None = None
+        self.symlinks: list[Path] = []
+        self._bg: set = set()
+        (self.root / "volumes").mkdir(parents=True, exist_ok=True)
+
+    def mapping(self) -> dict:
+        full = api_grpc.ModalClientBase.__mapping__(self)
+        out = {}
+        for path, h in full.items():
+            name = path.rsplit("/", 1)[1]
+            if name in RPCS:
+                out[path] = h._replace(func=self._wrap(name, h.func))
+        return out  # anything else -> UNIMPLEMENTED by grpclib
+
+    def __mapping__(self):
+        return self.mapping()
+
+    def _wrap(self, name, func):
+        async def handler(stream):
+            self.rpc_log[name] = self.rpc_log.get(name, 0) + 1
+            md = stream.metadata
+            if not md.get("x-emu-task-id") and md.get("x-modal-token-id") != "ak-emu":
+                raise GRPCError(Status.UNAUTHENTICATED, "Token missing or invalid (emulator wants ak-emu)")
+            if name in self.knobs.deny and not md.get("x-emu-task-id"):
+                raise GRPCError(Status.PERMISSION_DENIED, self.knobs.deny[name])
+            if self.knobs.outage_until > time.time() and not md.get("x-emu-task-id"):
+                raise GRPCError(Status.UNAVAILABLE, "emulated outage")
+            if self.knobs.unavailable > 0 and not md.get("x-emu-task-id"):
+                self.knobs.unavailable -= 1
+                raise GRPCError(Status.UNAVAILABLE, "emulated outage")
+            await func(stream)
+
+        return handler
+
+    def _task(self, stream) -> Task:
+        t = self.tasks.get(stream.metadata.get("x-emu-task-id", ""))
+        if t is None:
+            raise GRPCError(Status.FAILED_PRECONDITION, "not called from an emulated container")
+        return t
+
+    def spawn_bg(self, coro):
+        t = asyncio.ensure_future(coro)
+        self._bg.add(t)
+        t.add_done_callback(self._bg.discard)
+
+    async def notify(self):
+        async with self.cond:
+            self.cond.notify_all()
+
+    async def wait_until(self, pred, timeout: float) -> bool:
+        async def w():
+            async with self.cond:
+                await self.cond.wait_for(pred)
+
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(w(), max(0.0, timeout))
+        return bool(pred())
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def http(self):
+        return f"http://127.0.0.1:{self.http_port}"
+
+    async def serve(self):
+        self.loop = asyncio.get_running_loop()
+        self.cond = asyncio.Condition()
+        self.server = grpclib.server.Server([self], status_details_codec=custom_detail_codec)
+        await self.server.start("127.0.0.1", self.port)
+        self.port = self.server._server.sockets[0].getsockname()[1]
+        app = aiohttp.web.Application(client_max_size=4 << 30)
+        app.router.add_route("*", "/blob/{id}", self._http_blob)
+        app.router.add_put("/block/{sha}", self._http_put_block)
+        app.router.add_get("/vol/{vid}", self._http_get_vol)
+        app.router.add_post("/knobs", self._http_knobs)
+        app.router.add_post("/preempt/{task}", self._http_preempt)
+        app.router.add_post("/expire/{call}", self._http_expire)
+        app.router.add_post("/kill/{task}", self._http_kill)
+        app.router.add_get("/state", self._http_state)
+        self.runner = aiohttp.web.AppRunner(app)
+        await self.runner.setup()
+        site = aiohttp.web.TCPSite(self.runner, "127.0.0.1", self.http_port)
+        await site.start()
+        self.http_port = site._server.sockets[0].getsockname()[1]
+        self.spawn_bg(self._scheduler())
+        self.spawn_bg(self._background_commits())
+
+    async def aclose(self):
+        for t in self.tasks.values():
+            self._kill(t, signal.SIGKILL)
+        await asyncio.sleep(0.1)
+        mine = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+        for t in mine:
+            t.cancel()
+        await asyncio.wait(mine or [asyncio.sleep(0)], timeout=2)
+        self.server.close()
+        await self.server.wait_closed()
+        await self.runner.cleanup()
+        for p in self.symlinks:
+            with contextlib.suppress(OSError):
+                p.unlink()
+
+    def start(self):  # run in a background thread (for pytest fixtures)
+        ready = threading.Event()
+
+        def run():
+            asyncio.set_event_loop(loop := asyncio.new_event_loop())
+            loop.run_until_complete(self.serve())
+            ready.set()
+            loop.run_forever()
+            loop.close()
+
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+        ready.wait(20)
+        return self
+
+    def stop(self):
+        asyncio.run_coroutine_threadsafe(self.aclose(), self.loop).result(20)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(5)
+
+    async def _http_blob(self, req):
+        if req.method == "PUT":
+            data = await req.read()
+            self.blobs[req.match_info["id"]] = data
+            return aiohttp.web.Response(headers={"ETag": f'"{hashlib.md5(data).hexdigest()}"'})
+        data = self.blobs.get(req.match_info["id"])
+        return aiohttp.web.Response(status=404) if data is None else aiohttp.web.Response(body=data)
+
+    async def _http_put_block(self, req):
+        self.blocks[req.match_info["sha"]] = await req.read()
+        return aiohttp.web.Response(body=b"ok:" + req.match_info["sha"].encode())
+
+    async def _http_get_vol(self, req):
+        p = self._vpath(req.match_info["vid"], req.query["path"])
+        with p.open("rb") as f:
+            f.seek(int(req.query["start"]))
+            return aiohttp.web.Response(body=f.read(int(req.query["len"])))
+
+    async def _http_knobs(self, req):
+        for k, v in (await req.json()).items():
+            setattr(self.knobs, k, v)
+        await self.notify()
+        return aiohttp.web.json_response(dataclasses.asdict(self.knobs))
+
+    async def _http_preempt(self, req):
+        t = self.tasks[req.match_info["task"]]
+        self.spawn_bg(self._preempt(t, float(req.query.get("grace", "30"))))
+        return aiohttp.web.json_response({})
+
+    async def _http_kill(self, req):  # the container dies without a word
+        self._kill(self.tasks[req.match_info["task"]], signal.SIGKILL)
+        return aiohttp.web.json_response({})
+
+    async def _http_expire(self, req):  # as if 7 days went by
+        self.calls[req.match_info["call"]].expired = True
+        return aiohttp.web.json_response({})
+
+    async def _http_state(self, req):
+        return aiohttp.web.json_response(
+            {
+                "rpcs": self.rpc_log,
+                "apps": {
+                    a.id: {"name": a.name, "desc": a.description, "state": a.state, "logs": len(a.logs)}
+                    for a in self.apps.values()
+                },
+                "calls": {
+                    c.id: [[i.state, i.task_id, i.retry_count, i.result.status if i.result else None] for i in c.inputs]
+                    for c in self.calls.values()
+                },
+                "tasks": {
+                    t.id: {
+                        "rc": t.returncode,
+                        "gpu": t.gpu,
+                        "pid": t.proc.pid if t.proc else None,
+                        "function": self.fns[t.fn_id].name,
+                        "call": t.input.call_id,
+                    }
+                    for t in self.tasks.values()
+                },
+                "functions": {
+                    f"{self.apps[f.app_id].name}.{f.name}.{f.id}": MessageToDict(
+                        f.defn, preserving_proto_field_name=True
+                    )
+                    for f in self.fns.values()
+                    if f.defn and f.app_id in self.apps
+                },
+                "images": [MessageToDict(i, preserving_proto_field_name=True) for i in self.images.values()],
+                "volumes": {v["name"]: vid for vid, v in self.volumes.items()},
+            }
+        )
+
+
+ModalServer.__abstractmethods__ = frozenset()
