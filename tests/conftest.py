@@ -7,9 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.modal_cloud import Cloud
 
 os.environ["TZ"] = "UTC"
 time.tzset()
@@ -53,6 +56,7 @@ class Cli:
             "NO_COLOR": "1",
             "MODAL_CONFIG_PATH": str(home / "modal.toml"),
         }
+        self.volume = ""
         for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
             self.env.pop(name, None)
 
@@ -60,6 +64,10 @@ class Cli:
         done = subprocess.run([*CLI, *words], env=self.env, capture_output=True, text=True, timeout=120, check=False)
         assert code is None or done.returncode == code, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return done
+
+    def modal(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """`launch` on Modal, on a volume of its own."""
+        return self("launch", "--backend", "modal", "--volume", self.volume, *words, code=code)
 
     def json(self, *words: str) -> Any:
         return json.loads(self(*words, "--json").stdout)
@@ -94,3 +102,28 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
     yield made
     for pid in made.processes():
         os.kill(pid, 9)
+
+
+@pytest.fixture(scope="session")
+def one_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Cloud"]:
+    from tests.modal_cloud import Cloud
+
+    made = Cloud(tmp_path_factory.mktemp("cloud"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def cloud(one_cloud: "Cloud") -> Iterator["Cloud"]:
+    """The test server for Modal, behaving well at first; shared by the tests of one worker."""
+    one_cloud.well()
+    yield one_cloud
+    one_cloud.well()
+
+
+@pytest.fixture
+def modal_cli(cli: Cli, cloud: "Cloud") -> Cli:
+    """The command line with a Modal token, and a volume of its own."""
+    cli.env |= cloud.env
+    cli.volume = f"v{os.urandom(4).hex()}"
+    return cli

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import modal
@@ -33,6 +33,7 @@ POLL_EVERY_S, MAX_BACK_OFF_S = 2.0, 30.0
 FRESH_S = 15.0
 LOG_EVERY_S = 4.0
 PRICES_AGE_S = 24 * 3600.0
+_WORKING = (State.PREPARING, State.RUNNING, State.STOPPING)
 RESUME = "nanochat-tui resume {0} continues from the last checkpoint"
 
 
@@ -110,10 +111,14 @@ class ModalBackend:
             for call in run.calls:
                 # An earlier attempt that still breathes must not train beside this one.
                 modal_calls.terminate(call.call_id)
-            volume = modal.Volume.from_name(run.volume)
-            function = modal.Function.from_name(APPS[run.spec.engine], PREPARE)
-            variant = function.with_options(volumes={modal_names.MOUNT: volume})
-            return str(variant.spawn(run.id, run.attempt, run.volume).object_id)
+            return self._spawn(run)
+
+    @staticmethod
+    def _spawn(run: Run) -> str:
+        mounted: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]
+        mounted = {modal_names.MOUNT: modal.Volume.from_name(run.volume)}
+        function = modal.Function.from_name(APPS[run.spec.engine], PREPARE).with_options(volumes=mounted)
+        return str(function.spawn(run.id, run.attempt, run.volume).object_id)
 
     def poll(self, run: Run) -> Poll:
         key, now = (run.attempt, len(run.calls), run.cancel_requested_at is not None), time.monotonic()
@@ -150,7 +155,9 @@ class ModalBackend:
         if ended and ended.kind == "returned" and ended.state == State.QUEUED.value:
             spawned = self._live().get(f"train/{run.id}/{run.attempt}")
             ended = modal_calls.ended(spawned, look_closer=True) if spawned and spawned not in calls else None
-        if ended is None:
+        leaving = beating and mine is not None and mine.state in _WORKING
+        if ended is None or (leaving and ended.kind == "terminated"):
+            # A container that is told to go still closes its books; it must not meet the next attempt.
             return Poll(True, mine)
         return self._over(run, ended)
 
@@ -336,8 +343,8 @@ def _prices(rates: dict[str, Decimal]) -> Prices:
 
 
 def _last_words(output: bytes) -> str:
-    """The line of a failed deployment that says why."""
+    """The end of a failed deployment's output, from its last error on."""
     lines = [" ".join(clean(line).strip("│╭╮╰╯─┃ ").split()) for line in output.decode("utf-8", "replace").split("\n")]
-    telling = [line for line in lines if line]
-    errors = [line for line in telling if "rror" in line or "ailed" in line]
-    return (errors or telling or ["no output"])[-1][:300]
+    telling = [line for line in lines if line] or ["no output"]
+    errors = [n for n, line in enumerate(telling) if "rror" in line or "ailed" in line]
+    return " ".join(telling[errors[-1] if errors else -1 :])[:400]

@@ -412,11 +412,12 @@ class Job:
 
     def _close(self) -> None:
         self._journal.close()
-        self._site.beat(self._status, last=True)
         try:
             self._site.commit()
         except OSError as error:
             self._journal.status_problem = str(error)
+        # Whoever hears the last word finds on the volume what it speaks of.
+        self._site.beat(self._status, last=True)
         if self._journal.status_problem:
             print(f"{self._status.state}: {self._journal.status_problem}", file=sys.stderr)  # noqa: T201
 

@@ -155,11 +155,12 @@ class Journal:
         at = f" · step {s.step:,} of {s.total_steps:,}" if s.stage == "base" and s.step and s.total_steps else ""
         return f" · {s.stage}{at}"
 
-    def write_status(self) -> None:
+    def write_status(self, *, beat: bool = True) -> None:
         """Replace the status on the volume; a failure is remembered, not raised, and tried again at the next tick."""
         self._written_at, self.status.updated_at = self._ticks(), self._clock()
         self.status.lost_log_bytes = self._log.lost
-        self._beat(self.status)
+        if beat:
+            self._beat(self.status)
         try:
             self._volume.write(f"{self._folder}/{layout.STATUS_FILE}", msgspec.json.encode(self.status))
             self.status_problem = ""
@@ -181,7 +182,7 @@ class Journal:
 
     def close(self) -> None:
         self._flush_frames()
-        self.write_status()
+        self.write_status(beat=False)
         self._log.close()
         self._events.close()
 

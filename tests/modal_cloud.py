@@ -1,0 +1,91 @@
+"""A test server for Modal in a process of its own, and what tests do to it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import wait_until
+
+ROOT = Path(__file__).parent.parent
+
+
+class Cloud:
+    """One server; `env` is what the real client needs to talk to it instead of Modal."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+        self._stderr = (root / "stderr").open("w")
+        command = [sys.executable, "-m", "tests.modal_server", "--root", str(root)]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=self._stderr, text=True)
+        assert self._process.stdout
+        told = json.loads(self._process.stdout.readline())
+        self._control = told.pop("MODAL_TEST_CONTROL")
+        self.env = {**told, "MODAL_CONFIG_PATH": str(root / "no-config.toml")}
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+        self._stderr.close()
+
+    def post(self, path: str, **body: Any) -> Any:
+        request = urllib.request.Request(
+            self._control + path, json.dumps(body).encode(), {"content-type": "application/json"}
+        )
+        return json.load(urllib.request.urlopen(request))
+
+    def state(self) -> Any:
+        return json.load(urllib.request.urlopen(self._control + "/state"))
+
+    def knobs(self, **values: Any) -> None:
+        self.post("/knobs", **values)
+
+    def well(self) -> None:
+        """Back to good behaviour."""
+        self.knobs(
+            schedule_delay=0.0,
+            hold=False,
+            boot_fail="",
+            background_commit=2.0,
+            log_stream_break=0,
+            unavailable=0,
+            outage_until=0.0,
+            deny={},
+            crash_reschedules=0,
+        )
+
+    def outage(self, seconds: float) -> None:
+        self.knobs(outage_until=time.time() + seconds)
+
+    def containers(self, calls: list[str], function: str) -> list[str]:
+        """Containers that run a function for one of these calls now."""
+        return [
+            name
+            for name, task in self.state()["tasks"].items()
+            if task["rc"] is None and task["call"] in calls and task["function"] == function
+        ]
+
+    def all_containers(self, function: str) -> list[str]:
+        return [name for name, task in self.state()["tasks"].items() if task["function"] == function]
+
+    def idle(self) -> None:
+        """Wait until no container is left."""
+        wait_until(lambda: all(t["rc"] is not None for t in self.state()["tasks"].values()), what="no containers")
+
+    def preempt(self, container: str, *, grace: float = 10.0) -> None:
+        self.post(f"/preempt/{container}?grace={grace}")
+
+    def kill(self, container: str) -> None:
+        self.post(f"/kill/{container}")
+
+    def folder(self, volume: str) -> Path:
+        """Where the server keeps what is committed to a volume."""
+        return self.root / "volumes" / self.state()["volumes"][volume]
+
+    def in_process_env(self) -> None:
+        os.environ.update(self.env)

@@ -1,0 +1,223 @@
+"""What every backend and every volume must do, run unchanged over each of them."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.backends.base import Volume
+from runner.cost import GPUS
+from runner.errors import Unreachable, UsageError
+from runner.fleet import Fleet
+from runner.nanochat import layout
+from runner.run import Run, State
+from runner.spec import RunSpec, make_spec
+from tests.conftest import wait_until
+
+
+@dataclass
+class Place:
+    """A backend to try, and how to keep its runs from starting."""
+
+    backend: str
+    fleet: Fleet
+    location: str
+    held: Callable[[], AbstractContextManager[None]]
+
+    def spec(self, task: str = "test", **overrides: Any) -> RunSpec:
+        return make_spec(task=task, model="d12", backend=self.backend, gpu_kinds=tuple(GPUS), overrides=overrides)
+
+    def launch(self, task: str = "test", **overrides: Any) -> Run:
+        return self.fleet.launch(self.spec(task, **overrides), backend=self.backend)
+
+    def until(self, run: Run, true: Callable[[Run], Any]) -> Run:
+        def look() -> Run | None:
+            now = self.fleet.refreshed(self.fleet.registry.get(run.id))
+            return now if true(now) else None
+
+        found = wait_until(look, seconds=60)
+        assert isinstance(found, Run)
+        return found
+
+    def at_step(self, run: Run, step: int) -> Run:
+        return self.until(run, lambda r: r.status is not None and (r.status.step or 0) >= step)
+
+    def ended(self, run: Run) -> Run:
+        return self.until(run, lambda r: not r.live)
+
+    def volume(self) -> Volume:
+        return self.fleet.backend(self.backend).volume(self.location)
+
+
+@pytest.fixture(params=["local", "modal"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    if request.param == "modal":
+        cloud = request.getfixturevalue("cloud")
+        for name, value in cloud.env.items():
+            monkeypatch.setenv(name, value)
+        location = f"v{os.urandom(4).hex()}"
+
+        @contextlib.contextmanager
+        def held() -> Iterator[None]:
+            cloud.knobs(hold=True)
+            yield
+            cloud.knobs(hold=False)
+    else:
+        location = str(tmp_path / "volume")
+
+        @contextlib.contextmanager
+        def held() -> Iterator[None]:
+            """Another job prepares this volume, for ever."""
+            cache = Path(location) / layout.CACHE
+            cache.mkdir(parents=True)
+            with (cache / "prepare.lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+
+    monkeypatch.setenv("NANOCHAT_TUI_HOME", str(tmp_path))
+    with contextlib.closing(Fleet(tmp_path, volume=location)) as fleet:
+        place = Place(request.param, fleet, location, held)
+        fleet.backend(request.param).make_volume(location)
+        yield place
+        for run in fleet.registry.all():
+            if run.live:
+                fleet.backend(run.backend).cancel(run, force=True)
+
+
+def test_a_launched_run_is_polled_to_its_end_and_leaves_its_record_on_the_volume(place: Place) -> None:
+    run = place.launch()
+    assert run.state is State.QUEUED and len(run.calls) == 1
+    done = place.ended(run)
+    assert done.state is State.DONE and done.status and done.status.step == 10
+    names = {e.name for e in place.volume().list(f"runs/{run.id}")}
+    assert {"run.json", "status.json", "log", "events.jsonl", "report.md", "base_checkpoints"} <= names
+    assert [c.verdict.value for c in place.fleet.checkpoints(done)] == ["complete", "complete"]
+
+
+def test_the_log_on_this_disk_is_the_log_on_the_volume(place: Place) -> None:
+    run = place.launch(step_ms=100)
+
+    def some(r: Run) -> bool:
+        place.fleet.pull_log(r)
+        return place.fleet.log_file(r).exists() and b"step 00003" in place.fleet.log_file(r).read_bytes()
+
+    place.until(run, some)
+    done = place.ended(run)
+    place.fleet.pull_log(done)
+    assert place.fleet.log_file(done).read_bytes() == place.volume().read(f"runs/{run.id}/log")
+    events = place.fleet.log_file(done).with_name("events.jsonl").read_bytes()
+    assert events == place.volume().read(f"runs/{run.id}/events.jsonl") and events.count(b"\n") > 10
+
+
+def test_a_run_that_has_not_begun_can_be_cancelled(place: Place) -> None:
+    with place.held():
+        run = place.launch()
+        assert place.fleet.refreshed(run).live
+        place.fleet.cancel(run)
+        ended = place.ended(run)
+    assert ended.state is State.CANCELLED and ended.status and not ended.status.step
+
+
+def test_a_run_that_trains_can_be_cancelled_and_resumed_where_it_was_saved(place: Place) -> None:
+    run = place.at_step(place.launch("speedrun"), 50)
+    place.fleet.cancel(run)
+    ended = place.ended(run)
+    assert ended.state is State.CANCELLED
+    saved = max(c.step for c in place.fleet.checkpoints(ended) if c.verdict == "complete")
+    assert saved >= 20
+    again = place.ended(place.fleet.resume(ended))
+    assert (again.state, again.attempt) == (State.DONE, 2)
+    assert again.status and again.status.val_bpb == pytest.approx(0.579310, abs=1e-6)
+    place.fleet.pull_log(again)
+    assert f"step {saved} is the newest complete checkpoint" in place.fleet.log_file(again).read_text()
+
+
+def test_a_failed_run_says_why_and_can_be_resumed(place: Place) -> None:
+    failed = place.ended(place.launch("speedrun", fault=["oom@30"]))
+    assert failed.state is State.FAILED and failed.outcome
+    assert failed.outcome.kind == "oom" and "out of GPU memory" in failed.outcome.message
+    assert place.ended(place.fleet.resume(failed)).state is State.DONE
+
+
+def test_a_live_run_is_neither_resumed_nor_deleted_and_an_ended_one_not_cancelled(place: Place) -> None:
+    run = place.at_step(place.launch("speedrun"), 5)
+    with pytest.raises(UsageError, match="already"):
+        place.fleet.resume(run)
+    with pytest.raises(UsageError, match="cancel"):
+        place.fleet.delete(run)
+    place.fleet.cancel(run)
+    ended = place.ended(run)
+    with pytest.raises(UsageError, match="not running"):
+        place.fleet.cancel(ended)
+
+
+def test_a_deleted_run_is_gone_from_the_volume_and_from_this_disk(place: Place) -> None:
+    done = place.ended(place.launch())
+    place.fleet.pull_log(done)
+    place.fleet.delete(done)
+    assert place.fleet.registry.all() == []
+    assert [e for e in place.volume().list("runs") if e.name == done.id] == []
+    assert not place.fleet.log_file(done).exists()
+
+
+def test_a_volume_of_another_engine_is_refused(place: Place) -> None:
+    place.volume().write("volume.json", b'{"engine":"nanochat"}')
+    with pytest.raises(UsageError, match="nanochat engine"):
+        place.launch()
+    assert place.fleet.registry.all() == []
+
+
+def test_files_are_written_read_in_part_listed_renamed_and_removed(place: Place) -> None:
+    volume = place.volume()
+    volume.write("a/b/one.txt", b"0123456789")
+    volume.write("a/two.bin", bytes(range(256)) * 40_000)
+    assert volume.read("a/b/one.txt") == b"0123456789"
+    assert volume.read("a/b/one.txt", 2, 3) == b"234"
+    assert volume.read("a/b/one.txt", -4) == b"6789"
+    assert volume.read("a/b/one.txt", 8, 100) == b"89"
+    assert volume.read("a/b/one.txt", 50) == b"" and volume.read("a/b/one.txt", 3, 0) == b""
+    assert volume.read("a/two.bin", 8_388_600, 20) == (bytes(range(256)) * 40_000)[8_388_600:8_388_620]
+    assert volume.read("a/two.bin", -65_557) == (bytes(range(256)) * 40_000)[-65_557:]
+    listed = [(e.path, e.is_dir, e.bytes) for e in volume.list("a")]
+    assert listed == [("a/b", True, 0), ("a/two.bin", False, 10_240_000)]
+    assert [e.path for e in volume.list("")] == ["a"]
+    volume.write("a/b/one.txt", b"new")
+    assert volume.read("a/b/one.txt") == b"new"
+    volume.rename("a/b/one.txt", "c/d.txt")
+    assert volume.read("c/d.txt") == b"new" and volume.list("a/b") == []
+    volume.rename("c", "e")
+    assert volume.read("e/d.txt") == b"new"
+    volume.remove("a")
+    assert [e.path for e in volume.list("")] == ["e"]
+
+
+def test_what_is_not_there_is_not_found(place: Place) -> None:
+    volume = place.volume()
+    for ask in (volume.list, volume.read, volume.remove):
+        with pytest.raises(FileNotFoundError):
+            ask("nowhere/at-all")
+    with pytest.raises(FileNotFoundError):
+        volume.rename("nowhere", "somewhere")
+    volume.write("file", b"x")
+    with pytest.raises(NotADirectoryError):
+        volume.list("file")
+
+
+@pytest.mark.parametrize("path", ["../out", "a/../../out", "/etc/passwd", "a\0b"])
+def test_no_path_leaves_the_volume(place: Place, path: str) -> None:
+    volume = place.volume()
+    for ask in (volume.list, volume.read, volume.remove, lambda p: volume.write(p, b"x")):
+        with pytest.raises(FileNotFoundError):
+            ask(path)
+
+
+def test_a_volume_that_is_not_there_is_unreachable(place: Place) -> None:
+    nowhere = place.fleet.backend(place.backend).volume(f"{place.location}-gone")
+    with pytest.raises(Unreachable, match="volume"):
+        nowhere.list("")

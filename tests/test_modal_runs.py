@@ -1,0 +1,211 @@
+"""Runs on Modal, end to end: the real client, the real command line, a server that executes the function bodies."""
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import CLI, Cli, wait_until
+from tests.modal_cloud import Cloud
+
+SLOW = ("--step-ms", "40")
+
+
+def at_step(cli: Cli, tag: str, step: int) -> Any:
+    """The run as soon as its last known step is that far."""
+    return wait_until(lambda: (r := cli.run(tag)) and (r["step"] or 0) >= step and r, seconds=60, what=f"step {step}")
+
+
+def in_training(cli: Cli, cloud: Cloud, tag: str, step: int) -> tuple[Any, str]:
+    run = at_step(cli, tag, step)
+    return run, wait_until(lambda: cloud.containers(run["call_ids"], "train"), what="a container")[0]
+
+
+def finished(cli: Cli, tag: str, *, code: int | None = 0) -> Any:
+    cli("watch", tag, code=code)
+    return cli.run(tag)
+
+
+def same_log(cli: Cli, cloud: Cloud, run: Any) -> None:
+    """What is on this disk is what the job wrote, to the byte."""
+    cli("logs", run["id"])
+    there = cloud.folder(run["volume"]) / "runs" / run["id"]
+    here = cli.home / "logs" / run["id"]
+    for name in ("log", "events.jsonl"):
+        assert (here / name).read_bytes() == (there / name).read_bytes(), name
+
+
+def test_the_smoke_test_runs_on_modal_and_its_log_arrives_whole(modal_cli: Cli, cloud: Cloud) -> None:
+    done = modal_cli.modal("--task", "test", "--tag", "smoke", "--watch")
+    assert re.search(r"✓ smoke done in .*: 10 steps, loss 3\.102", done.stdout.splitlines()[-1])
+    assert "[STAGE] prepare" in done.stdout and "step 00009/00010" in done.stdout
+    run = modal_cli.run("smoke")
+    assert (run["state"], run["step"], len(run["call_ids"])) == ("done", 10, 2)
+    same_log(modal_cli, cloud, run)
+    kinds = [c["verdict"] for c in modal_cli.json("checkpoints", "smoke")]
+    assert kinds == ["complete", "complete"]
+    functions = {cloud.state()["tasks"][t]["function"] for t in cloud.state()["tasks"]}
+    assert {"prepare", "train"} <= functions
+
+
+def test_a_run_preempted_twice_still_ends_and_loses_at_most_one_save_interval(modal_cli: Cli, cloud: Cloud) -> None:
+    modal_cli.modal("--task", "speedrun", "--tag", "pre", *SLOW)
+    for step in (50, 110):
+        _, container = in_training(modal_cli, cloud, "pre", step)
+        cloud.preempt(container)
+    run = finished(modal_cli, "pre")
+    assert (run["state"], run["preemptions"], run["attempts"]) == ("done", 2, 1)
+    assert run["val_bpb"] == pytest.approx(0.579310, abs=1e-6)
+    log = (modal_cli.home / "logs" / run["id"] / "log").read_text()
+    resumed = [int(s) for s in re.findall(r"step (\d+) is the newest complete checkpoint", log)]
+    stopped = [int(s) for s in re.findall(r"\[PREEMPTED\] stopped during base at step (\d+)", log)]
+    assert len(resumed) == len(stopped) == 2
+    assert all(0 <= at - back <= 20 for at, back in zip(stopped, resumed, strict=True)), (stopped, resumed)
+    same_log(modal_cli, cloud, run)
+
+
+def test_a_container_that_dies_is_started_again_and_goes_on_from_its_checkpoint(modal_cli: Cli, cloud: Cloud) -> None:
+    cloud.knobs(crash_reschedules=5)
+    modal_cli.modal("--task", "speedrun", "--tag", "dies", *SLOW)
+    for step in (50, 110):
+        _, container = in_training(modal_cli, cloud, "dies", step)
+        cloud.kill(container)
+    run = finished(modal_cli, "dies")
+    assert (run["state"], run["step"]) == ("done", 200)
+    assert run["val_bpb"] == pytest.approx(0.579310, abs=1e-6)
+    log = modal_cli("logs", "dies").stdout
+    starts = [int(s) for s in re.findall(r"--resume-from-step=(\d+)", log)]
+    assert len(starts) == 2 and starts[0] >= 20 and starts[1] >= 80, starts
+
+
+def test_a_container_that_dies_again_and_again_stops_itself_and_says_so(modal_cli: Cli, cloud: Cloud) -> None:
+    cloud.knobs(crash_reschedules=50)
+    modal_cli.modal("--task", "speedrun", "--tag", "loop", "--save-every", "150", *SLOW)
+    seen: set[str] = set()
+    for _ in range(3):
+        run = at_step(modal_cli, "loop", 1)
+        fresh = wait_until(
+            lambda run=run: [c for c in cloud.containers(run["call_ids"], "train") if c not in seen], what="a container"
+        )[0]
+        log = cloud.folder(run["volume"]) / "runs" / run["id"] / "log"
+        wait_until(lambda log=log: log.read_text().count("scripts.base_train") > len(seen))
+        seen.add(fresh)
+        cloud.kill(fresh)
+    run = finished(modal_cli, "loop", code=1)
+    assert (run["state"], run["outcome"]["kind"]) == ("failed", "crash loop")
+    assert "died 3 times without a new checkpoint" in run["outcome"]["message"]
+    assert len([t for t in cloud.all_containers("train") if cloud.state()["tasks"][t]["call"] in run["call_ids"]]) == 4
+
+
+def test_a_broken_log_stream_loses_and_doubles_no_line(modal_cli: Cli, cloud: Cloud) -> None:
+    cloud.knobs(log_stream_break=6)
+    modal_cli.modal("--task", "speedrun", "--tag", "torn", "--watch", *SLOW)
+    same_log(modal_cli, cloud, modal_cli.run("torn"))
+
+
+def test_an_outage_keeps_the_last_state_and_recovers(modal_cli: Cli, cloud: Cloud) -> None:
+    modal_cli.modal("--task", "speedrun", "--tag", "out", "--step-ms", "150")
+    before = at_step(modal_cli, "out", 5)
+    cloud.outage(30)
+    during = modal_cli("ls", "--json")
+    assert during.stderr.count("\n") == 1 and "showing what was last known" in during.stderr
+    assert modal_cli.run("out")["state"] == before["state"] == "running"
+    run = finished(modal_cli, "out")
+    assert run["state"] == "done"
+    same_log(modal_cli, cloud, run)
+
+
+def test_a_run_in_the_queue_says_so_costs_nothing_and_can_be_cancelled(modal_cli: Cli, cloud: Cloud) -> None:
+    cloud.knobs(hold=True)
+    modal_cli.modal("--task", "test", "--tag", "waits")
+    run = modal_cli.run("waits")
+    assert (run["state"], run["cost_usd"]) == ("queued", 0)
+    modal_cli("cancel", "waits")
+    assert modal_cli.run("waits")["state"] == "cancelled"
+    cloud.knobs(hold=False)
+    assert not cloud.containers(run["call_ids"], "prepare")
+
+
+def test_the_error_of_a_failed_image_build_reaches_the_person_and_no_run_is_left(cli: Cli, tmp_path: Path) -> None:
+    fresh = Cloud(tmp_path / "cloud")
+    try:
+        cli.env |= fresh.env
+        fresh.knobs(boot_fail="no matching distribution for msgspec==99")
+        failed = cli("launch", "--backend", "modal", "--tag", "never", code=1)
+        assert "no matching distribution for msgspec==99" in failed.stderr
+        assert "deploy-rehearsal.log" in failed.stderr
+        assert cli.json("ls") == []
+    finally:
+        fresh.close()
+
+
+def test_when_the_outputs_have_expired_the_volume_tells_how_it_ended(modal_cli: Cli, cloud: Cloud) -> None:
+    modal_cli.modal("--task", "test", "--tag", "old", "--watch")
+    run = modal_cli.run("old")
+    for call in run["call_ids"]:
+        cloud.post(f"/expire/{call}")
+    (modal_cli.home / "registry.db").unlink()
+    found = modal_cli.json("ls", "--backend", "modal", "--volume", modal_cli.volume)
+    assert [(r["id"], r["state"], r["step"]) for r in found] == [(run["id"], "done", 10)]
+
+
+def test_a_run_cancelled_by_another_client_is_cancelled_here_too(modal_cli: Cli, cloud: Cloud) -> None:
+    modal_cli.modal("--task", "speedrun", "--tag", "other", *SLOW)
+    run, _ = in_training(modal_cli, cloud, "other", 30)
+    other = "import modal, sys; [modal.FunctionCall.from_id(c).cancel(terminate_containers=True) for c in sys.argv[1:]]"
+    subprocess.run([sys.executable, "-c", other, *run["call_ids"]], env=modal_cli.env, check=True)
+    run = finished(modal_cli, "other", code=1)
+    assert (run["state"], run["outcome"]["message"]) == ("cancelled", "cancelled by another client")
+    resumed = modal_cli("resume", "other", "--watch")
+    assert "✓ other done" in resumed.stdout
+    again = modal_cli.run("other")
+    assert (again["attempts"], again["val_bpb"]) == (2, pytest.approx(0.579310, abs=1e-6))
+
+
+def test_cancel_ends_every_call_and_keeps_what_is_saved(modal_cli: Cli, cloud: Cloud) -> None:
+    modal_cli.modal("--task", "speedrun", "--tag", "stop", *SLOW)
+    run, _ = in_training(modal_cli, cloud, "stop", 50)
+    modal_cli("cancel", "stop")
+    after = modal_cli.run("stop")
+    assert after["state"] == "cancelled"
+    wait_until(lambda: not cloud.containers(run["call_ids"], "train"), what="no container")
+    assert max(c["step"] for c in modal_cli.json("checkpoints", "stop") if c["verdict"] == "complete") >= 20
+
+
+def test_another_laptop_finds_the_run_and_can_cancel_it(modal_cli: Cli, cloud: Cloud, tmp_path: Path) -> None:
+    modal_cli.modal("--task", "speedrun", "--tag", "mine", *SLOW)
+    run = at_step(modal_cli, "mine", 10)
+    other = Cli(tmp_path / "other-home")
+    other.env |= cloud.env
+    found = other.json("ls", "--backend", "modal", "--volume", modal_cli.volume)
+    assert [(r["id"], r["state"]) for r in found] == [(run["id"], "running")]
+    other("cancel", "mine")
+    assert finished(modal_cli, "mine", code=1)["state"] == "cancelled"
+
+
+def test_ctrl_c_leaves_the_run_going(modal_cli: Cli, cloud: Cloud) -> None:
+    words = [
+        "launch",
+        "--backend",
+        "modal",
+        "--volume",
+        modal_cli.volume,
+        "--task",
+        "speedrun",
+        "--tag",
+        "c",
+        "--watch",
+    ]
+    watcher = subprocess.Popen(
+        [*CLI, *words, *SLOW], env=modal_cli.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_until(lambda: modal_cli.json("ls"), what="the run")
+    at_step(modal_cli, "c", 10)
+    watcher.send_signal(signal.SIGINT)
+    _, said = watcher.communicate(timeout=20)
+    assert watcher.returncode == 130 and "goes on" in said and "Traceback" not in said and "exception" not in said
+    assert finished(modal_cli, "c")["state"] == "done"
