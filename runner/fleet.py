@@ -227,6 +227,9 @@ class Fleet:
         """Ask a live run to stop and keep what is saved; one that does not answer is ended by force later."""
 
         def stop(current: Run) -> Run:
+            if current.state is State.INTERRUPTED and current.backend != "local":
+                # A call that nobody knows of may still be waiting for its machine.
+                return move(current, State.CANCELLED)
             if not current.live:
                 raise UsageError(f"{current.tag} is not running", f"it is {current.state}")
             return current if current.cancel_requested_at else cancel_requested(current, self.clock())

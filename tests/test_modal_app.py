@@ -1,0 +1,160 @@
+"""What is deployed: the image as the client sends it, the functions, and the stock `modal` command line."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.nanochat.commands import COMMIT
+from tests.conftest import Cli, wait_until
+from tests.modal_cloud import ROOT, Cloud
+
+
+@pytest.fixture
+def modal_command(cli: Cli, cloud: Cloud, tmp_path: Path) -> Iterator[Any]:
+    env = {**cli.env, **cloud.env}
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "modal", *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])
+        return done.stdout
+
+    cli.env = env
+    yield run
+
+
+def test_the_image_is_built_from_the_pinned_commit_with_its_lock_file_and_without_a_gpu(
+    modal_command: Any, cloud: Cloud
+) -> None:
+    modal_command("deploy", "-m", "runner.modal_app")
+    images = cloud.state()["images"]
+    steps = [step for image in images for step in image.get("dockerfile_commands", [])]
+    assert any(re.fullmatch(r"FROM nvidia/cuda:12\.8\.\d-devel-ubuntu\d+\.04", s) for s in steps)
+    assert any(s.startswith("COPY /python/. /usr/local") for s in steps), "a Python of its own"
+    assert "ENV UV_PYTHON=3.11" in steps and "ENV NANOCHAT_PYTHON=/opt/nanochat/.venv/bin/python" in steps
+    assert "ENV LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64" in steps
+    build = next(s for s in steps if "uv sync" in s)
+    assert f"git checkout --detach {COMMIT}" in build and "uv sync --frozen --extra gpu" in build
+    assert not [i for i in images if i.get("gpu_config", {}).get("gpu_type")], "no GPU is paid for while building"
+    assert not [s for s in steps if "runner" in s], "the package is mounted: editing it builds nothing again"
+
+
+def test_only_the_part_that_trains_gets_gpus_and_both_get_the_volume_and_a_container_of_their_own(
+    modal_command: Any, cloud: Cloud
+) -> None:
+    modal_command("deploy", "-m", "runner.modal_app")
+    functions = {n.split(".")[1]: f for n, f in cloud.state()["functions"].items() if n.startswith("nanochat-tui.")}
+    volume = cloud.state()["volumes"]["nanochat-persistent-storage"]
+    for name, hours in (("prepare", 6), ("train", 24)):
+        function = functions[name]
+        assert function["timeout_secs"] == hours * 3600 and function["single_use_containers"]
+        assert not function["resources"]["gpu_config"].get("gpu_type")
+        assert [(m["volume_id"], m["mount_path"]) for m in function["volume_mounts"]] == [(volume, "/vol")]
+    assert functions["prepare"]["resources"]["milli_cpu"] == 16_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run -m runner.modal_app --task test",
+        "run -m runner.modal_app --task speedrun",
+        "run -m runner.modal_app --task speedrun --model d26",
+        "run -m runner.modal_app --task speedrun --model d32 --force-restart",
+    ],
+)
+def test_modal_run_spawns_on_the_deployed_app_and_says_how_to_watch(
+    modal_command: Any, cli: Cli, cloud: Cloud, line: str
+) -> None:
+    cloud.knobs(hold=True)
+    said = modal_command(*line.split())
+    run = cli.run()
+    assert run["call_ids"][0] in said and f"nanochat-tui watch {run['tag']}" in said
+    assert (run["state"], run["engine"]) == ("queued", "nanochat")
+    assert f"runs/{run['id']}" in modal_command("volume", "ls", "nanochat-persistent-storage", "runs")
+    cli("cancel", run["id"])
+
+
+def test_a_rehearsal_by_modal_run_outlives_the_command(modal_command: Any, cli: Cli, cloud: Cloud) -> None:
+    modal_command("run", "-m", "runner.modal_app", "--engine", "rehearsal")
+    wait_until(lambda: cli.run()["state"] == "done", what="the end")
+
+
+def test_the_app_is_deployed_once_and_again_only_when_its_source_has_changed(
+    modal_cli: Cli, cloud: Cloud, tmp_path: Path
+) -> None:
+    first = modal_cli.modal("--tag", "one")
+    assert "deploying nanochat-tui-rehearsal" in first.stderr or cloud.state()["apps"]
+    assert "deploying" not in modal_cli.modal("--tag", "two").stderr
+    other = "import modal; a = modal.App.lookup('nanochat-tui-rehearsal'); a.set_tags({'source': 'older'})"
+    subprocess.run([sys.executable, "-c", other], env=modal_cli.env, check=True)
+    third = modal_cli.modal("--tag", "three", "--watch").stderr
+    assert re.search(r"deploying nanochat-tui-rehearsal anew, its source has changed; the \d live runs? go", third)
+
+
+def test_the_gpus_of_a_real_run_are_asked_for_by_the_part_that_prepares(cli: Cli, cloud: Cloud) -> None:
+    """The real engine's way, with a stand-in where the image has nanochat; the server has no GPUs to give."""
+    cli.env |= cloud.env
+    volume = f"v{os.urandom(4).hex()}"
+    words = ("--engine", "nanochat", "--task", "test", "--gpus", "1", "--gpu", "H200", "--tag", "real", "--watch")
+    done = cli("launch", "--backend", "modal", "--volume", volume, *words)
+    assert "✓ real done" in done.stdout.splitlines()[-1]
+    assert "fetched varunneal/flash-attention-3" in done.stdout
+    prepare, train = cli.json("show", "real")["call_ids"]
+    gpus = {t["call"]: t["gpu"] for t in cloud.state()["tasks"].values()}
+    assert (gpus[prepare], gpus[train]) == ("", "H200")
+    found = cli.json("show", "real")
+    assert float(found["cost_usd"]) > 0
+    assert list((cloud.folder(volume) / "cache" / "compile").glob("nanochat-d12-1xH200-*.tar"))
+    again = cli("launch", "--backend", "modal", "--volume", volume, *words[:-2], "again", "--watch")
+    assert "[COMPILE] 1 files compiled by an earlier run" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("deny", "says", "do"),
+    [
+        ({"VolumeGetOrCreate": "no access to this environment"}, "does not permit", "owner of the workspace"),
+        ({"FunctionMap": "GPU type H100 is not allowed"}, "GPU type H100 is not allowed", "workspace"),
+    ],
+)
+def test_what_is_not_permitted_is_one_line_with_what_to_do(
+    modal_cli: Cli, cloud: Cloud, deny: dict[str, str], says: str, do: str
+) -> None:
+    modal_cli.modal("--tag", "first")
+    cloud.knobs(deny=deny)
+    failed = modal_cli.modal("--tag", "second", code=4)
+    last = failed.stderr.splitlines()[-1]
+    assert says in last and do in last
+    cloud.knobs(deny={})
+    assert [r["tag"] for r in modal_cli.json("ls")] == ["first"]
+
+
+def test_a_token_that_is_refused_is_said_once_and_never_shown(modal_cli: Cli, cloud: Cloud) -> None:
+    secret = f"as-{os.urandom(12).hex()}"
+    modal_cli.env |= {"MODAL_TOKEN_ID": "ak-wrong", "MODAL_TOKEN_SECRET": secret}
+    failed = modal_cli.modal("--tag", "x", code=4)
+    assert failed.stderr.count("\n") == 1 and "modal setup" in failed.stderr
+    doctor = modal_cli("doctor")
+    assert "modal setup" in doctor.stdout
+    for path in modal_cli.home.rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes()
+    assert secret not in failed.stderr + doctor.stdout and "ak-wrong" not in failed.stderr + doctor.stdout
+
+
+def test_without_a_token_everything_says_so_at_once(cli: Cli) -> None:
+    failed = cli("launch", "--backend", "modal", code=4)
+    assert failed.stderr == "nanochat-tui: no Modal token on this machine: modal setup\n"
+    assert "modal setup" in cli("doctor").stdout
+    assert cli.json("plan", "--backend", "modal")["plan"]["prices"] == "modal.com/pricing, 2026-10-04"
+
+
+def test_prices_are_the_workspaces_own_where_it_tells_them(modal_cli: Cli, cloud: Cloud) -> None:
+    planned = modal_cli.json("plan", "--backend", "modal", "--engine", "nanochat", "--gpus", "8")["plan"]
+    assert planned["prices"].startswith("this workspace's rates, 20")
+    assert float(planned["usd_per_hour"]) == pytest.approx(8 * (3.95 + 4 * 0.0473 + 32 * 0.008))
