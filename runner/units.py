@@ -38,6 +38,8 @@ def age(then: float | None, now: float) -> str:
 def money(usd: Decimal | None) -> str:
     if usd is None:
         return UNKNOWN
+    if 0 < usd < Decimal("0.005"):
+        return "<$0.01"
     return f"${usd:,.0f}" if usd >= 1000 else f"${usd:.2f}"
 
 
@@ -76,7 +78,7 @@ def span(range_: Range) -> str:
 
 def money_span(usd: tuple[Decimal, Decimal, Decimal]) -> str:
     low, likely, high = usd
-    return money(likely) if low == high else f"{money(likely)} ({money(low)}–{money(high)})"
+    return money(likely) if money(low) == money(high) else f"{money(likely)} ({money(low)}–{money(high)})"
 
 
 def bar(share: float | None, width: int) -> str:

@@ -32,6 +32,32 @@ def app(cli: Cli) -> Iterator[Apps]:
         one.kill()
 
 
+def test_a_run_on_modal_is_launched_left_found_again_and_stopped_by_keyboard(modal_cli: Cli, app: Apps) -> None:
+    terminal = app("--volume", modal_cli.volume, columns=160, lines=50)
+    terminal.wait_for("No runs yet")
+    terminal.press("n")
+    terminal.wait_for("likely")
+    terminal.press("right", "down", "down", "down", "right")
+    terminal.wait_for("--backend modal")
+    terminal.press("down", "down", "down", "down", "down")
+    terminal.press(*"step-ms=150")
+    terminal.wait_for("--step-ms 150")
+    terminal.press("f5")
+    terminal.wait_for("step 2", seconds=60)
+    terminal.press("q")
+    assert terminal.wait_exit() == 0
+    again = app("--volume", modal_cli.volume)
+    again.wait_for("training")
+    again.press("enter")
+    again.wait_for("on Modal")
+    again.wait_for("| loss:", seconds=60)
+    again.press("c")
+    again.wait_for("Steps since the last checkpoint are lost")
+    again.press("y")
+    again.wait_for("cancelled", seconds=60)
+    assert modal_cli.run()["state"] == "cancelled"
+
+
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (160, 50)])
 def test_the_whole_job_by_keyboard(cli: Cli, app: Apps, columns: int, lines: int) -> None:
     terminal = app(columns=columns, lines=lines)

@@ -26,7 +26,7 @@ from runner.nanochat.commands import COMMIT
 from runner.run import Run, State, Status
 
 MOUNT = os.environ.get("NANOCHAT_TUI_MOUNT", "/vol")
-BEAT_EVERY_S = 2.0
+BEAT_EVERY_S = 1.0
 LOCK_STALE_S = 90.0
 GRACE_S = 2.5
 _TROUBLE = (modal.exception.Error, OSError)

@@ -162,6 +162,7 @@ class WatchScreen(NanochatScreen):
             f"launched {began}",
         ]
         title += [f"attempt {run.attempt}"] if run.attempt > 1 else []
+        title += ["on Modal"] if run.backend == "modal" else []
         title += [Cell("rehearsal", "warning")] if run.spec.engine == "rehearsal" else []
         title.append(Cell(run.id, "dim"))
         self.query_one("#title", Line).put(title)
@@ -189,7 +190,8 @@ class WatchScreen(NanochatScreen):
 
     def _sign(self, run: Run, now: float) -> list[Cell | str]:
         if trouble := self.nanochat.unreachable.get(run.id):
-            return [Cell("? no signal", "error"), trouble]
+            known = f"last known {units.age(run.last_sign_of_life, now)} ago" if run.last_sign_of_life else ""
+            return [Cell("? no signal", "error"), looks.state(run), known, trouble]
         if not run.live:
             cells: list[Cell | str] = [looks.state(run)]
             if run.outcome:
