@@ -14,6 +14,16 @@ TAG = "source"
 TRAIN_TIMEOUT_S, PREPARE_TIMEOUT_S = 24 * 3600, 6 * 3600
 
 
+def train_key(run_id: str, attempt: int) -> str:
+    """Where in the Dict the call id of the part that trains is written down."""
+    return f"train/{run_id}/{attempt}"
+
+
+def lease_key(run_id: str, attempt: int, part: str) -> str:
+    """Where in the Dict the one call that may do this part is written down."""
+    return f"lease/{run_id}/{attempt}/{part}"
+
+
 def fingerprint() -> str:
     """Names the source that a container would run: this package, byte for byte, and the client's version."""
     digest = hashlib.sha256(version("modal").encode())

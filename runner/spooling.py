@@ -44,12 +44,16 @@ class Spool:
         self._lock = threading.Lock()
         self._waiting: dict[tuple[int, int], bytes] = {}
         self._at: _Place | None = None
+        self._closed = False
         self.log.touch()
 
     @contextlib.contextmanager
     def _mine(self) -> Iterator[_Place | None]:
         """Hold the spool for writing; None when another process fills it, which is as good."""
         with self._lock:
+            if self._closed:
+                yield None
+                return
             if self._at is None:
                 try:
                     fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,6 +72,12 @@ class Spool:
         """Whether the run has ended and everything of it is here."""
         with self._mine() as at:
             return at is not None and at.whole
+
+    def close(self) -> None:
+        """Let another process fill it."""
+        with self._lock:
+            self._at, self._closed = None, True
+            self._owner.close()
 
     def again(self) -> None:
         """The run goes on after all: it was resumed."""

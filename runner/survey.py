@@ -71,6 +71,14 @@ def write_run(volume: Volume, run: Run) -> None:
     volume.write(f"{layout.run_dir(run.id)}/{layout.RUN_FILE}", msgspec.json.encode(asked))
 
 
+def status_of(data: bytes) -> Status | None:
+    """A status as a job tells it, wherever it was read; None when it is no such thing."""
+    try:
+        return msgspec.json.decode(data, type=Status)
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        return None
+
+
 def read_status(volume: Volume, run_id: str) -> Status | None:
     """The job's own word; None before it has written any, or when it is damaged."""
     return _record(volume, f"{layout.run_dir(run_id)}/{layout.STATUS_FILE}", Status)

@@ -154,6 +154,20 @@ def test_without_a_token_everything_says_so_at_once(cli: Cli) -> None:
     assert cli.json("plan", "--backend", "modal")["plan"]["prices"] == "modal.com/pricing, 2026-10-04"
 
 
+def test_what_was_billed_is_read_back_by_hour_and_left_out_where_the_plan_does_not_tell(
+    modal_cli: Cli, cloud: Cloud
+) -> None:
+    modal_cli.modal("--tag", "paid", "--watch")
+    cloud.knobs(billing_lag=-1.0)
+    hours = modal_cli.json("show", "paid")["billed_usd_by_hour"]
+    assert hours and all(re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:00Z", h) and float(v) > 0 for h, v in hours.items())
+    assert "  billed    " in modal_cli("show", "paid").stdout
+    cloud.knobs(deny={"WorkspaceBillingReport": "not in your plan"})
+    assert modal_cli.json("show", "paid")["billed_usd_by_hour"] is None
+    shown = modal_cli("show", "paid")
+    assert "billed" not in shown.stdout and shown.stderr == ""
+
+
 def test_prices_are_the_workspaces_own_where_it_tells_them(modal_cli: Cli, cloud: Cloud) -> None:
     planned = modal_cli.json("plan", "--backend", "modal", "--engine", "nanochat", "--gpus", "8")["plan"]
     assert planned["prices"].startswith("this workspace's rates, 20")

@@ -81,7 +81,7 @@ class NanochatApp(App[int]):
             self.notify(safe(text), severity="warning", markup=False, timeout=15)
         self.fleet.notices.clear()
         self._watch_all()
-        self._watch_modal()
+        self.call_after_refresh(self._watch_modal)
 
     def say_later(self, text: str) -> None:
         """What the fleet has to say, from whatever thread."""

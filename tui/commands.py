@@ -5,6 +5,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 from runner import fleet as fleets
@@ -150,7 +151,8 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     if args.json:
         detail = {"spec": found.spec, "stages": found.status.stages if found.status else []}
         warnings = found.status.warnings if found.status else []
-        output.as_json({**_record(found), **detail, "warnings": warnings, "log": str(fleet.log_file(found))})
+        more = {"warnings": warnings, "log": str(fleet.log_file(found)), "billed_usd_by_hour": fleet.billed(found)}
+        output.as_json({**_record(found), **detail, **more})
         return Exit.OK
     output.write(f"{found.tag} ({found.id}): {final_line(found) if not found.live else health.phase(found)}")
     fields = as_json(found, units.money(spent_usd(found)))
@@ -161,12 +163,21 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     output.write(f"  {'on':<9} {looks.hardware(found)}")
     output.write(f"  {'step':<9} {looks.steps(found)}")
     output.write(f"  {'cost':<9} {fields['cost_usd']}")
+    if billed := fleet.billed(found):
+        output.write(f"  {'billed':<9} {units.money(sum(billed.values(), Decimal(0)))} for {_hours(billed)}")
     for stage in found.status.stages if found.status else []:
         took = stage.ended_at - stage.started_at if stage.ended_at and stage.started_at else None
         output.write(f"  {stage.name:<10}{stage.state.value:<9}{units.duration(took):>7}  {stage.note}".rstrip())
     if found.outcome and found.outcome.advice:
         output.write(f"  do        {found.outcome.advice}")
     return Exit.OK
+
+
+def _hours(billed: dict[str, Decimal]) -> str:
+    """Which hours a bill is of; it is the app's, so runs that share an hour share its bill."""
+    first, last = min(billed), max(billed)
+    when = first if first == last else f"{first} to {last}"
+    return f"all runs of its app in the hours {when}"
 
 
 def final_line(run_: Run) -> str:

@@ -23,13 +23,13 @@ from runner.backends.modal_logs import LogStream, fetched
 from runner.backends.modal_volume import ModalVolume
 from runner.cost import Prices
 from runner.errors import NanochatError
-from runner.modal_names import APPS, LIVE_DICT, PREPARE, TAG, VOLUMES
+from runner.modal_names import APPS, LIVE_DICT, PREPARE, TAG, VOLUMES, train_key
 from runner.nanochat import layout
 from runner.run import LIVE, Outcome, Poll, Run, State, Status
 from runner.spooling import Spool
 from runner.terminal import clean
 
-POLL_EVERY_S, MAX_BACK_OFF_S = 2.0, 30.0
+POLL_EVERY_S, POLL_ENDED_EVERY_S, MAX_BACK_OFF_S = 2.0, 30.0, 30.0
 FRESH_S = 15.0
 LOG_EVERY_S = 4.0
 PRICES_AGE_S = 24 * 3600.0
@@ -137,7 +137,8 @@ class ModalBackend:
             wait = min(MAX_BACK_OFF_S, POLL_EVERY_S * 2**failures)
             self._seen[run.id] = _Seen(key, time.monotonic() + wait, None, error, failures + 1)
             raise
-        self._seen[run.id] = _Seen(key, time.monotonic() + POLL_EVERY_S, poll, None, 0)
+        wait = POLL_EVERY_S if run.live else POLL_ENDED_EVERY_S
+        self._seen[run.id] = _Seen(key, time.monotonic() + wait, poll, None, 0)
         return poll
 
     def _look(self, run: Run) -> Poll:
@@ -153,7 +154,7 @@ class ModalBackend:
             return Poll(False, mine)
         ended = modal_calls.ended(calls[-1], look_closer=not beating)
         if ended and ended.kind == "returned" and ended.state == State.QUEUED.value:
-            spawned = self._live().get(f"train/{run.id}/{run.attempt}")
+            spawned = self._live().get(train_key(run.id, run.attempt))
             ended = modal_calls.ended(spawned, look_closer=True) if spawned and spawned not in calls else None
         leaving = beating and mine is not None and mine.state in _WORKING
         if ended is None or (leaving and ended.kind == "terminated"):
@@ -171,11 +172,9 @@ class ModalBackend:
 
     def _status(self, run: Run) -> Status | None:
         """What the job last told: its heartbeat, which is forgotten after a week, or its record."""
-        try:
-            told = msgspec.json.decode(self._live().get(run.id, b""), type=Status)
-        except (msgspec.MsgspecError, TypeError):
-            told = None
-        return told or survey.read_status(self.volume(run.volume), run.id)
+        told = self._live().get(run.id)
+        heard = survey.status_of(told) if isinstance(told, bytes) else None
+        return heard or survey.read_status(self.volume(run.volume), run.id)
 
     def cancel(self, run: Run, *, force: bool = False) -> None:
         """End every call of the run, containers and all. A call that nobody knows of finds the mark on the volume."""
@@ -183,7 +182,7 @@ class ModalBackend:
         with reaching():
             for call_id in _calls(run, run.status):
                 modal_calls.terminate(call_id)
-            spawned = self._live().get(f"train/{run.id}/{run.attempt}")
+            spawned = self._live().get(train_key(run.id, run.attempt))
             if spawned:
                 modal_calls.terminate(str(spawned))
         self._seen.pop(run.id, None)
@@ -237,7 +236,9 @@ class ModalBackend:
         return read
 
     def forget(self, run: Run) -> None:
-        self._spools.pop(run.id, None)
+        spool = self._spools.pop(run.id, None)
+        if spool:
+            spool.close()
 
     def prices(self) -> Prices:
         """The workspace's own rates, asked for once a day; the dated table where they cannot be had."""
@@ -279,6 +280,8 @@ class ModalBackend:
     def close(self) -> None:
         for stream in self._streams.values():
             stream.close()
+        for spool in self._spools.values():
+            spool.close()
 
     def check(self) -> list[Check]:
         if not configured():

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from types import FrameType
 
@@ -22,10 +21,11 @@ from runner.checkpoints import Checkpoint
 from runner.errors import NanochatError
 from runner.job import engines, publish
 from runner.job.journal import Journal
-from runner.job.outcome import Trail, explain
+from runner.job.outcome import Trail, cancelled, explain, result_line
 from runner.job.publish import Publisher
 from runner.job.report import report
 from runner.job.site import Site
+from runner.job.succession import begun, crash_loop, leave, newest
 from runner.job.supervise import run_child
 from runner.nanochat import layout
 from runner.nanochat.commands import Argv
@@ -33,9 +33,7 @@ from runner.plan import PARTS, Plan, Stage, plan
 from runner.run import Outcome, Run, StageState, StageStatus, State, Status
 
 GRACE_S = 2.5
-MAX_FRUITLESS = 3
 COMMIT_EVERY_S = 10.0
-DIED_IN = (State.PREPARING, State.RUNNING, State.STOPPING)
 
 
 class Job:
@@ -54,8 +52,8 @@ class Job:
         self._device_batch = 1
         self._committed_at = time.monotonic()
         self._notes: queue.SimpleQueue[str | Checkpoint] = queue.SimpleQueue()
-        self._earlier = _newest(survey.read_status(volume, run.id), site.recall(run))
-        status = _begun(run, self._earlier, site, part)
+        self._earlier = newest(survey.read_status(volume, run.id), site.recall(run))
+        status = begun(run, self._earlier, site, part)
         self._finished = self._earlier.stages if self._earlier else []
         self._journal = Journal(volume, run.id, status, hold_open=site.holds_files, emit=site.emit, beat=site.beat)
         self._compiled = site.compile_cache(volume, run, work)
@@ -116,7 +114,7 @@ class Job:
         self._drain_notes()
         found = checkpoints.scan(self._volume, self._run.id, spec.model, spec.gpus)
         today = self._plan(found)
-        fruitless = self._crash_loop(found)
+        fruitless = crash_loop(self._status, found, self._finished)
         if fruitless:
             return fruitless
         self._prepare_work(publisher, found, today)
@@ -130,23 +128,6 @@ class Job:
                 self._compiled.close()
             publisher.close()
             self._drain_notes()
-
-    def _crash_loop(self, found: list[Checkpoint]) -> Outcome | None:
-        """A container that dies is started again by the cloud, for ever: this ends it when nothing comes of it."""
-        s = self._status
-        newest = checkpoints.newest_complete(found)
-        done = sum(stage.state is StageState.DONE for stage in self._finished)
-        now = (done, newest.step if newest else 0)
-        if now > s.progress:
-            s.progress, s.fruitless = now, 0
-        if s.fruitless < MAX_FRUITLESS:
-            return None
-        return Outcome(
-            "crash loop",
-            f"the container died {s.fruitless} times without a new checkpoint",
-            "see the log: nanochat-tui logs RUN; then resume",
-            stage=s.stage,
-        )
 
     def _plan(self, found: list[Checkpoint]) -> Plan:
         """The plan as of now: other runs may have filled the volume meanwhile."""
@@ -185,7 +166,7 @@ class Job:
     def _run_stages(self, today: Plan, publisher: Publisher) -> Outcome:
         for stage, record in zip(today.stages, self._status.stages, strict=True):
             if self._stop:
-                return self._cancelled()
+                return cancelled(self._status)
             if self._part and stage.name not in PARTS[self._part]:
                 continue
             if stage.skip:
@@ -195,7 +176,7 @@ class Job:
             outcome = self._run_stage(stage, record, today, publisher)
             if outcome:
                 return outcome
-        return Outcome("done", self._result_line())
+        return Outcome("done", result_line(self._status))
 
     def _run_stage(self, stage: Stage, record: StageStatus, today: Plan, publisher: Publisher) -> Outcome | None:
         status = self._status
@@ -210,7 +191,7 @@ class Job:
         publisher.flush()
         self._drain_notes()
         if outcome and outcome.kind == "cancelled":
-            outcome = self._cancelled()
+            outcome = cancelled(self._status)
         publish.keep_results(self._base, self._volume, self._run.id)
         if outcome is None and publisher.problem:
             outcome = Outcome("disk", f"checkpoints could not be kept: {publisher.problem}", "make room, then resume")
@@ -232,7 +213,7 @@ class Job:
             return self._execute(stage.name, stage.commands, today)
         with self._alone(self._volume.path(f"{layout.CACHE}/prepare.lock"), today.heartbeat_s) as mine:
             if not mine:
-                return self._cancelled()
+                return cancelled(self._status)
             now = next(s for s in self._plan([]).stages if s.name == stage.name)
             if now.skip:
                 self._journal.say(f"[STAGE] {stage.name} was done by another run: {now.skip}")
@@ -244,7 +225,7 @@ class Job:
             return None
         home = Path(os.environ["NANOCHAT_TUI_HOME"])
         with self._alone(home / "nanochat.lock", today.heartbeat_s) as mine:
-            return self._execute("prepare", engines.clone_commands(home), today) if mine else self._cancelled()
+            return self._execute("prepare", engines.clone_commands(home), today) if mine else cancelled(self._status)
 
     def _alone(self, shared: Path, heartbeat_s: float) -> contextlib.AbstractContextManager[bool]:
         def waiting() -> bool:
@@ -345,21 +326,6 @@ class Job:
             "checkpoint", f"the last checkpoint is not whole; step {at:,} is", "resume repeats the steps since"
         )
 
-    def _cancelled(self) -> Outcome:
-        s = self._status
-        at = f" at step {s.step:,} of {s.total_steps:,}" if s.stage == "base" and s.step and s.total_steps else ""
-        kept = f"; kept up to step {s.saved_step:,}" if s.saved_step else ""
-        where = f"during {s.stage}" if s.stage else "before the first stage"
-        return Outcome("cancelled", f"stopped {where}{at}{kept}", stage=s.stage)
-
-    def _result_line(self) -> str:
-        s = self._status
-        parts = [f"{s.step:,} steps" if s.step else "", f"loss {s.loss:.3f}" if s.loss is not None else ""]
-        parts += [f"val bpb {s.val_bpb:.4f}" if s.val_bpb is not None else ""]
-        parts += [f"CORE {s.core:.4f}" if s.core is not None else ""]
-        parts += [f"ChatCORE {s.chatcore:.4f}" if s.chatcore is not None else ""]
-        return ", ".join(p for p in parts if p)
-
     def _write_report(self, today: Plan) -> None:
         events = self._volume.read(f"{layout.run_dir(self._run.id)}/{layout.EVENTS_FILE}").decode("utf-8", "replace")
         text = report(self._run, self._status, today, events.splitlines())
@@ -383,7 +349,7 @@ class Job:
             shutil.rmtree(self._work / "base", ignore_errors=True)
         if status.state is State.PREEMPTED:
             status.preemptions += 1
-            _leave(status, now)
+            leave(status, now)
             self._journal.say(f"[PREEMPTED] {outcome.message}; the same call starts again")
         else:
             status.outcome, status.ended_at = outcome, now
@@ -401,7 +367,7 @@ class Job:
         self._journal.say("[PREPARED] asking for the GPUs")
         was = msgspec.structs.replace(status)
         status.state, status.stage = State.QUEUED, ""
-        _leave(status, now)
+        leave(status, now)
         self._close()
         try:
             self._site.hand_over(self._run)
@@ -420,39 +386,3 @@ class Job:
         self._site.beat(self._status, last=True)
         if self._journal.status_problem:
             print(f"{self._status.state}: {self._journal.status_problem}", file=sys.stderr)  # noqa: T201
-
-
-def _newest(saved: Status | None, told: Status | None) -> Status | None:
-    """Of two statuses of one run, the later one."""
-    if saved and told and (told.attempt, told.updated_at) > (saved.attempt, saved.updated_at):
-        return told
-    return saved or told
-
-
-def _begun(run: Run, earlier: Status | None, site: Site, part: str) -> Status:
-    """The status at the start of a container: what the earlier ones reached and cost, and how often they died."""
-    now = time.time()
-    status = Status(attempt=run.attempt, state=State.PREPARING, call_id=site.call_id, started_at=now, updated_at=now)
-    status.usd_per_hour, status.device, status.calls = site.usd_per_hour(run, part), site.device(), [site.call_id]
-    if earlier is None:
-        return status
-    status.first_started_at = earlier.first_started_at or earlier.started_at
-    status.spent_before_s, status.paid_usd = earlier.spent_s, earlier.spent_usd
-    status.step, status.total_steps, status.loss = earlier.step, earlier.total_steps, earlier.loss
-    status.val_bpb, status.core, status.chatcore = earlier.val_bpb, earlier.core, earlier.chatcore
-    status.log_bases, status.preemptions = earlier.log_bases, earlier.preemptions
-    if earlier.attempt == run.attempt:
-        status.calls = list(dict.fromkeys([*earlier.calls, site.call_id]))
-        status.warnings = earlier.warnings
-        status.progress, status.fruitless = earlier.progress, earlier.fruitless
-        if earlier.call_id == site.call_id and earlier.state in DIED_IN:
-            # The same call again, though its container never said goodbye.
-            status.fruitless += 1
-    return status
-
-
-def _leave(status: Status, now: float) -> None:
-    """Put down what this container took: none is running, and none costs, until the next begins."""
-    status.updated_at = now
-    status.spent_before_s, status.paid_usd = status.spent_s, status.spent_usd
-    status.started_at, status.usd_per_hour = now, Decimal(0)

@@ -21,6 +21,7 @@ from runner.backends.folder import FolderVolume
 from runner.errors import NanochatError
 from runner.job.compile_cache import CompileCache
 from runner.job.job import Job
+from runner.modal_names import lease_key, train_key
 from runner.nanochat import layout
 from runner.nanochat.commands import COMMIT
 from runner.run import Run, State, Status
@@ -52,7 +53,8 @@ class ModalSite:
         return cost.hourly_rate("modal", holds, run.prices)
 
     def recall(self, run: Run) -> Status | None:
-        return recall(self._live, run.id)
+        told = self._live.get(run.id)
+        return survey.status_of(told) if isinstance(told, bytes) else None
 
     def device(self) -> str:
         """GPU names as the driver says: Modal may give a better one than was asked for."""
@@ -147,7 +149,7 @@ class ModalSite:
 
     def hand_over(self, run: Run) -> str:
         """Spawn the part that trains, once: an earlier container of this call may have done so."""
-        key = f"train/{run.id}/{run.attempt}"
+        key = train_key(run.id, run.attempt)
         try:
             spawned = self._live.get(key)
             if not spawned:
@@ -156,14 +158,6 @@ class ModalSite:
         except modal.exception.Error as error:
             raise NanochatError(f"the GPUs could not be asked for ({error})", "put that right, then resume") from error
         return str(spawned)
-
-
-def recall(live: modal.Dict, run_id: str) -> Status | None:
-    """The last status that a job told of itself; None when there is none any more."""
-    try:
-        return msgspec.json.decode(live.get(run_id, b""), type=Status)
-    except (msgspec.MsgspecError, TypeError):
-        return None
 
 
 def attend(
@@ -229,7 +223,7 @@ def _refused(
         return f"attempt {run.attempt} has begun"
     if survey.cancelled_attempt(mount, run_id) >= attempt:
         return "it was cancelled before it began"
-    key = f"lease/{run_id}/{attempt}/{part}"
+    key = lease_key(run_id, attempt, part)
     if not live.put(key, call_id, skip_if_exists=True):
         holder = live.get(key)
         if holder != call_id:

@@ -5,7 +5,7 @@ from msgspec import Struct
 from runner.job.supervise import Ended
 from runner.nanochat import grammar
 from runner.nanochat.grammar import Event
-from runner.run import Outcome
+from runner.run import Outcome, Status
 
 
 class Trail(Struct):
@@ -66,3 +66,22 @@ def _exception(kind: str, text: str) -> tuple[str, str, str]:
     if kind in ("ModuleNotFoundError", "ImportError"):
         return "environment", message, "nanochat-tui doctor shows which Python is used and what it lacks"
     return "crash", message, "see the log: nanochat-tui logs RUN; then resume"
+
+
+def cancelled(status: Status) -> Outcome:
+    """The outcome of a job that was told to stop: where it was, and what is kept."""
+    s = status
+    at = f" at step {s.step:,} of {s.total_steps:,}" if s.stage == "base" and s.step and s.total_steps else ""
+    kept = f"; kept up to step {s.saved_step:,}" if s.saved_step else ""
+    where = f"during {s.stage}" if s.stage else "before the first stage"
+    return Outcome("cancelled", f"stopped {where}{at}{kept}", stage=s.stage)
+
+
+def result_line(status: Status) -> str:
+    """The numbers of a finished run in one line."""
+    s = status
+    parts = [f"{s.step:,} steps" if s.step else "", f"loss {s.loss:.3f}" if s.loss is not None else ""]
+    parts += [f"val bpb {s.val_bpb:.4f}" if s.val_bpb is not None else ""]
+    parts += [f"CORE {s.core:.4f}" if s.core is not None else ""]
+    parts += [f"ChatCORE {s.chatcore:.4f}" if s.chatcore is not None else ""]
+    return ", ".join(p for p in parts if p)

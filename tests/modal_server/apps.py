@@ -18,7 +18,12 @@ class Apps:
             raise GRPCError(Status.NOT_FOUND, f"No such app {app_id}")
         return self.apps[app_id]
 
+    def _check_environment(self, name):
+        if name not in ("", "main"):
+            raise GRPCError(Status.NOT_FOUND, f"Environment '{name}' not found")
+
     def _by_name(self, name, env):
+        self._check_environment(env)
         for a in self.apps.values():
             if a.name == name and a.env == env and a.state == pb.APP_STATE_DEPLOYED:
                 return a

@@ -113,6 +113,7 @@ class Volumes:
         return p
 
     def _named(self, table, prefix, req, extra):
+        self._check_environment(req.environment_name)
         for oid, o in table.items():
             if (
                 req.deployment_name

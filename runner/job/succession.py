@@ -1,0 +1,64 @@
+"""What a container inherits from the one before it, and leaves to the next: status, cost, and how often they died."""
+
+import time
+from decimal import Decimal
+
+from runner import checkpoints
+from runner.checkpoints import Checkpoint
+from runner.job.site import Site
+from runner.run import Outcome, Run, StageState, StageStatus, State, Status
+
+MAX_FRUITLESS = 3
+DIED_IN = (State.PREPARING, State.RUNNING, State.STOPPING)
+
+
+def newest(saved: Status | None, told: Status | None) -> Status | None:
+    """Of two statuses of one run, the later one."""
+    if saved and told and (told.attempt, told.updated_at) > (saved.attempt, saved.updated_at):
+        return told
+    return saved or told
+
+
+def begun(run: Run, earlier: Status | None, site: Site, part: str) -> Status:
+    """The status at the start of a container: what the earlier ones reached and cost, and how often they died."""
+    now = time.time()
+    status = Status(attempt=run.attempt, state=State.PREPARING, call_id=site.call_id, started_at=now, updated_at=now)
+    status.usd_per_hour, status.device, status.calls = site.usd_per_hour(run, part), site.device(), [site.call_id]
+    if earlier is None:
+        return status
+    status.first_started_at = earlier.first_started_at or earlier.started_at
+    status.spent_before_s, status.paid_usd = earlier.spent_s, earlier.spent_usd
+    status.step, status.total_steps, status.loss = earlier.step, earlier.total_steps, earlier.loss
+    status.val_bpb, status.core, status.chatcore = earlier.val_bpb, earlier.core, earlier.chatcore
+    status.log_bases, status.preemptions = earlier.log_bases, earlier.preemptions
+    if earlier.attempt == run.attempt:
+        status.calls = list(dict.fromkeys([*earlier.calls, site.call_id]))
+        status.warnings = earlier.warnings
+        status.progress, status.fruitless = earlier.progress, earlier.fruitless
+        if earlier.call_id == site.call_id and earlier.state in DIED_IN:
+            # The same call again, though its container never said goodbye.
+            status.fruitless += 1
+    return status
+
+
+def leave(status: Status, now: float) -> None:
+    """Put down what this container took: none is running, and none costs, until the next begins."""
+    status.updated_at = now
+    status.spent_before_s, status.paid_usd = status.spent_s, status.spent_usd
+    status.started_at, status.usd_per_hour = now, Decimal(0)
+
+
+def crash_loop(status: Status, found: list[Checkpoint], finished: list[StageStatus]) -> Outcome | None:
+    """A container that dies is started again by the cloud, for ever: this ends it when nothing comes of it."""
+    newest_one = checkpoints.newest_complete(found)
+    now = (sum(stage.state is StageState.DONE for stage in finished), newest_one.step if newest_one else 0)
+    if now > status.progress:
+        status.progress, status.fruitless = now, 0
+    if status.fruitless < MAX_FRUITLESS:
+        return None
+    return Outcome(
+        "crash loop",
+        f"the container died {status.fruitless} times without a new checkpoint",
+        "see the log: nanochat-tui logs RUN; then resume",
+        stage=status.stage,
+    )

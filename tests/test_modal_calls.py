@@ -1,0 +1,143 @@
+"""Everything that a call id can answer, and what is made of it: the whole table, against the server."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import modal
+import pytest
+
+from runner.backends import modal_calls
+from runner.backends.modal_calls import Ended
+from runner.backends.modal_errors import reaching, words
+from runner.errors import CredentialsError, Unreachable
+from tests.conftest import Cli, wait_until
+from tests.modal_cloud import Cloud
+
+
+@pytest.fixture
+def spawn(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Calls a function that behaves as told, and returns the call id."""
+    for name, value in cloud.env.items():
+        monkeypatch.setenv(name, value)
+    app = modal.App(f"behaves-{os.urandom(3).hex()}")
+
+    def behave(how: str) -> object:
+        import os
+        import time
+
+        if how == "value-error":
+            raise ValueError("loss is nan")
+        if how == "timeout-error":
+            raise TimeoutError("the hub did not answer")
+        if how == "socket-timeout":
+            raise TimeoutError("the hub did not answer")
+        if how == "dies":
+            os._exit(137)
+        if how == "sleeps":
+            time.sleep(60)
+        return {"done": {"state": "done"}, "nonsense": ["what"]}[how]
+
+    app.function(image=modal.Image.debian_slim(), serialized=True, name="behave")(behave)
+    app.deploy()
+    function = modal.Function.from_name(app.name, "behave")
+
+    def call(how: str, timeout: int = 60) -> str:
+        return function.with_options(timeout=timeout).spawn(how).object_id
+
+    yield call
+
+
+def end_of(call_id: str) -> Ended:
+    found = wait_until(lambda: modal_calls.ended(call_id, look_closer=True), what="an end")
+    assert isinstance(found, Ended)
+    return found
+
+
+def test_a_body_that_returns_tells_its_state(spawn: Callable[..., str]) -> None:
+    assert end_of(spawn("done")) == Ended("returned", "", "done")
+    assert end_of(spawn("nonsense")) == Ended("returned", "an unexpected result: ['what']")
+
+
+def test_what_a_body_raised_is_a_crash_with_its_words(spawn: Callable[..., str]) -> None:
+    assert end_of(spawn("value-error")) == Ended("crashed", "ValueError: loss is nan")
+
+
+@pytest.mark.parametrize("how", ["timeout-error", "socket-timeout"])
+def test_a_timeout_error_out_of_a_body_is_not_taken_for_a_call_that_still_runs(
+    spawn: Callable[..., str], how: str
+) -> None:
+    assert end_of(spawn(how)) == Ended("crashed", "the function's body failed")
+
+
+def test_a_container_that_dies_is_a_crash(spawn: Callable[..., str]) -> None:
+    ended = end_of(spawn("dies"))
+    assert ended.kind == "crashed" and "137" in ended.text
+
+
+def test_the_time_limit_of_a_call_is_told_from_a_crash(spawn: Callable[..., str]) -> None:
+    assert end_of(spawn("sleeps", timeout=1)).kind == "timeout"
+
+
+def test_a_cancelled_call_is_told_from_a_crash(spawn: Callable[..., str]) -> None:
+    call_id = spawn("sleeps")
+    assert modal_calls.ended(call_id, look_closer=True) is None
+    time.sleep(1.5)
+    modal_calls.terminate(call_id)
+    assert end_of(call_id) == Ended("terminated")
+    modal_calls.terminate(call_id)
+
+
+def test_a_call_in_the_queue_has_not_ended_and_can_be_cancelled(spawn: Callable[..., str], cloud: Cloud) -> None:
+    cloud.knobs(hold=True)
+    call_id = spawn("done")
+    assert modal_calls.ended(call_id, look_closer=True) is None
+    modal_calls.terminate(call_id)
+    assert end_of(call_id) == Ended("terminated")
+
+
+def test_a_preempted_call_has_not_ended(spawn: Callable[..., str], cloud: Cloud) -> None:
+    call_id = spawn("sleeps")
+    container = wait_until(lambda: cloud.containers([call_id], "behave"), what="a container")[0]
+    time.sleep(1.0)
+    cloud.knobs(hold=True)
+    cloud.preempt(container, grace=1)
+    wait_until(lambda: not cloud.containers([call_id], "behave"), what="no container")
+    assert modal_calls.ended(call_id, look_closer=True) is None
+    modal_calls.terminate(call_id)
+
+
+def test_a_call_that_modal_has_forgotten_says_so(spawn: Callable[..., str], cloud: Cloud) -> None:
+    call_id = spawn("done")
+    end_of(call_id)
+    cloud.post(f"/expire/{call_id}")
+    assert end_of(call_id).kind == "expired"
+    assert end_of("fc-nobodyknowsthisone").kind == "expired"
+    modal_calls.terminate("fc-nobodyknowsthisone")
+
+
+def test_an_outage_is_no_end(spawn: Callable[..., str], cloud: Cloud) -> None:
+    call_id = spawn("sleeps")
+    cloud.outage(20)
+    with pytest.raises(Unreachable, match="cannot be reached"), reaching():
+        modal_calls.ended(call_id, look_closer=True)
+    cloud.outage(0)
+    modal_calls.terminate(call_id)
+
+
+def test_an_environment_that_does_not_exist_is_named_with_the_command_that_lists_them(
+    modal_cli: Cli, cloud: Cloud
+) -> None:
+    modal_cli.env["MODAL_ENVIRONMENT"] = "nope"
+    failed = modal_cli.modal("--tag", "x", code=4)
+    assert "'nope'" in failed.stderr and "modal environment list" in failed.stderr and failed.stderr.count("\n") == 1
+    assert "modal environment list" in modal_cli("doctor").stdout
+
+
+def test_a_token_is_never_part_of_what_a_person_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-verysecret")
+    monkeypatch.setenv("MODAL_TOKEN_ID", "ak-known")
+    said = words(RuntimeError("bad token ak-known / as-verysecret\x1b[31m\nin line two"))
+    assert said == "bad token … / … in line two"
+    with pytest.raises(CredentialsError, match="does not accept"), reaching():
+        raise modal.exception.AuthError("Token missing ak-known")

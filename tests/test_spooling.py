@@ -1,0 +1,150 @@
+"""A log that travels as frames and is put together again: nothing lost, nothing double, in whatever order it comes."""
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner import frames
+from runner.backends.modal_logs import Assembler
+from runner.frames import Frame, Framer
+from runner.spooling import Spool
+
+NASTY = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [b"\n", b"\r", b"\r\n", b"step 1 | loss: 2\n", b"\0", b"\xff\xfe", b"\x1b[31mred\x1b[0m", b"1.2|x\n"]
+        ),
+        st.binary(max_size=40),
+        st.text(max_size=20).map(lambda t: t.encode("utf-8", "surrogatepass")),
+    ),
+    max_size=30,
+)
+
+
+@given(NASTY, st.integers(0, 3))
+def test_frames_give_back_every_byte_in_its_place(chunks: list[bytes], flush_every: int) -> None:
+    framer, lines = Framer(7), []
+    for number, chunk in enumerate(chunks):
+        lines += framer.feed(chunk)
+        if flush_every and number % flush_every == 0:
+            lines += framer.flush()
+    lines += framer.flush()
+    assert all("\n" not in line and "\0" not in line for line in lines)
+    joined = b""
+    for line in lines:
+        frame = frames.parse(line + "\n")
+        assert frame is not None and (frame.part, frame.offset) == (7, len(joined))
+        joined += frame.data
+    assert joined == b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    "line", ["", "hello", "1.2", "1|x", "x.1|y", "1.1~!!!", "-1.2|x", "1.2.3|x", "9" * 30 + ".1|x"]
+)
+def test_a_line_of_something_else_is_no_frame(line: str) -> None:
+    assert frames.parse(line) is None
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=20), st.randoms(use_true_random=False))
+def test_entries_cut_anywhere_are_put_together_for_each_container(cuts: list[int], rng: random.Random) -> None:
+    texts = {c: "".join(f"{n}.0|line {n} of {c}\n" for n in range(8)) for c in ("ta-1", "ta-2")}
+    assembler, found = Assembler(), {c: b"" for c in texts}
+    left = dict(texts)
+    while any(left.values()):
+        container = rng.choice([c for c, text in left.items() if text])
+        size = rng.choice(cuts)
+        message, left[container] = left[container][:size], left[container][size:]
+        for frame in assembler.feed("fc-1", container, message):
+            found[container] += frame.data
+    assert found == {c: "".join(f"line {n} of {c}\n" for n in range(8)).encode() for c in texts}
+
+
+def cut_into_frames(part: int, data: bytes) -> list[Frame]:
+    framer = Framer(part)
+    lines = framer.feed(data) + framer.flush()
+    return [f for line in lines if (f := frames.parse(line))]
+
+
+class FakeVolume:
+    """The log as committed so far."""
+
+    def __init__(self) -> None:
+        self.files = {"log": b"", "events.jsonl": b""}
+
+    def __call__(self, name: str, offset: int, length: int) -> bytes:
+        return self.files[name][offset : offset + length]
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_whatever_the_stream_brings_the_spool_ends_as_the_log_that_was_written(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    rng = data.draw(st.randoms(use_true_random=False))
+    parts = [
+        b"".join(b"%d line %d\n" % (p, n) for n in range(rng.randrange(1, 12))) for p in range(rng.randrange(1, 4))
+    ]
+    bases = [sum(map(len, parts[:n])) for n in range(len(parts))]
+    whole, volume = b"".join(parts), FakeVolume()
+    folder = tmp_path_factory.mktemp("spool")
+    spool = Spool(folder)
+    stream = [f for n, part in enumerate(parts) for f in cut_into_frames(n, part)]
+    committed = 0
+    for _ in range(rng.randrange(1, 25)):
+        match rng.randrange(5):
+            case 0:
+                spool.take(rng.sample(stream, rng.randrange(len(stream) + 1)))
+            case 1:
+                at = rng.randrange(len(stream))
+                spool.take(stream[at : at + rng.randrange(6)])
+            case 2:
+                committed = rng.randrange(committed, len(whole) + 1)
+                volume.files["log"] = whole[:committed]
+            case 3:
+                known = [b for b in bases if b <= committed] or [0]
+                spool.catch_up(volume, known, ended=False)
+            case 4:
+                # Another process takes over, as after a kill: what was not noted comes again.
+                spool.close()
+                if rng.random() < 0.5:
+                    with (folder / "log").open("ab") as file:
+                        file.write(b"appended, but not noted")
+                spool = Spool(folder)
+        assert whole.startswith((folder / "log").read_bytes().replace(b"appended, but not noted", b""))
+    volume.files["log"] = whole
+    spool.catch_up(volume, bases, ended=True)
+    assert (folder / "log").read_bytes() == whole and spool.whole
+    spool.close()
+
+
+def test_what_a_killed_container_printed_but_never_committed_is_kept(tmp_path: Path) -> None:
+    spool, volume = Spool(tmp_path), FakeVolume()
+    spool.take(cut_into_frames(0, b"one\ntwo\nthree\nhalf a li"))
+    volume.files["log"] = b"one\n"
+    spool.catch_up(volume, [0], ended=False)
+    volume.files["log"] = b"one\nagain\n"
+    spool.take(cut_into_frames(1, b"again\n"))
+    spool.catch_up(volume, [0, 4], ended=True)
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\nthree\nhalf a li\nagain\n"
+
+
+def test_two_processes_do_not_write_one_spool(tmp_path: Path) -> None:
+    first, second = Spool(tmp_path), Spool(tmp_path)
+    lines = cut_into_frames(0, b"one\ntwo\n")
+    first.take(lines[:1])
+    second.take(lines)
+    assert (tmp_path / "log").read_bytes() == b"one\n"
+    first.close()
+    second.take(lines)
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+
+
+def test_events_follow_the_volume_also_when_it_has_taken_some_back(tmp_path: Path) -> None:
+    spool, volume = Spool(tmp_path), FakeVolume()
+    for text in (b'{"a":1}\n', b'{"a":1}\n{"b":2}\n' * 20, b'{"c":3}\n' * 5, b'{"c":3}\n' * 500):
+        volume.files["events.jsonl"] = text
+        spool.mirror_events(volume)
+        assert (tmp_path / "events.jsonl").read_bytes() == text
