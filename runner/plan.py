@@ -9,7 +9,7 @@ from runner import cost
 from runner.checkpoints import Checkpoint, newest_complete
 from runner.cost import Prices, Range, spread
 from runner.errors import UsageError
-from runner.nanochat import commands, shapes
+from runner.nanochat import commands, layout, shapes
 from runner.nanochat.commands import Argv, Settings
 from runner.nanochat.layout import Inventory
 from runner.run import Run, StageState, StageStatus
@@ -243,7 +243,10 @@ def _stage(
                 else Range(20 + missing * 0.5, 40 + missing, 90 + missing * 3)
             )
         case "tokenizer":
-            skip = skip or ("kept" if inventory.tokenizer else "")
+            vocab = s.values.vocab_size or shapes.VOCAB
+            other = s.spec.engine == "nanochat" and not layout.has_vocabulary(inventory.token_bytes, vocab)
+            skip = skip or ("kept" if inventory.tokenizer and not other else "")
+            note = f"the one there has not {vocab:,} tokens" if inventory.tokenizer and other else ""
             argv = (commands.tok_train(s),)
             seconds = spread(1.0 if s.spec.engine == "rehearsal" else 4.0 if s.on_cpu else 120.0, 0.5, 2.5)
         case "base":

@@ -27,7 +27,7 @@ def _list(volume: Volume, path: str) -> list[Entry]:
 def inventory(volume: Volume) -> Inventory:
     """What the shared folders hold; a folder that is not there holds nothing."""
     data, tokenizer, bundle = (
-        [e.name for e in _list(volume, folder) if not e.is_dir and e.bytes]
+        {e.name: e.bytes for e in _list(volume, folder) if not e.is_dir and e.bytes}
         for folder in (layout.DATA, layout.TOKENIZER, layout.EVAL_BUNDLE)
     )
     task_data, models = (

@@ -135,6 +135,17 @@ def test_what_is_not_permitted_is_one_line_with_what_to_do(
     assert [r["tag"] for r in modal_cli.json("ls")] == ["first"]
 
 
+def test_when_the_gpus_are_not_allowed_the_run_says_so_and_can_be_resumed(modal_cli: Cli, cloud: Cloud) -> None:
+    cloud.knobs(deny={"container:FunctionMap": "GPU type H100 is not allowed in this workspace"})
+    modal_cli.modal("--tag", "greedy", "--watch", code=1)
+    run = modal_cli.run("greedy")
+    assert (run["state"], run["outcome"]["kind"]) == ("failed", "launch")
+    assert "GPU type H100 is not allowed in this workspace" in run["outcome"]["message"]
+    assert "[FAILED] the GPUs could not be asked for" in modal_cli("logs", "greedy").stdout
+    cloud.knobs(deny={})
+    assert "✓ greedy done" in modal_cli("resume", "greedy", "--watch").stdout
+
+
 def test_a_token_that_is_refused_is_said_once_and_never_shown(modal_cli: Cli, cloud: Cloud) -> None:
     secret = f"as-{os.urandom(12).hex()}"
     modal_cli.env |= {"MODAL_TOKEN_ID": "ak-wrong", "MODAL_TOKEN_SECRET": secret}

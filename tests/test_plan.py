@@ -14,7 +14,23 @@ from runner.plan import Plan, plan
 from runner.run import StageState, StageStatus
 from runner.spec import RunSpec, make_spec
 
-FULL = Inventory(train_shards=600, validation_shard=True, tokenizer=True, eval_bundle=True, task_data=True, kernel=True)
+FULL = Inventory(
+    train_shards=600,
+    validation_shard=True,
+    tokenizer=True,
+    token_bytes=132_300,
+    eval_bundle=True,
+    task_data=True,
+    kernel=True,
+)
+    train_shards=600,
+    validation_shard=True,
+    tokenizer=True,
+    token_bytes=132_300,
+    eval_bundle=True,
+    task_data=True,
+    kernel=True,
+)
 
 
 def spec(**given: Any) -> RunSpec:
@@ -65,6 +81,15 @@ def test_what_is_on_the_volume_is_skipped_with_a_reason() -> None:
     assert skips["tokenizer"] == "kept"
     partly = planned(Inventory(train_shards=10, validation_shard=False)).stages
     assert (partly[0].skip, partly[0].note) == ("", "29 of 39 shards, attention kernel, eval bundle, task data")
+
+
+def test_a_tokenizer_of_another_vocabulary_is_trained_anew() -> None:
+    kept, anew = (
+        next(s for s in planned(msgspec.structs.replace(FULL, token_bytes=size)).stages if s.name == "tokenizer")
+        for size in (132_300, 4 * 65_536 + 1_300)
+    )
+    assert (kept.skip, anew.skip) == ("kept", "")
+    assert anew.note == "the one there has not 32,768 tokens"
 
 
 def test_a_missing_validation_shard_is_fetched_although_all_others_are_there() -> None:

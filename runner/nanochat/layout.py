@@ -1,7 +1,7 @@
 """Names of nanochat's files and folders, and what of them is on a volume."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
@@ -38,14 +38,20 @@ _PART = re.compile(r"(model|meta|optim)_(\d{6})(?:_rank(\d{1,4}))?\.(pt|json)")
 
 class Inventory(Struct, frozen=True):
     """What a volume already holds for any run: count of training shards, validation shard, tokenizer, bundle,
-    task data, attention kernel."""
+    task data, attention kernel; `token_bytes` is the size of the tokenizer's table, which tells its vocabulary."""
 
     train_shards: int = 0
     validation_shard: bool = False
     tokenizer: bool = False
+    token_bytes: int = 0
     eval_bundle: bool = False
     task_data: bool = False
     kernel: bool = False
+
+
+def has_vocabulary(token_bytes: int, vocab: int) -> bool:
+    """Whether a tokenizer has this many tokens, by the size of its table: 4 bytes a token, and an envelope."""
+    return 4 * vocab <= token_bytes <= 4 * vocab + 4096
 
 
 def shard_index(name: str) -> int | None:
@@ -64,17 +70,18 @@ def checkpoint_part(name: str) -> tuple[str, int, int | None] | None:
 
 def inventory(
     data: Iterable[str],
-    tokenizer: Iterable[str],
+    tokenizer: Mapping[str, int],
     bundle: Iterable[str],
     task_data: Iterable[str] = (),
     models: Iterable[str] = (),
 ) -> Inventory:
-    """File names of the shared folders -> Inventory."""
+    """File names of the shared folders, of the tokenizer with their sizes -> Inventory."""
     shards = {i for i in map(shard_index, data) if i is not None}
     return Inventory(
         train_shards=len(shards - {VALIDATION_SHARD}),
         validation_shard=VALIDATION_SHARD in shards,
         tokenizer=set(TOKENIZER_FILES) <= set(tokenizer),
+        token_bytes=tokenizer.get(TOKENIZER_FILES[1], 0),
         eval_bundle="core.yaml" in set(bundle),
         task_data={name.replace("/", "--") for name, *_ in TASKS} <= set(task_data),
         kernel=any("flash-attention-3" in name for name in models),

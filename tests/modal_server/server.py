@@ -76,8 +76,9 @@ class ModalServer(
             md = stream.metadata
             if not md.get("x-emu-task-id") and md.get("x-modal-token-id") != "ak-emu":
                 raise GRPCError(Status.UNAUTHENTICATED, "Token missing or invalid (emulator wants ak-emu)")
-            if name in self.knobs.deny and not md.get("x-emu-task-id"):
-                raise GRPCError(Status.PERMISSION_DENIED, self.knobs.deny[name])
+            asked = f"container:{name}" if md.get("x-emu-task-id") else name
+            if asked in self.knobs.deny:
+                raise GRPCError(Status.PERMISSION_DENIED, self.knobs.deny[asked])
             if self.knobs.outage_until > time.time() and not md.get("x-emu-task-id"):
                 raise GRPCError(Status.UNAVAILABLE, "emulated outage")
             if self.knobs.unavailable > 0 and not md.get("x-emu-task-id"):

@@ -96,7 +96,9 @@ class Knobs:
     log_stream_break: int = 0  # cut the next N AppGetLogs streams after one batch
     unavailable: int = 0  # fail the next N RPCs with UNAVAILABLE
     outage_until: float = 0.0  # every RPC of a client fails with UNAVAILABLE until this time
-    deny: dict = dataclasses.field(default_factory=dict)  # RPC name -> text of a PERMISSION_DENIED
+    deny: dict = dataclasses.field(
+        default_factory=dict
+    )  # RPC name, or "container:" and the name -> text of a PERMISSION_DENIED
     kept_logs: float = 1e9  # seconds that log entries are kept
     billing_lag: float = 0.0
     crash_reschedules: int = 0  # Modal: deployed apps reschedule crashed containers for ever; keep tests finite
