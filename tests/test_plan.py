@@ -23,14 +23,6 @@ FULL = Inventory(
     task_data=True,
     kernel=True,
 )
-    train_shards=600,
-    validation_shard=True,
-    tokenizer=True,
-    token_bytes=132_300,
-    eval_bundle=True,
-    task_data=True,
-    kernel=True,
-)
 
 
 def spec(**given: Any) -> RunSpec:
