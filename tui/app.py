@@ -104,8 +104,9 @@ class NanochatApp(App[int]):
     @work(thread=True, exclusive=True, group="modal", exit_on_error=False)
     def _watch_modal(self) -> None:
         """Look at the runs on Modal, apart, so that a slow network holds up nothing else."""
+        worker = get_current_worker()
         known = not has_modal_token()
-        while not self._leaving.is_set():
+        while not worker.is_cancelled and not self._leaving.is_set():
             try:
                 if not known:
                     self.fleet.discover()
