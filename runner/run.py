@@ -164,7 +164,6 @@ class Run(Struct):
     backend: str
     volume: str
     created_at: float
-    prices: Prices = cost.DATED
     state: State = State.LAUNCHING
     calls: list[Call] = []
     attempt: int = 1
@@ -172,6 +171,7 @@ class Run(Struct):
     cancel_requested_at: float | None = None
     asked_at: float = 0.0
     ended_at: float | None = None
+    prices: Prices = cost.DATED
 
     @property
     def live(self) -> bool:

@@ -1,5 +1,6 @@
 """Compiled kernels (inductor, Triton): on fast local disk while training, as one archive on the volume between runs."""
 
+import contextlib
 import os
 import shutil
 import tarfile
@@ -28,13 +29,28 @@ class CompileCache:
             return ""
         try:
             with tarfile.open(self._archive) as tar:
-                tar.extractall(self.folder, filter="data")
+                for member in tar:
+                    self._unpack(tar, member)
         except (OSError, tarfile.TarError, ValueError) as error:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True, exist_ok=True)
             return f"[COMPILE] what was compiled earlier cannot be used ({error}); compiling anew"
         self._restored = self._files()
         return f"[COMPILE] {len(self._restored)} files compiled by an earlier run"
+
+    def _unpack(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        """One regular file, inside the folder. Raises ValueError for a name that leads out of it."""
+        parts = Path(member.name).parts
+        source = tar.extractfile(member) if member.isfile() else None
+        if source is None:
+            return
+        if Path(member.name).is_absolute() or ".." in parts:
+            raise ValueError(f"{member.name!r} leads out of the cache")
+        target = self.folder.joinpath(*parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+        target.chmod(0o755 if member.mode & 0o100 else 0o644)
 
     def publish_later(self) -> None:
         """Archive what is new, in a thread, once."""
@@ -53,13 +69,14 @@ class CompileCache:
         now = self._files()
         if now <= self._restored:
             return
-        self._archive.parent.mkdir(parents=True, exist_ok=True)
         partial = self._archive.with_name(f".{self._archive.name}.{os.getpid()}")
         try:
+            self._archive.parent.mkdir(parents=True, exist_ok=True)
             with tarfile.open(partial, "w") as tar:
                 for name in sorted(now):
                     tar.add(self.folder / name, name)
             partial.replace(self._archive)
         except (OSError, tarfile.TarError):
             # A kernel being written just now, or a full volume: the next run compiles for itself.
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink()
