@@ -1,5 +1,6 @@
 """The life of a run: one table of transitions, and what a look at the backend makes of it."""
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -59,12 +60,59 @@ def test_a_change_is_made_or_refused_as_the_table_says(a: State, b: State) -> No
             move(run(a), b)
 
 
-@given(st.sampled_from(State), st.booleans(), st.none() | st.sampled_from(State), st.integers(1, 2), st.booleans())
-def test_no_look_raises_or_leaves_the_table(a: State, alive: bool, b: State | None, attempt: int, asked: bool) -> None:
-    before = run(a, cancel_requested_at=NOW if asked else None)
-    after = observed(before, Poll(alive, status(b, attempt) if b else None), NOW)
+CALL_ENDS = [
+    None,
+    *(Outcome(kind, "said by the backend") for kind in ("cancelled", "killed", "timeout", "crash", "launch")),
+]
+
+
+@given(
+    st.sampled_from(State),
+    st.booleans(),
+    st.sampled_from([None, *State]),
+    st.integers(1, 2),
+    st.booleans(),
+    st.sampled_from(CALL_ENDS),
+)
+def test_no_look_raises_or_leaves_the_table(
+    a: State, alive: bool, b: State | None, attempt: int, asked: bool, said: Outcome | None
+) -> None:
+    before = run(a, cancel_requested_at=NOW - 5 if asked else None)
+    after = observed(before, Poll(alive, status(b, attempt) if b else None, said), NOW)
     assert after.state == a or after.state in TRANSITIONS[a]
     assert after.live or after.ended_at is not None or not before.live
+
+
+def test_a_preempted_run_is_live_goes_on_and_can_still_be_cancelled() -> None:
+    waits = observed(run(), Poll(True, status(State.PREEMPTED, step=40, preemptions=1)), NOW)
+    assert (waits.state, waits.live) == (State.PREEMPTED, True)
+    assert observed(waits, Poll(True, status(State.RUNNING)), NOW).state is State.RUNNING
+    gone = observed(waits, Poll(False, status(State.PREEMPTED, step=40), Outcome("cancelled", "by another")), NOW)
+    assert gone.state is State.CANCELLED and gone.status and gone.status.step == 40
+    assert gone.outcome and gone.outcome.message == "by another"
+
+
+@pytest.mark.parametrize(
+    ("kind", "becomes"),
+    [("timeout", State.FAILED), ("crash", State.FAILED), ("killed", State.INTERRUPTED), ("cancelled", State.CANCELLED)],
+)
+def test_how_the_backend_says_a_call_ended_is_how_the_run_ended(kind: str, becomes: State) -> None:
+    ended = observed(run(), Poll(False, status(State.RUNNING, step=7), Outcome(kind, "why", "what to do")), NOW)
+    assert (ended.state, ended.outcome) == (becomes, Outcome(kind, "why", "what to do"))
+
+
+def test_the_calls_that_a_job_made_are_part_of_the_run() -> None:
+    told = status(State.RUNNING, calls=["fc-1", "local-1-x"])
+    assert [c.call_id for c in observed(run(), Poll(True, told), NOW).calls] == ["local-1-x", "fc-1"]
+
+
+def test_dollars_add_up_over_containers_of_different_price() -> None:
+    first = Status(1, State.RUNNING, "c", 0.0, 3600.0, usd_per_hour=Decimal("31.60"))
+    assert first.spent_usd == Decimal("31.6000")
+    second = Status(
+        1, State.RUNNING, "d", 7200.0, 9000.0, paid_usd=first.spent_usd, spent_before_s=3600, usd_per_hour=Decimal("2")
+    )
+    assert (second.spent_usd, second.spent_s) == (Decimal("32.6000"), 5400.0)
 
 
 def test_a_process_gone_without_a_word_is_interrupted_and_says_what_to_do() -> None:

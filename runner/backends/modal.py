@@ -32,7 +32,7 @@ from runner.terminal import clean
 POLL_EVERY_S, POLL_ENDED_EVERY_S, MAX_BACK_OFF_S = 2.0, 30.0, 30.0
 FRESH_S = 15.0
 LOG_EVERY_S = 4.0
-PRICES_AGE_S = 24 * 3600.0
+PRICES_AGE_S, PRICES_RETRY_S = 24 * 3600.0, 60.0
 _WORKING = (State.PREPARING, State.RUNNING, State.STOPPING)
 RESUME = "nanochat-tui resume {0} continues from the last checkpoint"
 
@@ -59,6 +59,7 @@ class ModalBackend:
         self._streams: dict[str, LogStream] = {}
         self._spools: dict[str, Spool] = {}
         self._log_due: dict[str, float] = {}
+        self._ask_prices_at = 0.0
 
     def volume(self, location: str) -> ModalVolume:
         return self._volumes.setdefault(location, ModalVolume(location))
@@ -248,8 +249,9 @@ class ModalBackend:
                 return msgspec.json.decode(kept.read_bytes(), type=Prices)
         except (OSError, msgspec.MsgspecError):
             pass
-        if not configured():
+        if not configured() or time.monotonic() < self._ask_prices_at:
             return cost.DATED
+        self._ask_prices_at = time.monotonic() + PRICES_RETRY_S
         try:
             rates: Any = modal.Workspace.from_context().billing.rates()
             found = _prices({str(k): Decimal(str(v)) for k, v in rates.items()})
