@@ -36,6 +36,15 @@ def ended(call_id: str, *, look_closer: bool) -> Ended | None:
     Raises the client's error when Modal cannot be asked.
     """
     call = modal.FunctionCall.from_id(call_id)
+    found = _answer(call)
+    if found is not None or not look_closer:
+        return found
+    by_graph = _by_graph(call, otherwise=None)
+    # The call may have ended between the two looks: what it says itself tells more.
+    return by_graph and (_answer(call) or by_graph)
+
+
+def _answer(call: modal.FunctionCall[Any]) -> Ended | None:
     try:
         value: Any = call.get(timeout=0)
     except modal.exception.OutputExpiredError:
@@ -47,7 +56,7 @@ def ended(call_id: str, *, look_closer: bool) -> Ended | None:
     except _TROUBLE:
         raise
     except TimeoutError:
-        return _by_graph(call, otherwise=None) if look_closer else None
+        return None
     except modal.exception.RemoteError as error:
         return _by_graph(call, otherwise=Ended("crashed", words(error)))
     except Exception as error:  # noqa: BLE001 - whatever a body or its imports raised arrives here as itself

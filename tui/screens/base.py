@@ -48,6 +48,11 @@ class NanochatScreen(Screen[None]):
     def nanochat(self) -> NanochatApp:
         return cast("NanochatApp", self.app)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is something to show it in: not before the screen is composed, nor while the app closes."""
+        return self.is_mounted and bool(self.children)
+
     def show_runs(self, runs: list[Run]) -> None:
         """Runs were looked at; called on the UI thread, also when the screen comes back to the top."""
 

@@ -79,7 +79,7 @@ class LaunchScreen(NanochatScreen):
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
-        if self.is_mounted:
+        if self.is_there:
             self.query_one("#task").focus()
 
     def on_input_changed(self) -> None:

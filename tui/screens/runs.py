@@ -82,7 +82,7 @@ class RunsScreen(NanochatScreen):
         return self.query_one("#runs", VirtualList)
 
     def show_runs(self, runs: list[Run]) -> None:
-        if not self.is_mounted:
+        if not self.is_there:
             return
         self._by_id = {r.id: r for r in runs}
         wanted = [r for r in runs if self._matches(r)]

@@ -82,7 +82,7 @@ class VolumeScreen(NanochatScreen):
         return list(dict.fromkeys(known))
 
     def _choose_volume(self) -> None:
-        if not self.is_mounted:
+        if not self.is_there:
             return
         locations = [location for _, location in self._locations()]
         if self._location not in locations:

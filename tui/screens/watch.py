@@ -99,7 +99,7 @@ class WatchScreen(NanochatScreen):
         self.set_interval(1.0, self._read_curve)
 
     def show_runs(self, runs: list[Run]) -> None:
-        if not self.is_mounted:
+        if not self.is_there:
             return
         wanted = self.nanochat.watched
         run = next((r for r in runs if r.id == wanted), None)
