@@ -179,10 +179,11 @@ class Fleet:
             survey.write_run(self.volume_of(run), run)
             call_id = self.backend(run.backend).launch(run)
         except (OSError, NanochatError) as error:
-            if first:
+            unsure = run.backend != "local" and isinstance(error, Unreachable)
+            if first and not unsure:
                 self._unlaunch(run)
             else:
-                self._not_resumed(run, str(error))
+                self._not_spawned(run, str(error), State.INTERRUPTED if unsure else State.FAILED)
             if isinstance(error, NanochatError):
                 raise
             raise Unreachable(f"{run.tag} could not be started ({error})", "put that right, then try again") from error
@@ -198,15 +199,13 @@ class Fleet:
         with contextlib.suppress(OSError, NanochatError):
             self.volume_of(run).remove(layout.run_dir(run.id))
 
-    def _not_resumed(self, run: Run, why: str) -> None:
-        """A resume that was not spawned leaves the run failed, with everything it had."""
+    def _not_spawned(self, run: Run, why: str, state: State) -> None:
+        """A run that was not spawned keeps everything it had. INTERRUPTED is looked at again: the call may be there."""
         now = self.clock()
-        status = run.status or Status(run.attempt, State.FAILED, "", now, now)
+        status = run.status or Status(run.attempt, state, "", now, now)
         outcome = Outcome("launch", why[:300], "put that right, then resume")
-        failed = msgspec.structs.replace(status, attempt=run.attempt, state=State.FAILED, outcome=outcome)
-        self.registry.update(
-            run.id, lambda r: msgspec.structs.replace(move(r, State.FAILED), status=failed, ended_at=now)
-        )
+        failed = msgspec.structs.replace(status, attempt=run.attempt, state=state, outcome=outcome)
+        self.registry.update(run.id, lambda r: msgspec.structs.replace(move(r, state), status=failed, ended_at=now))
 
     def resume(self, run: Run) -> Run:
         """Start the next attempt of a run that has ended without being done."""

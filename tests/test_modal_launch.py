@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from runner.cost import GPUS
+from runner.errors import Unreachable
 from runner.fleet import Fleet
 from runner.run import Run, State
+from runner.spec import make_spec
 from tests.conftest import wait_until
 from tests.modal_cloud import ROOT, Cloud
 
+SPEC = make_spec(task="test", model="d12", backend="modal", gpu_kinds=tuple(GPUS))
 EFFECTS = ["make volume", "write on volume", "intent", "write on volume", "spawn", "record", "return"]
 
 
@@ -97,6 +101,28 @@ def test_a_client_killed_at_any_point_leaves_one_training_or_none_and_the_next_s
     else:
         assert [r.state for r in runs] in ([], [State.INTERRUPTED])
         assert trained(cloud, volume) == 0
+    fleet.close()
+
+
+def test_a_spawn_whose_answer_was_lost_is_found_again_and_trains_once(
+    fresh: tuple[Cloud, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runner.backends.modal import ModalBackend
+
+    cloud, volume = fresh
+    spawn = ModalBackend._spawn
+
+    def lost(run: Run) -> str:
+        spawn(run)
+        raise Unreachable("Modal cannot be reached", "try again")
+
+    monkeypatch.setattr(ModalBackend, "_spawn", staticmethod(lost))
+    fleet = Fleet(tmp_path, volume=volume)
+    with pytest.raises(Unreachable):
+        fleet.launch(SPEC, backend="modal", tag="unsure")
+    assert [r.tag for r in fleet.registry.all()] == ["unsure"]
+    assert [(r.tag, r.state) for r in settled(fleet, cloud)] == [("unsure", State.DONE)]
+    assert trained(cloud, volume) == 1
     fleet.close()
 
 

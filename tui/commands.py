@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ def plan_lines(planned: Plan) -> Iterator[str]:
         cost = units.money_span(stage.usd) if planned.usd_per_hour else "free"
         yield f"{stage.name:<10} {units.span(stage.seconds):<22} {cost:<26} {stage.note}".rstrip()
         for argv in stage.commands:
-            yield f"           $ {' '.join(argv)}"
+            yield f"           $ {shlex.join(argv)}"
     yield f"start      {planned.resume.reason}; checkpoint every {planned.save_every:,} steps"
     yield f"likely     {units.span(planned.seconds)}, {units.money_span(planned.usd)} ({planned.prices})"
     for warning in planned.warnings:

@@ -21,7 +21,7 @@ from runner.backends.folder import FolderVolume
 from runner.errors import NanochatError
 from runner.job.compile_cache import CompileCache
 from runner.job.job import Job
-from runner.modal_names import lease_key, train_key
+from runner.modal_names import PREPARE, lease_key, train_key
 from runner.nanochat import layout
 from runner.nanochat.commands import COMMIT
 from runner.run import Run, State, Status
@@ -189,6 +189,9 @@ def _attend(
     if refused or run is None:
         print(f"nanochat-tui: {run_id} attempt {attempt} does not start here: {refused}")  # noqa: T201
         return {"state": "refused", "error": refused}
+    if part == PREPARE and live.get(train_key(run_id, attempt)):
+        # An earlier container of this call got that far: the files are the other part's now.
+        return {"state": State.QUEUED.value}
     work = Path(tempfile.gettempdir()) / "nanochat-tui" / run_id
     work.mkdir(parents=True, exist_ok=True)
     os.environ["HF_HOME"] = str(mount.path(layout.HF_CACHE))

@@ -1,6 +1,7 @@
 """One run: its stages, its numbers, its heartbeat, its log."""
 
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -242,7 +243,7 @@ class WatchScreen(NanochatScreen):
         if self._run is None:
             return
         try:
-            lines = [f"$ {' '.join(argv)}" for argv in plan_of(self._run)]
+            lines = [f"$ {shlex.join(argv)}" for argv in plan_of(self._run)]
         except NanochatError as error:
             self.say(error)
             return
