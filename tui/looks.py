@@ -80,7 +80,7 @@ def steps(run: Run) -> str:
 def eta(run: Run) -> float | None:
     """Seconds left of base training, from the last step time."""
     status = run.status
-    if not run.live or not status or status.stage != "base" or not status.dt_s or status.step is None:
+    if run.state is not State.RUNNING or not status or status.stage != "base" or not status.dt_s or status.step is None:
         return None
     return max(0, (status.total_steps or 0) - status.step) * status.dt_s
 
