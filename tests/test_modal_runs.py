@@ -176,6 +176,25 @@ def test_cancel_ends_every_call_and_keeps_what_is_saved(modal_cli: Cli, cloud: C
     assert max(c["step"] for c in modal_cli.json("checkpoints", "stop") if c["verdict"] == "complete") >= 20
 
 
+def test_a_cancel_between_the_parts_ends_the_one_that_waits_for_gpus(modal_cli: Cli, cloud: Cloud) -> None:
+    cloud.knobs(schedule_delay=4.0)
+    modal_cli.modal("--tag", "between")
+    prepare = modal_cli.run("between")["call_ids"]
+    wait_until(lambda: cloud.containers(prepare, "prepare"), what="the first part")
+    cloud.knobs(hold=True)
+    state = wait_until(
+        lambda: (r := modal_cli.run("between")) and r["last_sign_of_life"] and r["state"] == "queued" and r
+    )
+    assert state["step"] in (None, 0)
+    modal_cli("cancel", "between")
+    cloud.knobs(hold=False)
+    assert modal_cli.run("between")["state"] == "cancelled"
+    cloud.idle()
+    assert modal_cli.run("between")["state"] == "cancelled"
+    log = (cloud.folder(state["volume"]) / "runs" / state["id"] / "log").read_text()
+    assert "[PREPARED]" in log and "scripts.base_train" not in log
+
+
 def test_another_laptop_finds_the_run_and_can_cancel_it(modal_cli: Cli, cloud: Cloud, tmp_path: Path) -> None:
     modal_cli.modal("--task", "speedrun", "--tag", "mine", *SLOW)
     run = at_step(modal_cli, "mine", 10)

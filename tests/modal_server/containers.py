@@ -118,6 +118,8 @@ class Containers:
 
     async def _start_after(self, i: Input, delay: float):
         await asyncio.sleep(delay)
+        if i.state == "queued" and self.knobs.hold:
+            i.state = "pending"
         if i.state == "queued":
             i.state = "running"
             try:
