@@ -179,7 +179,7 @@ def plan(
         usd=(usd[0], usd[1], usd[2]),
         usd_per_hour=rate,
         prices="free on this machine" if backend == "local" else f"{prices.source}, {prices.date}",
-        warnings=_warnings(spec, s, size, usd[1]),
+        warnings=_warnings(spec, s, size, usd[1], backend),
     )
 
 
@@ -201,10 +201,12 @@ def _resume(newest: Checkpoint | None, s: Settings, attempt: int) -> Resume:
     return Resume(0, "no complete checkpoint yet" if attempt > 1 else "a new run")
 
 
-def _warnings(spec: RunSpec, s: Settings, size: shapes.Shape, likely: Decimal) -> tuple[str, ...]:
+def _warnings(spec: RunSpec, s: Settings, size: shapes.Shape, likely: Decimal, backend: str) -> tuple[str, ...]:
     found = []
     if spec.engine == "rehearsal":
         found.append(f"a rehearsal: a tiny model stands in for {spec.model}, {size.iterations:,} steps")
+    if spec.budget_usd is not None and backend != "local":
+        found.append("the budget is shown, not enforced: nothing stops the run when it is spent")
     if spec.budget_usd is not None and likely > spec.budget_usd:
         found.append(f"likely ${likely:,.2f} is over the budget of ${spec.budget_usd:,.2f}")
     if s.save_every > size.iterations:

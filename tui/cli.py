@@ -69,7 +69,7 @@ def _spec_flags(sub: argparse.ArgumentParser, *, launch: bool, overrides: bool) 
     sub.add_argument("--gpu", default="H100", metavar="KIND", help="GPU kind (default H100)")
     sub.add_argument("--engine", default="rehearsal", metavar="ENGINE", help="rehearsal (default, free) or nanochat")
     sub.add_argument("--backend", default="local", metavar="BACKEND", help="local (default) or modal")
-    sub.add_argument("--budget", default=None, metavar="USD", help="most dollars this run may cost")
+    sub.add_argument("--budget", default=None, metavar="USD", help="dollars you mean to spend; shown, not enforced")
     if launch:
         sub.add_argument("--tag", default="", help="name of the run (default: made up)")
         sub.add_argument("--force-restart", action="store_true", help="start anew under a tag that is taken")
