@@ -11,7 +11,7 @@ from msgspec import Struct
 from runner import cost
 from runner.cost import Prices
 from runner.errors import UsageError
-from runner.spec import RunSpec
+from runner.spec import MAX_USD, RunSpec
 
 
 class State(StrEnum):
@@ -137,8 +137,12 @@ class Status(Struct):
 
     @property
     def spent_usd(self) -> Decimal:
-        """Dollars over all containers so far, exact to a hundredth of a cent."""
-        return (self.paid_usd + cost.dollars(self._here_s, self.usd_per_hour)).quantize(Decimal("0.0001"))
+        """Dollars over all containers so far, exact to a hundredth of a cent; 0 for a record that makes no sense."""
+        try:
+            spent = self.paid_usd + cost.dollars(self._here_s, self.usd_per_hour)
+            return spent.quantize(Decimal("0.0001")) if 0 <= spent < MAX_USD else Decimal(0)
+        except ArithmeticError:
+            return Decimal(0)
 
     @property
     def _here_s(self) -> float:

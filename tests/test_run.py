@@ -101,6 +101,14 @@ def test_how_the_backend_says_a_call_ended_is_how_the_run_ended(kind: str, becom
     assert (ended.state, ended.outcome) == (becomes, Outcome(kind, "why", "what to do"))
 
 
+@pytest.mark.parametrize(
+    ("paid", "rate"), [("NaN", "1"), ("0", "sNaN"), ("Infinity", "1"), ("0", "9E+999999"), ("-5", "0")]
+)
+def test_a_record_with_senseless_money_costs_nothing_and_breaks_nothing(paid: str, rate: str) -> None:
+    record = Status(1, State.RUNNING, "c", 0.0, 3600.0, paid_usd=Decimal(paid), usd_per_hour=Decimal(rate))
+    assert record.spent_usd == 0
+
+
 def test_the_calls_that_a_job_made_are_part_of_the_run() -> None:
     told = status(State.RUNNING, calls=["fc-1", "local-1-x"])
     assert [c.call_id for c in observed(run(), Poll(True, told), NOW).calls] == ["local-1-x", "fc-1"]
