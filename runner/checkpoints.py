@@ -141,8 +141,7 @@ def scan(volume: Volume, run: str, model: str, gpus: int | None) -> list[Checkpo
     ]
 
 
-def newest_complete(found: list[Checkpoint], kind: str = "base") -> Checkpoint | None:
-    """The one to resume from."""
-    return max(
-        (c for c in found if c.kind == kind and c.verdict is Verdict.COMPLETE), key=lambda c: c.step, default=None
-    )
+def newest_complete(found: list[Checkpoint], kind: str = "base", *, weights_only: bool = False) -> Checkpoint | None:
+    """The one to go on from; with `weights_only` also one that has lost its optimizer."""
+    good = (Verdict.COMPLETE, Verdict.WEIGHTS_ONLY) if weights_only else (Verdict.COMPLETE,)
+    return max((c for c in found if c.kind == kind and c.verdict in good), key=lambda c: c.step, default=None)

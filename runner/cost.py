@@ -1,6 +1,5 @@
 """Prices and what a run costs. Money is Decimal dollars; time is seconds."""
 
-import itertools
 from decimal import Decimal
 
 from msgspec import Struct
@@ -32,9 +31,6 @@ GPUS: dict[str, Gpu] = {
 }
 CPU_CORE_USD_PER_HOUR = Decimal("0.0473")
 MEMORY_GIB_USD_PER_HOUR = Decimal("0.008")
-
-# Share of the bf16 peak that pretraining reaches, by depth: d12, d18, d24, d32 documented, others interpolated.
-MFU = ((4, 0.25), (8, 0.34), (12, 0.42), (18, 0.46), (24, 0.50), (34, 0.50))
 
 
 class Prices(Struct, frozen=True):
@@ -89,14 +85,6 @@ ZERO = Range(0.0, 0.0, 0.0)
 def spread(likely: float, down: float = 0.85, up: float = 1.25) -> Range:
     """A range around a likely time."""
     return Range(likely * down, likely, likely * up)
-
-
-def mfu(depth: int) -> float:
-    """Expected share of the bf16 peak, interpolated between the known depths."""
-    for (d0, m0), (d1, m1) in itertools.pairwise(MFU):
-        if depth <= d1:
-            return m0 + (m1 - m0) * max(0, depth - d0) / (d1 - d0)
-    return MFU[-1][1]
 
 
 def hourly_rate(backend: str, holds: Box, prices: Prices = DATED) -> Decimal:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import msgspec
 
-from runner import checkpoints, survey
+from runner import checkpoints, estimate, survey
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
 from runner.checkpoints import Checkpoint
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError
 from runner.home import has_modal_token
 from runner.nanochat import layout
-from runner.plan import Plan, plan
+from runner.plan import Plan, plan, starting_point
 from runner.registry import Registry
 from runner.run import (
     TRANSITIONS,
@@ -36,7 +36,7 @@ from runner.run import (
     relaunched,
     spawned,
 )
-from runner.spec import ENGINES, RunSpec
+from runner.spec import CONTINUING, ENGINES, RunSpec, on_gpus
 
 BACKENDS = ("local", "modal")
 FORCE_AFTER_S = 15.0
@@ -119,12 +119,17 @@ class Fleet:
         elif runs:
             self.say(f"there was no registry: {came}")
 
+    def _location(self, spec: RunSpec, backend: str) -> str:
+        """Where a run of this spec keeps its files: beside the run that it continues, if it continues one."""
+        return self.registry.get(spec.source).volume if spec.source else self.volume_location(backend, spec.engine)
+
     def plan(self, spec: RunSpec, backend: str) -> Plan:
         """What a launch would do now. An unreachable or new volume counts as empty."""
+        own = estimate.own(self.registry.all(), spec, backend)
         if backend == "modal" and not has_modal_token():
-            return plan(spec, layout.Inventory(), backend=backend)
+            return plan(spec, layout.Inventory(), backend=backend, own=own)
         place = self.backend(backend)
-        location = self.volume_location(backend, spec.engine)
+        location = self._location(spec, backend)
         age, inventory = self._inventories.get((backend, location), (0.0, layout.Inventory()))
         if backend == "local" or time.monotonic() - age > INVENTORY_AGE_S:
             try:
@@ -132,16 +137,19 @@ class Fleet:
             except (Unreachable, CredentialsError):
                 inventory = layout.Inventory()
             self._inventories[(backend, location)] = (time.monotonic(), inventory)
-        return plan(spec, inventory, backend=backend, prices=place.prices())
+        continued = survey.source_checkpoints(place.volume(location), spec) if spec.source else []
+        return plan(spec, inventory, backend=backend, prices=place.prices(), checkpoints=continued, own=own)
 
     def launch(self, spec: RunSpec, *, backend: str, tag: str = "", force_restart: bool = False) -> Run:
         """Start a new run. The intent is on record before anything is spawned, so no run can get lost."""
         place = self.backend(backend)
-        location = self.volume_location(backend, spec.engine)
+        location = self._location(spec, backend)
         if place.make_volume(location):
             self.say(f"made the volume folder {location}")
         volume = place.volume(location)
-        self.plan(spec, backend)
+        planned = self.plan(spec, backend)
+        if spec.source:
+            self._check_source(volume, spec)
         tags = {r.tag for r in self.registry.all()}
         tag = check_tag(tag) if tag else new_tag(spec.model, tags)
         survey.check_engine(volume, spec.engine)
@@ -156,11 +164,27 @@ class Fleet:
             volume=location,
             created_at=self.clock(),
             prices=place.prices(),
+            estimate=planned.estimate,
         )
         self.registry.add(run)
         if backend == "local":
             self._note_volume(location)
         return self._spawn(run, first=True)
+
+    def _check_source(self, volume: Volume, spec: RunSpec) -> None:
+        """See that what a run is to continue is there. Raises UsageError."""
+        source = self.registry.get(spec.source)
+        found = survey.source_checkpoints(volume, spec)
+        kinds = layout.CHECKPOINT_DIRS if spec.task == "eval" else ("base",)
+        if not any(starting_point(spec, found, kind) for kind in kinds):
+            at = f" at step {spec.source_step:,}" if spec.source_step is not None else ""
+            raise UsageError(
+                f"{source.tag} has no whole {' or '.join(kinds)} checkpoint{at}",
+                f"nanochat-tui checkpoints {source.tag} shows what it has",
+                field="from",
+            )
+        if spec.task in CONTINUING and not survey.inventory(volume).tokenizer:
+            raise UsageError(f"the tokenizer of {source.tag} is not on {volume.location}", "put it back", field="from")
 
     def _live_on(self, backend: str) -> int:
         return sum(r.live and r.backend == backend for r in self.registry.all())
@@ -207,20 +231,37 @@ class Fleet:
         failed = msgspec.structs.replace(status, attempt=run.attempt, state=state, outcome=outcome)
         self.registry.update(run.id, lambda r: msgspec.structs.replace(move(r, state), status=failed, ended_at=now))
 
-    def resume(self, run: Run) -> Run:
-        """Start the next attempt of a run that has ended without being done."""
+    def resume(self, run: Run, *, gpus: int | None = None) -> Run:
+        """Start the next attempt of a run that has ended without being done, if need be on other GPUs.
+
+        Raises UsageError when its checkpoint is of another number of them.
+        """
 
         def again(current: Run) -> Run:
             if current.live:
                 raise UsageError(f"{current.tag} is {current.state} already", f"nanochat-tui watch {current.tag}")
             if State.LAUNCHING not in TRANSITIONS[current.state]:
                 raise UsageError(f"{current.tag} is {current.state}", "launch a new run")
-            return relaunched(current, self.clock())
+            again = relaunched(current, self.clock())
+            return again if gpus is None else msgspec.structs.replace(again, spec=on_gpus(again.spec, gpus))
 
         self.volume_of(run).list("")
-        self.refreshed(self.registry.get(run.id))
+        current = self.refreshed(self.registry.get(run.id))
+        if gpus is not None:
+            self._check_gpus(current, on_gpus(current.spec, gpus))
         self.backend(run.backend).ready(run.spec.engine, live_runs=self._live_on(run.backend))
         return self._spawn(self.registry.update(run.id, again), first=False)
+
+    def _check_gpus(self, run: Run, wanted: RunSpec) -> None:
+        status = run.status
+        plan(
+            wanted,
+            layout.Inventory(),
+            backend=run.backend,
+            checkpoints=survey.checkpoints_for(self.volume_of(run), run),
+            finished=status.stages if status else [],
+            trained_steps=status.total_steps if status else None,
+        )
 
     def cancel(self, run: Run) -> Run:
         """Ask a live run to stop and keep what is saved; one that does not answer is ended by force later."""

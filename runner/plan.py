@@ -1,31 +1,36 @@
 """RunSpec + what is on the volume + prices -> the stages to run, what is skipped and why, time and cost."""
 
-import math
 from decimal import Decimal
 
 from msgspec import Struct
 
-from runner import cost
+from runner import cost, estimate
 from runner.checkpoints import Checkpoint, newest_complete
-from runner.cost import Prices, Range, spread
+from runner.cost import Prices, Range
 from runner.errors import UsageError
+from runner.estimate import Own, Speed
 from runner.nanochat import commands, layout, shapes
 from runner.nanochat.commands import Argv, Settings
 from runner.nanochat.layout import Inventory
-from runner.run import Run, StageState, StageStatus
-from runner.spec import Overrides, RunSpec
+from runner.run import Estimate, Run, StageState, StageStatus
+from runner.spec import Overrides, RunSpec, over
 
-CPU_TOKENS_PER_S = 10_000.0
-PREEMPTION_MTBF_S = 6 * 3600.0
-SAVE_BYTES_PER_S = 1e9
-STARTUP_S = Range(60.0, 150.0, 300.0)
-STAGES = ("prepare", "tokenizer", "base", "base_eval", "sft", "chat_eval", "report")
-TEST_STAGES = ("prepare", "tokenizer", "base", "report")
+STAGES: dict[str, tuple[str, ...]] = {
+    "test": ("prepare", "tokenizer", "base", "report"),
+    "speedrun": ("prepare", "tokenizer", "base", "base_eval", "sft", "chat_eval", "report"),
+    "base": ("prepare", "tokenizer", "base", "report"),
+    "sft": ("prepare", "sft", "report"),
+    "eval": ("prepare", "base_eval", "chat_eval", "report"),
+}
 # Each part has a container of its own on Modal: no GPU waits for a download.
 PARTS = {
     "prepare": frozenset({"prepare", "tokenizer"}),
     "train": frozenset({"base", "base_eval", "sft", "chat_eval", "report"}),
 }
+EVAL_SHARDS = 1
+_NO_MONEY = (Decimal(0), Decimal(0), Decimal(0))
+# Why a stage is left out, its command lines, a remark, its time.
+_Draft = tuple[str, tuple[Argv, ...], str, Range]
 
 
 class Stage(Struct, frozen=True):
@@ -46,8 +51,19 @@ class Resume(Struct, frozen=True):
     reason: str
 
 
+class Saves(Struct, frozen=True):
+    """Checkpoints on the way: every `steps`, which take `seconds`; the share of the time that saving takes."""
+
+    steps: int
+    seconds: float
+    share: float
+
+
 class Plan(Struct, frozen=True):
-    """What a launch will do. Pure data: shown to a person before it is paid for, recomputed by the job itself."""
+    """What a launch will do. Pure data: shown to a person before it is paid for, recomputed by the job itself.
+
+    `total_steps` is 0 where no base model is trained; `speed` says how fast a step is believed to be, and why.
+    """
 
     stages: tuple[Stage, ...]
     env: dict[str, str]
@@ -55,30 +71,35 @@ class Plan(Struct, frozen=True):
     total_steps: int
     tokens: int
     parameters: int
-    save_every: int
+    saves: Saves
     device_batch: int
     heartbeat_s: float
     seconds: Range
     usd: tuple[Decimal, Decimal, Decimal]
     usd_per_hour: Decimal
     prices: str
+    speed: str
     warnings: tuple[str, ...]
+
+    @property
+    def estimate(self) -> Estimate:
+        """What is kept with the run, to be held against what it really takes."""
+        return Estimate(self.seconds, self.usd, {s.name: s.seconds for s in self.stages if not s.skip})
 
 
 def settings(spec: RunSpec, backend: str) -> Settings:
     """Fill in every default of a spec. Raises UsageError when the model cannot be trained as asked."""
     on_cpu = backend == "local" and spec.engine == "nanochat"
-    layers = [spec.overrides]
+    values = spec.overrides
     if spec.task == "test":
-        layers.append(commands.TEST_DEFAULTS)
+        values = over(commands.TEST_DEFAULTS, values)
     if spec.engine == "rehearsal":
-        layers.append(commands.REHEARSAL_DEFAULTS)
+        values = over(commands.REHEARSAL_DEFAULTS, values)
     elif on_cpu:
-        layers.append(commands.CPU_DEFAULTS)
-    elif spec.depth >= 20 and spec.gpu in ("H100", "H200", "B200", "B300"):
-        layers.append(Overrides(fp8=True))
-    values = commands.merged(*layers)
-    size = _shape(values, spec.depth)
+        values = over(commands.CPU_DEFAULTS, values)
+    elif spec.depth >= 20 and spec.gpu in estimate.FP8_GPUS:
+        values = over(Overrides(fp8=True), values)
+    size = estimate.shape_of(spec.depth, values)
     seq_len = values.seq_len or 2048
     batch = values.device_batch_size
     if batch is None:
@@ -97,42 +118,11 @@ def settings(spec: RunSpec, backend: str) -> Settings:
             "lower --device-batch-size by powers of two",
             field="overrides",
         )
-    save_every = values.save_every or _save_interval(size, spec, values, on_cpu)
+    unsaved = Settings(spec=spec, values=values, device_batch=batch, save_every=0, on_cpu=on_cpu)
+    quick = spec.engine == "rehearsal" or on_cpu
+    pace = estimate.speed(size, unsaved)
+    save_every = values.save_every or estimate.save_interval(size, spec, pace.step_s, quick=quick)
     return Settings(spec=spec, values=values, device_batch=batch, save_every=save_every, on_cpu=on_cpu)
-
-
-def _shape(values: Overrides, depth: int) -> shapes.Shape:
-    return shapes.shape(
-        depth,
-        head_dim=values.head_dim or 128,
-        vocab=values.vocab_size or shapes.VOCAB,
-        seq_len=values.seq_len or 2048,
-        window=values.window_pattern or "SSSL",
-        ratio=values.data_ratio or shapes.DEFAULT_RATIO,
-        batch=values.total_batch_size,
-        iterations=values.iterations,
-    )
-
-
-def _step_seconds(size: shapes.Shape, s: RunSpec, values: Overrides, on_cpu: bool) -> float:
-    if s.engine == "rehearsal":
-        return max(0.025, (values.step_ms or 0) / 1000)
-    if on_cpu:
-        return size.batch / CPU_TOKENS_PER_S * max(1.0, size.params / 1.5e6)
-    peak = cost.GPUS[s.gpu].peak_flops * s.gpus
-    return size.flops_per_token * size.batch / (peak * cost.mfu(s.depth) * (1.18 if values.fp8 else 1.0))
-
-
-def _save_interval(size: shapes.Shape, s: RunSpec, values: Overrides, on_cpu: bool) -> int:
-    """Young/Daly: the interval that makes saving cost as much as what a preemption loses."""
-    if s.task == "test":
-        return max(1, size.iterations // 2)
-    if s.engine == "rehearsal" or on_cpu:
-        return max(1, size.iterations // 10)
-    save_s = (size.model_bytes + size.optimizer_bytes) / SAVE_BYTES_PER_S
-    seconds = math.sqrt(2 * save_s * PREEMPTION_MTBF_S)
-    steps = max(1, round(seconds / _step_seconds(size, s, values, on_cpu)))
-    return min(steps, max(1, size.iterations // 4))
 
 
 def plan(
@@ -145,162 +135,223 @@ def plan(
     trained_steps: int | None = None,
     attempt: int = 1,
     prices: Prices = cost.DATED,
+    own: Own | None = None,
 ) -> Plan:
-    """The plan of one attempt. `checkpoints`, `finished` and `trained_steps` are what earlier attempts left."""
+    """The plan of one attempt. `checkpoints` are the run's own and those of the run it continues; `finished` and
+    `trained_steps` are what earlier attempts left; `own` is what a run of the same shape has taken.
+
+    Raises UsageError when it cannot be run, as on another number of GPUs than its checkpoint is of.
+    """
     s = settings(spec, backend)
-    size = _shape(s.values, spec.depth)
-    newest = newest_complete(checkpoints or [])
-    done = _done(finished or [], checkpoints or [], trained_steps)
-    resume = _resume(newest, s, attempt)
+    size = estimate.shape_of(spec.depth, s.values)
+    found = checkpoints or []
+    done = _done(spec, finished or [], found, trained_steps)
+    _check_gpus(spec, found, done)
     rates = {
         part: cost.hourly_rate(backend, cost.box(part, spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices)
         for part in PARTS
     }
-    rate = rates["train"]
-    stages = tuple(
-        _stage(name, s, size, inventory, resume, attempt, backend, rates, skip="done" if name in done else "")
-        for name in (TEST_STAGES if spec.task == "test" else STAGES)
-    )
+    pace = estimate.speed(size, s, own)
+    resume = _resume(newest_complete(found), spec, attempt)
+    if spec.task == "base" and spec.source and attempt == 1 and resume.step >= size.iterations:
+        raise UsageError(f"{spec.source} has trained {resume.step:,} steps already", "give more --iterations")
+    maker = _Maker(s, size, inventory, found, resume, attempt, backend, pace, own)
+    stages = tuple(maker.stage(name, rates, skip="done" if name in done else "") for name in STAGES[spec.task])
     seconds = cost.ZERO
     for stage in stages:
         seconds = seconds + stage.seconds
     usd = tuple(sum((stage.usd[i] for stage in stages), Decimal(0)) for i in range(3))
+    trains = "base" in STAGES[spec.task]
+    between = s.save_every * pace.step_s
+    share = estimate.save_seconds(size, spec.gpus) / between if between and not maker.quick else 0.0
     return Plan(
         stages=stages,
         env=commands.environment(s),
         resume=resume,
-        total_steps=size.iterations,
-        tokens=size.tokens,
+        total_steps=size.iterations if trains else 0,
+        tokens=size.tokens if trains else 0,
         parameters=size.params,
-        save_every=s.save_every,
+        saves=Saves(s.save_every, between, share),
         device_batch=s.device_batch,
         heartbeat_s=s.values.heartbeat or 60.0,
         seconds=seconds,
         usd=(usd[0], usd[1], usd[2]),
-        usd_per_hour=rate,
+        usd_per_hour=rates["train"],
         prices="free on this machine" if backend == "local" else f"{prices.source}, {prices.date}",
+        speed=pace.why,
         warnings=_warnings(spec, s, size, usd[1], backend),
     )
 
 
-def _done(finished: list[StageStatus], checkpoints: list[Checkpoint], trained_steps: int | None) -> set[str]:
+def _done(
+    spec: RunSpec, finished: list[StageStatus], checkpoints: list[Checkpoint], trained_steps: int | None
+) -> set[str]:
     """Stages not to be run again: they ended well, and what they made is still there.
 
     Data and tokenizer are judged by the volume alone; what builds on a model that is gone is run again with it.
     """
     done = {f.name for f in finished if f.state is StageState.DONE} - {"prepare", "tokenizer", "report"}
-    newest, tuned = newest_complete(checkpoints), newest_complete(checkpoints, "sft")
-    if newest is None or newest.step != trained_steps:
-        return set()
-    return done if tuned else done - {"sft", "chat_eval"}
+    if "base" in STAGES[spec.task]:
+        newest = newest_complete(checkpoints)
+        if newest is None or newest.step != trained_steps:
+            return set()
+    return done if newest_complete(checkpoints, "sft") else done - {"sft", "chat_eval"}
 
 
-def _resume(newest: Checkpoint | None, s: Settings, attempt: int) -> Resume:
+def _check_gpus(spec: RunSpec, checkpoints: list[Checkpoint], done: set[str]) -> None:
+    """Each GPU saves its own part of the optimizer: it is of no use to another number of them."""
+    newest = newest_complete(checkpoints)
+    wanted = set(STAGES[spec.task]) & {"base", "sft"} - done
+    if newest is None or newest.ranks == spec.gpus or not wanted:
+        return
+    if wanted == {"sft"} and spec.overrides.load_optimizer == 0:
+        return
+    alone = f"--task sft --from {newest.run} --gpus {spec.gpus} --load-optimizer 0"
+    raise UsageError(
+        f"step {newest.step:,} was saved on {newest.ranks} GPU{'s' if newest.ranks > 1 else ''}, each its own part of"
+        f" the optimizer: {spec.gpus} cannot go on from it",
+        f"use --gpus {newest.ranks}, or fine-tune the model's weights alone: {alone}",
+        field="gpus",
+    )
+
+
+def needs_optimizer(spec: RunSpec) -> bool:
+    """Whether what this run continues is more than a model's weights."""
+    return spec.task != "eval" and not (spec.task == "sft" and spec.overrides.load_optimizer == 0)
+
+
+def starting_point(spec: RunSpec, checkpoints: list[Checkpoint], kind: str) -> Checkpoint | None:
+    """The checkpoint of a kind that a run goes on from: the newest that has all it needs."""
+    return newest_complete(checkpoints, kind, weights_only=not needs_optimizer(spec))
+
+
+def _resume(newest: Checkpoint | None, spec: RunSpec, attempt: int) -> Resume:
     if newest:
-        return Resume(newest.step, f"step {newest.step:,} is the newest complete checkpoint")
+        whose = f" of {newest.run}" if newest.run == spec.source else ""
+        return Resume(newest.step, f"step {newest.step:,}{whose} is the newest complete checkpoint")
     return Resume(0, "no complete checkpoint yet" if attempt > 1 else "a new run")
 
 
 def _warnings(spec: RunSpec, s: Settings, size: shapes.Shape, likely: Decimal, backend: str) -> tuple[str, ...]:
     found = []
+    trains = "base" in STAGES[spec.task]
     if spec.engine == "rehearsal":
         found.append(f"a rehearsal: a tiny model stands in for {spec.model}, {size.iterations:,} steps")
     if spec.budget_usd is not None and backend != "local":
         found.append("the budget is shown, not enforced: nothing stops the run when it is spent")
     if spec.budget_usd is not None and likely > spec.budget_usd:
         found.append(f"likely ${likely:,.2f} is over the budget of ${spec.budget_usd:,.2f}")
-    if s.save_every > size.iterations:
+    if trains and s.save_every > size.iterations:
         found.append("no checkpoint before the last step: lower --save-every")
+    shards = s.values.shards
+    if trains and shards and spec.engine == "nanochat" and not s.on_cpu and shards < size.shards:
+        found.append(f"{shards} shards are fewer than the {size.shards} of one epoch: text will be seen again")
+    if spec.overrides.iterations and spec.overrides.data_ratio:
+        found.append("--iterations decides the length; --data-ratio only the batch")
     return tuple(found)
 
 
-def _stage(
-    name: str,
-    s: Settings,
-    size: shapes.Shape,
-    inventory: Inventory,
-    resume: Resume,
-    attempt: int,
-    backend: str,
-    rates: dict[str, Decimal],
-    skip: str,
-) -> Stage:
-    argv: tuple[Argv, ...] = ()
-    note, seconds = "", cost.ZERO
-    step_s = _step_seconds(size, s.spec, s.values, s.on_cpu)
-    quick = s.spec.engine == "rehearsal" or s.on_cpu
-    startup = spread(6.0 if s.on_cpu else 0.3, 0.5, 2.0) if quick else STARTUP_S
-    match name:
-        case "prepare":
-            needed = s.values.shards or size.shards
-            missing = max(0, needed - inventory.train_shards)
-            also = _also_needed(s, inventory, backend)
-            if not missing and inventory.validation_shard and not also:
-                skip = skip or f"{needed} shards are on the volume"
-            argv = (commands.dataset(s, needed), *also.values())
-            note = ", ".join([f"{missing} of {needed} shards", *also])
-            seconds = (
-                spread(0.5)
-                if s.spec.engine == "rehearsal"
-                else Range(20 + missing * 0.5, 40 + missing, 90 + missing * 3)
-            )
-        case "tokenizer":
-            vocab = s.values.vocab_size or shapes.VOCAB
-            other = s.spec.engine == "nanochat" and not layout.has_vocabulary(inventory.token_bytes, vocab)
-            skip = skip or ("kept" if inventory.tokenizer and not other else "")
-            note = f"the one there has not {vocab:,} tokens" if inventory.tokenizer and other else ""
-            argv = (commands.tok_train(s),)
-            seconds = spread(1.0 if s.spec.engine == "rehearsal" else 4.0 if s.on_cpu else 120.0, 0.5, 2.5)
-        case "base":
-            left = max(0, size.iterations - resume.step)
-            argv = (commands.base_train(s, resume_from=resume.step or None, attempt=attempt),)
-            note = f"{left:,} steps" + (f", from {resume.step:,}" if resume.step else "")
-            train = spread(left * step_s, 0.9, 1.2) if not s.on_cpu else spread(left * step_s, 0.5, 4.0)
-            seconds = startup + train
-        case "base_eval":
-            core = s.spec.engine == "rehearsal" or not s.on_cpu or inventory.eval_bundle
-            argv = (commands.base_eval(s, core=core),)
-            note = "" if core else "CORE left out: eval_bundle/ is not on the volume"
-            seconds = startup + (spread(2.0, 0.5, 3.0) if quick else Range(240, 480, 900))
-        case "sft":
-            argv = (commands.chat_sft(s),)
-            seconds = startup + (
-                spread((s.values.sft_iterations or 0) * step_s, 0.5, 3.0) if quick else _sft_range(size, step_s)
-            )
-        case "chat_eval":
-            argv = (commands.chat_eval(s),)
-            seconds = startup + (spread(3.0, 0.5, 4.0) if quick else Range(180, 300, 600))
-        case "report":
-            seconds = spread(0.1)
-    if skip:
-        return Stage(name, (), skip, "", cost.ZERO, (Decimal(0), Decimal(0), Decimal(0)))
-    at = rates["train" if name in PARTS["train"] else "prepare"]
-    usd = (cost.dollars(seconds.low, at), cost.dollars(seconds.likely, at), cost.dollars(seconds.high, at))
-    return Stage(name, argv, "", note, seconds, usd)
+class _Maker(Struct, frozen=True):
+    """Everything that the stages of one plan are made of."""
 
+    s: Settings
+    size: shapes.Shape
+    inventory: Inventory
+    checkpoints: list[Checkpoint]
+    resume: Resume
+    attempt: int
+    backend: str
+    pace: Speed
+    own: Own | None
 
-def _also_needed(s: Settings, inventory: Inventory, backend: str) -> dict[str, Argv]:
-    """Downloads besides the shards, by name, that no GPU should wait for; other engines and places do without."""
-    if backend != "modal" or s.spec.engine != "nanochat":
-        return {}
-    found = {}
-    kernel = commands.flash_attention(s)
-    if kernel and not inventory.kernel:
-        found["attention kernel"] = kernel
-    if s.spec.task != "test" and not inventory.eval_bundle:
-        found["eval bundle"] = commands.EVAL_BUNDLE
-    if s.spec.task != "test" and not inventory.task_data:
-        found["task data"] = commands.TASK_DATA
-    return found
+    @property
+    def quick(self) -> bool:
+        return self.s.spec.engine == "rehearsal" or self.s.on_cpu
 
+    def stage(self, name: str, rates: dict[str, Decimal], skip: str) -> Stage:
+        drafts = {
+            "prepare": self._prepare,
+            "tokenizer": self._tokenizer,
+            "base": self._base,
+            "base_eval": self._base_eval,
+            "sft": self._sft,
+            "chat_eval": self._chat_eval,
+            "report": self._report,
+        }
+        why_not, argv, note, seconds = drafts[name]()
+        skip = skip or why_not
+        if skip:
+            return Stage(name, (), skip, "", cost.ZERO, _NO_MONEY)
+        seconds = estimate.corrected(name, seconds, self.own)
+        at = rates["train" if name in PARTS["train"] else "prepare"]
+        usd = (cost.dollars(seconds.low, at), cost.dollars(seconds.likely, at), cost.dollars(seconds.high, at))
+        return Stage(name, argv, "", note, seconds, usd)
 
-SFT_TOKENS = 430_000_000
+    def _prepare(self) -> _Draft:
+        task = self.s.spec.task
+        wanted = 0 if task == "sft" else EVAL_SHARDS if task == "eval" else self.s.values.shards or self.size.shards
+        missing = max(0, wanted - self.inventory.train_shards)
+        fetch = wanted > 0 and (missing > 0 or not self.inventory.validation_shard)
+        also = self._also_needed()
+        there = f"{wanted} shard{'s are' if wanted > 1 else ' is'} on the volume" if wanted else "nothing is missing"
+        skip = "" if fetch or also else there
+        argv = (*((commands.dataset(self.s, wanted),) if fetch or not also else ()), *also.values())
+        note = ", ".join([*([f"{missing} of {wanted} shards"] if fetch else []), *also])
+        return skip, argv, note, estimate.prepare(self.s, missing)
 
+    def _also_needed(self) -> dict[str, Argv]:
+        """Downloads besides the shards, by name, that no GPU should wait for; other engines and places do without."""
+        s, has = self.s, self.inventory
+        if self.backend != "modal" or s.spec.engine != "nanochat":
+            return {}
+        found = {}
+        kernel = commands.flash_attention(s)
+        if kernel and not has.kernel:
+            found["attention kernel"] = kernel
+        core = "base_eval" in STAGES[s.spec.task] or (s.spec.task == "base" and s.values.core_every != -1)
+        if core and not has.eval_bundle:
+            found["eval bundle"] = commands.EVAL_BUNDLE
+        if {"sft", "chat_eval"} & set(STAGES[s.spec.task]) and not has.task_data:
+            found["task data"] = commands.TASK_DATA
+        return found
 
-def _sft_range(size: shapes.Shape, step_s: float) -> Range:
-    """One epoch of the SFT mixture at the speed of pretraining, ChatCORE evaluations on top."""
-    train = SFT_TOKENS / (size.batch / step_s)
-    return Range(train * 0.8 + 120, train + 240, train * 1.5 + 480)
+    def _tokenizer(self) -> _Draft:
+        vocab = self.s.values.vocab_size or shapes.VOCAB
+        has = self.inventory
+        other = self.s.spec.engine == "nanochat" and not layout.has_vocabulary(has.token_bytes, vocab)
+        note = f"the one there has not {vocab:,} tokens" if has.tokenizer and other else ""
+        skip = "kept" if has.tokenizer and not other else ""
+        return skip, (commands.tok_train(self.s),), note, estimate.tokenizer(self.s)
+
+    def _base(self) -> _Draft:
+        left = max(0, self.size.iterations - self.resume.step)
+        argv = commands.base_train(self.s, resume_from=self.resume.step or None, attempt=self.attempt)
+        note = f"{left:,} steps" + (f", from {self.resume.step:,}" if self.resume.step else "")
+        seconds = estimate.base(self.size, self.s, self.resume.step, self.pace, self.s.save_every)
+        return "", (argv,), note, seconds
+
+    def _base_eval(self) -> _Draft:
+        core = self.s.spec.engine == "rehearsal" or not self.s.on_cpu or self.inventory.eval_bundle
+        note = "" if core else "CORE left out: eval_bundle/ is not on the volume"
+        skip = self._without("base")
+        return skip, (commands.base_eval(self.s, core=core),), note, estimate.base_eval(self.size, self.s, core=core)
+
+    def _sft(self) -> _Draft:
+        alone = self.s.spec.overrides.load_optimizer == 0
+        note = "from the weights alone, with a fresh optimizer" if alone else ""
+        return "", (commands.chat_sft(self.s),), note, estimate.sft(self.size, self.s, self.pace)
+
+    def _chat_eval(self) -> _Draft:
+        return self._without("sft"), (commands.chat_eval(self.s),), "", estimate.chat_eval(self.size, self.s)
+
+    def _report(self) -> _Draft:
+        return "", (), "", cost.spread(0.1)
+
+    def _without(self, kind: str) -> str:
+        """Why an evaluation of what another run has trained cannot be: it has no such checkpoint."""
+        if self.s.spec.task != "eval" or starting_point(self.s.spec, self.checkpoints, kind):
+            return ""
+        return f"{self.s.spec.source} has no whole {kind} checkpoint"
 
 
 def plan_of(run: Run) -> list[Argv]:

@@ -22,6 +22,25 @@ CREATE INDEX IF NOT EXISTS runs_by_age ON runs (created_at);
 """
 
 
+def find(runs: list[Run], name: str) -> Run:
+    """A run by id, tag, unique prefix of either, or `last`, of `runs` newest first.
+
+    Raises NoSuchRun, or UsageError if several match.
+    """
+    if name == "last" and runs:
+        return runs[0]
+    for run in runs:
+        if name in (run.id, run.tag):
+            return run
+    matches = [r for r in runs if name and (r.id.startswith(name) or r.tag.startswith(name))]
+    if len(matches) > 1:
+        named = ", ".join(f"{r.tag} ({r.id})" for r in matches[:5])
+        raise UsageError(f"{name[:60]!r} fits several runs: {named}", "give more letters")
+    if not matches:
+        raise NoSuchRun(f"no run {name[:60]!r}", "nanochat-tui ls shows them all")
+    return matches[0]
+
+
 class Registry:
     """Runs by id and tag. Safe for several processes and threads; every change is one transaction.
 
@@ -113,19 +132,7 @@ class Registry:
 
     def find(self, name: str) -> Run:
         """A run by id, tag, unique prefix of either, or `last`. Raises NoSuchRun, or UsageError if several match."""
-        runs = self.all()
-        if name == "last" and runs:
-            return runs[0]
-        for run in runs:
-            if name in (run.id, run.tag):
-                return run
-        matches = [r for r in runs if name and (r.id.startswith(name) or r.tag.startswith(name))]
-        if len(matches) > 1:
-            named = ", ".join(f"{r.tag} ({r.id})" for r in matches[:5])
-            raise UsageError(f"{name[:60]!r} fits several runs: {named}", "give more letters")
-        if not matches:
-            raise NoSuchRun(f"no run {name[:60]!r}", "nanochat-tui ls shows them all")
-        return matches[0]
+        return find(self.all(), name)
 
     def add(self, run: Run) -> None:
         """Put down a new run. Raises UsageError when its tag is taken."""

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from runner import cost
-from runner.cost import Prices
+from runner.cost import Prices, Range
 from runner.errors import UsageError
 from runner.spec import MAX_USD, RunSpec
 
@@ -89,7 +89,8 @@ class Status(Struct):
     Times are seconds since the epoch; `dt_s` seconds per step; `tokens_per_s` over all GPUs; `mfu` per cent.
     `spent_before_s` and `paid_usd` are what earlier containers took; `usd_per_hour` is the price of this one.
     `log_bases` holds where in the log each container's own part begins; `fruitless` counts the containers that
-    died since `progress` (stages done, step kept) was last better.
+    died since `progress` (stages done, step kept) was last better. `train_s` seconds went into `train_steps` steps
+    of the base model, each container's first ones left out.
     """
 
     attempt: int
@@ -108,6 +109,7 @@ class Status(Struct):
     val_bpb: float | None = None
     core: float | None = None
     chatcore: float | None = None
+    sft_bpb: float | None = None
     tokens_per_s: int | None = None
     mfu: float | None = None
     dt_s: float | None = None
@@ -117,6 +119,9 @@ class Status(Struct):
     resumed_from: int | None = None
     save_every: int | None = None
     saved_step: int | None = None
+    train_s: float = 0.0
+    train_steps: int = 0
+    unknown_lines: int = 0
     lost_log_bytes: int = 0
     spent_before_s: float = 0.0
     paid_usd: Decimal = Decimal(0)
@@ -149,6 +154,14 @@ class Status(Struct):
         return max(0.0, (self.ended_at or self.updated_at) - self.started_at)
 
 
+class Estimate(Struct, frozen=True):
+    """What a launch was said to take: seconds and dollars, low, likely, high; seconds by stage."""
+
+    seconds: Range
+    usd: tuple[Decimal, Decimal, Decimal]
+    stages: dict[str, Range]
+
+
 class Call(Struct, frozen=True):
     """One spawned attempt: the backend's call id and when it was spawned."""
 
@@ -159,7 +172,7 @@ class Call(Struct, frozen=True):
 class Run(Struct):
     """A run as this machine knows it: what was asked, the calls made, and the job's last known status.
 
-    `prices` are those it was launched at.
+    `prices` are those it was launched at, `estimate` what it was then said to take.
     """
 
     id: str
@@ -176,6 +189,7 @@ class Run(Struct):
     asked_at: float = 0.0
     ended_at: float | None = None
     prices: Prices = cost.DATED
+    estimate: Estimate | None = None
 
     @property
     def live(self) -> bool:

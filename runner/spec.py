@@ -8,11 +8,13 @@ from msgspec import Meta, Struct
 
 from runner.errors import UsageError
 
-Task = Literal["test", "speedrun"]
+Task = Literal["test", "speedrun", "base", "sft", "eval"]
 Engine = Literal["rehearsal", "nanochat"]
 
 TASKS: tuple[str, ...] = get_args(Task)
 ENGINES: tuple[str, ...] = get_args(Engine)
+# Tasks that begin with a checkpoint of another run.
+CONTINUING = ("sft", "eval")
 GPU_COUNTS = (1, 2, 4, 8)
 MIN_DEPTH, MAX_DEPTH = 4, 34
 MAX_CPU_DEPTH = 12
@@ -22,6 +24,7 @@ Count = Annotated[int, Meta(ge=1, le=10**12)]
 CountOrOff = Annotated[int, Meta(ge=-1, le=10**12)]
 Positive = Annotated[float, Meta(ge=0.001, le=100_000)]
 NotNegative = Annotated[float, Meta(ge=0, le=3_600_000)]
+Flag = Annotated[int, Meta(ge=0, le=1)]
 Pattern = Annotated[str, Meta(pattern="^[SL]{1,64}$")]
 
 
@@ -41,14 +44,20 @@ class Overrides(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
     device_batch_size: Annotated[Count | None, Meta(description="sequences per GPU and micro-batch")] = None
     total_batch_size: Annotated[Count | None, Meta(description="tokens per optimizer step")] = None
     seq_len: Annotated[Count | None, Meta(description="context length in tokens")] = None
+    aspect_ratio: Annotated[Count | None, Meta(description="model width per layer")] = None
     head_dim: Annotated[Count | None, Meta(description="attention head dimension")] = None
     window_pattern: Annotated[Pattern | None, Meta(description="attention windows, as SSSL")] = None
     warmup_steps: Annotated[Count | None, Meta(description="steps of learning-rate warm-up")] = None
     fp8: Annotated[bool | None, Meta(description="FP8 matmuls (H100 and newer)")] = None
+    compile: Annotated[bool | None, Meta(description="torch.compile; off starts at once and trains slower")] = None
+    stop_on_nan: Annotated[bool | None, Meta(description="stop when the loss is nan")] = None
     shards: Annotated[Count | None, Meta(description="training data shards to have on the volume")] = None
     vocab_size: Annotated[Count | None, Meta(description="vocabulary of a newly trained tokenizer")] = None
     tokenizer_chars: Annotated[Count | None, Meta(description="characters the tokenizer is trained on")] = None
     sft_iterations: Annotated[Count | None, Meta(description="micro-batches of fine-tuning")] = None
+    load_optimizer: Annotated[
+        Flag | None, Meta(description="0: fine-tune from the model's weights alone, on any number of GPUs")
+    ] = None
     eval_problems: Annotated[Count | None, Meta(description="most problems per chat evaluation task")] = None
     heartbeat: Annotated[Positive | None, Meta(description="seconds of silence before a heartbeat line")] = None
     step_ms: Annotated[NotNegative | None, Meta(description="rehearsal only: shortest time of a step")] = None
@@ -59,10 +68,15 @@ class Overrides(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
 
 FAULTS = ("crash", "hang", "oom", "nan", "truncate", "ignore-sigterm")
 REHEARSAL_ONLY = ("step_ms", "fault")
+SWITCHES = ("fp8", "compile", "stop_on_nan")
 
 
 class RunSpec(Struct, frozen=True, omit_defaults=False, forbid_unknown_fields=True, kw_only=True):
-    """One run as asked for. `gpus` GPUs of kind `gpu`; `budget_usd` in dollars, None for no cap."""
+    """One run as asked for. `gpus` GPUs of kind `gpu`; `budget_usd` in dollars, None for no cap.
+
+    `source` is the id of the run whose checkpoints it begins with, empty for a run from nothing; `source_step`
+    names one of them, None the newest that is whole.
+    """
 
     task: Task
     depth: int
@@ -71,6 +85,8 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, forbid_unknown_fields=Tr
     engine: Engine = "rehearsal"
     budget_usd: Decimal | None = None
     overrides: Overrides = msgspec.field(default_factory=Overrides)
+    source: str = ""
+    source_step: int | None = None
 
     @property
     def model(self) -> str:
@@ -83,13 +99,21 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def over(lower: Overrides, upper: Overrides) -> Overrides:
+    """The values of `upper` where it sets them, else those of `lower`."""
+    chosen = {
+        name: getattr(lower, name) if (v := getattr(upper, name)) is None else v for name in Overrides.__struct_fields__
+    }
+    return Overrides(**chosen)
+
+
 def override_help() -> dict[str, tuple[str, bool]]:
     """Name of each override -> (help text, is it a switch), in the order of `Overrides`."""
     hints = get_type_hints(Overrides, include_extras=True)
     found = {}
     for name in Overrides.__struct_fields__:
         metas = [m for m in hints[name].__metadata__ if isinstance(m, Meta) and m.description]
-        found[name] = (str(metas[0].description), name == "fp8")
+        found[name] = (str(metas[0].description), name in SWITCHES)
     return found
 
 
@@ -114,6 +138,13 @@ def parse_depth(text: str, *, on_cpu: bool = False) -> int:
     if depth % 2 or not low <= depth <= high:
         raise UsageError(f"unknown depth d{depth}", allowed, field="model")
     return depth
+
+
+def on_gpus(spec: RunSpec, gpus: int) -> RunSpec:
+    """The spec on another number of GPUs. Raises UsageError for one that there is not."""
+    if gpus not in GPU_COUNTS:
+        raise UsageError(f"{gpus} GPUs", f"choose one of {', '.join(map(str, GPU_COUNTS))}", field="gpus")
+    return msgspec.structs.replace(spec, gpus=gpus)
 
 
 def parse_money(text: str, *, name: str = "budget") -> Decimal:
@@ -151,6 +182,8 @@ def parse_override_words(text: str) -> dict[str, Any]:
     for word in text.split():
         name, _, value = word.lstrip("-").partition("=")
         name = name.replace("-", "_")
+        if name.startswith("no_") and name[3:] in SWITCHES:
+            name, value = name[3:], "false"
         given[name] = [*given.get(name, []), value] if name == "fault" else (value or "true")
     return given
 
@@ -165,46 +198,67 @@ def check_fault(text: str) -> None:
 def make_spec(
     *,
     task: str,
-    model: str,
+    model: str | None = None,
     backend: str,
-    engine: str = "rehearsal",
+    engine: str | None = None,
     gpus: int | None = None,
-    gpu: str = "H100",
+    gpu: str | None = None,
     budget: str | None = None,
     overrides: dict[str, Any] | None = None,
+    source: RunSpec | None = None,
+    source_id: str = "",
+    source_step: int | None = None,
     gpu_kinds: tuple[str, ...],
 ) -> RunSpec:
-    """Everything typed by a person -> a valid RunSpec, or UsageError for the first field that is wrong."""
+    """Everything typed by a person -> a valid RunSpec, or UsageError for the first field that is wrong.
+
+    `source` is the spec of the run whose checkpoint is continued: its size, GPUs and overrides are taken over.
+    """
     if task not in TASKS:
         raise UsageError(f"unknown task {task[:40]!r}", closest(task, TASKS), field="task")
+    engine = engine or (source.engine if source else "rehearsal")
+    gpu = gpu or (source.gpu if source else "H100")
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine[:40]!r}", closest(engine, ENGINES), field="engine")
     on_cpu = backend == "local" and engine == "nanochat"
-    depth = parse_depth(model, on_cpu=on_cpu)
+    depth = parse_depth(model or (source.model if source else "d12"), on_cpu=on_cpu)
+    if source is None and task in CONTINUING:
+        raise UsageError(f"{task} needs a checkpoint to begin with", "say --from RUN", field="from")
+    if source and task not in (*CONTINUING, "base"):
+        raise UsageError(f"{task} begins with nothing", "use --task base, sft or eval with --from", field="from")
+    if source and (source.depth, source.engine) != (depth, engine):
+        raise UsageError(
+            f"that run is a {source.model} of the {source.engine} engine",
+            "leave --model and --engine out",
+            field="from",
+        )
     by_name = {kind.upper(): kind for kind in gpu_kinds}
     if gpu.upper() not in by_name:
         raise UsageError(f"unknown GPU {gpu[:40]!r}", closest(gpu.upper(), gpu_kinds), field="gpu")
     if gpus is None:
-        gpus = 8 if task == "speedrun" and not on_cpu else 1
+        gpus = source.gpus if source else 8 if task in ("speedrun", "base") and not on_cpu else 1
     if on_cpu and gpus != 1:
         raise UsageError(
             f"{gpus} ranks on a CPU would train {gpus} unrelated models", "use 1, or --engine rehearsal", field="gpus"
         )
-    if gpus not in GPU_COUNTS:
-        raise UsageError(f"{gpus} GPUs", f"choose one of {', '.join(map(str, GPU_COUNTS))}", field="gpus")
     parsed = parse_overrides(overrides or {})
+    if source:
+        parsed = over(msgspec.structs.replace(source.overrides, fault=None), parsed)
     if engine != "rehearsal":
         for name in REHEARSAL_ONLY:
             if getattr(parsed, name) is not None:
                 raise UsageError(f"{flag(name)} is for --engine rehearsal", "leave it out", field="overrides")
     if (parsed.head_dim or 128) % 8:
         raise UsageError(f"--head-dim {parsed.head_dim}", "must be a multiple of 8", field="overrides")
-    return RunSpec(
+    spec = RunSpec(
         task=cast(Task, task),
         depth=depth,
-        gpus=gpus,
+        gpus=1,
         gpu=by_name[gpu.upper()],
         engine=cast(Engine, engine),
         budget_usd=parse_money(budget) if budget else None,
         overrides=parsed,
+        source=source_id,
+        source_step=source_step,
     )
+    return on_gpus(spec, gpus)

@@ -5,11 +5,14 @@ from typing import TypeVar
 
 import msgspec
 
+from runner import checkpoints
 from runner.backends.base import Entry, Volume
+from runner.checkpoints import Checkpoint
 from runner.errors import UsageError
 from runner.nanochat import layout
 from runner.nanochat.layout import Inventory
 from runner.run import Run, Status
+from runner.spec import RunSpec
 
 MARKER = "volume.json"
 RECORD_BYTES = 4 << 20
@@ -49,6 +52,22 @@ def check_engine(volume: Volume, engine: str) -> None:
         raise UsageError(
             f"{volume.location} holds data of the {owner} engine", "use another --volume for this one", field="volume"
         )
+
+
+def checkpoints_for(volume: Volume, run: Run) -> list[Checkpoint]:
+    """A run's own checkpoints, and those of the run that it continues: only the step that was asked for, if one was."""
+    spec = run.spec
+    found = checkpoints.scan(volume, run.id, spec.model, spec.gpus)
+    return found + (source_checkpoints(volume, spec) if spec.source else [])
+
+
+def source_checkpoints(volume: Volume, spec: RunSpec) -> list[Checkpoint]:
+    """What the run that a spec continues has saved; its chat model is of use to an evaluation alone."""
+    source = read_run(volume, spec.source)
+    found = checkpoints.scan(volume, spec.source, spec.model, source.spec.gpus if source else None)
+    if spec.task != "eval":
+        found = [c for c in found if c.kind == "base"]
+    return [c for c in found if c.kind != "base" or spec.source_step in (None, c.step)]
 
 
 def _record(volume: Volume, path: str, kind: type[T]) -> T | None:

@@ -1,18 +1,25 @@
 """Log lines of nanochat: real ones are understood, no line at all breaks the parser."""
 
 import itertools
+import math
 import re
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.job.lines import Lines
+from runner.nanochat import events as said
 from runner.nanochat import grammar
 from runner.terminal import clean, safe
 from tests.conftest import DATA
 
 LOGS = sorted((DATA / "logs").glob("*.log"))
+# What is no line of nanochat's: the pipeline script's own marks, and samples that contain newlines.
+FOREIGN = re.compile(r"### |ok /vol/")
+BROKEN_SAMPLES = {"cpu_base_eval_bs": 3}
 
 
 def lines(name: str) -> list[str]:
@@ -20,41 +27,95 @@ def lines(name: str) -> list[str]:
     return [clean(line) for line in re.split(r"[\n\r]", raw)]
 
 
-def events(name: str) -> list[grammar.Event]:
+def events(name: str) -> list[said.Event]:
     return [e for e in map(grammar.parse, lines(name)) if e]
 
 
 @pytest.mark.parametrize("path", LOGS, ids=lambda p: p.stem)
-def test_every_step_and_score_line_of_the_real_logs_is_understood(path: object) -> None:
-    numbers = re.compile(r"(step \d|Step \d+ \| (Val|CORE|Chat)|.* accuracy: [\d.]+%$|CORE metric: )")
-    missed = [line for line in lines(path.stem) if numbers.match(line) and grammar.parse(line) is None]
-    assert missed == []
+def test_every_line_of_the_real_logs_is_classified_but_for_the_listed_exceptions(path: Path) -> None:
+    unknown = [x for x in lines(path.stem) if x.strip() and grammar.parse(x) is None and not FOREIGN.match(x)]
+    assert len(unknown) == BROKEN_SAMPLES.get(path.stem, 0), unknown
+
+
+@pytest.mark.parametrize("path", LOGS, ids=lambda p: p.stem)
+def test_no_line_with_a_number_to_keep_is_taken_for_a_mere_remark(path: Path) -> None:
+    numbers = re.compile(r"(step \d|Step \d+ \| (Val|CORE|Chat)|.* accuracy: [\d.]+%$|CORE metric: |(val|train) bpb: )")
+    kept = [grammar.parse(line) for line in lines(path.stem) if numbers.match(line)]
+    assert not any(e is None or isinstance(e, said.Noted) for e in kept)
 
 
 def test_base_steps_carry_all_their_numbers() -> None:
-    steps = [e for e in events("h100_d12_smoke_cold") if isinstance(e, grammar.Step)]
+    steps = [e for e in events("h100_d12_smoke_cold") if isinstance(e, said.Step)]
     assert [s.step for s in steps] == list(range(20))
     assert (steps[1].loss, steps[1].tokens_per_s, steps[1].mfu, steps[1].eta_s) == (10.382677, 511_245, 45.86, None)
     assert steps[11].eta_s == pytest.approx(12.0)
 
 
 def test_fine_tuning_steps_may_pass_a_hundred_per_cent_and_have_a_negative_multiplier() -> None:
-    steps = [e for e in events("cpu_chat_sft_d4") if isinstance(e, grammar.Step)]
+    steps = [e for e in events("cpu_chat_sft_d4") if isinstance(e, said.Step)]
     assert (steps[-1].percent, steps[-1].lrm, steps[-1].total) == (102.5, -0.05, None)
 
 
+def test_the_header_tells_device_sizes_and_length() -> None:
+    facts = {e.name: e.value for e in events("h100_d12_smoke_cold") if isinstance(e, said.Fact)}
+    assert facts["gpu"].startswith("NVIDIA H100") and facts["iterations"] == "20"
+    assert (facts["parameters"], facts["transformer_matrices"]) == ("286,261,730", "84,935,088")
+
+
+def test_evaluations_give_scores_by_task() -> None:
+    found = events("cpu_base_eval_core_synth")
+    assert any(isinstance(e, said.TaskScore) and e.centered is not None for e in found)
+    assert any(isinstance(e, said.TrainBpb) for e in found) and any(isinstance(e, said.Sample) for e in found)
+    chat = {e.task: e.accuracy for e in events("cpu_chat_eval_sft") if isinstance(e, said.TaskScore)}
+    assert set(chat) == {"ARC-Easy", "ARC-Challenge", "MMLU", "GSM8K", "HumanEval"}
+
+
+@pytest.mark.parametrize(
+    ("log", "event"),
+    [
+        ("h200x2_x2_sigterm", said.Signalled(signal=15)),
+        ("cpu_dataset_offline", said.Downloaded(ok=0, total=2)),
+        ("cpu_resume_b", said.Resumed(step=20)),
+        ("h200x2_x1_resume_on2", said.RankFailed(rank=1, exit_code=1)),
+    ],
+)
+def test_what_a_stage_says_of_its_fate_is_understood(log: str, event: said.Event) -> None:
+    assert event in events(log)
+
+
 def test_failures_are_told_apart() -> None:
-    assert any(isinstance(e, grammar.OutOfMemory) for e in events("h100_oom_d24_64"))
-    assert grammar.Signalled(signal=15) in events("h200x2_x2_sigterm")
-    assert grammar.Downloaded(ok=0, total=2) in events("cpu_dataset_offline")
-    errors = [e for e in events("cpu_err_truncated") if isinstance(e, grammar.Error)]
+    assert any(isinstance(e, said.OutOfMemory) for e in events("h100_oom_d24_64"))
+    errors = [e for e in events("cpu_err_truncated") if isinstance(e, said.Error)]
     assert errors[0].message.startswith("PytorchStreamReader")
+    (lost,) = [e for e in events("h200x2_x1_resume_on2") if isinstance(e, said.Error) and e.rank is not None]
+    assert (lost.type, lost.rank) == ("FileNotFoundError", 1)
+
+
+def test_a_collective_that_timed_out_is_understood() -> None:
+    line = (
+        "[rank0]:[E1122 23:46:04.285 ProcessGroupNCCL.cpp:607] [Rank 0] Watchdog caught collective operation timeout: "
+        "WorkNCCL(SeqNum=7753, OpType=_REDUCE_SCATTER_BASE, NumelIn=1, Timeout(ms)=600000) ran for 600013 milliseconds"
+    )
+    assert grammar.parse(line) == said.NcclTimeout(rank=0, op="_REDUCE_SCATTER_BASE", waited_s=600.0)
 
 
 def test_nan_and_the_field_names_of_older_commits_are_understood() -> None:
     line = "step 00004/00010 (40.00%) | loss: nan | lrm: 1.00 | dt: 9.00ms | tok/sec: 1,000 | mfu: 12.00"
     step = grammar.parse(line)
-    assert isinstance(step, grammar.Step) and step.loss != step.loss and step.epoch is None
+    assert isinstance(step, said.Step) and math.isnan(step.loss) and step.epoch is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "step 99999999999999999999/1 (1%) | loss: 1 | lrm: 1 | dt: 1ms | tok/sec: 1 | mfu: 1",
+        "step 1/2 (x%) | loss: 1 | lrm: 1 | dt: 1ms | tok/sec: 1 | mfu: 1",
+        "step 1/2 (1%) | loss: 1 | lrm: 1 | dt: 1ms | tok/sec: ,, | mfu: 1",
+        "x" * (grammar.MAX_LINE + 1),
+    ],
+)
+def test_what_only_looks_like_a_step_is_plain_text(line: str) -> None:
+    assert grammar.parse(line) is None
 
 
 @given(st.text(max_size=400))
@@ -63,11 +124,26 @@ def test_no_line_raises(line: str) -> None:
     grammar.parse(clean(line))
 
 
-@given(
-    st.sampled_from(["step ", "Step 1 | ", "Evaluating: ", "9", "Error", "A." * 9, "[rank0]: "]), st.integers(1, 4000)
-)
-def test_a_long_repetitive_line_is_quick_to_refuse(piece: str, count: int) -> None:
-    grammar.parse((piece * count)[: grammar.MAX_LINE])
+HEADS = ["step ", "Step 1 | ", "Evaluating: ", "9", "Error", "A." * 9, "[rank0]: ", "torch.", "E1122 ", "<|bos|>", " "]
+PIECES = [*HEADS, "WorkNCCL(", "a.", "1", "e", "(", "%", ") | ", "loss: ", "nan", "Watchdog caught", ": ", "=", "█"]
+
+
+@given(st.sampled_from(HEADS), st.lists(st.sampled_from(PIECES), min_size=1, max_size=4), st.integers(1, 4000))
+def test_a_long_repetitive_line_is_quick_to_refuse(head: str, pieces: list[str], count: int) -> None:
+    grammar.parse((head + "".join(pieces) * count)[: grammar.MAX_LINE])
+
+
+@given(st.sampled_from(LOGS), st.integers(0, 10_000), st.text(max_size=5), st.integers(0, 200))
+def test_a_real_line_that_was_damaged_does_not_raise(path: Path, number: int, put: str, at: int) -> None:
+    found = lines(path.stem)
+    line = found[number % len(found)]
+    grammar.parse(line[:at] + put + line[at:])
+    grammar.parse(line[:at])
+
+
+def test_a_real_pipeline_is_mostly_numbers_and_known_remarks() -> None:
+    kinds = Counter(type(e).__name__ for e in events("cpu_local_pipeline"))
+    assert kinds["Step"] > 100 and kinds["Saved"] > 3 and kinds["TaskScore"] > 3
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=8))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import runner.rehearsal
+from runner.nanochat import events as said
 from runner.nanochat import grammar
 from runner.terminal import clean
 
@@ -47,7 +48,7 @@ def weights(engine: Engine, step: int) -> bytes:
     return (engine.base / "base_checkpoints" / "d12" / f"model_{step:06d}.pt").read_bytes()[60:-200]
 
 
-def events(lines: list[str], kind: type[grammar.Event]) -> list[grammar.Event]:
+def events(lines: list[str], kind: type[said.Event]) -> list[said.Event]:
     return [e for e in map(grammar.parse, lines) if isinstance(e, kind)]
 
 
@@ -57,16 +58,16 @@ def test_a_resume_continues_bit_for_bit_on_several_ranks(engine: Engine) -> None
     (engine.base / "base_checkpoints" / "d12" / "model_000016.pt").unlink()
     resumed = engine.train("--num-iterations=16", "--save-every=8", "--eval-every=8", "--resume-from-step=8", ranks=4)
     assert weights(engine, 16) == expected
-    assert events(resumed, grammar.Resumed) == [grammar.Resumed(step=8)]
-    assert events(resumed, grammar.ValBpb)[-1] == events(straight, grammar.ValBpb)[-1]
+    assert events(resumed, said.Resumed) == [said.Resumed(step=8)]
+    assert events(resumed, said.ValBpb)[-1] == events(straight, said.ValBpb)[-1]
 
 
 def test_loss_falls_and_the_model_learns_to_answer(engine: Engine) -> None:
-    steps = events(engine.train("--num-iterations=120", "--eval-every=-1"), grammar.Step)
+    steps = events(engine.train("--num-iterations=120", "--eval-every=-1"), said.Step)
     assert steps[-1].loss < steps[0].loss / 3
     engine("scripts.chat_sft", "--model-tag=d12", "--num-iterations=40", "--step-ms=0", "--eval-every=-1")
-    said = engine("scripts.chat_cli", "-i", "sft", "-g", "d12", "-t", "0", "-p", "What is the capital of Peru?")
-    assert said[-1] == "Assistant: The capital of Peru is Lima."
+    answer = engine("scripts.chat_cli", "-i", "sft", "-g", "d12", "-t", "0", "-p", "What is the capital of Peru?")
+    assert answer[-1] == "Assistant: The capital of Peru is Lima."
 
 
 def test_every_rank_has_its_optimizer_shard_and_another_number_of_ranks_cannot_resume(engine: Engine) -> None:
@@ -78,10 +79,10 @@ def test_every_rank_has_its_optimizer_shard_and_another_number_of_ranks_cannot_r
 
 @pytest.mark.parametrize(
     ("fault", "code", "kind"),
-    [("crash@2", 1, grammar.Error), ("oom@2", 1, grammar.OutOfMemory)],
+    [("crash@2", 1, said.Error), ("oom@2", 1, said.OutOfMemory)],
 )
 def test_a_rehearsed_failure_prints_what_the_real_one_prints(
-    engine: Engine, fault: str, code: int, kind: type[grammar.Event]
+    engine: Engine, fault: str, code: int, kind: type[said.Event]
 ) -> None:
     assert events(engine.train("--num-iterations=4", "--eval-every=-1", f"--fault={fault}", code=code), kind)
 
@@ -96,6 +97,6 @@ def test_nan_and_truncation_come_at_their_step(engine: Engine) -> None:
     lines = engine.train(
         "--num-iterations=6", "--eval-every=-1", "--save-every=3", "--fault=nan@4", "--fault=truncate@3"
     )
-    losses = [e.loss for e in events(lines, grammar.Step)]
+    losses = [e.loss for e in events(lines, said.Step)]
     assert [x != x for x in losses] == [False] * 4 + [True] * 2
     assert len(weights(engine, 3)) < len(weights(engine, 6))

@@ -41,7 +41,3 @@ def test_small_models_get_a_batch_that_divides_on_eight_gpus() -> None:
 
 def test_a_model_too_large_for_the_gpu_has_no_batch() -> None:
     assert shapes.device_batch_size(shapes.shape(34), gpus=1, gpu_gib=cost.GPUS["L4"].memory_gib) == 0
-
-
-def test_mfu_meets_the_known_depths() -> None:
-    assert [cost.mfu(d) for d in (4, 12, 18, 24, 32)] == pytest.approx([0.25, 0.42, 0.46, 0.50, 0.50])

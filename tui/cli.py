@@ -53,6 +53,7 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     cancel = add("cancel", "stop runs now, keeping what is saved", run="+")
     cancel.add_argument("--no-wait", action="store_true", help="do not wait for the end")
     resume = add("resume", "go on with a run from its newest complete checkpoint", run="1")
+    resume.add_argument("--gpus", type=int, default=None, metavar="N", help="other GPUs, before there is a checkpoint")
     resume.add_argument("--watch", action="store_true", help="follow it to its end")
     rm = add("rm", "delete runs with their logs and checkpoints", run="+")
     rm.add_argument("-y", "--yes", action="store_true", help="do not ask")
@@ -63,12 +64,15 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
 
 
 def _spec_flags(sub: argparse.ArgumentParser, *, launch: bool, overrides: bool) -> None:
-    sub.add_argument("--task", default="test", metavar="TASK", help="test (10 steps, the default) or speedrun")
-    sub.add_argument("--model", default="d12", metavar="dN", help="d12, d26, d32 or any even depth (default d12)")
+    tasks = "test (10 steps, the default), speedrun (everything), or one stage: base, sft, eval"
+    sub.add_argument("--task", default="test", metavar="TASK", help=tasks)
+    sub.add_argument("--from", dest="source", metavar="RUN", help="base, sft, eval: the run to go on from")
+    sub.add_argument("--step", type=int, default=None, metavar="N", help="with --from: this step, else the newest")
+    sub.add_argument("--model", default=None, metavar="dN", help="d12, d26, d32 or any even depth (default d12)")
     sub.add_argument("--gpus", type=int, default=None, metavar="N", help="1, 2, 4 or 8 (default 1 for test, else 8)")
-    sub.add_argument("--gpu", default="H100", metavar="KIND", help="GPU kind (default H100)")
-    sub.add_argument("--engine", default="rehearsal", metavar="ENGINE", help="rehearsal (default, free) or nanochat")
-    sub.add_argument("--backend", default="local", metavar="BACKEND", help="local (default) or modal")
+    sub.add_argument("--gpu", default=None, metavar="KIND", help="GPU kind (default H100)")
+    sub.add_argument("--engine", default=None, metavar="ENGINE", help="rehearsal (default, free) or nanochat")
+    sub.add_argument("--backend", default=None, metavar="BACKEND", help="local (default) or modal")
     sub.add_argument("--budget", default=None, metavar="USD", help="dollars you mean to spend; shown, not enforced")
     if launch:
         sub.add_argument("--tag", default="", help="name of the run (default: made up)")

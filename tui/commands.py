@@ -37,26 +37,35 @@ def run(args: argparse.Namespace) -> int:
         return COMMANDS[args.command](fleet, args)
 
 
-def _spec(args: argparse.Namespace) -> RunSpec:
-    if args.backend not in fleets.BACKENDS:
-        raise UsageError(f"unknown backend {args.backend!r}", closest(args.backend, fleets.BACKENDS), field="backend")
+def _spec(fleet: Fleet, args: argparse.Namespace) -> tuple[RunSpec, str]:
+    """What was asked for, and the backend it is for."""
+    source = fleet.registry.find(args.source) if args.source else None
+    backend = args.backend or (source.backend if source else "local")
+    if backend not in fleets.BACKENDS:
+        raise UsageError(f"unknown backend {backend!r}", closest(backend, fleets.BACKENDS), field="backend")
+    if source and backend != source.backend:
+        raise UsageError(f"{source.tag} is on {source.backend}", "leave --backend out", field="backend")
     given = {name: value for name in Overrides.__struct_fields__ if (value := getattr(args, name)) is not None}
-    return make_spec(
+    spec = make_spec(
         task=args.task,
         model=args.model,
-        backend=args.backend,
+        backend=backend,
         engine=args.engine,
         gpus=args.gpus,
         gpu=args.gpu,
         budget=args.budget,
         overrides=given,
+        source=source.spec if source else None,
+        source_id=source.id if source else "",
+        source_step=args.step,
         gpu_kinds=tuple(GPUS),
     )
+    return spec, backend
 
 
 def _plan(fleet: Fleet, args: argparse.Namespace) -> int:
-    spec = _spec(args)
-    planned = fleet.plan(spec, args.backend)
+    spec, backend = _spec(fleet, args)
+    planned = fleet.plan(spec, backend)
     if args.json:
         output.as_json({"spec": spec, "plan": planned})
     else:
@@ -75,15 +84,15 @@ def plan_lines(planned: Plan) -> Iterator[str]:
         yield f"{stage.name:<10} {units.span(stage.seconds):<22} {cost:<26} {stage.note}".rstrip()
         for argv in stage.commands:
             yield f"           $ {shlex.join(argv)}"
-    yield f"start      {planned.resume.reason}; checkpoint every {planned.save_every:,} steps"
-    yield f"likely     {units.span(planned.seconds)}, {units.money_span(planned.usd)} ({planned.prices})"
+    for name, text in looks.plan_notes(planned):
+        yield f"{name:<10} {text}"
     for warning in planned.warnings:
         yield f"note       {warning}"
 
 
 def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
-    spec = _spec(args)
-    launched = fleet.launch(spec, backend=args.backend, tag=args.tag, force_restart=args.force_restart)
+    spec, backend = _spec(fleet, args)
+    launched = fleet.launch(spec, backend=backend, tag=args.tag, force_restart=args.force_restart)
     return _started(fleet, launched, args, "launched")
 
 
@@ -91,7 +100,7 @@ def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
     run_ = fleet.refreshed(fleet.registry.find(args.run))
     newest = newest_complete(fleet.checkpoints(run_))
     earlier = _log_of(fleet, run_)
-    resumed = fleet.resume(run_)
+    resumed = fleet.resume(run_, gpus=args.gpus)
     where = f"from step {newest.step:,}" if newest else "from the beginning"
     return _started(fleet, resumed, args, f"attempt {resumed.attempt}, {where}, of", skip=len(earlier))
 

@@ -1,7 +1,8 @@
 """How a run is shown everywhere: glyph, word and tone of its state, its hardware, its progress."""
 
-from runner import health, units
+from runner import cost, health, units
 from runner.health import Word
+from runner.plan import Plan
 from runner.run import Run, StageState, StageStatus, State
 from tui.cells import Cell
 
@@ -57,9 +58,26 @@ def hardware(run: Run) -> str:
     return f"{run.spec.gpus} rank{'s' if run.spec.gpus > 1 else ''}"
 
 
+def plan_notes(planned: Plan) -> list[tuple[str, str]]:
+    """What a plan says besides its stages: where it begins, how often it saves, how long it takes and why."""
+    found = [("start", planned.resume.reason)]
+    if planned.total_steps:
+        saves, lost = planned.saves, cost.dollars(planned.saves.seconds, planned.usd_per_hour)
+        each = f"checkpoint every {saves.steps:,} steps ({units.duration(saves.seconds)}"
+        each += f", {saves.share:.1%} of the time)" if saves.share >= 0.0005 else ")"
+        risk = f"; a preemption loses at most that, {units.money(lost)}" if planned.usd_per_hour else ""
+        found.append(("save", each + risk))
+        found.append(("speed", planned.speed))
+    money = units.money_span(planned.usd) if planned.usd_per_hour else "free"
+    found.append(("likely", f"{units.span(planned.seconds)}, {money} ({planned.prices})"))
+    return found
+
+
 def share(run: Run) -> float | None:
-    """Progress of base training, 0 to 1; None before its length is known."""
+    """Progress of base training, or of fine-tuning where that is all there is, 0 to 1; None before it is known."""
     status = run.status
+    if status and not status.total_steps and status.stage_percent is not None:
+        return status.stage_percent / 100
     if not status or not status.total_steps:
         return None
     return (status.step or 0) / status.total_steps

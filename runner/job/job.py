@@ -21,7 +21,7 @@ from runner.checkpoints import Checkpoint
 from runner.errors import NanochatError
 from runner.job import engines, publish
 from runner.job.journal import Journal
-from runner.job.outcome import Trail, cancelled, explain, result_line
+from runner.job.outcome import Trail, cancelled, explain, nan, result_line
 from runner.job.publish import Publisher
 from runner.job.report import report
 from runner.job.site import Site
@@ -29,7 +29,7 @@ from runner.job.succession import begun, crash_loop, leave, newest
 from runner.job.supervise import run_child
 from runner.nanochat import layout
 from runner.nanochat.commands import Argv
-from runner.plan import PARTS, Plan, Stage, plan
+from runner.plan import PARTS, Plan, Stage, needs_optimizer, plan, starting_point
 from runner.run import Outcome, Run, StageState, StageStatus, State, Status
 
 GRACE_S = 2.5
@@ -112,7 +112,9 @@ class Job:
         )
         publisher.flush()
         self._drain_notes()
-        found = checkpoints.scan(self._volume, self._run.id, spec.model, spec.gpus)
+        found = survey.checkpoints_for(self._volume, self._run)
+        if spec.source and not any(starting_point(spec, found, kind) for kind in layout.CHECKPOINT_DIRS):
+            return Outcome("checkpoint", f"no whole checkpoint of {spec.source} is on the volume", "launch a new run")
         today = self._plan(found)
         fruitless = crash_loop(self._status, found, self._finished)
         if fruitless:
@@ -145,14 +147,14 @@ class Job:
     def _prepare_work(self, publisher: Publisher, found: list[Checkpoint], today: Plan) -> None:
         """Put on the work disk what the next stage continues from, and nothing that could mislead it."""
         for kind in layout.CHECKPOINT_DIRS:
-            newest = checkpoints.newest_complete(found, kind)
+            newest = starting_point(self._run.spec, found, kind)
             if newest:
-                publisher.restore(newest)
+                publisher.restore(newest, optimizer=needs_optimizer(self._run.spec))
             else:
                 publisher.clear(kind)
         status = self._status
-        status.total_steps, status.save_every = today.total_steps, today.save_every
-        status.step = status.saved_step = today.resume.step or None
+        status.total_steps, status.save_every = today.total_steps or None, today.saves.steps
+        status.step = status.saved_step = (today.resume.step or None) if today.total_steps else None
         done = {old.name: old for old in self._finished if old.state is StageState.DONE}
         status.stages = [
             done[s.name]
@@ -161,7 +163,7 @@ class Job:
             for s in today.stages
         ]
         self._device_batch = today.device_batch
-        self._journal.say(f"[PLAN] {today.resume.reason}; checkpoint every {today.save_every} steps")
+        self._journal.say(f"[PLAN] {today.resume.reason}; checkpoint every {today.saves.steps} steps")
 
     def _run_stages(self, today: Plan, publisher: Publisher) -> Outcome:
         for stage, record in zip(today.stages, self._status.stages, strict=True):
@@ -256,7 +258,7 @@ class Job:
                     note=self._work / engines.CHILD_FILE,
                     on_output=functools.partial(self._output, trail),
                     on_tick=lambda: self._tick(today.heartbeat_s),
-                    stopping=lambda: self._stop,
+                    stopping=lambda: self._stop or self._ruined(trail),  # noqa: B023 - called before the next turn
                     grace_s=self._grace_s,
                 )
             except OSError as error:
@@ -265,10 +267,15 @@ class Job:
                 )
             for line, event in self._journal.end_stage():
                 trail.see(line, event)
-            outcome = explain(stage, ended, trail, device_batch=self._device_batch)
+            saved = self._status.saved_step
+            outcome = explain(stage, ended, trail, device_batch=self._device_batch, saved=saved)
             if outcome:
-                return outcome
+                return nan(trail, self._status) if self._ruined(trail) and not self._stop else outcome
         return None
+
+    def _ruined(self, trail: Trail) -> bool:
+        """Whether the loss is nan in a run that is to stop then."""
+        return bool(self._run.spec.overrides.stop_on_nan) and trail.nan_at is not None
 
     def _output(self, trail: Trail, data: bytes) -> None:
         for line, event in self._journal.output(data):

@@ -12,45 +12,64 @@ from runner.backends.folder import FolderVolume
 from runner.errors import NanochatError
 from runner.frames import Framer
 from runner.job.lines import Lines
-from runner.nanochat import grammar, layout
-from runner.nanochat.grammar import Event
+from runner.nanochat import events, grammar, layout
+from runner.nanochat.events import Event
 from runner.run import Status
 
 STATUS_EVERY_S = 1.0
 LINE_S = 0.5
 MAX_UNWRITTEN = 8 << 20
 MAX_WARNINGS = 20
+SETTLING_STEPS = 10
+FA3_MISSING = ("Flash Attention 3 not available", "Flash Attention 3 only supports")
+FA3_MORE = ("Training will be less efficient without FA3", "SDPA has no support", "Recommend using --window-pattern")
+FA3_ALARM = (
+    "Flash Attention 3 did not load: a quarter of the speed is lost and paid for; cancel and mend it,"
+    " or launch with --window-pattern L, which loses less"
+)
 
 
 def fold(status: Status, event: Event) -> None:
     """Bring a status up to date with one event of the stage it is in."""
     match event:
-        case grammar.Step() if status.stage == "base":
+        case events.Step() if status.stage == "base":
             status.step, status.total_steps = event.step + 1, event.total or status.total_steps
             status.loss, status.tokens_per_s, status.mfu = event.loss, event.tokens_per_s, event.mfu
             status.dt_s = event.dt_ms / 1000
             first = status.slowest_dt_s is None and event.step == (status.resumed_from or 0)
             if not first:
                 status.slowest_dt_s = max(status.slowest_dt_s or 0.0, status.dt_s)
+            if event.step >= (status.resumed_from or 0) + SETTLING_STEPS:
+                status.train_s, status.train_steps = status.train_s + status.dt_s, status.train_steps + 1
             if event.loss != event.loss:
                 _warn(status, f"loss is nan at step {event.step:,}")
-        case grammar.Step():
+            if event.epoch is not None and event.epoch > 1:
+                _warn(status, f"the data is used up: epoch {event.epoch} begins to repeat it; fetch more --shards")
+        case events.Step():
             status.stage_percent, status.stage_loss = min(100.0, max(0.0, event.percent)), event.loss
             if event.loss != event.loss:
                 _warn(status, f"loss is nan while {status.stage}")
-        case grammar.ValBpb() if status.stage in ("base", "base_eval"):
+        case events.ValBpb() if status.stage in ("base", "base_eval"):
             status.val_bpb = event.bpb
-        case grammar.Core():
+        case events.ValBpb() if status.stage == "sft":
+            status.sft_bpb = event.bpb
+        case events.Core():
             status.core = event.core
-        case grammar.ChatCore():
+        case events.ChatCore():
             status.chatcore = event.chatcore
-        case grammar.Fact(name="iterations", value=value) if status.stage == "base":
+        case events.Fact(name="iterations", value=value) if status.stage == "base":
             digits = value.replace(",", "")
             status.total_steps = int(digits) if digits.isdecimal() else status.total_steps
-        case grammar.Resumed():
+        case events.Resumed():
             status.resumed_from = status.step = event.step
-        case grammar.Warned():
-            _warn(status, event.text)
+        case events.Fact(name="gpu", value=value) if not status.device:
+            status.device = value.partition(" | ")[0]
+        case events.Warned(text=text) if text.startswith(FA3_MISSING):
+            # On a CPU it cannot be had, and is not missed.
+            if status.device:
+                _warn(status, FA3_ALARM)
+        case events.Warned(text=text) if not text.startswith(FA3_MORE):
+            _warn(status, text)
 
 
 def _warn(status: Status, text: str) -> None:
@@ -122,7 +141,9 @@ class Journal:
 
     def _line(self, line: str, now: float) -> tuple[str, Event | None]:
         event = grammar.parse(line)
-        if event is not None:
+        if event is None:
+            self.status.unknown_lines += bool(line.strip())
+        elif not isinstance(event, events.Noted):
             fold(self.status, event)
             self.event(event, now)
         return line, event

@@ -3,69 +3,147 @@
 from msgspec import Struct
 
 from runner.job.supervise import Ended
-from runner.nanochat import grammar
-from runner.nanochat.grammar import Event
+from runner.nanochat import events
+from runner.nanochat.events import Event
 from runner.run import Outcome, Status
+
+WHOLE = "nanochat-tui checkpoints shows which are whole"
+RESUME = "resume continues from the last checkpoint"
+LOG = "see the log: nanochat-tui logs RUN; then resume"
+# When one rank dies the others lose their connection to it: what they then say is no cause.
+_ECHOES = ("DistBackendError", "DistNetworkError", "DistStoreError", "ConnectionResetError", "BrokenPipeError")
+_ECHO_WORDS = ("NCCL error", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+
+
+def _weight(event: Event) -> int | None:
+    """How far an event is from the cause of a failure, 0 the nearest; None for one that is no failure."""
+    match event:
+        case events.OutOfMemory():
+            return 0
+        case events.Error(type=kind, message=text):
+            name = kind.rpartition(".")[2]
+            if name in ("ChildFailedError", "SignalException"):
+                return 4
+            return 2 if name in _ECHOES or any(word in text for word in _ECHO_WORDS) else 0
+        case events.RankFailed():
+            return 1 if event.exit_code < 0 else 3
+        case events.NcclTimeout():
+            return 2
+        case events.Signalled():
+            return 3
+    return None
 
 
 class Trail(Struct):
-    """What a stage said that explains its end: the first failure wins, later ones follow from it."""
+    """What a stage said that explains its end: the nearest to the cause wins, of equals the first.
+
+    Progress after a failure proves that it was none.
+    """
 
     failure: Event | None = None
-    downloaded: grammar.Downloaded | None = None
+    downloaded: events.Downloaded | None = None
+    nan_at: int | None = None
     last_line: str = ""
 
     def see(self, line: str, event: Event | None) -> None:
-        if isinstance(event, grammar.OutOfMemory | grammar.Error | grammar.Signalled) and self.failure is None:
-            self.failure = event
-        if isinstance(event, grammar.Downloaded):
+        weight = _weight(event) if event else None
+        if weight is not None:
+            before = _weight(self.failure) if self.failure else None
+            if before is None or weight < before:
+                self.failure = event
+        elif isinstance(event, events.Step):
+            self.failure = None
+            if event.loss != event.loss and self.nan_at is None:
+                self.nan_at = event.step
+        elif isinstance(event, events.Downloaded):
             self.downloaded = event
         if line.strip():
             self.last_line = line.strip()[:300]
 
 
-def explain(stage: str, ended: Ended, trail: Trail, *, device_batch: int) -> Outcome | None:
-    """The outcome of a stage that cannot go on; None when it ended well. Exit code 0 is not trusted for downloads."""
+def explain(stage: str, ended: Ended, trail: Trail, *, device_batch: int, saved: int | None = None) -> Outcome | None:
+    """The outcome of a stage that cannot go on; None when it ended well. Exit code 0 is not trusted for downloads.
+
+    `saved` is the step of the newest base checkpoint.
+    """
     short = trail.downloaded if trail.downloaded and trail.downloaded.ok < trail.downloaded.total else None
     if ended.stopped:
         return Outcome("cancelled", f"stopped during {stage}", stage=stage, exit_code=ended.code, signal=ended.signal)
     if ended.ok and short is None:
         return None
-    kind, message, advice = _reason(ended, trail, short, device_batch)
+    kind, message, advice = _reason(ended, trail, short)
+    if isinstance(trail.failure, events.OutOfMemory) and kind == "oom":
+        advice = _smaller(stage, device_batch, saved)
     return Outcome(kind, message, advice, stage=stage, exit_code=ended.code, signal=ended.signal)
 
 
-def _reason(ended: Ended, trail: Trail, short: grammar.Downloaded | None, device_batch: int) -> tuple[str, str, str]:
-    resume = "resume continues from the last checkpoint"
+def _smaller(stage: str, device_batch: int, saved: int | None) -> str:
+    """What to launch when the GPU's memory was not enough: half the sequences at once, going on where it can."""
+    if device_batch <= 1:
+        return "use a GPU with more memory or a smaller --model"
+    half = f"--device-batch-size {device_batch // 2}"
+    if stage == "sft":
+        return f"nanochat-tui launch --task sft --from RUN {half}"
+    if stage == "base" and saved:
+        return f"nanochat-tui launch --task base --from RUN {half} goes on from step {saved:,}"
+    return f"launch a new run with {half}"
+
+
+def _reason(ended: Ended, trail: Trail, short: events.Downloaded | None) -> tuple[str, str, str]:
     if short:
         got = f"{short.ok} of {short.total} dataset shards arrived"
         return "data", got, "check the network, then resume: what arrived is kept"
     match trail.failure:
-        case grammar.OutOfMemory(tried=tried, capacity=capacity):
-            smaller = f"launch a new run with --device-batch-size {device_batch // 2}" if device_batch > 1 else ""
-            advice = smaller or "use a GPU with more memory or a smaller --model"
-            return "oom", f"out of GPU memory ({tried} more did not fit in {capacity})", advice
-        case grammar.Signalled(signal=number):
-            return "killed", f"torchrun was stopped by signal {number}", resume
-        case grammar.Error(type=kind, message=text):
-            return _exception(kind, text)
+        case events.OutOfMemory(tried=tried, capacity=capacity):
+            return "oom", f"out of GPU memory ({tried} more did not fit in {capacity})", ""
+        case events.Signalled(signal=number):
+            return "killed", f"torchrun was stopped by signal {number}", RESUME
+        case events.NcclTimeout(rank=rank, op=op, waited_s=waited):
+            waits = f" for {waited:,.0f} s" if waited else ""
+            who = f"rank {rank}" if rank is not None else "a rank"
+            return "nccl", f"{who} waited{waits} in {op or 'a collective'} for GPUs that did not answer", RESUME
+        case events.RankFailed(rank=rank, exit_code=code) if code < 0:
+            hint = "the container may have run out of memory; " if code == -9 else ""
+            return "killed", f"rank {rank} was killed by signal {-code}", hint + RESUME
+        case events.RankFailed(rank=rank, exit_code=code):
+            return "crash", f"rank {rank} ended with exit code {code}: {trail.last_line}"[:300], LOG
+        case events.Error(type=kind, message=text, rank=rank):
+            return _exception(kind, text, f"rank {rank}: " if rank is not None else "")
     if ended.signal is not None:
         hint = "the machine may have run out of memory; " if ended.signal == 9 else ""
-        return "killed", f"killed by signal {ended.signal}", hint + resume
-    return "crash", f"exit code {ended.code}: {trail.last_line}", "see the log: nanochat-tui logs RUN; then resume"
+        return "killed", f"killed by signal {ended.signal}", hint + RESUME
+    return "crash", f"exit code {ended.code}: {trail.last_line}", LOG
 
 
-def _exception(kind: str, text: str) -> tuple[str, str, str]:
-    message = f"{kind}: {text}"[:300]
+def _exception(kind: str, text: str, who: str) -> tuple[str, str, str]:
+    message = f"{who}{kind}: {text}"[:300]
     if "No dataset parquet files found" in text:
         return "data", "the dataset is not on the volume", "resume: the prepare stage fetches it"
     if kind == "FileNotFoundError" and "/tokenizer/" in text:
         return "tokenizer", "the tokenizer is not on the volume", "resume: the tokenizer stage trains it"
+    if kind == "FileNotFoundError" and "/optim_" in text:
+        return (
+            "checkpoint",
+            f"{who}its part of the optimizer is missing",
+            WHOLE,
+        )
+    if "Tokenizer vocab size" in text:
+        return "tokenizer", message, "the model was trained with another tokenizer: put that one on the volume"
     if "PytorchStreamReader" in text or "zip archive" in text:
-        return "checkpoint", f"a checkpoint cannot be read: {message}", "nanochat-tui checkpoints shows which are whole"
+        return "checkpoint", f"a checkpoint cannot be read: {message}", WHOLE
     if kind in ("ModuleNotFoundError", "ImportError"):
         return "environment", message, "nanochat-tui doctor shows which Python is used and what it lacks"
-    return "crash", message, "see the log: nanochat-tui logs RUN; then resume"
+    if kind.rpartition(".")[2] in ("URLError", "gaierror", "HTTPError", "ConnectionError"):
+        return "network", f"a download failed: {message}", "check the network, then resume: what arrived is kept"
+    return "crash", message, LOG
+
+
+def nan(trail: Trail, status: Status) -> Outcome:
+    """The outcome of a run that was to stop at the first loss that is nan."""
+    kept = f"step {status.saved_step:,} was kept before" if status.saved_step else "no checkpoint was kept before"
+    again = "launch --task base --from RUN" if status.saved_step and status.stage == "base" else "launch it anew"
+    advice = f"{again}; --no-fp8 is the steadier arithmetic"
+    return Outcome("nan", f"the loss is nan since step {trail.nan_at or 0:,}; {kept}", advice, stage=status.stage)
 
 
 def cancelled(status: Status) -> Outcome:
@@ -82,6 +160,7 @@ def result_line(status: Status) -> str:
     s = status
     parts = [f"{s.step:,} steps" if s.step else "", f"loss {s.loss:.3f}" if s.loss is not None else ""]
     parts += [f"val bpb {s.val_bpb:.4f}" if s.val_bpb is not None else ""]
+    parts += [f"SFT val bpb {s.sft_bpb:.4f}" if s.sft_bpb is not None else ""]
     parts += [f"CORE {s.core:.4f}" if s.core is not None else ""]
     parts += [f"ChatCORE {s.chatcore:.4f}" if s.chatcore is not None else ""]
     return ", ".join(p for p in parts if p)

@@ -134,15 +134,17 @@ class Publisher:
             shutil.rmtree(partial, ignore_errors=True)
         self._commit()
 
-    def restore(self, one: Checkpoint) -> None:
-        """Bring a checkpoint from the volume to the work disk, as the only one there."""
+    def restore(self, one: Checkpoint, *, optimizer: bool = True) -> None:
+        """Bring a checkpoint from the volume to the work disk, as the only one there; it is not published again."""
         source = next(s for s in self._sources if s.kind == one.kind)
         local = self._work.path(source.work)
         whole = checkpoints.scan_folder(self._work, self._run, one.kind, source.work, self._gpus)
         if not any(c.step == one.step and c.verdict is Verdict.COMPLETE for c in whole):
             local.mkdir(parents=True, exist_ok=True)
             for name in one.files:
-                shutil.copyfile(self._volume.path(f"{one.path}/{name}"), local / name)
+                if optimizer or not name.startswith("optim_"):
+                    shutil.copyfile(self._volume.path(f"{one.path}/{name}"), local / name)
+        self._known.add((one.kind, one.step))
         self._drop(source, lambda step: step != one.step)
 
     def clear(self, kind: str) -> None:

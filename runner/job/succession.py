@@ -30,7 +30,10 @@ def begun(run: Run, earlier: Status | None, site: Site, part: str) -> Status:
     status.spent_before_s, status.paid_usd = earlier.spent_s, earlier.spent_usd
     status.step, status.total_steps, status.loss = earlier.step, earlier.total_steps, earlier.loss
     status.val_bpb, status.core, status.chatcore = earlier.val_bpb, earlier.core, earlier.chatcore
+    status.sft_bpb = earlier.sft_bpb
     status.log_bases, status.preemptions = earlier.log_bases, earlier.preemptions
+    status.train_s, status.train_steps = earlier.train_s, earlier.train_steps
+    status.unknown_lines = earlier.unknown_lines
     if earlier.attempt == run.attempt:
         status.calls = list(dict.fromkeys([*earlier.calls, site.call_id]))
         status.warnings = earlier.warnings

@@ -16,6 +16,7 @@ CPU_DEFAULTS = Overrides(
     device_batch_size=8,
     total_batch_size=2048,
     window_pattern="L",
+    compile=False,
     warmup_steps=10,
     iterations=200,
     eval_every=50,
@@ -45,15 +46,6 @@ class Settings(Struct, frozen=True):
     device_batch: int
     save_every: int
     on_cpu: bool
-
-
-def merged(*layers: Overrides) -> Overrides:
-    """The first layer that sets a value wins."""
-    chosen = {}
-    for name in Overrides.__struct_fields__:
-        given = [v for layer in layers if (v := getattr(layer, name)) is not None]
-        chosen[name] = given[0] if given else None
-    return Overrides(**chosen)
 
 
 def _flag(name: str, value: object) -> tuple[str, ...]:
@@ -115,6 +107,7 @@ def base_train(s: Settings, *, resume_from: int | None, attempt: int) -> Argv:
         f"--device-batch-size={s.device_batch}",
         *_flag("total-batch-size", v.total_batch_size),
         *_flag("max-seq-len", v.seq_len),
+        *_flag("aspect-ratio", v.aspect_ratio),
         *_flag("head-dim", v.head_dim),
         *_flag("window-pattern", v.window_pattern),
         *_flag("warmup-steps", v.warmup_steps),
@@ -154,6 +147,8 @@ def chat_sft(s: Settings) -> Argv:
     tiny = s.on_cpu or s.spec.engine == "rehearsal"
     flags = (
         f"--model-tag={s.spec.model}",
+        *_flag("load-optimizer", s.values.load_optimizer),
+        *_flag("device-batch-size", s.spec.overrides.device_batch_size),
         *_flag("num-iterations", s.values.sft_iterations),
         *(("--eval-every=20", *_flag("eval-tokens", s.values.eval_tokens), "--chatcore-every=-1") if tiny else ()),
         "--run=dummy",
@@ -173,7 +168,7 @@ def _max_problems(s: Settings) -> tuple[str, ...]:
 def environment(s: Settings) -> dict[str, str]:
     """Variables that every stage runs with, besides NANOCHAT_BASE_DIR."""
     env = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "2" if s.on_cpu else "1", "WANDB_MODE": "disabled"}
-    if s.on_cpu:
+    if s.values.compile is False:
         env["TORCHDYNAMO_DISABLE"] = "1"
     if s.spec.engine == "rehearsal" and s.spec.gpus > 1:
         env["WORLD_SIZE"] = str(s.spec.gpus)

@@ -1,172 +1,241 @@
 """One log line of nanochat -> one typed Event, or None for plain text.
 
-Feed it a line as split on `\\n` and `\\r`; `clean` takes out colours and control characters first.
+Feed it a line as split on `\\n` and `\\r`; `terminal.clean` takes out colours and control characters first.
+Every pattern is anchored and has no repetition inside a repetition, so a hostile line costs what its length costs.
 """
 
 import re
+from collections.abc import Callable
 
-from msgspec import Struct
+from runner.nanochat.events import (
+    SAMPLE_CHARS,
+    ChatCore,
+    Core,
+    Downloaded,
+    Error,
+    Event,
+    Fact,
+    NcclTimeout,
+    Noted,
+    OutOfMemory,
+    RankFailed,
+    Resumed,
+    Sample,
+    Saved,
+    Signalled,
+    Step,
+    TaskScore,
+    TrainBpb,
+    ValBpb,
+    Warned,
+)
 
-_NUMBER = r"(-?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|nan|inf))"
 MAX_LINE = 4096
 
-
-class Event(Struct, frozen=True, tag_field="kind", tag="event"):
-    """Something a line of the log says."""
-
-
-class Step(Event, frozen=True, tag="step"):
-    """A training step that has ended. `dt_ms` milliseconds, `tokens_per_s` over all GPUs, `mfu` per cent."""
-
-    step: int
-    total: int | None
-    percent: float
-    loss: float
-    lrm: float
-    dt_ms: float
-    tokens_per_s: int
-    mfu: float
-    epoch: int | None = None
-    eta_s: float | None = None
-
-
-class ValBpb(Event, frozen=True, tag="val_bpb"):
-    """Validation bits per byte before `step`; step None at the end of base_eval."""
-
-    step: int | None
-    bpb: float
-
-
-class Core(Event, frozen=True, tag="core"):
-    step: int | None
-    core: float
-
-
-class ChatCore(Event, frozen=True, tag="chatcore"):
-    step: int | None
-    chatcore: float
-
-
-class TaskScore(Event, frozen=True, tag="task"):
-    """Accuracy of one evaluation task, 0 to 1."""
-
-    task: str
-    accuracy: float
-
-
-class Saved(Event, frozen=True, tag="saved"):
-    """A file of a checkpoint was written by nanochat: `what` is model parameters, metadata or optimizer state."""
-
-    what: str
-    folder: str
-    step: int
-
-
-class Fact(Event, frozen=True, tag="fact"):
-    """A header line worth keeping: `name` is gpu, iterations, parameters, world_size, peak_memory_mib, …"""
-
-    name: str
-    value: str
-
-
-class Resumed(Event, frozen=True, tag="resumed"):
-    step: int
-
-
-class Downloaded(Event, frozen=True, tag="downloaded"):
-    """The closing line of nanochat.dataset, whose exit code is 0 even when shards are missing."""
-
-    ok: int
-    total: int
-
-
-class OutOfMemory(Event, frozen=True, tag="oom"):
-    gpu: int
-    tried: str
-    capacity: str
-
-
-class Signalled(Event, frozen=True, tag="signal"):
-    """torchrun says that it was stopped by a signal; it then exits 1."""
-
-    signal: int
-
-
-class Warned(Event, frozen=True, tag="warning"):
-    text: str
-
-
-class Error(Event, frozen=True, tag="error"):
-    """The last line of a traceback."""
-
-    type: str
-    message: str
-
-
-# The one line that comes by the ten thousand: a loose class of characters is twice as fast as a strict number.
-_LOOSE = r"([-+0-9.einfa]{1,24})"
+_NUMBER = r"(-?(?:\d{1,24}(?:\.\d{1,24})?(?:e[+-]?\d{1,4})?|nan|inf))"
+_COUNT = r"(\d{1,9})"
+# The one line that comes by the ten thousand: a loose word is a third faster than a strict number.
 _STEP = re.compile(
-    rf"step ([0-9]{{1,9}})(?:/([0-9]{{1,9}}))? \({_LOOSE}%\) \| loss: {_LOOSE} \| lrm: {_LOOSE} \| dt: {_LOOSE}ms"
-    rf" \| tok/sec: ([0-9][0-9,]{{0,20}}) \| (?:bf16_)?mfu: {_LOOSE}"
-    rf"(?: \| epoch: ([0-9]{{1,9}})(?: pq: [0-9]+ rg: [0-9]+)?)?(?: \| total time: {_LOOSE}m)?(?: \| eta: {_LOOSE}m)?"
+    rf"step {_COUNT}(?:/{_COUNT})? \(([^%]+)%\) \| loss: (\S+) \| lrm: (\S+) \| dt: ([^m]+)ms"
+    r" \| tok/sec: ([0-9,]{1,20}) \| (?:bf16_)?mfu: (\S+)"
+    rf"(?: \| epoch: {_COUNT}(?: pq: [0-9]+ rg: [0-9]+)?)?(?: \| total time: \S+)?(?: \| eta: ([^m]+)m)?",
+    re.ASCII,
 )
-_VAL = re.compile(rf"Step (\d+) \| Validation bpb: {_NUMBER}")
-_CORE = re.compile(rf"(?:Step (\d+) \| )?CORE metric: {_NUMBER}")
-_CHATCORE = re.compile(rf"(?:Step (\d+) \| ChatCORE|ChatCORE metric): {_NUMBER}(?: \|.*)?")
-_SPLIT_BPB = re.compile(rf"val bpb: {_NUMBER}")
-_CORE_TASK = re.compile(rf"Evaluating: (\S+) \(\d+-shot, type: \w+\)\.\.\. accuracy: {_NUMBER} \|.*")
-_CHAT_TASK = re.compile(rf"(?:  )?(ARC-Easy|ARC-Challenge|MMLU|GSM8K|HumanEval)(?: accuracy)?: {_NUMBER}%")
-_LOGGER = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - [\w.]+ - [A-Z]+ - (.*)")
+_RANK = re.compile(r"\[rank(\d{1,6})\]: ?")
+_LOGGER = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - [\w.]{1,80} - ([A-Z]{1,12}) - (.*)", re.ASCII)
 _SAVED = re.compile(r"Saved (model parameters|metadata|optimizer state) to: (.*)/(?:model|meta|optim)_(\d{6})\D.*")
-_DONE = re.compile(r"Done! Downloaded: (\d+)/(\d+) shards to .*")
-_OOM = re.compile(
-    r"torch\.(?:cuda\.)?OutOfMemoryError: CUDA out of memory\. Tried to allocate ([\d.]+ \w+)\. "
-    r"GPU (\d+) has a total capacity of ([\d.]+ \w+) .*"
+_WORLD = "Distributed world size: "
+
+
+def _text(group: str | None) -> int | None:
+    return int(group) if group else None
+
+
+# Lines that carry numbers, each with what it becomes; tried in order, by the first character of the line.
+_Make = Callable[[re.Match[str]], Event]
+_NUMBERED: tuple[tuple[str, str, _Make], ...] = (
+    ("S", rf"Step {_COUNT} \| Validation bpb: {_NUMBER}", lambda m: ValBpb(int(m[1]), float(m[2]))),
+    ("v", rf"val bpb: {_NUMBER}", lambda m: ValBpb(None, float(m[1]))),
+    ("t", rf"train bpb: {_NUMBER}", lambda m: TrainBpb(float(m[1]))),
+    ("SC", rf"(?:Step {_COUNT} \| )?CORE metric: {_NUMBER}", lambda m: Core(_text(m[1]), float(m[2]))),
+    (
+        "SC",
+        rf"(?:Step {_COUNT} \| ChatCORE|ChatCORE metric): {_NUMBER}(?: \|.*)?",
+        lambda m: ChatCore(_text(m[1]), float(m[2])),
+    ),
+    (
+        "E",
+        rf"Evaluating: (\S{{1,80}}) \(\d{{1,4}}-shot, type: \w{{1,40}}\)\.\.\. accuracy: {_NUMBER}"
+        rf" \| centered: {_NUMBER} \|.*",
+        lambda m: TaskScore(m[1], float(m[2]), float(m[3])),
+    ),
+    (
+        " AMGH",
+        rf"(?:  )?(ARC-Easy|ARC-Challenge|MMLU|GSM8K|HumanEval)(?: accuracy)?: {_NUMBER}%",
+        lambda m: TaskScore(m[1], float(m[2]) / 100),
+    ),
+    ("R", r"Resuming optimization from step (\d{1,9})", lambda m: Resumed(int(m[1]))),
+    ("D", r"Done! Downloaded: (\d{1,9})/(\d{1,9}) shards to .*", lambda m: Downloaded(int(m[1]), int(m[2]))),
+    ("wvlst", r"(wte|value_embeds|lm_head|transformer_matrices|scalars|total) +: ([\d,]{1,24})", lambda m: _group(m)),
+    (
+        "t",
+        r"torch\.(?:cuda\.)?OutOfMemoryError: CUDA out of memory\. Tried to allocate ([\d.]{1,24} \w{1,8})\. "
+        r"GPU (\d{1,4}) has a total capacity of ([\d.]{1,24} \w{1,8}) .*",
+        lambda m: OutOfMemory(int(m[2]), m[1], m[3]),
+    ),
+    (
+        "t",
+        r"torch\.distributed\.elastic\.\S{1,80}SignalException: Process \d{1,9} got signal: (\d{1,3})",
+        lambda m: Signalled(int(m[1])),
+    ),
+    (
+        "EW",
+        r"[EW]\d{4} \S{1,20} \d{1,9} torch/distributed/elastic/\S{1,80}\] "
+        r"failed \(exitcode: (-?\d{1,4})\) local_rank: (\d{1,4}) .*",
+        lambda m: RankFailed(int(m[2]), int(m[1])),
+    ),
 )
-_SIGNAL = re.compile(r"torch\.distributed\.elastic\.\S+SignalException: Process \d+ got signal: (\d+)")
-_ERROR = re.compile(r"((?:[A-Za-z_]\w{0,80}\.){0,8}[A-Z]\w{0,80}(?:Error|Exception|Interrupt|Unsupported))(?:: ?(.*))?")
-_RANK = re.compile(r"\[rank\d+\]: ?")
+_BY_HEAD: dict[str, list[tuple[re.Pattern[str], _Make]]] = {}
+for _heads, _pattern, _make in _NUMBERED:
+    for _head in _heads:
+        _BY_HEAD.setdefault(_head, []).append((re.compile(_pattern, re.ASCII), _make))
+
 _FACTS = {
     "GPU: ": "gpu",
     "COMPUTE_DTYPE: ": "dtype",
     "Vocab size: ": "vocab_size",
-    "total                   : ": "parameters",
     "Estimated FLOPs per token: ": "flops_per_token",
+    "Auto-computed optimal batch size: ": "batch",
     "Using user-provided number of iterations: ": "iterations",
     "Calculated number of iterations from target data:param ratio: ": "iterations",
+    "Calculated number of iterations from target FLOPs: ": "iterations",
     "Total number of training tokens: ": "tokens",
+    "Tokens : Scaling params ratio: ": "data_ratio",
+    "Total training FLOPs estimate: ": "flops",
     "Peak memory usage: ": "peak_memory",
     "Total training time: ": "training_time",
     "Minimum validation bpb: ": "min_val_bpb",
     "✓ Using Flash Attention 3": "flash_attention_3",
     "✓ FP8 training enabled": "fp8",
     "Training mixture: ": "sft_rows",
+    "Results written to: ": "core_csv",
 }
-_SCORE_HEADS = frozenset("SvCE AMGH")
-_FACT_HEADS = (*_FACTS, "Resuming optimization from step ", "Done! Downloaded: ", "WARNING: ")
-_FAILURE_WORDS = ("Error", "Exception", "Interrupt", "Unsupported")
+_WARNINGS = ("WARNING: ", "Warning: ", "  WARNING: ", "Failed to download ")
+_FAILURE = re.compile(
+    r"((?:[A-Za-z_]\w{0,80}\.){0,8}(?:[A-Z]\w{0,80}(?:Error|Exception|Interrupt|Unsupported)|gaierror|error))"
+    r"(?:: ?(.*))?",
+    re.ASCII,
+)
+_FAILURE_WORDS = ("Error", "Exception", "Interrupt", "Unsupported", ".gaierror", ".error")
+_NCCL = re.compile(r".{0,400}Watchdog caught collective operation timeout: WorkNCCL\((.{0,400})", re.ASCII)
+_NCCL_OP, _NCCL_MS = re.compile(r"OpType=(\w{1,40})"), re.compile(r"Timeout\(ms\)=(\d{1,12})")
+
+_TORCHRUN = re.compile(r"[EWI]\d{4} \S{1,20} \d{1,9} (?:site-packages/)?torch/\S{1,200}\] .*", re.ASCII)
+_PYTHON_WARNING = re.compile(r"\S{1,300}:\d{1,7}: \w{0,60}Warning: .*", re.ASCII)
+_TRACE = "traceback"
+_NOTES = {
+    "Autodetected device type: ": "header",
+    "Parameter counts:": "header",
+    "Padding vocab_size ": "header",
+    "Scaling LRs by ": "header",
+    "Scaling weight decay ": "header",
+    "Scaling the LR ": "header",
+    "Tokens / micro-batch": "header",
+    "Total batch size ": "header",
+    "GradScaler enabled": "header",
+    "Inherited ": "header",
+    "Using ": "header",
+    "NOTE: --": "header",
+    "Loaded optimizer state": "header",
+    "Adjusted split_tokens ": "header",
+    "Total sequences per step: ": "header",
+    "Calculated number of steps: ": "header",
+    "Calculated examples per rank: ": "header",
+    "Model config:": "config",
+    '  "': "config",
+    "Evaluating model: ": "evaluation",
+    "Eval modes: ": "evaluation",
+    "Evaluating: ": "evaluation",
+    "Conditioned samples:": "evaluation",
+    "Unconditioned samples:": "evaluation",
+    "Model Samples": "evaluation",
+    "BPB Evaluation": "evaluation",
+    "CORE Evaluation": "evaluation",
+    "Rank ": "progress",
+    "Final: ": "progress",
+    "Traceback (most recent call last):": _TRACE,
+    "During handling of the above exception": _TRACE,
+    "The above exception was the direct cause": _TRACE,
+    '  File "': _TRACE,
+    "    ": _TRACE,
+    "max_chars: ": "tokenizer",
+    "doc_cap: ": "tokenizer",
+    "vocab_size: ": "tokenizer",
+    "Training time: ": "tokenizer",
+    "Saved tokenizer encoding to ": "tokenizer",
+    "Saved token_bytes to ": "tokenizer",
+    "Downloading ": "download",
+    "Downloaded to ": "download",
+    "Target directory: ": "download",
+    "Successfully downloaded ": "download",
+    "Skipping ": "download",
+    "Attempt ": "download",
+    "Waiting ": "download",
+    "Placed eval_bundle directory at ": "download",
+    "  Could not find: ": "download",
+    "  nanochat recently switched ": "download",
+    "  Everyone who does ": "download",
+    "  To upgrade to the new ": "download",
+    "  For now, falling back ": "download",
+    "Step ": "evaluation",
+    "✅ Saved model checkpoint to ": "rl",
+    "NanoChat Interactive Mode": "chat",
+    "Type '": "chat",
+    "Goodbye!": "chat",
+    "Conversation cleared.": "chat",
+    "Assistant: ": "chat",
+    "User: ": "chat",
+    "wandb: ": "wandb",
+    "Failures:": "torchrun",
+    "Root Cause (first observed failure):": "torchrun",
+    "  time      : ": "torchrun",
+    "  host      : ": "torchrun",
+    "  rank      : ": "torchrun",
+    "  exitcode  : ": "torchrun",
+    "  error_file: ": "torchrun",
+    "  traceback : ": "torchrun",
+    "[rank": "torchrun",
+}
+_NOTES_BY_HEAD: dict[str, list[tuple[str, str]]] = {}
+for _prefix, _about in _NOTES.items():
+    _NOTES_BY_HEAD.setdefault(_prefix[0], []).append((_prefix, _about))
+_OWN = re.compile(r"\[[A-Z]{3,12}(?: \d{1,6})?\] .*", re.ASCII)
+_FAILED_MODULE = re.compile(r"[\w.]{1,80} FAILED|\[\d{1,4}\]:", re.ASCII)
+_RULE, _BANNER, _CARETS = frozenset("-=!"), frozenset(" █░"), frozenset(" ~^")
+_SHORTEST_RULE = 20
 
 
 def parse(line: str) -> Event | None:
     """The event that a cleaned line says. Never raises; lines over MAX_LINE are plain text."""
     if not line or len(line) > MAX_LINE:
         return None
-    head = line[0]
-    if head == "s" and (m := _STEP.fullmatch(line)):
+    if line[0] == "s" and (m := _STEP.fullmatch(line)):
         return _step(m.groups())
-    if head == "[":
-        line = _RANK.sub("", line, count=1)
-    if head.isdigit() and (m := _LOGGER.fullmatch(line)):
-        return _logger_line(m[1])
-    if head in _SCORE_HEADS and (score := _score(line)):
-        return score
-    if line.startswith(_FACT_HEADS):
-        return _fact(line)
-    return _failure(line) if any(word in line for word in _FAILURE_WORDS) else None
+    rank = None
+    if line[0] == "[" and (m := _RANK.match(line)):
+        rank, line = int(m[1]), line[m.end() :]
+        if not line:
+            return Noted(_TRACE)
+    for pattern, make in _BY_HEAD.get(line[0], ()):
+        if m := pattern.fullmatch(line):
+            return make(m)
+    if line[0].isdigit() and (m := _LOGGER.fullmatch(line)):
+        return _logger_line(m[1], m[2])
+    return _fact(line) or _failure(line, rank) or _note(line)
 
 
 def _step(groups: tuple[str, ...]) -> Step | None:
-    step, total, percent, loss, lrm, dt, speed, mfu, epoch, _, eta = groups
+    step, total, percent, loss, lrm, dt, speed, mfu, epoch, eta = groups
     try:
         return Step(
             int(step),
@@ -184,48 +253,52 @@ def _step(groups: tuple[str, ...]) -> Step | None:
         return None
 
 
-def _logger_line(message: str) -> Event | None:
+def _group(m: re.Match[str]) -> Fact:
+    """A line of the table of parameters."""
+    return Fact("parameters" if m[1] == "total" else m[1], m[2])
+
+
+def _logger_line(level: str, message: str) -> Event:
     if m := _SAVED.fullmatch(message):
         return Saved(what=m[1], folder=m[2], step=int(m[3]))
-    if message.startswith("Distributed world size: "):
-        return Fact(name="world_size", value=message[24:])
-    return None
-
-
-def _score(line: str) -> Event | None:
-    if m := _VAL.fullmatch(line):
-        return ValBpb(step=int(m[1]), bpb=float(m[2]))
-    if m := _SPLIT_BPB.fullmatch(line):
-        return ValBpb(step=None, bpb=float(m[1]))
-    if m := _CORE.fullmatch(line):
-        return Core(step=int(m[1]) if m[1] else None, core=float(m[2]))
-    if m := _CHATCORE.fullmatch(line):
-        return ChatCore(step=int(m[1]) if m[1] else None, chatcore=float(m[2]))
-    if m := _CORE_TASK.fullmatch(line):
-        return TaskScore(task=m[1], accuracy=float(m[2]))
-    if m := _CHAT_TASK.fullmatch(line):
-        return TaskScore(task=m[1], accuracy=float(m[2]) / 100)
-    return None
+    if message.startswith(_WORLD):
+        return Fact(name="world_size", value=message[len(_WORLD) :])
+    if level in ("WARNING", "ERROR", "CRITICAL"):
+        return Warned(message)
+    return Noted("tokenizer" if message.startswith("Progress: ") else "logger")
 
 
 def _fact(line: str) -> Event | None:
+    if line.startswith("<|bos|>"):
+        return Sample(line[7 : 7 + SAMPLE_CHARS])
     for prefix, name in _FACTS.items():
         if line.startswith(prefix):
             return Fact(name=name, value=line[len(prefix) :].strip())
-    if line.startswith("Resuming optimization from step ") and line[32:].isdecimal():
-        return Resumed(step=int(line[32:]))
-    if m := _DONE.fullmatch(line):
-        return Downloaded(ok=int(m[1]), total=int(m[2]))
-    if line.startswith("WARNING: "):
-        return Warned(text=line[9:])
+    if line.startswith(_WARNINGS):
+        return Warned(line.removeprefix("  ").removeprefix("WARNING: ").removeprefix("Warning: "))
     return None
 
 
-def _failure(line: str) -> Event | None:
-    if m := _OOM.fullmatch(line):
-        return OutOfMemory(gpu=int(m[2]), tried=m[1], capacity=m[3])
-    if m := _SIGNAL.fullmatch(line):
-        return Signalled(signal=int(m[1]))
-    if m := _ERROR.fullmatch(line):
-        return Error(type=m[1], message=m[2] or "")
+def _failure(line: str, rank: int | None) -> Event | None:
+    if "WorkNCCL(" in line and (m := _NCCL.match(line)):
+        op, waited = _NCCL_OP.search(m[1]), _NCCL_MS.search(m[1])
+        return NcclTimeout(rank, op[1] if op else "", int(waited[1]) / 1000 if waited else None)
+    if any(word in line for word in _FAILURE_WORDS) and (m := _FAILURE.fullmatch(line)):
+        return Error(type=m[1], message=m[2] or "", rank=rank)
     return None
+
+
+def _note(line: str) -> Noted | None:
+    for prefix, about in _NOTES_BY_HEAD.get(line[0], ()):
+        if line.startswith(prefix):
+            return Noted(about)
+    letters = frozenset(line)
+    if len(line) >= _SHORTEST_RULE and letters <= _RULE:
+        return Noted("rule")
+    if letters <= _BANNER or letters <= _CARETS or line in ("{", "}"):
+        return Noted("banner" if letters <= _BANNER else _TRACE if letters <= _CARETS else "config")
+    if _TORCHRUN.fullmatch(line) or _FAILED_MODULE.fullmatch(line):
+        return Noted("torchrun")
+    if _PYTHON_WARNING.fullmatch(line):
+        return Noted("python warning")
+    return Noted("job") if _OWN.fullmatch(line) else None

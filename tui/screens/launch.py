@@ -15,11 +15,13 @@ from textual.worker import get_current_worker
 from runner import fleet as fleets
 from runner import units
 from runner.cost import GPUS
-from runner.errors import NanochatError, Unreachable, UsageError
+from runner.errors import NanochatError, NoSuchRun, Unreachable, UsageError
 from runner.plan import Plan
+from runner.registry import find
 from runner.run import Run, check_tag
-from runner.spec import ENGINES, GPU_COUNTS, TASKS, RunSpec, flag, make_spec, parse_override_words
+from runner.spec import ENGINES, GPU_COUNTS, SWITCHES, TASKS, RunSpec, flag, make_spec, parse_override_words
 from runner.terminal import safe
+from tui import looks
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
 from tui.widgets.choice import Choice
@@ -40,8 +42,11 @@ FIELDS = (
     ("gpus", "auto", ""),
     ("budget", "", "most dollars, as 25"),
     ("tag", "", "a name (else made up)"),
+    ("from", "", "a run that base, sft, eval go on from"),
     ("overrides", "", "save-every=20 iterations=100"),
 )
+
+DEFAULTS = {name: value for name, value, _ in FIELDS}
 
 
 class LaunchScreen(NanochatScreen):
@@ -101,20 +106,43 @@ class LaunchScreen(NanochatScreen):
         field = self.query_one(f"#{name}")
         return field.value.strip() if isinstance(field, Input | Choice) else ""
 
+    def _source(self) -> Run | None:
+        """The run to go on from. Raises UsageError when there is no such run."""
+        if not self._value("from"):
+            return None
+        try:
+            return find(self.nanochat.runs, self._value("from"))
+        except NoSuchRun as error:
+            raise UsageError(error.what, error.do, field="from") from error
+
+    def _backend(self) -> str:
+        source = self._source()
+        return source.backend if source else self._value("backend")
+
     def _read(self) -> RunSpec:
-        """The form as a spec. Raises UsageError with the field that is wrong."""
-        gpus = self._value("gpus")
+        """The form as a spec. Raises UsageError with the field that is wrong.
+
+        What is left as it was is taken from the run to go on from.
+        """
+        gpus, source = self._value("gpus"), self._source()
         if self._value("tag"):
             check_tag(self._value("tag"))
+
+        def asked(name: str) -> str | None:
+            value = self._value(name)
+            return None if source and value == DEFAULTS[name] else value
+
         return make_spec(
             task=self._value("task"),
-            model=self._value("model"),
-            backend=self._value("backend"),
-            engine=self._value("engine"),
+            model=asked("model"),
+            backend=self._backend(),
+            engine=asked("engine"),
             gpus=None if gpus == "auto" else int(gpus),
-            gpu=self._value("gpu"),
+            gpu=asked("gpu"),
             budget=self._value("budget") or None,
             overrides=parse_override_words(self._value("overrides")),
+            source=source.spec if source else None,
+            source_id=source.id if source else "",
             gpu_kinds=tuple(GPUS),
         )
 
@@ -125,7 +153,7 @@ class LaunchScreen(NanochatScreen):
         except UsageError as error:
             self._show_error(error)
             return
-        self._plan(spec, self._value("backend"))
+        self._plan(spec, self._backend())
 
     @work(thread=True, exclusive=True, group="plan", exit_on_error=False)
     def _plan(self, spec: RunSpec, backend: str) -> None:
@@ -168,10 +196,8 @@ class LaunchScreen(NanochatScreen):
             if stage.note:
                 text.append(f"           {safe(stage.note)}\n", style="dim")
         text.append("\n")
-        cost = units.money_span(planned.usd) if planned.usd_per_hour else "free"
-        text.append(f"likely {units.span(planned.seconds)}, {cost}\n", style="bold")
-        text.append(f"prices: {planned.prices}\n", style="dim")
-        text.append(f"start: {planned.resume.reason}; checkpoint every {planned.save_every:,} steps\n")
+        for name, said in looks.plan_notes(planned):
+            text.append(f"{name:<7} {safe(said)}\n", style="bold" if name == "likely" else "")
         for warning in planned.warnings:
             text.append(f"note: {safe(warning)}\n", style=self.nanochat.tone("warning"))
         text.append("\n")
@@ -186,11 +212,14 @@ class LaunchScreen(NanochatScreen):
         words = ["nanochat-tui", "launch"]
         for name, default, _ in FIELDS[:-1]:
             value = self._value(name)
-            if value and (value != default or name in ("task", "model")):
+            if value and (value != default or name == "task" or (name == "model" and not self._value("from"))):
                 words += [f"--{name}", value]
         for name, given in parse_override_words(self._value("overrides")).items():
             for value in given if isinstance(given, list) else [given]:
-                words += [flag(name)] if name == "fp8" else [flag(name), value]
+                if name in SWITCHES:
+                    words.append(flag(name) if value == "true" else flag(f"no_{name}"))
+                else:
+                    words += [flag(name), value]
         return shlex.join(words)
 
     def action_launch(self) -> None:
@@ -202,7 +231,7 @@ class LaunchScreen(NanochatScreen):
             return
         self._busy = True
         self.query_one("#title", Line).put(["New run", "launching …"])
-        self._launch(self._spec, self._value("backend"), self._value("tag"))
+        self._launch(self._spec, self._backend(), self._value("tag"))
 
     @work(thread=True, group="launch", exit_on_error=False)
     def _launch(self, spec: RunSpec, backend: str, tag: str) -> None:

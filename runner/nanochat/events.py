@@ -1,0 +1,135 @@
+"""What a log line of nanochat can say."""
+
+from msgspec import Struct
+
+
+class Event(Struct, frozen=True, tag_field="kind", tag="event"):
+    """Something a line of the log says."""
+
+
+class Step(Event, frozen=True, tag="step"):
+    """A training step that has ended. `dt_ms` milliseconds, `tokens_per_s` over all GPUs, `mfu` per cent."""
+
+    step: int
+    total: int | None
+    percent: float
+    loss: float
+    lrm: float
+    dt_ms: float
+    tokens_per_s: int
+    mfu: float
+    epoch: int | None = None
+    eta_s: float | None = None
+
+
+class ValBpb(Event, frozen=True, tag="val_bpb"):
+    """Validation bits per byte before `step`; step None at the end of base_eval."""
+
+    step: int | None
+    bpb: float
+
+
+class TrainBpb(Event, frozen=True, tag="train_bpb"):
+    """Bits per byte of the training split, which base_eval prints beside the validation's."""
+
+    bpb: float
+
+
+class Core(Event, frozen=True, tag="core"):
+    step: int | None
+    core: float
+
+
+class ChatCore(Event, frozen=True, tag="chatcore"):
+    step: int | None
+    chatcore: float
+
+
+class TaskScore(Event, frozen=True, tag="task"):
+    """Accuracy of one evaluation task, 0 to 1; `centered` is 0 at chance, for the tasks of CORE."""
+
+    task: str
+    accuracy: float
+    centered: float | None = None
+
+
+class Sample(Event, frozen=True, tag="sample"):
+    """What the model wrote, from its first token on; foreign text, cut to `SAMPLE_CHARS`."""
+
+    text: str
+
+
+SAMPLE_CHARS = 400
+
+
+class Saved(Event, frozen=True, tag="saved"):
+    """A file of a checkpoint was written by nanochat: `what` is model parameters, metadata or optimizer state."""
+
+    what: str
+    folder: str
+    step: int
+
+
+class Fact(Event, frozen=True, tag="fact"):
+    """A header line worth keeping: `name` is gpu, iterations, parameters, world_size, peak_memory, …"""
+
+    name: str
+    value: str
+
+
+class Resumed(Event, frozen=True, tag="resumed"):
+    step: int
+
+
+class Downloaded(Event, frozen=True, tag="downloaded"):
+    """The closing line of nanochat.dataset, whose exit code is 0 even when shards are missing."""
+
+    ok: int
+    total: int
+
+
+class Warned(Event, frozen=True, tag="warning"):
+    text: str
+
+
+class OutOfMemory(Event, frozen=True, tag="oom"):
+    """CUDA has no room: `tried` more bytes, in words, on a GPU of `capacity`."""
+
+    gpu: int
+    tried: str
+    capacity: str
+
+
+class Error(Event, frozen=True, tag="error"):
+    """The last line of a traceback; `rank` where several GPUs train."""
+
+    type: str
+    message: str
+    rank: int | None = None
+
+
+class NcclTimeout(Event, frozen=True, tag="nccl"):
+    """A rank waited in vain for the others in the collective `op`."""
+
+    rank: int | None
+    op: str
+    waited_s: float | None
+
+
+class RankFailed(Event, frozen=True, tag="rank_failed"):
+    """torchrun says that a worker ended; a negative `exit_code` is a signal."""
+
+    rank: int
+    exit_code: int
+
+
+class Signalled(Event, frozen=True, tag="signal"):
+    """torchrun says that it was stopped by a signal; it then exits 1."""
+
+    signal: int
+
+
+class Noted(Event, frozen=True, tag="note"):
+    """A line that is known and carries nothing to keep: `about` is header, traceback, progress, download, …"""
+
+    about: str

@@ -1,0 +1,115 @@
+"""The end of a stage is told by its cause, with what to do next."""
+
+import re
+
+import pytest
+
+from runner.job.outcome import Trail, explain, nan
+from runner.job.supervise import Ended
+from runner.nanochat import grammar
+from runner.run import Outcome, State, Status
+from runner.terminal import clean
+from tests.conftest import DATA
+
+DIED = Ended(1, None, stopped=False)
+STEP = "step {:05d}/00100 (1.00%) | loss: {} | lrm: 1.00 | dt: 9.00ms | tok/sec: 1,000 | bf16_mfu: 40.00"
+
+
+def trail_of(lines: list[str]) -> Trail:
+    trail = Trail()
+    for line in lines:
+        trail.see(clean(line), grammar.parse(clean(line)))
+    return trail
+
+
+def log(name: str) -> list[str]:
+    return re.split(r"[\n\r]", (DATA / "logs" / f"{name}.log").read_bytes().decode("utf-8", "replace"))
+
+
+def told(lines: list[str], ended: Ended = DIED, *, stage: str = "base", saved: int | None = None) -> Outcome:
+    outcome = explain(stage, ended, trail_of(lines), device_batch=32, saved=saved)
+    assert outcome
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        ("h100_oom_d24_64", "oom", "out of GPU memory"),
+        ("h200x2_x2_sigterm", "killed", "torchrun was stopped by signal 15"),
+        ("h200x2_x1_resume_on2", "checkpoint", "rank 1: its part of the optimizer is missing"),
+        ("cpu_err_no_data", "data", "the dataset is not on the volume"),
+        ("cpu_err_no_tokenizer", "tokenizer", "the tokenizer is not on the volume"),
+        ("cpu_err_truncated", "checkpoint", "a checkpoint cannot be read"),
+        ("cpu_err_batch", "crash", "must be a multiple of"),
+        ("cpu_dataset_offline", "data", "0 of 2 dataset shards arrived"),
+        ("cpu_base_eval_core_offline", "network", "a download failed"),
+    ],
+)
+def test_a_real_log_is_told_by_its_cause(name: str, kind: str, says: str) -> None:
+    outcome = told(log(name))
+    assert outcome.kind == kind and says in outcome.message and outcome.advice
+
+
+def test_downloads_that_failed_are_a_failure_although_the_exit_code_is_zero() -> None:
+    assert told(log("cpu_dataset_offline"), Ended(0, None, stopped=False)).kind == "data"
+
+
+@pytest.mark.parametrize(
+    ("stage", "saved", "advice"),
+    [
+        ("base", None, "launch a new run with --device-batch-size 16"),
+        ("base", 500, "launch --task base --from RUN --device-batch-size 16 goes on from step 500"),
+        ("sft", 500, "launch --task sft --from RUN --device-batch-size 16"),
+    ],
+)
+def test_out_of_memory_names_the_next_batch_size_to_try(stage: str, saved: int | None, advice: str) -> None:
+    assert advice in told(log("h100_oom_d24_64"), stage=stage, saved=saved).advice
+
+
+def test_the_rank_that_died_is_the_cause_not_those_that_lost_it() -> None:
+    echo = "[rank0]: torch.distributed.DistBackendError: NCCL error in: NCCLUtils.cpp:94, remote process exited"
+    cause = "[rank3]: ValueError: a bad row"
+    for lines in ([echo, cause], [cause, echo]):
+        assert "rank 3: ValueError: a bad row" in told(lines).message
+    assert "rank 0" in told([echo]).message
+
+
+def test_a_rank_that_was_killed_without_a_word_is_named_with_its_signal() -> None:
+    said = (
+        "E1122 23:56:01.100000 4242 torch/distributed/elastic/multiprocessing/api.py:984] "
+        "failed (exitcode: -9) local_rank: 5 (pid: 4250) of binary: /usr/bin/python"
+    )
+    child = "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:"
+    outcome = told(["[rank0]: torch.distributed.DistBackendError: Connection closed by peer", said, child])
+    assert (outcome.kind, outcome.message) == ("killed", "rank 5 was killed by signal 9")
+    assert "memory" in outcome.advice
+
+
+def test_a_collective_that_timed_out_says_who_waited_how_long() -> None:
+    line = (
+        "[rank2]:[E1122 x] Watchdog caught collective operation timeout: WorkNCCL(OpType=ALLREDUCE, Timeout(ms)=600000)"
+    )
+    outcome = told([line])
+    assert (outcome.kind, outcome.message) == (
+        "nccl",
+        "rank 2 waited for 600 s in ALLREDUCE for GPUs that did not answer",
+    )
+
+
+def test_an_error_that_training_survived_is_not_the_cause() -> None:
+    outcome = told(["ValueError: retried", STEP.format(3, "2.5"), "KeyError: 'real'"])
+    assert "KeyError" in outcome.message
+    quiet = told(["ValueError: retried", STEP.format(3, "2.5")], Ended(None, 9, stopped=False))
+    assert quiet.message == "killed by signal 9"
+
+
+def test_being_told_to_stop_is_no_crash() -> None:
+    assert told(log("h200x2_x2_sigterm"), Ended(1, None, stopped=True)).kind == "cancelled"
+
+
+def test_the_first_step_whose_loss_is_nan_is_remembered() -> None:
+    trail = trail_of([STEP.format(n, "2.5" if n < 7 else "nan") for n in range(10)])
+    status = Status(1, State.RUNNING, "", 0.0, 0.0, stage="base", saved_step=5)
+    outcome = nan(trail, status)
+    assert (outcome.kind, outcome.message) == ("nan", "the loss is nan since step 7; step 5 was kept before")
