@@ -26,21 +26,29 @@ class Known(Struct, frozen=True):
     where: str
 
 
-# Of one chip by (its name, fp8): an H200 computes like an H100.
-KNOWN: dict[tuple[str, bool], tuple[Known, ...]] = {
-    ("H100", False): (
+# By chip and arithmetic; `L` is full attention in every layer. An H200 computes like an H100.
+KNOWN: dict[tuple[str, str], tuple[Known, ...]] = {
+    ("H100", "bf16"): (
         Known(4, 0.20, "assumed", "nobody has timed d4"),
         Known(12, 0.42, "documented", "nanochat README: d12 in 5 min; mlpatron.com: 0.96 s a step on one H100"),
         Known(18, 0.46, "documented", "nanochat dev/LOG.md"),
         Known(24, 0.50, "documented", "nanochat leaderboard, entry 1"),
+        Known(34, 0.50, "interpolated", "as d24, and as d32 with full attention"),
+    ),
+    ("H100", "bf16 L"): (
+        Known(12, 0.455, "measured", "tests/measured/h100.md, one H100"),
         Known(32, 0.50, "documented", "nanochat run1000.sh: 31.3 h at ratio 20"),
     ),
-    ("H100", True): (
+    ("H200", "bf16 L"): (
+        Known(12, 0.50, "measured", "tests/measured/h100.md, one H200"),
+        Known(32, 0.50, "assumed", "as on an H100"),
+    ),
+    ("H100", "fp8"): (
         Known(12, 0.42, "assumed", "fp8 gains nothing in small matrices"),
         Known(24, 0.59, "documented", "nanochat leaderboard, entries 4 to 6"),
         Known(26, 0.57, "documented", "nanochat leaderboard, entries 2 and 3"),
     ),
-    ("A100", False): (Known(24, 0.60, "documented", "nanochat pull request 540: 315K tok/s on 8"),),
+    ("A100", "bf16"): (Known(24, 0.60, "documented", "nanochat pull request 540: 315K tok/s on 8"),),
 }
 CHIPS = {"H100": "H100", "H200": "H100", "A100-40GB": "A100", "A100-80GB": "A100"}
 FP8_GPUS = ("H100", "H200", "B200", "B300")
@@ -54,9 +62,9 @@ DOUBT = {
     "assumed": (0.60, 1.90),
 }
 
-STARTUP_IMPORT_S = 12.0
-STARTUP_S_PER_LAYER = 6.0
-STARTUP_WARM = 0.25
+STARTUP_IMPORT_S = 20.0
+STARTUP_S_PER_LAYER = 7.0
+STARTUP_WARM = 0.15
 EVAL_MFU = 0.45
 EVAL_TOKENIZED_PER_S = 750_000.0
 CORE_S_PER_LAYER = 15.0
@@ -89,9 +97,15 @@ class Own(Struct, frozen=True):
     stages: dict[str, float]
 
 
-def known(gpu: str, fp8: bool, depth: int) -> Known:
-    """MFU at a depth on a GPU, with its source; between two known depths on the line through them."""
-    rows = KNOWN.get((CHIPS.get(gpu, gpu), fp8), ())
+def known(gpu: str, depth: int, *, fp8: bool = False, full: bool = False) -> Known:
+    """MFU at a depth on a GPU, with its source; between two known depths on the line through them.
+
+    `full` is full attention in every layer; where nobody has told of it, it is taken for as fast as windows.
+    """
+    arithmetic = "fp8" if fp8 else "bf16"
+    wanted = [f"{arithmetic} L", arithmetic] if full else [arithmetic]
+    chips = [gpu, CHIPS.get(gpu, gpu)]
+    rows = next((KNOWN[chip, how] for how in wanted for chip in chips if (chip, how) in KNOWN), ())
     if not rows:
         return UNKNOWN
     below = [row for row in rows if row.depth <= depth]
@@ -104,7 +118,7 @@ def known(gpu: str, fp8: bool, depth: int) -> Known:
     if low.depth == high.depth:
         return low
     share = (depth - low.depth) / (high.depth - low.depth)
-    how = "assumed" if "assumed" in (low.how, high.how) else "interpolated"
+    how = "interpolated" if low.how != "assumed" else "assumed"
     return Known(depth, low.mfu + (high.mfu - low.mfu) * share, how, f"between d{low.depth} and d{high.depth}")
 
 
@@ -117,7 +131,8 @@ def speed(size: Shape, s: Settings, own: Own | None = None) -> Speed:
     if s.on_cpu:
         step_s = size.batch / CPU_TOKENS_PER_S * max(1.0, size.params / 1.5e6)
         return Speed(step_s, 0.4, 4.0, f"{CPU_TOKENS_PER_S:,.0f} tok/s of a small model on two cores")
-    row = known(s.spec.gpu, bool(s.values.fp8), size.depth)
+    full = set(s.values.window_pattern or "S") == {"L"}
+    row = known(s.spec.gpu, size.depth, fp8=bool(s.values.fp8), full=full)
     peak = GPUS[s.spec.gpu].peak_flops * s.spec.gpus
     step_s = size.flops_per_token * size.batch / (peak * row.mfu)
     down, up = DOUBT[row.how]
@@ -138,7 +153,7 @@ def startup(size: Shape, s: Settings) -> Range:
         return spread(6.0, 0.5, 2.0)
     if s.values.compile is False:
         return spread(STARTUP_IMPORT_S + size.depth, 0.7, 2.0)
-    cold = STARTUP_IMPORT_S + 9.0 + STARTUP_S_PER_LAYER * size.depth
+    cold = STARTUP_IMPORT_S + STARTUP_S_PER_LAYER * size.depth
     return Range(STARTUP_IMPORT_S + STARTUP_WARM * (cold - STARTUP_IMPORT_S), cold, cold * 2)
 
 

@@ -67,7 +67,12 @@ def test_a_documented_run_took_a_time_within_the_range(what: str, given: dict[st
     ],
 )
 def test_a_speed_says_how_it_is_known(gpu: str, depth: int, fp8: bool, how: str) -> None:
-    assert estimate.known(gpu, fp8, depth).how == how
+    assert estimate.known(gpu, depth, fp8=fp8).how == how
+
+
+def test_full_attention_has_measured_speeds_of_its_own() -> None:
+    assert [estimate.known(gpu, 12, full=True).how for gpu in ("H100", "H200")] == ["measured", "measured"]
+    assert estimate.known("A100-80GB", 24, full=True) == estimate.known("A100-80GB", 24)
 
 
 def test_the_less_is_known_the_wider_the_range() -> None:

@@ -7,6 +7,11 @@ import tarfile
 import threading
 from pathlib import Path
 
+from runner.backends.folder import FolderVolume
+from runner.nanochat import layout
+from runner.nanochat.commands import COMMIT
+from runner.run import Run
+
 VARIABLES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 
 
@@ -80,3 +85,9 @@ class CompileCache:
             # A kernel being written just now, or a full volume: the next run compiles for itself.
             with contextlib.suppress(OSError):
                 partial.unlink()
+
+
+def compile_cache_of(volume: FolderVolume, run: Run, work: Path) -> CompileCache:
+    """The cache that runs of the same model, GPUs and nanochat share."""
+    of = f"{run.spec.engine}-{run.spec.model}-{run.spec.gpus}x{run.spec.gpu}-{COMMIT[:12]}.tar"
+    return CompileCache(work / "compile", volume.path(f"{layout.COMPILE_CACHE}/{of}"))

@@ -21,12 +21,17 @@ LINE_S = 0.5
 MAX_UNWRITTEN = 8 << 20
 MAX_WARNINGS = 20
 SETTLING_STEPS = 10
-FA3_MISSING = ("Flash Attention 3 not available", "Flash Attention 3 only supports")
-FA3_MORE = ("Training will be less efficient without FA3", "SDPA has no support", "Recommend using --window-pattern")
-FA3_ALARM = (
-    "Flash Attention 3 did not load: a quarter of the speed is lost and paid for; cancel and mend it,"
-    " or launch with --window-pattern L, which loses less"
-)
+# What nanochat says when its attention kernel did not load, and what that means to whoever pays; "" says it already.
+ATTENTION = {
+    "Flash Attention 3 not available": "Flash Attention 3 did not load: attention is slower, and paid for",
+    "Flash Attention 3 only supports": "Flash Attention 3 is not used: attention is slower, and paid for",
+    "SDPA has no support": (
+        "sliding windows without Flash Attention 3 cost a quarter of the speed: cancel and mend it, or launch with"
+        " --window-pattern L"
+    ),
+    "Training will be less efficient": "",
+    "Recommend using --window-pattern": "",
+}
 
 
 def fold(status: Status, event: Event) -> None:
@@ -64,12 +69,11 @@ def fold(status: Status, event: Event) -> None:
             status.resumed_from = status.step = event.step
         case events.Fact(name="gpu", value=value) if not status.device:
             status.device = value.partition(" | ")[0]
-        case events.Warned(text=text) if text.startswith(FA3_MISSING):
-            # On a CPU it cannot be had, and is not missed.
-            if status.device:
-                _warn(status, FA3_ALARM)
-        case events.Warned(text=text) if not text.startswith(FA3_MORE):
-            _warn(status, text)
+        case events.Warned(text=text):
+            told = next((ours for theirs, ours in ATTENTION.items() if text.startswith(theirs)), text)
+            # On a CPU the kernel cannot be had, and is not missed.
+            if told and (told == text or status.device):
+                _warn(status, told)
 
 
 def _warn(status: Status, text: str) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -19,11 +18,11 @@ import msgspec
 from runner import cost, survey
 from runner.backends.folder import FolderVolume
 from runner.errors import NanochatError
-from runner.job.compile_cache import CompileCache
+from runner.job.compile_cache import CompileCache, compile_cache_of
 from runner.job.job import Job
+from runner.job.site import gpus_here
 from runner.modal_names import PREPARE, lease_key, train_key
 from runner.nanochat import layout
-from runner.nanochat.commands import COMMIT
 from runner.run import Run, State, Status
 
 MOUNT = os.environ.get("NANOCHAT_TUI_MOUNT", "/vol")
@@ -57,18 +56,10 @@ class ModalSite:
         return survey.status_of(told) if isinstance(told, bytes) else None
 
     def device(self) -> str:
-        """GPU names as the driver says: Modal may give a better one than was asked for."""
-        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        try:
-            said = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout.split("\n")
-        except (OSError, subprocess.SubprocessError):
-            return ""
-        names = [n.strip() for n in said if n.strip()]
-        return f"{len(names)} × {names[0]}" if names else ""
+        return gpus_here()
 
     def compile_cache(self, volume: FolderVolume, run: Run, work: Path) -> CompileCache | None:
-        of = f"{run.spec.engine}-{run.spec.model}-{run.spec.gpus}x{run.spec.gpu}-{COMMIT[:12]}.tar"
-        return CompileCache(work / "compile", volume.path(f"{layout.COMPILE_CACHE}/{of}"))
+        return compile_cache_of(volume, run, work)
 
     def commit(self) -> None:
         with self._committing:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -60,6 +61,17 @@ class Site(Protocol):
     def hand_over(self, run: Run) -> str:
         """Start the part that trains, and return its call id."""
         ...
+
+
+def gpus_here() -> str:
+    """GPU names as the driver says, as `8 × NVIDIA H100`: Modal may give a better one than was asked for."""
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout.split("\n")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    names = [n.strip() for n in said if n.strip()]
+    return f"{len(names)} × {names[0]}" if names else ""
 
 
 class LocalSite:

@@ -1,0 +1,204 @@
+"""The real nanochat on one real GPU: through the job, and bare, in one call.
+
+NANOCHAT_DIR=checkout NANOCHAT_PYTHON=python python -m tests.measured.gpu VOLUME OUT H100 cold warm speed resume oom
+
+VOLUME holds `tokenizer/` and `base_data_climbmix/`; OUT gets a line of results per measurement, and the logs.
+The machine needs no network: the attention kernel is then missing, as it would be if its download failed.
+"""
+
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runner import survey
+from runner.backends.folder import FolderVolume
+from runner.cost import GPUS
+from runner.job import engines
+from runner.job.compile_cache import CompileCache, compile_cache_of
+from runner.job.job import Job
+from runner.job.site import LocalSite, gpus_here
+from runner.nanochat import grammar, layout
+from runner.plan import plan
+from runner.run import Run, State, new_run_id
+from runner.spec import make_spec
+from runner.terminal import clean
+
+# Without the attention kernel a sliding window is slow; everything else is nanochat's own choice.
+SMOKE = {"window_pattern": "L", "shards": 1}
+SPEED = {**SMOKE, "iterations": 40, "save_every": 40}
+
+
+class GpuSite(LocalSite):
+    """A container's job without the cloud: this machine's GPUs, and a compile cache on the volume."""
+
+    def device(self) -> str:
+        return gpus_here()
+
+    def compile_cache(self, volume: FolderVolume, run: Run, work: Path) -> CompileCache:
+        return compile_cache_of(volume, run, work)
+
+
+class Bench:
+    """Runs on one volume; results as they come."""
+
+    def __init__(self, volume: str, out: str, gpu: str) -> None:
+        self.volume, self.out, self.gpu = FolderVolume(volume), Path(out), gpu
+        self.out.mkdir(parents=True, exist_ok=True)
+        # What the plan would fetch from the network is taken to be there.
+        self.volume.path(f"{layout.HF_CACHE}/hub/models--flash-attention-3").mkdir(parents=True, exist_ok=True)
+
+    def put(self, what: str, **found: Any) -> None:
+        line = json.dumps({"what": what, **found})
+        print(line, flush=True)
+        with (self.out / "results.jsonl").open("a") as file:
+            file.write(line + "\n")
+
+    def run(self, task: str, model: str, **overrides: Any) -> Run:
+        spec = make_spec(
+            task=task, model=model, backend="modal", engine="nanochat", gpus=1, gpu=self.gpu, overrides=overrides,
+            gpu_kinds=tuple(GPUS),
+        )  # fmt: skip
+        run = Run(new_run_id(), f"{task}-{model}", spec, "modal", self.volume.location, time.time())
+        survey.write_run(self.volume, run)
+        return run
+
+    def job(self, run: Run, *, until: Callable[[Run], bool] | None = None) -> dict[str, Any]:
+        """One attempt, in a process of its own; killed with all it started once `until` holds."""
+        work = Path(tempfile.gettempdir()) / "measured" / run.id
+        work.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "tests.measured.gpu", self.volume.location, str(self.out), self.gpu]
+        began = time.time()
+        child = subprocess.Popen([*command, "--job", run.id, str(work)])
+        while child.poll() is None:
+            if until and until(run):
+                child.send_signal(signal.SIGKILL)
+            time.sleep(0.1)
+        folder = self.volume.path(layout.run_dir(run.id))
+        shutil.copy(folder / layout.LOG_FILE, self.out / f"{run.tag}-{run.id}.log")
+        found = [json.loads(line) for line in (folder / layout.EVENTS_FILE).read_text().splitlines()]
+        return {"began": began, "seconds": time.time() - began, "events": [e for e in found if e["t"] >= began]}
+
+    def bare(self, run: Run) -> dict[str, Any]:
+        """`base_train` of the same run without the job: the same command line, the same folder layout."""
+        work = Path(tempfile.mkdtemp(prefix="bare"))
+        for name in layout.SHARED:
+            (work / name).symlink_to(self.volume.path(name).absolute())
+        today = plan(run.spec, survey.inventory(self.volume), backend="modal")
+        argv = next(s for s in today.stages if s.name == "base").commands[0]
+        where = engines.interpreter("nanochat", work)
+        cache = compile_cache_of(self.volume, run, work)
+        cache.restore()
+        env = {**os.environ, **today.env, **cache.environment(), "NANOCHAT_BASE_DIR": str(work)}
+        env["PYTHONPATH"] = where.folder
+        command, pipe = where.resolve(argv), subprocess.PIPE
+        began, found = time.time(), []
+        with subprocess.Popen(command, cwd=where.folder, env=env, stdout=pipe, stderr=subprocess.STDOUT) as child:
+            assert child.stdout
+            for raw in child.stdout:
+                event = grammar.parse(clean(raw.decode("utf-8", "replace").rstrip("\n")))
+                if event:
+                    found.append({"t": time.time(), **msgspec.to_builtins(event)})
+        shutil.rmtree(work)
+        assert child.returncode == 0, found[-1:]
+        return {"began": began, "seconds": time.time() - began, "events": found}
+
+
+def steps(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [e for e in result["events"] if e["kind"] == "step"]
+
+
+def pace(result: dict[str, Any]) -> dict[str, Any]:
+    """The median of the steps that are not warming up."""
+    steady = steps(result)[10:] or steps(result)[2:]
+    return {
+        "first_step_s": round(steps(result)[0]["t"] - result["began"], 1),
+        "tok_s": statistics.median(e["tokens_per_s"] for e in steady),
+        "mfu": statistics.median(e["mfu"] for e in steady),
+        "wall_s": round(result["seconds"], 1),
+        "steps": len(steps(result)),
+    }
+
+
+def smoke(bench: Bench, name: str) -> None:
+    result = bench.job(bench.run("test", "d12", **SMOKE))
+    facts = {e["name"]: e["value"] for e in result["events"] if e["kind"] == "fact"}
+    saved = [e for e in result["events"] if e["kind"] == "checkpoint"]
+    bench.put(name, **pace(result), gpu=facts.get("gpu"), peak=facts.get("peak_memory"), checkpoints=saved)
+
+
+def speed(bench: Bench) -> None:
+    """The job and the bare command take turns, so that a drift of the machine is shared."""
+    found: dict[str, list[float]] = {"job": [], "bare": []}
+    for turn, how in enumerate(("job", "bare", "bare", "job")):
+        run = bench.run("base", "d12", **SPEED, eval_every=-1, core_every=-1, sample_every=-1)
+        result = bench.job(run) if how == "job" else bench.bare(run)
+        found[how].append(pace(result)["tok_s"])
+        bench.put(f"speed {turn} {how}", **pace(result))
+    job, bare = (statistics.mean(found[how]) for how in ("job", "bare"))
+    bench.put("speed", job=job, bare=bare, ratio=round(job / bare, 4))
+
+
+def resume(bench: Bench) -> None:
+    """SIGKILL to the job in mid-training, then the next attempt; its child is left behind on purpose."""
+    values = {**SMOKE, "iterations": 40, "save_every": 10, "eval_every": 20, "eval_tokens": 4_194_304}
+    run = bench.run("base", "d12", **values, core_every=-1, sample_every=-1)
+
+    def far_enough(run: Run) -> bool:
+        status = survey.read_status(bench.volume, run.id)
+        return bool(status and (status.step or 0) >= 25 and (status.saved_step or 0) >= 20)
+
+    killed = bench.job(run, until=far_enough)
+    again = msgspec.structs.replace(run, attempt=2, state=State.LAUNCHING)
+    survey.write_run(bench.volume, again)
+    resumed = bench.job(again)
+    bpb = [[e["step"], e["bpb"]] for r in (killed, resumed) for e in r["events"] if e["kind"] == "val_bpb"]
+    status = survey.read_status(bench.volume, run.id)
+    bench.put(
+        "resume",
+        killed_after=steps(killed)[-1]["step"],
+        went_on_at=steps(resumed)[0]["step"],
+        first_step_s=pace(resumed)["first_step_s"],
+        ended=[status.state, status.step] if status else None,
+        val_bpb=bpb,
+    )
+
+
+def oom(bench: Bench) -> None:
+    run = bench.run(
+        "base", "d24", **SMOKE, device_batch_size=128, compile=False, iterations=10, eval_every=-1, core_every=-1
+    )
+    bench.job(run)
+    status = survey.read_status(bench.volume, run.id)
+    bench.put("oom", outcome=msgspec.to_builtins(status.outcome) if status else None)
+
+
+def main() -> int:
+    volume, out, gpu, *what = sys.argv[1:]
+    bench = Bench(volume, out, gpu)
+    if what[0] == "--job":
+        run = survey.read_run(bench.volume, what[1])
+        assert run
+        os.environ["NANOCHAT_TUI_HOME"] = what[2]
+        return Job(bench.volume, run, Path(what[2]), GpuSite("measured")).main()
+    measurements = {"speed": speed, "resume": resume, "oom": oom}
+    for name in what:
+        if name in measurements:
+            measurements[name](bench)
+        else:
+            smoke(bench, name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
