@@ -127,7 +127,7 @@ def speed(size: Shape, s: Settings, own: Own | None = None) -> Speed:
     if own:
         return Speed(own.step_s, *DOUBT["own"], why=f"your run {own.tag}: {own.step_s:,.3g} s a step")
     if s.spec.engine == "rehearsal":
-        return Speed(max(REHEARSAL_STEP_S, (s.values.step_ms or 0) / 1000), 0.9, 1.3, "a rehearsal's own pace")
+        return Speed(max(REHEARSAL_STEP_S, (s.values.step_ms or 0) / 1000), 0.9, 1.3, "the rehearsal's own pace")
     if s.on_cpu:
         step_s = size.batch / CPU_TOKENS_PER_S * max(1.0, size.params / 1.5e6)
         return Speed(step_s, 0.4, 4.0, f"{CPU_TOKENS_PER_S:,.0f} tok/s of a small model on two cores")

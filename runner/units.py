@@ -1,5 +1,6 @@
 """Numbers in the units people say: 742K tok/s, 1h02, $72.10, 2.0 GB. A value that is not known is a dash."""
 
+import time
 from decimal import Decimal
 
 from runner.cost import Range
@@ -33,6 +34,11 @@ def age(then: float | None, now: float) -> str:
         if seconds >= size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def clock(then: float) -> str:
+    """A moment for a reader anywhere: `2026-11-23 19:58 UTC`."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(then))
 
 
 def money(usd: Decimal | None) -> str:

@@ -125,3 +125,42 @@ def test_a_volume_that_goes_away_does_not_stop_the_job(journal: Journal, tmp_pat
     journal.write_status()
     assert "is gone" in journal.status_problem and not tmp_path.exists()
     tmp_path.mkdir()
+
+
+HEADER = b"GPU: NVIDIA H100 80GB HBM3 | Peak FLOPS (BF16): 9.89e+14\n"
+FALLBACK = b"WARNING: Flash Attention 3 not available, using PyTorch SDPA fallback\n"
+WINDOWS = b"WARNING: SDPA has no support for sliding window attention (window_pattern='SSSL'). Terrible.\n"
+
+
+def test_a_missing_attention_kernel_is_a_loud_warning_on_a_gpu_and_none_on_a_cpu(journal: Journal) -> None:
+    journal.output(FALLBACK + WINDOWS)
+    assert journal.status.warnings == []
+    journal.output(HEADER + FALLBACK + WINDOWS)
+    slow, costly = journal.status.warnings
+    assert slow.startswith("Flash Attention 3 did not load") and "a quarter of the speed" in costly
+    assert journal.status.device == "NVIDIA H100 80GB HBM3"
+
+
+def test_data_that_is_seen_a_second_time_is_warned_of_once(journal: Journal) -> None:
+    for step in range(3):
+        journal.output(f"{STEP.format(step, 5, 2.5, 100)} | epoch: {1 + step // 2} pq: 0 rg: 1\n".encode())
+    journal.output(f"{STEP.format(4, 5, 2.5, 100)} | epoch: 2 pq: 0 rg: 1\n".encode())
+    assert journal.status.warnings == ["the data is used up: epoch 2 begins to repeat it; fetch more --shards"]
+
+
+def test_lines_that_are_not_understood_are_counted_and_blank_ones_are_not(journal: Journal) -> None:
+    journal.output(b"quite another line\n\n   \n" + HEADER)
+    assert journal.status.unknown_lines == 1
+
+
+def test_the_pace_leaves_out_the_steps_that_compile(journal: Journal) -> None:
+    for step in range(20):
+        journal.output((STEP.format(step, step * 5, 2.5, 60_000 if step == 0 else 100) + "\n").encode())
+    assert (journal.status.train_steps, round(journal.status.train_s, 3)) == (10, 1.0)
+
+
+def test_remarks_are_not_written_to_the_events(journal: Journal, tmp_path: Path) -> None:
+    journal.output(HEADER + b"Model config:\n{\n}\n" + b"=" * 80 + b"\n")
+    journal.flush()
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "runs" / "r" / "events.jsonl").read_text().splitlines()]
+    assert kinds == ["fact"]

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from runner.job.outcome import Trail, explain, nan
+from runner.job.outcome import Trail, explain, settled
 from runner.job.supervise import Ended
 from runner.nanochat import grammar
 from runner.run import Outcome, State, Status
@@ -27,9 +27,9 @@ def log(name: str) -> list[str]:
 
 
 def told(lines: list[str], ended: Ended = DIED, *, stage: str = "base", saved: int | None = None) -> Outcome:
-    outcome = explain(stage, ended, trail_of(lines), device_batch=32, saved=saved)
+    outcome = explain(stage, ended, trail_of(lines))
     assert outcome
-    return outcome
+    return settled(outcome, Status(1, State.RUNNING, "", 0.0, 0.0, stage=stage, saved_step=saved), 32)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,7 @@ def test_being_told_to_stop_is_no_crash() -> None:
 
 def test_the_first_step_whose_loss_is_nan_is_remembered() -> None:
     trail = trail_of([STEP.format(n, "2.5" if n < 7 else "nan") for n in range(10)])
-    status = Status(1, State.RUNNING, "", 0.0, 0.0, stage="base", saved_step=5)
-    outcome = nan(trail, status)
+    found = explain("base", Ended(None, 15, stopped=True), trail, stop_on_nan=True)
+    assert found
+    outcome = settled(found, Status(1, State.RUNNING, "", 0.0, 0.0, stage="base", saved_step=5), 32)
     assert (outcome.kind, outcome.message) == ("nan", "the loss is nan since step 7; step 5 was kept before")

@@ -142,3 +142,35 @@ def test_low_likely_high_are_in_order_and_add_up() -> None:
 def test_this_machine_costs_nothing_and_a_small_budget_is_warned_of() -> None:
     assert planned(backend="local", engine="rehearsal").usd[2] == 0
     assert any("over the budget" in w for w in planned(budget="5", model="d26").warnings)
+
+
+def test_fine_tuning_alone_fetches_no_text_and_an_evaluation_one_shard() -> None:
+    source = make_spec(task="base", model="d12", backend="modal", engine="nanochat", gpu_kinds=tuple(GPUS))
+    tuned, judged = (
+        plan(spec(task=task, model=None, source=source, source_id="r"), Inventory(), backend="modal", checkpoints=had)
+        for task, had in (("sft", [checkpoint(2520)]), ("eval", [checkpoint(2520)]))
+    )
+    assert [s.name for s in tuned.stages] == ["prepare", "sft", "report"]
+    assert tuned.stages[0].note == "attention kernel, task data" and tuned.total_steps == 0
+    assert judged.stages[0].note.startswith("1 of 1 shards") and judged.stages[1].skip == ""
+    assert judged.stages[2].skip == "r has no whole sft checkpoint"
+
+
+def test_what_is_asked_for_by_name_is_in_the_command_line() -> None:
+    asked = {"aspect_ratio": "48", "head_dim": "64", "window_pattern": "L", "compile": "false", "load_optimizer": "0"}
+    found = planned(overrides=asked)
+    words = argv(found, "base")
+    assert {"--aspect-ratio=48", "--head-dim=64", "--window-pattern=L"} <= set(words)
+    assert "--load-optimizer=0" in argv(found, "sft") and found.env["TORCHDYNAMO_DISABLE"] == "1"
+
+
+def test_too_few_shards_are_warned_of_before_they_are_paid_for() -> None:
+    assert any("fewer than the 325" in w for w in planned(model="d26", overrides={"shards": "100"}).warnings)
+
+
+@pytest.mark.parametrize("ranks", [1, 4])
+def test_a_checkpoint_of_another_number_of_gpus_is_not_resumed(ranks: int) -> None:
+    saved = [msgspec.structs.replace(checkpoint(100), ranks=ranks)]
+    with pytest.raises(UsageError, match=f"saved on {ranks} GPU.*8 cannot go on from it") as refused:
+        plan(spec(), FULL, backend="modal", checkpoints=saved, attempt=2)
+    assert f"use --gpus {ranks}" in refused.value.do and "--load-optimizer 0" in refused.value.do

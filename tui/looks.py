@@ -68,8 +68,8 @@ def plan_notes(planned: Plan) -> list[tuple[str, str]]:
         risk = f"; a preemption loses at most that, {units.money(lost)}" if planned.usd_per_hour else ""
         found.append(("save", each + risk))
         found.append(("speed", planned.speed))
-    money = units.money_span(planned.usd) if planned.usd_per_hour else "free"
-    found.append(("likely", f"{units.span(planned.seconds)}, {money} ({planned.prices})"))
+    money = f"{units.money_span(planned.usd)} ({planned.prices})" if planned.usd_per_hour else planned.prices
+    found.append(("likely", f"{units.span(planned.seconds)}, {money}"))
     return found
 
 

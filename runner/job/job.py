@@ -20,10 +20,12 @@ from runner.backends.folder import FolderVolume
 from runner.checkpoints import Checkpoint
 from runner.errors import NanochatError
 from runner.job import engines, publish
+from runner.job.curve import loss_svg
+from runner.job.history import history
 from runner.job.journal import Journal
-from runner.job.outcome import Trail, cancelled, explain, nan, result_line
+from runner.job.outcome import Trail, cancelled, explain, result_line, settled
 from runner.job.publish import Publisher
-from runner.job.report import report
+from runner.job.report import CURVE_FILE, report
 from runner.job.site import Site
 from runner.job.succession import begun, crash_loop, leave, newest
 from runner.job.supervise import run_child
@@ -72,6 +74,7 @@ class Job:
         self._journal.say(f"[ATTEMPT {self._run.attempt}] {self._run.tag} ({self._run.id}){again}")
         if self._status.device:
             self._journal.say(f"[DEVICE] {self._status.device}")
+        self._journal.event({"kind": "container", "call": self._status.call_id, "device": self._status.device})
         self._journal.write_status()
         try:
             # What counts the containers must outlive this one, however it dies.
@@ -192,8 +195,8 @@ class Job:
         outcome = self._do(stage, today)
         publisher.flush()
         self._drain_notes()
-        if outcome and outcome.kind == "cancelled":
-            outcome = cancelled(self._status)
+        if outcome:
+            outcome = settled(outcome, self._status, self._device_batch)
         publish.keep_results(self._base, self._volume, self._run.id)
         if outcome is None and publisher.problem:
             outcome = Outcome("disk", f"checkpoints could not be kept: {publisher.problem}", "make room, then resume")
@@ -267,10 +270,9 @@ class Job:
                 )
             for line, event in self._journal.end_stage():
                 trail.see(line, event)
-            saved = self._status.saved_step
-            outcome = explain(stage, ended, trail, device_batch=self._device_batch, saved=saved)
+            outcome = explain(stage, ended, trail, stop_on_nan=self._ruined(trail) and not self._stop)
             if outcome:
-                return nan(trail, self._status) if self._ruined(trail) and not self._stop else outcome
+                return outcome
         return None
 
     def _ruined(self, trail: Trail) -> bool:
@@ -334,9 +336,15 @@ class Job:
         )
 
     def _write_report(self, today: Plan) -> None:
-        events = self._volume.read(f"{layout.run_dir(self._run.id)}/{layout.EVENTS_FILE}").decode("utf-8", "replace")
-        text = report(self._run, self._status, today, events.splitlines())
-        self._volume.write(f"{layout.run_dir(self._run.id)}/{layout.REPORT_FILE}", text.encode())
+        folder = layout.run_dir(self._run.id)
+        self._journal.flush()
+        events = self._volume.read(f"{folder}/{layout.EVENTS_FILE}").decode("utf-8", "replace")
+        past = history(events.splitlines())
+        curve = loss_svg(past.loss, past.val)
+        if curve:
+            self._volume.write(f"{folder}/{CURVE_FILE}", curve.encode())
+        text = report(self._run, self._status, today, past, curve=bool(curve))
+        self._volume.write(f"{folder}/{layout.REPORT_FILE}", text.encode("utf-8", "replace"))
 
     def _finish(self, outcome: Outcome) -> None:
         if outcome.kind == "done" and self._part == "prepare":
@@ -362,7 +370,7 @@ class Job:
             status.outcome, status.ended_at = outcome, now
             more = f" — {outcome.advice}" if outcome.advice else ""
             self._journal.say(f"[{status.state.value.upper()}] {outcome.message}{more}")
-        self._journal.event({"kind": "outcome", **msgspec.to_builtins(outcome), "outcome": outcome.kind})
+        self._journal.event({**msgspec.to_builtins(outcome), "kind": "outcome", "outcome": outcome.kind})
         self._close()
 
     def _hand_over(self) -> Outcome | None:

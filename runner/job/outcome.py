@@ -1,5 +1,6 @@
 """The end of a stage -> what happened in one line, and what to do about it."""
 
+import msgspec
 from msgspec import Struct
 
 from runner.job.supervise import Ended
@@ -61,19 +62,16 @@ class Trail(Struct):
             self.last_line = line.strip()[:300]
 
 
-def explain(stage: str, ended: Ended, trail: Trail, *, device_batch: int, saved: int | None = None) -> Outcome | None:
-    """The outcome of a stage that cannot go on; None when it ended well. Exit code 0 is not trusted for downloads.
-
-    `saved` is the step of the newest base checkpoint.
-    """
+def explain(stage: str, ended: Ended, trail: Trail, *, stop_on_nan: bool = False) -> Outcome | None:
+    """The outcome of a stage that cannot go on; None when it ended well. Exit code 0 is not trusted for downloads."""
     short = trail.downloaded if trail.downloaded and trail.downloaded.ok < trail.downloaded.total else None
+    if ended.stopped and stop_on_nan and trail.nan_at is not None:
+        return Outcome("nan", f"the loss is nan since step {trail.nan_at:,}", stage=stage)
     if ended.stopped:
         return Outcome("cancelled", f"stopped during {stage}", stage=stage, exit_code=ended.code, signal=ended.signal)
     if ended.ok and short is None:
         return None
     kind, message, advice = _reason(ended, trail, short)
-    if isinstance(trail.failure, events.OutOfMemory) and kind == "oom":
-        advice = _smaller(stage, device_batch, saved)
     return Outcome(kind, message, advice, stage=stage, exit_code=ended.code, signal=ended.signal)
 
 
@@ -138,12 +136,20 @@ def _exception(kind: str, text: str, who: str) -> tuple[str, str, str]:
     return "crash", message, LOG
 
 
-def nan(trail: Trail, status: Status) -> Outcome:
-    """The outcome of a run that was to stop at the first loss that is nan."""
-    kept = f"step {status.saved_step:,} was kept before" if status.saved_step else "no checkpoint was kept before"
-    again = "launch --task base --from RUN" if status.saved_step and status.stage == "base" else "launch it anew"
-    advice = f"{again}; --no-fp8 is the steadier arithmetic"
-    return Outcome("nan", f"the loss is nan since step {trail.nan_at or 0:,}; {kept}", advice, stage=status.stage)
+def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
+    """The outcome once it is known what was kept: where it can go on, and how."""
+    kept = status.saved_step
+    match outcome.kind:
+        case "cancelled":
+            return cancelled(status)
+        case "oom":
+            return msgspec.structs.replace(outcome, advice=_smaller(outcome.stage, device_batch, kept))
+        case "nan":
+            before = f"step {kept:,} was kept before" if kept else "no checkpoint was kept before"
+            again = "launch --task base --from RUN" if kept and outcome.stage == "base" else "launch it anew"
+            advice = f"{again}; --no-fp8 is the steadier arithmetic"
+            return msgspec.structs.replace(outcome, message=f"{outcome.message}; {before}", advice=advice)
+    return outcome
 
 
 def cancelled(status: Status) -> Outcome:

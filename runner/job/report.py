@@ -1,89 +1,169 @@
-"""A finished run -> report.md: what was run, what came out, what it took."""
+"""A finished run -> report.md: what came out, what it took, what was run. Markdown for GitHub and for the app."""
 
-import json
+import math
+from collections.abc import Sequence
+from decimal import Decimal
 
-from runner import units
-from runner.nanochat.commands import COMMIT
-from runner.plan import Plan
+from runner import cost, units
+from runner.cost import Range
+from runner.job.history import Container, History
+from runner.nanochat.commands import COMMIT, REPOSITORY
+from runner.plan import PARTS, Plan
 from runner.run import Run, Status
+from runner.terminal import safe
+
+CURVE_FILE = "loss.svg"
+REHEARSED = "**A rehearsal**: a tiny character model stood in for nanochat; its scores say nothing of a real run."
+MAX_ROWS = 12
+Rows = Sequence[tuple[object, ...]]
+
+
+def report(run: Run, status: Status, plan: Plan, past: History, *, curve: bool) -> str:
+    """The whole report; `curve` when loss.svg is beside it."""
+    lines = [f"# {run.tag}", "", _headline(run, status), ""]
+    if run.spec.engine == "rehearsal":
+        lines += [REHEARSED, ""]
+    lines += _section("Results", ("score", "value"), _scores(status, past))
+    if curve:
+        lines += ["## Loss", "", f"![training loss and val bpb by step]({CURVE_FILE})", ""]
+    lines += _section("Validation", ("step", "val bpb"), [(f"{s:,}", f"{v:.6f}") for s, v in _thinned(past.val)])
+    core = [(name, _share(a), "–" if c is None else f"{c:.4f}") for name, (a, c) in past.core_tasks.items()]
+    lines += _section("CORE by task", ("task", "accuracy", "centered"), core)
+    lines += _section("Chat by task", ("task", "accuracy"), [(n, _share(a)) for n, a in past.chat_tasks.items()])
+    lines += _section("Fine-tuning", ("step", "val bpb"), [(f"{s:,}", f"{v:.4f}") for s, v in _thinned(past.sft_val)])
+    if past.samples:
+        lines += ["## Samples of the base model", "", *[f"    {safe(text)}" for text in past.samples], ""]
+    lines += _section("Time and cost", ("stage", "state", "time", "cost", "estimated"), _stages(run, status, past))
+    lines += _section("Attempts", ("attempt", "on", "began", "took", "steps", "ended"), _attempts(status, past))
+    if past.repeated_steps or status.preemptions:
+        lines += [f"Preempted {status.preemptions} times; {past.repeated_steps:,} steps were trained twice.", ""]
+    lines += _section("What was run", ("what", "value"), _details(run, status, plan, past))
+    if status.warnings:
+        lines += ["## Warnings", "", *[f"- {_cell(w)}" for w in status.warnings], ""]
+    lines += ["## Commands", "", *[f"    {safe(command)}" for command in past.commands], ""]
+    return "\n".join(lines)
+
+
+def _headline(run: Run, status: Status) -> str:
+    spec = run.spec
+    where = "this machine" if run.backend == "local" else f"{spec.gpus} × {spec.gpu} on Modal"
+    source = f" from {spec.source}" if spec.source else ""
+    took = f"{units.duration(status.spent_s)} in containers"
+    if run.backend == "local":
+        return f"{spec.task} of {spec.model}{source} on {where}: {took}."
+    said = f", estimated {units.money_span(run.estimate.usd)}" if run.estimate else ""
+    return f"{spec.task} of {spec.model}{source} on {where}: {took}, {units.money(status.spent_usd)}{said}."
+
+
+def _scores(status: Status, past: History) -> Rows:
+    rows: list[tuple[object, ...]] = []
+    for name, value in (
+        ("training loss", status.loss),
+        ("val bpb", status.val_bpb),
+        ("best val bpb", min((v for v in past.val.values() if math.isfinite(v)), default=None)),
+        ("CORE", status.core),
+        ("SFT val bpb", status.sft_bpb),
+        ("ChatCORE", status.chatcore),
+    ):
+        if value is not None:
+            rows.append((name, f"{value:.4f}"))
+    return rows or [("none", "–")]
+
+
+def _stages(run: Run, status: Status, past: History) -> Rows:
+    """Every stage over all attempts, held against what the launch said."""
+    rows: list[tuple[object, ...]] = []
+    spec, total_s, total = run.spec, 0.0, Decimal(0)
+    for stage in status.stages:
+        if stage.name == "report":
+            continue
+        box = cost.box(
+            "train" if stage.name in PARTS["train"] else "prepare", spec.engine, gpu=spec.gpu, gpus=spec.gpus
+        )
+        seconds = past.stage_s.get(stage.name, 0.0)
+        usd = cost.dollars(seconds, cost.hourly_rate(run.backend, box, run.prices))
+        total_s, total = total_s + seconds, total + usd
+        said = run.estimate.stages.get(stage.name) if run.estimate else None
+        took = units.duration(seconds) if seconds else "–"
+        rows.append((stage.name, stage.state, took, _money(run, usd), _against(seconds, said) or stage.note or "–"))
+    rest = status.spent_usd - total if status.spent_usd > total else Decimal(0)
+    between = max(0.0, status.spent_s - total_s)
+    rows.append(("start-up and waiting", "", units.duration(between), _money(run, rest), ""))
+    whole = _against(status.spent_s, run.estimate.seconds) if run.estimate else ""
+    rows.append(("**all**", "", units.duration(status.spent_s), _money(run, status.spent_usd), whole))
+    return rows
+
+
+def _money(run: Run, usd: Decimal) -> str:
+    return "free" if run.backend == "local" else units.money(usd)
+
+
+def _against(seconds: float, said: Range | None) -> str:
+    """The estimate, and where the truth was."""
+    if said is None:
+        return ""
+    where = "within" if said.low <= seconds <= said.high else "faster" if seconds < said.low else "slower"
+    return f"{units.span(said)}: {where}" if seconds else units.span(said)
+
+
+def _attempts(status: Status, past: History) -> Rows:
+    """One row a container; the one that writes this has not ended yet."""
+    rows: list[tuple[object, ...]] = []
+    for one in past.containers:
+        last = one is past.containers[-1]
+        steps = f"{one.first_step:,} to {one.last_step:,}" if one.first_step is not None else "–"
+        ended = "done" if last else one.ended or "killed"
+        began = units.clock(one.began)
+        rows.append((one.attempt, one.device or "–", began, units.duration(_took(one)), steps, ended))
+    return rows
+
+
+def _took(one: Container) -> float:
+    return one.last - one.began
+
+
+def _details(run: Run, status: Status, plan: Plan, past: History) -> Rows:
+    facts = past.facts
+    rows: list[tuple[object, ...]] = [
+        ("run", run.id),
+        ("engine", run.spec.engine),
+        ("nanochat", f"{REPOSITORY} at {COMMIT[:12]}" if run.spec.engine == "nanochat" else "rehearsed"),
+        ("hardware", status.device or facts.get("gpu", facts.get("dtype", "–"))),
+        ("parameters", facts.get("parameters", "–")),
+        ("tokens", facts.get("tokens", "–")),
+        ("training FLOPs", facts.get("flops", "–")),
+        ("peak memory", facts.get("peak_memory", "–")),
+        ("checkpoints kept", past.saves),
+        ("expected speed", plan.speed),
+        ("seconds a step", f"{status.train_s / status.train_steps:.3g}" if status.train_steps else "–"),
+        ("prices", plan.prices),
+        ("log lines not understood", status.unknown_lines),
+    ]
+    return rows
+
+
+def _section(title: str, head: tuple[str, ...], rows: Rows) -> list[str]:
+    """A heading and a table; nothing when there are no rows."""
+    if not rows:
+        return []
+    lines = [" | ".join(head), " | ".join("---" for _ in head)]
+    lines += [" | ".join(_cell(c) for c in row) for row in rows]
+    return [f"## {title}", "", *[f"| {line} |" for line in lines], ""]
 
 
 def _cell(text: object) -> str:
     """Foreign text in a Markdown table: one line, no cell or code borders of its own."""
-    return " ".join(str(text).split()).replace("|", "\\|").replace("`", "'").replace("<", "&lt;")
+    return (
+        safe(" ".join(str(text).split())).replace("|", "\\|").replace("`", "'").replace("<", "&lt;").replace("[", "\\[")
+    )
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> list[str]:
-    lines = [" | ".join(head), " | ".join("---" for _ in head)]
-    lines += [" | ".join(_cell(c) for c in row) for row in rows]
-    return [f"| {line} |" for line in lines] + [""]
+def _share(value: float) -> str:
+    return f"{value:.2%}" if math.isfinite(value) else "nan"
 
 
-def _scores(status: Status, events: list[dict[str, object]]) -> list[tuple[object, ...]]:
-    rows: list[tuple[object, ...]] = [("training loss", f"{status.loss:.4f}" if status.loss is not None else "–")]
-    for name, value in (("val bpb", status.val_bpb), ("CORE", status.core), ("ChatCORE", status.chatcore)):
-        rows.append((name, f"{value:.4f}" if value is not None else "–"))
-    tasks = {f"{e.get('stage')}: {e.get('task')}": e.get("accuracy") for e in events if e.get("kind") == "task"}
-    rows += [(name, f"{value:.2%}" if isinstance(value, int | float) else "nan") for name, value in tasks.items()]
-    return rows
-
-
-def report(run: Run, status: Status, plan: Plan, event_lines: list[str]) -> str:
-    """Markdown of a whole run, from its events."""
-    events = [e for e in map(_event, event_lines) if e]
-    val = {e.get("step"): e.get("bpb") for e in events if e.get("kind") == "val_bpb" and e.get("stage") == "base"}
-    base_val = {k: v for k, v in val.items() if isinstance(k, int) and isinstance(v, int | float)}
-    facts = {str(e.get("name")): e.get("value") for e in events if e.get("kind") == "fact"}
-    lines = [f"# {run.tag}", ""]
-    where = f"{run.spec.gpus} × {run.spec.gpu}" if plan.usd_per_hour else f"{run.spec.gpus} rank(s) on this machine"
-    lines += [f"{run.spec.task} of {run.spec.model}, {where}."]
-    if run.spec.engine == "rehearsal":
-        lines += [
-            "",
-            "**A rehearsal**: a tiny character model stood in for nanochat; its scores say nothing of a real run.",
-        ]
-    lines += ["", "## Results", "", *_table(("score", "value"), _scores(status, events))]
-    if base_val:
-        lines += [
-            "## Validation",
-            "",
-            *_table(("step", "val bpb"), [(k, f"{v:.6f}") for k, v in sorted(base_val.items())]),
-        ]
-    stages: list[tuple[object, ...]] = [
-        (s.name, s.state, units.duration(s.ended_at - s.started_at if s.started_at and s.ended_at else None), s.note)
-        for s in status.stages
-        if s.name != "report"
-    ]
-    lines += ["## Stages", "", *_table(("stage", "state", "time", "note"), stages)]
-    details: list[tuple[object, ...]] = [
-        ("run", run.id),
-        ("engine", run.spec.engine),
-        ("nanochat commit", COMMIT),
-        ("parameters", facts.get("parameters", "–")),
-        ("tokens", facts.get("tokens", "–")),
-        ("device", facts.get("gpu", facts.get("dtype", "–"))),
-        ("peak memory", facts.get("peak_memory", "–")),
-        ("attempts", status.attempt),
-        ("time in containers", units.duration(status.spent_s)),
-        ("prices", plan.prices),
-    ]
-    lines += ["## Run", "", *_table(("what", "value"), details)]
-    if status.warnings:
-        lines += ["## Warnings", "", *[f"- {_cell(w)}" for w in status.warnings], ""]
-    lines += [
-        "## Commands",
-        "",
-        "```sh",
-        *[str(e.get("command")).replace("```", "") for e in events if e.get("kind") == "exec"],
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _event(line: str) -> dict[str, object] | None:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+def _thinned(points: dict[int, float]) -> list[tuple[int, float]]:
+    """At most about a dozen points of a curve, the last always."""
+    found = sorted(points.items())
+    every = -(-len(found) // MAX_ROWS) if found else 1
+    return [p for n, p in enumerate(reversed(found)) if n % every == 0][::-1]

@@ -42,7 +42,7 @@ FIELDS = (
     ("gpus", "auto", ""),
     ("budget", "", "most dollars, as 25"),
     ("tag", "", "a name (else made up)"),
-    ("from", "", "a run that base, sft, eval go on from"),
+    ("from", "", "a run to go on from"),
     ("overrides", "", "save-every=20 iterations=100"),
 )
 
