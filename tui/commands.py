@@ -161,6 +161,8 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     if args.json:
         detail = {"spec": found.spec, "stages": found.status.stages if found.status else []}
         warnings = found.status.warnings if found.status else []
+        unknown = found.status.unknown_lines if found.status else 0
+        detail["unknown_lines"] = unknown
         more = {"warnings": warnings, "log": str(fleet.log_file(found)), "billed_usd_by_hour": fleet.billed(found)}
         output.as_json({**_record(found), **detail, **more})
         return Exit.OK
