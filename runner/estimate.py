@@ -7,6 +7,7 @@ Every speed says where it is from: `documented` by nanochat, `measured` on this 
 import math
 from collections.abc import Iterable
 
+import msgspec
 from msgspec import Struct
 
 from runner.cost import GPUS, Range, spread
@@ -52,6 +53,7 @@ KNOWN: dict[tuple[str, str], tuple[Known, ...]] = {
 }
 CHIPS = {"H100": "H100", "H200": "H100", "A100-40GB": "A100", "A100-80GB": "A100"}
 FP8_GPUS = ("H100", "H200", "B200", "B300")
+NO_FP8_GPUS = ("T4", "A10", "A100-40GB", "A100-80GB")
 UNKNOWN = Known(0, 0.35, "assumed", "no published run on this GPU")
 # Times may come out this much shorter or longer than likely, by how well the speed is known.
 DOUBT = {
@@ -211,8 +213,9 @@ def base_eval(size: Shape, s: Settings, *, core: bool) -> Range:
     return Range(30.0, 60.0, 150.0) + spread(seconds, 0.4, 2.0)
 
 
-def sft(size: Shape, s: Settings, pace: Speed) -> Range:
-    """One epoch of the mixture at the speed of pretraining, evaluations on top."""
+def sft(size: Shape, s: Settings) -> Range:
+    """One epoch of the mixture at the speed of pretraining in bf16, as it knows no fp8; evaluations on top."""
+    pace = speed(size, msgspec.structs.replace(s, values=msgspec.structs.replace(s.values, fp8=False)))
     if s.spec.engine == "rehearsal" or s.on_cpu:
         return startup(size, s) + spread((s.values.sft_iterations or 0) * pace.step_s, 0.5, 4.0)
     steps = math.ceil(SFT_TOKENS / size.batch)

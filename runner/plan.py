@@ -99,6 +99,8 @@ def settings(spec: RunSpec, backend: str) -> Settings:
         values = over(commands.CPU_DEFAULTS, values)
     elif spec.depth >= 20 and spec.gpu in estimate.FP8_GPUS:
         values = over(Overrides(fp8=True), values)
+    if values.fp8 and spec.engine == "nanochat" and spec.gpu in estimate.NO_FP8_GPUS and not on_cpu:
+        raise UsageError(f"{spec.gpu} cannot compute in FP8", "leave --fp8 out, or use an H100", field="overrides")
     size = estimate.shape_of(spec.depth, values)
     seq_len = values.seq_len or 2048
     batch = values.device_batch_size
@@ -236,7 +238,8 @@ def _warnings(spec: RunSpec, s: Settings, size: shapes.Shape, likely: Decimal, b
     found = []
     trains = "base" in STAGES[spec.task]
     if spec.engine == "rehearsal":
-        found.append(f"a rehearsal: a tiny model stands in for {spec.model}, {size.iterations:,} steps")
+        length = f", {size.iterations:,} steps" if trains else ""
+        found.append(f"a rehearsal: a tiny model stands in for {spec.model}{length}")
     if spec.budget_usd is not None and backend != "local":
         found.append("the budget is shown, not enforced: nothing stops the run when it is spent")
     if spec.budget_usd is not None and likely > spec.budget_usd:
@@ -339,7 +342,7 @@ class _Maker(Struct, frozen=True):
     def _sft(self) -> _Draft:
         alone = self.s.spec.overrides.load_optimizer == 0
         note = "from the weights alone, with a fresh optimizer" if alone else ""
-        return "", (commands.chat_sft(self.s),), note, estimate.sft(self.size, self.s, self.pace)
+        return "", (commands.chat_sft(self.s),), note, estimate.sft(self.size, self.s)
 
     def _chat_eval(self) -> _Draft:
         return self._without("sft"), (commands.chat_eval(self.s),), "", estimate.chat_eval(self.size, self.s)

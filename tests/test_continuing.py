@@ -26,6 +26,7 @@ def test_each_stage_alone_goes_on_from_the_run_before_it(trained: Cli) -> None:
     cli("launch", "--task", "sft", "--from", "b", "--tag", "s", "--watch")
     assert stages(cli, "s") == {"prepare": "skipped", "sft": "done", "report": "done"}
     assert [(c["kind"], c["ranks"]) for c in cli.json("checkpoints", "s")] == [("sft", 8)]
+    assert (cli.run_dir("s") / "loss.svg").exists()
     cli("launch", "--task", "eval", "--from", "s", "--tag", "e", "--watch")
     assert stages(cli, "e") == {"prepare": "skipped", "base_eval": "skipped", "chat_eval": "done", "report": "done"}
     assert cli.json("checkpoints", "e") == [] and cli.run("e")["outcome"]["message"].startswith("ChatCORE")

@@ -132,6 +132,11 @@ def test_a_depth_that_does_not_fit_is_refused() -> None:
         planned(model="d34", gpu="L4", gpus=1)
 
 
+def test_fp8_on_a_gpu_without_it_is_refused() -> None:
+    with pytest.raises(UsageError, match="A100-80GB cannot compute in FP8"):
+        planned(gpu="A100-80GB", overrides={"fp8": "true"})
+
+
 def test_low_likely_high_are_in_order_and_add_up() -> None:
     found = planned(model="d26", inventory=Inventory())
     assert found.seconds.low < found.seconds.likely < found.seconds.high

@@ -33,6 +33,12 @@ def test_device_batch_is_the_documented_one_on_eight_h100(depth: int, batch: int
     assert shapes.device_batch_size(shapes.shape(depth), gpus=8, gpu_gib=80) == batch
 
 
+@pytest.mark.parametrize(("batch", "gib"), [(32, 28.8), (64, 53.3)])
+def test_memory_is_estimated_above_what_was_measured_and_not_wildly(batch: int, gib: float) -> None:
+    estimated = shapes.memory_bytes(shapes.shape(12), gpus=1, device_batch=batch) / shapes.GIB
+    assert gib < estimated < 1.6 * gib
+
+
 def test_small_models_get_a_batch_that_divides_on_eight_gpus() -> None:
     s = shapes.shape(4)
     batch = shapes.device_batch_size(s, gpus=8, gpu_gib=80)

@@ -76,6 +76,8 @@ def plan_notes(planned: Plan) -> list[tuple[str, str]]:
 def share(run: Run) -> float | None:
     """Progress of base training, or of fine-tuning where that is all there is, 0 to 1; None before it is known."""
     status = run.status
+    if run.state is State.DONE:
+        return 1.0
     if status and not status.total_steps and status.stage_percent is not None:
         return status.stage_percent / 100
     if not status or not status.total_steps:

@@ -22,12 +22,16 @@ class Container(Struct):
 
 
 class History(Struct):
-    """`stage_s` sums over all containers; `loss` and `val` are of the base model, by step, the last word of each."""
+    """`stage_s` sums over all containers; `loss` and `val` are of the base model, by step, the last word of each.
+
+    The same of fine-tuning are `sft_loss` and `sft_val`.
+    """
 
     containers: list[Container] = field(default_factory=list)
     stage_s: dict[str, float] = field(default_factory=dict)
     loss: dict[int, float] = field(default_factory=dict)
     val: dict[int, float] = field(default_factory=dict)
+    sft_loss: dict[int, float] = field(default_factory=dict)
     sft_val: dict[int, float] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     core_tasks: dict[str, tuple[float, float | None]] = field(default_factory=dict)
@@ -90,6 +94,8 @@ def _take(found: History, here: Container, kind: str, stage: str, event: dict[st
             here.first_step = step if here.first_step is None else here.first_step
             here.last_step = step
             _put(found.loss, step, event.get("loss"))
+        case "step" if stage == "sft" and isinstance(step, int):
+            _put(found.sft_loss, step, event.get("loss"))
         case "val_bpb" if isinstance(step, int):
             _put(found.val if stage == "base" else found.sft_val, step, event.get("bpb"))
         case "task" if stage == "base_eval":

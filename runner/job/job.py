@@ -323,7 +323,9 @@ class Job:
                 continue
             if note.kind == "base":
                 self._status.saved_step = note.step
-            self._journal.event({"kind": "checkpoint", "of": note.kind, "step": note.step, "bytes": note.bytes})
+            self._journal.event(
+                {"kind": "checkpoint", "of": note.kind, "step": note.step, "bytes": note.bytes, "gpus": note.ranks}
+            )
 
     def _missing_last_checkpoint(self) -> Outcome | None:
         found = checkpoints.scan(self._volume, self._run.id, self._run.spec.model, self._run.spec.gpus)
@@ -340,7 +342,7 @@ class Job:
         self._journal.flush()
         events = self._volume.read(f"{folder}/{layout.EVENTS_FILE}").decode("utf-8", "replace")
         past = history(events.splitlines())
-        curve = loss_svg(past.loss, past.val)
+        curve = loss_svg(past.loss, past.val) if past.loss else loss_svg(past.sft_loss, past.sft_val)
         if curve:
             self._volume.write(f"{folder}/{CURVE_FILE}", curve.encode())
         text = report(self._run, self._status, today, past, curve=bool(curve))
