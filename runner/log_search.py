@@ -2,7 +2,7 @@
 
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
@@ -202,14 +202,16 @@ def _numbers(data: bytes, starts: list[int]) -> list[int]:
     return numbers
 
 
-def next_hit(log: LogFile, wanted: Query, line: int, *, forward: bool) -> int | None:
+def next_hit(
+    log: LogFile, wanted: Query, line: int, *, forward: bool, stop: Callable[[], bool] = lambda: False
+) -> int | None:
     """The nearest line after, or before, `line` that has it; None when there is none. Looks no further than it must."""
-    return _after(log, wanted, line + 1) if forward else _before(log, wanted, line)
+    return _after(log, wanted, line + 1, stop) if forward else _before(log, wanted, line, stop)
 
 
-def _after(log: LogFile, wanted: Query, line: int) -> int | None:
+def _after(log: LogFile, wanted: Query, line: int, stop: Callable[[], bool]) -> int | None:
     offset = log.start(line)
-    while data := whole_lines(log, offset):
+    while not stop() and (data := whole_lines(log, offset)):
         if found := lines_in(wanted, data):
             return line + found[0]
         line, offset = line + data.count(b"\n"), offset + len(data)
@@ -217,9 +219,9 @@ def _after(log: LogFile, wanted: Query, line: int) -> int | None:
     return line if rest and lines_in(wanted, rest) else None
 
 
-def _before(log: LogFile, wanted: Query, line: int) -> int | None:
+def _before(log: LogFile, wanted: Query, line: int, stop: Callable[[], bool]) -> int | None:
     end = log.start(line)
-    while end > 0:
+    while end > 0 and not stop():
         first = log.line_at(max(0, end - SLICE))
         start = log.start(first)
         if start >= end:

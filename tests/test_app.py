@@ -223,7 +223,7 @@ async def test_the_log_follows_lets_go_when_scrolled_and_says_what_came_meanwhil
             file.write("one more\n" * 7)
         await until(pilot, lambda: "7 new lines below" in text_of(app), "the count of new lines")
         assert "one more" not in text_of(app)
-        await pilot.press("f")
+        await pilot.press("G")
         await until(pilot, lambda: "one more" in text_of(app), "the end again")
         await pilot.press("g")
         await until(pilot, lambda: "line 0" in text_of(app), "the beginning")
@@ -266,6 +266,7 @@ def test_a_key_does_one_thing_per_screen_and_every_action_exists() -> None:
         "": NanochatApp,
         "runs": RunsScreen,
         "watch": WatchScreen,
+        "log": LogView,
         "launch": LaunchScreen,
         "volume": VolumeScreen,
     }

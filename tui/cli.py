@@ -49,6 +49,12 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     logs = add("logs", "print a run's log", run="1")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
     logs.add_argument("-n", "--lines", type=int, default=None, metavar="N", help="only the last N lines")
+    logs.add_argument("--grep", metavar="TEXT", help="only lines with a text, or with a ~regex")
+    logs.add_argument("--invert", action="store_true", help="with --grep: only lines without it")
+    logs.add_argument("--level", metavar="LEVEL", help="only error, warning, stage or score lines")
+    view = add("view", "read any nanochat log: a file, or - for standard input")
+    view.add_argument("file", metavar="FILE")
+    view.add_argument("--summary", action="store_true", help="print what is in it: steps, scores, errors")
     add("watch", "follow a run to its end; exit code 0 if it is done, 1 if not", run="1")
     cancel = add("cancel", "stop runs now, keeping what is saved", run="+")
     cancel.add_argument("--no-wait", action="store_true", help="do not wait for the end")
@@ -97,9 +103,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.command is None:
             return _open_app(args)
-        from tui import commands
+        if args.command == "view" and not (args.summary or args.json):
+            return _open_view(args)
+        from tui import commands, log_commands
 
-        code = int(commands.run(args))
+        code = log_commands.summary(args) if args.command == "view" else int(commands.run(args))
         sys.stdout.flush()
         return code
     except NanochatError as error:
@@ -131,6 +139,16 @@ def _subcommand(words: Sequence[str]) -> str:
             return word
         after_volume = word == "--volume"
     return ""
+
+
+def _open_view(args: argparse.Namespace) -> int:
+    if not sys.stdout.isatty():
+        from runner.errors import UsageError
+
+        raise UsageError("the view needs a terminal", "use view FILE --summary")
+    from tui.view import view
+
+    return view(args.file)
 
 
 def _open_app(args: argparse.Namespace) -> int:

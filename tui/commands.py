@@ -13,7 +13,7 @@ from runner import fleet as fleets
 from runner import health, units
 from runner.checkpoints import Checkpoint, Verdict, newest_complete
 from runner.cost import GPUS
-from runner.errors import CredentialsError, Exit, NanochatError, Unreachable, UsageError
+from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet, spent_usd
 from runner.home import has_modal_token, home
 from runner.nanochat import layout
@@ -21,7 +21,7 @@ from runner.plan import Plan
 from runner.run import Run, State, as_json
 from runner.spec import Overrides, RunSpec, closest, make_spec
 from runner.spool import LogFile
-from tui import looks, output
+from tui import log_commands, looks, output
 from tui.cells import Cell
 
 POLL_S = 0.25
@@ -99,7 +99,7 @@ def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
 def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
     run_ = fleet.refreshed(fleet.registry.find(args.run))
     newest = newest_complete(fleet.checkpoints(run_))
-    earlier = _log_of(fleet, run_)
+    earlier = log_commands.log_of(fleet, run_)
     resumed = fleet.resume(run_, gpus=args.gpus)
     where = f"from step {newest.step:,}" if newest else "from the beginning"
     return _started(fleet, resumed, args, f"attempt {resumed.attempt}, {where}, of", skip=len(earlier))
@@ -201,71 +201,15 @@ def final_line(run_: Run) -> str:
     return f"{glyphs.get(run_.state, '·')} {run_.tag} {run_.state} in {took}, {units.money(spent_usd(run_))}{what}"
 
 
-def _logs(fleet: Fleet, args: argparse.Namespace) -> int:
-    found = fleet.refreshed(fleet.registry.find(args.run))
-    fleet.volume_of(found).list("")
-    log = _log_of(fleet, found)
-    start = max(0, len(log) - args.lines) if args.lines is not None else 0
-    if not args.follow:
-        for number in range(start, len(log)):
-            output.write(log.text(number))
-        return Exit.OK
-    for _ in _follow(fleet, found, log, start):
-        pass
-    return Exit.OK
-
-
-def _log_of(fleet: Fleet, run_: Run) -> LogFile:
-    """A run's log as complete as it can be had now."""
-    fleet.pull_log(run_)
-    log = LogFile(fleet.log_file(run_))
-    log.refresh()
-    return log
-
-
-def _follow(fleet: Fleet, run_: Run, log: LogFile, shown: int, *, echo: bool = True) -> Iterator[Run]:
-    """Print lines as they come until the run has ended; a line still being written waits for its end."""
-    told = ""
-    while True:
-        run_ = fleet.refreshed(run_)
-        trouble = _pulled(fleet, run_) or fleet.unreachable.get(run_.id, "")
-        if trouble and trouble != told:
-            output.note(f"nanochat-tui: {trouble}")
-        told = trouble
-        log.refresh()
-        whole = len(log) if not run_.live else max(shown, log.whole)
-        for number in range(shown, whole) if echo else ():
-            output.write(log.text(number))
-        shown = whole
-        output.flush()
-        yield run_
-        if not run_.live:
-            return
-        time.sleep(POLL_S)
-
-
-def _pulled(fleet: Fleet, run_: Run) -> str:
-    """Bring the log; what stands against it. A volume on this machine that is gone is the end, Modal comes back."""
-    if run_.backend == "local":
-        fleet.volume_of(run_).list("")
-    try:
-        fleet.pull_log(run_)
-    except (Unreachable, CredentialsError) as error:
-        if not run_.live:
-            raise
-        return str(error)
-    return ""
-
-
 def _watch(fleet: Fleet, args: argparse.Namespace) -> int:
     return _follow_to_end(fleet, fleet.registry.find(args.run), args)
 
 
 def _follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: int = 0) -> int:
-    log = LogFile(fleet.log_file(run_))
+    echo = log_commands.Printer(LogFile(fleet.log_file(run_)), skip, [])
     stalled = False
     try:
-        for current in _follow(fleet, run_, log, skip, echo=not args.json):
+        for current in log_commands.follow(fleet, run_, (lambda ended: None) if args.json else echo):
             run_ = current
             if run_.live and run_.state is not State.STOPPING:
                 sign = health.health(run_, time.time())
@@ -400,7 +344,7 @@ COMMANDS: dict[str, Callable[[Fleet, argparse.Namespace], int]] = {
     "launch": _launch,
     "ls": _ls,
     "show": _show,
-    "logs": _logs,
+    "logs": log_commands.logs,
     "watch": _watch,
     "cancel": _cancel,
     "resume": _resume,

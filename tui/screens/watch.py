@@ -26,6 +26,7 @@ from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
 from tui.screens.dialogs import Page
 from tui.widgets.chart import Chart
+from tui.widgets.log_pane import LogPane
 from tui.widgets.log_view import LogView
 
 MAX_POINTS = 4000
@@ -90,8 +91,7 @@ class WatchScreen(NanochatScreen):
         yield Line(id="sign")
         yield Line(id="numbers")
         yield Chart("loss", id="loss")
-        yield Line(id="log-title")
-        yield LogView(id="log")
+        yield LogPane(id="logs")
         yield Static("No run is watched. Esc, then Enter on a run.", id="none")
         yield Footer(show_command_palette=False)
 
@@ -118,7 +118,7 @@ class WatchScreen(NanochatScreen):
         self._pulled = ""
         self._curve = LossCurve(log.with_name(layout.EVENTS_FILE))
         self.query_one(Chart).show([])
-        self.query_one(LogView).open(LogFile(log))
+        self.query_one(LogPane).open(LogFile(log), run.tag)
         self._read_curve()
 
     def _read_curve(self) -> None:
@@ -187,7 +187,7 @@ class WatchScreen(NanochatScreen):
             numbers += [f"CORE {status.core:.4f}"] if status.core is not None else []
             numbers += [f"ChatCORE {status.chatcore:.4f}"] if status.chatcore is not None else []
         self.query_one("#numbers", Line).put(numbers)
-        self._show_log_title()
+        self.query_one(LogPane).put_title(live=run.live)
 
     def _sign(self, run: Run, now: float) -> list[Cell | str]:
         if trouble := self.nanochat.unreachable.get(run.id):
@@ -210,17 +210,6 @@ class WatchScreen(NanochatScreen):
             cells.append(Cell(f"! {run.status.warnings[-1]}", "warning"))
         return cells
 
-    def _show_log_title(self) -> None:
-        log = self.query_one(LogView)
-        if log.following:
-            place: Cell | str = Cell("following" if self._run and self._run.live else "at the end", "success")
-        else:
-            place = Cell(f"{log.unseen:,} new lines below, f follows", "warning")
-        self.query_one("#log-title", Line).put([Cell("Log", "accent"), f"{log.lines:,} lines", place])
-
-    def on_log_view_changed(self) -> None:
-        self._show_log_title()
-
     def action_cancel(self) -> None:
         if self._run:
             self.nanochat.ask_cancel([self._run])
@@ -229,8 +218,9 @@ class WatchScreen(NanochatScreen):
         if self._run:
             self.nanochat.resume_run(self._run)
 
-    def action_follow(self) -> None:
-        self.query_one(LogView).action_follow()
+    def action_back(self) -> None:
+        if not self.query_one(LogView).action_clear():
+            self.nanochat.action_show("runs")
 
     def action_other(self, by: int) -> None:
         """The next older or newer run."""

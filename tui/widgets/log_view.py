@@ -1,12 +1,15 @@
-"""A run's log, any size: draws the rows on screen straight from the file, follows its end until you scroll away."""
+"""A log, any size: draws the rows on screen straight from the file, follows its end until you scroll away."""
 
+import threading
 import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
-from textual import work
+from textual import events, work
 from textual.binding import BindingType
 from textual.geometry import Size
 from textual.message import Message
@@ -14,80 +17,167 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.worker import get_current_worker
 
+from runner.log_search import Query, Scan, hit_spans, next_hit, query
 from runner.spool import MAX_SHOWN, LogFile
 from runner.terminal import safe
-from tui.keys import moves
+from tui.keys import bindings, moves
+from tui.widgets.log_lines import GLYPHS, line_kind
 
 REFRESH_S, REST_S = 0.1, 0.5
+# So long may one turn of the scans take before what was found is shown.
+TURN_S = 0.1
 SIDEWAYS = 16
+GUTTER = 2
+MAX_COPIED = 1000
 
 
 class LogView(ScrollView, can_focus=True):
-    """Shows a LogFile. The file is indexed in a thread; drawing reads only the lines on screen."""
+    """Shows a LogFile, or the lines of it that a filter leaves. A thread indexes and searches; drawing reads only the
+    lines on screen."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"log--ours", "log--beat", "log--error", "log--eval", "log--step"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "log--stage",
+        "log--ours",
+        "log--beat",
+        "log--error",
+        "log--eval",
+        "log--hit",
+        "log--here",
+        "log--mark",
+    }
     DEFAULT_CSS = """
     LogView { height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
-    LogView > .log--ours { color: $accent; text-style: bold; }
+    LogView > .log--stage { color: $accent; text-style: bold; }
+    LogView > .log--ours { color: $accent; }
     LogView > .log--beat { color: $text-muted; }
     LogView > .log--error { color: $text-error; text-style: bold; }
     LogView > .log--eval { color: $text-success; }
-    LogView > .log--step { color: $foreground; }
+    LogView > .log--hit { background: $warning 60%; color: $background; }
+    LogView > .log--here { background: $surface; }
+    LogView > .log--mark { color: $warning; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = moves(
-        down="go(1)",
-        up="go(-1)",
-        page_down="page(1)",
-        page_up="page(-1)",
-        top="top",
-        bottom="follow",
-        left="sideways(-1)",
-        right="sideways(1)",
-    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *moves(
+            down="go(1)",
+            up="go(-1)",
+            page_down="page(1)",
+            page_up="page(-1)",
+            top="top",
+            bottom="follow",
+            left="sideways(-1)",
+            right="sideways(1)",
+        ),
+        *bindings("log"),
+    ]
 
     class Changed(Message):
-        """There are more lines, or following began or ended."""
+        """There are more lines or hits, or following began or ended."""
+
+    class Asked(Message):
+        """A text to look for is wanted: `what` is search or filter."""
+
+        def __init__(self, what: str) -> None:
+            super().__init__()
+            self.what = what
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._log: LogFile | None = None
         self.following = True
+        self.filter: Scan | None = None
+        self.search: Scan | None = None
+        self._errors: Scan | None = None
+        self._stages: Scan | None = None
+        # The line that a search, a click or a jump has led to.
+        self.here: int | None = None
+        self.marks: set[int] = set()
+        self._tail: list[str] = []
         self._left = 0
         self._seen = 0
+        self._wake = threading.Event()
 
     def open(self, log: LogFile) -> None:
         """Show another file from its end."""
         self._log, self.following, self._left, self._seen = log, True, 0, 0
+        self.filter = self.search = self.here = None
+        self.marks, self._tail = set(), []
+        self._errors, self._stages = Scan(log, query("level:error")), Scan(log, query("level:stage"))
         self.virtual_size = Size(1, 0)
         self._index(log)
 
     @property
     def lines(self) -> int:
+        """Lines of the whole log."""
         return len(self._log) if self._log else 0
 
     @property
+    def rows(self) -> int:
+        """Lines that the filter leaves."""
+        return len(self.filter.hits) if self.filter else self.lines
+
+    @property
     def unseen(self) -> int:
-        """Lines that came since following ended."""
-        return 0 if self.following else max(0, self.lines - self._seen)
+        """Rows that came since following ended."""
+        return 0 if self.following else max(0, self.rows - self._seen)
+
+    @property
+    def errors(self) -> int:
+        return len(self._errors.hits) if self._errors else 0
+
+    def _line_of(self, row: int) -> int:
+        return self.filter.hits[row] if self.filter else row
+
+    def _row_of(self, line: int) -> int:
+        return bisect_left(self.filter.hits, line) if self.filter else line
+
+    @property
+    def _top(self) -> int:
+        """The first line on screen, or the one that was jumped to, while that is on screen."""
+        first = round(self.scroll_y)
+        if self.here is not None and first <= self._row_of(self.here) < first + self.size.height:
+            return self.here
+        return self._line_of(first) if first < self.rows else max(0, self.lines - 1)
 
     @work(thread=True, exclusive=True, group="index", exit_on_error=False)
     def _index(self, log: LogFile) -> None:
         worker, pause = get_current_worker(), REFRESH_S
+        if log.refresh(limit=1) and not worker.is_cancelled:
+            self.app.call_from_thread(self._show_tail, log, log.tail(500))
         while not worker.is_cancelled and log is self._log:
-            if log.refresh():
+            grown = log.refresh()
+            searched = self._advance()
+            if worker.is_cancelled:
+                break
+            if grown or searched:
                 self.app.call_from_thread(self._grown, log)
-                pause = REFRESH_S
-            time.sleep(pause)
-            pause = min(pause * 1.5, REST_S)
+                pause = 0.0 if searched else REFRESH_S
+            self._wake.wait(pause)
+            self._wake.clear()
+            pause = min(max(pause, REFRESH_S) * 1.5, REST_S)
         log.close()
+
+    def _advance(self) -> bool:
+        """Let the scans go on for a turn, what was asked for first; whether one had anything to do."""
+        until, worked = time.monotonic() + TURN_S, False
+        for scan in (self.filter, self.search, self._errors, self._stages):
+            while scan and time.monotonic() < until and scan.advance():
+                worked = True
+        return worked
+
+    def _show_tail(self, log: LogFile, lines: list[str]) -> None:
+        """Until the index is there, which takes a moment for a very large file, its end is shown."""
+        if (log is self._log and self.is_attached and len(log) == 0) or log.behind:
+            self._tail = [safe(line) for line in lines]
+            self.refresh()
 
     def _grown(self, log: LogFile) -> None:
         if log is not self._log or not self.is_attached:
             return
-        self.virtual_size = Size(1, len(log))
+        self._tail = []
+        self.virtual_size = Size(1, self.rows)
         if self.following:
-            self._seen = len(log)
-            self.scroll_to(y=len(log), animate=False, force=True, immediate=True)
+            self._seen = self.rows
+            self.scroll_to(y=self.rows, animate=False, force=True, immediate=True)
         self.refresh()
         self.post_message(self.Changed())
 
@@ -95,56 +185,205 @@ class LogView(ScrollView, can_focus=True):
         super().watch_scroll_y(old, new)
         at_end = round(new) >= self.max_scroll_y
         if new < old and not at_end and self.following:
-            self.following, self._seen = False, self.lines
-            self.post_message(self.Changed())
-        elif at_end and not self.following:
+            self._let_go()
+        elif at_end and not self.following and self.here is None:
             self.action_follow()
 
+    def _let_go(self) -> None:
+        self.following, self._seen = False, self.rows
+        self.post_message(self.Changed())
+
     def action_go(self, by: int) -> None:
-        self.scroll_to(y=self.scroll_y + by, animate=False)
+        self.here = None
+        self.scroll_to(y=self.scroll_y + by, animate=False, immediate=True)
 
     def action_page(self, by: int) -> None:
         self.action_go(by * max(1, self.size.height - 1))
 
     def action_top(self) -> None:
-        self.scroll_to(y=0, animate=False)
+        self.here = None
+        self._let_go()
+        self.scroll_to(y=0, animate=False, immediate=True)
 
     def action_follow(self) -> None:
-        self.following, self._seen = True, self.lines
-        self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
+        self.here = None
+        self.following, self._seen = True, self.rows
+        self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
         self.post_message(self.Changed())
 
     def action_sideways(self, by: int) -> None:
         self._left = max(0, min(MAX_SHOWN, self._left + by * SIDEWAYS))
         self.refresh()
 
+    def goto(self, line: int) -> None:
+        """Bring a line on screen and make it the one that is acted on."""
+        self.here, self.following = line, False
+        row, first = self._row_of(line), round(self.scroll_y)
+        if not first <= row < first + self.size.height - 1:
+            self.scroll_to(y=max(0, row - self.size.height // 3), animate=False, force=True, immediate=True)
+        self.refresh()
+        self.post_message(self.Changed())
+
+    def on_click(self, event: events.Click) -> None:
+        row = round(self.scroll_y) + event.y
+        if row < self.rows:
+            self.goto(self._line_of(row))
+
+    def action_ask(self, what: str) -> None:
+        self.post_message(self.Asked(what))
+
+    def look_for(self, wanted: Query) -> None:
+        """Search: mark what is found, count it, and go to the nearest from here on."""
+        if self._log:
+            self.search = Scan(self._log, wanted)
+            self._wake.set()
+            self._find(self.search, self._top - 1, forward=True)
+
+    def show_only(self, wanted: Query | None) -> None:
+        """Filter: only the lines that are found; None shows all again."""
+        if self._log is None:
+            return
+        top = self._top
+        self.filter = Scan(self._log, wanted) if wanted else None
+        self._wake.set()
+        self.virtual_size = Size(1, self.rows)
+        if wanted is None and not self.following:
+            self.goto(top)
+        self.refresh()
+        self.post_message(self.Changed())
+
+    def action_leave_filter(self) -> None:
+        """Show everything again, at the line under consideration."""
+        if self.filter:
+            top = self._top
+            self.show_only(None)
+            self.goto(top)
+
+    def action_clear(self) -> bool:
+        """Take back the filter, else the search; whether there was one."""
+        if self.filter:
+            self.show_only(None)
+        elif self.search:
+            self.search = None
+            self.refresh()
+            self.post_message(self.Changed())
+        else:
+            return False
+        return True
+
+    def action_next(self, by: int) -> None:
+        if self.search:
+            self._find(self.search, self._top, forward=by > 0)
+
+    def action_error(self, by: int) -> None:
+        if self._errors:
+            self._find(self._errors, self._top, forward=by > 0)
+
+    def action_next_mark(self) -> None:
+        later = sorted(self.marks)
+        if later:
+            self.goto(next((line for line in later if line > self._top), later[0]))
+
+    def _find(self, scan: Scan, line: int, *, forward: bool) -> None:
+        """Go to the nearest hit, round the end if need be; from a finished scan at once, else in a thread."""
+        if scan.done < 1.0:
+            self._search_on(scan, line, forward)
+            return
+        hits = scan.hits
+        at = bisect_right(hits, line) if forward else bisect_left(hits, line) - 1
+        self._found(hits[at % len(hits)] if hits else None, scan, wrapped=not 0 <= at < len(hits))
+
+    @work(thread=True, exclusive=True, group="find", exit_on_error=False)
+    def _search_on(self, scan: Scan, line: int, forward: bool) -> None:
+        worker = get_current_worker()
+        hit, wrapped = None, False
+        for start in (line, -1 if forward else len(scan.log)):
+            hit = next_hit(scan.log, scan.wanted, start, forward=forward, stop=lambda: worker.is_cancelled)
+            if hit is not None or worker.is_cancelled:
+                break
+            wrapped = True
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._found, hit, scan, wrapped=wrapped)
+
+    def _found(self, line: int | None, scan: Scan, *, wrapped: bool) -> None:
+        if line is None:
+            self.notify(safe(f"{scan.wanted.said!r} is not there"), severity="warning", markup=False, timeout=3)
+            return
+        if wrapped:
+            self.notify("round the end of the log", markup=False, timeout=2)
+        self.goto(line)
+
+    def action_mark(self) -> None:
+        if self.rows:
+            self.marks ^= {self._top}
+            self.refresh()
+
+    def action_copy(self) -> None:
+        """The marked lines, else the one under consideration, to the clipboard of the terminal."""
+        if self._log is None or not self.rows:
+            return
+        lines = sorted(self.marks)[:MAX_COPIED] or [self._top]
+        self.app.copy_to_clipboard("\n".join(safe(self._log.text(line)) for line in lines))
+        self.notify(f"copied {len(lines)} line{'s' if len(lines) > 1 else ''}", markup=False)
+
+    def shown_lines(self) -> Callable[[Callable[[bytes], object]], int]:
+        """Writes every line that is shown now, whole, to what it is given; returns how many. For a thread."""
+        log, hits = self._log, self.filter.hits[:] if self.filter else None
+
+        def write(out: Callable[[bytes], object]) -> int:
+            count = len(hits) if hits is not None else len(log or ())
+            for row in range(count):
+                line = hits[row] if hits is not None else row
+                if log:
+                    start = log.start(line)
+                    out(log.read(start, log.start(line + 1) - start))
+            return count
+
+        return write
+
     def render_line(self, y: int) -> Strip:
-        width, number = self.scrollable_content_region.width, y + self.scroll_offset.y
-        if self._log is None or number >= len(self._log):
+        width, row = self.scrollable_content_region.width, y + self.scroll_offset.y
+        if self._tail:
+            text = self._tail[y - self.size.height :][0] if self.size.height - y <= len(self._tail) else ""
+            return self._strip(" " * GUTTER, self.rich_style, text, self.rich_style, (), width)
+        if self._log is None or row >= self.rows:
             return Strip.blank(width, self.rich_style)
-        text = safe(self._log.text(number))
-        style = self._style(text)
-        if self._left:
-            text = text[self._left :]
-        if cell_len(text) > width:
-            text = set_cell_size(text, width - 1) + "›"
-        return Strip([Segment(text, style)]).adjust_cell_length(width, self.rich_style)
+        line = self._line_of(row)
+        text = safe(self._log.text(line))
+        kind = line_kind(text)
+        style = self.get_component_rich_style(f"log--{kind}") if kind else self.rich_style
+        if line == self.here:
+            style += self.get_component_rich_style("log--here")
+        mark = line in self.marks
+        gutter = "●" if mark else GLYPHS.get(kind, " ")
+        spans = hit_spans(self.search.wanted, text) if self.search else []
+        edge = self.get_component_rich_style("log--mark") if mark else style
+        strip = self._strip(f"{gutter} ", edge, text, style, spans, width - 1)
+        return Strip([*strip, self._map(y)])
 
-    def _style(self, text: str) -> Style:
-        return self.get_component_rich_style(kind) if (kind := line_kind(text)) else self.rich_style
+    def _strip(self, gutter: str, edge: Style, text: str, style: Style, spans: object, width: int) -> Strip:
+        """A row: its gutter, then its text from where one has scrolled sideways, hits marked."""
+        hit = self.get_component_rich_style("log--hit")
+        segments, at = [Segment(gutter, edge)], self._left
+        cut = text
+        room = width - GUTTER
+        if cell_len(text[self._left :]) > room:
+            cut = text[: self._left] + set_cell_size(text[self._left :], room - 1) + "›"
+        for first, last in spans if isinstance(spans, list) else ():
+            first, last = max(first, at), min(last, len(cut))
+            if first < last:
+                segments += [Segment(cut[at:first], style), Segment(cut[first:last], style + hit)]
+                at = last
+        segments.append(Segment(cut[at:], style))
+        return Strip(segments).adjust_cell_length(width, style if self.here is not None else self.rich_style)
 
-
-OURS = ("[STAGE]", "[EXEC]", "[PLAN]", "[ATTEMPT", "[DONE]", "[CANCELLED]", "[JOB]", "[PUBLISH]")
-
-
-def line_kind(text: str) -> str:
-    """The component class of a line: ours, heartbeat, error, evaluation, or "" for any other."""
-    if text.startswith("[HEARTBEAT]"):
-        return "log--beat"
-    if text.startswith(OURS):
-        return "log--ours"
-    if text.startswith(("Traceback", "[FAILED]")) or "Error: " in text[:120] or "loss: nan" in text:
-        return "log--error"
-    if text.startswith("Step ") or " accuracy: " in text[:40] or "CORE metric" in text[:20]:
-        return "log--eval"
-    return ""
+    def _map(self, y: int) -> Segment:
+        """The right edge: where in the whole log there are errors and stages."""
+        share = self.rows / max(1, self.size.height)
+        if share <= 1 or self.filter:
+            return Segment(" ", self.rich_style)
+        first, last = int(y * share), int((y + 1) * share)
+        for scan, kind in ((self._errors, "error"), (self._stages, "stage")):
+            if scan and bisect_left(scan.hits, first) < bisect_left(scan.hits, last):
+                return Segment("▐", self.get_component_rich_style(f"log--{kind}"))
+        return Segment(" ", self.rich_style)

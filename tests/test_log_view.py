@@ -1,0 +1,194 @@
+"""The log on screen: followed, searched, filtered, copied and saved, by keyboard, whatever is in it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from tests.conftest import DATA, Cli
+from tui.view import ViewApp
+from tui.widgets.log_pane import LogPane, Prompt
+from tui.widgets.log_view import LogView
+
+LINES = [
+    f"line {n:03d}" + (" Error: bad" if n in (20, 60) else " loss: 1.5" if n % 10 == 0 else "") for n in range(100)
+]
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ViewApp:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "some.log"
+    path.write_text("\n".join(LINES) + "\n")
+    return ViewApp(path, "some.log")
+
+
+def shown(app: ViewApp) -> list[str]:
+    """The rows of the log on screen, without gutter and map."""
+    view = app.query_one(LogView)
+    rows = ["".join(s.text for s in view.render_line(y)) for y in range(view.size.height)]
+    return [row[2:].rstrip().rstrip("▐").rstrip() for row in rows]
+
+
+def title(app: ViewApp) -> str:
+    return str(app.query_one("#log-title").render())
+
+
+async def until(pilot: Pilot[int], condition: Callable[[], bool], what: str) -> None:
+    for _ in range(200):
+        if condition():
+            return
+        await pilot.pause(0.02)
+    raise AssertionError(f"{what}: {shown(pilot.app)}, {title(pilot.app)}")  # type: ignore[arg-type]
+
+
+async def ready(pilot: Pilot[int], app: ViewApp) -> LogView:
+    view = app.query_one(LogView)
+    await until(pilot, lambda: view.lines >= 100, "the log")
+    return view
+
+
+async def test_the_end_is_followed_until_one_scrolls_and_new_lines_are_counted(app: ViewApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        await until(pilot, lambda: shown(app)[-1] == LINES[-1], "the end")
+        with app._path.open("a") as file:
+            file.write("line 100\n")
+        await until(pilot, lambda: shown(app)[-1] == "line 100", "the new line")
+        await pilot.press("k")
+        with app._path.open("a") as file:
+            file.write("line 101\nline 102\n")
+        await until(pilot, lambda: "2 new lines below" in title(app), "the count")
+        assert shown(app)[-1] == LINES[-1]
+        await pilot.press("G")
+        await until(pilot, lambda: shown(app)[-1] == "line 102" and "following" in title(app), "the end again")
+
+
+async def test_a_search_counts_its_hits_and_walks_through_them_round_the_end(app: ViewApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        view = await ready(pilot, app)
+        await pilot.press("slash", *"error", "enter")
+        await until(pilot, lambda: view.here == 20 and "'error' in 2 lines" in title(app), "the first hit")
+        for key, line in (("n", 60), ("n", 20), ("N", 60), ("N", 20)):
+            await pilot.press(key)
+            await until(pilot, lambda line=line: view.here == line, f"{key} to {line}")
+        assert any("Error: bad" in row for row in shown(app))
+        await pilot.press("escape")
+        assert "'error'" not in title(app)
+
+
+async def test_a_filter_leaves_only_its_lines_and_enter_stays_on_one_of_them(app: ViewApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        view = await ready(pilot, app)
+        await pilot.press("f", *"loss", "enter")
+        await until(pilot, lambda: view.rows == 8, "the filter")
+        assert [row for row in shown(app) if row] == [x for x in LINES if "loss" in x]
+        await pilot.press("slash", *"050", "enter")
+        await until(pilot, lambda: view.here == 50, "the hit")
+        await pilot.press("enter")
+        assert view.filter is None and view.here == 50 and LINES[50] in shown(app) and LINES[51] in shown(app)
+        await pilot.press("f", *"!line", "enter")
+        await until(pilot, lambda: view.filter is not None and view.rows == 0, "nothing left")
+        await pilot.press("escape")
+        assert view.rows == 100
+
+
+async def test_a_filter_grows_with_the_log(app: ViewApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        view = await ready(pilot, app)
+        await pilot.press("f", *"level:error", "enter")
+        await until(pilot, lambda: view.rows == 2, "the filter")
+        with app._path.open("a") as file:
+            file.write("fine\nValueError: no\n")
+        await until(pilot, lambda: shown(app)[2] == "ValueError: no", "the new error")
+
+
+async def test_errors_are_jumped_to_and_marked_in_the_gutter_and_on_the_map(app: ViewApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        view = await ready(pilot, app)
+        await until(pilot, lambda: view.errors == 2, "the errors")
+        await pilot.press("g", "e")
+        await until(pilot, lambda: view.here == 20, "the first error")
+        await pilot.press("e")
+        await until(pilot, lambda: view.here == 60, "the second")
+        rows = ["".join(s.text for s in view.render_line(y)) for y in range(view.size.height)]
+        assert [row[0] for row in rows if "Error" in row] == ["✗"]
+        assert sum(row.endswith("▐") for row in rows) == 2
+
+
+async def test_lines_are_marked_copied_and_saved(app: ViewApp, tmp_path: Path) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        view = await ready(pilot, app)
+        await pilot.press("g", "y")
+        assert app.clipboard == LINES[0]
+        await pilot.press("m", "e", "m", "y")
+        await until(pilot, lambda: len(view.marks) == 2, "the marks")
+        assert app.clipboard == f"{LINES[0]}\n{LINES[20]}"
+        await pilot.press("apostrophe")
+        assert view.here == 0
+        await pilot.press("f", *"Error", "enter")
+        await until(pilot, lambda: view.rows == 2, "the filter")
+        await pilot.press("s")
+        saved = tmp_path / "some.2.log"
+        await until(pilot, saved.exists, "the file")
+        await until(pilot, lambda: saved.read_text().count("\n") == 2, "its lines")
+        assert saved.read_text() == f"{LINES[20]}\n{LINES[60]}\n"
+
+
+async def test_a_regex_that_is_none_is_told_and_can_be_mended(app: ViewApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        view = await ready(pilot, app)
+        await pilot.press("slash", "~", "(", "enter")
+        prompt = app.query_one(Prompt)
+        assert prompt.display and view.search is None
+        await pilot.press("backspace", *"0[27]0", "enter")
+        await until(pilot, lambda: view.here == 20 and not prompt.display, "the hit")
+
+
+async def test_hostile_lines_are_drawn_harmless_and_hits_in_them_marked(tmp_path: Path) -> None:
+    path = tmp_path / "evil.log"
+    evil = b"\x1b]0;owned\x07[bold]x[/nope] \xe2\x80\xae\xff\x00 \xe6\x97\xa5\xe6\x9c\xac Error\n"
+    path.write_bytes(evil * 30 + b"y" * 2_000_000 + b"\n" + b"1%\r" * 100_000 + b"100%\n")
+    app = ViewApp(path, "evil.log")
+    async with app.run_test(size=(40, 20)) as pilot:
+        view = app.query_one(LogView)
+        await until(pilot, lambda: view.lines == 32, "the log")
+        await until(pilot, lambda: shown(app)[-1] == "100%", "the end")
+        await pilot.press("slash", *"日本", "enter")
+        await until(pilot, lambda: view.here is not None, "the hit")
+        assert not any("\x1b" in row or "\u202e" in row for row in shown(app))
+        await pilot.press("l", "l", "h", "h", "pageup", "g")
+        assert "[bold]x[/nope]" in shown(app)[0]
+
+
+async def test_the_numbers_in_a_log_are_shown_above_it() -> None:
+    app = ViewApp(DATA / "logs" / "h200_killed_and_resumed.log", "h200")
+    async with app.run_test(size=(160, 24)) as pilot:
+        wanted = "step 39 of 40  loss 4.3514  bpb 1.5970"
+        await until(pilot, lambda: wanted in str(app.query_one("#numbers").render()), "the numbers")
+        assert app.query_one(LogPane).view.lines == 181
+
+
+def test_a_summary_tells_what_is_in_a_log(cli: Cli) -> None:
+    found = cli.json("view", str(DATA / "logs" / "h100_oom_d24_64.log"), "--summary")
+    assert (
+        found["errors"] == 1 and found["outcome"].startswith("oom: out of GPU memory") and found["not_understood"] == 0
+    )
+    said = cli("view", str(DATA / "logs" / "cpu_resume_b.log"), "--summary").stdout
+    assert "steps" in said and "val bpb" in said and "checkpoints     40, 60" in said
+    assert "is not a file" in cli("view", "/nowhere", "--summary", code=2).stderr
+
+
+def test_logs_can_be_narrowed_and_read_as_events(cli: Cli) -> None:
+    cli("launch", "--tag", "l", "--iterations", "20", "--eval-every", "10", "--step-ms", "0", "--watch")
+    bpb = cli("logs", "l", "--grep", "Validation").stdout.splitlines()
+    assert [line[:10] for line in bpb] == ["Step 00000", "Step 00010", "Step 00020"]
+    assert cli("logs", "l", "--grep", "Validation", "-n", "1").stdout.splitlines() == bpb[-1:]
+    rest = cli("logs", "l", "--grep", "Validation", "--invert").stdout.splitlines()
+    assert len(rest) + 3 == len(cli("logs", "l").stdout.splitlines())
+    assert all(line.startswith("[") for line in cli("logs", "l", "--level", "stage").stdout.splitlines())
+    assert "--invert is for --grep" in cli("logs", "l", "--invert", code=2).stderr
+    assert "is no regex" in cli("logs", "l", "--grep", "~(", code=2).stderr
+    events = cli("logs", "l", "--json", "-f").stdout.splitlines()
+    assert events[0].startswith('{"t":') and '"kind":"outcome"' in events[-1]

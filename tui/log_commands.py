@@ -1,0 +1,188 @@
+"""`logs` and `view --summary`: a run's log, or any log, for people and for pipes."""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from runner.errors import CredentialsError, Exit, Unreachable, UsageError
+from runner.fleet import Fleet
+from runner.log_search import Query, Scan, lines_in, query
+from runner.log_summary import Reader, Summary, summarise
+from runner.nanochat import layout
+from runner.run import Run
+from runner.spool import LogFile
+from tui import output
+
+POLL_S = 0.25
+UNFINISHED = 1 << 20
+
+
+def log_of(fleet: Fleet, run_: Run) -> LogFile:
+    """A run's log as complete as it can be had now."""
+    fleet.pull_log(run_)
+    log = LogFile(fleet.log_file(run_))
+    log.refresh()
+    return log
+
+
+def follow(fleet: Fleet, run_: Run, shown: Callable[[bool], None]) -> Iterator[Run]:
+    """Look at a run again and again until it has ended; `shown(ended)` prints, after each look, what came."""
+    told = ""
+    while True:
+        run_ = fleet.refreshed(run_)
+        trouble = _pulled(fleet, run_) or fleet.unreachable.get(run_.id, "")
+        if trouble and trouble != told:
+            output.note(f"nanochat-tui: {trouble}")
+        told = trouble
+        shown(not run_.live)
+        output.flush()
+        yield run_
+        if not run_.live:
+            return
+        time.sleep(POLL_S)
+
+
+def _pulled(fleet: Fleet, run_: Run) -> str:
+    """Bring the log; what stands against it. A volume on this machine that is gone is the end, Modal comes back."""
+    if run_.backend == "local":
+        fleet.volume_of(run_).list("")
+    try:
+        fleet.pull_log(run_)
+    except (Unreachable, CredentialsError) as error:
+        if not run_.live:
+            raise
+        return str(error)
+    return ""
+
+
+class Printer:
+    """Prints the lines of a log from one on that all queries are for; a line still being written waits for its end."""
+
+    def __init__(self, log: LogFile, first: int, wanted: list[Query]) -> None:
+        self._log, self._next, self._wanted = log, first, wanted
+
+    def __call__(self, ended: bool) -> None:
+        self._log.refresh()
+        whole = len(self._log) if ended else max(self._next, self._log.whole)
+        for number in range(self._next, whole):
+            if all(lines_in(q, self._log.raw(number)) for q in self._wanted):
+                output.write(self._log.text(number))
+        self._next = whole
+
+
+def logs(fleet: Fleet, args: argparse.Namespace) -> int:
+    """`nanochat-tui logs RUN`: history first, then, with -f, what comes, until the run has ended."""
+    wanted = _queries(args)
+    found = fleet.refreshed(fleet.registry.find(args.run))
+    fleet.volume_of(found).list("")
+    log = log_of(fleet, found)
+    printer: Callable[[bool], None]
+    if args.json:
+        printer = _events(fleet.log_file(found).with_name(layout.EVENTS_FILE), args.lines)
+    else:
+        printer = Printer(log, _first(log, wanted, args.lines), wanted)
+    if not args.follow:
+        printer(True)
+        return Exit.OK
+    for _ in follow(fleet, found, printer):
+        pass
+    return Exit.OK
+
+
+def _queries(args: argparse.Namespace) -> list[Query]:
+    """What the flags ask of a line. Raises UsageError."""
+    if args.invert and not args.grep:
+        raise UsageError("--invert is for --grep", "say which lines to leave out: --grep TEXT --invert")
+    found = [query(f"!{args.grep}" if args.invert else args.grep)] if args.grep else []
+    return [*found, query(f"level:{args.level}")] if args.level else found
+
+
+def _first(log: LogFile, wanted: list[Query], lines: int | None) -> int:
+    """The line to begin with, so that at most so many are printed of what is there."""
+    if lines is None:
+        return 0
+    if not wanted:
+        return max(0, len(log) - lines)
+    scan = Scan(log, wanted[0])
+    while scan.advance():
+        pass
+    numbers = [n for n in [*scan.hits, *scan.last()] if all(lines_in(q, log.raw(n)) for q in wanted[1:])]
+    return numbers[-lines] if 0 < lines <= len(numbers) else 0 if lines else len(log)
+
+
+def _events(path: Path, lines: int | None) -> Callable[[bool], None]:
+    """Prints the events of a run as they stand in its record, one JSON object a line."""
+    log = LogFile(path)
+    log.refresh()
+    state = {"next": max(0, log.whole - lines) if lines is not None else 0}
+
+    def show(ended: bool) -> None:
+        log.refresh()
+        for number in range(state["next"], log.whole):
+            start = log.start(number)
+            sys.stdout.write(log.read(start, log.start(number + 1) - start).decode("utf-8", "replace"))
+        state["next"] = log.whole
+
+    return show
+
+
+def summary(args: argparse.Namespace) -> int:
+    """`nanochat-tui view FILE --summary`: what is in a log, in a few lines or as JSON."""
+    with tempfile.TemporaryDirectory(prefix="nanochat-log-") as folder:
+        path = Path(args.file)
+        if args.file == "-":
+            path = Path(folder) / "stdin.log"
+            with path.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        if not path.is_file():
+            raise UsageError(f"{args.file} is not a file", "give the path of a log, or - for standard input")
+        found = read_summary(path)
+    if args.json:
+        output.as_json(found)
+        return Exit.OK
+    for name, value in _said(found):
+        output.write(f"{name:<15} {value}")
+    for problem in found.problems:
+        output.write(f"  line {problem.line:>8,}  {problem.text}")
+    return Exit.OK
+
+
+def read_summary(path: Path) -> Summary:
+    """The summary of a whole file, its unfinished last line included."""
+    log, reader = LogFile(path), Reader()
+    log.refresh()
+    offset = max(summarise(log, reader), default=0)
+    if rest := log.read(offset, UNFINISHED):
+        reader.take(rest)
+    log.close()
+    return reader.end()
+
+
+def _said(found: Summary) -> Iterator[tuple[str, str]]:
+    unknown = "–"
+    step = unknown if found.step is None else f"{found.step:,}" + (f" of {found.total:,}" if found.total else "")
+    yield "lines", f"{found.lines:,}, {found.not_understood:,} of them not understood"
+    yield "stages", ", ".join(found.stages) or unknown
+    yield "steps", f"{found.steps:,}, the last {step}"
+    for name, value, places in (
+        ("loss", found.loss, 4),
+        ("val bpb", found.val_bpb, 4),
+        ("CORE", found.core, 4),
+        ("ChatCORE", found.chatcore, 4),
+        ("MFU", found.mfu, 1),
+    ):
+        if value is not None:
+            yield name, f"{value:.{places}f}"
+    if found.tokens_per_s is not None:
+        yield "tokens/s", f"{found.tokens_per_s:,}"
+    if found.gpu:
+        yield "GPU", found.gpu
+    yield "checkpoints", ", ".join(f"{step:,}" for step in found.checkpoints) or unknown
+    for warning in found.warnings:
+        yield "warning", warning
+    yield "outcome", found.outcome or unknown
+    yield "errors", f"{found.errors:,}"

@@ -1,0 +1,143 @@
+"""`nanochat-tui view`: any nanochat log, from wherever, in the app's own log view."""
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import BinaryIO, ClassVar
+
+from rich.style import Style
+from textual import work
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Footer
+from textual.worker import get_current_worker
+
+from runner import units
+from runner.errors import UsageError
+from runner.log_summary import Reader, Summary, summarise
+from runner.spool import LogFile
+from tui.app import THEME
+from tui.cells import Cell
+from tui.screens.base import Line, tone_style
+from tui.screens.dialogs import help_page
+from tui.widgets.log_pane import LogPane
+
+LOOK_EVERY_S = 0.3
+# The numbers may take their time: the log itself must stay at hand meanwhile.
+BREATH_S = 0.004
+
+
+class ViewApp(App[int]):
+    """One log and the numbers that are in it."""
+
+    TITLE = "nanochat log"
+    CSS = """
+    Screen { background: $background; }
+    Footer { background: $surface; }
+    * { scrollbar-size-vertical: 1; scrollbar-background: $background; scrollbar-background-hover: $background;
+        scrollbar-background-active: $background; scrollbar-color: $panel; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q,ctrl+c", "quit", "Quit"),
+        Binding("escape", "clear", show=False),
+        Binding("question_mark,f1", "help", "Help"),
+    ]
+
+    def __init__(self, path: Path, name: str) -> None:
+        super().__init__()
+        self._path, self._called = path, name
+        self.register_theme(THEME)
+        self.theme = THEME.name
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="title")
+        yield Line(id="numbers")
+        yield LogPane(id="logs")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#title", Line).put([Cell(self._called, "accent")])
+        pane = self.query_one(LogPane)
+        pane.open(LogFile(self._path), Path(self._called).stem or "log")
+        pane.put_title(live=True)
+        pane.view.focus()
+        self._sum_up()
+
+    def tone(self, name: str) -> Style:
+        return tone_style(self.theme_variables, name) if name else Style()
+
+    def action_clear(self) -> None:
+        self.query_one(LogPane).view.action_clear()
+
+    def action_help(self) -> None:
+        self.push_screen(help_page())
+
+    @work(thread=True, exit_on_error=False)
+    def _sum_up(self) -> None:
+        worker, log, reader, offset = get_current_worker(), LogFile(self._path), Reader(), 0
+        shown = 0.0
+        while not worker.is_cancelled:
+            log.refresh()
+            for reached in summarise(log, reader, offset):
+                offset = reached
+                if worker.is_cancelled:
+                    return
+                if time.monotonic() - shown > LOOK_EVERY_S:
+                    shown = time.monotonic()
+                    self.call_from_thread(self._show, numbers(reader.found))
+                time.sleep(BREATH_S)
+            self.call_from_thread(self._show, numbers(reader.found))
+            time.sleep(LOOK_EVERY_S)
+
+    def _show(self, cells: list[Cell | str]) -> None:
+        self.query_one("#numbers", Line).put(cells)
+
+
+def numbers(found: Summary) -> list[Cell | str]:
+    """The numbers of a log in one line."""
+    cells: list[Cell | str] = []
+    if found.step is not None:
+        cells.append(f"step {found.step:,}" + (f" of {found.total:,}" if found.total else ""))
+    cells += [f"loss {found.loss:.4f}"] if found.loss is not None else []
+    cells += [f"bpb {found.val_bpb:.4f}"] if found.val_bpb is not None else []
+    cells += [f"{units.count(found.tokens_per_s)} tok/s"] if found.tokens_per_s else []
+    cells += [f"MFU {found.mfu:.0f}%"] if found.mfu else []
+    cells += [f"CORE {found.core:.4f}"] if found.core is not None else []
+    cells += [f"ChatCORE {found.chatcore:.4f}"] if found.chatcore is not None else []
+    cells += [f"{len(found.checkpoints)} checkpoints"] if found.checkpoints else []
+    cells += [Cell(found.gpu, "dim")] if found.gpu else []
+    cells += [Cell(f"✗ {found.errors}", "error")] if found.errors else []
+    cells += [Cell(found.outcome, "accent")] if found.outcome else []
+    return cells or [Cell("no numbers of nanochat so far", "dim")]
+
+
+def view(name: str) -> int:
+    """Open the view on a file, or on `-`: what comes on standard input, while it comes."""
+    if name != "-":
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError(f"{name} is not a file", "give the path of a log, or - for standard input")
+        return ViewApp(path.absolute(), path.name).run() or 0
+    with tempfile.TemporaryDirectory(prefix="nanochat-log-") as folder:
+        path = Path(folder) / "stdin.log"
+        path.touch()
+        _follow_stdin(path)
+        return ViewApp(path, "standard input").run() or 0
+
+
+def _follow_stdin(path: Path) -> None:
+    """Bring standard input to a file in a thread, and give its place to the keyboard."""
+    source = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
+    keyboard = os.open("/dev/tty", os.O_RDONLY)
+    os.dup2(keyboard, sys.stdin.fileno())
+    os.close(keyboard)
+    threading.Thread(target=_copy, args=(source, path), daemon=True).start()
+
+
+def _copy(source: BinaryIO, path: Path) -> None:
+    with path.open("ab", buffering=0) as file:
+        shutil.copyfileobj(source, file, 1 << 16)

@@ -1,0 +1,131 @@
+"""A log with its title and its prompt: what a screen puts where a log is to be read."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import Input
+
+from runner.errors import UsageError
+from runner.log_search import Query, query
+from runner.spool import LogFile
+from runner.terminal import safe
+from tui.cells import Cell
+from tui.screens.base import Line
+from tui.widgets.log_view import LogView
+
+HINTS = {"search": "text, or ~regex, or level:error", "filter": "text, ~regex, !without, level:error"}
+
+
+class Prompt(Input):
+    """The line in which a text to look for is typed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False)]
+
+    def action_leave(self) -> None:
+        self.display = False
+        self.screen.query_one(LogView).focus()
+
+
+class LogPane(Vertical):
+    """Title, log, and the prompt while something is asked for."""
+
+    DEFAULT_CSS = """
+    LogPane { height: 1fr; }
+    LogPane #log-title { background: $surface; }
+    LogPane Prompt { display: none; background: $surface; }
+    """
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._asked = "search"
+        self._live = False
+        self._called = "log"
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="log-title")
+        yield LogView(id="log")
+        yield Prompt(id="prompt", compact=True)
+
+    @property
+    def view(self) -> LogView:
+        return self.query_one(LogView)
+
+    def open(self, log: LogFile, name: str) -> None:
+        """Show another log; `name` is what a saved copy is called by."""
+        self._called = name
+        self.view.open(log)
+
+    def put_title(self, *, live: bool) -> None:
+        """Say how long the log is, and what of it is shown."""
+        self._live, view = live, self.view
+        cells: list[Cell | str] = [Cell("Log", "accent"), f"{view.lines:,} lines"]
+        if view.errors:
+            cells.append(Cell(f"✗ {view.errors:,}", "error"))
+        if view.filter:
+            share = "" if view.filter.done >= 1 else f" ({view.filter.done:.0%})"
+            cells.append(Cell(f"only {view.filter.wanted.said!r}: {view.rows:,}{share}", "warning"))
+        if view.search:
+            share = "" if view.search.done >= 1 else f" so far ({view.search.done:.0%})"
+            cells.append(Cell(f"{view.search.wanted.said!r} in {len(view.search.hits):,} lines{share}", "warning"))
+        if view.following:
+            cells.append(Cell("following" if live else "at the end", "success"))
+        elif view.here is not None:
+            cells.append(f"line {view.here + 1:,}")
+        if not view.following and view.unseen:
+            cells.append(Cell(f"{view.unseen:,} new lines below, G follows", "warning"))
+        self.query_one("#log-title", Line).put(cells)
+
+    def on_log_view_changed(self) -> None:
+        self.put_title(live=self._live)
+
+    def on_log_view_asked(self, message: LogView.Asked) -> None:
+        if message.what == "save":
+            self._save()
+            return
+        self._asked = message.what
+        prompt = self.query_one(Prompt)
+        scan = self.view.search if message.what == "search" else self.view.filter
+        prompt.value = scan.wanted.said if scan else ""
+        prompt.placeholder = f"{message.what}: {HINTS[message.what]}"
+        prompt.display = True
+        prompt.focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        prompt = self.query_one(Prompt)
+        wanted: Query | None = None
+        if event.value:
+            try:
+                wanted = query(event.value)
+            except UsageError as error:
+                self.notify(safe(str(error)), severity="error", markup=False)
+                return
+        prompt.action_leave()
+        if self._asked == "filter":
+            self.view.show_only(wanted)
+        elif wanted:
+            self.view.look_for(wanted)
+        else:
+            self.view.action_clear()
+
+    @work(thread=True, exclusive=True, group="save", exit_on_error=False)
+    def _save(self) -> None:
+        """Write what is shown to a new file in the folder that the app was started in."""
+        write = self.view.shown_lines()
+        number = next(n for n in range(1, 10_000) if not _target(self._called, n).exists())
+        target = _target(self._called, number)
+        try:
+            with target.open("xb") as file:
+                count = write(file.write)
+        except OSError as error:
+            said, severity = f"{target} could not be written: {error.strerror}", "error"
+        else:
+            said, severity = f"{count:,} lines are in {target}", "information"
+        self.app.call_from_thread(self.notify, safe(said), severity=severity, markup=False)
+
+
+def _target(name: str, number: int) -> Path:
+    return Path.cwd() / (f"{name}.log" if number == 1 else f"{name}.{number}.log")
