@@ -15,6 +15,8 @@ from runner.spool import LogFile
 from runner.terminal import clean
 
 MAX_KEPT = 20
+# Lines read before others have their turn.
+TURN = 200
 FAILURES = (events.Error, events.OutOfMemory, events.NcclTimeout, events.RankFailed, events.Signalled)
 _STAGE = re.compile(r"\[STAGE\] (\w{1,20})( skipped.*)?")
 _END = re.compile(r"\[(DONE|FAILED|CANCELLED|PREEMPTED)\] ?(.*)")
@@ -132,7 +134,9 @@ class Reader:
 def summarise(log: LogFile, into: Reader, offset: int = 0) -> Iterator[int]:
     """Read whole lines from `offset` on; yields, every so often, how far it has come. An unfinished line waits."""
     while data := whole_lines(log, offset):
-        for line in data[:-1].split(b"\n"):
+        for number, line in enumerate(data[:-1].split(b"\n")):
             into.take(line)
-        offset += len(data)
+            offset += len(line) + 1
+            if number % TURN == 0:
+                yield offset
         yield offset

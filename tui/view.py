@@ -20,15 +20,17 @@ from runner import units
 from runner.errors import UsageError
 from runner.log_summary import Reader, Summary, summarise
 from runner.spool import LogFile
-from tui.app import THEME
+from tui.app import SWITCH_S, THEME
 from tui.cells import Cell
 from tui.screens.base import Line, tone_style
 from tui.screens.dialogs import help_page
 from tui.widgets.log_pane import LogPane
+from tui.widgets.log_view import LogView
 
 LOOK_EVERY_S = 0.3
 # The numbers may take their time: the log itself must stay at hand meanwhile.
 BREATH_S = 0.004
+BEHIND = 16 << 20
 
 
 class ViewApp(App[int]):
@@ -62,10 +64,11 @@ class ViewApp(App[int]):
     def on_mount(self) -> None:
         self.query_one("#title", Line).put([Cell(self._called, "accent")])
         pane = self.query_one(LogPane)
-        pane.open(LogFile(self._path), Path(self._called).stem or "log")
+        log = LogFile(self._path)
+        pane.open(log, Path(self._called).stem or "log")
         pane.put_title(live=True)
         pane.view.focus()
-        self._sum_up()
+        self._sum_up(log, pane.view)
 
     def tone(self, name: str) -> Style:
         return tone_style(self.theme_variables, name) if name else Style()
@@ -77,20 +80,25 @@ class ViewApp(App[int]):
         self.push_screen(help_page())
 
     @work(thread=True, exit_on_error=False)
-    def _sum_up(self) -> None:
-        worker, log, reader, offset = get_current_worker(), LogFile(self._path), Reader(), 0
-        shown = 0.0
+    def _sum_up(self, log: LogFile, pane: LogView) -> None:
+        worker, reader, offset, told, shown = get_current_worker(), Reader(), 0, -1, 0.0
         while not worker.is_cancelled:
-            log.refresh()
+            # The view's own thread indexes the log, and goes first; what it has seen is read here.
+            while (log.behind > BEHIND or pane.busy) and not worker.is_cancelled:
+                time.sleep(BREATH_S * 10)
             for reached in summarise(log, reader, offset):
                 offset = reached
                 if worker.is_cancelled:
                     return
+                while pane.busy and not worker.is_cancelled:
+                    time.sleep(BREATH_S * 10)
                 if time.monotonic() - shown > LOOK_EVERY_S:
                     shown = time.monotonic()
                     self.call_from_thread(self._show, numbers(reader.found))
                 time.sleep(BREATH_S)
-            self.call_from_thread(self._show, numbers(reader.found))
+            if offset != told:
+                told = offset
+                self.call_from_thread(self._show, numbers(reader.found))
             time.sleep(LOOK_EVERY_S)
 
     def _show(self, cells: list[Cell | str]) -> None:
@@ -121,12 +129,17 @@ def view(name: str) -> int:
         path = Path(name)
         if not path.is_file():
             raise UsageError(f"{name} is not a file", "give the path of a log, or - for standard input")
-        return ViewApp(path.absolute(), path.name).run() or 0
+        return _open(path, path.name)
     with tempfile.TemporaryDirectory(prefix="nanochat-log-") as folder:
         path = Path(folder) / "stdin.log"
         path.touch()
         _follow_stdin(path)
-        return ViewApp(path, "standard input").run() or 0
+        return _open(path, "standard input")
+
+
+def _open(path: Path, name: str) -> int:
+    sys.setswitchinterval(SWITCH_S)
+    return ViewApp(path.absolute(), name).run() or 0
 
 
 def _follow_stdin(path: Path) -> None:

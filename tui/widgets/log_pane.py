@@ -62,7 +62,8 @@ class LogPane(Vertical):
     def put_title(self, *, live: bool) -> None:
         """Say how long the log is, and what of it is shown."""
         self._live, view = live, self.view
-        cells: list[Cell | str] = [Cell("Log", "accent"), f"{view.lines:,} lines"]
+        count = f"{view.lines:,} lines" if not view.reading else "the end of it; counting its lines"
+        cells: list[Cell | str] = [Cell("Log", "accent"), count]
         if view.errors:
             cells.append(Cell(f"✗ {view.errors:,}", "error"))
         if view.filter:

@@ -29,6 +29,7 @@ TURN_S = 0.1
 SIDEWAYS = 16
 GUTTER = 2
 MAX_COPIED = 1000
+MAX_DRAWN = 2000
 
 
 class LogView(ScrollView, can_focus=True):
@@ -95,12 +96,16 @@ class LogView(ScrollView, can_focus=True):
         self._left = 0
         self._seen = 0
         self._wake = threading.Event()
+        self._finding = False
+        self._look: tuple[object, ...] = ()
+        self._drawn: dict[tuple[int, str], Strip] = {}
 
     def open(self, log: LogFile) -> None:
         """Show another file from its end."""
         self._log, self.following, self._left, self._seen = log, True, 0, 0
         self.filter = self.search = self.here = None
         self.marks, self._tail = set(), []
+        self._drawn.clear()
         self._errors, self._stages = Scan(log, query("level:error")), Scan(log, query("level:stage"))
         self.virtual_size = Size(1, 0)
         self._index(log)
@@ -109,6 +114,16 @@ class LogView(ScrollView, can_focus=True):
     def lines(self) -> int:
         """Lines of the whole log."""
         return len(self._log) if self._log else 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a search is under way: everything else may wait."""
+        return self._finding or (self.search is not None and self.search.done < 0.99)
+
+    @property
+    def reading(self) -> bool:
+        """Whether only the end is there so far."""
+        return bool(self._tail)
 
     @property
     def rows(self) -> int:
@@ -141,8 +156,10 @@ class LogView(ScrollView, can_focus=True):
     @work(thread=True, exclusive=True, group="index", exit_on_error=False)
     def _index(self, log: LogFile) -> None:
         worker, pause = get_current_worker(), REFRESH_S
-        if log.refresh(limit=1) and not worker.is_cancelled:
+        if log.refresh(limit=0) and not worker.is_cancelled:
             self.app.call_from_thread(self._show_tail, log, log.tail(500))
+            # Let it be seen before all cores are busy with counting.
+            time.sleep(REFRESH_S)
         while not worker.is_cancelled and log is self._log:
             grown = log.refresh()
             searched = self._advance()
@@ -159,6 +176,8 @@ class LogView(ScrollView, can_focus=True):
     def _advance(self) -> bool:
         """Let the scans go on for a turn, what was asked for first; whether one had anything to do."""
         until, worked = time.monotonic() + TURN_S, False
+        if self._finding:
+            return True
         for scan in (self.filter, self.search, self._errors, self._stages):
             while scan and time.monotonic() < until and scan.advance():
                 worked = True
@@ -169,6 +188,7 @@ class LogView(ScrollView, can_focus=True):
         if (log is self._log and self.is_attached and len(log) == 0) or log.behind:
             self._tail = [safe(line) for line in lines]
             self.refresh()
+            self.post_message(self.Changed())
 
     def _grown(self, log: LogFile) -> None:
         if log is not self._log or not self.is_attached:
@@ -297,11 +317,13 @@ class LogView(ScrollView, can_focus=True):
     def _search_on(self, scan: Scan, line: int, forward: bool) -> None:
         worker = get_current_worker()
         hit, wrapped = None, False
+        self._finding = True
         for start in (line, -1 if forward else len(scan.log)):
             hit = next_hit(scan.log, scan.wanted, start, forward=forward, stop=lambda: worker.is_cancelled)
             if hit is not None or worker.is_cancelled:
                 break
             wrapped = True
+        self._finding = False
         if not worker.is_cancelled:
             self.app.call_from_thread(self._found, hit, scan, wrapped=wrapped)
 
@@ -348,8 +370,21 @@ class LogView(ScrollView, can_focus=True):
             return self._strip(" " * GUTTER, self.rich_style, text, self.rich_style, (), width)
         if self._log is None or row >= self.rows:
             return Strip.blank(width, self.rich_style)
-        line = self._line_of(row)
-        text = safe(self._log.text(line))
+        look = (width, self._left, self.search and self.search.wanted, self.app.theme, self.filter is None)
+        if look != self._look or len(self._drawn) > MAX_DRAWN:
+            self._look = look
+            self._drawn.clear()
+        line, edge = self._line_of(row), self._map(y)
+        strip = self._drawn.get((line, edge))
+        if strip is None:
+            strip = self._draw(self._log, line, edge, width)
+            if line < self._log.whole and line != self.here and line not in self.marks:
+                self._drawn[(line, edge)] = strip
+        return strip
+
+    def _draw(self, log: LogFile, line: int, edge_kind: str, width: int) -> Strip:
+        """One line: gutter, text, and what the map has at that place."""
+        text = safe(log.text(line))
         kind = line_kind(text)
         style = self.get_component_rich_style(f"log--{kind}") if kind else self.rich_style
         if line == self.here:
@@ -359,7 +394,8 @@ class LogView(ScrollView, can_focus=True):
         spans = hit_spans(self.search.wanted, text) if self.search else []
         edge = self.get_component_rich_style("log--mark") if mark else style
         strip = self._strip(f"{gutter} ", edge, text, style, spans, width - 1)
-        return Strip([*strip, self._map(y)])
+        there = self.get_component_rich_style(f"log--{edge_kind}") if edge_kind else self.rich_style
+        return Strip([*strip, Segment("▐" if edge_kind else " ", there)])
 
     def _strip(self, gutter: str, edge: Style, text: str, style: Style, spans: object, width: int) -> Strip:
         """A row: its gutter, then its text from where one has scrolled sideways, hits marked."""
@@ -377,13 +413,13 @@ class LogView(ScrollView, can_focus=True):
         segments.append(Segment(cut[at:], style))
         return Strip(segments).adjust_cell_length(width, style if self.here is not None else self.rich_style)
 
-    def _map(self, y: int) -> Segment:
-        """The right edge: where in the whole log there are errors and stages."""
+    def _map(self, y: int) -> str:
+        """What the right edge shows of that part of the whole log: error, stage, or nothing."""
         share = self.rows / max(1, self.size.height)
         if share <= 1 or self.filter:
-            return Segment(" ", self.rich_style)
+            return ""
         first, last = int(y * share), int((y + 1) * share)
         for scan, kind in ((self._errors, "error"), (self._stages, "stage")):
             if scan and bisect_left(scan.hits, first) < bisect_left(scan.hits, last):
-                return Segment("▐", self.get_component_rich_style(f"log--{kind}"))
-        return Segment(" ", self.rich_style)
+                return kind
+        return ""
