@@ -7,6 +7,7 @@ import pytest
 from textual.pilot import Pilot
 
 from tests.conftest import DATA, Cli
+from tui.screens.dialogs import Page
 from tui.view import ViewApp
 from tui.widgets.log_pane import LogPane, Prompt
 from tui.widgets.log_view import LogView
@@ -158,6 +159,9 @@ async def test_hostile_lines_are_drawn_harmless_and_hits_in_them_marked(tmp_path
         await pilot.press("slash", *"日本", "enter")
         await until(pilot, lambda: view.here is not None, "the hit")
         assert not any("\x1b" in row or "\u202e" in row for row in shown(app))
+        await pilot.press("G", "up", "up", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Page), "the whole line")
+        await pilot.press("escape")
         await pilot.press("l", "l", "h", "h", "pageup", "g")
         assert "[bold]x[/nope]" in shown(app)[0]
 

@@ -21,6 +21,7 @@ from runner.log_search import Query, Scan, hit_spans, next_hit, query
 from runner.spool import MAX_SHOWN, LogFile
 from runner.terminal import safe
 from tui.keys import bindings, moves
+from tui.screens.dialogs import Page
 from tui.widgets.log_lines import GLYPHS, line_kind
 
 REFRESH_S, REST_S = 0.1, 0.5
@@ -29,6 +30,7 @@ TURN_S = 0.1
 SIDEWAYS = 16
 GUTTER = 2
 MAX_COPIED = 1000
+MAX_WHOLE, MAX_PIECES = 64 << 10, 200
 MAX_DRAWN = 2000
 
 
@@ -272,12 +274,17 @@ class LogView(ScrollView, can_focus=True):
         self.refresh()
         self.post_message(self.Changed())
 
-    def action_leave_filter(self) -> None:
-        """Show everything again, at the line under consideration."""
+    def action_enter(self) -> None:
+        """Leave the filter, at the line under consideration; without one, show that line whole."""
+        top = self._top
         if self.filter:
-            top = self._top
             self.show_only(None)
             self.goto(top)
+        elif self._log and self.rows:
+            start = self._log.start(top)
+            data = self._log.read(start, min(self._log.start(top + 1) - start, MAX_WHOLE))
+            pieces = data.decode("utf-8", "replace").rstrip("\n").split("\r")
+            self.app.push_screen(Page("\n".join(map(safe, pieces[-MAX_PIECES:]))))
 
     def action_clear(self) -> bool:
         """Take back the filter, else the search; whether there was one."""
