@@ -326,11 +326,7 @@ def _doctor(fleet: Fleet, args: argparse.Namespace) -> int:
     checks = [
         Check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer"),
         Check("home", True, str(fleet.home)),
-        Check(
-            "logs kept here",
-            True,
-            units.size(sum(p.stat().st_size for p in fleet.home.glob("logs/*/*") if p.is_file())),
-        ),
+        Check("logs of Modal", True, f"{units.size(kept)} in {fleet.home / 'logs'}"),
         Check("registry", fleet.registry.set_aside is None, f"{len(fleet.registry.all())} runs"),
         *fleet.backend("local").check(),
         *(fleet.backend("modal").check() if has_modal_token() else [no_token]),
