@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from runner.job.lines import Lines
 from runner.nanochat import events as said
 from runner.nanochat import grammar
-from runner.terminal import clean, safe
+from runner.terminal import clean, coloured, safe
 from tests.conftest import DATA
 
 LOGS = sorted((DATA / "logs").glob("*.log"))
@@ -163,3 +163,26 @@ def test_nothing_that_commands_a_terminal_survives(text: str) -> None:
 
 def test_title_and_clipboard_escapes_are_removed_whole() -> None:
     assert safe("a\x1b]0;owned\x07b\x1b]52;c;aGk=\x1b\\c\x1b[31md\x1b[0m\te") == "abcd    e"
+
+
+def test_colours_are_kept_and_every_other_sequence_goes() -> None:
+    line = "12 - \x1b[32m\x1b[1mINFO\x1b[0m - \x1b]0;t\x07x\x1b[38;5;208my\x1b[38;2;1;2;3mz\x1b[2J\x1b[39m."
+    assert coloured(line) == (
+        "12 - INFO - xyz.",
+        [(5, 9, "color(2)", True), (13, 14, "color(208)", False), (14, 15, "#010203", False)],
+    )
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.text(max_size=5), st.sampled_from(["\x1b[31m", "\x1b[1;92m", "\x1b[m", "\x1b[38;5m", "\x1b[", "\t"])
+        )
+    )
+)
+def test_a_coloured_line_is_the_safe_one_with_spans_inside_it(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    plain, spans = coloured(text)
+    assert "\t" in text or plain == safe(text)
+    assert safe(plain) == plain
+    assert all(0 <= first < last <= len(plain) for first, last, _, _ in spans)

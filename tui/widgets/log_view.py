@@ -6,7 +6,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import ClassVar
 
-from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events, work
@@ -19,10 +18,10 @@ from textual.worker import get_current_worker
 
 from runner.log_search import Query, Scan, hit_spans, next_hit, query
 from runner.spool import MAX_SHOWN, LogFile
-from runner.terminal import safe
+from runner.terminal import coloured, safe
 from tui.keys import bindings, moves
 from tui.screens.dialogs import Page
-from tui.widgets.log_lines import GLYPHS, line_kind
+from tui.widgets.log_lines import GLYPHS, line_kind, painted
 
 REFRESH_S, REST_S = 0.1, 0.5
 # So long may one turn of the scans take before what was found is shown.
@@ -374,7 +373,7 @@ class LogView(ScrollView, can_focus=True):
         width, row = self.scrollable_content_region.width, y + self.scroll_offset.y
         if self._tail:
             text = self._tail[y - self.size.height :][0] if self.size.height - y <= len(self._tail) else ""
-            return self._strip(" " * GUTTER, self.rich_style, text, self.rich_style, (), width)
+            return self._row(Segment(" " * GUTTER, self.rich_style), text, self.rich_style, [], width)
         if self._log is None or row >= self.rows:
             return Strip.blank(width, self.rich_style)
         look = (width, self._left, self.search and self.search.wanted, self.app.theme, self.filter is None)
@@ -391,33 +390,24 @@ class LogView(ScrollView, can_focus=True):
 
     def _draw(self, log: LogFile, line: int, edge_kind: str, width: int) -> Strip:
         """One line: gutter, text, and what the map has at that place."""
-        text = safe(log.text(line))
+        text, colours = coloured(log.text(line))
         kind = line_kind(text)
         style = self.get_component_rich_style(f"log--{kind}") if kind else self.rich_style
         if line == self.here:
             style += self.get_component_rich_style("log--here")
+        paint = [(first, last, Style(color=colour or None, bold=bold)) for first, last, colour, bold in colours]
+        if self.search:
+            hit = self.get_component_rich_style("log--hit")
+            paint += [(first, last, hit) for first, last in hit_spans(self.search.wanted, text)]
         mark = line in self.marks
-        gutter = "●" if mark else GLYPHS.get(kind, " ")
-        spans = hit_spans(self.search.wanted, text) if self.search else []
         edge = self.get_component_rich_style("log--mark") if mark else style
-        strip = self._strip(f"{gutter} ", edge, text, style, spans, width - 1)
+        gutter = Segment(f"{'●' if mark else GLYPHS.get(kind, ' ')} ", edge)
         there = self.get_component_rich_style(f"log--{edge_kind}") if edge_kind else self.rich_style
-        return Strip([*strip, Segment("▐" if edge_kind else " ", there)])
+        row = self._row(gutter, text, style, paint, width - 1)
+        return Strip([*row, Segment("▐" if edge_kind else " ", there)])
 
-    def _strip(self, gutter: str, edge: Style, text: str, style: Style, spans: object, width: int) -> Strip:
-        """A row: its gutter, then its text from where one has scrolled sideways, hits marked."""
-        hit = self.get_component_rich_style("log--hit")
-        segments, at = [Segment(gutter, edge)], self._left
-        cut = text
-        room = width - GUTTER
-        if cell_len(text[self._left :]) > room:
-            cut = text[: self._left] + set_cell_size(text[self._left :], room - 1) + "›"
-        for first, last in spans if isinstance(spans, list) else ():
-            first, last = max(first, at), min(last, len(cut))
-            if first < last:
-                segments += [Segment(cut[at:first], style), Segment(cut[first:last], style + hit)]
-                at = last
-        segments.append(Segment(cut[at:], style))
+    def _row(self, gutter: Segment, text: str, style: Style, paint: list[tuple[int, int, Style]], width: int) -> Strip:
+        segments = [gutter, *painted(text, style, paint, self._left, width - GUTTER)]
         return Strip(segments).adjust_cell_length(width, style if self.here is not None else self.rich_style)
 
     def _map(self, y: int) -> str:
