@@ -247,7 +247,7 @@ class Fleet:
 
         self.volume_of(run).list("")
         current = self.refreshed(self.registry.get(run.id))
-        if gpus is not None:
+        if gpus is not None and State.LAUNCHING in TRANSITIONS[current.state]:
             self._check_gpus(current, on_gpus(current.spec, gpus))
         self.backend(run.backend).ready(run.spec.engine, live_runs=self._live_on(run.backend))
         return self._spawn(self.registry.update(run.id, again), first=False)
@@ -261,6 +261,7 @@ class Fleet:
             checkpoints=survey.checkpoints_for(self.volume_of(run), run),
             finished=status.stages if status else [],
             trained_steps=status.total_steps if status else None,
+            attempt=run.attempt + 1,
         )
 
     def cancel(self, run: Run) -> Run:

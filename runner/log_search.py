@@ -32,8 +32,8 @@ LEVELS = {
         rb"^Step \d+ \||^(?:val|train) bpb: |CORE metric: | accuracy: ",
     ),
 }
-# Constructs that can tell a line by itself from the same line among others.
-_CONTEXT = (b"(?", b"\\A", b"\\Z")
+# So much of a line is looked at with a regex: what it costs may grow with the square of the length.
+REGEX_BYTES = 4096
 
 
 class Query(Struct, frozen=True):
@@ -69,12 +69,39 @@ def query(said: str) -> Query:
     any_case = text == text.lower()
     flags = re.MULTILINE | (re.IGNORECASE if any_case else 0)
     if text.startswith("~"):
+        if repeats_in_repeat(text[1:]):
+            raise UsageError(f"{text[1:40]!r} repeats a repetition, which may never end", "take the inner + or * out")
         try:
             return Query(said, re.compile(text[1:].encode(), flags), any_case=any_case, invert=invert)
         except (re.error, OverflowError, RecursionError) as error:
             raise UsageError(f"{text[1:40]!r} is no regex ({error})", "leave out the ~ for a plain text") from error
     word = text.encode("utf-8", "replace")
     return Query(said, re.compile(re.escape(word), flags), (word,), True, any_case and text.isascii(), invert)
+
+
+def repeats_in_repeat(pattern: str) -> bool:
+    """Whether a group that repeats something is itself repeated, as in `(a+)+`: on some lines that takes for ever."""
+    groups, in_class, at = [False], False, 0
+    while at < len(pattern):
+        char = pattern[at]
+        if char == "\\":
+            at += 1
+        elif in_class:
+            in_class = char != "]"
+        elif char == "[":
+            in_class = True
+            at += pattern[at + 1 : at + 2] in ("^", "]")
+        elif char == "(":
+            groups.append(False)
+        elif char == ")" and len(groups) > 1:
+            inner = groups.pop()
+            if inner and pattern[at + 1 : at + 2] in ("+", "*", "{"):
+                return True
+            groups[-1] |= inner
+        elif char in "+*{":
+            groups[-1] = True
+        at += 1
+    return False
 
 
 def hit_spans(wanted: Query, text: str) -> list[tuple[int, int]]:
@@ -162,18 +189,17 @@ def _having(wanted: Query, data: bytes) -> list[int]:
     found = sum(folded.count(word) for word in wanted.words)
     if wanted.words and (found == 0 or found <= DENSE):
         at = sorted({line for word in wanted.words for line in _starts(word, folded)}) if found else []
-        return _numbers(data, at if wanted.exact else [s for s in at if wanted.pattern.search(_line(data, s))])
+        return _numbers(
+            data, at if wanted.exact else [s for s in at if wanted.pattern.search(_line(data, s)[:REGEX_BYTES])]
+        )
     if wanted.exact:
         (word,) = wanted.words
         return [n for n, line in enumerate(folded.split(b"\n")) if word in line]
-    alone = any(sign in wanted.pattern.pattern for sign in _CONTEXT)
     search = wanted.pattern.search
-    if not wanted.words and not alone and search(data) is None:
-        return []
     lines = data.split(b"\n")
     if data.endswith(b"\n"):
         lines.pop()
-    return [n for n, line in enumerate(lines) if search(line)]
+    return [n for n, line in enumerate(lines) if search(line[:REGEX_BYTES])]
 
 
 def _starts(word: bytes, data: bytes) -> Iterator[int]:

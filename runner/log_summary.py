@@ -69,16 +69,18 @@ class Reader:
         """One line more, without its newline; what carriage returns have overwritten counts too."""
         found = self.found
         found.lines += 1
+        known, blank = False, True
         for piece in raw.decode("utf-8", "replace").split("\r"):
             line = clean(piece)
             if line.startswith("["):
                 self._own(line)
             event = grammar.parse(line)
             self._trail.see(line, event)
+            blank = blank and not line.strip()
             if event is not None:
+                known = True
                 self._event(event, line)
-            elif line.strip():
-                found.not_understood += 1
+        found.not_understood += not known and not blank
 
     def end(self) -> Summary:
         """The summary, with the cause of the end where the log does not name one itself."""

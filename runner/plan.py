@@ -103,6 +103,13 @@ def settings(spec: RunSpec, backend: str) -> Settings:
         raise UsageError(f"{spec.gpu} cannot compute in FP8", "leave --fp8 out, or use an H100", field="overrides")
     size = estimate.shape_of(spec.depth, values)
     seq_len = values.seq_len or 2048
+    if size.batch % (seq_len * spec.gpus):
+        raise UsageError(
+            f"a batch of {size.batch:,} tokens is not a multiple of one sequence of {seq_len} on each of"
+            f" {spec.gpus} GPUs",
+            f"use a --total-batch-size that is a multiple of {seq_len * spec.gpus:,}",
+            field="overrides",
+        )
     batch = values.device_batch_size
     if batch is None:
         batch = shapes.device_batch_size(size, gpus=spec.gpus, gpu_gib=cost.GPUS[spec.gpu].memory_gib, seq_len=seq_len)

@@ -19,6 +19,7 @@ GPU_COUNTS = (1, 2, 4, 8)
 MIN_DEPTH, MAX_DEPTH = 4, 34
 MAX_CPU_DEPTH = 12
 MAX_USD = 1_000_000
+MAX_SHARDS, MIN_VOCAB = 6542, 512
 
 Count = Annotated[int, Meta(ge=1, le=10**12)]
 CountOrOff = Annotated[int, Meta(ge=-1, le=10**12)]
@@ -222,6 +223,8 @@ def make_spec(
         raise UsageError(f"unknown engine {engine[:40]!r}", closest(engine, ENGINES), field="engine")
     on_cpu = backend == "local" and engine == "nanochat"
     depth = parse_depth(model or (source.model if source else "d12"), on_cpu=on_cpu)
+    if source is None and source_step is not None:
+        raise UsageError("--step is a step of another run", "say --from RUN too", field="from")
     if source is None and task in CONTINUING:
         raise UsageError(f"{task} needs a checkpoint to begin with", "say --from RUN", field="from")
     if source and task not in (*CONTINUING, "base"):
@@ -248,6 +251,14 @@ def make_spec(
         for name in REHEARSAL_ONLY:
             if getattr(parsed, name) is not None:
                 raise UsageError(f"{flag(name)} is for --engine rehearsal", "leave it out", field="overrides")
+    if task in CONTINUING and (overrides or {}).get("fault"):
+        raise UsageError("--fault strikes base training", f"leave it out of {task}", field="overrides")
+    if parsed.load_optimizer is not None and task not in ("sft", "speedrun"):
+        raise UsageError("--load-optimizer is for fine-tuning", f"leave it out of {task}", field="overrides")
+    if (parsed.shards or 0) > MAX_SHARDS:
+        raise UsageError(f"--shards {parsed.shards:,}", f"there are {MAX_SHARDS:,} in all", field="overrides")
+    if (parsed.vocab_size or MIN_VOCAB) < MIN_VOCAB:
+        raise UsageError(f"--vocab-size {parsed.vocab_size}", f"give at least {MIN_VOCAB}", field="overrides")
     if (parsed.head_dim or 128) % 8:
         raise UsageError(f"--head-dim {parsed.head_dim}", "must be a multiple of 8", field="overrides")
     spec = RunSpec(

@@ -58,11 +58,15 @@ def test_a_resume_on_other_gpus_is_refused_once_there_is_a_checkpoint(cli: Cli) 
     cli("launch", "--task", "speedrun", "--tag", "early", "--fault", "crash@5", *flags, "--watch", code=1)
     cli("resume", "early", "--gpus", "4", "--watch")
     assert {c["ranks"] for c in cli.json("checkpoints", "early")} == {4}
+    assert "early is done: launch a new run" in cli("resume", "early", "--gpus", "1", code=2).stderr
 
 
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
+        (("--task", "base", "--step", "5"), "say --from RUN too"),
+        (("--task", "sft", "--from", "b", "--fault", "crash@3"), "--fault strikes base training"),
+        (("--task", "base", "--load-optimizer", "0"), "--load-optimizer is for fine-tuning"),
         (("--task", "sft"), "sft needs a checkpoint to begin with: say --from RUN"),
         (("--task", "speedrun", "--from", "b"), "speedrun begins with nothing"),
         (("--task", "sft", "--from", "b", "--model", "d6"), "that run is a d4"),

@@ -181,7 +181,7 @@ def test_a_summary_tells_what_is_in_a_log(cli: Cli) -> None:
     )
     said = cli("view", str(DATA / "logs" / "cpu_resume_b.log"), "--summary").stdout
     assert "steps" in said and "val bpb" in said and "checkpoints     40, 60" in said
-    assert "is not a file" in cli("view", "/nowhere", "--summary", code=2).stderr
+    assert "is not a regular file" in cli("view", "/nowhere", "--summary", code=2).stderr
 
 
 def test_logs_can_be_narrowed_and_read_as_events(cli: Cli) -> None:
@@ -194,5 +194,9 @@ def test_logs_can_be_narrowed_and_read_as_events(cli: Cli) -> None:
     assert all(line.startswith("[") for line in cli("logs", "l", "--level", "stage").stdout.splitlines())
     assert "--invert is for --grep" in cli("logs", "l", "--invert", code=2).stderr
     assert "is no regex" in cli("logs", "l", "--grep", "~(", code=2).stderr
+    assert "may never end" in cli("logs", "l", "--grep", "~^([ -~]+)+x$", code=2).stderr
+    assert cli("logs", "l", "--grep", "!Validation", "--invert").stdout.splitlines() == bpb
+    assert "give 0 or more" in cli("logs", "l", "-n", "-1", code=2).stderr
+    assert "use one or the other" in cli("logs", "l", "--json", "--grep", "x", code=2).stderr
     events = cli("logs", "l", "--json", "-f").stdout.splitlines()
     assert events[0].startswith('{"t":') and '"kind":"outcome"' in events[-1]

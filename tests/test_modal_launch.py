@@ -42,7 +42,8 @@ def later() -> float:
     return time.time() + 60
 
 
-def settled(fleet: Fleet, cloud: Cloud) -> list[Run]:
+def settled(fleet: Fleet, cloud: Cloud, volume: str) -> list[Run]:
+    """The runs on a volume once none is live; others on the same cloud are not its business."""
     def look() -> bool:
         fleet.discover()
         if any(state != "done" for call in cloud.state()["calls"].values() for state, *_ in call):
@@ -50,7 +51,7 @@ def settled(fleet: Fleet, cloud: Cloud) -> list[Run]:
         return not any(r.live for r in fleet.refresh())
 
     wait_until(look, what="no live run")
-    return fleet.registry.all()
+    return [run for run in fleet.registry.all() if run.volume == volume]
 
 
 def trained(cloud: Cloud, volume: str) -> int:
@@ -93,7 +94,7 @@ def test_a_client_killed_at_any_point_leaves_one_training_or_none_and_the_next_s
             if run.state is State.INTERRUPTED:
                 fleet.resume(run)
         cloud.knobs(hold=False)
-    runs = settled(fleet, cloud)
+    runs = settled(fleet, cloud, volume)
     assert len(runs) <= 1
     if spawned or (queue == "full" and runs):
         assert [r.state for r in runs] == [State.DONE]
@@ -121,7 +122,7 @@ def test_a_spawn_whose_answer_was_lost_is_found_again_and_trains_once(
     with pytest.raises(Unreachable):
         fleet.launch(SPEC, backend="modal", tag="unsure")
     assert [r.tag for r in fleet.registry.all()] == ["unsure"]
-    assert [(r.tag, r.state) for r in settled(fleet, cloud)] == [("unsure", State.DONE)]
+    assert [(r.tag, r.state) for r in settled(fleet, cloud, volume)] == [("unsure", State.DONE)]
     assert trained(cloud, volume) == 1
     fleet.close()
 
@@ -140,7 +141,7 @@ def test_a_second_call_for_the_same_attempt_is_refused(fresh: tuple[Cloud, str],
         mounted = function.with_options(volumes={"/vol": modal.Volume.from_name(volume)})
         twin = mounted.spawn(run.id, run.attempt, volume)
         assert twin.get(timeout=30) == {"state": "refused", "error": f"{first[part]} has it"}
-    assert [r.state for r in settled(fleet, cloud)] == [State.DONE]
+    assert [r.state for r in settled(fleet, cloud, volume)] == [State.DONE]
     assert trained(cloud, volume) == 1
     fleet.close()
 
@@ -161,6 +162,6 @@ def test_a_call_that_starts_after_its_run_was_cancelled_does_not_train(
     lost = function.with_options(volumes={"/vol": modal.Volume.from_name(volume)}).spawn(run.id, 1, volume)
     cloud.knobs(hold=False)
     assert lost.get(timeout=30) == {"state": "refused", "error": "it was cancelled before it began"}
-    assert [r.state for r in settled(fleet, cloud)] == [State.CANCELLED]
+    assert [r.state for r in settled(fleet, cloud, volume)] == [State.CANCELLED]
     assert trained(cloud, volume) == 0
     fleet.close()

@@ -132,6 +132,20 @@ def test_a_depth_that_does_not_fit_is_refused() -> None:
         planned(model="d34", gpu="L4", gpus=1)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({"total_batch_size": "1"}, "not a multiple of one sequence of 2048 on each of 8 GPUs"),
+        ({"shards": "9999999"}, "there are 6,542 in all"),
+        ({"vocab_size": "1"}, "give at least 512"),
+    ],
+)
+def test_senseless_values_are_refused_for_what_they_are(overrides: dict[str, str], says: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        planned(overrides=overrides)
+    assert says in str(refused.value)
+
+
 def test_fp8_on_a_gpu_without_it_is_refused() -> None:
     with pytest.raises(UsageError, match="A100-80GB cannot compute in FP8"):
         planned(gpu="A100-80GB", overrides={"fp8": "true"})

@@ -165,6 +165,21 @@ def test_a_search_goes_on_as_the_log_grows(tmp_path: Path) -> None:
     assert list(scan.hits) == [0, 2, 4] and scan.done == 1.0
 
 
+@pytest.mark.parametrize(
+    ("pattern", "bad"),
+    [
+        ("(a+)+", True),
+        ("((a+)b?)*", True),
+        ("(a*){2,}", True),
+        ("(a+)b", False),
+        ("[(+]+", False),
+        ("\\\\(a+\\\\)+", False),
+    ],
+)
+def test_a_regex_that_may_never_end_is_seen(pattern: str, bad: bool) -> None:
+    assert log_search.repeats_in_repeat(pattern.replace("\\\\", "\\")) == bad
+
+
 @pytest.mark.parametrize("said", ["", "!", "~", "~(", "level:loud", "x" * 201, "~*"])
 def test_what_cannot_be_looked_for_says_so(said: str) -> None:
     with pytest.raises(UsageError):

@@ -2,8 +2,10 @@
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from runner import __version__
 from runner.errors import Exit, NanochatError
@@ -49,7 +51,7 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     logs = add("logs", "print a run's log", run="1")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
     logs.add_argument("-n", "--lines", type=int, default=None, metavar="N", help="only the last N lines")
-    logs.add_argument("--grep", metavar="TEXT", help="only lines with a text, or with a ~regex")
+    logs.add_argument("--grep", metavar="TEXT", help="only lines with a text, ~regex, or !without")
     logs.add_argument("--invert", action="store_true", help="with --grep: only lines without it")
     logs.add_argument("--level", metavar="LEVEL", help="only error, warning, stage or score lines")
     view = add("view", "read any nanochat log: a file, or - for standard input")
@@ -98,6 +100,7 @@ def _spec_flags(sub: argparse.ArgumentParser, *, launch: bool, overrides: bool) 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    _have_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     args = parser(_subcommand(words)).parse_args(words)
     try:
@@ -129,6 +132,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             sys.stdout.close()
         return int(Exit.UNREACHABLE)
+
+
+def _have_streams() -> None:
+    """Where the shell has closed a stream, nothing is read from it and nothing is said."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - as long as we live
 
 
 def _subcommand(words: Sequence[str]) -> str:

@@ -97,7 +97,14 @@ def _queries(args: argparse.Namespace) -> list[Query]:
     """What the flags ask of a line. Raises UsageError."""
     if args.invert and not args.grep:
         raise UsageError("--invert is for --grep", "say which lines to leave out: --grep TEXT --invert")
-    found = [query(f"!{args.grep}" if args.invert else args.grep)] if args.grep else []
+    if args.json and (args.grep or args.level):
+        raise UsageError("--json prints events, --grep and --level are of lines", "use one or the other")
+    if (args.lines or 0) < 0:
+        raise UsageError(f"--lines {args.lines}", "give 0 or more")
+    wanted = args.grep or ""
+    if args.invert:
+        wanted = wanted[1:] if wanted.startswith("!") else f"!{wanted}"
+    found = [query(wanted)] if wanted else []
     return [*found, query(f"level:{args.level}")] if args.level else found
 
 
@@ -139,7 +146,7 @@ def summary(args: argparse.Namespace) -> int:
             with path.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
         if not path.is_file():
-            raise UsageError(f"{args.file} is not a file", "give the path of a log, or - for standard input")
+            raise UsageError(f"{args.file} is not a regular file", "give the path of a log, or pipe it to view -")
         found = read_summary(path)
     if args.json:
         output.as_json(found)

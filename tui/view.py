@@ -128,7 +128,7 @@ def view(name: str) -> int:
     if name != "-":
         path = Path(name)
         if not path.is_file():
-            raise UsageError(f"{name} is not a file", "give the path of a log, or - for standard input")
+            raise UsageError(f"{name} is not a regular file", "give the path of a log, or pipe it to view -")
         return _open(path, path.name)
     with tempfile.TemporaryDirectory(prefix="nanochat-log-") as folder:
         path = Path(folder) / "stdin.log"

@@ -20,6 +20,7 @@ STATUS_EVERY_S = 1.0
 LINE_S = 0.5
 MAX_UNWRITTEN = 8 << 20
 MAX_WARNINGS = 20
+NAN = "loss is nan"
 SETTLING_STEPS = 10
 # What nanochat says when its attention kernel did not load, and what that means to whoever pays; "" says it already.
 ATTENTION = {
@@ -47,13 +48,13 @@ def fold(status: Status, event: Event) -> None:
             if event.step >= (status.resumed_from or 0) + SETTLING_STEPS:
                 status.train_s, status.train_steps = status.train_s + status.dt_s, status.train_steps + 1
             if event.loss != event.loss:
-                _warn(status, f"loss is nan at step {event.step:,}")
+                _warn(status, f"{NAN} at step {event.step:,}")
             if event.epoch is not None and event.epoch > 1:
                 _warn(status, f"the data is used up: epoch {event.epoch} begins to repeat it; fetch more --shards")
         case events.Step():
             status.stage_percent, status.stage_loss = min(100.0, max(0.0, event.percent)), event.loss
             if event.loss != event.loss:
-                _warn(status, f"loss is nan while {status.stage}")
+                _warn(status, f"{NAN} while {status.stage}")
         case events.ValBpb() if status.stage in ("base", "base_eval"):
             status.val_bpb = event.bpb
         case events.ValBpb() if status.stage == "sft":
@@ -77,6 +78,8 @@ def fold(status: Status, event: Event) -> None:
 
 
 def _warn(status: Status, text: str) -> None:
+    if text.startswith(NAN) and any(known.startswith(NAN) for known in status.warnings):
+        return
     if text not in status.warnings and len(status.warnings) < MAX_WARNINGS:
         status.warnings.append(text)
 

@@ -146,8 +146,10 @@ def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
             return msgspec.structs.replace(outcome, advice=_smaller(outcome.stage, device_batch, kept))
         case "nan":
             before = f"step {kept:,} was kept before" if kept else "no checkpoint was kept before"
-            again = "launch --task base --from RUN" if kept and outcome.stage == "base" else "launch it anew"
-            advice = f"{again}; --no-fp8 is the steadier arithmetic"
+            steadier = "--no-fp8 is the steadier arithmetic"
+            advice = f"launch it anew; {steadier}"
+            if kept and outcome.stage == "base":
+                advice = f"resume goes on from step {kept:,}, or launch --task base --from RUN anew; {steadier}"
             return msgspec.structs.replace(outcome, message=f"{outcome.message}; {before}", advice=advice)
     return outcome
 

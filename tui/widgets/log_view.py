@@ -216,7 +216,7 @@ class LogView(ScrollView, can_focus=True):
 
     def action_go(self, by: int) -> None:
         self.here = None
-        self.scroll_to(y=self.scroll_y + by, animate=False, immediate=True)
+        self.scroll_to(y=self.scroll_y + by, animate=False, force=True, immediate=True)
 
     def action_page(self, by: int) -> None:
         self.action_go(by * max(1, self.size.height - 1))
@@ -224,7 +224,7 @@ class LogView(ScrollView, can_focus=True):
     def action_top(self) -> None:
         self.here = None
         self._let_go()
-        self.scroll_to(y=0, animate=False, immediate=True)
+        self.scroll_to(y=0, animate=False, force=True, immediate=True)
 
     def action_follow(self) -> None:
         self.here = None
