@@ -44,6 +44,7 @@ def later() -> float:
 
 def settled(fleet: Fleet, cloud: Cloud, volume: str) -> list[Run]:
     """The runs on a volume once none is live; others on the same cloud are not its business."""
+
     def look() -> bool:
         fleet.discover()
         if any(state != "done" for call in cloud.state()["calls"].values() for state, *_ in call):
