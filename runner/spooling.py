@@ -2,8 +2,10 @@
 
 import contextlib
 import fcntl
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from runner.frames import Frame
+from runner.log_times import Stamper, cut
 from runner.nanochat import layout
 
 MAX_WAITING = 20_000
@@ -45,6 +48,9 @@ class Spool:
         self._waiting: dict[tuple[int, int], bytes] = {}
         self._at: _Place | None = None
         self._closed = False
+        self.times = folder / layout.TIMES_FILE
+        self._stamper: Stamper | None = None
+        self._unknown = False
         self.log.touch()
 
     @contextlib.contextmanager
@@ -94,6 +100,7 @@ class Spool:
         if self.log.stat().st_size < at.size:
             at = _Place()
         os.truncate(self.log, at.size)
+        cut(self.times, at.size)
         return at
 
     def _save(self, at: _Place) -> None:
@@ -150,7 +157,7 @@ class Spool:
                 joined += data[have - offset :]
                 have = offset + len(data)
         if joined:
-            self._append(at, bytes(joined))
+            self._append(at, bytes(joined), time.time())
 
     def _move_on(self, at: _Place) -> None:
         """Begin with the next container's part, on a line of its own."""
@@ -163,7 +170,13 @@ class Spool:
         at.part, at.have = at.part + 1, 0
         self._connect(at)
 
-    def _append(self, at: _Place, data: bytes) -> None:
+    def _append(self, at: _Place, data: bytes, now: float = math.nan) -> None:
+        """Put bytes at the end; when they came is known of the live stream alone."""
+        if self._stamper is None or math.isnan(now) != self._unknown:
+            self._stamper, self._unknown = Stamper(at.size), math.isnan(now)
+        if record := self._stamper.stamp(len(data), now):
+            with self.times.open("ab") as file:
+                file.write(record)
         with self.log.open("ab") as file:
             file.write(data)
         at.have += len(data)

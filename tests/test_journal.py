@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from runner.backends.folder import FolderVolume
+from runner.errors import UsageError
 from runner.job import journal as journals
 from runner.job.journal import Journal
+from runner.log_times import LogTimes, Stamper, cut, moment
 from runner.run import State, Status
 
 STEP = "step {:05d}/00020 ({:.2f}%) | loss: {:.6f} | lrm: 0.05 | dt: {:.2f}ms | tok/sec: 5,000 | bf16_mfu: 45.86"
@@ -164,3 +166,36 @@ def test_remarks_are_not_written_to_the_events(journal: Journal, tmp_path: Path)
     journal.flush()
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "runs" / "r" / "events.jsonl").read_text().splitlines()]
     assert kinds == ["fact"]
+
+
+def test_when_lines_came_is_noted_about_once_a_second(journal: Journal, clock: Clock, tmp_path: Path) -> None:
+    for second in range(5):
+        for part in range(4):
+            journal.output(f"line {second}.{part}\n".encode())
+            clock.now += 0.25
+    journal.flush()
+    times = LogTimes(tmp_path / "runs" / "r" / "log.times")
+    times.refresh()
+    lines = log(tmp_path).splitlines(keepends=True)
+    found = [times.at(sum(map(len, lines[:n]))) for n in range(len(lines))]
+    assert found == [1000.0 + n // 4 for n in range(20)]
+    assert times.offset_since(1003.0) == sum(map(len, lines[:12])) and times.offset_since(2000.0) is None
+    assert LogTimes(tmp_path / "none").at(5) is None
+
+
+def test_times_beyond_a_cut_log_are_forgotten(tmp_path: Path) -> None:
+    stamper, path = Stamper(0), tmp_path / "log.times"
+    path.write_bytes(b"".join(stamper.stamp(100, float(n * 2)) for n in range(5)) + b"torn")
+    cut(path, 250)
+    times = LogTimes(path)
+    times.refresh()
+    assert [times.at(n) for n in (0, 150, 250)] == [0.0, 2.0, 4.0] and path.stat().st_size == 48
+
+
+@pytest.mark.parametrize(("text", "ago"), [("90s", 90), ("10m", 600), ("2h", 7200), ("3d", 259200)])
+def test_a_moment_is_an_age_or_a_time_of_today(text: str, ago: int) -> None:
+    assert moment(text, 1e9) == 1e9 - ago
+    assert 0 <= 1e9 - moment("00:00", 1e9) < 86400
+    for wrong in ("", "5", "25:00", "10x", "-5m"):
+        with pytest.raises(UsageError):
+            moment(wrong, 1e9)

@@ -1,11 +1,13 @@
 """The log on screen: followed, searched, filtered, copied and saved, by keyboard, whatever is in it."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 
+from runner.log_times import Stamper
 from tests.conftest import DATA, Cli
 from tui.screens.dialogs import Page
 from tui.view import ViewApp
@@ -198,5 +200,24 @@ def test_logs_can_be_narrowed_and_read_as_events(cli: Cli) -> None:
     assert cli("logs", "l", "--grep", "!Validation", "--invert").stdout.splitlines() == bpb
     assert "give 0 or more" in cli("logs", "l", "-n", "-1", code=2).stderr
     assert "use one or the other" in cli("logs", "l", "--json", "--grep", "x", code=2).stderr
+    stamped = cli("logs", "l", "--timestamps", "--since", "1h").stdout.splitlines()
+    assert len(stamped) == len(rest) + 3 and all(line[:2] == "20" and line[10] == " " for line in stamped)
+    assert cli("logs", "l", "--since", "0s").stdout == ""
     events = cli("logs", "l", "--json", "-f").stdout.splitlines()
     assert events[0].startswith('{"t":') and '"kind":"outcome"' in events[-1]
+
+
+async def test_times_of_lines_are_shown_by_the_clock_and_since_the_start(app: ViewApp, tmp_path: Path) -> None:
+    stamper = Stamper(0)
+    records = [stamper.stamp(len(line) + 1, 1e9 + 2 * n) for n, line in enumerate(LINES[:50])]
+    (tmp_path / "log.times").write_bytes(b"".join(records))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        await until(pilot, lambda: shown(app)[-1] == LINES[-1], "the end")
+        await pilot.press("g", "t")
+        clock = time.strftime("%H:%M:%S", time.localtime(1e9 + 2))
+        assert shown(app)[1] == f"{clock} {LINES[1]}"
+        await pilot.press("t")
+        assert shown(app)[1].split() == ["2s", *LINES[1].split()]
+        await pilot.press("t")
+        assert shown(app)[1] == LINES[1]

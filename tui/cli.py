@@ -53,6 +53,8 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     logs.add_argument("-n", "--lines", type=int, default=None, metavar="N", help="only the last N lines")
     logs.add_argument("--grep", metavar="TEXT", help="only lines with a text, ~regex, or !without")
     logs.add_argument("--invert", action="store_true", help="with --grep: only lines without it")
+    logs.add_argument("--since", metavar="WHEN", help="only lines since 10m, 2h, 3d ago or 14:05 today")
+    logs.add_argument("--timestamps", action="store_true", help="when each line came, before it")
     logs.add_argument("--level", metavar="LEVEL", help="only error, warning, stage or score lines")
     view = add("view", "read any nanochat log: a file, or - for standard input")
     view.add_argument("file", metavar="FILE")

@@ -12,6 +12,7 @@ from runner.errors import CredentialsError, Exit, Unreachable, UsageError
 from runner.fleet import Fleet
 from runner.log_search import Query, Scan, lines_in, query
 from runner.log_summary import Reader, Summary, summarise
+from runner.log_times import LogTimes, moment
 from runner.nanochat import layout
 from runner.run import Run
 from runner.spool import LogFile
@@ -62,16 +63,23 @@ def _pulled(fleet: Fleet, run_: Run) -> str:
 class Printer:
     """Prints the lines of a log from one on that all queries are for; a line still being written waits for its end."""
 
-    def __init__(self, log: LogFile, first: int, wanted: list[Query]) -> None:
-        self._log, self._next, self._wanted = log, first, wanted
+    def __init__(self, log: LogFile, first: int, wanted: list[Query], times: LogTimes | None = None) -> None:
+        self._log, self._next, self._wanted, self._times = log, first, wanted, times
 
     def __call__(self, ended: bool) -> None:
         self._log.refresh()
         whole = len(self._log) if ended else max(self._next, self._log.whole)
         for number in range(self._next, whole):
             if all(lines_in(q, self._log.raw(number)) for q in self._wanted):
-                output.write(self._log.text(number))
+                output.write(self._stamp(number) + self._log.text(number))
         self._next = whole
+
+    def _stamp(self, number: int) -> str:
+        if self._times is None:
+            return ""
+        self._times.refresh()
+        at = self._times.at(self._log.start(number))
+        return time.strftime("%Y-%m-%d %H:%M:%S  ", time.localtime(at)) if at is not None else f"{'–':<21}"
 
 
 def logs(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -84,7 +92,13 @@ def logs(fleet: Fleet, args: argparse.Namespace) -> int:
     if args.json:
         printer = _events(fleet.log_file(found).with_name(layout.EVENTS_FILE), args.lines)
     else:
-        printer = Printer(log, _first(log, wanted, args.lines), wanted)
+        times = LogTimes(log.path.with_name(layout.TIMES_FILE))
+        times.refresh()
+        first = _first(log, wanted, args.lines)
+        if args.since:
+            since = times.offset_since(moment(args.since, time.time()))
+            first = max(first, log.line_at(since) if since is not None else len(log))
+        printer = Printer(log, first, wanted, times if args.timestamps else None)
     if not args.follow:
         printer(True)
         return Exit.OK

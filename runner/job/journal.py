@@ -12,6 +12,7 @@ from runner.backends.folder import FolderVolume
 from runner.errors import NanochatError
 from runner.frames import Framer
 from runner.job.lines import Lines
+from runner.log_times import Stamper
 from runner.nanochat import events, grammar, layout
 from runner.nanochat.events import Event
 from runner.run import Status
@@ -103,7 +104,8 @@ class Journal:
         self._folder, self._hold_open = layout.run_dir(run_id), hold_open
         self.status = status
         self._clock, self._ticks = clock, ticks
-        self._log = self._open(layout.LOG_FILE)
+        self._log, self._times = self._open(layout.LOG_FILE), self._open(layout.TIMES_FILE)
+        self._stamper = Stamper(self._log.size)
         status.log_bases = [*status.log_bases, self._log.size]
         self._framer = Framer(len(status.log_bases) - 1)
         self._emit, self._beat = emit, beat
@@ -121,6 +123,8 @@ class Journal:
         self._at_line_start = True
 
     def _write_log(self, data: bytes) -> None:
+        if record := self._stamper.stamp(len(data), self._clock()):
+            self._times.write(record)
         self._log.write(data)
         for line in self._framer.feed(data):
             self._emit(line)
@@ -198,12 +202,14 @@ class Journal:
     def flush(self) -> None:
         """Put everything on the volume, as before a commit."""
         self._log.flush()
+        self._times.flush()
         self._events.flush()
 
     def reopen(self, status: Status) -> None:
         """Go on after all, with this status."""
         self.status = status
         self._log, self._events = self._open(layout.LOG_FILE), self._open(layout.EVENTS_FILE)
+        self._times = self._open(layout.TIMES_FILE)
 
     def _open(self, name: str) -> "_Appender":
         return _Appender(self._volume.path(f"{self._folder}/{name}"), hold=self._hold_open)
@@ -212,6 +218,7 @@ class Journal:
         self._flush_frames()
         self.write_status(beat=False)
         self._log.close()
+        self._times.close()
         self._events.close()
 
 

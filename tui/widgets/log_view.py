@@ -4,6 +4,7 @@ import threading
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -16,7 +17,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.worker import get_current_worker
 
+from runner import units
 from runner.log_search import Query, Scan, hit_spans, next_hit, query
+from runner.log_times import LogTimes
+from runner.nanochat import layout
 from runner.spool import MAX_SHOWN, LogFile
 from runner.terminal import coloured, safe
 from tui.keys import bindings, moves
@@ -100,6 +104,8 @@ class LogView(ScrollView, can_focus=True):
         self._finding = False
         self._look: tuple[object, ...] = ()
         self._drawn: dict[tuple[int, str], Strip] = {}
+        self._times = LogTimes(Path())
+        self._stamps = 0
 
     def open(self, log: LogFile) -> None:
         """Show another file from its end."""
@@ -107,6 +113,7 @@ class LogView(ScrollView, can_focus=True):
         self.filter = self.search = self.here = None
         self.marks, self._tail = set(), []
         self._drawn.clear()
+        self._times = LogTimes(log.path.with_name(layout.TIMES_FILE))
         self._errors, self._stages = Scan(log, query("level:error")), Scan(log, query("level:stage"))
         self.virtual_size = Size(1, 0)
         self._index(log)
@@ -163,6 +170,7 @@ class LogView(ScrollView, can_focus=True):
             time.sleep(REFRESH_S)
         while not worker.is_cancelled and log is self._log:
             grown = log.refresh()
+            self._times.refresh()
             searched = self._advance()
             if worker.is_cancelled:
                 break
@@ -346,6 +354,21 @@ class LogView(ScrollView, can_focus=True):
             self.marks ^= {self._top}
             self.refresh()
 
+    def action_times(self) -> None:
+        self._stamps = (self._stamps + 1) % 3
+        self.refresh()
+
+    def _stamp(self, log: LogFile, line: int) -> str:
+        """When a line came, as wanted; blank where it is not known."""
+        at, first = self._times.at(log.start(line)), self._times.first
+        if not self._stamps:
+            return ""
+        if at is None or first is None:
+            return " " * 9
+        if self._stamps == 1:
+            return time.strftime("%H:%M:%S ", time.localtime(at))
+        return f"{units.duration(max(0.0, at - first)):>8} "
+
     def action_copy(self) -> None:
         """The marked lines, else the one under consideration, to the clipboard of the terminal."""
         if self._log is None or not self.rows:
@@ -376,7 +399,14 @@ class LogView(ScrollView, can_focus=True):
             return self._row(Segment(" " * GUTTER, self.rich_style), text, self.rich_style, [], width)
         if self._log is None or row >= self.rows:
             return Strip.blank(width, self.rich_style)
-        look = (width, self._left, self.search and self.search.wanted, self.app.theme, self.filter is None)
+        look = (
+            width,
+            self._left,
+            self.search and self.search.wanted,
+            self.app.theme,
+            self.filter is None,
+            self._stamps,
+        )
         if look != self._look or len(self._drawn) > MAX_DRAWN:
             self._look = look
             self._drawn.clear()
@@ -401,13 +431,13 @@ class LogView(ScrollView, can_focus=True):
             paint += [(first, last, hit) for first, last in hit_spans(self.search.wanted, text)]
         mark = line in self.marks
         edge = self.get_component_rich_style("log--mark") if mark else style
-        gutter = Segment(f"{'●' if mark else GLYPHS.get(kind, ' ')} ", edge)
+        gutter = Segment(f"{'●' if mark else GLYPHS.get(kind, ' ')} {self._stamp(log, line)}", edge)
         there = self.get_component_rich_style(f"log--{edge_kind}") if edge_kind else self.rich_style
         row = self._row(gutter, text, style, paint, width - 1)
         return Strip([*row, Segment("▐" if edge_kind else " ", there)])
 
     def _row(self, gutter: Segment, text: str, style: Style, paint: list[tuple[int, int, Style]], width: int) -> Strip:
-        segments = [gutter, *painted(text, style, paint, self._left, width - GUTTER)]
+        segments = [gutter, *painted(text, style, paint, self._left, width - len(gutter.text))]
         return Strip(segments).adjust_cell_length(width, style if self.here is not None else self.rich_style)
 
     def _map(self, y: int) -> str:
