@@ -2,6 +2,7 @@
 
 import math
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 
@@ -36,8 +37,8 @@ class Checkpoint(Struct, frozen=True):
     saved_at: float
 
 
-def _meta(data: bytes) -> dict[str, object] | None:
-    """A meta file's content; nanochat writes Infinity into it, which only Python's own JSON reads."""
+def json_object(data: bytes | str) -> dict[str, Any] | None:
+    """A JSON object, None for anything else; nanochat writes Infinity into its own, which only Python's JSON reads."""
     import json
 
     try:
@@ -85,7 +86,7 @@ def judge(volume: Volume, run: str, kind: str, folder: str, entries: list[Entry]
     val_bpb: object = None
     for entry in sorted(parts, key=lambda e: e.name):
         if entry.name.endswith(".json"):
-            meta = _meta(_read(volume, entry.path, 0, META_BYTES))
+            meta = json_object(_read(volume, entry.path, 0, META_BYTES))
             if meta is None:
                 found = (Verdict.TRUNCATED, f"{entry.name} is not whole")
             else:

@@ -40,7 +40,7 @@ from runner.spec import CONTINUING, ENGINES, RunSpec, on_gpus
 
 BACKENDS = ("local", "modal")
 FORCE_AFTER_S = 15.0
-INVENTORY_AGE_S = 30.0
+LOOK_AGE_S = 30.0
 VOLUMES_FILE = "volumes.txt"
 
 
@@ -61,7 +61,7 @@ class Fleet:
         self.home = home
         self.notices: list[str] = []
         self.say = say or self.notices.append
-        self._inventories: dict[tuple[str, str], tuple[float, layout.Inventory]] = {}
+        self._looks: dict[tuple[object, ...], tuple[float, layout.Inventory, list[Checkpoint]]] = {}
         self.unreachable: dict[str, str] = {}
         self._named_volume = volume
         self._volume_given = str(Path(os.path.expanduser(volume)).absolute()) if volume else ""
@@ -130,14 +130,16 @@ class Fleet:
             return plan(spec, layout.Inventory(), backend=backend, own=own)
         place = self.backend(backend)
         location = self._location(spec, backend)
-        age, inventory = self._inventories.get((backend, location), (0.0, layout.Inventory()))
-        if backend == "local" or time.monotonic() - age > INVENTORY_AGE_S:
+        key = (backend, location, spec.source, spec.source_step, spec.task == "eval")
+        age, inventory, continued = self._looks.get(key, (0.0, layout.Inventory(), []))
+        if backend == "local" or time.monotonic() - age > LOOK_AGE_S:
+            volume = place.volume(location)
             try:
-                inventory = survey.inventory(place.volume(location))
+                inventory = survey.inventory(volume)
+                continued = survey.source_checkpoints(volume, spec) if spec.source else []
             except (Unreachable, CredentialsError):
-                inventory = layout.Inventory()
-            self._inventories[(backend, location)] = (time.monotonic(), inventory)
-        continued = survey.source_checkpoints(place.volume(location), spec) if spec.source else []
+                inventory, continued = layout.Inventory(), []
+            self._looks[key] = (time.monotonic(), inventory, continued)
         return plan(spec, inventory, backend=backend, prices=place.prices(), checkpoints=continued, own=own)
 
     def launch(self, spec: RunSpec, *, backend: str, tag: str = "", force_restart: bool = False) -> Run:

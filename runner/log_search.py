@@ -104,6 +104,14 @@ def repeats_in_repeat(pattern: str) -> bool:
     return False
 
 
+_LEVEL_QUERIES = {name: query(f"level:{name}") for name in LEVELS}
+
+
+def is_level(text: str, level: str) -> bool:
+    """Whether a line, as it is shown, is one that `level:…` finds."""
+    return bool(_LEVEL_QUERIES[level].pattern.search(text.encode("utf-8", "replace")[:REGEX_BYTES]))
+
+
 def hit_spans(wanted: Query, text: str) -> list[tuple[int, int]]:
     """Where in a line, as it is shown, the query is found; for its colour."""
     if wanted.invert:
@@ -137,6 +145,9 @@ class Scan:
     def advance(self, slices: int = 1) -> bool:
         """Look at some more whole lines; whether there was anything to look at."""
         looked = False
+        if self._offset > self.log.size:
+            # The log was cut and written anew.
+            self.hits, self._offset, self._line = array("I"), 0, 0
         for _ in range(slices):
             data = whole_lines(self.log, self._offset)
             if not data:

@@ -58,8 +58,9 @@ class LogTimes:
         except FileNotFoundError:
             return
         for offset, at in RECORD.iter_unpack(data[: len(data) // RECORD.size * RECORD.size]):
-            self._offsets.append(offset)
+            # Another thread finds by offset: the time must be there first.
             self._times.append(at)
+            self._offsets.append(offset)
 
     def at(self, offset: int) -> float | None:
         """When the byte at `offset` came, at most a second early; None where nobody noted it."""

@@ -43,7 +43,8 @@ async def until(pilot: Pilot[int], condition: Callable[[], bool], what: str) -> 
         if condition():
             return
         await pilot.pause(0.02)
-    raise AssertionError(f"{what}: {shown(pilot.app)}, {title(pilot.app)}")  # type: ignore[arg-type]
+    assert isinstance(pilot.app, ViewApp)
+    raise AssertionError(f"{what}: {shown(pilot.app)}, {title(pilot.app)}")
 
 
 async def ready(pilot: Pilot[int], app: ViewApp) -> LogView:

@@ -208,3 +208,15 @@ def test_a_hit_deep_in_a_line_longer_than_a_slice_is_found(tmp_path: Path) -> No
         pass
     assert list(scan.hits) == [1, 2]
     assert log.text(1).startswith("xxx") and len(log.text(1)) <= spool.MAX_SHOWN
+
+
+def test_a_log_that_was_cut_and_written_anew_is_searched_anew(tmp_path: Path) -> None:
+    log = written(tmp_path, b"an error\n" * 50)
+    scan = Scan(log, query("error"))
+    while scan.advance():
+        pass
+    log.path.write_bytes(b"fine\nerror\n")
+    log.refresh()
+    while scan.advance():
+        pass
+    assert list(scan.hits) == [1]

@@ -12,7 +12,6 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
-from textual.theme import Theme
 from textual.worker import get_current_worker
 
 from runner import health, units
@@ -29,36 +28,16 @@ from tui.screens.launch import LaunchScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.volume import VolumeScreen
 from tui.screens.watch import WatchScreen
+from tui.theme import CSS, SWITCH_S, THEME
 
 LOOK_EVERY_S = 0.5
-# How long a thread that counts or searches may keep the screen waiting: a tenth of what Python would let it.
-SWITCH_S = 0.001
-THEME = Theme(
-    name="nanochat",
-    primary="#4fb3a5",
-    accent="#4fb3a5",
-    secondary="#6c8ebf",
-    foreground="#d4d7dd",
-    background="#101318",
-    surface="#181c23",
-    panel="#262c36",
-    success="#8fbf6f",
-    warning="#e0b05a",
-    error="#e8746c",
-    dark=True,
-)
 
 
 class NanochatApp(App[int]):
     """Shows what a Fleet knows. Closing it, or killing it, leaves every run as it is."""
 
     TITLE = "nanochat"
-    CSS = """
-    Screen { background: $background; }
-    Footer { background: $surface; }
-    * { scrollbar-size-vertical: 1; scrollbar-background: $background; scrollbar-background-hover: $background;
-        scrollbar-background-active: $background; scrollbar-color: $panel; }
-    """
+    CSS = CSS
     MODES = {
         "runs": RunsScreen,
         "launch": LaunchScreen,

@@ -2,10 +2,9 @@
 
 import argparse
 import contextlib
-import os
+import io
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from runner import __version__
 from runner.errors import Exit, NanochatError
@@ -138,9 +137,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _have_streams() -> None:
     """Where the shell has closed a stream, nothing is read from it and nothing is said."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - as long as we live
+            setattr(sys, name, io.TextIOWrapper(io.BytesIO(), "utf-8"))
 
 
 def _subcommand(words: Sequence[str]) -> str:

@@ -20,10 +20,10 @@ from runner import units
 from runner.errors import UsageError
 from runner.log_summary import Reader, Summary, summarise
 from runner.spool import LogFile
-from tui.app import SWITCH_S, THEME
 from tui.cells import Cell
 from tui.screens.base import Line, tone_style
 from tui.screens.dialogs import help_page
+from tui.theme import CSS, SWITCH_S, THEME
 from tui.widgets.log_pane import LogPane
 from tui.widgets.log_view import LogView
 
@@ -37,12 +37,7 @@ class ViewApp(App[int]):
     """One log and the numbers that are in it."""
 
     TITLE = "nanochat log"
-    CSS = """
-    Screen { background: $background; }
-    Footer { background: $surface; }
-    * { scrollbar-size-vertical: 1; scrollbar-background: $background; scrollbar-background-hover: $background;
-        scrollbar-background-active: $background; scrollbar-color: $panel; }
-    """
+    CSS = CSS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,ctrl+c", "quit", "Quit"),
         Binding("escape", "clear", show=False),

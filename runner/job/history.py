@@ -1,10 +1,11 @@
 """The events of a run -> what happened in it: containers, time by stage, curves, scores, samples. Pure."""
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct, field
+
+from runner.checkpoints import json_object
 
 MAX_SAMPLES = 16
 
@@ -54,7 +55,7 @@ def history(lines: Iterable[str]) -> History:
     """Read events in the order in which they were written; a line that is none is passed over."""
     found = History()
     open_stage: tuple[str, float] | None = None
-    for event in filter(None, map(_event, lines)):
+    for event in filter(None, map(json_object, lines)):
         kind, stage, t = event.get("kind"), str(event.get("stage", "")), event.get("t")
         if not isinstance(t, int | float):
             continue
@@ -124,11 +125,3 @@ def _float(value: object) -> float:
 
 def _number(value: object) -> int:
     return value if isinstance(value, int) else 1
-
-
-def _event(line: str) -> dict[str, Any] | None:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None

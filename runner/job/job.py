@@ -261,7 +261,7 @@ class Job:
                     note=self._work / engines.CHILD_FILE,
                     on_output=functools.partial(self._output, trail),
                     on_tick=lambda: self._tick(today.heartbeat_s),
-                    stopping=lambda: self._stop or self._ruined(trail),  # noqa: B023 - called before the next turn
+                    stopping=functools.partial(self._stopping, trail),
                     grace_s=self._grace_s,
                 )
             except OSError as error:
@@ -274,6 +274,9 @@ class Job:
             if outcome:
                 return outcome
         return None
+
+    def _stopping(self, trail: Trail) -> bool:
+        return self._stop or self._ruined(trail)
 
     def _ruined(self, trail: Trail) -> bool:
         """Whether the loss is nan in a run that is to stop then."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.conftest import CLI
 from tests.terminal import Terminal
-from tui.app import SWITCH_S
+from tui.theme import SWITCH_S
 from tui.view import ViewApp
 from tui.widgets.log_view import LogView
 

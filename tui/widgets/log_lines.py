@@ -6,8 +6,9 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 
+from runner.log_search import is_level
+
 STAGE = ("[STAGE]", "[ATTEMPT")
-OURS = ("[EXEC]", "[PLAN]", "[JOB]", "[PUBLISH]", "[DEVICE]", "[COMPILE]", "[PREPARED]", "[DONE]", "[CANCELLED]")
 GLYPHS = {"stage": "▌", "ours": "·", "beat": "♥", "error": "✗", "eval": "▲"}
 
 
@@ -17,12 +18,9 @@ def line_kind(text: str) -> str:
         return "beat"
     if text.startswith(STAGE):
         return "stage"
-    if text.startswith(OURS):
-        return "ours"
-    if text.startswith(("Traceback", "[FAILED]")) or "Error: " in text[:120] or "loss: nan" in text:
-        return "error"
-    if text.startswith("Step ") or " accuracy: " in text[:40] or "CORE metric" in text[:20]:
-        return "eval"
+    for level, kind in (("error", "error"), ("stage", "ours"), ("score", "eval")):
+        if is_level(text, level):
+            return kind
     return ""
 
 

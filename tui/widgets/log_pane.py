@@ -115,12 +115,14 @@ class LogPane(Vertical):
     @work(thread=True, exclusive=True, group="save", exit_on_error=False)
     def _save(self) -> None:
         """Write what is shown to a new file in the folder that the app was started in."""
-        write = self.view.shown_lines()
+        scans = self.view.scans
+        if scans is None:
+            return
         number = next(n for n in range(1, 10_000) if not _target(self._called, n).exists())
         target = _target(self._called, number)
         try:
             with target.open("xb") as file:
-                count = write(file.write)
+                count = scans.write_to(file.write)
         except OSError as error:
             said, severity = f"{target} could not be written: {error.strerror}", "error"
         else:

@@ -2,8 +2,6 @@
 
 import threading
 import time
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,7 +16,8 @@ from textual.strip import Strip
 from textual.worker import get_current_worker
 
 from runner import units
-from runner.log_search import Query, Scan, hit_spans, next_hit, query
+from runner.log_scans import Scans, nearest
+from runner.log_search import Query, Scan, hit_spans, next_hit
 from runner.log_times import LogTimes
 from runner.nanochat import layout
 from runner.spool import MAX_SHOWN, LogFile
@@ -90,10 +89,7 @@ class LogView(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._log: LogFile | None = None
         self.following = True
-        self.filter: Scan | None = None
-        self.search: Scan | None = None
-        self._errors: Scan | None = None
-        self._stages: Scan | None = None
+        self.scans: Scans | None = None
         # The line that a search, a click or a jump has led to.
         self.here: int | None = None
         self.marks: set[int] = set()
@@ -110,11 +106,10 @@ class LogView(ScrollView, can_focus=True):
     def open(self, log: LogFile) -> None:
         """Show another file from its end."""
         self._log, self.following, self._left, self._seen = log, True, 0, 0
-        self.filter = self.search = self.here = None
+        self.scans, self.here = Scans(log), None
         self.marks, self._tail = set(), []
         self._drawn.clear()
         self._times = LogTimes(log.path.with_name(layout.TIMES_FILE))
-        self._errors, self._stages = Scan(log, query("level:error")), Scan(log, query("level:stage"))
         self.virtual_size = Size(1, 0)
         self._index(log)
 
@@ -122,6 +117,14 @@ class LogView(ScrollView, can_focus=True):
     def lines(self) -> int:
         """Lines of the whole log."""
         return len(self._log) if self._log else 0
+
+    @property
+    def filter(self) -> Scan | None:
+        return self.scans.filter if self.scans else None
+
+    @property
+    def search(self) -> Scan | None:
+        return self.scans.search if self.scans else None
 
     @property
     def busy(self) -> bool:
@@ -136,7 +139,7 @@ class LogView(ScrollView, can_focus=True):
     @property
     def rows(self) -> int:
         """Lines that the filter leaves."""
-        return len(self.filter.hits) if self.filter else self.lines
+        return self.scans.rows if self.scans else 0
 
     @property
     def unseen(self) -> int:
@@ -145,13 +148,13 @@ class LogView(ScrollView, can_focus=True):
 
     @property
     def errors(self) -> int:
-        return len(self._errors.hits) if self._errors else 0
+        return len(self.scans.errors.hits) if self.scans else 0
 
     def _line_of(self, row: int) -> int:
-        return self.filter.hits[row] if self.filter else row
+        return self.scans.line_of(row) if self.scans else row
 
     def _row_of(self, line: int) -> int:
-        return bisect_left(self.filter.hits, line) if self.filter else line
+        return self.scans.row_of(line) if self.scans else line
 
     @property
     def _top(self) -> int:
@@ -171,7 +174,8 @@ class LogView(ScrollView, can_focus=True):
         while not worker.is_cancelled and log is self._log:
             grown = log.refresh()
             self._times.refresh()
-            searched = self._advance()
+            # A jump that is under way has the processor to itself.
+            searched = self._finding or bool(self.scans and self.scans.advance(TURN_S))
             if worker.is_cancelled:
                 break
             if grown or searched:
@@ -182,19 +186,9 @@ class LogView(ScrollView, can_focus=True):
             pause = min(max(pause, REFRESH_S) * 1.5, REST_S)
         log.close()
 
-    def _advance(self) -> bool:
-        """Let the scans go on for a turn, what was asked for first; whether one had anything to do."""
-        until, worked = time.monotonic() + TURN_S, False
-        if self._finding:
-            return True
-        for scan in (self.filter, self.search, self._errors, self._stages):
-            while scan and time.monotonic() < until and scan.advance():
-                worked = True
-        return worked
-
     def _show_tail(self, log: LogFile, lines: list[str]) -> None:
         """Until the index is there, which takes a moment for a very large file, its end is shown."""
-        if (log is self._log and self.is_attached and len(log) == 0) or log.behind:
+        if log is self._log and self.is_attached and log.behind:
             self._tail = [safe(line) for line in lines]
             self.refresh()
             self.post_message(self.Changed())
@@ -203,6 +197,9 @@ class LogView(ScrollView, can_focus=True):
         if log is not self._log or not self.is_attached:
             return
         self._tail = []
+        if self.rows < self.virtual_size.height:
+            # Cut and written anew: what was drawn is of lines that are gone.
+            self._drawn.clear()
         self.virtual_size = Size(1, self.rows)
         if self.following:
             self._seen = self.rows
@@ -263,17 +260,17 @@ class LogView(ScrollView, can_focus=True):
 
     def look_for(self, wanted: Query) -> None:
         """Search: mark what is found, count it, and go to the nearest from here on."""
-        if self._log:
-            self.search = Scan(self._log, wanted)
+        if self.scans:
+            self.scans.search = Scan(self.scans.log, wanted)
             self._wake.set()
-            self._find(self.search, self._top - 1, forward=True)
+            self._find(self.scans.search, self._top - 1, forward=True)
 
     def show_only(self, wanted: Query | None) -> None:
         """Filter: only the lines that are found; None shows all again."""
-        if self._log is None:
+        if self.scans is None:
             return
         top = self._top
-        self.filter = Scan(self._log, wanted) if wanted else None
+        self.scans.set_filter(wanted)
         self._wake.set()
         self.virtual_size = Size(1, self.rows)
         if wanted is None and not self.following:
@@ -297,8 +294,8 @@ class LogView(ScrollView, can_focus=True):
         """Take back the filter, else the search; whether there was one."""
         if self.filter:
             self.show_only(None)
-        elif self.search:
-            self.search = None
+        elif self.scans and self.scans.search:
+            self.scans.search = None
             self.refresh()
             self.post_message(self.Changed())
         else:
@@ -310,8 +307,8 @@ class LogView(ScrollView, can_focus=True):
             self._find(self.search, self._top, forward=by > 0)
 
     def action_error(self, by: int) -> None:
-        if self._errors:
-            self._find(self._errors, self._top, forward=by > 0)
+        if self.scans:
+            self._find(self.scans.errors, self._top, forward=by > 0)
 
     def action_next_mark(self) -> None:
         later = sorted(self.marks)
@@ -322,10 +319,9 @@ class LogView(ScrollView, can_focus=True):
         """Go to the nearest hit, round the end if need be; from a finished scan at once, else in a thread."""
         if scan.done < 1.0:
             self._search_on(scan, line, forward)
-            return
-        hits = scan.hits
-        at = bisect_right(hits, line) if forward else bisect_left(hits, line) - 1
-        self._found(hits[at % len(hits)] if hits else None, scan, wrapped=not 0 <= at < len(hits))
+        else:
+            hit, wrapped = nearest(scan, line, forward=forward)
+            self._found(hit, scan, wrapped=wrapped)
 
     @work(thread=True, exclusive=True, group="find", exit_on_error=False)
     def _search_on(self, scan: Scan, line: int, forward: bool) -> None:
@@ -376,21 +372,6 @@ class LogView(ScrollView, can_focus=True):
         lines = sorted(self.marks)[:MAX_COPIED] or [self._top]
         self.app.copy_to_clipboard("\n".join(safe(self._log.text(line)) for line in lines))
         self.notify(f"copied {len(lines)} line{'s' if len(lines) > 1 else ''}", markup=False)
-
-    def shown_lines(self) -> Callable[[Callable[[bytes], object]], int]:
-        """Writes every line that is shown now, whole, to what it is given; returns how many. For a thread."""
-        log, hits = self._log, self.filter.hits[:] if self.filter else None
-
-        def write(out: Callable[[bytes], object]) -> int:
-            count = len(hits) if hits is not None else len(log or ())
-            for row in range(count):
-                line = hits[row] if hits is not None else row
-                if log:
-                    start = log.start(line)
-                    out(log.read(start, log.start(line + 1) - start))
-            return count
-
-        return write
 
     def render_line(self, y: int) -> Strip:
         width, row = self.scrollable_content_region.width, y + self.scroll_offset.y
@@ -443,10 +424,6 @@ class LogView(ScrollView, can_focus=True):
     def _map(self, y: int) -> str:
         """What the right edge shows of that part of the whole log: error, stage, or nothing."""
         share = self.rows / max(1, self.size.height)
-        if share <= 1 or self.filter:
+        if share <= 1 or self.filter or self.scans is None:
             return ""
-        first, last = int(y * share), int((y + 1) * share)
-        for scan, kind in ((self._errors, "error"), (self._stages, "stage")):
-            if scan and bisect_left(scan.hits, first) < bisect_left(scan.hits, last):
-                return kind
-        return ""
+        return self.scans.landmark(int(y * share), int((y + 1) * share))

@@ -1,0 +1,26 @@
+"""What both apps look like, and how they share the processor between the screen and their threads."""
+
+from textual.theme import Theme
+
+# How long a thread that counts or searches may keep the screen waiting: a fifth of what Python would let it.
+SWITCH_S = 0.001
+CSS = """
+Screen { background: $background; }
+Footer { background: $surface; }
+* { scrollbar-size-vertical: 1; scrollbar-background: $background; scrollbar-background-hover: $background;
+    scrollbar-background-active: $background; scrollbar-color: $panel; }
+"""
+THEME = Theme(
+    name="nanochat",
+    primary="#4fb3a5",
+    accent="#4fb3a5",
+    secondary="#6c8ebf",
+    foreground="#d4d7dd",
+    background="#101318",
+    surface="#181c23",
+    panel="#262c36",
+    success="#8fbf6f",
+    warning="#e0b05a",
+    error="#e8746c",
+    dark=True,
+)
