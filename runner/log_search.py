@@ -26,7 +26,7 @@ LEVELS = {
         (b"WARNING", b"Warning: ", b"[HEARTBEAT]", b"[VOLUME]", b"[PREEMPTED]"),
         rb"WARNING|Warning: |^\[HEARTBEAT\]|^\[VOLUME\]|^\[PREEMPTED\]",
     ),
-    "stage": ((b"[",), rb"^\[[A-Z]{3,12}(?: \d+)?\] "),
+    "stage": ((b"[STAGE] ", b"[ATTEMPT "), rb"^\[(?:STAGE|ATTEMPT \d{1,6})\] "),
     "score": (
         (b"Step ", b" bpb: ", b"CORE metric: ", b" accuracy: "),
         rb"^Step \d+ \||^(?:val|train) bpb: |CORE metric: | accuracy: ",

@@ -194,7 +194,8 @@ def test_logs_can_be_narrowed_and_read_as_events(cli: Cli) -> None:
     assert cli("logs", "l", "--grep", "Validation", "-n", "1").stdout.splitlines() == bpb[-1:]
     rest = cli("logs", "l", "--grep", "Validation", "--invert").stdout.splitlines()
     assert len(rest) + 3 == len(cli("logs", "l").stdout.splitlines())
-    assert all(line.startswith("[") for line in cli("logs", "l", "--level", "stage").stdout.splitlines())
+    stages = cli("logs", "l", "--level", "stage").stdout.splitlines()
+    assert [line.split()[0] for line in stages] == ["[ATTEMPT", *["[STAGE]"] * 4]
     assert "--invert is for --grep" in cli("logs", "l", "--invert", code=2).stderr
     assert "is no regex" in cli("logs", "l", "--grep", "~(", code=2).stderr
     assert "may never end" in cli("logs", "l", "--grep", "~^([ -~]+)+x$", code=2).stderr

@@ -7,8 +7,9 @@ from rich.segment import Segment
 from rich.style import Style
 
 from runner.log_search import is_level
+from runner.nanochat.events import Noted
+from runner.nanochat.grammar import parse
 
-STAGE = ("[STAGE]", "[ATTEMPT")
 GLYPHS = {"stage": "▌", "ours": "·", "beat": "♥", "error": "✗", "eval": "▲"}
 
 
@@ -16,12 +17,10 @@ def line_kind(text: str) -> str:
     """stage, ours, beat, error, eval, or "" for any other."""
     if text.startswith("[HEARTBEAT]"):
         return "beat"
-    if text.startswith(STAGE):
-        return "stage"
-    for level, kind in (("error", "error"), ("stage", "ours"), ("score", "eval")):
+    for level, kind in (("error", "error"), ("stage", "stage"), ("score", "eval")):
         if is_level(text, level):
             return kind
-    return ""
+    return "ours" if text.startswith("[") and parse(text) == Noted("job") else ""
 
 
 def painted(text: str, base: Style, paint: list[tuple[int, int, Style]], left: int, room: int) -> list[Segment]:
