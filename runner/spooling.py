@@ -130,6 +130,9 @@ class Spool:
                 self._connect(at)
                 if at.part == len(bases) - 1:
                     break
+                if not ended and at.have < bases[at.part + 1] - bases[at.part]:
+                    # The next container began behind more than the volume shows so far: it comes with a later look.
+                    break
                 self._move_on(at)
             if ended:
                 self._waiting.clear()

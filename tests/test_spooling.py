@@ -148,3 +148,10 @@ def test_events_follow_the_volume_also_when_it_has_taken_some_back(tmp_path: Pat
         volume.files["events.jsonl"] = text
         spool.mirror_events(volume)
         assert (tmp_path / "events.jsonl").read_bytes() == text
+
+
+def test_a_volume_that_shows_too_little_at_first_loses_nothing_of_a_part(tmp_path: Path) -> None:
+    whole, spool = b"[ATTEMPT 1]\n[PREEMPTED] x\n[ATTEMPT 1] again\n", Spool(tmp_path)
+    for there in (12, len(whole)):
+        spool.catch_up(lambda name, at, n, there=there: whole[:there][at : at + n], [0, 26], ended=False)
+    assert spool.log.read_bytes() == whole
