@@ -4,7 +4,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 
-from runner.log_search import Query, Scan, query
+from runner.log_search import UNFINISHED, Query, Scan, query
 from runner.spool import LogFile
 
 
@@ -14,6 +14,10 @@ class Scans:
     def __init__(self, log: LogFile) -> None:
         self.log = log
         self.filter: Scan | None = None
+        # The line that a window of time begins with; those before it are not shown.
+        self.first = 0
+        self._open: list[int] = []
+        self._open_at = -1
         self.search: Scan | None = None
         self.errors, self.stages = Scan(log, query("level:error")), Scan(log, query("level:stage"))
 
@@ -23,26 +27,40 @@ class Scans:
         for scan in (self.filter, self.search, self.errors, self.stages):
             while scan and time.monotonic() < until and scan.advance():
                 worked = True
+        if self.filter and self._open_at != self.log.size and self.filter.done >= 1 - UNFINISHED / max(1, self.log.size):
+            # The line that is being written has no place among the hits yet.
+            self._open_at, self._open = self.log.size, self.filter.last()
+            worked = True
         return worked
 
     def set_filter(self, wanted: Query | None) -> None:
         self.filter = Scan(self.log, wanted) if wanted else None
+        self._open, self._open_at = [], -1
+
+    @property
+    def _hidden(self) -> int:
+        """Rows before the first that is shown."""
+        return bisect_left(self.filter.hits, self.first) if self.filter else min(self.first, len(self.log))
 
     @property
     def rows(self) -> int:
-        """Lines that the filter leaves."""
-        return len(self.filter.hits) if self.filter else len(self.log)
+        """Lines that filter and window leave."""
+        return (len(self.filter.hits) + len(self._open) if self.filter else len(self.log)) - self._hidden
 
     def line_of(self, row: int) -> int:
-        return self.filter.hits[row] if self.filter else row
+        row += self._hidden
+        if self.filter is None:
+            return row
+        hits, rest = self.filter.hits, self._open
+        return hits[row] if row < len(hits) else rest[0] if rest else len(self.log) - 1
 
     def row_of(self, line: int) -> int:
-        return bisect_left(self.filter.hits, line) if self.filter else line
+        return (bisect_left(self.filter.hits, line) if self.filter else line) - self._hidden
 
     def write_to(self, out: Callable[[bytes], object]) -> int:
-        """Every line that the filter leaves now, whole and as it is on disk; how many."""
-        lines = self.filter.hits[:] if self.filter else range(len(self.log))
-        for line in lines:
+        """Every line that filter and window leave now, whole and as it is on disk; how many."""
+        lines = range(self.rows)
+        for line in map(self.line_of, lines):
             start = self.log.start(line)
             out(self.log.read(start, self.log.start(line + 1) - start))
         return len(lines)

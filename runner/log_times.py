@@ -71,6 +71,10 @@ class LogTimes:
     def first(self) -> float | None:
         return next((at for at in self._times if math.isfinite(at)), None)
 
+    @property
+    def last(self) -> float | None:
+        return next((at for at in reversed(self._times) if math.isfinite(at)), None)
+
     def offset_since(self, then: float) -> int | None:
         """Where the log was at a time; None when that is after everything that is known."""
         return next((place for place, at in zip(self._offsets, self._times, strict=True) if at >= then), None)

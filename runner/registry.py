@@ -14,6 +14,7 @@ from runner.run import Run, State
 
 VERSION = 1
 FILE = "registry.db"
+PATIENCE_S = 10.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, tag TEXT NOT NULL UNIQUE, created_at REAL NOT NULL, record BLOB NOT NULL
@@ -67,7 +68,18 @@ class Registry:
             self._db = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
+        # SQLite's own waiting leaves out the moment in which another process makes the file or ends with it.
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._open_once()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+            time.sleep(0.02)
+
+    def _open_once(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
         try:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:

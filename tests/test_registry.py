@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -94,3 +95,21 @@ def test_a_registry_that_is_a_folder_is_an_error_in_one_line(tmp_path: Path) -> 
     (tmp_path / FILE).mkdir()
     with pytest.raises(Unreachable):
         Registry(tmp_path)
+
+
+OPEN = """
+import sys, time
+from pathlib import Path
+from runner.registry import Registry
+time.sleep(max(0.0, float(sys.argv[2]) - time.time()))
+Registry(Path(sys.argv[1]))
+"""
+
+
+def test_several_commands_may_be_the_first_ones_at_once(tmp_path: Path) -> None:
+    for number in range(5):
+        home = tmp_path / str(number)
+        home.mkdir()
+        argv = [sys.executable, "-c", OPEN, str(home), str(time.time() + 0.5)]
+        said = [subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) for _ in range(8)]
+        assert [process.communicate(timeout=60)[1] for process in said] == [""] * 8

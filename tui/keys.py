@@ -48,6 +48,8 @@ KEYS = (
     Key("log", "E", "error(-1)", "Error before", "the error before", False),
     Key("log", "enter", "enter", "Line", "leave the filter and stay on this line; else this line whole", False),
     Key("log", "t", "times", "Times", "when lines came: the clock, since the start, off", False),
+    Key("log", "w", "wrap", "Wrap", "long lines cut or wrapped", False),
+    Key("log", "T", "window(-1)", "Window", "only the last minute, 5m, 15m, 1h, 6h, 24h; all", False),
     Key("log", "m", "mark", "Mark", "mark a line, or take the mark back", False),
     Key("log", "apostrophe", "next_mark", "Next mark", "go to the next mark", False),
     Key("log", "y", "copy", "Copy", "copy the marked lines, or this one, to the terminal's clipboard", False),

@@ -2,7 +2,7 @@
 
 import itertools
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, get_character_cell_size, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 
@@ -21,6 +21,24 @@ def line_kind(text: str) -> str:
         if is_level(text, level):
             return kind
     return "ours" if text.startswith("[") and parse(text) == Noted("job") else ""
+
+
+def wrapped(text: str, room: int, most: int) -> list[tuple[int, str]]:
+    """A line in pieces of `room` cells, at most so many: where each begins, and the text up to its end."""
+    if text.isascii():
+        starts = list(range(0, max(1, len(text)), room))
+    else:
+        starts, used = [0], 0
+        for at, char in enumerate(text):
+            used += (cells := get_character_cell_size(char))
+            if used > room and at > starts[-1]:
+                starts.append(at)
+                used = cells
+    ends = [*starts[1:], len(text)]
+    if len(starts) > most:
+        # The last row that there is room for says that there is more.
+        starts, ends = starts[:most], [*ends[: most - 1], len(text)]
+    return [(start, text[:end]) for start, end in zip(starts, ends, strict=True)]
 
 
 def painted(text: str, base: Style, paint: list[tuple[int, int, Style]], left: int, room: int) -> list[Segment]:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from bisect import bisect_right
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,25 +16,23 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.worker import get_current_worker
 
-from runner import units
 from runner.log_scans import Scans, nearest
-from runner.log_search import Query, Scan, hit_spans, next_hit
+from runner.log_search import Query, Scan, next_hit
 from runner.log_times import LogTimes
 from runner.nanochat import layout
 from runner.spool import MAX_SHOWN, LogFile
-from runner.terminal import coloured, safe
+from runner.terminal import safe
 from tui.keys import bindings, moves
 from tui.screens.dialogs import Page
-from tui.widgets.log_lines import GLYPHS, line_kind, painted
+from tui.widgets.log_rows import STAMPS, LogRows, Look
 
 REFRESH_S, REST_S = 0.1, 0.5
 # So long may one turn of the scans take before what was found is shown.
 TURN_S = 0.1
 SIDEWAYS = 16
-GUTTER = 2
 MAX_COPIED = 1000
 MAX_WHOLE, MAX_PIECES = 64 << 10, 200
-MAX_DRAWN = 2000
+WINDOWS_S = (0, 60, 300, 900, 3600, 6 * 3600, 24 * 3600)
 
 
 class LogView(ScrollView, can_focus=True):
@@ -78,6 +77,13 @@ class LogView(ScrollView, can_focus=True):
     class Changed(Message):
         """There are more lines or hits, or following began or ended."""
 
+    class Arranged(Message):
+        """Lines are shown in another way, which may be remembered."""
+
+        def __init__(self, stamps: int, wrap: bool) -> None:
+            super().__init__()
+            self.stamps, self.wrap = stamps, wrap
+
     class Asked(Message):
         """A text to look for is wanted: `what` is search or filter."""
 
@@ -98,19 +104,24 @@ class LogView(ScrollView, can_focus=True):
         self._seen = 0
         self._wake = threading.Event()
         self._finding = False
-        self._look: tuple[object, ...] = ()
-        self._drawn: dict[tuple[int, str], Strip] = {}
+        self._rows = LogRows(self._tone)
+        # Rows of the log that are on screen, and where each begins on it, when lines are wrapped.
+        self._laid: list[int] = []
+        self._laid_for: tuple[object, ...] = ()
+        self._shown = 0
         self._times = LogTimes(Path())
-        self._stamps = 0
+        self.stamps = 0
+        self.wrap = False
+        self.window = 0
 
     def open(self, log: LogFile) -> None:
         """Show another file from its end."""
         self._log, self.following, self._left, self._seen = log, True, 0, 0
         self.scans, self.here = Scans(log), None
-        self.marks, self._tail = set(), []
-        self._drawn.clear()
+        self.marks, self._tail, self.window = set(), [], 0
+        self._rows.clear()
         self._times = LogTimes(log.path.with_name(layout.TIMES_FILE))
-        self.virtual_size = Size(1, 0)
+        self._measure()
         self._index(log)
 
     @property
@@ -160,7 +171,7 @@ class LogView(ScrollView, can_focus=True):
     def _top(self) -> int:
         """The first line on screen, or the one that was jumped to, while that is on screen."""
         first = round(self.scroll_y)
-        if self.here is not None and first <= self._row_of(self.here) < first + self.size.height:
+        if self.here is not None and first <= self._row_of(self.here) < first + self._on_screen:
             return self.here
         return self._line_of(first) if first < self.rows else max(0, self.lines - 1)
 
@@ -197,10 +208,10 @@ class LogView(ScrollView, can_focus=True):
         if log is not self._log or not self.is_attached:
             return
         self._tail = []
-        if self.rows < self.virtual_size.height:
+        if self.rows < self._shown:
             # Cut and written anew: what was drawn is of lines that are gone.
-            self._drawn.clear()
-        self.virtual_size = Size(1, self.rows)
+            self._rows.clear()
+        self._measure()
         if self.following:
             self._seen = self.rows
             self.scroll_to(y=self.rows, animate=False, force=True, immediate=True)
@@ -244,14 +255,17 @@ class LogView(ScrollView, can_focus=True):
     def goto(self, line: int) -> None:
         """Bring a line on screen and make it the one that is acted on."""
         self.here, self.following = line, False
+        if self.scans and line < self.scans.first:
+            self._since(0)
         row, first = self._row_of(line), round(self.scroll_y)
-        if not first <= row < first + self.size.height - 1:
-            self.scroll_to(y=max(0, row - self.size.height // 3), animate=False, force=True, immediate=True)
+        if not first <= row < first + self._on_screen - 1:
+            above = 0 if self.wrap else self.size.height // 3
+            self.scroll_to(y=max(0, row - above), animate=False, force=True, immediate=True)
         self.refresh()
         self.post_message(self.Changed())
 
     def on_click(self, event: events.Click) -> None:
-        row = round(self.scroll_y) + event.y
+        row, _ = self._place(event.y)
         if row < self.rows:
             self.goto(self._line_of(row))
 
@@ -272,7 +286,7 @@ class LogView(ScrollView, can_focus=True):
         top = self._top
         self.scans.set_filter(wanted)
         self._wake.set()
-        self.virtual_size = Size(1, self.rows)
+        self._measure()
         if wanted is None and not self.following:
             self.goto(top)
         self.refresh()
@@ -350,20 +364,50 @@ class LogView(ScrollView, can_focus=True):
             self.marks ^= {self._top}
             self.refresh()
 
-    def action_times(self) -> None:
-        self._stamps = (self._stamps + 1) % 3
+    def arrange(self, stamps: int, wrap: bool) -> None:
+        """Show lines with or without their times, cut or wrapped."""
+        here = self._top
+        self.stamps, self.wrap = stamps % len(STAMPS), wrap
+        self._measure()
+        if self.following:
+            self.action_follow()
+        elif self.rows:
+            self.scroll_to(y=self._row_of(here), animate=False, force=True, immediate=True)
         self.refresh()
 
-    def _stamp(self, log: LogFile, line: int) -> str:
-        """When a line came, as wanted; blank where it is not known."""
-        at, first = self._times.at(log.start(line)), self._times.first
-        if not self._stamps:
-            return ""
-        if at is None or first is None:
-            return " " * 9
-        if self._stamps == 1:
-            return time.strftime("%H:%M:%S ", time.localtime(at))
-        return f"{units.duration(max(0.0, at - first)):>8} "
+    def action_times(self) -> None:
+        self.arrange(self.stamps + 1, self.wrap)
+        self.post_message(self.Arranged(self.stamps, self.wrap))
+
+    def action_wrap(self) -> None:
+        self._left = 0
+        self.arrange(self.stamps, not self.wrap)
+        self.post_message(self.Arranged(self.stamps, self.wrap))
+
+    def action_window(self, number: int) -> None:
+        """Show only what came in the last minute, five minutes, …; 0 shows all; -1 the next window."""
+        self._since(number if number >= 0 else (self.window + 1) % len(WINDOWS_S))
+
+    def _since(self, window: int) -> None:
+        if self.scans is None:
+            return
+        last = self._times.last
+        if window and last is None:
+            self.notify("nobody noted when these lines came", severity="warning", markup=False)
+            return
+        here, self.window, first = self._top, window, 0
+        if window and last is not None:
+            # A log that has ended has its windows too: they reach back from its last line.
+            offset = self._times.offset_since(last - WINDOWS_S[window])
+            first = self.scans.log.line_at(offset) if offset is not None else 0
+        self.scans.first = first
+        self._measure()
+        if self.following:
+            self.action_follow()
+        else:
+            self.scroll_to(y=max(0, self._row_of(max(here, first))), animate=False, force=True, immediate=True)
+        self.refresh()
+        self.post_message(self.Changed())
 
     def action_copy(self) -> None:
         """The marked lines, else the one under consideration, to the clipboard of the terminal."""
@@ -373,57 +417,75 @@ class LogView(ScrollView, can_focus=True):
         self.app.copy_to_clipboard("\n".join(safe(self._log.text(line)) for line in lines))
         self.notify(f"copied {len(lines)} line{'s' if len(lines) > 1 else ''}", markup=False)
 
+    def _tone(self, kind: str) -> Style:
+        return self.get_component_rich_style(f"log--{kind}") if kind else self.rich_style
+
+    @property
+    def _look(self) -> Look:
+        wanted = self.search.wanted if self.search else None
+        width, height = self.scrollable_content_region.width - 1, max(1, self.size.height)
+        return Look(width, height, self._left, wanted, self.stamps, self.wrap, self.app.theme)
+
+    def _rows_of(self, row: int) -> list[Strip]:
+        if self._log is None:
+            return []
+        line = self._line_of(row)
+        return self._rows.of(
+            self._log, self._times, line, self._look, here=line == self.here, mark=line in self.marks
+        )
+
+    def _measure(self) -> None:
+        """How far there is to scroll: a row a line, and where lines are wrapped no further than the end needs."""
+        self._shown = rows = self.rows
+        if self.wrap and rows:
+            room, first = self.size.height, rows
+            while first > 0 and (room := room - len(self._rows_of(first - 1))) >= 0:
+                first -= 1
+            rows = min(first, rows - 1) + self.size.height
+        self.virtual_size = Size(1, rows)
+
+    def on_resize(self) -> None:
+        self._measure()
+
+    @property
+    def _on_screen(self) -> int:
+        """How many rows of the log the screen holds, the last one perhaps in part."""
+        return self._place(self.size.height - 1)[0] - round(self.scroll_y) + 1 if self.wrap else self.size.height
+
+    def _place(self, y: int) -> tuple[int, int]:
+        """The row of the log at a row of the screen, and which piece of it."""
+        first = round(self.scroll_y)
+        if not self.wrap:
+            return first + y, 0
+        key = (first, self.rows, self._log and self._log.size, self._look)
+        if key != self._laid_for:
+            self._laid_for, self._laid, used = key, [], 0
+            for row in range(first, self.rows):
+                self._laid.append(used)
+                used += len(self._rows_of(row))
+                if used >= self.size.height:
+                    break
+            else:
+                self._laid.append(used)
+        at = bisect_right(self._laid, y) - 1
+        return (first + at, y - self._laid[at]) if at >= 0 else (self.rows, 0)
+
     def render_line(self, y: int) -> Strip:
-        width, row = self.scrollable_content_region.width, y + self.scroll_offset.y
+        look = self._look
         if self._tail:
             text = self._tail[y - self.size.height :][0] if self.size.height - y <= len(self._tail) else ""
-            return self._row(Segment(" " * GUTTER, self.rich_style), text, self.rich_style, [], width)
-        if self._log is None or row >= self.rows:
-            return Strip.blank(width, self.rich_style)
-        look = (
-            width,
-            self._left,
-            self.search and self.search.wanted,
-            self.app.theme,
-            self.filter is None,
-            self._stamps,
-        )
-        if look != self._look or len(self._drawn) > MAX_DRAWN:
-            self._look = look
-            self._drawn.clear()
-        line, edge = self._line_of(row), self._map(y)
-        strip = self._drawn.get((line, edge))
-        if strip is None:
-            strip = self._draw(self._log, line, edge, width)
-            if line < self._log.whole and line != self.here and line not in self.marks:
-                self._drawn[(line, edge)] = strip
-        return strip
-
-    def _draw(self, log: LogFile, line: int, edge_kind: str, width: int) -> Strip:
-        """One line: gutter, text, and what the map has at that place."""
-        text, colours = coloured(log.text(line))
-        kind = line_kind(text)
-        style = self.get_component_rich_style(f"log--{kind}") if kind else self.rich_style
-        if line == self.here:
-            style += self.get_component_rich_style("log--here")
-        paint = [(first, last, Style(color=colour or None, bold=bold)) for first, last, colour, bold in colours]
-        if self.search:
-            hit = self.get_component_rich_style("log--hit")
-            paint += [(first, last, hit) for first, last in hit_spans(self.search.wanted, text)]
-        mark = line in self.marks
-        edge = self.get_component_rich_style("log--mark") if mark else style
-        gutter = Segment(f"{'●' if mark else GLYPHS.get(kind, ' ')} {self._stamp(log, line)}", edge)
-        there = self.get_component_rich_style(f"log--{edge_kind}") if edge_kind else self.rich_style
-        row = self._row(gutter, text, style, paint, width - 1)
-        return Strip([*row, Segment("▐" if edge_kind else " ", there)])
-
-    def _row(self, gutter: Segment, text: str, style: Style, paint: list[tuple[int, int, Style]], width: int) -> Strip:
-        segments = [gutter, *painted(text, style, paint, self._left, width - len(gutter.text))]
-        return Strip(segments).adjust_cell_length(width, style if self.here is not None else self.rich_style)
+            return self._rows.plain(text, look.width + 1)
+        row, piece = self._place(y)
+        rows = self._rows_of(row) if row < self.rows else []
+        if piece >= len(rows):
+            return Strip.blank(look.width + 1, self.rich_style)
+        kind = self._map(y)
+        return Strip([*rows[piece], Segment("▐" if kind else " ", self._tone(kind))])
 
     def _map(self, y: int) -> str:
         """What the right edge shows of that part of the whole log: error, stage, or nothing."""
         share = self.rows / max(1, self.size.height)
         if share <= 1 or self.filter or self.scans is None:
             return ""
-        return self.scans.landmark(int(y * share), int((y + 1) * share))
+        first = self.scans.first
+        return self.scans.landmark(first + int(y * share), first + int((y + 1) * share))
