@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from runner import checkpoints, estimate, survey
+from runner import checkpoints, estimate, kept_logs, settings, survey
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
 from runner.checkpoints import Checkpoint
@@ -63,8 +63,10 @@ class Fleet:
         self.say = say or self.notices.append
         self._looks: dict[tuple[object, ...], tuple[float, layout.Inventory, list[Checkpoint]]] = {}
         self.unreachable: dict[str, str] = {}
+        self.settings = settings.load(home)
         self._named_volume = volume
-        self._volume_given = str(Path(os.path.expanduser(volume)).absolute()) if volume else ""
+        local = volume or self.settings.volume
+        self._volume_given = str(Path(os.path.expanduser(local)).absolute()) if local else ""
         try:
             self._volume_given.encode()
         except UnicodeEncodeError as error:
@@ -317,6 +319,8 @@ class Fleet:
         """Let go of connections; runs are not touched."""
         for place in self._backends.values():
             place.close()
+        if "modal" in self._backends:
+            self.trim_logs()
 
     def discover(self) -> list[Run]:
         """Runs on the known Modal volumes that this machine has never seen, such as those of another laptop."""
@@ -374,6 +378,14 @@ class Fleet:
 
     def pull_log(self, run: Run) -> None:
         self.backend(run.backend).pull_log(run, self._log_folder(run))
+
+    def trim_logs(self) -> int:
+        """Keep no more logs of Modal runs on this disk than is set; bytes that went."""
+        live = {run.id for run in self.registry.all() if run.live}
+        return kept_logs.trim(self.home / "logs", int(self.settings.keep_logs_gb * 10**9), live)
+
+    def put_setting(self, name: str, value: str) -> None:
+        self.settings = settings.put(self.home, name, value)
 
     def billed(self, run: Run) -> dict[str, Decimal] | None:
         """What was billed for the run's app in the hours of the run; None where nobody tells."""

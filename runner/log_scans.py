@@ -27,7 +27,11 @@ class Scans:
         for scan in (self.filter, self.search, self.errors, self.stages):
             while scan and time.monotonic() < until and scan.advance():
                 worked = True
-        if self.filter and self._open_at != self.log.size and self.filter.done >= 1 - UNFINISHED / max(1, self.log.size):
+        if (
+            self.filter
+            and self._open_at != self.log.size
+            and self.filter.done >= 1 - UNFINISHED / max(1, self.log.size)
+        ):
             # The line that is being written has no place among the hits yet.
             self._open_at, self._open = self.log.size, self.filter.last()
             worked = True

@@ -197,9 +197,10 @@ def lines_in(wanted: Query, data: bytes) -> list[int]:
 
 def _having(wanted: Query, data: bytes) -> list[int]:
     folded = data.lower() if wanted.any_case else data
-    found = sum(folded.count(word) for word in wanted.words)
-    if wanted.words and (found == 0 or found <= DENSE):
-        at = sorted({line for word in wanted.words for line in _starts(word, folded)}) if found else []
+    if wanted.words and not any(word in folded for word in wanted.words):
+        return []
+    if wanted.words and sum(folded.count(word) for word in wanted.words) <= DENSE:
+        at = sorted({line for word in wanted.words for line in _starts(word, folded)})
         return _numbers(
             data, at if wanted.exact else [s for s in at if wanted.pattern.search(_line(data, s)[:REGEX_BYTES])]
         )
@@ -250,10 +251,10 @@ def _after(log: LogFile, wanted: Query, line: int, stop: Callable[[], bool]) -> 
     offset = log.start(line)
     while not stop() and (data := whole_lines(log, offset)):
         if found := lines_in(wanted, data):
-            return line + found[0]
-        line, offset = line + data.count(b"\n"), offset + len(data)
+            return log.line_at(offset) + found[0]
+        offset += len(data)
     rest = log.read(offset, min(UNFINISHED, log.size - offset))
-    return line if rest and lines_in(wanted, rest) else None
+    return log.line_at(offset) if rest and lines_in(wanted, rest) else None
 
 
 def _before(log: LogFile, wanted: Query, line: int, stop: Callable[[], bool]) -> int | None:

@@ -1,16 +1,24 @@
 """The log on screen: followed, searched, filtered, copied and saved, by keyboard, whatever is in it."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from runner.log_times import Stamper
-from tests.conftest import DATA, Cli
+from runner.settings import load
+from runner.terminal import safe
+from tests.conftest import CLI, DATA, Cli
+from tests.terminal import Terminal
 from tui.screens.dialogs import Page
 from tui.view import ViewApp
+from tui.widgets.log_lines import wrapped
 from tui.widgets.log_pane import LogPane, Prompt
 from tui.widgets.log_view import LogView
 
@@ -24,7 +32,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ViewApp:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "some.log"
     path.write_text("\n".join(LINES) + "\n")
-    return ViewApp(path, "some.log")
+    return ViewApp(path, "some.log", tmp_path)
 
 
 def shown(app: ViewApp) -> list[str]:
@@ -154,7 +162,7 @@ async def test_hostile_lines_are_drawn_harmless_and_hits_in_them_marked(tmp_path
     path = tmp_path / "evil.log"
     evil = b"\x1b]0;owned\x07[bold]x[/nope] \xe2\x80\xae\xff\x00 \xe6\x97\xa5\xe6\x9c\xac Error\n"
     path.write_bytes(evil * 30 + b"y" * 2_000_000 + b"\n" + b"1%\r" * 100_000 + b"100%\n")
-    app = ViewApp(path, "evil.log")
+    app = ViewApp(path, "evil.log", tmp_path)
     async with app.run_test(size=(40, 20)) as pilot:
         view = app.query_one(LogView)
         await until(pilot, lambda: view.lines == 32, "the log")
@@ -169,8 +177,8 @@ async def test_hostile_lines_are_drawn_harmless_and_hits_in_them_marked(tmp_path
         assert "[bold]x[/nope]" in shown(app)[0]
 
 
-async def test_the_numbers_in_a_log_are_shown_above_it() -> None:
-    app = ViewApp(DATA / "logs" / "h200_killed_and_resumed.log", "h200")
+async def test_the_numbers_in_a_log_are_shown_above_it(tmp_path: Path) -> None:
+    app = ViewApp(DATA / "logs" / "h200_killed_and_resumed.log", "h200", tmp_path)
     async with app.run_test(size=(160, 24)) as pilot:
         wanted = "step 39 of 40  loss 4.3514  bpb 1.5970"
         await until(pilot, lambda: wanted in str(app.query_one("#numbers").render()), "the numbers")
@@ -223,3 +231,110 @@ async def test_times_of_lines_are_shown_by_the_clock_and_since_the_start(app: Vi
         assert shown(app)[1].split() == ["2s", *LINES[1].split()]
         await pilot.press("t")
         assert shown(app)[1] == LINES[1]
+
+
+async def test_a_window_of_time_leaves_the_last_lines_and_a_jump_out_of_it_shows_all(
+    app: ViewApp, tmp_path: Path
+) -> None:
+    stamper = Stamper(0)
+    records = [stamper.stamp(len(line) + 1, 1e9 + 10 * n) for n, line in enumerate(LINES)]
+    (tmp_path / "log.times").write_bytes(b"".join(records))
+    async with app.run_test(size=(80, 24)) as pilot:
+        view = await ready(pilot, app)
+        await until(pilot, lambda: view._times.last == 1e9 + 990, "the times")
+        await pilot.press("1")
+        assert [row for row in shown(app) if row] == LINES[-7:] and "the last 1m" in title(app)
+        await pilot.press("f", *"loss", "enter")
+        await until(pilot, lambda: [row for row in shown(app) if row] == [], "no loss in that minute")
+        await pilot.press("escape", "2")
+        assert view.rows == 31 and shown(app)[-1] == LINES[-1]
+        await pilot.press("g")
+        assert shown(app)[0] == LINES[69]
+        await pilot.press("E")
+        await until(pilot, lambda: view.here == 60 and view.rows == 100, "the error before the window")
+        await pilot.press("T", "T", "0")
+        assert view.rows == 100
+
+
+async def test_without_times_a_window_says_so(app: ViewApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        view = await ready(pilot, app)
+        await pilot.press("3")
+        assert view.rows == 100 and view.window == 0
+
+
+async def test_long_lines_are_wrapped_to_the_last_character_and_the_end_stays_on_screen(tmp_path: Path) -> None:
+    lines = [f"{n:02d} " + "abcdefghij" * (n % 4 * 5) + "漢字" * (n % 3) + "|" for n in range(40)]
+    path = tmp_path / "long.log"
+    path.write_text("\n".join(lines) + "\n")
+    app = ViewApp(path, "long.log", tmp_path)
+    async with app.run_test(size=(60, 20)) as pilot:
+        view = app.query_one(LogView)
+        await until(pilot, lambda: view.lines == 40 and view.errors == 0, "the log")
+        await pilot.press("w")
+        joined = "".join(shown(app))
+        assert shown(app)[-1].endswith("|") or "39 " in joined
+        assert "".join(shown(app)).endswith(lines[-1])
+        await pilot.press("g")
+        seen = ""
+        for number in range(40):
+            first = shown(app)
+            assert first[0].startswith(f"{number:02d} "), (number, first)
+            if view.scroll_y >= view.max_scroll_y:
+                seen += "".join(first)
+                break
+            height = next(y for y, row in enumerate(first[1:], 1) if row.startswith(f"{number + 1:02d} "))
+            seen += "".join(first[:height])
+            await pilot.press("j")
+        assert seen == "".join(lines)
+        await pilot.press("slash", *"05 ab", "enter")
+        await until(pilot, lambda: view.here == 5 and any(r.startswith("05 ") for r in shown(app)), "the hit")
+        y = next(y for y, row in enumerate(shown(app)) if row.startswith("07 "))
+        await pilot.click(LogView, offset=(5, y + 1))
+        assert view.here == 7
+
+
+async def test_how_lines_are_shown_is_remembered(app: ViewApp, tmp_path: Path) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("w", "t", "t")
+        await until(pilot, lambda: load(tmp_path).log_times == "since start" and load(tmp_path).log_wrap, "the file")
+    again = ViewApp(app._path, "some.log", tmp_path)
+    async with again.run_test(size=(80, 24)) as pilot:
+        view = again.query_one(LogView)
+        assert view.wrap and view.stamps == 2
+
+
+async def test_a_line_that_is_still_being_written_is_filtered_too(app: ViewApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        view = await ready(pilot, app)
+        await pilot.press("f", *"050", "enter")
+        await until(pilot, lambda: view.rows == 1, "the filter")
+        with app._path.open("a") as file:
+            file.write("also 050, unfinished")
+            file.flush()
+            await until(pilot, lambda: shown(app)[1] == "also 050, unfinished", "the open line")
+            file.write(" and done\n")
+        await until(pilot, lambda: shown(app)[:3] == [LINES[50], "also 050, unfinished and done", ""], "the whole line")
+
+
+@given(st.text(max_size=300), st.integers(2, 40), st.integers(1, 9))
+def test_a_wrapped_line_loses_nothing_and_no_row_is_too_wide(text: str, room: int, most: int) -> None:
+    text = safe(text)
+    pieces = wrapped(text, room, 10_000)
+    assert "".join(piece[start:] for start, piece in pieces) == text
+    assert all(cell_len(piece[start:]) <= room for start, piece in pieces)
+    assert len(wrapped(text, room, most)) == min(most, len(pieces))
+
+
+def test_what_is_typed_before_the_prompt_is_there_is_text_and_no_command(tmp_path: Path) -> None:
+    path = tmp_path / "some.log"
+    path.write_text("\n".join(LINES) + "\n")
+    terminal = Terminal([*CLI, "view", str(path)], {**os.environ, "NANOCHAT_TUI_HOME": str(tmp_path)})
+    terminal.wait_for("line 099")
+    os.write(terminal._fd, b"g/loss\r")
+    terminal.wait_for("'loss' in 8 lines")
+    os.write(terminal._fd, b"fstem\r")
+    terminal.wait_for("only 'stem': 0")
+    terminal.kill()
+    assert {p.name for p in tmp_path.iterdir()} <= {"some.log", "settings.json"}

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from rich.style import Style
 from textual import work
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 from textual.worker import get_current_worker
@@ -22,22 +21,23 @@ from runner.run import Run
 from runner.terminal import safe
 from tui.keys import KEYS, bindings, shown
 from tui.messages import RunsChanged
-from tui.screens.base import NanochatScreen, tone_style
+from tui.screens.base import NanochatScreen
 from tui.screens.dialogs import Confirm, help_page
 from tui.screens.launch import LaunchScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.volume import VolumeScreen
 from tui.screens.watch import WatchScreen
-from tui.theme import CSS, SWITCH_S, THEME
+from tui.terminal_app import TerminalApp
+from tui.theme import SWITCH_S
+from tui.widgets.log_view import LogView
 
 LOOK_EVERY_S = 0.5
 
 
-class NanochatApp(App[int]):
+class NanochatApp(TerminalApp):
     """Shows what a Fleet knows. Closing it, or killing it, leaves every run as it is."""
 
     TITLE = "nanochat"
-    CSS = CSS
     MODES = {
         "runs": RunsScreen,
         "launch": LaunchScreen,
@@ -55,8 +55,6 @@ class NanochatApp(App[int]):
         self.unreachable: dict[str, str] = {}
         self.watched = self.runs[0].id if self.runs else ""
         self._leaving = threading.Event()
-        self.register_theme(THEME)
-        self.theme = THEME.name
 
     def on_mount(self) -> None:
         for text in self.fleet.notices:
@@ -68,10 +66,6 @@ class NanochatApp(App[int]):
     def say_later(self, text: str) -> None:
         """What the fleet has to say, from whatever thread."""
         self.call_later(self.notify, safe(text), markup=False, timeout=10)
-
-    def tone(self, name: str) -> Style:
-        """A tone of the theme as a style; with NO_COLOR Textual takes the colours out again."""
-        return tone_style(self.theme_variables, name) if name else Style()
 
     @work(thread=True, exclusive=True, group="watcher")
     def _watch_all(self) -> None:
@@ -99,6 +93,11 @@ class NanochatApp(App[int]):
                 known = True
                 self.call_from_thread(self.notify, safe(str(error)), severity="warning", markup=False)
             self._leaving.wait(LOOK_EVERY_S)
+
+    @work(thread=True, group="settings", exit_on_error=False)
+    def on_log_view_arranged(self, message: LogView.Arranged) -> None:
+        for name, value in message.settings:
+            self.fleet.put_setting(name, value)
 
     def on_runs_changed(self, message: RunsChanged) -> None:
         self.runs, self.unreachable = message.runs, message.unreachable

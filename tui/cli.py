@@ -68,6 +68,9 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     rm.add_argument("-y", "--yes", action="store_true", help="do not ask")
     rm.add_argument("--forget", action="store_true", help="remove the record also when the volume is gone")
     add("checkpoints", "list checkpoints and what each is good for", run="?")
+    setting = add("settings", "what is set for all runs on this machine; NAME VALUE changes it")
+    setting.add_argument("name", nargs="?", metavar="NAME")
+    setting.add_argument("value", nargs="?", metavar="VALUE", help="the new value, or `default`")
     add("doctor", "check this machine, the engines and the backends")
     return top
 

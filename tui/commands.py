@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from runner import fleet as fleets
-from runner import health, units
+from runner import health, kept_logs, settings, units
 from runner.checkpoints import Checkpoint, Verdict, newest_complete
 from runner.cost import GPUS
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
@@ -322,11 +322,13 @@ def _doctor(fleet: Fleet, args: argparse.Namespace) -> int:
     from runner.backends.base import Check
 
     no_token = Check("modal token", False, "none on this machine: runs here only", "modal setup")
-    kept = sum(p.stat().st_size for p in fleet.home.glob("logs/*/*") if p.is_file())
+    kept = kept_logs.size(fleet.home / "logs")
     checks = [
         Check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer"),
         Check("home", True, str(fleet.home)),
-        Check("logs of Modal", True, f"{units.size(kept)} in {fleet.home / 'logs'}"),
+        Check(
+            "logs of Modal", True, f"{units.size(kept)} of {fleet.settings.keep_logs_gb} GB in {fleet.home / 'logs'}"
+        ),
         Check("registry", fleet.registry.set_aside is None, f"{len(fleet.registry.all())} runs"),
         *fleet.backend("local").check(),
         *(fleet.backend("modal").check() if has_modal_token() else [no_token]),
@@ -338,6 +340,21 @@ def _doctor(fleet: Fleet, args: argparse.Namespace) -> int:
             output.write(f"{'✓' if check.ok else '✗'} {check.name:<17} {check.detail}")
             if not check.ok and check.do:
                 output.write(f"  {'':<17} {check.do}")
+    return Exit.OK
+
+
+def _settings(fleet: Fleet, args: argparse.Namespace) -> int:
+    if args.name and args.value is None:
+        raise UsageError(f"no value for {args.name[:40]!r}", "give one, or `default`")
+    if args.name:
+        fleet.put_setting(args.name, args.value)
+    if args.json:
+        output.as_json({name: getattr(fleet.settings, name) for name in settings.MEANING})
+        return Exit.OK
+    rows = [
+        (name, settings.shown(getattr(fleet.settings, name)), meaning) for name, meaning in settings.MEANING.items()
+    ]
+    output.table(("setting", "value", "meaning"), rows, right=frozenset(), plain=args.plain)
     return Exit.OK
 
 
@@ -353,4 +370,5 @@ COMMANDS: dict[str, Callable[[Fleet, argparse.Namespace], int]] = {
     "rm": _rm,
     "checkpoints": _checkpoints,
     "doctor": _doctor,
+    "settings": _settings,
 }

@@ -54,6 +54,11 @@ KEYS = (
     Key("log", "apostrophe", "next_mark", "Next mark", "go to the next mark", False),
     Key("log", "y", "copy", "Copy", "copy the marked lines, or this one, to the terminal's clipboard", False),
     Key("log", "s", "ask('save')", "Save", "save the lines that are shown to a file", False),
+    Key("view", "0", "window(0)", "All", "all of the log, in nanochat-tui view", False),
+    *(
+        Key("view", str(n), f"window({n})", said, f"only the last {said}", False)
+        for n, said in enumerate(("minute", "5 minutes", "15 minutes", "hour", "6 hours", "24 hours"), 1)
+    ),
     Key("launch", "f5,ctrl+enter,ctrl+j", "launch", "Launch", "launch what the plan shows"),
     Key("launch", "escape", "show('runs')", "Back", "back to all runs"),
     Key("volume", "r", "reload", "Reload", "read the folder again"),

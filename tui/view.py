@@ -1,7 +1,6 @@
 """`nanochat-tui view`: any nanochat log, from wherever, in the app's own log view."""
 
 import os
-import shutil
 import sys
 import tempfile
 import threading
@@ -9,21 +8,25 @@ import time
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
-from rich.style import Style
 from textual import work
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Footer
 from textual.worker import get_current_worker
 
-from runner import units
+from runner import settings, units
 from runner.errors import UsageError
+from runner.home import home
 from runner.log_summary import Reader, Summary, summarise
+from runner.log_times import Stamper
+from runner.nanochat import layout
 from runner.spool import LogFile
 from tui.cells import Cell
-from tui.screens.base import Line, tone_style
+from tui.keys import bindings
+from tui.screens.base import Line
 from tui.screens.dialogs import help_page
-from tui.theme import CSS, SWITCH_S, THEME
+from tui.terminal_app import TerminalApp
+from tui.theme import SWITCH_S
 from tui.widgets.log_pane import LogPane
 from tui.widgets.log_view import LogView
 
@@ -33,22 +36,20 @@ BREATH_S = 0.004
 BEHIND = 16 << 20
 
 
-class ViewApp(App[int]):
+class ViewApp(TerminalApp):
     """One log and the numbers that are in it."""
 
     TITLE = "nanochat log"
-    CSS = CSS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,ctrl+c", "quit", "Quit"),
         Binding("escape", "clear", show=False),
         Binding("question_mark,f1", "help", "Help"),
+        *bindings("view"),
     ]
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, home: Path) -> None:
         super().__init__()
-        self._path, self._called = path, name
-        self.register_theme(THEME)
-        self.theme = THEME.name
+        self._path, self._called, self._home = path, name, home
 
     def compose(self) -> ComposeResult:
         yield Line(id="title")
@@ -62,14 +63,20 @@ class ViewApp(App[int]):
         log = LogFile(self._path)
         pane.open(log, Path(self._called).stem or "log")
         pane.put_title(live=True)
+        pane.view.present_as(settings.load(self._home))
         pane.view.focus()
         self._sum_up(log, pane.view)
 
-    def tone(self, name: str) -> Style:
-        return tone_style(self.theme_variables, name) if name else Style()
-
     def action_clear(self) -> None:
         self.query_one(LogPane).view.action_clear()
+
+    def action_window(self, number: int) -> None:
+        self.query_one(LogPane).view.action_window(number)
+
+    @work(thread=True, group="settings", exit_on_error=False)
+    def on_log_view_arranged(self, message: LogView.Arranged) -> None:
+        for name, value in message.settings:
+            settings.put(self._home, name, value)
 
     def action_help(self) -> None:
         self.push_screen(help_page())
@@ -134,7 +141,7 @@ def view(name: str) -> int:
 
 def _open(path: Path, name: str) -> int:
     sys.setswitchinterval(SWITCH_S)
-    return ViewApp(path.absolute(), name).run() or 0
+    return ViewApp(path.absolute(), name, home()).run() or 0
 
 
 def _follow_stdin(path: Path) -> None:
@@ -147,5 +154,8 @@ def _follow_stdin(path: Path) -> None:
 
 
 def _copy(source: BinaryIO, path: Path) -> None:
-    with path.open("ab", buffering=0) as file:
-        shutil.copyfileobj(source, file, 1 << 16)
+    stamper = Stamper(0)
+    with path.open("ab", buffering=0) as file, path.with_name(layout.TIMES_FILE).open("ab", buffering=0) as times:
+        while data := source.read(1 << 16):
+            times.write(stamper.stamp(len(data), time.time()))
+            file.write(data)

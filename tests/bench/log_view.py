@@ -162,10 +162,52 @@ def live(seconds: float) -> None:
         terminal.kill()
 
 
+def hostile() -> None:
+    """A log made to do harm: how long what a person does in it takes, and what of it reaches the terminal."""
+    rest = (
+        b"".join(
+            bytes([n]) + b"\x1b]52;c;aGVsbG8=\x07\x1b]8;;http://evil\x1b\\\x1b]0;owned\x07[red]" for n in range(32)
+        )
+        * 9
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "hostile.log"
+        with path.open("wb") as file:
+            file.write(b"the first line\n" + b"\xe2\x80\xae\xff\xfe needle \xc3(" * (100 << 20 >> 4) + b"\n")
+            file.write(b"\r".join(b"%d%%" % n for n in range(1_000_000)) + b"\n" + b"\0" * (8 << 20) + b"\n")
+            file.write((rest + b"\n") * 2000 + LAST)
+        terminal = Terminal([*CLI, "view", str(path)], dict(os.environ), 120, 40)
+        began = time.perf_counter()
+        terminal.wait_for("the last line of all")
+        say(
+            "hostile",
+            f"{path.stat().st_size / 1e6:,.0f} MB, one line of 100 MB: open {time.perf_counter() - began:.2f} s",
+        )
+        for name, keys_, text in (
+            ("its beginning", "g", "the first line"),
+            ("wrapped", "w", "999999%"),
+            ("a search", "/needle\r", "'needle' in 1 lines  "),
+            ("a regex", "/\x15~(a|b)c+d\r", "is not there"),
+            ("a filter", "f!needle\r", "only '!needle'"),
+            ("its end", "G", "the last line of all"),
+        ):
+            began = time.perf_counter()
+            terminal.press(*keys_)
+            terminal.wait_for(text, seconds=60)
+            say("", f"{name}: {time.perf_counter() - began - 0.05 * len(keys_):.2f} s")
+        terminal.press("k", "k")
+        time.sleep(2)
+        drawn = keys(terminal, 40)
+        got = [name for name in (b"\x1b]52", b"\x1b]8;", b"\x1b]0;", b"\0") if name in terminal.raw]
+        say("", f"key to paint {spread(drawn)}; resident {rss_mib(terminal.pid):.0f} MiB")
+        say("", f"sequences that got through to the terminal: {got or 'none'}")
+        terminal.kill()
+
+
 async def lag(path: Path) -> None:
     """How long the event loop is held up while everything is counted and searched."""
     sys.setswitchinterval(SWITCH_S)
-    app = ViewApp(path, "bench")
+    app = ViewApp(path, "bench", path.parent)
     delays: list[float] = []
 
     async def probe() -> None:
@@ -199,6 +241,7 @@ def main() -> None:
             make(path)
         opening(path, args.peer)
         asyncio.run(lag(path))
+    hostile()
     live(args.seconds)
 
 

@@ -92,7 +92,15 @@ def help_page() -> Page:
     """Every key, made from the key table."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
-    names = {"": "everywhere", "runs": "Runs", "watch": "Watch", "log": "Log", "launch": "New run", "volume": "Volume"}
+    names = {
+        "": "everywhere",
+        "runs": "Runs",
+        "watch": "Watch",
+        "log": "Log",
+        "view": "nanochat-tui view",
+        "launch": "New run",
+        "volume": "Volume",
+    }
     for screen, title in names.items():
         table.add_row(Text(title, style="bold underline"), "")
         for key in KEYS:

@@ -96,7 +96,9 @@ class WatchScreen(NanochatScreen):
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        self.query_one(LogView).focus()
+        view = self.query_one(LogView)
+        view.present_as(self.nanochat.fleet.settings)
+        view.focus()
         self.set_interval(1.0, self._read_curve)
 
     def show_runs(self, runs: list[Run]) -> None:

@@ -9,13 +9,14 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Input
 
+from runner import units
 from runner.errors import UsageError
 from runner.log_search import Query, query
 from runner.spool import LogFile
 from runner.terminal import safe
 from tui.cells import Cell
 from tui.screens.base import Line
-from tui.widgets.log_view import LogView
+from tui.widgets.log_view import WINDOWS_S, LogView
 
 HINTS = {"search": "text, or ~regex, or level:error", "filter": "text, ~regex, !without, level:error"}
 
@@ -47,7 +48,7 @@ class LogPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Line(id="log-title")
-        yield LogView(id="log")
+        yield LogView(self.ask, id="log")
         yield Prompt(id="prompt", compact=True)
 
     @property
@@ -69,6 +70,8 @@ class LogPane(Vertical):
         if view.filter:
             share = "" if view.filter.done >= 1 else f" ({view.filter.done:.0%})"
             cells.append(Cell(f"only {view.filter.wanted.said!r}: {view.rows:,}{share}", "warning"))
+        if view.window:
+            cells.append(Cell(f"the last {units.duration(WINDOWS_S[view.window])}", "warning"))
         if view.search:
             share = "" if view.search.done >= 1 else f" so far ({view.search.done:.0%})"
             cells.append(Cell(f"{view.search.wanted.said!r} in {len(view.search.hits):,} lines{share}", "warning"))
@@ -83,17 +86,18 @@ class LogPane(Vertical):
     def on_log_view_changed(self) -> None:
         self.put_title(live=self._live)
 
-    def on_log_view_asked(self, message: LogView.Asked) -> None:
-        if message.what == "save":
+    def ask(self, what: str) -> None:
+        """Open the prompt for a search or a filter, or save what is shown. The prompt has the focus on return."""
+        if what == "save":
             self._save()
             return
-        self._asked = message.what
+        self._asked = what
         prompt = self.query_one(Prompt)
-        scan = self.view.search if message.what == "search" else self.view.filter
+        scan = self.view.search if what == "search" else self.view.filter
         prompt.value = scan.wanted.said if scan else ""
-        prompt.placeholder = f"{message.what}: {HINTS[message.what]}"
+        prompt.placeholder = f"{what}: {HINTS[what]}"
         prompt.display = True
-        prompt.focus()
+        self.screen.set_focus(prompt)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         prompt = self.query_one(Prompt)

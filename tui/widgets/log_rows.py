@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
@@ -81,7 +80,11 @@ class LogRows:
             return [_row([glyph, stamp, *painted(text, style, paint, look.left, room)], look.width, style)]
         blank = Segment(" " * (GUTTER + len(stamp.text)), style)
         return [
-            _row([*([blank] if number else [glyph, stamp]), *painted(piece, style, paint, start, room)], look.width, style)
+            _row(
+                [*([blank] if number else [glyph, stamp]), *painted(piece, style, paint, start, room)],
+                look.width,
+                style,
+            )
             for number, (start, piece) in enumerate(wrapped(text, room, look.most))
         ]
 

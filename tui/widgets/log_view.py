@@ -3,6 +3,7 @@
 import threading
 import time
 from bisect import bisect_right
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from runner.log_scans import Scans, nearest
 from runner.log_search import Query, Scan, next_hit
 from runner.log_times import LogTimes
 from runner.nanochat import layout
+from runner.settings import Settings
 from runner.spool import MAX_SHOWN, LogFile
 from runner.terminal import safe
 from tui.keys import bindings, moves
@@ -82,17 +84,12 @@ class LogView(ScrollView, can_focus=True):
 
         def __init__(self, stamps: int, wrap: bool) -> None:
             super().__init__()
-            self.stamps, self.wrap = stamps, wrap
+            self.settings = (("log_times", STAMPS[stamps]), ("log_wrap", str(wrap).lower()))
 
-    class Asked(Message):
-        """A text to look for is wanted: `what` is search or filter."""
-
-        def __init__(self, what: str) -> None:
-            super().__init__()
-            self.what = what
-
-    def __init__(self, *, id: str) -> None:
+    def __init__(self, ask: Callable[[str], None], *, id: str) -> None:
+        """`ask` is called when a text is wanted to search or to filter for, or what is shown is to be saved."""
         super().__init__(id=id)
+        self._ask = ask
         self._log: LogFile | None = None
         self.following = True
         self.scans: Scans | None = None
@@ -186,7 +183,7 @@ class LogView(ScrollView, can_focus=True):
             grown = log.refresh()
             self._times.refresh()
             # A jump that is under way has the processor to itself.
-            searched = self._finding or bool(self.scans and self.scans.advance(TURN_S))
+            searched = not self._finding and bool(self.scans and self.scans.advance(TURN_S))
             if worker.is_cancelled:
                 break
             if grown or searched:
@@ -270,7 +267,7 @@ class LogView(ScrollView, can_focus=True):
             self.goto(self._line_of(row))
 
     def action_ask(self, what: str) -> None:
-        self.post_message(self.Asked(what))
+        self._ask(what)
 
     def look_for(self, wanted: Query) -> None:
         """Search: mark what is found, count it, and go to the nearest from here on."""
@@ -364,7 +361,10 @@ class LogView(ScrollView, can_focus=True):
             self.marks ^= {self._top}
             self.refresh()
 
-    def arrange(self, stamps: int, wrap: bool) -> None:
+    def present_as(self, settings: Settings) -> None:
+        self.present(STAMPS.index(settings.log_times), settings.log_wrap)
+
+    def present(self, stamps: int, wrap: bool) -> None:
         """Show lines with or without their times, cut or wrapped."""
         here = self._top
         self.stamps, self.wrap = stamps % len(STAMPS), wrap
@@ -376,12 +376,12 @@ class LogView(ScrollView, can_focus=True):
         self.refresh()
 
     def action_times(self) -> None:
-        self.arrange(self.stamps + 1, self.wrap)
+        self.present(self.stamps + 1, self.wrap)
         self.post_message(self.Arranged(self.stamps, self.wrap))
 
     def action_wrap(self) -> None:
         self._left = 0
-        self.arrange(self.stamps, not self.wrap)
+        self.present(self.stamps, not self.wrap)
         self.post_message(self.Arranged(self.stamps, self.wrap))
 
     def action_window(self, number: int) -> None:
@@ -430,9 +430,7 @@ class LogView(ScrollView, can_focus=True):
         if self._log is None:
             return []
         line = self._line_of(row)
-        return self._rows.of(
-            self._log, self._times, line, self._look, here=line == self.here, mark=line in self.marks
-        )
+        return self._rows.of(self._log, self._times, line, self._look, here=line == self.here, mark=line in self.marks)
 
     def _measure(self) -> None:
         """How far there is to scroll: a row a line, and where lines are wrapped no further than the end needs."""
