@@ -21,6 +21,7 @@ from tui.screens.dialogs import Confirm, Page
 from tui.screens.launch import LaunchScreen
 from tui.screens.volume import as_text
 from tui.screens.watch import WatchScreen
+from tui.view import ViewApp
 from tui.widgets.log_view import LogView
 from tui.widgets.virtual_list import VirtualList
 
@@ -267,6 +268,7 @@ def test_a_key_does_one_thing_per_screen_and_every_action_exists() -> None:
         "runs": RunsScreen,
         "watch": WatchScreen,
         "log": LogView,
+        "view": ViewApp,
         "launch": LaunchScreen,
         "volume": VolumeScreen,
     }
