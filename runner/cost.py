@@ -34,13 +34,17 @@ MEMORY_GIB_USD_PER_HOUR = Decimal("0.008")
 
 
 class Prices(Struct, frozen=True):
-    """Dollars per hour of each GPU kind, of a CPU core and of a GiB of memory; where they are from, and of when."""
+    """Dollars per hour of each GPU kind, of a CPU core and of a GiB of memory; where they are from, and of when.
+
+    `local` is what an hour of this machine costs the person, nothing unless they say so.
+    """
 
     gpus: dict[str, Decimal]
     core: Decimal
     gib: Decimal
     source: str
     date: str
+    local: Decimal = Decimal(0)
 
 
 class Box(Struct, frozen=True):
@@ -78,6 +82,9 @@ class Range(Struct, frozen=True):
     def __add__(self, other: "Range") -> "Range":
         return Range(self.low + other.low, self.likely + other.likely, self.high + other.high)
 
+    def times(self, count: float) -> "Range":
+        return Range(self.low * count, self.likely * count, self.high * count)
+
 
 ZERO = Range(0.0, 0.0, 0.0)
 
@@ -88,9 +95,9 @@ def spread(likely: float, down: float = 0.85, up: float = 1.25) -> Range:
 
 
 def hourly_rate(backend: str, holds: Box, prices: Prices = DATED) -> Decimal:
-    """Dollars per hour of a container; zero on this machine."""
+    """Dollars per hour of a container, or of this machine."""
     if backend == "local":
-        return Decimal(0)
+        return prices.local
     around = holds.cores * prices.core + holds.gib * prices.gib
     return around + (holds.gpus * prices.gpus[holds.gpu] if holds.gpus else 0)
 

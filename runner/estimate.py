@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
+from runner import cost
 from runner.cost import GPUS, Range, spread
 from runner.nanochat import shapes
 from runner.nanochat.commands import Settings
@@ -189,15 +190,23 @@ def base(size: Shape, s: Settings, first: int, pace: Speed, save_every: int) -> 
     """Pretraining from step `first` on: start-up, steps, val bpb, CORE, saves."""
     left = max(0, size.iterations - first)
     train = Range(left * pace.step_s * pace.down, left * pace.step_s, left * pace.step_s * pace.up)
-    seconds = startup(size, s) + train
+    seconds, each = startup(size, s) + train, pauses(size, s)
+    evals = _times(left, s.values.eval_every, DEFAULT_EVAL_EVERY)
+    cores = _times(left, s.values.core_every, DEFAULT_CORE_EVERY)
+    for kind, times in (("val", evals), ("core", cores), ("save", left // save_every + 1)):
+        seconds = seconds + each[kind].times(times)
+    return seconds
+
+
+def pauses(size: Shape, s: Settings) -> dict[str, Range]:
+    """What training stands still for, each time: seconds of a val bpb, a CORE, a save."""
     if s.spec.engine == "rehearsal" or s.on_cpu:
-        return seconds
-    v = s.values
-    evals = _times(left, v.eval_every, DEFAULT_EVAL_EVERY)
-    seconds = seconds + spread(evals * _forward_s(size, s, v.eval_tokens or DEFAULT_EVAL_TOKENS), 0.4, 1.5)
-    cores = _times(left, v.core_every, DEFAULT_CORE_EVERY)
-    seconds = seconds + spread(cores * _core_s(size, s) * CORE_INLINE_SHARE, 0.4, 2.0)
-    return seconds + spread((left // save_every + 1) * save_seconds(size, s.spec.gpus), 0.5, 2.0)
+        return {"val": cost.ZERO, "core": cost.ZERO, "save": cost.ZERO}
+    return {
+        "val": spread(_forward_s(size, s, s.values.eval_tokens or DEFAULT_EVAL_TOKENS), 0.4, 1.5),
+        "core": spread(_core_s(size, s) * CORE_INLINE_SHARE, 0.4, 2.0),
+        "save": spread(save_seconds(size, s.spec.gpus), 0.5, 2.0),
+    }
 
 
 def _times(steps: int, every: int | None, default: int) -> int:

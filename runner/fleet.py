@@ -11,14 +11,17 @@ from pathlib import Path
 
 import msgspec
 
-from runner import checkpoints, estimate, kept_logs, settings, survey
+from runner import budget as budgets
+from runner import checkpoints, cost, estimate, kept_logs, settings, survey, units
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
 from runner.checkpoints import Checkpoint
+from runner.cost import Prices
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError
 from runner.home import has_modal_token
 from runner.nanochat import layout
 from runner.plan import Plan, plan, starting_point
+from runner.projection import spent_usd
 from runner.registry import Registry
 from runner.run import (
     TRANSITIONS,
@@ -142,7 +145,10 @@ class Fleet:
             except (Unreachable, CredentialsError):
                 inventory, continued = layout.Inventory(), []
             self._looks[key] = (time.monotonic(), inventory, continued)
-        return plan(spec, inventory, backend=backend, prices=place.prices(), checkpoints=continued, own=own)
+        return plan(spec, inventory, backend=backend, prices=self._prices(place), checkpoints=continued, own=own)
+
+    def _prices(self, place: Backend) -> Prices:
+        return msgspec.structs.replace(place.prices(), local=self.settings.local_usd_per_hour)
 
     def launch(self, spec: RunSpec, *, backend: str, tag: str = "", force_restart: bool = False) -> Run:
         """Start a new run. The intent is on record before anything is spawned, so no run can get lost."""
@@ -167,7 +173,7 @@ class Fleet:
             backend=backend,
             volume=location,
             created_at=self.clock(),
-            prices=place.prices(),
+            prices=self._prices(place),
             estimate=planned.estimate,
         )
         self.registry.add(run)
@@ -235,10 +241,10 @@ class Fleet:
         failed = msgspec.structs.replace(status, attempt=run.attempt, state=state, outcome=outcome)
         self.registry.update(run.id, lambda r: msgspec.structs.replace(move(r, state), status=failed, ended_at=now))
 
-    def resume(self, run: Run, *, gpus: int | None = None) -> Run:
-        """Start the next attempt of a run that has ended without being done, if need be on other GPUs.
+    def resume(self, run: Run, *, gpus: int | None = None, budget: Decimal | None = None) -> Run:
+        """Start the next attempt of a run that has ended without being done, if need be on other GPUs, with more money.
 
-        Raises UsageError when its checkpoint is of another number of them.
+        Raises UsageError when its checkpoint is of another number of GPUs, or when its budget is spent.
         """
 
         def again(current: Run) -> Run:
@@ -247,10 +253,14 @@ class Fleet:
             if State.LAUNCHING not in TRANSITIONS[current.state]:
                 raise UsageError(f"{current.tag} is {current.state}", "launch a new run")
             again = relaunched(current, self.clock())
-            return again if gpus is None else msgspec.structs.replace(again, spec=on_gpus(again.spec, gpus))
+            spec = again.spec if gpus is None else on_gpus(again.spec, gpus)
+            if budget is not None:
+                spec = msgspec.structs.replace(spec, budget_usd=budget)
+            return msgspec.structs.replace(again, spec=spec)
 
         self.volume_of(run).list("")
         current = self.refreshed(self.registry.get(run.id))
+        _check_money(current, budget if budget is not None else current.spec.budget_usd)
         if gpus is not None and State.LAUNCHING in TRANSITIONS[current.state]:
             self._check_gpus(current, on_gpus(current.spec, gpus))
         self.backend(run.backend).ready(run.spec.engine, live_runs=self._live_on(run.backend))
@@ -392,8 +402,14 @@ class Fleet:
         return self.backend(run.backend).billed(run)
 
 
-def spent_usd(run: Run) -> Decimal:
-    """Dollars that a run has cost so far, over all attempts; exact to a hundredth of a cent."""
-    if run.status is None:
-        return Decimal(0)
-    return run.status.spent_usd
+def _check_money(run: Run, cap: Decimal | None) -> None:
+    """See that a budget leaves something to go on with. Raises UsageError."""
+    spent = spent_usd(run)
+    spec = run.spec
+    rate = cost.hourly_rate(run.backend, cost.box("train", spec.engine, gpu=spec.gpu, gpus=spec.gpus), run.prices)
+    if cap is not None and cap - spent < budgets.at_least(rate):
+        raise UsageError(
+            f"{run.tag} has spent {units.money(spent)} of its {units.money(cap)}",
+            f"give it more: nanochat-tui resume {run.tag} --budget USD",
+            field="budget",
+        )

@@ -1,74 +1,108 @@
-"""Last sign of life and phase -> one word for how a run is."""
+"""Last sign of life, phase and pace -> one word for how a run is, why, and what comes next. Pure."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from msgspec import Struct
 
 from runner import units
-from runner.run import Run, State
+from runner.run import Run, State, Status
 
 SIGNAL_LOST_S = 30.0
-QUIET_S = {"prepare": 300.0, "tokenizer": 300.0, "base": 240.0, "base_eval": 900.0, "sft": 900.0, "chat_eval": 900.0}
-TRAINING_FACTOR, TRAINING_FLOOR_S = 6.0, 90.0
-PHASES = {
-    "prepare": "preparing",
-    "tokenizer": "tokenizing",
-    "base": "training",
-    "base_eval": "evaluating",
-    "sft": "fine-tuning",
-    "chat_eval": "evaluating chat",
-    "report": "finishing",
+# How long each phase may say nothing before it is told as stalled, where this run and its like have shown no more.
+QUIET_S = {
+    "preparing": 300.0,
+    "starting": 240.0,
+    "compiling": 600.0,
+    "training": 90.0,
+    "evaluating": 600.0,
+    "saving": 300.0,
+    "fine-tuning": 600.0,
+    "finishing": 240.0,
 }
+# A silence so many times the longest that this phase has shown is no usual one.
+STALL_FACTOR, LEAST_S = 6.0, 60.0
+# A pace so many times slower than its best is told.
+SLOW_FACTOR = 1.3
 
 
 class Word(StrEnum):
     OK = "ok"
     QUIET = "quiet"
+    SLOW = "slow"
     STALLED = "stalled"
     NO_SIGNAL = "no signal"
 
 
 class Health(Struct, frozen=True):
-    """A word, and why in a few more; `silent_s` is the age of the last line printed."""
+    """A word, and why in a few more; `silent_s` is the age of the last progress."""
 
     word: Word
     why: str
-    silent_s: float | None
+    silent_s: float | None = None
+
+
+class Next(Struct, frozen=True):
+    """What is expected: `what` at a step, in so many seconds of training; None while no pace is known."""
+
+    what: str
+    step: int
+    seconds: float | None
 
 
 def phase(run: Run) -> str:
     """What a run is doing, in the words of the field."""
     status = run.status
-    if run.state is not State.RUNNING and run.state is not State.PREPARING:
-        return run.state.value
-    if status is None:
-        return run.state.value
-    if status.stage == "base" and (status.dt_s is None or status.step is None):
-        return "starting"
-    return PHASES.get(status.stage, run.state.value)
+    working = run.state in (State.RUNNING, State.PREPARING)
+    return status.doing if working and status and status.doing else run.state.value
 
 
-def health(run: Run, now: float) -> Health:
-    """How a live run is. A heartbeat proves that the job lives; only output of the stage counts as progress."""
+def patience(status: Status, like: Mapping[str, float] | None = None) -> float:
+    """Seconds without progress that are usual in the phase that a run is in. `like`: silences of runs alike."""
+    doing = status.doing
+    if doing == "training" and status.slowest_dt_s is not None:
+        return max(LEAST_S, STALL_FACTOR * status.slowest_dt_s)
+    shown = max(status.quiet_s.get(doing, 0.0), (like or {}).get(doing, 0.0))
+    if doing in ("starting", "compiling"):
+        # Each happens once: what was longest so far is no measure of it, only a sign that it may take longer.
+        return max(QUIET_S[doing], 2 * shown)
+    usual = QUIET_S.get(doing, LEAST_S)
+    return max(LEAST_S, min(usual, STALL_FACTOR * shown)) if shown > usual / 60 else usual
+
+
+def health(run: Run, now: float, like: Mapping[str, float] | None = None) -> Health:
+    """How a live run is. A heartbeat proves that the job lives; only what the stage says counts as progress."""
     status = run.status
     if status is None or run.state is State.LAUNCHING:
-        return Health(Word.QUIET, "waiting for the job to start", None)
+        return Health(Word.QUIET, "waiting for the job to start")
     if run.state in (State.QUEUED, State.PREEMPTED):
         waited = units.duration(max(0.0, now - status.updated_at))
         why = f"in the queue for {waited}" if run.state is State.QUEUED else f"its machine was taken {waited} ago"
-        return Health(Word.QUIET, f"{why}; costs nothing until it starts", None)
+        return Health(Word.QUIET, f"{why}; costs nothing until it starts")
     if now - status.updated_at > SIGNAL_LOST_S:
-        return Health(Word.NO_SIGNAL, f"last known {now - status.updated_at:.0f}s ago", None)
-    stage = next((s for s in status.stages if s.name == status.stage), None)
-    began = stage.started_at if stage and stage.started_at else status.started_at
-    silent = max(0.0, now - max(status.last_line_at or 0.0, began))
-    training = phase(run) == "training" and status.slowest_dt_s is not None
-    usual = (status.dt_s or 0.0) * 2 + 5.0 if training else 10.0
-    allowed = QUIET_S.get(status.stage, 60.0)
-    if training:
-        allowed = max(TRAINING_FLOOR_S, TRAINING_FACTOR * (status.slowest_dt_s or 0.0))
+        return Health(Word.NO_SIGNAL, f"last known {units.duration(now - status.updated_at)} ago")
+    silent = max(0.0, now - (status.progress_at or status.started_at))
+    allowed = patience(status, like)
+    usual = (status.pace_s or status.dt_s or 0.0) * 2 + 5.0 if status.doing == "training" else 10.0
+    if silent > allowed:
+        why = f"no progress for {units.duration(silent)}, usual up to {units.duration(allowed)}"
+        return Health(Word.STALLED, why, silent)
+    pace, best = status.pace_s or 0.0, status.best_pace_s
+    if status.doing == "training" and best and pace > SLOW_FACTOR * best:
+        return Health(Word.SLOW, f"{pace:.2f}s a step, was {best:.2f}s", silent)
     if silent <= usual:
-        return Health(Word.OK, f"last line {silent:.0f}s ago", silent)
-    if silent <= allowed:
-        return Health(Word.QUIET, f"no output for {silent:.0f}s, usual up to {allowed:.0f}s", silent)
-    return Health(Word.STALLED, f"no output for {silent:.0f}s, more than {allowed:.0f}s", silent)
+        return Health(Word.OK, f"last progress {silent:.0f}s ago", silent)
+    return Health(Word.QUIET, f"nothing for {units.duration(silent)}, usual up to {units.duration(allowed)}", silent)
+
+
+def upcoming(status: Status) -> list[Next]:
+    """What base training will do next besides steps, the soonest first: val bpb, CORE, save, its end."""
+    step, total = status.step, status.total_steps
+    if step is None or not total or status.stage != "base" or step >= total:
+        return []
+    found: dict[int, list[str]] = {total: ["end"]}
+    for what, every in (("val", status.val_every), ("CORE", status.core_every), ("save", status.save_every or 0)):
+        if every:
+            found.setdefault(min(total, (step // every + 1) * every), []).append(what)
+    pace = status.pace_s or status.dt_s
+    return [Next(" and ".join(names), at, (at - step) * pace if pace else None) for at, names in sorted(found.items())]

@@ -19,7 +19,7 @@ MAX_KEPT = 20
 TURN = 200
 FAILURES = (events.Error, events.OutOfMemory, events.NcclTimeout, events.RankFailed, events.Signalled)
 _STAGE = re.compile(r"\[STAGE\] (\w{1,20})( skipped.*)?")
-_END = re.compile(r"\[(DONE|FAILED|CANCELLED|PREEMPTED)\] ?(.*)")
+_END = re.compile(r"\[(DONE|FAILED|CANCELLED|PREEMPTED|OUT OF BUDGET)\] ?(.*)")
 _HEARTBEAT = "[HEARTBEAT]"
 
 

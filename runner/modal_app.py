@@ -4,12 +4,13 @@
 """
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any
 
 import modal
 
-from runner import cost, modal_names
+from runner import budget, cost, modal_names
 from runner.modal_names import APPS, LIVE_DICT, MOUNT, PREPARE, PREPARE_TIMEOUT_S, TAG, TRAIN, TRAIN_TIMEOUT_S, VOLUMES
 from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.run import Run
@@ -62,7 +63,10 @@ def _resources(part: str, engine: str) -> dict[str, Any]:
 def _asked(run: Run) -> dict[str, Any]:
     """What the part that trains asks for, besides its function's own."""
     holds = cost.box(TRAIN, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
-    asked: dict[str, Any] = {"cpu": float(holds.cores), "memory": holds.gib * 1024, "timeout": TRAIN_TIMEOUT_S}
+    asked: dict[str, Any] = {"cpu": float(holds.cores), "memory": holds.gib * 1024}
+    rate = cost.hourly_rate("modal", holds, run.prices)
+    spent = run.status.spent_usd if run.status else Decimal(0)
+    asked["timeout"] = budget.timeout_s(run.spec.budget_usd, spent, rate, TRAIN_TIMEOUT_S)
     if holds.gpus:
         asked["gpu"] = f"{holds.gpu}:{holds.gpus}"
     return asked

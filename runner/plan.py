@@ -62,7 +62,8 @@ class Saves(Struct, frozen=True):
 class Plan(Struct, frozen=True):
     """What a launch will do. Pure data: shown to a person before it is paid for, recomputed by the job itself.
 
-    `total_steps` is 0 where no base model is trained; `speed` says how fast a step is believed to be, and why.
+    `total_steps` is 0 where no base model is trained; `val_every` and `core_every` are steps, 0 for never; `speed`
+    says how fast a step is believed to be, and why.
     """
 
     stages: tuple[Stage, ...]
@@ -72,6 +73,8 @@ class Plan(Struct, frozen=True):
     tokens: int
     parameters: int
     saves: Saves
+    val_every: int
+    core_every: int
     device_batch: int
     heartbeat_s: float
     seconds: Range
@@ -181,14 +184,37 @@ def plan(
         tokens=size.tokens if trains else 0,
         parameters=size.params,
         saves=Saves(s.save_every, between, share),
+        val_every=_every(s.values.eval_every, estimate.DEFAULT_EVAL_EVERY),
+        core_every=_every(s.values.core_every, estimate.DEFAULT_CORE_EVERY),
         device_batch=s.device_batch,
         heartbeat_s=s.values.heartbeat or 60.0,
         seconds=seconds,
         usd=(usd[0], usd[1], usd[2]),
         usd_per_hour=rates["train"],
-        prices="free on this machine" if backend == "local" else f"{prices.source}, {prices.date}",
+        prices=_price_source(backend, prices),
         speed=pace.why,
-        warnings=_warnings(spec, s, size, usd[1], backend),
+        warnings=_warnings(spec, s, size, usd[1]),
+    )
+
+
+def _price_source(backend: str, prices: Prices) -> str:
+    if backend != "local":
+        return f"{prices.source}, {prices.date}"
+    return "your own price of this machine" if prices.local else "free on this machine"
+
+
+def _every(steps: int | None, default: int) -> int:
+    """Steps between two of a kind of evaluation; 0 for never."""
+    return max(0, default if steps is None else steps)
+
+
+def compiles(spec: RunSpec, backend: str) -> bool:
+    """Whether training begins with minutes of torch.compile."""
+    on_cpu = backend == "local" and spec.engine == "nanochat"
+    default = commands.CPU_DEFAULTS.compile if on_cpu else None
+    return (
+        spec.engine == "nanochat"
+        and (default if spec.overrides.compile is None else spec.overrides.compile) is not False
     )
 
 
@@ -241,16 +267,16 @@ def _resume(newest: Checkpoint | None, spec: RunSpec, attempt: int) -> Resume:
     return Resume(0, "no complete checkpoint yet" if attempt > 1 else "a new run")
 
 
-def _warnings(spec: RunSpec, s: Settings, size: shapes.Shape, likely: Decimal, backend: str) -> tuple[str, ...]:
+def _warnings(spec: RunSpec, s: Settings, size: shapes.Shape, likely: Decimal) -> tuple[str, ...]:
     found = []
     trains = "base" in STAGES[spec.task]
     if spec.engine == "rehearsal":
         length = f", {size.iterations:,} steps" if trains else ""
         found.append(f"a rehearsal: a tiny model stands in for {spec.model}{length}")
-    if spec.budget_usd is not None and backend != "local":
-        found.append("the budget is shown, not enforced: nothing stops the run when it is spent")
     if spec.budget_usd is not None and likely > spec.budget_usd:
-        found.append(f"likely ${likely:,.2f} is over the budget of ${spec.budget_usd:,.2f}")
+        found.append(
+            f"likely ${likely:,.2f} is over the budget of ${spec.budget_usd:,.2f}: it stops at a checkpoint before that"
+        )
     if trains and s.save_every > size.iterations:
         found.append("no checkpoint before the last step: lower --save-every")
     shards = s.values.shards

@@ -3,7 +3,6 @@
 import os
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -26,12 +25,13 @@ class State(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    OUT_OF_BUDGET = "out of budget"
     INTERRUPTED = "interrupted"
     DELETING = "deleting"
 
 
 LIVE = frozenset({State.LAUNCHING, State.QUEUED, State.PREPARING, State.RUNNING, State.PREEMPTED, State.STOPPING})
-_ENDS = frozenset({State.DONE, State.FAILED, State.CANCELLED, State.INTERRUPTED})
+_ENDS = frozenset({State.DONE, State.FAILED, State.CANCELLED, State.OUT_OF_BUDGET, State.INTERRUPTED})
 _WORKING = frozenset({State.PREPARING, State.RUNNING, State.PREEMPTED, State.STOPPING})
 
 _GONE = frozenset({State.DELETING})
@@ -48,6 +48,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.DONE: _GONE,
     State.FAILED: frozenset({State.LAUNCHING}) | _GONE,
     State.CANCELLED: frozenset({State.LAUNCHING}) | _GONE,
+    State.OUT_OF_BUDGET: frozenset({State.LAUNCHING}) | _GONE,
     State.INTERRUPTED: frozenset({State.LAUNCHING, State.QUEUED}) | _WORKING | _ENDS - {State.INTERRUPTED} | _GONE,
     State.DELETING: frozenset(),
 }
@@ -83,6 +84,26 @@ class Outcome(Struct, frozen=True):
     signal: int | None = None
 
 
+class Pause(Struct, frozen=True):
+    """How often training stood still for something, and for how many seconds in all."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
+class GpuSample(Struct, frozen=True):
+    """The GPUs of a container at one moment: the mean of their load in per cent, the most of the rest.
+
+    Memory in bytes, power in watts over all of them, temperature in degrees Celsius.
+    """
+
+    load: float
+    memory: int
+    memory_total: int
+    watts: float
+    celsius: float
+
+
 class Status(Struct):
     """What the job says of itself, rewritten as it goes; only the job writes it.
 
@@ -90,7 +111,10 @@ class Status(Struct):
     `spent_before_s` and `paid_usd` are what earlier containers took; `usd_per_hour` is the price of this one.
     `log_bases` holds where in the log each container's own part begins; `fruitless` counts the containers that
     died since `progress` (stages done, step kept) was last better. `train_s` seconds went into `train_steps` steps
-    of the base model, each container's first ones left out.
+    of the base model, each container's first ones left out. `doing` is the phase, in a word; `quiet_s` the longest
+    silence of each so far; `pace_s` the usual seconds of a step now, `best_pace_s` at its best; `pauses` what steps
+    waited for (val, core, sample, save); `publish_s` how long the last checkpoint took from written to kept;
+    `budget_told` the last warning, in per cent.
     """
 
     attempt: int
@@ -116,8 +140,18 @@ class Status(Struct):
     slowest_dt_s: float | None = None
     stage_percent: float | None = None
     stage_loss: float | None = None
+    doing: str = ""
+    progress_at: float | None = None
+    quiet_s: dict[str, float] = {}
+    pace_s: float | None = None
+    best_pace_s: float | None = None
+    pauses: dict[str, Pause] = {}
+    publish_s: float | None = None
+    gpu: GpuSample | None = None
     resumed_from: int | None = None
     save_every: int | None = None
+    val_every: int = 0
+    core_every: int = 0
     saved_step: int | None = None
     train_s: float = 0.0
     train_steps: int = 0
@@ -130,6 +164,7 @@ class Status(Struct):
     log_bases: list[int] = []
     progress: tuple[int, int] = (0, 0)
     fruitless: int = 0
+    budget_told: int = 0
     preemptions: int = 0
     device: str = ""
     warnings: list[str] = []
@@ -356,36 +391,3 @@ def _last_words(run: Run, status: Status | None, said: Outcome | None = None) ->
         last = Status(attempt=run.attempt, state=run.state, call_id="", started_at=began, updated_at=began)
     ended = max(last.updated_at, last.started_at)
     return msgspec.structs.replace(last, attempt=run.attempt, state=run.state, outcome=outcome, ended_at=ended)
-
-
-def as_json(run: Run, cost_usd: Any) -> dict[str, Any]:
-    """The run as programs read it; the names are a promise."""
-    status = run.status
-    return {
-        "id": run.id,
-        "tag": run.tag,
-        "task": run.spec.task,
-        "model": run.spec.model,
-        "backend": run.backend,
-        "engine": run.spec.engine,
-        "gpu": run.spec.gpu,
-        "gpus": run.spec.gpus,
-        "state": run.state.value,
-        "stage": status.stage if status else "",
-        "step": status.step if status else None,
-        "total_steps": status.total_steps if status else None,
-        "loss": status.loss if status else None,
-        "val_bpb": status.val_bpb if status else None,
-        "tokens_per_s": status.tokens_per_s if status else None,
-        "attempts": run.attempt,
-        "call_ids": [c.call_id for c in run.calls],
-        "created_at": run.created_at,
-        "started_at": (status.first_started_at or status.started_at) if status else None,
-        "ended_at": run.ended_at,
-        "cost_usd": cost_usd,
-        "budget_usd": run.spec.budget_usd,
-        "preemptions": status.preemptions if status else 0,
-        "last_sign_of_life": run.last_sign_of_life,
-        "volume": run.volume,
-        "outcome": run.outcome,
-    }

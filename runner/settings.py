@@ -21,6 +21,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     keep_logs_gb: Decimal = Decimal(5)
     log_times: Literal["off", "clock", "since start"] = "off"
     log_wrap: bool = False
+    local_usd_per_hour: Decimal = Decimal(0)
+    ask_above_usd: Decimal = Decimal(50)
+    monthly_limit_usd: Decimal = Decimal(0)
+    bell: bool = True
+    on_notice: str = ""
+    webhook: str = ""
 
 
 MEANING = {
@@ -28,6 +34,12 @@ MEANING = {
     "keep_logs_gb": "so many GB of logs of Modal runs stay on this disk; the oldest of ended runs go first",
     "log_times": "in the log view: off, clock, since start (its key t)",
     "log_wrap": "in the log view: long lines wrapped (its key w)",
+    "local_usd_per_hour": "what an hour of this machine costs you; runs on it are then not free",
+    "ask_above_usd": "a launch that is likely to cost more asks first; 0 never asks",
+    "monthly_limit_usd": "a launch that would take the month's spending over this asks first; 0 is no limit",
+    "bell": "ring the terminal's bell with a notice, and send it as a notification (OSC 9 and 777)",
+    "on_notice": "command that is run with each notice: run, kind and text are in NANOCHAT_RUN, _KIND, _TEXT",
+    "webhook": "address that each notice is sent to, as JSON, by POST",
 }
 
 

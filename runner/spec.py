@@ -73,7 +73,8 @@ SWITCHES = ("fp8", "compile", "stop_on_nan")
 
 
 class RunSpec(Struct, frozen=True, omit_defaults=False, forbid_unknown_fields=True, kw_only=True):
-    """One run as asked for. `gpus` GPUs of kind `gpu`; `budget_usd` in dollars, None for no cap.
+    """One run as asked for. `gpus` GPUs of kind `gpu`; `budget_usd` in dollars, None for no cap; the job ends itself
+    after `stop_if_stalled_s` seconds without progress, None for never.
 
     `source` is the id of the run whose checkpoints it begins with, empty for a run from nothing; `source_step`
     names one of them, None the newest that is whole.
@@ -85,6 +86,7 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, forbid_unknown_fields=Tr
     gpu: str = "H100"
     engine: Engine = "rehearsal"
     budget_usd: Decimal | None = None
+    stop_if_stalled_s: float | None = None
     overrides: Overrides = msgspec.field(default_factory=Overrides)
     source: str = ""
     source_step: int | None = None
@@ -159,6 +161,20 @@ def parse_money(text: str, *, name: str = "budget") -> Decimal:
     return dollars
 
 
+def parse_seconds(text: str) -> float:
+    """`20m`, `90s`, `1h`, `1200` -> seconds, at least one. Raises UsageError."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number = text.strip().lower()
+    factor = units.get(number[-1:], 0.0)
+    try:
+        seconds = float(number[:-1] if factor else number) * (factor or 1.0)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 86_400 * 7:
+        raise UsageError(f"{text[:40]!r} is not a time", "give 20m, 90s or 1h", field="stop-if-stalled")
+    return seconds
+
+
 def parse_overrides(given: dict[str, Any]) -> Overrides:
     """Texts or values by name -> Overrides. Raises UsageError naming the flag that is wrong."""
     known = Overrides.__struct_fields__
@@ -205,6 +221,7 @@ def make_spec(
     gpus: int | None = None,
     gpu: str | None = None,
     budget: str | None = None,
+    stop_if_stalled: str | None = None,
     overrides: dict[str, Any] | None = None,
     source: RunSpec | None = None,
     source_id: str = "",
@@ -268,6 +285,7 @@ def make_spec(
         gpu=by_name[gpu.upper()],
         engine=cast(Engine, engine),
         budget_usd=parse_money(budget) if budget else None,
+        stop_if_stalled_s=parse_seconds(stop_if_stalled) if stop_if_stalled else None,
         overrides=parsed,
         source=source_id,
         source_step=source_step,

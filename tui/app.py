@@ -15,8 +15,9 @@ from textual.worker import get_current_worker
 
 from runner import health, units
 from runner.errors import NanochatError
-from runner.fleet import Fleet, spent_usd
+from runner.fleet import Fleet
 from runner.home import has_modal_token
+from runner.projection import is_free, spent_usd
 from runner.run import Run
 from runner.terminal import safe
 from tui.keys import KEYS, bindings, shown
@@ -140,7 +141,7 @@ class NanochatApp(TerminalApp):
         now = self.fleet.clock()
         lines = [
             f"{r.tag}: {health.phase(r)}, launched {units.age(r.created_at, now)} ago, "
-            f"{'free' if r.backend == 'local' else units.money(spent_usd(r)) + ' spent'}, "
+            f"{'free' if is_free(r) else units.money(spent_usd(r, now)) + ' spent'}, "
             + (f"kept up to step {r.status.saved_step:,}" if r.status and r.status.saved_step else "nothing kept yet")
             for r in live
         ]

@@ -63,6 +63,7 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     cancel.add_argument("--no-wait", action="store_true", help="do not wait for the end")
     resume = add("resume", "go on with a run from its newest complete checkpoint", run="1")
     resume.add_argument("--gpus", type=int, default=None, metavar="N", help="other GPUs, before there is a checkpoint")
+    resume.add_argument("--budget", default=None, metavar="USD", help="a new budget, of which what is spent is a part")
     resume.add_argument("--watch", action="store_true", help="follow it to its end")
     rm = add("rm", "delete runs with their logs and checkpoints", run="+")
     rm.add_argument("-y", "--yes", action="store_true", help="do not ask")
@@ -85,7 +86,10 @@ def _spec_flags(sub: argparse.ArgumentParser, *, launch: bool, overrides: bool) 
     sub.add_argument("--gpu", default=None, metavar="KIND", help="GPU kind (default H100)")
     sub.add_argument("--engine", default=None, metavar="ENGINE", help="rehearsal (default, free) or nanochat")
     sub.add_argument("--backend", default=None, metavar="BACKEND", help="local (default) or modal")
-    sub.add_argument("--budget", default=None, metavar="USD", help="dollars you mean to spend; shown, not enforced")
+    sub.add_argument(
+        "--budget", default=None, metavar="USD", help="most dollars over all attempts; the job stops before"
+    )
+    sub.add_argument("--stop-if-stalled", default=None, metavar="TIME", help="end it after 20m, 1h without progress")
     if launch:
         sub.add_argument("--tag", default="", help="name of the run (default: made up)")
         sub.add_argument("--force-restart", action="store_true", help="start anew under a tag that is taken")

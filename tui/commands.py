@@ -14,15 +14,17 @@ from runner import health, kept_logs, settings, units
 from runner.checkpoints import Checkpoint, Verdict, newest_complete
 from runner.cost import GPUS
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
-from runner.fleet import Fleet, spent_usd
+from runner.fleet import Fleet
 from runner.home import has_modal_token, home
 from runner.nanochat import layout
 from runner.plan import Plan
-from runner.run import Run, State, as_json
-from runner.spec import Overrides, RunSpec, closest, make_spec
+from runner.projection import spent_usd
+from runner.run import Run, State
+from runner.spec import Overrides, RunSpec, closest, make_spec, parse_money
 from runner.spool import LogFile
 from tui import log_commands, looks, output
 from tui.cells import Cell
+from tui.records import as_json
 
 POLL_S = 0.25
 CANCEL_WAIT_S = 60.0
@@ -54,6 +56,7 @@ def _spec(fleet: Fleet, args: argparse.Namespace) -> tuple[RunSpec, str]:
         gpus=args.gpus,
         gpu=args.gpu,
         budget=args.budget,
+        stop_if_stalled=args.stop_if_stalled,
         overrides=given,
         source=source.spec if source else None,
         source_id=source.id if source else "",
@@ -100,7 +103,8 @@ def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
     run_ = fleet.refreshed(fleet.registry.find(args.run))
     newest = newest_complete(fleet.checkpoints(run_))
     earlier = log_commands.log_of(fleet, run_)
-    resumed = fleet.resume(run_, gpus=args.gpus)
+    budget = parse_money(args.budget) if args.budget else None
+    resumed = fleet.resume(run_, gpus=args.gpus, budget=budget)
     where = f"from step {newest.step:,}" if newest else "from the beginning"
     return _started(fleet, resumed, args, f"attempt {resumed.attempt}, {where}, of", skip=len(earlier))
 
@@ -194,11 +198,10 @@ def _hours(billed: dict[str, Decimal]) -> str:
 
 def final_line(run_: Run) -> str:
     """How a run ended, in one line."""
-    glyphs = {State.DONE: "✓", State.FAILED: "✗", State.CANCELLED: "■", State.INTERRUPTED: "↯"}
     status, outcome = run_.status, run_.outcome
     took = units.duration(status.spent_s) if status else units.UNKNOWN
     what = f": {outcome.message}" if outcome and outcome.message else ""
-    return f"{glyphs.get(run_.state, '·')} {run_.tag} {run_.state} in {took}, {units.money(spent_usd(run_))}{what}"
+    return f"{looks.STATES[run_.state][0]} {run_.tag} {run_.state} in {took}, {units.money(spent_usd(run_))}{what}"
 
 
 def _watch(fleet: Fleet, args: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ STATES = {
     State.DONE: ("✓", "success"),
     State.FAILED: ("✗", "error"),
     State.CANCELLED: ("■", "dim"),
+    State.OUT_OF_BUDGET: ("$", "warning"),
     State.INTERRUPTED: ("↯", "warning"),
     State.DELETING: ("◼", "dim"),
 }
@@ -30,6 +31,7 @@ STAGES = {
 HEALTH = {
     Word.OK: ("♥", "success"),
     Word.QUIET: ("♥", "warning"),
+    Word.SLOW: ("♥", "warning"),
     Word.STALLED: ("!", "error"),
     Word.NO_SIGNAL: ("?", "error"),
 }
@@ -40,6 +42,7 @@ OUTCOMES = {
     "disk": "volume full",
     "crash loop": "crash loop",
     "timeout": "timed out",
+    "stalled": "stalled",
 }
 
 

@@ -17,10 +17,14 @@ import msgspec
 
 from runner import checkpoints, survey
 from runner.backends.folder import FolderVolume
+from runner.budget import CLOSING_S
 from runner.checkpoints import Checkpoint
 from runner.errors import NanochatError
+from runner.estimate import shape_of
 from runner.job import engines, publish
 from runner.job.curve import loss_svg
+from runner.job.gpus import Sampler
+from runner.job.guard import Guard
 from runner.job.history import history
 from runner.job.journal import Journal
 from runner.job.outcome import Trail, cancelled, explain, result_line, settled
@@ -29,10 +33,10 @@ from runner.job.report import CURVE_FILE, report
 from runner.job.site import Site
 from runner.job.succession import begun, crash_loop, leave, newest
 from runner.job.supervise import run_child
-from runner.nanochat import layout
+from runner.nanochat import events, layout
 from runner.nanochat.commands import Argv
-from runner.plan import PARTS, Plan, Stage, needs_optimizer, plan, starting_point
-from runner.run import Outcome, Run, StageState, StageStatus, State, Status
+from runner.plan import PARTS, Plan, Stage, compiles, needs_optimizer, plan, settings, starting_point
+from runner.run import GpuSample, Outcome, Run, StageState, StageStatus, State, Status
 
 GRACE_S = 2.5
 COMMIT_EVERY_S = 10.0
@@ -53,12 +57,25 @@ class Job:
         self._stop = False
         self._device_batch = 1
         self._committed_at = time.monotonic()
-        self._notes: queue.SimpleQueue[str | Checkpoint] = queue.SimpleQueue()
+        self._notes: queue.SimpleQueue[str | Checkpoint | GpuSample] = queue.SimpleQueue()
         self._earlier = newest(survey.read_status(volume, run.id), site.recall(run))
         status = begun(run, self._earlier, site, part)
         self._finished = self._earlier.stages if self._earlier else []
-        self._journal = Journal(volume, run.id, status, hold_open=site.holds_files, emit=site.emit, beat=site.beat)
+        self._halt: Outcome | None = None
+        self._sampler: Sampler | None = None
+        self._wrote_at: float | None = None
+        self._journal = Journal(
+            volume,
+            run.id,
+            status,
+            hold_open=site.holds_files,
+            emit=site.emit,
+            beat=site.beat,
+            compiles=compiles(run.spec, run.backend),
+        )
         self._compiled = site.compile_cache(volume, run, work)
+        size = shape_of(run.spec.depth, settings(run.spec, run.backend).values)
+        self._guard = Guard(run, size, self._journal.say)
 
     @property
     def _status(self) -> Status:
@@ -71,7 +88,8 @@ class Job:
     def main(self) -> int:
         """Run all stages; the exit code is for whoever watches the process, the status is the record."""
         again = f", container {len(self._status.log_bases)}" if len(self._status.log_bases) > 1 else ""
-        self._journal.say(f"[ATTEMPT {self._run.attempt}] {self._run.tag} ({self._run.id}){again}")
+        call = f", call {self._status.call_id}" if self._status.call_id else ""
+        self._journal.say(f"[ATTEMPT {self._run.attempt}] {self._run.tag} ({self._run.id}){again}{call}")
         if self._status.device:
             self._journal.say(f"[DEVICE] {self._status.device}")
         self._journal.event({"kind": "container", "call": self._status.call_id, "device": self._status.device})
@@ -126,9 +144,15 @@ class Job:
         if self._compiled and self._part != "prepare" and (line := self._compiled.restore()):
             self._journal.say(line)
         publisher.start()
+        if self._part != "prepare":
+            self._sampler = Sampler(self._notes.put)
         try:
             return self._checkout(today) or self._run_stages(today, publisher)
         finally:
+            if self._sampler:
+                self._sampler.close()
+            if self._halt:
+                publisher.hurry(max(1.0, self._guard.seconds_left(self._status) or 0.0) + CLOSING_S / 3)
             if self._compiled:
                 self._compiled.close()
             publisher.close()
@@ -157,6 +181,7 @@ class Job:
                 publisher.clear(kind)
         status = self._status
         status.total_steps, status.save_every = today.total_steps or None, today.saves.steps
+        status.val_every, status.core_every = today.val_every, today.core_every
         status.step = status.saved_step = (today.resume.step or None) if today.total_steps else None
         done = {old.name: old for old in self._finished if old.state is StageState.DONE}
         status.stages = [
@@ -178,6 +203,9 @@ class Job:
                 if record.state is StageState.SKIPPED:
                     self._journal.say(f"[STAGE] {stage.name} skipped: {stage.skip}")
                 continue
+            self._halt = self._halt or self._guard.fits(self._status, stage.name, _least(stage))
+            if self._halt:
+                return settled(self._halt, self._status, self._device_batch)
             outcome = self._run_stage(stage, record, today, publisher)
             if outcome:
                 return outcome
@@ -185,7 +213,7 @@ class Job:
 
     def _run_stage(self, stage: Stage, record: StageStatus, today: Plan, publisher: Publisher) -> Outcome | None:
         status = self._status
-        status.stage, status.stage_percent, status.stage_loss, status.slowest_dt_s = stage.name, None, None, None
+        status.stage = stage.name
         status.state = State.PREPARING if stage.name in ("prepare", "tokenizer") else State.RUNNING
         record.state, record.started_at = StageState.RUNNING, time.time()
         self._journal.begin_stage()
@@ -203,7 +231,7 @@ class Job:
         if outcome is None and stage.name == "base":
             outcome = self._missing_last_checkpoint()
         record.ended_at = time.time()
-        ended = {None: StageState.DONE, "cancelled": StageState.STOPPED}
+        ended = {None: StageState.DONE, "cancelled": StageState.STOPPED, "budget": StageState.STOPPED}
         record.state = ended.get(outcome.kind if outcome else None, StageState.FAILED)
         self._journal.event({"kind": "stage", "state": record.state.value})
         self._journal.write_status()
@@ -270,13 +298,16 @@ class Job:
                 )
             for line, event in self._journal.end_stage():
                 trail.see(line, event)
+            if self._halt and not ended.ok:
+                return self._halt
             outcome = explain(stage, ended, trail, stop_on_nan=self._ruined(trail) and not self._stop)
             if outcome:
                 return outcome
         return None
 
     def _stopping(self, trail: Trail) -> bool:
-        return self._stop or self._ruined(trail)
+        self._halt = self._halt or self._guard.verdict(self._status)
+        return self._stop or self._halt is not None or self._ruined(trail)
 
     def _ruined(self, trail: Trail) -> bool:
         """Whether the loss is nan in a run that is to stop then."""
@@ -285,6 +316,8 @@ class Job:
     def _output(self, trail: Trail, data: bytes) -> None:
         for line, event in self._journal.output(data):
             trail.see(line, event)
+            if isinstance(event, events.Saved):
+                self._wrote_at = time.monotonic()
 
     def _tick(self, heartbeat_s: float) -> None:
         if not self._journal.mid_line:
@@ -324,8 +357,15 @@ class Job:
             if isinstance(note, str):
                 self._journal.say(note)
                 continue
+            if isinstance(note, GpuSample):
+                self._status.gpu = note
+                self._journal.event({"kind": "gpu", **msgspec.to_builtins(note)})
+                continue
             if note.kind == "base":
                 self._status.saved_step = note.step
+                if self._wrote_at is not None:
+                    self._status.publish_s = round(time.monotonic() - self._wrote_at, 1)
+                self._guard.kept()
             self._journal.event(
                 {"kind": "checkpoint", "of": note.kind, "step": note.step, "bytes": note.bytes, "gpus": note.ranks}
             )
@@ -358,7 +398,7 @@ class Job:
                 return
             outcome = handed
         status, now = self._status, time.time()
-        ends = {"done": State.DONE, "cancelled": self._site.stopped_means}
+        ends = {"done": State.DONE, "cancelled": self._site.stopped_means, "budget": State.OUT_OF_BUDGET}
         advice = outcome.advice.replace("RUN", self._run.id)
         outcome = msgspec.structs.replace(outcome, advice=advice)
         status.state = ends.get(outcome.kind, State.FAILED)
@@ -398,11 +438,22 @@ class Job:
 
     def _close(self) -> None:
         self._journal.close()
-        try:
-            self._site.commit()
-        except OSError as error:
-            self._journal.status_problem = str(error)
+        last = threading.Thread(target=self._commit_last, name="commit", daemon=True)
+        last.start()
+        # With the money gone, a volume that takes for ever to commit is not waited for.
+        last.join(CLOSING_S / 2 if self._halt else None)
         # Whoever hears the last word finds on the volume what it speaks of.
         self._site.beat(self._status, last=True)
         if self._journal.status_problem:
             print(f"{self._status.state}: {self._journal.status_problem}", file=sys.stderr)  # noqa: T201
+
+    def _commit_last(self) -> None:
+        try:
+            self._site.commit()
+        except OSError as error:
+            self._journal.status_problem = str(error)
+
+
+def _least(stage: Stage) -> float:
+    """Seconds that a stage takes at the very least: a budget for less is better kept. Training keeps what it has."""
+    return stage.seconds.low if stage.name in ("base_eval", "sft", "chat_eval") else 0.0

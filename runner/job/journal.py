@@ -12,6 +12,7 @@ from runner.backends.folder import FolderVolume
 from runner.errors import NanochatError
 from runner.frames import Framer
 from runner.job.lines import Lines
+from runner.job.tracker import Tracker
 from runner.log_times import Stamper
 from runner.nanochat import events, grammar, layout
 from runner.nanochat.events import Event
@@ -20,69 +21,6 @@ from runner.run import Status
 STATUS_EVERY_S = 1.0
 LINE_S = 0.5
 MAX_UNWRITTEN = 8 << 20
-MAX_WARNINGS = 20
-NAN = "loss is nan"
-SETTLING_STEPS = 10
-# What nanochat says when its attention kernel did not load, and what that means to whoever pays; "" says it already.
-ATTENTION = {
-    "Flash Attention 3 not available": "Flash Attention 3 did not load: attention is slower, and paid for",
-    "Flash Attention 3 only supports": "Flash Attention 3 is not used: attention is slower, and paid for",
-    "SDPA has no support": (
-        "sliding windows without Flash Attention 3 cost a quarter of the speed: cancel and mend it, or launch with"
-        " --window-pattern L"
-    ),
-    "Training will be less efficient": "",
-    "Recommend using --window-pattern": "",
-}
-
-
-def fold(status: Status, event: Event) -> None:
-    """Bring a status up to date with one event of the stage it is in."""
-    match event:
-        case events.Step() if status.stage == "base":
-            status.step, status.total_steps = event.step + 1, event.total or status.total_steps
-            status.loss, status.tokens_per_s, status.mfu = event.loss, event.tokens_per_s, event.mfu
-            status.dt_s = event.dt_ms / 1000
-            first = status.slowest_dt_s is None and event.step == (status.resumed_from or 0)
-            if not first:
-                status.slowest_dt_s = max(status.slowest_dt_s or 0.0, status.dt_s)
-            if event.step >= (status.resumed_from or 0) + SETTLING_STEPS:
-                status.train_s, status.train_steps = status.train_s + status.dt_s, status.train_steps + 1
-            if event.loss != event.loss:
-                _warn(status, f"{NAN} at step {event.step:,}")
-            if event.epoch is not None and event.epoch > 1:
-                _warn(status, f"the data is used up: epoch {event.epoch} begins to repeat it; fetch more --shards")
-        case events.Step():
-            status.stage_percent, status.stage_loss = min(100.0, max(0.0, event.percent)), event.loss
-            if event.loss != event.loss:
-                _warn(status, f"{NAN} while {status.stage}")
-        case events.ValBpb() if status.stage in ("base", "base_eval"):
-            status.val_bpb = event.bpb
-        case events.ValBpb() if status.stage == "sft":
-            status.sft_bpb = event.bpb
-        case events.Core():
-            status.core = event.core
-        case events.ChatCore():
-            status.chatcore = event.chatcore
-        case events.Fact(name="iterations", value=value) if status.stage == "base":
-            digits = value.replace(",", "")
-            status.total_steps = int(digits) if digits.isdecimal() else status.total_steps
-        case events.Resumed():
-            status.resumed_from = status.step = event.step
-        case events.Fact(name="gpu", value=value) if not status.device:
-            status.device = value.partition(" | ")[0]
-        case events.Warned(text=text):
-            told = next((ours for theirs, ours in ATTENTION.items() if text.startswith(theirs)), text)
-            # On a CPU the kernel cannot be had, and is not missed.
-            if told and (told == text or status.device):
-                _warn(status, told)
-
-
-def _warn(status: Status, text: str) -> None:
-    if text.startswith(NAN) and any(known.startswith(NAN) for known in status.warnings):
-        return
-    if text not in status.warnings and len(status.warnings) < MAX_WARNINGS:
-        status.warnings.append(text)
 
 
 class Journal:
@@ -99,10 +37,11 @@ class Journal:
         hold_open: bool = True,
         emit: Callable[[str], None] = lambda line: None,
         beat: Callable[[Status], None] = lambda status: None,
+        compiles: bool = True,
     ) -> None:
         self._volume = volume
         self._folder, self._hold_open = layout.run_dir(run_id), hold_open
-        self.status = status
+        self.tracker = Tracker(status, compiles=compiles)
         self._clock, self._ticks = clock, ticks
         self._log, self._times = self._open(layout.LOG_FILE), self._open(layout.TIMES_FILE)
         self._stamper = Stamper(self._log.size)
@@ -115,6 +54,10 @@ class Journal:
         self._written_at = 0.0
         self._stage_began = self._silent_since = self._spoke_at = ticks()
         self.status_problem = ""
+
+    @property
+    def status(self) -> Status:
+        return self.tracker.status
 
     def say(self, line: str) -> None:
         """A line of the job's own, on a line of its own."""
@@ -137,6 +80,7 @@ class Journal:
     def begin_stage(self) -> None:
         self._stage_began = self._silent_since = self._spoke_at = self._ticks()
         self._lines = Lines()
+        self.tracker.begin_stage(self._clock())
 
     def output(self, data: bytes) -> list[tuple[str, Event | None]]:
         """Tee a child's bytes to the log; the lines they complete, each with its event."""
@@ -144,7 +88,7 @@ class Journal:
         self._write_log(data)
         self._at_line_start = data.endswith(b"\n")
         self._silent_since = self._spoke_at = self._ticks()
-        self.status.last_line_at = now
+        self.tracker.heard(now)
         return [self._line(line, now) for line in self._lines.feed(data)]
 
     def end_stage(self) -> list[tuple[str, Event | None]]:
@@ -155,7 +99,7 @@ class Journal:
         if event is None:
             self.status.unknown_lines += bool(line.strip())
         elif not isinstance(event, events.Noted):
-            fold(self.status, event)
+            self.tracker.take(event, now)
             self.event(event, now)
         return line, event
 
@@ -207,7 +151,7 @@ class Journal:
 
     def reopen(self, status: Status) -> None:
         """Go on after all, with this status."""
-        self.status = status
+        self.tracker = Tracker(status)
         self._log, self._events = self._open(layout.LOG_FILE), self._open(layout.EVENTS_FILE)
         self._times = self._open(layout.TIMES_FILE)
 

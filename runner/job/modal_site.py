@@ -28,6 +28,7 @@ from runner.run import Run, State, Status
 MOUNT = os.environ.get("NANOCHAT_TUI_MOUNT", "/vol")
 BEAT_EVERY_S = 1.0
 LOCK_STALE_S = 90.0
+LAST_WORD_S = 8.0
 GRACE_S = 2.5
 _TROUBLE = (modal.exception.Error, OSError)
 
@@ -81,7 +82,7 @@ class ModalSite:
         self._wake.set()
         if last:
             self._stop.set()
-            self._thread.join(20)
+            self._thread.join(LAST_WORD_S)
 
     def watch_over(self, run_id: str) -> None:
         self._run_id = run_id
@@ -224,7 +225,7 @@ def _refused(
             return f"{holder} has it"
     saved = survey.read_status(mount, run_id)
     if saved and saved.attempt == attempt:
-        if saved.state in (State.DONE, State.FAILED, State.CANCELLED):
+        if saved.state in (State.DONE, State.FAILED, State.CANCELLED, State.OUT_OF_BUDGET):
             return f"it is {saved.state} already"
         # The lease may have expired with the Dict's entry; the volume remembers who had it.
         if part == "train" and saved.stage and saved.call_id != call_id and saved.state is State.RUNNING:

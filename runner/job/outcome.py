@@ -142,6 +142,9 @@ def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
     match outcome.kind:
         case "cancelled":
             return cancelled(status)
+        case "budget" | "stalled":
+            after = f"kept up to step {kept:,}" if kept else "no checkpoint was kept"
+            return msgspec.structs.replace(outcome, message=f"{outcome.message}; {after}")
         case "oom":
             return msgspec.structs.replace(outcome, advice=_smaller(outcome.stage, device_batch, kept))
         case "nan":

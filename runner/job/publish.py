@@ -1,9 +1,11 @@
 """Checkpoints from the work disk to the volume: only whole ones, all or nothing, never holding up training."""
 
 import errno
+import math
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from runner.nanochat import layout
 
 LOOK_EVERY_S = 0.5
 RETRY_S = 5.0
+CHUNK = 8 << 20
 
 
 class Source(Struct, frozen=True):
@@ -47,7 +50,8 @@ class Publisher:
         self._volume = volume
         self._run = run_id
         self._gpus = gpus
-        self._on_saved, self._say, self._copy = on_saved, say, copy or _copy_and_sync
+        self._on_saved, self._say, self._copy = on_saved, say, copy or self._copy_and_sync
+        self._deadline = math.inf
         self._commit = commit
         self._sources = [
             Source(kind, f"{folder}/{model}", f"{layout.run_dir(run_id)}/{folder}/{model}")
@@ -74,6 +78,10 @@ class Publisher:
     def flush(self) -> None:
         """Publish everything that is whole; what is not whole now never will be."""
         self.sweep(settled=True)
+
+    def hurry(self, seconds: float) -> None:
+        """Whatever is not kept within so long is given up."""
+        self._deadline = time.monotonic() + seconds
 
     def close(self) -> None:
         self._stop.set()
@@ -134,6 +142,16 @@ class Publisher:
             shutil.rmtree(partial, ignore_errors=True)
         self._commit()
 
+    def _copy_and_sync(self, origin: Path, target: Path) -> None:
+        """Copy a file and wait until it is on the disk: only then may its name stand for a checkpoint."""
+        with origin.open("rb") as source, target.open("wb") as copy:
+            while data := source.read(CHUNK):
+                if time.monotonic() > self._deadline:
+                    raise OSError(errno.ETIMEDOUT, "there was no time left to keep it")
+                copy.write(data)
+            copy.flush()
+            os.fsync(copy.fileno())
+
     def restore(self, one: Checkpoint, *, optimizer: bool = True) -> None:
         """Bring a checkpoint from the volume to the work disk, as the only one there; it is not published again."""
         source = next(s for s in self._sources if s.kind == one.kind)
@@ -157,14 +175,6 @@ class Publisher:
             part = layout.checkpoint_part(file.name)
             if part and unwanted(part[1]):
                 file.unlink()
-
-
-def _copy_and_sync(origin: Path, target: Path) -> None:
-    """Copy a file and wait until it is on the disk: only then may its name stand for a checkpoint."""
-    with origin.open("rb") as source, target.open("wb") as copy:
-        shutil.copyfileobj(source, copy, 8 << 20)
-        copy.flush()
-        os.fsync(copy.fileno())
 
 
 def keep_results(work: Path, volume: FolderVolume, run_id: str) -> None:

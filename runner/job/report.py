@@ -9,6 +9,7 @@ from runner.cost import Range
 from runner.job.history import Container, History
 from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.plan import PARTS, Plan
+from runner.projection import is_free
 from runner.run import Run, Status
 from runner.terminal import safe
 
@@ -49,7 +50,7 @@ def _headline(run: Run, status: Status) -> str:
     where = "this machine" if run.backend == "local" else f"{spec.gpus} × {spec.gpu} on Modal"
     source = f" from {spec.source}" if spec.source else ""
     took = f"{units.duration(status.spent_s)} in containers"
-    if run.backend == "local":
+    if is_free(run):
         return f"{spec.task} of {spec.model}{source} on {where}: {took}."
     said = f", estimated {units.money_span(run.estimate.usd)}" if run.estimate else ""
     return f"{spec.task} of {spec.model}{source} on {where}: {took}, {units.money(status.spent_usd)}{said}."
@@ -95,7 +96,7 @@ def _stages(run: Run, status: Status, past: History) -> Rows:
 
 
 def _money(run: Run, usd: Decimal) -> str:
-    return "free" if run.backend == "local" else units.money(usd)
+    return "free" if is_free(run) else units.money(usd)
 
 
 def _against(seconds: float, said: Range | None) -> str:

@@ -84,7 +84,7 @@ class LocalSite:
         self.call_id = call_id
 
     def usd_per_hour(self, run: Run, part: str) -> Decimal:
-        return Decimal(0)
+        return run.prices.local
 
     def recall(self, run: Run) -> Status | None:
         return None

@@ -34,6 +34,8 @@ def begun(run: Run, earlier: Status | None, site: Site, part: str) -> Status:
     status.log_bases, status.preemptions = earlier.log_bases, earlier.preemptions
     status.train_s, status.train_steps = earlier.train_s, earlier.train_steps
     status.unknown_lines = earlier.unknown_lines
+    status.quiet_s, status.pauses, status.publish_s = earlier.quiet_s, earlier.pauses, earlier.publish_s
+    status.budget_told = earlier.budget_told
     if earlier.attempt == run.attempt:
         status.calls = list(dict.fromkeys([*earlier.calls, site.call_id]))
         status.warnings = earlier.warnings

@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from textual.widgets import Footer, Input, Static
 
 from runner import units
-from runner.fleet import spent_usd
+from runner.projection import is_free, spent_usd
 from runner.run import Run
 from runner.terminal import safe
 from tui import looks
@@ -113,13 +113,13 @@ class RunsScreen(NanochatScreen):
     def _cells(self, run_id: str) -> list[Cell]:
         run, now = self._by_id[run_id], self.nanochat.fleet.clock()
         status = run.status
-        cost = spent_usd(run)
+        cost = spent_usd(run, now)
         return [
             Cell(safe(run.tag)),
             looks.state(run),
             Cell(looks.steps(run)),
             Cell(units.decimals(status.loss if status else None, 3)),
-            Cell("free" if run.backend == "local" else units.money(cost)),
+            Cell("free" if is_free(run) else units.money(cost)),
             Cell(units.age(run.last_sign_of_life, now) if run.live else units.UNKNOWN),
             Cell(run.spec.task),
             Cell(run.spec.model),

@@ -14,9 +14,9 @@ from textual.widgets import Footer, Static
 
 from runner import health, units
 from runner.errors import NanochatError
-from runner.fleet import spent_usd
 from runner.nanochat import layout
 from runner.plan import plan_of
+from runner.projection import is_free, spent_usd
 from runner.run import Run
 from runner.spool import LogFile
 from runner.terminal import safe
@@ -173,7 +173,7 @@ class WatchScreen(NanochatScreen):
         stages = looks.stages(run, now, brief=narrow) or [Cell("waiting for the job", "dim")]
         self.query_one("#stages", Line).put(stages, gap=" " if narrow else "  ")
         self.query_one("#sign", Line).put(self._sign(run, now))
-        cost = "free" if run.backend == "local" else f"{units.money(spent_usd(run))} spent"
+        cost = "free" if is_free(run) else f"{units.money(spent_usd(run, now))} spent"
         numbers: list[Cell | str] = [Cell(looks.progress(run, 10), "accent"), f"step {looks.steps(run)}"]
         if status:
             numbers.append(f"loss {units.decimals(status.loss, 4)}")

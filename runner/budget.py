@@ -1,0 +1,53 @@
+"""When a run must stop so that its budget holds, and where it had better stop already. Pure."""
+
+from decimal import Decimal
+
+from runner import cost
+
+# From the decision to the end of the container: a child that ends, what it left put away, the last commit.
+CLOSING_S = 15.0
+# What of a container's time its own clock cannot see: before it starts, after its last sign of life.
+UNSEEN_S = 3.0
+# A checkpoint goes to the volume at about this speed, where this run has not shown another.
+PUBLISH_BYTES_PER_S = 250e6
+DOUBT = 1.02
+WARN_AT = (50, 80, 95)
+
+
+def seconds_left(
+    cap: Decimal, spent: Decimal, usd_per_hour: Decimal, *, containers: int, publish_s: float
+) -> float | None:
+    """How long a container may go on before it must begin to close; None where nothing is paid.
+
+    `spent` is what all containers so far say they took, `publish_s` what a checkpoint takes from written to kept.
+    """
+    if usd_per_hour <= 0:
+        return None
+    return float((cap - spent) / usd_per_hour) * 3600 - CLOSING_S - UNSEEN_S * containers - publish_s
+
+
+def publish_seconds(checkpoint_bytes: int, measured: float | None) -> float:
+    """How long a checkpoint takes from written to kept: as the last one did, else by its size."""
+    return max(measured or 0.0, checkpoint_bytes / PUBLISH_BYTES_PER_S if measured is None else 0.0)
+
+
+def better_here(left_s: float, next_kept_s: float) -> bool:
+    """Whether to stop where nothing is lost: the next thing to be kept would not be reached."""
+    return next_kept_s * DOUBT > left_s
+
+
+def share(cap: Decimal, spent: Decimal) -> int:
+    """The warning that is due: 0, 50, 80 or 95 per cent."""
+    return max((mark for mark in WARN_AT if spent * 100 >= cap * mark), default=0)
+
+
+def timeout_s(cap: Decimal | None, spent: Decimal, usd_per_hour: Decimal, most: int) -> int:
+    """The limit that a call gets from its backend, as a second line of defence: at most `most` seconds."""
+    if cap is None or usd_per_hour <= 0:
+        return most
+    return max(60, min(most, int(float((cap - spent) / usd_per_hour) * 3600)))
+
+
+def at_least(usd_per_hour: Decimal) -> Decimal:
+    """Dollars below which a container could only start and close again."""
+    return cost.dollars(CLOSING_S + UNSEEN_S + 60, usd_per_hour)

@@ -1,0 +1,187 @@
+"""Events of a stage, and when they came -> the status of a run: what it is doing, its numbers, its pace."""
+
+from collections import deque
+from statistics import median
+
+from runner.nanochat import events
+from runner.nanochat.events import Event
+from runner.run import Pause, Status
+
+MAX_WARNINGS = 20
+NAN = "loss is nan"
+SETTLING_STEPS = 10
+# A pace is the middle of so many steps: one slow step does not move it, a slow machine does.
+PACE_STEPS = 21
+# What nanochat says when its attention kernel did not load, and what that means to whoever pays; "" says it already.
+ATTENTION = {
+    "Flash Attention 3 not available": "Flash Attention 3 did not load: attention is slower, and paid for",
+    "Flash Attention 3 only supports": "Flash Attention 3 is not used: attention is slower, and paid for",
+    "SDPA has no support": (
+        "sliding windows without Flash Attention 3 cost a quarter of the speed: cancel and mend it, or launch with"
+        " --window-pattern L"
+    ),
+    "Training will be less efficient": "",
+    "Recommend using --window-pattern": "",
+}
+DOING = {
+    "prepare": "preparing",
+    "tokenizer": "preparing",
+    "base": "starting",
+    "base_eval": "evaluating",
+    "sft": "starting",
+    "chat_eval": "evaluating",
+    "report": "finishing",
+}
+
+
+class Tracker:
+    """Keeps one status up to date. Times are seconds since the epoch."""
+
+    def __init__(self, status: Status, *, compiles: bool = True) -> None:
+        self.status, self._compiles = status, compiles
+        self._paces: deque[float] = deque(maxlen=PACE_STEPS)
+        self._steps = 0
+        self._heard_at = self._marked_at = status.started_at
+
+    def begin_stage(self, now: float) -> None:
+        """A stage begins; its name is in the status."""
+        status = self.status
+        status.doing = DOING.get(status.stage, "")
+        status.stage_percent = status.stage_loss = status.slowest_dt_s = status.pace_s = status.best_pace_s = None
+        status.progress_at = now
+        self._paces.clear()
+        self._steps = 0
+        self._heard_at = self._marked_at = now
+
+    def heard(self, now: float) -> None:
+        """The child printed something: a silence has ended."""
+        status = self.status
+        silent = now - max(self._heard_at, status.progress_at or 0.0)
+        if status.doing and silent > status.quiet_s.get(status.doing, 0.0):
+            status.quiet_s[status.doing] = round(silent, 1)
+        self._heard_at = status.last_line_at = now
+        if status.doing not in ("training", "fine-tuning"):
+            # A download or a compiler says what it likes; in training only steps and scores are progress.
+            status.progress_at = now
+
+    def take(self, event: Event, now: float) -> None:
+        """An event of the stage that is under way."""
+        status = self.status
+        if not isinstance(event, events.Fact | events.Warned | events.Error | events.Noted):
+            status.progress_at = now
+        fold(status, event)
+        match event:
+            case events.Step():
+                self._step(event, now)
+            case events.ValBpb() if event.step is not None:
+                self._pause("val", now)
+                self._next(event.step, "val")
+            case events.Core() if event.step is not None:
+                self._pause("core", now)
+                self._next(event.step, "core")
+            case events.TaskScore() if status.stage == "base":
+                status.doing = "evaluating"
+            case events.Sample():
+                self._pause("sample", now)
+            case events.Saved():
+                self._pause("save", now, count=event.what == "model parameters")
+                status.doing = "saving"
+            case events.Fact(name="iterations") if status.stage in ("base", "sft"):
+                status.doing = "compiling" if self._compiles else "starting"
+
+    def _step(self, event: events.Step, now: float) -> None:
+        status, dt = self.status, event.dt_ms / 1000
+        self._marked_at = now
+        self._steps += 1
+        if self._steps > 1:
+            # The first step waited for what was compiled, and says nothing of the next ones.
+            status.slowest_dt_s = max(status.slowest_dt_s or 0.0, dt)
+            self._paces.append(dt)
+            status.pace_s = median(self._paces)
+            if len(self._paces) == PACE_STEPS:
+                status.best_pace_s = min(status.best_pace_s or status.pace_s, status.pace_s)
+        if status.stage == "base":
+            self._next(event.step + 1, "step")
+        elif status.stage == "sft":
+            status.doing = "fine-tuning"
+
+    def _pause(self, kind: str, now: float, *, count: bool = True) -> None:
+        """What a step waited for, which has just ended."""
+        status = self.status
+        spent, self._marked_at = now - self._marked_at, now
+        if status.stage != "base" or status.doing in ("starting", "compiling"):
+            return
+        pause = status.pauses.get(kind, Pause())
+        status.pauses[kind] = Pause(pause.count + count, pause.seconds + spent)
+
+    def _next(self, step: int, after: str) -> None:
+        """What nanochat does before it trains step number `step`, in its order: val bpb, CORE, save."""
+        status = self.status
+        if status.doing in ("starting", "compiling") and after != "step":
+            return
+        last = step == status.total_steps
+        due = [
+            name
+            for name, every in (("val", status.val_every), ("core", status.core_every))
+            if every and (last or (step % every == 0 and (name == "val" or step > 0)))
+        ]
+        if after == "val":
+            due = [name for name in due if name != "val"]
+        elif after == "core":
+            due = []
+        saves = status.save_every and (last or (step > 0 and step % status.save_every == 0))
+        if due:
+            status.doing = "evaluating"
+        elif saves:
+            status.doing = "saving"
+        elif self._steps == 1 and self._compiles:
+            status.doing = "compiling"
+        else:
+            status.doing = "finishing" if last else "training"
+
+
+def fold(status: Status, event: Event) -> None:
+    """Bring the numbers of a status up to date with one event of the stage it is in."""
+    match event:
+        case events.Step() if status.stage == "base":
+            status.step, status.total_steps = event.step + 1, event.total or status.total_steps
+            status.loss, status.tokens_per_s, status.mfu = event.loss, event.tokens_per_s, event.mfu
+            status.dt_s = event.dt_ms / 1000
+            if event.step >= (status.resumed_from or 0) + SETTLING_STEPS:
+                status.train_s, status.train_steps = status.train_s + status.dt_s, status.train_steps + 1
+            if event.loss != event.loss:
+                warn(status, f"{NAN} at step {event.step:,}")
+            if event.epoch is not None and event.epoch > 1:
+                warn(status, f"the data is used up: epoch {event.epoch} begins to repeat it; fetch more --shards")
+        case events.Step():
+            status.stage_percent, status.stage_loss = min(100.0, max(0.0, event.percent)), event.loss
+            if event.loss != event.loss:
+                warn(status, f"{NAN} while {status.stage}")
+        case events.ValBpb() if status.stage in ("base", "base_eval"):
+            status.val_bpb = event.bpb
+        case events.ValBpb() if status.stage == "sft":
+            status.sft_bpb = event.bpb
+        case events.Core():
+            status.core = event.core
+        case events.ChatCore():
+            status.chatcore = event.chatcore
+        case events.Fact(name="iterations", value=value) if status.stage == "base":
+            digits = value.replace(",", "")
+            status.total_steps = int(digits) if digits.isdecimal() else status.total_steps
+        case events.Resumed():
+            status.resumed_from = status.step = event.step
+        case events.Fact(name="gpu", value=value) if not status.device:
+            status.device = value.partition(" | ")[0]
+        case events.Warned(text=text):
+            told = next((ours for theirs, ours in ATTENTION.items() if text.startswith(theirs)), text)
+            # On a CPU the kernel cannot be had, and is not missed.
+            if told and (told == text or status.device):
+                warn(status, told)
+
+
+def warn(status: Status, text: str) -> None:
+    """Keep a warning, once; every nan after the first says nothing new."""
+    if text.startswith(NAN) and any(known.startswith(NAN) for known in status.warnings):
+        return
+    if text not in status.warnings and len(status.warnings) < MAX_WARNINGS:
+        status.warnings.append(text)

@@ -1,0 +1,103 @@
+"""A live run's status -> what it has cost, how long it will go on, and what it will have cost in the end. Pure."""
+
+from decimal import Decimal
+from functools import lru_cache
+
+from msgspec import Struct
+
+from runner import cost, estimate
+from runner.cost import Range
+from runner.plan import PARTS, settings
+from runner.run import Run, StageState, StageStatus, State, Status
+from runner.spec import RunSpec
+
+# A meter goes on by itself for so long after the last sign of life; then it is better to know less.
+METER_RUNS_S = 30.0
+# The middle of the last steps is good to so much; rare slow ones are on top of it.
+PACE_DOUBT = (0.98, 1.05)
+_COSTS = (State.PREPARING, State.RUNNING, State.STOPPING)
+
+
+class Projection(Struct, frozen=True):
+    """Seconds left, and dollars at the end: low, likely, high."""
+
+    left: Range
+    usd: tuple[Decimal, Decimal, Decimal]
+
+
+def spent_usd(run: Run, now: float | None = None) -> Decimal:
+    """Dollars that a run has cost, over all attempts, as of its last sign of life or, while it runs, of `now`."""
+    status = run.status
+    if status is None:
+        return Decimal(0)
+    spent = status.spent_usd
+    if now is not None and run.state in _COSTS:
+        spent += cost.dollars(min(max(0.0, now - status.updated_at), METER_RUNS_S), status.usd_per_hour)
+    return spent
+
+
+def is_free(run: Run) -> bool:
+    """Whether nothing is paid for a run: on this machine, unless a price of it is set."""
+    return run.backend == "local" and not run.prices.local
+
+
+def project(run: Run, now: float) -> Projection | None:
+    """What is still to come of a live run; None for one that has ended."""
+    if not run.live:
+        return None
+    estimated = run.estimate.stages if run.estimate else {}
+    status = run.status
+    stages = status.stages if status and status.stages else [StageStatus(name) for name in estimated]
+    left, usd = cost.ZERO, [spent_usd(run, now)] * 3
+    for stage in stages:
+        if stage.state is StageState.RUNNING and status:
+            seconds = _current(run, status, stage, estimated.get(stage.name, cost.ZERO), now)
+        elif stage.state is StageState.WAITING:
+            seconds = estimated.get(stage.name, cost.ZERO)
+        else:
+            continue
+        left = left + seconds
+        rate = _rate(run, stage.name)
+        costs = (cost.dollars(s, rate) for s in (seconds.low, seconds.likely, seconds.high))
+        usd = [so_far + more for so_far, more in zip(usd, costs, strict=True)]
+    return Projection(left, (usd[0], usd[1], usd[2]))
+
+
+def _rate(run: Run, stage: str) -> Decimal:
+    spec = run.spec
+    part = "prepare" if stage in PARTS["prepare"] else "train"
+    return cost.hourly_rate(run.backend, cost.box(part, spec.engine, gpu=spec.gpu, gpus=spec.gpus), run.prices)
+
+
+def _current(run: Run, status: Status, stage: StageStatus, estimated: Range, now: float) -> Range:
+    """Seconds left of the stage that runs."""
+    gone = max(0.0, now - (stage.started_at or now))
+    if stage.name == "base" and status.step is not None and status.total_steps and status.pace_s:
+        return _base(run, status, status.pace_s)
+    expected = Range(*(max(0.05 * total, total - gone) for total in (estimated.low, estimated.likely, estimated.high)))
+    done = (status.stage_percent or 0.0) / 100
+    if not 0.02 < done <= 1:
+        return expected
+    # What it has taken counts the more, the more of it is done: its beginning was slower than the rest will be.
+    measured = cost.spread(gone * (1 - done) / done, 0.9, 1.1)
+    return measured.times(done) + expected.times(1 - done)
+
+
+def _base(run: Run, status: Status, pace_s: float) -> Range:
+    """Seconds left of base training: steps at their pace, and what they will wait for."""
+    step, total = status.step or 0, status.total_steps or 0
+    steps = (total - step) * pace_s
+    left = Range(steps * PACE_DOUBT[0], steps, steps * PACE_DOUBT[1])
+    planned = _pauses(run.spec, run.backend)
+    for kind, every in (("val", status.val_every), ("core", status.core_every), ("save", status.save_every or 0)):
+        if every:
+            known = status.pauses.get(kind)
+            each = cost.spread(known.seconds / known.count, 0.9, 1.1) if known and known.count else planned[kind]
+            left = left + each.times(total // every - step // every + (total % every > 0))
+    return left
+
+
+@lru_cache(maxsize=256)
+def _pauses(spec: RunSpec, backend: str) -> dict[str, Range]:
+    s = settings(spec, backend)
+    return estimate.pauses(estimate.shape_of(spec.depth, s.values), s)

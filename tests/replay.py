@@ -1,0 +1,57 @@
+"""A recorded log played back: what its run looked like, second by second."""
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from runner.job.tracker import Tracker
+from runner.nanochat import events, grammar
+from runner.run import Run, StageState, StageStatus, State, Status
+
+_STAMPED = re.compile(r"\[ *(\d+\.\d\d)\] (.*)")
+
+
+def stamped(path: Path) -> list[tuple[float, str]]:
+    """Lines and when they came, from a log with `[  12.34] ` before each."""
+    found = (_STAMPED.fullmatch(line) for line in path.read_text("utf-8", "replace").split("\n"))
+    return [(float(m[1]), m[2]) for m in found if m]
+
+
+def replay(
+    run: Run,
+    lines: list[tuple[float, str]],
+    *,
+    stage: str = "base",
+    began: float = 0.0,
+    compiles: bool = True,
+    val_every: int = 0,
+    core_every: int = 0,
+    save_every: int | None = None,
+    until: float | None = None,
+    status: Status | None = None,
+) -> Iterator[tuple[float, Run]]:
+    """The run as it is known at each second from `began` on, its job writing its status once a second."""
+    if status is None:
+        status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=began, updated_at=began)
+        status.stages = [StageStatus(stage, StageState.RUNNING, began)]
+        status.usd_per_hour = Decimal("31.60")
+    status.stage, status.val_every, status.core_every, status.save_every = stage, val_every, core_every, save_every
+    tracker = Tracker(status, compiles=compiles)
+    tracker.begin_stage(began)
+    waiting = list(lines)
+    end = until if until is not None else lines[-1][0] + began
+    now = began
+    while now <= end:
+        while waiting and waiting[0][0] + began <= now:
+            at, line = waiting.pop(0)
+            tracker.heard(at + began)
+            event = grammar.parse(line)
+            if event is not None and not isinstance(event, events.Noted):
+                tracker.take(event, at + began)
+        status.updated_at = now
+        copy = msgspec.convert(msgspec.to_builtins(status), Status)
+        yield now, msgspec.structs.replace(run, state=State.RUNNING, status=copy)
+        now += 1.0

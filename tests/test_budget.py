@@ -1,0 +1,222 @@
+"""A budget holds, whatever happens to the containers, and what was kept stays kept; a stalled run ends itself."""
+
+import os
+import random
+import signal
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from runner import budget
+from runner.cost import GPUS, dollars
+from runner.errors import UsageError
+from runner.estimate import shape_of
+from runner.job.guard import Guard
+from runner.job.tracker import Tracker
+from runner.nanochat.events import Saved, Step
+from runner.run import Run, State, Status
+from runner.spec import make_spec, parse_seconds
+from tests.conftest import Cli
+from tests.test_run import run
+
+PRICE = "3600"
+
+
+class Life:
+    """One run in accelerated time: containers that are preempted, crash, save slowly; the real rule decides."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        dice = self.random
+        self.rate = Decimal(dice.choice(["3.95", "15.80", "31.60", "50.00"]))
+        self.step_s = dice.uniform(0.3, 4.0)
+        self.save_every = dice.randrange(20, 200)
+        self.total = self.save_every * dice.randrange(3, 30) + dice.randrange(self.save_every)
+        self.startup_s = dice.uniform(10, 150)
+        self.publish_s = dice.uniform(1, 90)
+        self.mean_life_s = dice.choice([1e9, 3 * 3600.0, 3600.0]) + 4 * self.save_every * self.step_s
+        first = self.startup_s + self.save_every * self.step_s * 1.5 + 2 * self.publish_s + 60
+        # Some are enough for everything, most are not; all would reach the first checkpoint in peace, twice.
+        self.cap = dollars(dice.uniform(2.2, 9.0) * first + 120, self.rate).quantize(Decimal("0.01"))
+        spec = make_spec(
+            task="base", model="d12", backend="modal", engine="nanochat", gpus=8, budget=str(self.cap),
+            gpu_kinds=tuple(GPUS),
+        )  # fmt: skip
+        self.run: Run = run(spec=spec, backend="modal")
+        self.paid = 0.0
+        self.kept = 0
+        self.told: Status | None = None
+        self.end = ""
+        self.now = 1e6
+
+    def live(self) -> None:
+        while not self.end:
+            self._container()
+
+    def _container(self) -> None:
+        """From the moment it is paid for to the moment it is gone."""
+        dice, began = self.random, self.now
+        dies_at = began + dice.expovariate(1 / self.mean_life_s) + 5
+        politely = dice.random() < 0.7
+        self.now += dice.uniform(0.2, 2.0)
+        status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=self.now, updated_at=self.now)
+        status.usd_per_hour, status.total_steps, status.save_every = self.rate, self.total, self.save_every
+        status.stage, status.step, status.saved_step = "base", self.kept, self.kept or None
+        status.resumed_from = self.kept or None
+        if self.told:
+            status.paid_usd, status.publish_s = self.told.spent_usd, self.told.publish_s
+            status.log_bases = [*self.told.log_bases, 0]
+        else:
+            status.log_bases = [0]
+        tracker = Tracker(status)
+        tracker.begin_stage(self.now)
+        guard = Guard(self.run, shape_of(12, self.run.spec.overrides), lambda line: None, lambda: self.now)
+        next_step = self.now + self.startup_s
+        publishing: tuple[int, float, float] | None = None
+        while True:
+            if self.now >= dies_at:
+                self._die(began, status, politely)
+                return
+            if publishing and self.now >= publishing[1]:
+                self.kept = status.saved_step = publishing[0]
+                status.publish_s = self.now - publishing[2]
+                guard.kept()
+                publishing = None
+            if verdict := guard.verdict(status):
+                assert verdict.kind == "budget", verdict
+                left = max(1.0, guard.seconds_left(status) or 0.0) + budget.CLOSING_S / 3
+                closing = dice.uniform(1.0, budget.CLOSING_S / 2)
+                if publishing:
+                    # What is being copied is waited for, but not for longer than there is money.
+                    more = publishing[1] - self.now
+                    closing += min(more, left)
+                    if more <= left:
+                        self.kept = publishing[0]
+                self.now += closing
+                self._pay(began)
+                self.end = "budget"
+                return
+            if self.now >= next_step:
+                step = status.step or 0
+                if step >= self.total:
+                    self.now += self.publish_s
+                    self.kept = self.total
+                    self._pay(began)
+                    self.end = "done"
+                    return
+                took = self.step_s * dice.uniform(0.95, 1.1) * (5 if dice.random() < 0.002 else 1)
+                tracker.take(Step(step, self.total, 0.0, 1.0, 1.0, took * 1000, 1, 1.0), self.now)
+                next_step = self.now + took
+                if (step + 1) % self.save_every == 0:
+                    tracker.take(Saved("model parameters", "x", step + 1), self.now)
+                    slow = 4 if dice.random() < 0.2 else 1
+                    publishing = publishing or (step + 1, self.now + self.publish_s * slow, self.now)
+            status.updated_at = self.now
+            self.now += min(1.0, max(0.05, next_step - self.now))
+
+    def _die(self, began: float, status: Status, politely: bool) -> None:
+        if politely:
+            self.now += self.random.uniform(0.5, 5.0)
+            status.updated_at = self.now - 1.0
+        else:
+            # Its last second or so was paid for, and told to nobody.
+            status.updated_at = self.now - self.random.uniform(0.0, 1.2)
+        self.told = status
+        self._pay(began)
+        self.now += self.random.uniform(5, 600)
+
+    def _pay(self, began: float) -> None:
+        self.paid += (self.now - began) * float(self.rate) / 3600
+
+
+def test_two_hundred_lives_cost_no_more_than_their_caps_and_keep_a_checkpoint() -> None:
+    ends = []
+    for seed in range(200):
+        life = Life(seed)
+        life.live()
+        ends.append(life.end)
+        assert life.paid <= float(life.cap), (seed, life.paid, life.cap)
+        assert life.kept > 0, (seed, life.end, life.__dict__)
+    # Both ends are really there: a rule that stops at once would keep every cap.
+    assert ends.count("budget") > 60 and ends.count("done") > 40
+
+
+def test_little_of_a_budget_is_left_where_training_could_have_gone_on() -> None:
+    unused = []
+    for seed in range(200):
+        life = Life(seed)
+        life.live()
+        if life.end == "budget":
+            worth = (life.save_every * life.step_s * 1.1 + 6 * life.publish_s + 90) * float(life.rate) / 3600
+            unused.append((float(life.cap) - life.paid) / worth)
+    assert sorted(unused)[len(unused) // 2] < 1.0
+
+
+QUICK = ("--step-ms", "100", "--iterations", "400", "--save-every", "20", "--eval-every", "-1")
+
+
+@pytest.fixture
+def paid(cli: Cli) -> Cli:
+    cli("settings", "local_usd_per_hour", PRICE)
+    return cli
+
+
+def test_a_run_stops_at_a_checkpoint_before_its_budget_is_spent_and_goes_on_with_more(paid: Cli) -> None:
+    done = paid("launch", "--task", "base", "--tag", "b", "--budget", "45", "--watch", *QUICK, code=1)
+    record = paid.run("b")
+    assert record["state"] == "out of budget" and record["outcome"]["kind"] == "budget"
+    assert 0 < record["cost_usd"] <= 45 and "[OUT OF BUDGET]" in done.stdout
+    kept = [c["step"] for c in paid.json("checkpoints", "b") if c["verdict"] == "complete"]
+    assert kept and f"kept up to step {kept[-1]}" in record["outcome"]["message"]
+    assert "give it more" in paid("resume", "b", code=2).stderr
+    assert "give it more" in paid("resume", "b", "--budget", "20", code=2).stderr
+    paid("resume", "b", "--budget", "150", "--watch")
+    assert paid.run("b")["state"] == "done" and paid.run("b")["budget_usd"] == 150
+
+
+def test_a_budget_too_small_for_the_first_checkpoint_ends_as_soon_as_that_is_known(paid: Cli) -> None:
+    words = ("--step-ms", "100", "--iterations", "1000", "--save-every", "900", "--eval-every", "-1")
+    paid("launch", "--task", "base", "--tag", "s", "--budget", "60", "--watch", *words, code=1)
+    record = paid.run("s")
+    assert record["state"] == "out of budget" and "no checkpoint was kept" in record["outcome"]["message"]
+    assert record["cost_usd"] < 20
+
+
+def test_a_stage_that_cannot_be_paid_is_not_begun(paid: Cli) -> None:
+    words = ("--step-ms", "1", "--iterations", "20", "--save-every", "20")
+    paid("launch", "--task", "speedrun", "--tag", "e", "--budget", "36", "--watch", *words, code=None)
+    record = paid.run("e")
+    assert record["cost_usd"] <= 36
+    if record["state"] == "out of budget":
+        assert "besides" in record["outcome"]["message"] or "at least" in record["outcome"]["message"]
+
+
+@pytest.mark.parametrize("how", ["hang", "suspended"])
+def test_a_run_that_makes_no_progress_ends_itself_with_nobody_watching(cli: Cli, how: str) -> None:
+    fault = ("--fault", "hang@30") if how == "hang" else ()
+    cli("launch", "--task", "base", "--tag", "w", "--stop-if-stalled", "2", *fault, *QUICK)
+    if how == "suspended":
+        deadline = time.monotonic() + 30
+        while (cli.run("w")["step"] or 0) < 25 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        child = next(pid for pid in cli.processes() if b"scripts." in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(child, signal.SIGSTOP)
+    cli("watch", "w", code=1)
+    record = cli.run("w")
+    assert record["outcome"]["kind"] == "stalled" and "while training" in record["outcome"]["message"]
+    assert "kept up to step 20" in record["outcome"]["message"] and cli.processes() == []
+
+
+def test_times_are_read_as_people_write_them() -> None:
+    assert [parse_seconds(t) for t in ("20m", "90s", "1h", "30", "1.5h")] == [1200, 90, 3600, 30, 5400]
+    for bad in ("", "m", "-5m", "0", "nan", "1d", "1e99h"):
+        with pytest.raises(UsageError):
+            parse_seconds(bad)
+
+
+def test_a_call_gets_no_more_time_than_its_budget_pays_for() -> None:
+    assert budget.timeout_s(None, Decimal(0), Decimal(32), 86_400) == 86_400
+    assert budget.timeout_s(Decimal(40), Decimal(8), Decimal(32), 86_400) == 3600
+    assert budget.timeout_s(Decimal(8), Decimal(8), Decimal(32), 86_400) == 60

@@ -1,0 +1,38 @@
+"""Runs as programs read them; the names are a promise."""
+
+from typing import Any
+
+from runner.run import Run
+
+
+def as_json(run: Run, cost_usd: Any) -> dict[str, Any]:
+    """One run; `cost_usd` is what it has cost so far."""
+    status = run.status
+    return {
+        "id": run.id,
+        "tag": run.tag,
+        "task": run.spec.task,
+        "model": run.spec.model,
+        "backend": run.backend,
+        "engine": run.spec.engine,
+        "gpu": run.spec.gpu,
+        "gpus": run.spec.gpus,
+        "state": run.state.value,
+        "stage": status.stage if status else "",
+        "step": status.step if status else None,
+        "total_steps": status.total_steps if status else None,
+        "loss": status.loss if status else None,
+        "val_bpb": status.val_bpb if status else None,
+        "tokens_per_s": status.tokens_per_s if status else None,
+        "attempts": run.attempt,
+        "call_ids": [c.call_id for c in run.calls],
+        "created_at": run.created_at,
+        "started_at": (status.first_started_at or status.started_at) if status else None,
+        "ended_at": run.ended_at,
+        "cost_usd": cost_usd,
+        "budget_usd": run.spec.budget_usd,
+        "preemptions": status.preemptions if status else 0,
+        "last_sign_of_life": run.last_sign_of_life,
+        "volume": run.volume,
+        "outcome": run.outcome,
+    }
