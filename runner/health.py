@@ -1,6 +1,6 @@
 """Last sign of life, phase and pace -> one word for how a run is, why, and what comes next. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from msgspec import Struct
@@ -68,6 +68,18 @@ def patience(status: Status, like: Mapping[str, float] | None = None) -> float:
         return max(QUIET_S[doing], 2 * shown)
     usual = QUIET_S.get(doing, LEAST_S)
     return max(LEAST_S, min(usual, STALL_FACTOR * shown)) if shown > usual / 60 else usual
+
+
+def silences(run: Run, runs: Iterable[Run]) -> dict[str, float]:
+    """The longest silences, by phase, of the runs that are like one: same engine, size and hardware."""
+    found: dict[str, float] = {}
+    spec = run.spec
+    for other in runs:
+        same = (other.spec.engine, other.spec.depth, other.spec.gpu, other.spec.gpus, other.backend)
+        if other.id != run.id and other.status and same == (spec.engine, spec.depth, spec.gpu, spec.gpus, run.backend):
+            for doing, seconds in other.status.quiet_s.items():
+                found[doing] = max(found.get(doing, 0.0), seconds)
+    return found
 
 
 def health(run: Run, now: float, like: Mapping[str, float] | None = None) -> Health:

@@ -98,6 +98,12 @@ def _base(run: Run, status: Status, pace_s: float) -> Range:
 
 
 @lru_cache(maxsize=256)
+def tokens_per_step(spec: RunSpec, backend: str) -> int:
+    """Tokens of one optimizer step."""
+    return estimate.shape_of(spec.depth, settings(spec, backend).values).batch
+
+
+@lru_cache(maxsize=256)
 def _pauses(spec: RunSpec, backend: str) -> dict[str, Range]:
     s = settings(spec, backend)
     return estimate.pauses(estimate.shape_of(spec.depth, s.values), s)

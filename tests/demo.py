@@ -8,11 +8,13 @@ from typing import Any
 
 import msgspec
 
-from runner import process, survey
+from runner import cost, process, survey
 from runner.backends.folder import FolderVolume
 from runner.cost import GPUS
 from runner.fleet import Fleet
 from runner.job.journal import Journal
+from runner.nanochat import layout
+from runner.plan import plan
 from runner.run import Call, Outcome, Run, StageState, StageStatus, State, Status
 from runner.spec import make_spec
 from tests.conftest import DATA
@@ -82,21 +84,28 @@ def demo(home: Path) -> Fleet:
 def _live(fleet: Fleet, location: str) -> None:
     """A run that this very process plays: the log of a real d4 on a CPU, up to step 150."""
     call_id = process.call_id(os.getpid())
-    made = msgspec.structs.replace(spec("speedrun", "d4", "nanochat"), budget_usd=Decimal(120))
-    run = Run("live4demo", "d4-blue", made, "local", location, NOW - 300, State.RUNNING, [Call(call_id, NOW - 300)])
-    status = Status(1, State.RUNNING, "local-1-x", NOW - 299, NOW - 1, stages=stages(2, StageState.RUNNING, NOW - 180))
-    status.stage, status.saved_step = "base", 150
+    made = msgspec.structs.replace(spec("speedrun", "d4", "nanochat"), budget_usd=Decimal("1.50"))
+    prices = msgspec.structs.replace(cost.DATED, local=Decimal("3.95"))
+    planned = plan(made, layout.Inventory(), backend="local", prices=prices)
+    run = Run(
+        "live4demo", "d4-blue", made, "local", location, NOW - 300, State.RUNNING, [Call(call_id, NOW - 300)],
+        prices=prices, estimate=planned.estimate,
+    )  # fmt: skip
+    status = Status(1, State.RUNNING, call_id, NOW - 299, NOW - 1, stages=stages(2, StageState.RUNNING, NOW - 180))
+    status.stage, status.saved_step, status.usd_per_hour = "base", 150, Decimal("3.95")
+    status.val_every = status.save_every = 50
     volume = FolderVolume(location)
     survey.write_run(volume, msgspec.structs.replace(run, calls=[]))
     times = iter(range(10**6))
-    journal = Journal(volume, run.id, status, lambda: NOW - 100 + next(times) * 0.01, lambda: 0.0)
+    journal = Journal(volume, run.id, status, lambda: NOW - 100 + next(times) * 0.09, lambda: 0.0, compiles=False)
+    journal.begin_stage()
     journal.say("[STAGE] base")
     journal.say("[EXEC] python -m scripts.base_train --depth=4 --num-iterations=200 --save-every=50 --model-tag=d4")
     lines = (DATA / "logs" / "cpu_base_train_d4.log").read_bytes().splitlines(keepends=True)
     for line in lines[: next(i for i, line in enumerate(lines) if line.startswith(b"step 00152"))]:
         journal.output(line)
     journal.say("[PUBLISH] base step 150 kept: 6.4 MB, resumable on 1 GPU")
-    status.last_line_at = NOW - 2
+    status.last_line_at = status.progress_at = NOW - 2
     journal._clock = lambda: NOW - 1
     journal.close()
     fleet.registry.add(run)

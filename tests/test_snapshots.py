@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from runner.series import Series
 from tests.demo import demo
 from tui.app import NanochatApp
 from tui.screens.watch import WatchScreen
-from tui.widgets.chart import Chart, braille
+from tui.widgets.braille import Canvas
 from tui.widgets.log_view import LogView
 
 SMALL, LARGE = (80, 24), (120, 34)
@@ -20,6 +21,7 @@ SMALL, LARGE = (80, 24), (120, 34)
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NanochatApp:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr("runner.process.runs", lambda pid, words: True)
     return NanochatApp(demo(Path("home")))
 
 
@@ -31,8 +33,8 @@ def keys(*pressed: str, wait: float = 0.8) -> Any:
             await pilot.pause(0.4)
         if isinstance(pilot.app.screen, WatchScreen):
             for _ in range(100):
-                chart = pilot.app.screen.query_one(Chart)
-                if len(chart._points) == 152 and pilot.app.screen.query_one(LogView).lines:
+                known = pilot.app.screen._curves
+                if known and len(known.series["loss"]) == 152 and pilot.app.screen.query_one(LogView).lines:
                     break
                 await pilot.pause(0.1)
         await pilot.pause(wait)
@@ -46,6 +48,7 @@ def keys(*pressed: str, wait: float = 0.8) -> Any:
     [
         pytest.param((), id="runs"),
         pytest.param(("enter",), id="watch"),
+        pytest.param(("enter", "M", "left", "left"), id="metrics"),
         pytest.param(("n", "right"), id="launch"),
         pytest.param(("4", "down", "down", "enter", "down", "down", "down"), id="volume"),
         pytest.param(("c",), id="cancel"),
@@ -66,12 +69,24 @@ def test_without_colour_every_state_still_has_its_glyph_and_word(snap_compare: A
         del os.environ["NO_COLOR"]
 
 
-def test_a_chart_keeps_its_spike_and_its_bounds() -> None:
-    rows = braille([1.0] * 500 + [9.0] + [1.0] * 500, 40, 3)
+def drawn(values: list[float], width: int, height: int) -> list[str]:
+    series = Series()
+    for step, value in enumerate(values):
+        series.add(step, step, value)
+    canvas = Canvas(width, height)
+    columns = series.columns(series.steps, 0, max(1, len(values) - 1), width * 2)
+    found = [c for c in columns if c]
+    canvas.line(columns, min((c.low for c in found), default=0), max((c.high for c in found), default=0))
+    return [canvas.text(y) for y in range(height)]
+
+
+def test_a_chart_keeps_its_spike_and_its_bounds_and_has_no_holes() -> None:
+    rows = drawn([1.0] * 500 + [9.0] + [1.0] * 500, 40, 3)
     assert [len(row) for row in rows] == [40, 40, 40]
     assert rows[0].strip() and rows[2].strip()
-    falling = braille([2.0, 1.0], 20, 2)
-    assert "⠉" in falling[0] and all(falling[0][i] != " " or falling[1][i] != " " for i in range(20))
-    assert braille([], 10, 2) == [" " * 10] * 2
-    assert braille([float("nan"), float("inf")], 10, 2) == [" " * 10] * 2
-    assert all(braille([2.0], w, h) is not None for w in (0, 1, 5) for h in (0, 1, 4))
+    falling = drawn([2.0, 1.0], 20, 2)
+    assert falling[0][0] != " " and falling[1][-1] != " "
+    assert all(falling[0][i] != " " or falling[1][i] != " " for i in range(20))
+    assert drawn([], 10, 2) == [" " * 10] * 2
+    assert drawn([float("nan"), float("inf")], 10, 2) == [" " * 10] * 2
+    assert all(len(drawn([2.0], w, h)) == h for w in (1, 5) for h in (1, 4))

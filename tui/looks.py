@@ -100,14 +100,6 @@ def steps(run: Run) -> str:
     return f"{status.step or 0:,}/{status.total_steps:,}"
 
 
-def eta(run: Run) -> float | None:
-    """Seconds left of base training, from the last step time."""
-    status = run.status
-    if run.state is not State.RUNNING or not status or status.stage != "base" or not status.dt_s or status.step is None:
-        return None
-    return max(0, (status.total_steps or 0) - status.step) * status.dt_s
-
-
 def stages(run: Run, now: float, *, brief: bool = False) -> list[Cell]:
     """`prepare ✓ 4m`, one cell a stage; `brief` leaves out the times of stages that are over."""
     return [_stage(run, stage, now, brief) for stage in (run.status.stages if run.status else [])]

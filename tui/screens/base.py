@@ -66,7 +66,13 @@ class NanochatScreen(Screen[None]):
 
 def tone_style(variables: dict[str, str], name: str) -> Style:
     """A tone of `Cell` in the colours of the theme."""
-    names = {"dim": "text-muted", "success": "text-success", "warning": "text-warning", "error": "text-error"}
+    names = {
+        "dim": "text-muted",
+        "success": "text-success",
+        "warning": "text-warning",
+        "error": "text-error",
+        "secondary": "text-secondary",
+    }
     key = {**names, "accent": "text-accent"}.get(name, "")
     if not key:
         return Style()

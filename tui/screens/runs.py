@@ -1,6 +1,5 @@
 """All runs: what each is doing, what it has cost, when it last gave a sign."""
 
-import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -10,11 +9,12 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Footer, Input, Static
 
-from runner import units
-from runner.projection import is_free, spent_usd
+from runner import health, units
+from runner.projection import is_free, project, spent_usd
 from runner.run import Run
+from runner.spending import per_hour, spending, today
 from runner.terminal import safe
-from tui import looks
+from tui import glance, looks
 from tui.cells import Cell
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
@@ -27,7 +27,7 @@ COLUMNS = (
     Column("state", 17, keep=1),
     Column("step", 13, right=True, keep=2),
     Column("loss", 6, right=True, keep=3),
-    Column("cost", 8, right=True, keep=4),
+    Column("cost", 9, right=True, keep=4),
     Column("sign", 4, right=True, keep=5),
     Column("task", 8, keep=8),
     Column("model", 5, keep=7),
@@ -98,9 +98,13 @@ class RunsScreen(NanochatScreen):
 
     def _show_title(self, runs: Sequence[Run], shown: int) -> None:
         live = [r for r in runs if r.live]
-        today = _day(self.nanochat.fleet.clock())
-        spent = sum((spent_usd(r) for r in runs if _day(r.created_at) == today), Decimal(0))
-        cells: list[Cell | str] = [Cell("nanochat", "accent"), f"{len(live)} live", f"today {units.money(spent)}"]
+        now = self.nanochat.fleet.clock()
+        found, day, rate = spending(runs, now), today(now), per_hour(runs)
+        cells: list[Cell | str] = [Cell("nanochat", "accent"), f"{len(live)} live"]
+        cells += [f"{units.money(rate)}/h now"] if rate else []
+        cells.append(f"today {units.money(found.days.get(day, Decimal(0)))}")
+        month, limit = found.months.get(day[:7], Decimal(0)), self.nanochat.fleet.settings.monthly_limit_usd
+        cells.append(f"month {units.money(month)}" + (f" of {units.money(limit)}" if limit else ""))
         if self._filter:
             cells.append(Cell(f"/{self._filter} {shown} of {len(runs)}", "warning"))
         if self._list.marked:
@@ -113,20 +117,19 @@ class RunsScreen(NanochatScreen):
     def _cells(self, run_id: str) -> list[Cell]:
         run, now = self._by_id[run_id], self.nanochat.fleet.clock()
         status = run.status
-        cost = spent_usd(run, now)
         return [
             Cell(safe(run.tag)),
             looks.state(run),
             Cell(looks.steps(run)),
             Cell(units.decimals(status.loss if status else None, 3)),
-            Cell("free" if is_free(run) else units.money(cost)),
+            Cell("free" if is_free(run) else _cost(run, now)),
             Cell(units.age(run.last_sign_of_life, now) if run.live else units.UNKNOWN),
             Cell(run.spec.task),
             Cell(run.spec.model),
             Cell(looks.hardware(run)),
             Cell(units.decimals(status.val_bpb if status else None, 4)),
             Cell(units.count(status.tokens_per_s if status and run.live else None)),
-            Cell(units.duration(looks.eta(run))),
+            Cell(units.duration(left.left.likely) if (left := project(run, now)) and status else units.UNKNOWN),
             Cell(run.id, "dim"),
         ]
 
@@ -138,9 +141,11 @@ class RunsScreen(NanochatScreen):
             stages.put([])
             return
         outcome = run.outcome
+        now = self.nanochat.fleet.clock()
         cells: list[Cell | str] = [Cell(run.tag, "accent"), looks.state(run), Cell(looks.progress(run, 10), "accent")]
-        if run.spec.budget_usd is not None:
-            cells.append(f"{units.money(spent_usd(run))} of {units.money(run.spec.budget_usd)}")
+        cells += glance.money(run, now)
+        upcoming = health.upcoming(run.status) if run.status and run.live else []
+        cells += [f"{n.what} at {n.step:,} in {units.duration(n.seconds)}" for n in upcoming[:1]]
         why = ". ".join(part for part in (outcome.message, outcome.advice) if part) if outcome else ""
         if why != self._why:
             self._why = why
@@ -205,6 +210,9 @@ class RunsScreen(NanochatScreen):
         self.show_runs(self.nanochat.runs)
 
 
-def _day(when: float) -> str:
-    """The local calendar day of a time."""
-    return time.strftime("%Y%m%d", time.localtime(when))
+def _cost(run: Run, now: float) -> str:
+    """`$72.10`, and of a live run in whole dollars also where it will end: `$72→104`."""
+    spent, found = spent_usd(run, now), project(run, now)
+    if found is None or found.usd[1] < 1:
+        return units.money(spent)
+    return f"${spent:,.0f}→{found.usd[1]:,.0f}"

@@ -1,0 +1,255 @@
+"""The numbers of a run as curves, whole, at any size: read from its events as they grow, asked by the column. No UI."""
+
+import math
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from runner.checkpoints import json_object
+
+FAN = 16
+READ_BYTES = 4 << 20
+# So many points are kept of one curve; beyond, every other one is left out.
+MOST = 1 << 19
+EMA = 0.9
+METRICS = {
+    "loss": "loss",
+    "loss EMA": "loss, smoothed",
+    "val bpb": "val bpb",
+    "CORE": "CORE",
+    "tok/s": "tokens a second",
+    "MFU": "MFU, per cent",
+    "lr": "learning-rate multiplier",
+    "GPU GB": "GPU memory, GB",
+    "GPU %": "GPU load, per cent",
+    "SFT loss": "fine-tuning loss",
+}
+
+
+class Column(NamedTuple):
+    """What a series has in one column of a drawing: first, lowest, highest and last value."""
+
+    first: float
+    low: float
+    high: float
+    last: float
+
+
+class Series:
+    """One curve: values by step and by seconds of container time, with the lowest and highest of every sixteen,
+    256, … points, so that any stretch of it is summed up at once. Values that are not finite are counted and left out.
+    """
+
+    def __init__(self) -> None:
+        self.steps, self.seconds, self.values = array("d"), array("d"), array("d")
+        self._lows: list[array[float]] = []
+        self._highs: list[array[float]] = []
+        self.not_finite = 0
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def add(self, step: float, seconds: float, value: float) -> None:
+        """The next point. A step that was there already takes its place: what came after it was lost."""
+        if not math.isfinite(value):
+            self.not_finite += 1
+            return
+        if self.steps and step <= self.steps[-1]:
+            self._cut(bisect_left(self.steps, step))
+        if len(self.values) >= MOST:
+            self._halve()
+        self._append(step, seconds, value)
+
+    def _append(self, step: float, seconds: float, value: float) -> None:
+        number = len(self.values)
+        self.steps.append(step)
+        self.seconds.append(seconds)
+        self.values.append(value)
+        level = 0
+        while True:
+            number //= FAN
+            if level == len(self._lows):
+                if len(self.values) <= FAN ** (level + 1):
+                    return
+                self._lows.append(array("d"))
+                self._highs.append(array("d"))
+                self._fill(level)
+                level += 1
+                continue
+            lows, highs = self._lows[level], self._highs[level]
+            if number == len(lows):
+                lows.append(value)
+                highs.append(value)
+            else:
+                lows[number], highs[number] = min(lows[number], value), max(highs[number], value)
+            level += 1
+
+    def _fill(self, level: int) -> None:
+        below = (self.values, self.values) if level == 0 else (self._lows[level - 1], self._highs[level - 1])
+        for at in range(0, len(below[0]), FAN):
+            self._lows[level].append(min(below[0][at : at + FAN]))
+            self._highs[level].append(max(below[1][at : at + FAN]))
+
+    def _cut(self, count: int) -> None:
+        self._rebuild(slice(count))
+
+    def _halve(self) -> None:
+        self._rebuild(slice(None, None, 2))
+
+    def _rebuild(self, kept: slice) -> None:
+        points = list(zip(self.steps[kept], self.seconds[kept], self.values[kept], strict=True))
+        missed, self._lows, self._highs = self.not_finite, [], []
+        self.steps, self.seconds, self.values = array("d"), array("d"), array("d")
+        for point in points:
+            self._append(*point)
+        self.not_finite = missed
+
+    def extent(self, first: int, last: int) -> tuple[float, float]:
+        """Lowest and highest of the points from `first` to before `last`, which must not be none."""
+        low, high = math.inf, -math.inf
+        level, lows, highs = 0, self.values, self.values
+        while first < last:
+            if level == len(self._lows):
+                return min(low, min(lows[first:last])), max(high, max(highs[first:last]))
+            # What does not fill a block of the next level, at both ends.
+            up, down = -(-first // FAN), last // FAN
+            if up >= down:
+                return min(low, min(lows[first:last])), max(high, max(highs[first:last]))
+            for begin, end in ((first, up * FAN), (down * FAN, last)):
+                if begin < end:
+                    low, high = min(low, min(lows[begin:end])), max(high, max(highs[begin:end]))
+            first, last = up, down
+            lows, highs = self._lows[level], self._highs[level]
+            level += 1
+        return low, high
+
+    def columns(self, axis: "array[float]", begin: float, end: float, count: int) -> list[Column | None]:
+        """The stretch of the axis from `begin` to `end` in so many columns; None where no point falls in one."""
+        found: list[Column | None] = []
+        step = (end - begin) / count
+        first = bisect_left(axis, begin)
+        for number in range(count):
+            last = bisect_left(axis, begin + step * (number + 1), first)
+            if number == count - 1:
+                while last < len(axis) and axis[last] <= end:
+                    last += 1
+            if last > first:
+                found.append(Column(self.values[first], *self.extent(first, last), self.values[last - 1]))
+            else:
+                found.append(None)
+            first = last
+        return found
+
+    def at(self, axis: "array[float]", x: float) -> tuple[float, float] | None:
+        """The point nearest to `x`: its place on the axis and its value."""
+        if not self.values:
+            return None
+        after = min(bisect_left(axis, x), len(axis) - 1)
+        before = max(0, after - 1)
+        nearest = before if abs(axis[before] - x) <= abs(axis[after] - x) else after
+        return axis[nearest], self.values[nearest]
+
+
+class Mark(NamedTuple):
+    """Something that happened: save, val, preemption or stage, at a step and a second of container time."""
+
+    what: str
+    step: float
+    seconds: float
+
+
+class Curves(Struct):
+    """Every curve of one run, and what happened on the way. `read` takes in what was added to its events."""
+
+    path: Path
+    series: dict[str, Series]
+    marks: list[Mark]
+    offset: int = 0
+    began: float = 0.0
+    before_s: float = 0.0
+    last_t: float = 0.0
+    step: float = 0.0
+    ema: float = 0.0
+    ema_weight: float = 0.0
+
+    def read(self) -> bool:
+        """Take in new events, at most a few MB; whether there were any."""
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, 2)
+                if size < self.offset:
+                    self.series, self.marks, self.offset = {name: Series() for name in METRICS}, [], 0
+                    self.before_s = self.began = self.last_t = self.step = self.ema = self.ema_weight = 0.0
+                file.seek(self.offset)
+                data = file.read(READ_BYTES)
+        except FileNotFoundError:
+            return False
+        whole = data[: data.rfind(b"\n") + 1]
+        self.offset += len(whole)
+        for event in _events(whole):
+            self._take(event)
+        return bool(whole)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        t = event.get("t")
+        if not isinstance(t, int | float):
+            return
+        kind, stage = event.get("kind"), event.get("stage")
+        if kind == "container" or not self.began:
+            if self.began:
+                self.before_s += max(0.0, self.last_t - self.began)
+                self.marks.append(Mark("preemption", self.step, self.before_s))
+            self.began = t
+        self.last_t = max(self.last_t, t)
+        seconds = self.before_s + max(0.0, t - self.began)
+        if kind == "step" and stage == "base":
+            self.step = _number(event.get("step"))
+            loss = _number(event.get("loss"))
+            self._put("loss", seconds, loss)
+            if math.isfinite(loss):
+                self.ema, self.ema_weight = EMA * self.ema + (1 - EMA) * loss, EMA * self.ema_weight + (1 - EMA)
+                self._put("loss EMA", seconds, self.ema / self.ema_weight)
+            for name, key in (("tok/s", "tokens_per_s"), ("MFU", "mfu"), ("lr", "lrm")):
+                self._put(name, seconds, _number(event.get(key)))
+        elif kind == "step" and stage == "sft":
+            self.series["SFT loss"].add(_number(event.get("step")), seconds, _number(event.get("loss")))
+        elif kind == "val_bpb" and stage == "base":
+            self.series["val bpb"].add(_number(event.get("step")), seconds, _number(event.get("bpb")))
+            self.marks.append(Mark("val", self.step, seconds))
+        elif kind == "core" and isinstance(event.get("step"), int):
+            self.series["CORE"].add(_number(event["step"]), seconds, _number(event.get("core")))
+        elif kind == "checkpoint" and event.get("of") == "base":
+            self.marks.append(Mark("save", _number(event.get("step")), seconds))
+        elif kind == "gpu":
+            self._put("GPU GB", seconds, _number(event.get("memory")) / 1e9)
+            self._put("GPU %", seconds, _number(event.get("load")))
+
+    def _put(self, name: str, seconds: float, value: float) -> None:
+        series = self.series[name]
+        # A sample of the GPUs may come twice in a step.
+        if not (name.startswith("GPU") and series.steps and series.steps[-1] == self.step):
+            series.add(self.step, seconds, value)
+
+
+def curves(path: Path) -> Curves:
+    """The curves of the run whose events are in a file, which need not be there yet."""
+    return Curves(path, {name: Series() for name in METRICS}, [])
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+_KINDS = tuple(f'"kind":"{kind}"'.encode() for kind in ("step", "val_bpb", "core", "checkpoint", "gpu", "container"))
+
+
+def _events(data: bytes) -> Iterator[dict[str, Any]]:
+    for line in data.splitlines():
+        if any(kind in line for kind in _KINDS):
+            event = json_object(line)
+            if event:
+                yield event

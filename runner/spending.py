@@ -1,0 +1,70 @@
+"""What runs have cost, by day, month and model, and what they cost now. Pure."""
+
+import time
+from collections.abc import Iterable
+from decimal import Decimal
+
+from msgspec import Struct
+
+from runner.projection import spent_usd
+from runner.run import Run, State
+
+DAY_S = 86_400
+CENT = Decimal("0.01")
+
+
+class Spending(Struct, frozen=True):
+    """Dollars by local day (2026-11-24), by month (2026-11), by model, and in all."""
+
+    days: dict[str, Decimal]
+    months: dict[str, Decimal]
+    models: dict[str, Decimal]
+    total: Decimal
+
+
+def by_day(run: Run, now: float) -> dict[str, Decimal]:
+    """A run's cost laid evenly over the time from its first container to its last sign of life, by local day."""
+    status, spent = run.status, spent_usd(run, now)
+    if status is None or not spent:
+        return {}
+    began = status.first_started_at or status.started_at
+    ended = max(status.ended_at or status.updated_at, began + 1)
+    seconds: dict[str, float] = {}
+    at = began
+    while at < ended:
+        day = time.localtime(at)
+        midnight = time.mktime((day.tm_year, day.tm_mon, day.tm_mday + 1, 0, 0, 0, 0, 0, -1))
+        until = min(ended, max(midnight, at + 1))
+        name = time.strftime("%Y-%m-%d", day)
+        seconds[name] = seconds.get(name, 0.0) + until - at
+        at = until
+    found = {name: spent * Decimal(str(s / (ended - began))) for name, s in seconds.items()}
+    # What rounding leaves belongs to the last day: the sum is the run's cost.
+    last = max(found)
+    found[last] += spent - sum(found.values(), Decimal(0))
+    return found
+
+
+def spending(runs: Iterable[Run], now: float) -> Spending:
+    """All of a person's runs in figures; runs that were deleted are not known any more."""
+    days: dict[str, Decimal] = {}
+    models: dict[str, Decimal] = {}
+    for run in runs:
+        for day, usd in by_day(run, now).items():
+            days[day] = days.get(day, Decimal(0)) + usd
+            models[run.spec.model] = models.get(run.spec.model, Decimal(0)) + usd
+    months: dict[str, Decimal] = {}
+    for day, usd in days.items():
+        months[day[:7]] = months.get(day[:7], Decimal(0)) + usd
+    order = dict(sorted(days.items(), reverse=True))
+    return Spending(order, dict(sorted(months.items(), reverse=True)), models, sum(days.values(), Decimal(0)))
+
+
+def per_hour(runs: Iterable[Run]) -> Decimal:
+    """Dollars an hour that are being spent at this moment."""
+    working = (State.PREPARING, State.RUNNING, State.STOPPING)
+    return sum((r.status.usd_per_hour for r in runs if r.status and r.state in working), Decimal(0))
+
+
+def today(now: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(now))

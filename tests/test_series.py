@@ -1,0 +1,86 @@
+"""Curves: nothing of a run is lost in them, at any size, however it was interrupted."""
+
+import json
+import math
+from array import array
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.series import Series, curves
+
+floats = st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.inf)
+
+
+def made(values: list[float]) -> Series:
+    series = Series()
+    for step, value in enumerate(values):
+        series.add(step, step * 2.0, value)
+    return series
+
+
+@settings(deadline=None)
+@given(st.lists(floats, max_size=700), st.integers(0, 700), st.integers(0, 700))
+def test_lowest_and_highest_of_any_stretch_are_those_of_its_points(values: list[float], a: int, b: int) -> None:
+    series = made(values)
+    kept = [v for v in values if math.isfinite(v)]
+    assert list(series.values) == kept and series.not_finite == len(values) - len(kept)
+    first, last = sorted((min(a, len(kept)), min(b, len(kept))))
+    if first < last:
+        assert series.extent(first, last) == (min(kept[first:last]), max(kept[first:last]))
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=400), st.integers(1, 90))
+def test_columns_lose_no_spike(values: list[float], count: int) -> None:
+    series = made(values)
+    columns = [c for c in series.columns(series.steps, 0.0, max(1.0, len(values) - 1.0), count) if c]
+    assert min(c.low for c in columns) == min(values) and max(c.high for c in columns) == max(values)
+    assert columns[0].first == values[0] and columns[-1].last == values[-1]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=300))
+def test_a_step_that_comes_again_takes_back_what_came_after_it(steps: list[int]) -> None:
+    series, expected = Series(), dict[int, float]()
+    for number, step in enumerate(steps):
+        series.add(step, number, float(number))
+        expected = {s: v for s, v in expected.items() if s < step} | {step: float(number)}
+    assert list(zip(series.steps, series.values, strict=True)) == sorted(expected.items())
+
+
+def test_the_nearest_point_is_found() -> None:
+    series = made([5.0, 6.0, 7.0])
+    assert [series.at(series.steps, x) for x in (-1, 0.4, 1.6, 9)] == [(0, 5.0), (0, 5.0), (2, 7.0), (2, 7.0)]
+    assert Series().at(array("d"), 1.0) is None
+
+
+def event(t: float, kind: str, stage: str = "base", **more: object) -> str:
+    return json.dumps({"t": t, "attempt": 1, "stage": stage, "kind": kind, **more}, separators=(",", ":")) + "\n"
+
+
+def step(t: float, number: int, loss: float) -> str:
+    return event(t, "step", step=number, loss=loss, lrm=1.0, tokens_per_s=1000, mfu=40.0)
+
+
+def test_a_run_is_read_as_it_grows_and_over_a_preemption(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    found = curves(path)
+    assert not found.read()
+    first = event(100, "container") + step(110, 0, 4.0) + step(111, 1, 3.5) + event(112, "val_bpb", step=2, bpb=0.9)
+    path.write_text(first + step(113, 2, 3.0)[:30])
+    assert found.read() and list(found.series["loss"].values) == [4.0, 3.5]
+    again = step(113, 2, 3.0) + event(114, "checkpoint", of="base", step=2) + event(1000, "container")
+    path.write_text(
+        first + again + step(1020, 2, 3.1) + event(1021, "gpu", memory=7 * 10**10, load=99.0) + "nonsense\n"
+    )
+    assert found.read()
+    assert list(found.series["loss"].values) == [4.0, 3.5, 3.1]
+    # Nothing is paid between two containers, and no time passes.
+    assert list(found.series["loss"].seconds) == [10, 11, 34]
+    assert [m.what for m in found.marks] == ["val", "save", "preemption"]
+    assert list(found.series["GPU GB"].values) == [70.0] and list(found.series["val bpb"].values) == [0.9]
+    assert not found.read()
+    path.write_text(first)
+    assert found.read() and len(found.series["loss"]) == 2 and [m.what for m in found.marks] == ["val"]

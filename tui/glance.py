@@ -1,0 +1,107 @@
+"""A run at a glance: is it alive, what comes next, what does it cost, in a few cells each."""
+
+import time
+from collections.abc import Mapping
+
+from runner import health, units
+from runner.projection import Projection, is_free, project, spent_usd
+from runner.run import Run
+from tui import looks
+from tui.cells import Cell
+
+Cells = list[Cell | str]
+
+
+def title(run: Run) -> Cells:
+    """What it is and when it began."""
+    status = run.status
+    cells: Cells = [
+        Cell(run.tag, "accent"),
+        f"{run.spec.task} {run.spec.model} on {looks.hardware(run)}",
+        f"launched {time.strftime('%H:%M', time.localtime(run.created_at))}",
+    ]
+    if run.attempt > 1:
+        cells.append(f"attempt {run.attempt}")
+    if status and status.preemptions:
+        cells.append(Cell(f"↻ preempted {status.preemptions}×", "warning"))
+    cells += ["on Modal"] if run.backend == "modal" else []
+    cells += [Cell("rehearsal", "warning")] if run.spec.engine == "rehearsal" else []
+    cells.append(Cell(run.id, "dim"))
+    return cells
+
+
+def sign(run: Run, now: float, trouble: str = "", like: Mapping[str, float] | None = None) -> Cells:
+    """How it is, in a word, a glyph and a colour; why; what is expected next. Of one that has ended: how."""
+    status = run.status
+    if trouble:
+        known = f"last known {units.age(run.last_sign_of_life, now)} ago" if run.last_sign_of_life else ""
+        return [Cell("? no signal", "error"), looks.state(run), known, trouble]
+    if not run.live:
+        cells: Cells = [looks.state(run)]
+        if run.outcome:
+            cells += [run.outcome.message, Cell(run.outcome.advice, "dim")]
+        return cells
+    found = health.health(run, now, like)
+    glyph, tone = looks.HEALTH[found.word]
+    cells = [Cell(f"{glyph} {found.word}", tone), looks.state(run), Cell(found.why, "dim")]
+    if found.word is health.Word.STALLED:
+        cells.append(Cell("wait, or c stops it at the last checkpoint", "warning"))
+    for what in (health.upcoming(status) if status else [])[:1]:
+        when = f" in {units.duration(what.seconds)}" if what.seconds is not None else ""
+        cells.append(f"{what.what} at {what.step:,}{when}")
+    if status and status.saved_step:
+        cells.append(f"kept up to step {status.saved_step:,}")
+    if status and status.lost_log_bytes:
+        cells.append(Cell(f"! {units.size(status.lost_log_bytes)} of the log lost: the volume was full", "error"))
+    if status and status.warnings:
+        cells.append(Cell(f"! {status.warnings[-1]}", "warning"))
+    return cells
+
+
+def money(run: Run, now: float) -> Cells:
+    """Spent, where it will end, how much of the budget that is; for an ended run: estimated against spent."""
+    if is_free(run):
+        return ["free"]
+    spent = spent_usd(run, now)
+    cells: Cells = [Cell(f"{units.money(spent)} spent", "accent")]
+    if (found := project(run, now)) is not None:
+        cells.append(f"{units.money_span(found.usd)} likely in the end")
+    elif run.estimate:
+        cells.append(Cell(f"estimate was {units.money_span(run.estimate.usd)}", "dim"))
+    if (cap := run.spec.budget_usd) is not None:
+        share = float(spent / cap)
+        tone = "error" if share >= 0.95 else "warning" if share >= 0.8 else ""
+        cells.append(Cell(f"budget {units.money(cap)} {units.bar(share, 8)} {share:.0%}", tone))
+    if run.live and run.status and run.status.usd_per_hour:
+        cells.append(Cell(f"{units.money(run.status.usd_per_hour)}/h", "dim"))
+    return cells
+
+
+def numbers(run: Run, now: float) -> Cells:
+    """Progress and the last values of everything that is measured."""
+    status = run.status
+    cells: Cells = [Cell(looks.progress(run, 10), "accent"), f"step {looks.steps(run)}"]
+    if status is None:
+        return cells
+    cells += [f"loss {units.decimals(status.loss, 4)}", f"bpb {units.decimals(status.val_bpb, 4)}"]
+    if (found := project(run, now)) is not None and found.left.likely:
+        cells.append(ends(found, now))
+    if run.live:
+        cells.append(f"{units.count(status.tokens_per_s)} tok/s")
+        cells += [f"{status.pace_s:.3g} s/step"] if status.pace_s else []
+        cells += [f"MFU {status.mfu:.0f}%"] if status.mfu else []
+        if status.gpu:
+            gpu = status.gpu
+            memory = f"{gpu.memory / 1e9:.0f} of {gpu.memory_total / 1e9:.0f} GB"
+            cells.append(f"GPU {gpu.load:.0f}%, {memory}, {gpu.watts / 1000:.1f} kW, {gpu.celsius:.0f}°C")
+    if run.live and status.stage_loss is not None:
+        cells.append(f"{status.stage} loss {status.stage_loss:.4f}")
+    cells += [f"CORE {status.core:.4f}"] if status.core is not None else []
+    cells += [f"ChatCORE {status.chatcore:.4f}"] if status.chatcore is not None else []
+    return cells
+
+
+def ends(found: Projection, now: float) -> str:
+    """How long it still takes, and at what o'clock it ends."""
+    clock = time.strftime("%H:%M", time.localtime(now + found.left.likely))
+    return f"eta {units.duration(found.left.likely)}, about {clock}"

@@ -1,0 +1,54 @@
+"""Lines in braille: two dots by four a cell, several curves on one canvas, the later one in front. Pure."""
+
+from collections.abc import Sequence
+
+from runner.series import Column
+
+# Bit of each dot of a braille cell, by row from the top, left then right column.
+DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+BLANK = 0x2800
+
+
+class Canvas:
+    """Cells of braille, each with the number of the curve that was drawn there last; -1 for none."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self._bits = [bytearray(width) for _ in range(height)]
+        self.owners = [[-1] * width for _ in range(height)]
+
+    def _dots(self, x: int, top: int, bottom: int, curve: int) -> None:
+        """Set the dots of one column from row `top` to row `bottom`, counted from the top of the canvas."""
+        cell, side = x >> 1, x & 1
+        for y in range(top, bottom + 1):
+            self._bits[y >> 2][cell] |= DOTS[y & 3][side]
+            self.owners[y >> 2][cell] = curve
+
+    def line(self, columns: Sequence[Column | None], low: float, high: float, curve: int = 0) -> None:
+        """Draw one curve, a column of values for each column of dots; between far points a straight line."""
+        most = self.height * 4 - 1
+        scale = most / (high - low) if high > low else 0.0
+        before: tuple[int, float] | None = None
+        for x, column in enumerate(columns):
+            if column is None:
+                continue
+            first, bottom, top, last = ((high - value) * scale for value in column)
+            if before and x - before[0] > 1:
+                self._bridge(*before, x, first, most, curve)
+            elif before:
+                # Joined to the column before, so that a steep curve has no holes.
+                middle = (before[1] + first) / 2
+                top, bottom = min(top, middle), max(bottom, middle)
+            self._dots(x, max(0, round(top)), min(most, round(bottom)), curve)
+            before = (x, last)
+
+    def _bridge(self, x0: int, y0: float, x1: int, y1: float, most: int, curve: int) -> None:
+        slope = (y1 - y0) / (x1 - x0)
+        for x in range(x0 + 1, x1):
+            here = y0 + slope * (x - x0)
+            reach = abs(slope) / 2
+            self._dots(x, max(0, round(here - reach)), min(most, round(here + reach)), curve)
+
+    def text(self, row: int) -> str:
+        """A row of cells; one without dots is a space."""
+        return "".join(chr(BLANK + bits) if bits else " " for bits in self._bits[row])
