@@ -40,6 +40,7 @@ from runner.run import (
     spawned,
 )
 from runner.spec import CONTINUING, ENGINES, RunSpec, on_gpus
+from runner.spending import question, spending, today
 
 BACKENDS = ("local", "modal")
 FORCE_AFTER_S = 15.0
@@ -149,6 +150,14 @@ class Fleet:
 
     def _prices(self, place: Backend) -> Prices:
         return msgspec.structs.replace(place.prices(), local=self.settings.local_usd_per_hour)
+
+    def question(self, spec: RunSpec, likely: Decimal) -> str:
+        """Why a launch of that likely cost should ask first; empty when it need not. A budget is the most it can be."""
+        now = self.clock()
+        if spec.budget_usd is not None:
+            likely = min(likely, spec.budget_usd)
+        month = spending(self.registry.all(), now).months.get(today(now)[:7], Decimal(0))
+        return question(month, likely, self.settings)
 
     def launch(self, spec: RunSpec, *, backend: str, tag: str = "", force_restart: bool = False) -> Run:
         """Start a new run. The intent is on record before anything is spawned, so no run can get lost."""

@@ -12,7 +12,7 @@ import msgspec
 from runner.errors import NoSuchRun, Unreachable, UsageError
 from runner.run import Run, State
 
-VERSION = 1
+VERSION = 2
 FILE = "registry.db"
 PATIENCE_S = 10.0
 _SCHEMA = """
@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, tag TEXT NOT NULL UNIQUE, created_at REAL NOT NULL, record BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS runs_by_age ON runs (created_at);
+CREATE TABLE IF NOT EXISTS told (key TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 
@@ -174,6 +175,11 @@ class Registry:
             if after != before:
                 self._write(db, after)
             return after
+
+    def first_to_tell(self, key: str) -> bool:
+        """Whether nobody has told of this yet; from now on somebody has."""
+        with self._transaction() as db:
+            return db.execute("INSERT OR IGNORE INTO told VALUES (?)", (key,)).rowcount == 1
 
     def remove(self, run_id: str) -> None:
         with self._transaction() as db:

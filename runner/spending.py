@@ -6,8 +6,10 @@ from decimal import Decimal
 
 from msgspec import Struct
 
+from runner import units
 from runner.projection import spent_usd
 from runner.run import Run, State
+from runner.settings import Settings
 
 DAY_S = 86_400
 CENT = Decimal("0.01")
@@ -64,6 +66,16 @@ def per_hour(runs: Iterable[Run]) -> Decimal:
     """Dollars an hour that are being spent at this moment."""
     working = (State.PREPARING, State.RUNNING, State.STOPPING)
     return sum((r.status.usd_per_hour for r in runs if r.status and r.state in working), Decimal(0))
+
+
+def question(month: Decimal, likely: Decimal, settings: Settings) -> str:
+    """Why a launch asks first: what it is likely to cost, or what the month would then; empty when it need not."""
+    if settings.ask_above_usd and likely > settings.ask_above_usd:
+        return f"likely {units.money(likely)}, above the {units.money(settings.ask_above_usd)} that need no question"
+    limit = settings.monthly_limit_usd
+    if limit and likely and month + likely > limit:
+        return f"likely {units.money(likely)} on top of {units.money(month)}, the month's limit is {units.money(limit)}"
+    return ""
 
 
 def today(now: float) -> str:

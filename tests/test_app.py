@@ -17,12 +17,15 @@ from runner.spool import LogFile
 from tests.test_run import run
 from tui.app import NanochatApp
 from tui.keys import KEYS, shown
+from tui.screens.compare import CompareScreen
+from tui.screens.cost import CostScreen
 from tui.screens.dialogs import Confirm, Page
 from tui.screens.launch import LaunchScreen
 from tui.screens.volume import as_text
 from tui.screens.watch import WatchScreen
 from tui.view import ViewApp
 from tui.widgets.log_view import LogView
+from tui.widgets.metrics import Metrics
 from tui.widgets.virtual_list import VirtualList
 
 HOSTILE = "[/red] [bold]x[/] \x1b]0;t\x07\x1b[2J \u202eevil\n[@click=app.quit]y[/]"
@@ -269,6 +272,9 @@ def test_a_key_does_one_thing_per_screen_and_every_action_exists() -> None:
         "watch": WatchScreen,
         "log": LogView,
         "view": ViewApp,
+        "metrics": Metrics,
+        "compare": CompareScreen,
+        "cost": CostScreen,
         "launch": LaunchScreen,
         "volume": VolumeScreen,
     }

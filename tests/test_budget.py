@@ -160,6 +160,7 @@ QUICK = ("--step-ms", "100", "--iterations", "400", "--save-every", "20", "--eva
 @pytest.fixture
 def paid(cli: Cli) -> Cli:
     cli("settings", "local_usd_per_hour", PRICE)
+    cli("settings", "ask_above_usd", "0")
     return cli
 
 

@@ -17,12 +17,15 @@ from runner import health, units
 from runner.errors import NanochatError
 from runner.fleet import Fleet
 from runner.home import has_modal_token
+from runner.notices import Notice, Teller, terminal_bytes
 from runner.projection import is_free, spent_usd
 from runner.run import Run
 from runner.terminal import safe
 from tui.keys import KEYS, bindings, shown
 from tui.messages import RunsChanged
 from tui.screens.base import NanochatScreen
+from tui.screens.compare import CompareScreen
+from tui.screens.cost import CostScreen
 from tui.screens.dialogs import Confirm, help_page
 from tui.screens.launch import LaunchScreen
 from tui.screens.runs import RunsScreen
@@ -44,6 +47,8 @@ class NanochatApp(TerminalApp):
         "launch": LaunchScreen,
         "watch": WatchScreen,
         "volume": VolumeScreen,
+        "compare": CompareScreen,
+        "cost": CostScreen,
     }
     DEFAULT_MODE = "runs"
     BINDINGS: ClassVar[list[BindingType]] = bindings("")
@@ -56,6 +61,8 @@ class NanochatApp(TerminalApp):
         self.unreachable: dict[str, str] = {}
         self.watched = self.runs[0].id if self.runs else ""
         self._leaving = threading.Event()
+        self.compared: list[str] = []
+        self._teller = Teller(fleet.registry, lambda: fleet.settings, self._tell)
 
     def on_mount(self) -> None:
         for text in self.fleet.notices:
@@ -63,6 +70,20 @@ class NanochatApp(TerminalApp):
         self.fleet.notices.clear()
         self._watch_all()
         self.call_after_refresh(self._watch_modal)
+
+    def _tell(self, notice: Notice) -> None:
+        self.call_from_thread(self._show_notice, notice)
+
+    def _show_notice(self, notice: Notice) -> None:
+        bad = notice.kind in ("failed", "stalled", "interrupted", "out of budget")
+        self.notify(safe(notice.text), severity="warning" if bad else "information", markup=False, timeout=12)
+        if self.fleet.settings.bell and self._driver:
+            self._driver.write(terminal_bytes(notice))
+
+    def compare(self, runs: list[Run]) -> None:
+        """Put runs side by side."""
+        self.compared = [r.id for r in runs]
+        self.action_show("compare")
 
     def say_later(self, text: str) -> None:
         """What the fleet has to say, from whatever thread."""
@@ -73,7 +94,9 @@ class NanochatApp(TerminalApp):
         worker = get_current_worker()
         while not worker.is_cancelled and not self._leaving.is_set():
             try:
-                self.post_message(RunsChanged(self.fleet.refresh("local"), dict(self.fleet.unreachable)))
+                runs = self.fleet.refresh("local")
+                self.post_message(RunsChanged(runs, dict(self.fleet.unreachable)))
+                self._teller.look(runs, self.fleet.clock())
             except (NanochatError, OSError) as error:
                 self.post_message(RunsChanged(self.runs, {"": str(error)}))
             self._leaving.wait(LOOK_EVERY_S)

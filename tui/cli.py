@@ -68,6 +68,10 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     rm = add("rm", "delete runs with their logs and checkpoints", run="+")
     rm.add_argument("-y", "--yes", action="store_true", help="do not ask")
     rm.add_argument("--forget", action="store_true", help="remove the record also when the volume is gone")
+    add("cost", "what runs have cost and will cost, by run, day, month and model")
+    compare = add("compare", "several runs side by side: final numbers, and settings that differ", run="+")
+    compare.add_argument("--csv", metavar="FILE", help="write every point of their curves to a new file")
+    compare.add_argument("--svg", metavar="FILE", help="write their loss and val bpb as a picture")
     add("checkpoints", "list checkpoints and what each is good for", run="?")
     setting = add("settings", "what is set for all runs on this machine; NAME VALUE changes it")
     setting.add_argument("name", nargs="?", metavar="NAME")
@@ -94,6 +98,7 @@ def _spec_flags(sub: argparse.ArgumentParser, *, launch: bool, overrides: bool) 
         sub.add_argument("--tag", default="", help="name of the run (default: made up)")
         sub.add_argument("--force-restart", action="store_true", help="start anew under a tag that is taken")
         sub.add_argument("--watch", action="store_true", help="follow the run to its end")
+        sub.add_argument("-y", "--yes", action="store_true", help="launch it also where settings say to ask first")
     if overrides:
         from runner.spec import flag, override_help
 

@@ -17,6 +17,7 @@ from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet
 from runner.home import has_modal_token, home
 from runner.nanochat import layout
+from runner.notices import Notice, Teller, terminal_bytes
 from runner.plan import Plan
 from runner.projection import spent_usd
 from runner.run import Run, State
@@ -95,8 +96,21 @@ def plan_lines(planned: Plan) -> Iterator[str]:
 
 def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
     spec, backend = _spec(fleet, args)
+    if not args.yes:
+        _ask_about_money(fleet, spec, backend)
     launched = fleet.launch(spec, backend=backend, tag=args.tag, force_restart=args.force_restart)
     return _started(fleet, launched, args, "launched")
+
+
+def _ask_about_money(fleet: Fleet, spec: RunSpec, backend: str) -> None:
+    """Raises UsageError when a launch that costs much is not wanted, or nobody is there to be asked."""
+    question = fleet.question(spec, fleet.plan(spec, backend).usd[1])
+    if not question:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"not launched: {question}", "--yes launches it; nanochat-tui settings changes the limits")
+    if not output.confirm(f"{question}. Launch it?"):
+        raise UsageError("not launched", "nothing was started")
 
 
 def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -210,16 +224,21 @@ def _watch(fleet: Fleet, args: argparse.Namespace) -> int:
 
 def _follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: int = 0) -> int:
     echo = log_commands.Printer(LogFile(fleet.log_file(run_)), skip, [])
-    stalled = False
+    unsignalled = False
+    teller = Teller(fleet.registry, lambda: fleet.settings, lambda notice: _tell(fleet, notice))
     try:
         for current in log_commands.follow(fleet, run_, (lambda ended: None) if args.json else echo):
             run_ = current
             if run_.live and run_.state is not State.STOPPING:
                 sign = health.health(run_, time.time())
-                now_stalled = sign.word in (health.Word.STALLED, health.Word.NO_SIGNAL)
-                if now_stalled and not stalled:
+                no_signal = sign.word is health.Word.NO_SIGNAL
+                if no_signal and not unsignalled:
                     output.note(f"nanochat-tui: {run_.tag} {sign.word}: {sign.why}")
-                stalled = now_stalled
+                unsignalled = no_signal
+            teller.look([run_], time.time())
+        teller.wait()
+        for problem in teller.problems:
+            output.note(f"nanochat-tui: {problem}")
     except KeyboardInterrupt:
         output.note(f"\n{run_.tag} goes on; nanochat-tui watch {run_.tag} comes back to it")
         raise
@@ -230,6 +249,15 @@ def _follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: i
     if run_.outcome and run_.outcome.advice:
         output.note(f"nanochat-tui: {run_.outcome.advice}")
     return Exit.OK if run_.state is State.DONE else Exit.FAILED
+
+
+def _tell(fleet: Fleet, notice: Notice) -> None:
+    """A notice of a run that is watched here: its end is printed anyway."""
+    if notice.kind in ("stalled", "preempted", "budget"):
+        output.note(f"nanochat-tui: {notice.text}")
+    if fleet.settings.bell and sys.stderr.isatty():
+        sys.stderr.write(terminal_bytes(notice))
+        sys.stderr.flush()
 
 
 def _named(fleet: Fleet, names: list[str]) -> list[Run]:
@@ -361,6 +389,12 @@ def _settings(fleet: Fleet, args: argparse.Namespace) -> int:
     return Exit.OK
 
 
+def _money(fleet: Fleet, args: argparse.Namespace) -> int:
+    from tui import money_commands
+
+    return money_commands.cost(fleet, args) if args.command == "cost" else money_commands.compare(fleet, args)
+
+
 COMMANDS: dict[str, Callable[[Fleet, argparse.Namespace], int]] = {
     "plan": _plan,
     "launch": _launch,
@@ -374,4 +408,6 @@ COMMANDS: dict[str, Callable[[Fleet, argparse.Namespace], int]] = {
     "checkpoints": _checkpoints,
     "doctor": _doctor,
     "settings": _settings,
+    "cost": _money,
+    "compare": _money,
 }

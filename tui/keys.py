@@ -21,6 +21,7 @@ KEYS = (
     Key("", "2", "show('watch')", "Watch", "the run that was watched last", False),
     Key("", "3", "show('launch')", "New", "plan and launch a run", False),
     Key("", "4", "show('volume')", "Volume", "files of the volume", False),
+    Key("", "5", "show('cost')", "Cost", "what runs cost, by run, day, month and model", False),
     Key("", "question_mark,f1", "help", "Help", "this page"),
     Key("", "ctrl+p", "command_palette", "Palette", "every command by name", False),
     Key("", "q,ctrl+c", "leave", "Quit", "leave; runs go on without the app"),
@@ -61,6 +62,11 @@ KEYS = (
         Key("view", str(n), f"window({n})", said, f"only the last {said}", False)
         for n, said in enumerate(("minute", "5 minutes", "15 minutes", "hour", "6 hours", "24 hours"), 1)
     ),
+    Key("compare", "d", "differences", "All settings", "only the settings that differ, or all of them"),
+    Key("compare", "s", "export", "Export", "curves as CSV and SVG, to files in the folder of the app"),
+    Key("compare", "escape", "back", "Back", "take back cursor or zoom, then back to all runs"),
+    Key("cost", "escape", "show('runs')", "Back", "back to all runs"),
+    Key("cost", "enter", "watch", "Watch", "watch the run under the cursor"),
     Key("metrics", "x", "axis", "Axis", "by step, time, tokens or dollars"),
     Key("metrics", "plus,equals_sign", "zoom(0.5)", "Closer", "show half as much, around the cursor"),
     Key("metrics", "minus", "zoom(2.0)", "Wider", "show twice as much"),

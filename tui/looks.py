@@ -1,5 +1,7 @@
 """How a run is shown everywhere: glyph, word and tone of its state, its hardware, its progress."""
 
+from decimal import Decimal
+
 from runner import cost, health, units
 from runner.health import Word
 from runner.plan import Plan
@@ -119,3 +121,14 @@ def _stage(run: Run, stage: StageStatus, now: float, brief: bool) -> Cell:
     if end and stage.started_at and (running or not brief):
         words += f" {units.duration(end - stage.started_at)}"
     return Cell(words, tone)
+
+
+def said(value: object) -> str:
+    """A value of a comparison, as people read it."""
+    if value is None:
+        return units.UNKNOWN
+    if isinstance(value, Decimal):
+        return f"${value:,.2f}"
+    if isinstance(value, float):
+        return f"{value:,.4f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

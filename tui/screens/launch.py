@@ -1,6 +1,7 @@
 """A new run: a form on the left, on the right what it will do, how long it takes and what it costs."""
 
 import shlex
+from decimal import Decimal
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +25,7 @@ from runner.terminal import safe
 from tui import looks
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
+from tui.screens.dialogs import Confirm
 from tui.widgets.choice import Choice
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -59,6 +61,7 @@ class LaunchScreen(NanochatScreen):
     def __init__(self) -> None:
         super().__init__()
         self._spec: RunSpec | None = None
+        self._likely = Decimal(0)
         self._busy = False
 
     def compose(self) -> ComposeResult:
@@ -184,7 +187,7 @@ class LaunchScreen(NanochatScreen):
             one.display = False
 
     def _show_plan(self, spec: RunSpec, planned: Plan) -> None:
-        self._spec = spec
+        self._spec, self._likely = spec, planned.usd[1]
         self._clear_errors()
         text = Text()
         for stage in planned.stages:
@@ -230,6 +233,19 @@ class LaunchScreen(NanochatScreen):
             return
         if self._spec is None:
             self.notify("nothing is launched: a value is wrong", severity="error", markup=False)
+            return
+        question = self.nanochat.fleet.question(self._spec, self._likely)
+        if not question:
+            self._go()
+            return
+        lines = [question, "It is spent as it runs; cancelling it stops that and keeps what is saved."]
+        self.app.push_screen(
+            Confirm("Launch it?", lines, self._command_line(), "Launch", "Not yet"),
+            lambda yes: self._go() if yes else None,
+        )
+
+    def _go(self) -> None:
+        if self._spec is None or self._busy:
             return
         self._busy = True
         self.query_one("#title", Line).put(["New run", "launching …"])

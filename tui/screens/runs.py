@@ -21,6 +21,7 @@ from tui.screens.base import Line, NanochatScreen
 from tui.widgets.virtual_list import Column, VirtualList
 
 NO_RUNS = "No runs yet. Press n to plan one: a rehearsal is free and takes a minute."
+MOST_COMPARED = 6
 NO_FIT = "Nothing fits the filter. Esc clears it."
 COLUMNS = (
     Column("run", 16, keep=0),
@@ -178,6 +179,13 @@ class RunsScreen(NanochatScreen):
 
     def action_delete(self) -> None:
         self.nanochat.ask_delete(self._picked())
+
+    def action_compare(self) -> None:
+        runs = self._picked()
+        if len(runs) < 2:
+            self.notify("mark two runs or more with Space, then compare them", severity="warning", markup=False)
+        else:
+            self.nanochat.compare(runs[:MOST_COMPARED])
 
     def action_mark(self) -> None:
         self._list.toggle_mark()

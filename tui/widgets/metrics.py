@@ -108,6 +108,10 @@ class Metrics(VerticalScroll, can_focus=True):
         if not self._plots[self.chosen].display:
             self._choose(0)
 
+    def showing(self, ids: list[str]) -> bool:
+        """Whether it is these runs that are shown."""
+        return [one.run.id for one in self._known] == ids
+
     @property
     def _plots(self) -> list[Plot]:
         return list(self.query(Plot))

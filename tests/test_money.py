@@ -1,0 +1,193 @@
+"""What runs cost, side by side and by day; who is told of what, once; what asks before it spends."""
+
+import csv
+import http.server
+import io
+import json
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+import pytest
+
+from runner import compare
+from runner.notices import Notice, Teller, due, terminal_bytes
+from runner.registry import Registry
+from runner.run import Outcome, Run, State, Status
+from runner.series import curves
+from runner.settings import Settings
+from runner.spending import by_day, per_hour, question, spending
+from tests.conftest import Cli
+from tests.test_run import run
+from tests.test_series import event, step
+
+DAY = 86_400.0
+NOON = time.mktime((2026, 11, 10, 12, 0, 0, 0, 0, -1))
+
+
+def paid(usd: str, began: float, ended: float, **given: object) -> Run:
+    state = given.pop("state", State.DONE)
+    status = Status(1, state, "c", began, ended, ended_at=ended, first_started_at=began, paid_usd=Decimal(usd))
+    return run(state, **{"id": f"r{usd}", "tag": f"t{usd}", "status": status, "backend": "modal", **given})
+
+
+def test_a_run_over_midnight_is_spent_on_both_days_and_no_cent_is_lost() -> None:
+    found = by_day(paid("31.6001", NOON, NOON + DAY), NOON + 2 * DAY)
+    assert list(found) == ["2026-11-10", "2026-11-11"]
+    assert sum(found.values()) == Decimal("31.6001") and abs(found["2026-11-10"] - Decimal("15.8")) < Decimal("0.01")
+
+
+def test_spending_adds_up_by_day_month_and_model() -> None:
+    runs = [paid("10", NOON, NOON + 60), paid("20", NOON - 15 * DAY, NOON - 15 * DAY + 60), run(State.QUEUED)]
+    found = spending(runs, NOON + DAY)
+    assert found.total == 30 and found.models == {"d12": 30}
+    assert found.months == {"2026-11": 10, "2026-10": 20} and list(found.days) == ["2026-11-10", "2026-10-26"]
+    working = paid("1", NOON, NOON, state=State.RUNNING)
+    assert working.status is not None
+    working.status.usd_per_hour = Decimal("31.60")
+    assert per_hour([*runs, working]) == Decimal("31.60")
+
+
+def test_a_launch_asks_above_its_limits_and_not_below() -> None:
+    few = Settings(ask_above_usd=Decimal(50), monthly_limit_usd=Decimal(600))
+    assert question(Decimal(0), Decimal(49), few) == ""
+    assert "above the $50.00" in question(Decimal(0), Decimal(51), few)
+    assert "month's limit is $600.00" in question(Decimal(590), Decimal(20), few)
+    assert question(Decimal(10**4), Decimal(10**4), Settings(ask_above_usd=Decimal(0))) == ""
+
+
+def test_a_dear_launch_by_a_script_is_refused_without_yes_and_a_budget_is_the_most_it_can_cost(cli: Cli) -> None:
+    cli("settings", "local_usd_per_hour", "36000")
+    cli("settings", "ask_above_usd", "5")
+    words = ("--task", "base", "--iterations", "40", "--step-ms", "100")
+    assert "--yes" in cli("launch", *words, code=2).stderr and cli.json("ls") == []
+    cli("launch", *words, "--budget", "4.99", "--watch", code=1)
+    cli("launch", *words, "--yes", "--watch")
+    assert [r["state"] for r in cli.json("ls")] == ["done", "out of budget"]
+
+
+def test_cost_tells_what_was_estimated_projected_and_spent(cli: Cli) -> None:
+    cli("settings", "local_usd_per_hour", "3.60")
+    cli("launch", "--tag", "a", "--watch", "--step-ms", "20")
+    cli("launch", "--tag", "b", "--fault", "hang@5", "--step-ms", "20", "--model", "d14")
+    while not (cli.run("b")["step"] or 0) > 3:
+        time.sleep(0.1)
+    found = cli.json("cost")
+    assert [r["tag"] for r in found["runs"]] == ["b", "a"] and set(found["models"]) == {"d12", "d14"}
+    live, done = found["runs"]
+    assert done["projected_usd"] is None and live["projected_usd"][1] >= live["spent_usd"] > 0
+    assert abs(sum(r["spent_usd"] for r in found["runs"]) - found["total_usd"]) < 0.001
+    assert found["usd_per_hour_now"] == 3.6 and "d14" in cli("cost").stdout
+
+
+def test_runs_are_compared_by_numbers_settings_and_curves(cli: Cli, tmp_path: Path) -> None:
+    cli("launch", "--tag", "a", "--watch", "--step-ms", "0", "--iterations", "30")
+    cli("launch", "--tag", "b", "--watch", "--step-ms", "0", "--iterations", "40", "--save-every", "20")
+    table, picture = tmp_path / "c.csv", tmp_path / "c.svg"
+    found = json.loads(cli("compare", "a", "b", "--json", "--csv", str(table), "--svg", str(picture)).stdout)
+    assert found["settings"] == {"iterations": {"a": "30", "b": "40"}, "save_every": {"a": None, "b": "20"}}
+    assert found["final"]["step"] == {"a": 30, "b": 40}
+    rows = list(csv.DictReader(io.StringIO(table.read_text())))
+    assert sum(r["run"] == "b" and r["metric"] == "loss" for r in rows) == 40
+    assert ElementTree.parse(picture).getroot().tag.endswith("svg")
+    assert "save_every" in cli("compare", "a", "b").stdout
+    cli("compare", "a", code=2)
+    assert "c.csv" in cli("compare", "a", "b", "--csv", str(table), code=5).stderr
+
+
+def test_the_best_value_of_a_row_is_marked_and_a_tie_is_none() -> None:
+    a = run(id="a", status=Status(1, State.DONE, "c", 0.0, 1.0, loss=2.0, core=0.2, val_bpb=0.8))
+    b = run(id="b", status=Status(1, State.DONE, "c", 0.0, 1.0, loss=3.0, core=0.3, val_bpb=0.8))
+    best = {row.name: row.best for row in compare.final([a, b], 10.0)}
+    assert (best["loss"], best["CORE"], best["val bpb"]) == ((0,), (1,), ())
+
+
+def test_names_of_runs_are_text_in_a_picture(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(event(1, "container") + step(2, 0, 3.0) + step(3, 1, 2.0))
+    read = curves(path)
+    read.read()
+    svg = compare.as_svg([run(tag="<script>x</script>"), run(tag="&")], [read, read])
+    assert "<script>" not in svg and ElementTree.fromstring(svg) is not None
+
+
+def of(state: State, **status: object) -> Run:
+    known = Status(1, state, "c", 1000.0, 2000.0, **status)
+    return run(state, status=known, ended_at=None if state in (State.RUNNING, State.PREEMPTED) else 2000.0)
+
+
+@pytest.mark.parametrize(
+    ("one", "kinds"),
+    [
+        (of(State.DONE, outcome=Outcome("done", "10 steps")), ["finished"]),
+        (of(State.FAILED, outcome=Outcome("oom", "no memory")), ["failed"]),
+        (of(State.CANCELLED), []),
+        (of(State.OUT_OF_BUDGET), ["out of budget"]),
+        (of(State.RUNNING, doing="training", progress_at=1999.0), []),
+        (of(State.RUNNING, doing="training", progress_at=1000.0), ["stalled"]),
+        (of(State.PREEMPTED, preemptions=1), ["preempted"]),
+    ],
+)
+def test_what_a_person_is_told_of(one: Run, kinds: list[str]) -> None:
+    assert [n.kind for n in due(one, 2001.0)] == kinds
+
+
+def test_each_notice_is_told_once_by_whoever_sees_it_first_and_old_news_never(tmp_path: Path) -> None:
+    told: list[str] = []
+    tellers = [Teller(Registry(tmp_path), Settings, lambda n: told.append(n.kind)) for _ in range(2)]
+    spec = msgspec.structs.replace(run().spec, budget_usd=Decimal(10))
+    for usd in ("1", "5", "5.1", "8", "9.6"):
+        status = Status(1, State.RUNNING, "c", 2000.0, 2000.0, paid_usd=Decimal(usd), progress_at=2000.0)
+        for teller in tellers:
+            teller.look([run(State.RUNNING, spec=spec, status=status)], 2000.0)
+    assert told == ["budget"] * 3
+    for teller in tellers:
+        teller.look([of(State.DONE)], 2001.0)
+        teller.look([msgspec.structs.replace(of(State.FAILED), id="old")], 2000.0 + 2 * 3600)
+    assert told == ["budget"] * 3 + ["finished"]
+
+
+class Hook(http.server.BaseHTTPRequestHandler):
+    got: ClassVar[list[dict[str, str]]] = []
+
+    def do_POST(self) -> None:
+        self.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def webhook() -> Iterator[str]:
+    server = http.server.HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+
+
+def test_watch_runs_the_persons_command_and_calls_their_webhook_once(cli: Cli, tmp_path: Path, webhook: str) -> None:
+    cli("settings", "webhook", webhook)
+    cli("settings", "on_notice", f'echo "$NANOCHAT_RUN $NANOCHAT_KIND" >> {tmp_path}/told')
+    cli("launch", "--tag", "n", "--watch", "--step-ms", "0")
+    cli("watch", "n")
+    assert (tmp_path / "told").read_text() == "n finished\n"
+    assert [(n["tag"], n["kind"]) for n in Hook.got] == [("n", "finished")]
+    cli("settings", "webhook", "http://127.0.0.1:9/")
+    cli("settings", "on_notice", "exit 3")
+    assert "webhook" in cli("launch", "--tag", "m", "--watch", "--step-ms", "0").stderr
+
+
+def test_a_notice_brings_no_escape_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    evil = Notice("r", "t", "failed", "x\x1b]0;title\x07;y\n", "k")
+    monkeypatch.delenv("TMUX", raising=False)
+    assert terminal_bytes(evil).count("\x1b") == 2 and "title\x07" not in terminal_bytes(evil)
+    monkeypatch.setenv("TMUX", "1")
+    wrapped = terminal_bytes(evil)
+    assert wrapped.startswith("\x1bPtmux;\x1b\x1b]9;") and wrapped.endswith("\x1b\\\x07") and "\n" not in wrapped

@@ -1,0 +1,104 @@
+"""`cost` and `compare`: what runs have cost and will cost, and several runs side by side."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from runner import units
+from runner.compare import as_csv, as_svg, differences, final
+from runner.errors import Exit, UsageError
+from runner.fleet import Fleet
+from runner.nanochat import layout
+from runner.projection import is_free, project, spent_usd
+from runner.run import Run
+from runner.series import curves
+from runner.spending import per_hour, spending
+from tui import looks, output
+from tui.cells import Cell
+
+
+def cost(fleet: Fleet, args: argparse.Namespace) -> int:
+    """Spent, projected and estimated, by run, day, month and model."""
+    runs, now = [r for r in fleet.refresh() if not is_free(r)], time.time()
+    found = spending(runs, now)
+    if args.json:
+        output.as_json(
+            {
+                "total_usd": found.total,
+                "usd_per_hour_now": per_hour(runs),
+                "days": found.days,
+                "months": found.months,
+                "models": found.models,
+                "runs": [_figures(fleet, run, now) for run in runs],
+            }
+        )
+        return Exit.OK
+    rows = []
+    for run in runs:
+        likely = project(run, now)
+        estimate = units.money_span(run.estimate.usd) if run.estimate else units.UNKNOWN
+        ends = units.money(likely.usd[1]) if likely else units.UNKNOWN
+        rows.append((run.tag, looks.state(run), run.spec.model, estimate, ends, units.money(spent_usd(run, now))))
+    head = ("run", "state", "model", "estimated", "likely", "spent")
+    output.table(head, rows, right=frozenset({"estimated", "likely", "spent"}), plain=args.plain)
+    for name, sums in (("day", found.days), ("month", found.months), ("model", found.models)):
+        for what, usd in list(sums.items())[:12]:
+            output.write(f"{name:<6} {what:<11} {units.money(usd):>10}")
+    output.write(f"all    {'':<11} {units.money(found.total):>10}")
+    return Exit.OK
+
+
+def _figures(fleet: Fleet, run: Run, now: float) -> dict[str, object]:
+    likely = project(run, now)
+    billed = None if run.live else fleet.billed(run)
+    return {
+        "id": run.id,
+        "tag": run.tag,
+        "state": run.state.value,
+        "model": run.spec.model,
+        "spent_usd": spent_usd(run, now),
+        "estimated_usd": run.estimate.usd if run.estimate else None,
+        "projected_usd": likely.usd if likely else None,
+        "billed_usd_by_hour": billed,
+        "budget_usd": run.spec.budget_usd,
+        "prices": {"source": run.prices.source, "date": run.prices.date},
+    }
+
+
+def compare(fleet: Fleet, args: argparse.Namespace) -> int:
+    """Final numbers and the settings that differ; `--csv` and `--svg` write the curves to files."""
+    found = {r.id: r for r in (fleet.registry.find(name) for name in args.run)}
+    runs = [fleet.refreshed(r) for r in found.values()]
+    if len(runs) < 2:
+        raise UsageError("one run alone", "name two runs or more")
+    now = time.time()
+    rows, differ = final(runs, now), differences(runs)
+    known = []
+    for run in runs if args.csv or args.svg else ():
+        fleet.pull_log(run)
+        read = curves(fleet.log_file(run).with_name(layout.EVENTS_FILE))
+        while read.read():
+            pass
+        known.append(read)
+    for path, made in ((args.csv, as_csv), (args.svg, as_svg)):
+        if path:
+            with Path(path).open("x", encoding="utf-8") as file:
+                file.write(made(runs, known))
+    if args.json:
+        tags = [r.tag for r in runs]
+        output.as_json(
+            {
+                "runs": tags,
+                "final": {row.name: dict(zip(tags, row.values, strict=True)) for row in rows},
+                "settings": {row.name: dict(zip(tags, row.values, strict=True)) for row in differ},
+            }
+        )
+        return Exit.OK
+    lines: list[Sequence[str | Cell]] = [
+        (row.name, *(Cell(looks.said(v), "success" if n in row.best else "") for n, v in enumerate(row.values)))
+        for row in [*rows, *differ]
+    ]
+    head = ("", *(r.tag for r in runs))
+    output.table(head, lines, right=frozenset(r.tag for r in runs), plain=args.plain)
+    return Exit.OK

@@ -1,0 +1,131 @@
+"""What runs cost: each held against its estimate, and all of them by day, month and model."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import ClassVar
+
+from rich.table import Table
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.widgets import Footer, Static
+
+from runner import units
+from runner.errors import NanochatError
+from runner.projection import is_free, project, spent_usd
+from runner.run import Run
+from runner.spending import per_hour, spending, today
+from runner.terminal import safe
+from tui import looks
+from tui.cells import Cell
+from tui.keys import bindings
+from tui.screens.base import Line, NanochatScreen
+from tui.widgets.virtual_list import Column, VirtualList
+
+COLUMNS = (
+    Column("run", 16, keep=0),
+    Column("state", 17, keep=4),
+    Column("estimated", 22, right=True, keep=3),
+    Column("likely", 10, right=True, keep=2),
+    Column("spent", 10, right=True, keep=1),
+    Column("billed", 10, right=True, keep=5),
+    Column("model", 5, keep=6),
+    Column("on", 7, keep=7),
+    Column("prices of", 26, keep=8),
+)
+DAYS = 8
+
+
+class CostScreen(NanochatScreen):
+    """Money, and nothing else."""
+
+    CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
+    BINDINGS: ClassVar[list[BindingType]] = bindings("cost")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_id: dict[str, Run] = {}
+        self._billed: dict[str, Decimal | None] = {}
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="title")
+        yield VirtualList(
+            COLUMNS, self._cells, empty="No run has cost anything yet.", tones=self.nanochat.tone, id="runs"
+        )
+        yield Static("", markup=False, id="sums")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one(VirtualList).focus()
+
+    def show_runs(self, runs: list[Run]) -> None:
+        if not self.is_there:
+            return
+        now = self.nanochat.fleet.clock()
+        self._by_id = {r.id: r for r in runs if not is_free(r)}
+        self.query_one(VirtualList).show(list(self._by_id))
+        found, rate = spending(runs, now), per_hour(runs)
+        cells = ["Cost", f"{units.money(found.total)} in all"]
+        cells += [f"{units.money(rate)}/h now"] if rate else []
+        self.query_one("#title", Line).put(cells)
+        day = today(now)
+        table = Table.grid(padding=(0, 3))
+        columns = (
+            ("by day", [(("today" if name == day else name), usd) for name, usd in found.days.items()][:DAYS]),
+            ("by month", list(found.months.items())[:DAYS]),
+            ("by model", sorted(found.models.items(), key=lambda item: -item[1])[:DAYS]),
+        )
+        for _ in columns:
+            table.add_column()
+        table.add_row(*(Text(head, style="bold") for head, _ in columns))
+        for number in range(max((len(rows) for _, rows in columns), default=0)):
+            table.add_row(*(_sum(*rows[number]) if number < len(rows) else "" for _, rows in columns))
+        self.query_one("#sums", Static).update(table)
+        self._ask()
+
+    def _cells(self, run_id: str) -> list[Cell]:
+        run, now = self._by_id[run_id], self.nanochat.fleet.clock()
+        found = project(run, now)
+        billed = self._billed.get(run_id)
+        return [
+            Cell(safe(run.tag)),
+            looks.state(run),
+            Cell(units.money_span(run.estimate.usd) if run.estimate else units.UNKNOWN),
+            Cell(units.money(found.usd[1]) if found else units.UNKNOWN),
+            Cell(units.money(spent_usd(run, now))),
+            Cell(units.money(billed)),
+            Cell(run.spec.model),
+            Cell(looks.hardware(run)),
+            Cell("your own" if run.backend == "local" else f"{run.prices.source} {run.prices.date}", "dim"),
+        ]
+
+    def _ask(self) -> None:
+        """Bills come from Modal, for runs that have ended; each is asked for once."""
+        wanted = [r for r in self._by_id.values() if r.backend == "modal" and not r.live and r.id not in self._billed]
+        if wanted:
+            self._billed |= {r.id: None for r in wanted}
+            self._ask_bills(wanted)
+
+    @work(thread=True, group="bills", exit_on_error=False)
+    def _ask_bills(self, runs: list[Run]) -> None:
+        for run in runs:
+            try:
+                billed = self.nanochat.fleet.billed(run)
+            except (NanochatError, OSError):
+                # The column stays a dash: what is not known is not shown.
+                continue
+            if billed:
+                self._billed[run.id] = sum(billed.values(), Decimal(0))
+
+    def action_watch(self) -> None:
+        current = self.query_one(VirtualList).current
+        if current:
+            self.nanochat.watch_run(self._by_id[current])
+
+    def on_virtual_list_chosen(self) -> None:
+        self.action_watch()
+
+
+def _sum(name: str, usd: Decimal) -> str:
+    return f"{name:<11}{units.money(usd):>10}"
