@@ -47,6 +47,7 @@ def demo(home: Path) -> Fleet:
     fleet = Fleet(home, clock=lambda: NOW)
     location = fleet.volume_location("local", "rehearsal")
     _live(fleet, location)
+    _ended(fleet, location)
     gone, oom = "the job was killed or its machine went away", "out of GPU memory (1.50 GiB more did not fit)"
     ends = (
         ("d26-red", "d26", State.INTERRUPTED, Outcome("killed", gone, RESUME), 0.33, 2.733, 0.8012),
@@ -76,9 +77,26 @@ def demo(home: Path) -> Fleet:
                 state,
                 [Call("local-1-x", began)],
                 status=status,
+                ended_at=NOW - 7000 * (number + 1),
             )
         )
     return fleet
+
+
+def _ended(fleet: Fleet, location: str) -> None:
+    """A run that is over: the log of a real d4 on a CPU that was trained again after a stop."""
+    made = spec("base", "d4", "nanochat", overrides={"iterations": 200})
+    began, ended = NOW - 90_000, NOW - 86_400
+    run = Run("ended4dm", "d4-green", made, "local", location, began, State.DONE, [Call("local-1-x", began)])
+    status = Status(1, State.DONE, "local-1-x", began, ended, ended_at=ended, stage="base")
+    journal = Journal(FolderVolume(location), run.id, status, lambda: ended, lambda: 0.0, compiles=False)
+    journal.begin_stage()
+    base, _, _ = (DATA / "logs" / "cpu_local_pipeline.log").read_bytes().partition(b"Peak memory usage")
+    journal.output(base)
+    status.outcome, status.stage = Outcome("done", "200 steps"), ""
+    journal.close()
+    status.updated_at = ended
+    fleet.registry.add(msgspec.structs.replace(run, status=status, ended_at=ended))
 
 
 def _live(fleet: Fleet, location: str) -> None:
