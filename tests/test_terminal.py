@@ -41,7 +41,7 @@ def test_a_run_on_modal_is_launched_left_found_again_and_stopped_by_keyboard(mod
     terminal.wait_for("launch --task speedrun")
     terminal.press("down", "down", "down", "right")
     terminal.wait_for("--backend modal")
-    terminal.press("down", "down", "down", "down", "down", "down")
+    terminal.press(*["down"] * 7)
     terminal.press(*"step-ms=150")
     terminal.wait_for("--step-ms 150")
     terminal.press("f5")

@@ -49,6 +49,7 @@ FIELDS = (
     ("overrides", "", "save-every=20 iterations=100"),
 )
 
+LABELS = {"stop-if-stalled": "if stalled"}
 DEFAULTS = {name: value for name, value, _ in FIELDS}
 
 
@@ -70,7 +71,7 @@ class LaunchScreen(NanochatScreen):
             with VerticalScroll(id="form", can_focus=False):
                 for name, value, hint in FIELDS:
                     with Horizontal(classes="field"):
-                        yield Label(name, markup=False)
+                        yield Label(LABELS.get(name, name), markup=False)
                         if name in CHOICES:
                             yield Choice(CHOICES[name], value, id=name)
                         else:
