@@ -72,7 +72,7 @@ class NanochatApp(TerminalApp):
         self.call_after_refresh(self._watch_modal)
 
     def _tell(self, notice: Notice) -> None:
-        self.call_from_thread(self._show_notice, notice)
+        self.call_later(self._show_notice, notice)
 
     def _show_notice(self, notice: Notice) -> None:
         bad = notice.kind in ("failed", "stalled", "interrupted", "out of budget")
