@@ -15,6 +15,7 @@ from runner.fleet import Fleet
 from runner.run import Call, Outcome, StageState, StageStatus, State, Status
 from runner.spool import LogFile
 from tests.test_run import run
+from tests.test_series import event, step
 from tui.app import NanochatApp
 from tui.keys import KEYS, shown
 from tui.screens.compare import CompareScreen
@@ -26,6 +27,7 @@ from tui.screens.watch import WatchScreen
 from tui.view import ViewApp
 from tui.widgets.log_view import LogView
 from tui.widgets.metrics import Metrics
+from tui.widgets.plot import Plot
 from tui.widgets.virtual_list import VirtualList
 
 HOSTILE = "[/red] [bold]x[/] \x1b]0;t\x07\x1b[2J \u202eevil\n[@click=app.quit]y[/]"
@@ -316,3 +318,30 @@ def test_a_line_of_any_length_and_a_million_carriage_returns_cost_little(tmp_pat
         file.write(b" end\nnext\n")
     assert log.refresh()
     assert [log.text(n) for n in (2, 3)] == ["tail end", "next"] and len(log) == 4
+
+
+async def test_curves_are_zoomed_read_under_a_cursor_and_shown_large_by_keyboard(fleet: Fleet) -> None:
+    run_id = put(fleet, 1, State.DONE)
+    folder = Path(fleet.registry.get(run_id).volume) / "runs" / run_id
+    folder.mkdir(parents=True)
+    lines = [event(1000, "container"), *(step(1001 + n, n, 5.0 - n * 0.01) for n in range(200))]
+    (folder / "events.jsonl").write_text("".join(lines))
+    (folder / "log").write_text("step\n")
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(120, 34)) as pilot:
+        await pilot.press("enter", "M")
+        metrics = app.screen.query_one(Metrics)
+        await until(pilot, lambda: len(metrics.query(Plot)[0].curves) == 2, "the curves")
+        await until(pilot, lambda: "5" in text_of(app) and "step 0" in text_of(app), "the chart")
+        await pilot.press("h", "+")
+        assert metrics.view.begin is not None and metrics.view.begin > 50
+        await until(pilot, lambda: "at 196" in text_of(app), "the value under the cursor")
+        await pilot.press("enter")
+        await until(pilot, lambda: [p.display for p in metrics.query(Plot)].count(True) == 1, "one large chart")
+        assert next(iter(metrics.query(Plot))).size.height > 15
+        await pilot.press("x")
+        assert metrics.view.axis == "time" and metrics.view.begin is None
+        await pilot.press("L", "escape")
+        assert metrics.view.log and not metrics.has_class("large")
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen.query_one(LogView).has_focus, "the log again")

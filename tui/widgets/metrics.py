@@ -64,9 +64,8 @@ class Metrics(VerticalScroll, can_focus=True):
     Metrics { layout: grid; grid-size: 2; grid-rows: 7; grid-gutter: 0 1; height: 1fr; scrollbar-size-vertical: 1; }
     Metrics Plot { height: 7; }
     Metrics Plot.chosen { background: $surface; }
-    Metrics.large { grid-size: 1 !important; grid-rows: 1fr; }
-    Metrics.large Plot { display: none; }
-    Metrics.large Plot.chosen { display: block; height: 1fr; }
+    Metrics.large { grid-rows: 1fr; }
+    Metrics.large Plot { height: 1fr; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *moves(
@@ -97,16 +96,23 @@ class Metrics(VerticalScroll, can_focus=True):
         self._choose(0)
 
     def on_resize(self) -> None:
-        self.styles.grid_size_columns = max(1, self.size.width // CHART_WIDTH)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """The charts that have something to show, or the large one alone."""
+        large = self.has_class("large")
+        self.styles.grid_size_columns = 1 if large else max(1, self.size.width // CHART_WIDTH)
+        for number, (plot, name) in enumerate(zip(self._plots, CHARTS, strict=True)):
+            plot.display = number == self.chosen if large else bool(plot.curves) or name in ("loss", "val bpb")
 
     def show(self, known: Sequence[Known]) -> None:
         """The curves of these runs; a chart without any is not shown."""
         self._known = known
         for plot, name in zip(self.query(Plot), CHARTS, strict=True):
             plot.show(layers(known, name))
-            plot.display = bool(plot.curves) or name in ("loss", "val bpb")
-        if not self._plots[self.chosen].display:
+        if not self._plots[self.chosen].curves:
             self._choose(0)
+        self._lay_out()
 
     def showing(self, ids: list[str]) -> bool:
         """Whether it is these runs that are shown."""
@@ -130,6 +136,7 @@ class Metrics(VerticalScroll, can_focus=True):
         self.chosen = number
         for at, plot in enumerate(self._plots):
             plot.set_class(at == number, "chosen")
+        self._lay_out()
         self._plots[number].scroll_visible(animate=False)
 
     def action_choose(self, by: int) -> None:
@@ -139,6 +146,7 @@ class Metrics(VerticalScroll, can_focus=True):
 
     def action_large(self) -> None:
         self.toggle_class("large")
+        self._lay_out()
         self._redraw()
 
     def action_axis(self) -> None:
