@@ -44,6 +44,10 @@ class CredentialsError(NanochatError):
     exit_code = Exit.CREDENTIALS
 
 
+class FileChanged(NanochatError):
+    """A file was written anew while it was read."""
+
+
 class Unreachable(NanochatError):
     """The backend, its volume or this machine's data folder cannot be reached."""
 

@@ -4,13 +4,13 @@ import contextlib
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import msgspec
 from msgspec import Struct
 
 from runner import budget, units
-from runner.health import Word, health
+from runner.health import Word, health, silences
 from runner.projection import spent_usd
 from runner.registry import Registry
 from runner.run import Run, State
@@ -37,8 +37,11 @@ class Notice(Struct, frozen=True):
     key: str
 
 
-def due(run: Run, now: float) -> Iterator[Notice]:
-    """Everything there is to tell of a run as it is now; what was told before is known by its key."""
+def due(run: Run, now: float, like: Mapping[str, float] | None = None) -> Iterator[Notice]:
+    """Everything there is to tell of a run as it is now; what was told before is known by its key.
+
+    `like` is how long the runs like it were silent, by phase.
+    """
     status = run.status
     cost = f", {units.money(spent_usd(run, now))}" if spent_usd(run) else ""
 
@@ -53,7 +56,7 @@ def due(run: Run, now: float) -> Iterator[Notice]:
     if run.state is State.PREEMPTED or status.preemptions:
         kept = f"kept up to step {status.saved_step:,}" if status.saved_step else "nothing kept yet"
         yield notice("preempted", f"{run.tag} was preempted; {kept}", status.preemptions)
-    found = health(run, now)
+    found = health(run, now, like)
     if found.word is Word.STALLED:
         yield notice("stalled", f"{run.tag} is stalled: {found.why}", status.step, int(status.progress_at or 0))
     cap = run.spec.budget_usd
@@ -119,11 +122,11 @@ class Teller:
         self._threads: list[threading.Thread] = []
         self.problems: list[str] = []
 
-    def look(self, runs: Iterable[Run], now: float) -> None:
-        """Tell what is new in these runs. What ended long before anybody looked is news no more."""
+    def look(self, runs: Iterable[Run], now: float, among: Collection[Run] = ()) -> None:
+        """Tell what is new in these runs; `among` all of them. What ended long before anybody looked is no news."""
         for run in runs:
             old = run.ended_at is not None and now - run.ended_at > STALE_S
-            for notice in due(run, now):
+            for notice in due(run, now, silences(run, among) if run.live else None):
                 if notice.key in self._seen:
                     continue
                 self._seen.add(notice.key)

@@ -74,6 +74,11 @@ class Cloud:
             outage_until=0.0,
             deny={},
             crash_reschedules=0,
+            cut_listings=0,
+            digests=True,
+            refuse_block=0,
+            garble_block=0,
+            cut_blocks_after=0,
         )
 
     def outage(self, seconds: float) -> None:

@@ -376,7 +376,9 @@ def test_no_stranger_is_killed_on_the_word_of_a_file(cli: Cli) -> None:
         stranger.wait()
 
 
-@pytest.mark.parametrize("content", ["[" * 50_000, '"\\ud800"', "{}", '{"attempt": "x"}', "\xff"])
+@pytest.mark.parametrize(
+    "content", [pytest.param("[" * 50_000, id="deep"), '"\\ud800"', "{}", '{"attempt": "x"}', "\xff"]
+)
 def test_damaged_records_break_no_command(cli: Cli, content: str) -> None:
     cli("launch", "--tag", "d", "--watch", "--save-every", "5", *QUICK)
     cli("launch", "--tag", "e", "--fault", "hang@3", *QUICK)

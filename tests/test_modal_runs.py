@@ -1,5 +1,6 @@
 """Runs on Modal, end to end: the real client, the real command line, a server that executes the function bodies."""
 
+import json
 import re
 import signal
 import subprocess
@@ -228,3 +229,16 @@ def test_ctrl_c_leaves_the_run_going(modal_cli: Cli, cloud: Cloud) -> None:
     _, said = watcher.communicate(timeout=20)
     assert watcher.returncode == 130 and "goes on" in said and "Traceback" not in said and "exception" not in said
     assert finished(modal_cli, "c")["state"] == "done"
+
+
+def test_a_resumed_call_gets_no_more_time_than_what_is_left_of_its_budget_pays_for(
+    modal_cli: Cli, cloud: Cloud
+) -> None:
+    modal_cli.modal("--task", "speedrun", "--tag", "cap", "--budget", "0.50", "--fault", "crash@30")
+    run = finished(modal_cli, "cap", code=1)
+    status = cloud.folder(run["volume"]) / "runs" / run["id"] / "status.json"
+    status.write_text(json.dumps({**json.loads(status.read_text()), "paid_usd": "0.40", "updated_at": 9e9}))
+    modal_cli("resume", "cap")
+    finished(modal_cli, "cap")
+    asked = [f["timeout_secs"] for f in cloud.state()["functions"].values() if f["timeout_secs"] < 3600 * 6]
+    assert asked and 0.09 < max(asked) / 3600 * 0.0633 < 0.10, asked

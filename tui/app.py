@@ -96,7 +96,7 @@ class NanochatApp(TerminalApp):
             try:
                 runs = self.fleet.refresh("local")
                 self.post_message(RunsChanged(runs, dict(self.fleet.unreachable)))
-                self._teller.look(runs, self.fleet.clock())
+                self._teller.look(runs, self.fleet.clock(), runs)
             except (NanochatError, OSError) as error:
                 self.post_message(RunsChanged(self.runs, {"": str(error)}))
             self._leaving.wait(LOOK_EVERY_S)

@@ -224,18 +224,18 @@ def _watch(fleet: Fleet, args: argparse.Namespace) -> int:
 
 def _follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: int = 0) -> int:
     echo = log_commands.Printer(LogFile(fleet.log_file(run_)), skip, [])
-    unsignalled = False
+    unsignalled, others = False, fleet.registry.all()
     teller = Teller(fleet.registry, lambda: fleet.settings, lambda notice: _tell(fleet, notice))
     try:
         for current in log_commands.follow(fleet, run_, (lambda ended: None) if args.json else echo):
             run_ = current
             if run_.live and run_.state is not State.STOPPING:
-                sign = health.health(run_, time.time())
+                sign = health.health(run_, time.time(), health.silences(run_, others))
                 no_signal = sign.word is health.Word.NO_SIGNAL
                 if no_signal and not unsignalled:
                     output.note(f"nanochat-tui: {run_.tag} {sign.word}: {sign.why}")
                 unsignalled = no_signal
-            teller.look([run_], time.time())
+            teller.look([run_], time.time(), others)
         teller.wait()
         for problem in teller.problems:
             output.note(f"nanochat-tui: {problem}")

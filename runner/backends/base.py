@@ -1,5 +1,6 @@
 """The two Protocols at the rim: a Backend runs jobs, a Volume keeps files."""
 
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
@@ -8,6 +9,10 @@ from msgspec import Struct
 
 from runner.cost import Prices
 from runner.run import Poll, Run
+
+
+# Files are brought in pieces of this size, as Modal keeps them.
+BLOCK = 8 << 20
 
 
 class Entry(Struct, frozen=True):
@@ -23,13 +28,42 @@ class Entry(Struct, frozen=True):
         return self.path.rpartition("/")[2]
 
 
+Entries = list[Entry]
+
+
+class Source(Protocol):
+    """A file of a volume, open to be read by several threads, a block at a time: block n begins at n times BLOCK."""
+
+    entry: Entry
+
+    def block(self, number: int) -> bytes:
+        """A whole block, the last one maybe shorter. Raises FileChanged when it is not the file that was opened."""
+        ...
+
+    def unchanged(self) -> bool:
+        """Whether the volume still has this very file under this path."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Volume(Protocol):
     """Files by relative path. A missing path raises FileNotFoundError, an unreachable volume Unreachable."""
 
     location: str
 
-    def list(self, path: str) -> list[Entry]:
+    def list(self, path: str) -> Entries:
         """Entries of a folder, folders first, by name."""
+        ...
+
+    def scan(self, path: str, *, deep: bool = False) -> Iterator[Entries]:
+        """What is in a folder, or with `deep` in all folders below it: each entry once, in batches as they come."""
+        ...
+
+    def stat(self, path: str) -> Entry: ...
+
+    def here(self, path: str) -> Path | None:
+        """Where a file is on this very disk, None where it is elsewhere."""
         ...
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -40,8 +74,16 @@ class Volume(Protocol):
         """Create or replace a file, all or nothing; folders on the way are made."""
         ...
 
+    def open(self, path: str) -> Source:
+        """A file to be read in blocks."""
+        ...
+
+    def put(self, origin: Path, path: str, told: Callable[[int], None]) -> None:
+        """Bring a file of this disk to the volume, all or nothing; `told` is called with bytes as they arrive."""
+        ...
+
     def remove(self, path: str) -> None:
-        """Remove a file, or a folder with all that is in it."""
+        """Remove a file, or a folder with all that is in it; never the volume itself."""
         ...
 
     def rename(self, path: str, to: str) -> None:

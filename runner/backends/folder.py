@@ -3,11 +3,14 @@
 import errno
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 
-from runner.backends.base import Entry
-from runner.errors import Unreachable
+from runner.backends.base import BLOCK, Entries, Entry
+from runner.errors import FileChanged, Unreachable
+
+BATCH = 1000
 
 
 class FolderVolume:
@@ -31,20 +34,30 @@ class FolderVolume:
             raise FileNotFoundError(errno.ENOENT, "leads out of the volume", path)
         return full
 
-    def list(self, path: str) -> list[Entry]:
-        found = []
-        with os.scandir(self.path(path)) as entries:
-            for entry in entries:
-                try:
-                    stat = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                is_dir = entry.is_dir(follow_symlinks=False)
-                if not is_dir and not S_ISREG(stat.st_mode):
-                    continue
-                full = f"{path.rstrip('/')}/{entry.name}".lstrip("/") if path not in ("", ".") else entry.name
-                found.append(Entry(full, is_dir, 0 if is_dir else stat.st_size, stat.st_mtime))
-        return sorted(found, key=lambda e: (not e.is_dir, e.path))
+    def list(self, path: str) -> Entries:
+        return sorted((e for batch in self.scan(path) for e in batch), key=lambda e: (not e.is_dir, e.path))
+
+    def scan(self, path: str, *, deep: bool = False) -> Iterator[Entries]:
+        inside = "/".join(part for part in path.split("/") if part not in ("", "."))
+        folders, first = [(self.path(path), inside)], True
+        while folders:
+            folder, name = folders.pop()
+            try:
+                for batch in _batches(folder, name):
+                    if deep:
+                        folders += [(folder / e.name, e.path) for e in batch if e.is_dir]
+                    yield batch
+            except FileNotFoundError:
+                # A folder that goes while its parent is walked is no longer there to be told.
+                if first:
+                    raise
+            first = False
+
+    def stat(self, path: str) -> Entry:
+        return _entry(path, self.path(path))
+
+    def here(self, path: str) -> Path | None:
+        return self.path(path)
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         full = self.path(path)
@@ -58,25 +71,114 @@ class FolderVolume:
             return file.read(-1 if length is None else length)
 
     def write(self, path: str, data: bytes) -> None:
-        full = self.path(path)
-        full.parent.mkdir(parents=True, exist_ok=True)
-        temporary = full.with_name(f".{full.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(full)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        with _Replacing(self.path(path)) as file:
+            file.write_bytes(data)
+
+    def open(self, path: str) -> "FolderSource":
+        return FolderSource(path, self.path(path))
+
+    def put(self, origin: Path, path: str, told: Callable[[int], None]) -> None:
+        with _Replacing(self.path(path)) as file, origin.open("rb") as source, file.open("wb") as target:
+            while data := source.read(BLOCK):
+                target.write(data)
+                told(len(data))
 
     def rename(self, path: str, to: str) -> None:
-        origin, target = self.path(path), self.path(to)
+        origin, target = self.path(_named(path)), self.path(_named(to))
         origin.lstat()
         target.parent.mkdir(parents=True, exist_ok=True)
         origin.rename(target)
 
     def remove(self, path: str) -> None:
-        full = self.path(path)
+        full = self.path(_named(path))
         if full.is_dir() and not full.is_symlink():
             shutil.rmtree(full)
         else:
             full.unlink()
+
+
+class _Replacing:
+    """A temporary file beside another, which it replaces at the end, unless an error came."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+
+    def __enter__(self) -> Path:
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        return self._temporary
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            if kind is None:
+                self._temporary.replace(self._target)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+
+class FolderSource:
+    """The Source Protocol over a file that is open: what is read is one file, even if another takes its name."""
+
+    def __init__(self, path: str, full: Path) -> None:
+        self._full = full
+        self._fd = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            self._stat = os.fstat(self._fd)
+            if not S_ISREG(self._stat.st_mode):
+                raise FileNotFoundError(errno.ENOENT, "is no regular file", path)
+        except OSError:
+            self.close()
+            raise
+        self.entry = Entry(path, False, self._stat.st_size, self._stat.st_mtime)
+
+    def block(self, number: int) -> bytes:
+        start = number * BLOCK
+        data = os.pread(self._fd, BLOCK, start)
+        if len(data) != min(BLOCK, self.entry.bytes - start):
+            raise FileChanged(f"{self.entry.name} was written while it was read", "try again")
+        return data
+
+    def unchanged(self) -> bool:
+        try:
+            found = os.stat(self._full, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        was = self._stat
+        return (found.st_ino, found.st_size, found.st_mtime_ns) == (was.st_ino, was.st_size, was.st_mtime_ns)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _named(path: str) -> str:
+    """A path of something in the volume. Raises FileNotFoundError for the volume itself."""
+    if not any(part not in ("", ".") for part in path.split("/")):
+        raise FileNotFoundError(errno.ENOENT, "is the volume itself", path)
+    return path
+
+
+def _batches(folder: Path, name: str) -> Iterator[Entries]:
+    """The files and folders in a folder, links and devices left out."""
+    found: Entries = []
+    before = f"{name}/" if name else ""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                is_dir = entry.is_dir(follow_symlinks=False)
+                stat = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if is_dir or S_ISREG(stat.st_mode):
+                found.append(Entry(before + entry.name, is_dir, 0 if is_dir else stat.st_size, stat.st_mtime))
+            if len(found) == BATCH:
+                yield found
+                found = []
+    yield found
+
+
+def _entry(path: str, full: Path) -> Entry:
+    stat = full.lstat()
+    if not S_ISREG(stat.st_mode) and not S_ISDIR(stat.st_mode):
+        raise FileNotFoundError(errno.ENOENT, "is no regular file", path)
+    is_dir = S_ISDIR(stat.st_mode)
+    return Entry(path, is_dir, 0 if is_dir else stat.st_size, stat.st_mtime)

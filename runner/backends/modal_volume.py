@@ -3,21 +3,27 @@
 import errno
 import io
 import time
-import urllib.request
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import modal
 from modal._utils.async_utils import synchronizer
 from modal.types import FileEntryType
+from modal.volume import _AbstractVolumeUploadContextManager
 from modal_proto import api_pb2
 
-from runner.backends.base import Entry
+from runner.backends.base import BLOCK, Entries, Entry
 from runner.backends.modal_errors import reaching, require_token
-from runner.errors import Unreachable
+from runner.backends.wire import Refused, fetch
+from runner.errors import FileChanged, Unreachable
 
 ATTEMPTS, PAUSE_S = 4, 0.3
-TIMEOUT_S = 60.0
+BATCH, BATCH_S = 1000, 0.05
+# A file that is not there may mean that its volume is gone; that is looked at no more often than this.
+SEEN_S = 5.0
+_KINDS = (int(FileEntryType.FILE), int(FileEntryType.DIRECTORY))
+_TROUBLE = (modal.exception.ServiceError, modal.exception.InternalError, ConnectionError, TimeoutError)
 T = TypeVar("T")
 
 
@@ -27,7 +33,37 @@ async def _get_file(volume: Any, path: str, start: int, length: int) -> Any:
     return await volume.client._stub.VolumeGetFile2(request)
 
 
+async def _scan(volume: Any, path: str, deep: bool) -> AsyncIterator[Entries]:
+    """The client hands entries over one by one between two threads; here they come in batches."""
+    found, since = Entries(), time.monotonic()
+    async for entry in volume.iterdir(path, recursive=deep):
+        if int(entry.type) in _KINDS:
+            is_dir = entry.type == FileEntryType.DIRECTORY
+            found.append(Entry(entry.path, is_dir, 0 if is_dir else entry.size, float(entry.mtime)))
+        if len(found) >= BATCH or (found and time.monotonic() - since > BATCH_S):
+            yield found
+            found, since = [], time.monotonic()
+    yield found
+
+
+async def _upload(volume: Any, origin: Path, path: str, told: Callable[[int], None]) -> None:
+    """The client's own way to put a file, which tells nobody how far it is unless it is asked like this."""
+
+    def progress(task_id: object = None, advance: int = 0, **_: object) -> str:
+        if advance:
+            told(advance)
+        return "one"
+
+    manager = _AbstractVolumeUploadContextManager.resolve(
+        volume._metadata.version, volume.object_id, volume._client, progress_cb=progress, force=True
+    )
+    async with manager as batch:
+        batch.put_file(origin, f"/{path}")
+
+
 _get_file_blocking = synchronizer.create_blocking(_get_file)
+_scan_blocking = synchronizer.create_blocking(_scan)
+_upload_blocking = synchronizer.create_blocking(_upload)
 
 
 class ModalVolume:
@@ -36,6 +72,7 @@ class ModalVolume:
     def __init__(self, location: str) -> None:
         self.location = location
         self._volume: modal.Volume | None = None
+        self._seen_at = 0.0
 
     def make(self) -> None:
         """Create it (version 2) if it is not there."""
@@ -65,25 +102,64 @@ class ModalVolume:
                 try:
                     return ask(volume)
                 except (modal.exception.NotFoundError, FileNotFoundError) as error:
+                    self._see_that_it_is_there(error)
                     raise FileNotFoundError(errno.ENOENT, "is not on the volume", path) from error
-                except (modal.exception.ServiceError, modal.exception.InternalError, ConnectionError):
+                except _TROUBLE:
                     if attempt == ATTEMPTS - 1:
                         raise
                     time.sleep(PAUSE_S * 2**attempt)
         raise AssertionError("unreachable")
 
-    def list(self, path: str) -> list[Entry]:
+    def _see_that_it_is_there(self, error: Exception) -> None:
+        """Raises Unreachable when not the file but its volume is gone, or is another one of that name by now."""
+        now = time.monotonic()
+        if self._volume is None or now - self._seen_at < SEEN_S:
+            return
+        was, self._volume = self._volume.object_id, None
+        if self._found().object_id != was:
+            raise Unreachable(f"the Modal volume {self.location} was made anew meanwhile", "try again") from error
+        self._seen_at = now
+
+    def list(self, path: str) -> Entries:
+        return sorted((e for batch in self.scan(path) for e in batch), key=lambda e: (not e.is_dir, e.path))
+
+    def scan(self, path: str, *, deep: bool = False) -> Iterator[Entries]:
+        """A listing that breaks in the middle is asked for again, and goes on with what had not come."""
         folder = _checked(path)
-        listed = self._asked(path, lambda v: v.listdir(folder or "/", recursive=False))
-        kinds = (FileEntryType.FILE, FileEntryType.DIRECTORY)
-        found = [
-            Entry(e.path, e.type == kinds[1], 0 if e.type == kinds[1] else e.size, float(e.mtime))
-            for e in listed
-            if e.type in kinds
-        ]
-        if len(found) == 1 and found[0].path == folder and not found[0].is_dir:
-            raise NotADirectoryError(errno.ENOTDIR, "is a file", path)
-        return sorted(found, key=lambda e: (not e.is_dir, e.path))
+        came: set[str] = set()
+        for batch in self._ask_again(path, folder, deep):
+            if len(batch) == 1 and batch[0].path == folder and not batch[0].is_dir:
+                raise NotADirectoryError(errno.ENOTDIR, "is a file", path)
+            new = [e for e in batch if e.path not in came]
+            came.update(e.path for e in new)
+            yield new
+
+    def _ask_again(self, path: str, folder: str, deep: bool) -> Iterator[Entries]:
+        with reaching():
+            for attempt in range(ATTEMPTS):
+                try:
+                    yield from _scan_blocking(self._found(), folder or "/", deep)
+                    return
+                except (modal.exception.NotFoundError, FileNotFoundError) as error:
+                    self._see_that_it_is_there(error)
+                    raise FileNotFoundError(errno.ENOENT, "is not on the volume", path) from error
+                except _TROUBLE:
+                    if attempt == ATTEMPTS - 1:
+                        raise
+                    time.sleep(PAUSE_S * 2**attempt)
+
+    def stat(self, path: str) -> Entry:
+        name = _checked(path)
+        if not name:
+            return Entry("", True, 0, 0.0)
+        above = name.rpartition("/")[0]
+        for entry in self.list(above):
+            if entry.path == name:
+                return entry
+        raise FileNotFoundError(errno.ENOENT, "is not on the volume", path)
+
+    def here(self, path: str) -> Path | None:
+        return None
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         name = _checked(path)
@@ -95,10 +171,9 @@ class ModalVolume:
         reply = self._asked(path, lambda v: _get_file_blocking(v, name, offset, length or 0))
         if offset >= reply.size:
             return b""
-        wanted = reply.len
-        data = b"".join(self._asked(path, lambda v, url=url: _fetch(url)) for url in reply.get_urls)  # type: ignore[misc]
-        if len(data) != wanted:
-            raise Unreachable(f"{path} arrived short: {len(data):,} of {wanted:,} bytes", "try again")
+        data = b"".join(self._asked(path, lambda v, url=url: fetch(url)) for url in reply.get_urls)  # type: ignore[misc]
+        if len(data) != reply.len:
+            raise Unreachable(f"{path} arrived short: {len(data):,} of {reply.len:,} bytes", "try again")
         return data
 
     def write(self, path: str, data: bytes) -> None:
@@ -110,14 +185,69 @@ class ModalVolume:
 
         self._asked(path, put)
 
+    def open(self, path: str) -> "ModalSource":
+        return ModalSource(self, _checked(path))
+
+    def put(self, origin: Path, path: str, told: Callable[[int], None]) -> None:
+        name = _named(path)
+        origin.lstat()
+        self._asked(path, lambda v: _upload_blocking(v, origin, name, told))
+
     def remove(self, path: str) -> None:
-        name = _checked(path)
+        name = _named(path)
         self._asked(path, lambda v: v.remove_file(name, recursive=True))
 
     def rename(self, path: str, to: str) -> None:
-        origin, target = _checked(path), _checked(to)
+        origin, target = _named(path), _named(to)
         self._asked(path, lambda v: v.copy_files([origin], target, recursive=True))
         self._asked(path, lambda v: v.remove_file(origin, recursive=True))
+
+
+class ModalSource:
+    """The Source Protocol over a file of a Modal volume: an address for each block, asked for once, and again if stale."""
+
+    def __init__(self, volume: ModalVolume, path: str) -> None:
+        self._volume = volume
+        self.entry = volume.stat(path)
+        if self.entry.is_dir:
+            raise FileNotFoundError(errno.ENOENT, "is no regular file", path)
+        self._urls: list[str] = []
+        if self.entry.bytes:
+            self._find()
+
+    def _find(self) -> list[str]:
+        path = self.entry.path
+        reply = self._volume._asked(path, lambda v: _get_file_blocking(v, path, 0, 0))
+        if reply.size != self.entry.bytes:
+            raise FileChanged(f"{self.entry.name} was written while it was read", "try again")
+        self._urls = list(reply.get_urls)
+        return self._urls
+
+    def block(self, number: int) -> bytes:
+        wanted = min(BLOCK, self.entry.bytes - number * BLOCK)
+        urls = self._urls
+        for attempt in range(ATTEMPTS):
+            try:
+                data = fetch(urls[number])
+                if len(data) == wanted:
+                    return data
+                problem = f"{self.entry.path} arrived short: {len(data):,} of {wanted:,} bytes"
+            except Refused:
+                problem = f"{self.entry.path} is refused by the store"
+                urls = self._find()
+            except OSError as error:
+                problem = f"{self.entry.path} could not be read ({error})"
+            time.sleep(PAUSE_S * 2**attempt)
+        raise Unreachable(problem, "check the network; the same command goes on from here")
+
+    def unchanged(self) -> bool:
+        try:
+            return self._volume.stat(self.entry.path) == self.entry
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        """Addresses are not held."""
 
 
 def _checked(path: str) -> str:
@@ -128,7 +258,9 @@ def _checked(path: str) -> str:
     return "/".join(parts)
 
 
-def _fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as reply:
-        data: bytes = reply.read()
-        return data
+def _named(path: str) -> str:
+    """A path of something in the volume. Raises FileNotFoundError for the volume itself."""
+    name = _checked(path)
+    if not name:
+        raise FileNotFoundError(errno.ENOENT, "is the volume itself", path)
+    return name

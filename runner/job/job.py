@@ -430,7 +430,7 @@ class Job:
         leave(status, now)
         self._close()
         try:
-            self._site.hand_over(self._run)
+            self._site.hand_over(msgspec.structs.replace(self._run, status=status))
         except NanochatError as error:
             self._journal.reopen(was)
             return Outcome("launch", error.what[:300], error.do or "put that right, then resume")

@@ -1,6 +1,7 @@
 """The server: plumbing, lifecycle, and the controls a test turns."""
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
 import hashlib
@@ -30,6 +31,12 @@ from tests.modal_server.volumes import Volumes
 from tests.modal_server.workspace import Workspace
 
 
+def _read_at(path: Path, start: int, length: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(length)
+
+
 class ModalServer(
     Logs, Workspace, Apps, Images, Functions, Calls, Containers, Volumes, Dicts, api_grpc.ModalClientBase
 ):
@@ -52,6 +59,7 @@ class ModalServer(
         self.queues: dict[str, dict] = {}
         self.secrets: dict[str, dict] = {}
         self.seq = 0
+        self.blocks_given = 0
         self.rpc_log: dict[str, int] = {}
         self.cond: asyncio.Condition | None = None
         self.symlinks: list[Path] = []
@@ -192,11 +200,26 @@ class ModalServer(
 
     async def _http_get_vol(self, req):
         p = self._vpath(req.match_info["vid"], req.query["path"])
-        with p.open("rb") as f:
-            f.seek(int(req.query["start"]))
-            return aiohttp.web.Response(body=f.read(int(req.query["len"])))
+        self.blocks_given += 1
+        if self.blocks_given == self.knobs.refuse_block:
+            return aiohttp.web.Response(status=403)
+        start, wanted = int(req.query["start"]), int(req.query["len"])
+        data = await asyncio.to_thread(_read_at, p, start, wanted)
+        headers = {}
+        if self.knobs.digests:
+            headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
+        if self.blocks_given == self.knobs.garble_block:
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        if self.knobs.cut_blocks_after and self.blocks_given > self.knobs.cut_blocks_after:
+            reply = aiohttp.web.StreamResponse(headers={"Content-Length": str(wanted)})
+            await reply.prepare(req)
+            await reply.write(data[: len(data) // 2])
+            req.transport.abort()
+            return reply
+        return aiohttp.web.Response(body=data, headers=headers)
 
     async def _http_knobs(self, req):
+        self.blocks_given = 0
         for k, v in (await req.json()).items():
             setattr(self.knobs, k, v)
         await self.notify()
@@ -245,6 +268,7 @@ class ModalServer(
                     if f.defn and f.app_id in self.apps
                 },
                 "images": [MessageToDict(i, preserving_proto_field_name=True) for i in self.images.values()],
+                "blocks_given": self.blocks_given,
                 "volumes": {v["name"]: vid for vid, v in self.volumes.items()},
             }
         )

@@ -99,6 +99,11 @@ class Knobs:
     deny: dict = dataclasses.field(
         default_factory=dict
     )  # RPC name, or "container:" and the name -> text of a PERMISSION_DENIED
+    cut_listings: int = 0  # break the next N listings of a volume in the middle
+    digests: bool = True  # tell the digest of each block of a file
+    refuse_block: int = 0  # the N-th block from now is refused, as if its address had expired
+    garble_block: int = 0  # the N-th block from now has a wrong bit
+    cut_blocks_after: int = 0  # every block after the N-th from now breaks off in the middle
     kept_logs: float = 1e9  # seconds that log entries are kept
     billing_lag: float = 0.0
     crash_reschedules: int = 0  # Modal: deployed apps reschedule crashed containers for ever; keep tests finite
