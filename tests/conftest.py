@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.modal_cloud import Cloud
+    from tests.place import Place
 
 os.environ["TZ"] = "UTC"
 time.tzset()
@@ -127,3 +128,11 @@ def modal_cli(cli: Cli, cloud: "Cloud") -> Cli:
     cli.env |= cloud.env
     cli.volume = f"v{os.urandom(4).hex()}"
     return cli
+
+
+@pytest.fixture(params=["local", "modal"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Place"]:
+    """Each backend in turn, with a volume of its own."""
+    from tests.place import places
+
+    yield from places(request, tmp_path, monkeypatch)

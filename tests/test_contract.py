@@ -1,93 +1,10 @@
 """What every backend and every volume must do, run unchanged over each of them."""
 
-import contextlib
-import fcntl
-import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from runner.backends.base import Volume
-from runner.cost import GPUS
 from runner.errors import Unreachable, UsageError
-from runner.fleet import Fleet
-from runner.nanochat import layout
 from runner.run import Run, State
-from runner.spec import RunSpec, make_spec
-from tests.conftest import wait_until
-
-
-@dataclass
-class Place:
-    """A backend to try, and how to keep its runs from starting."""
-
-    backend: str
-    fleet: Fleet
-    location: str
-    held: Callable[[], AbstractContextManager[None]]
-
-    def spec(self, task: str = "test", **overrides: Any) -> RunSpec:
-        return make_spec(task=task, model="d12", backend=self.backend, gpu_kinds=tuple(GPUS), overrides=overrides)
-
-    def launch(self, task: str = "test", **overrides: Any) -> Run:
-        return self.fleet.launch(self.spec(task, **overrides), backend=self.backend)
-
-    def until(self, run: Run, true: Callable[[Run], Any]) -> Run:
-        def look() -> Run | None:
-            now = self.fleet.refreshed(self.fleet.registry.get(run.id))
-            return now if true(now) else None
-
-        found = wait_until(look, seconds=60)
-        assert isinstance(found, Run)
-        return found
-
-    def at_step(self, run: Run, step: int) -> Run:
-        return self.until(run, lambda r: r.status is not None and (r.status.step or 0) >= step)
-
-    def ended(self, run: Run) -> Run:
-        return self.until(run, lambda r: not r.live)
-
-    def volume(self) -> Volume:
-        return self.fleet.backend(self.backend).volume(self.location)
-
-
-@pytest.fixture(params=["local", "modal"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    if request.param == "modal":
-        cloud = request.getfixturevalue("cloud")
-        for name, value in cloud.env.items():
-            monkeypatch.setenv(name, value)
-        location = f"v{os.urandom(4).hex()}"
-
-        @contextlib.contextmanager
-        def held() -> Iterator[None]:
-            cloud.knobs(hold=True)
-            yield
-            cloud.knobs(hold=False)
-    else:
-        location = str(tmp_path / "volume")
-
-        @contextlib.contextmanager
-        def held() -> Iterator[None]:
-            """Another job prepares this volume, for ever."""
-            cache = Path(location) / layout.CACHE
-            cache.mkdir(parents=True)
-            with (cache / "prepare.lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
-
-    monkeypatch.setenv("NANOCHAT_TUI_HOME", str(tmp_path))
-    with contextlib.closing(Fleet(tmp_path, volume=location)) as fleet:
-        place = Place(request.param, fleet, location, held)
-        fleet.backend(request.param).make_volume(location)
-        yield place
-        for run in fleet.registry.all():
-            if run.live:
-                fleet.backend(run.backend).cancel(run, force=True)
+from tests.place import Place
 
 
 def test_a_launched_run_is_polled_to_its_end_and_leaves_its_record_on_the_volume(place: Place) -> None:

@@ -10,7 +10,6 @@ from msgspec import Struct
 from runner.cost import Prices
 from runner.run import Poll, Run
 
-
 # Files are brought in pieces of this size, as Modal keeps them.
 BLOCK = 8 << 20
 
@@ -32,9 +31,12 @@ Entries = list[Entry]
 
 
 class Source(Protocol):
-    """A file of a volume, open to be read by several threads, a block at a time: block n begins at n times BLOCK."""
+    """A file of a volume, open to be read by several threads, a block at a time: block n begins at n times BLOCK.
 
-    entry: Entry
+    `verified` once everything that came was compared with a digest of its origin, or never left this machine.
+    """
+
+    verified: bool
 
     def block(self, number: int) -> bytes:
         """A whole block, the last one maybe shorter. Raises FileChanged when it is not the file that was opened."""
@@ -74,8 +76,8 @@ class Volume(Protocol):
         """Create or replace a file, all or nothing; folders on the way are made."""
         ...
 
-    def open(self, path: str) -> Source:
-        """A file to be read in blocks."""
+    def open(self, entry: Entry) -> Source:
+        """A file to be read in blocks. Raises FileChanged when it is not as that entry says any more."""
         ...
 
     def put(self, origin: Path, path: str, told: Callable[[int], None]) -> None:

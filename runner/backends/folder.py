@@ -74,8 +74,8 @@ class FolderVolume:
         with _Replacing(self.path(path)) as file:
             file.write_bytes(data)
 
-    def open(self, path: str) -> "FolderSource":
-        return FolderSource(path, self.path(path))
+    def open(self, entry: Entry) -> "FolderSource":
+        return FolderSource(entry, self.path(entry.path))
 
     def put(self, origin: Path, path: str, told: Callable[[int], None]) -> None:
         with _Replacing(self.path(path)) as file, origin.open("rb") as source, file.open("wb") as target:
@@ -119,28 +119,31 @@ class _Replacing:
 class FolderSource:
     """The Source Protocol over a file that is open: what is read is one file, even if another takes its name."""
 
-    def __init__(self, path: str, full: Path) -> None:
-        self._full = full
+    verified = True
+
+    def __init__(self, entry: Entry, full: Path) -> None:
+        self._full, self._entry = full, entry
         self._fd = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             self._stat = os.fstat(self._fd)
             if not S_ISREG(self._stat.st_mode):
-                raise FileNotFoundError(errno.ENOENT, "is no regular file", path)
-        except OSError:
+                raise FileNotFoundError(errno.ENOENT, "is no regular file", entry.path)
+            if (self._stat.st_size, self._stat.st_mtime) != (entry.bytes, entry.mtime):
+                raise FileChanged(f"{entry.name} has changed on the volume", "start again")
+        except (OSError, FileChanged):
             self.close()
             raise
-        self.entry = Entry(path, False, self._stat.st_size, self._stat.st_mtime)
 
     def block(self, number: int) -> bytes:
         start = number * BLOCK
         data = os.pread(self._fd, BLOCK, start)
-        if len(data) != min(BLOCK, self.entry.bytes - start):
-            raise FileChanged(f"{self.entry.name} was written while it was read", "try again")
+        if len(data) != min(BLOCK, self._entry.bytes - start):
+            raise FileChanged(f"{self._entry.name} was written while it was read", "try again")
         return data
 
     def unchanged(self) -> bool:
         try:
-            found = os.stat(self._full, follow_symlinks=False)
+            found = self._full.lstat()
         except FileNotFoundError:
             return False
         was = self._stat

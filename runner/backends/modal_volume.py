@@ -17,6 +17,7 @@ from runner.backends.base import BLOCK, Entries, Entry
 from runner.backends.modal_errors import reaching, require_token
 from runner.backends.wire import Refused, fetch
 from runner.errors import FileChanged, Unreachable
+from runner.names import shown
 
 ATTEMPTS, PAUSE_S = 4, 0.3
 BATCH, BATCH_S = 1000, 0.05
@@ -150,13 +151,11 @@ class ModalVolume:
 
     def stat(self, path: str) -> Entry:
         name = _checked(path)
-        if not name:
-            return Entry("", True, 0, 0.0)
-        above = name.rpartition("/")[0]
-        for entry in self.list(above):
-            if entry.path == name:
-                return entry
-        raise FileNotFoundError(errno.ENOENT, "is not on the volume", path)
+        for batch in self._ask_again(path, name, False) if name else ():
+            if len(batch) == 1 and batch[0].path == name and not batch[0].is_dir:
+                return batch[0]
+            break
+        return Entry(name, True, 0, 0.0)
 
     def here(self, path: str) -> Path | None:
         return None
@@ -171,7 +170,7 @@ class ModalVolume:
         reply = self._asked(path, lambda v: _get_file_blocking(v, name, offset, length or 0))
         if offset >= reply.size:
             return b""
-        data = b"".join(self._asked(path, lambda v, url=url: fetch(url)) for url in reply.get_urls)  # type: ignore[misc]
+        data = b"".join(self._asked(path, lambda v, url=url: fetch(url)[0]) for url in reply.get_urls)  # type: ignore[misc]
         if len(data) != reply.len:
             raise Unreachable(f"{path} arrived short: {len(data):,} of {reply.len:,} bytes", "try again")
         return data
@@ -185,8 +184,16 @@ class ModalVolume:
 
         self._asked(path, put)
 
-    def open(self, path: str) -> "ModalSource":
-        return ModalSource(self, _checked(path))
+    def open(self, entry: Entry) -> "ModalSource":
+        return ModalSource(self, entry)
+
+    def addresses(self, entry: Entry) -> tuple[str, ...]:
+        """One for each block of a file. Raises FileChanged when it is not of that size any more."""
+        name = _checked(entry.path)
+        reply = self._asked(entry.path, lambda v: _get_file_blocking(v, name, 0, 0))
+        if reply.size != entry.bytes:
+            raise FileChanged(f"{shown(entry.name)} has changed on the volume", "start again")
+        return tuple(reply.get_urls)
 
     def put(self, origin: Path, path: str, told: Callable[[int], None]) -> None:
         name = _named(path)
@@ -204,45 +211,38 @@ class ModalVolume:
 
 
 class ModalSource:
-    """The Source Protocol over a file of a Modal volume: an address for each block, asked for once, and again if stale."""
+    """The Source Protocol over a file of a Modal volume: an address for each block, asked for again if stale."""
 
-    def __init__(self, volume: ModalVolume, path: str) -> None:
-        self._volume = volume
-        self.entry = volume.stat(path)
-        if self.entry.is_dir:
-            raise FileNotFoundError(errno.ENOENT, "is no regular file", path)
-        self._urls: list[str] = []
-        if self.entry.bytes:
-            self._find()
-
-    def _find(self) -> list[str]:
-        path = self.entry.path
-        reply = self._volume._asked(path, lambda v: _get_file_blocking(v, path, 0, 0))
-        if reply.size != self.entry.bytes:
-            raise FileChanged(f"{self.entry.name} was written while it was read", "try again")
-        self._urls = list(reply.get_urls)
-        return self._urls
+    def __init__(self, volume: ModalVolume, entry: Entry) -> None:
+        self._volume, self._entry = volume, entry
+        self._urls = volume.addresses(entry) if entry.bytes else ()
+        self.verified = True
 
     def block(self, number: int) -> bytes:
-        wanted = min(BLOCK, self.entry.bytes - number * BLOCK)
-        urls = self._urls
+        wanted = min(BLOCK, self._entry.bytes - number * BLOCK)
+        problem = ""
         for attempt in range(ATTEMPTS):
             try:
-                data = fetch(urls[number])
-                if len(data) == wanted:
-                    return data
-                problem = f"{self.entry.path} arrived short: {len(data):,} of {wanted:,} bytes"
-            except Refused:
-                problem = f"{self.entry.path} is refused by the store"
-                urls = self._find()
+                data, compared = fetch(self._urls[number])
+            except Refused as error:
+                problem = str(error)
+                self._urls = self._volume.addresses(self._entry)
             except OSError as error:
-                problem = f"{self.entry.path} could not be read ({error})"
+                problem = str(error)
+            else:
+                if len(data) == wanted:
+                    self.verified &= compared
+                    return data
+                problem = f"{len(data):,} of {wanted:,} bytes came"
             time.sleep(PAUSE_S * 2**attempt)
-        raise Unreachable(problem, "check the network; the same command goes on from here")
+        raise Unreachable(
+            f"{shown(self._entry.path)} could not be read ({problem})", "the same command goes on from here"
+        )
 
     def unchanged(self) -> bool:
+        """A file of one block came at once: it cannot be half of another."""
         try:
-            return self._volume.stat(self.entry.path) == self.entry
+            return self._entry.bytes <= BLOCK or self._volume.stat(self._entry.path) == self._entry
         except FileNotFoundError:
             return False
 

@@ -17,8 +17,8 @@ class Refused(OSError):
     """The store does not give this address any more."""
 
 
-def fetch(url: str) -> bytes:
-    """What is behind an address, compared with the digest that the store gives with it.
+def fetch(url: str) -> tuple[bytes, bool]:
+    """What is behind an address, and whether the store gave a digest with it, which was then compared.
 
     Raises Refused when the address is not valid any more, another OSError when it did not arrive whole.
     """
@@ -42,12 +42,11 @@ def fetch(url: str) -> bytes:
             wire.close()
         else:
             known[key] = wire
-        _judge(reply.status, reply.getheader("Repr-Digest") or "", data, parts.hostname or "")
-        return data
+        return data, _judged(reply.status, reply.getheader("Repr-Digest") or "", data, parts.hostname or "")
     raise AssertionError("unreachable")
 
 
-def _judge(status: int, digest: str, data: bytes, host: str) -> None:
+def _judged(status: int, digest: str, data: bytes, host: str) -> bool:
     if status in (401, 403, 404, 410):
         raise Refused(f"{host} answers {status}")
     if status not in (200, 206):
@@ -55,6 +54,7 @@ def _judge(status: int, digest: str, data: bytes, host: str) -> None:
     told = _DIGEST.search(digest)
     if told and base64.b64decode(told[1]) != hashlib.sha256(data).digest():
         raise ConnectionError(f"what came from {host} is not what it says")
+    return told is not None
 
 
 def _connect(scheme: str, netloc: str) -> http.client.HTTPConnection:

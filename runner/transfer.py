@@ -1,0 +1,379 @@
+"""From a volume to a folder of this disk: in blocks, several at once, paused and resumed, nothing half done.
+
+What is not whole yet lies in `PARTS` in the chosen folder, a file with its journal beside it; a file gets its name
+when all of it is there. A download that was cut finds both and goes on; blocks count when they are on the disk.
+"""
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from runner import units
+from runner.backends.base import BLOCK, Entry, Source, Volume
+from runner.errors import FileChanged, NanochatError, UsageError
+from runner.names import disk_paths, shown
+
+PARTS = ".nanochat-tui-parts"
+WORKERS = 8
+# Written blocks are made to last, and noted, by so many bytes: the most that is read again after a crash.
+SYNC_BYTES = 64 << 20
+TOLD_EVERY_S = 0.2
+SPEED_OVER_S = 5.0
+KEEP_FREE = 256 << 20
+
+
+class Item(Struct, frozen=True):
+    """One file to bring, and where to: a path on this disk, relative to the chosen folder."""
+
+    entry: Entry
+    target: str
+
+
+class Progress(Struct):
+    """How far a transfer is. Bytes that were there before count as done, but not as `read`."""
+
+    files: int = 0
+    bytes: int = 0
+    files_done: int = 0
+    bytes_done: int = 0
+    bytes_read: int = 0
+    name: str = ""
+    per_s: float = 0.0
+    paused: bool = False
+
+    @property
+    def left_s(self) -> float | None:
+        return (self.bytes - self.bytes_done) / self.per_s if self.per_s > 0 else None
+
+
+class _Head(Struct, frozen=True):
+    """The first line of a journal: which file it is about. Another size or time on the volume makes it void."""
+
+    path: str
+    bytes: int
+    mtime: float
+    block: int = BLOCK
+
+
+def plan(entries: Iterable[Entry], base: str) -> list[Item]:
+    """What to bring for files of a volume, in order; `base` is the folder whose name the targets begin with.
+
+    With `base` "runs/a", "runs/a/log" goes to "a/log". Names that some disk would not take are changed.
+    """
+    above = base.rpartition("/")[0]
+    cut = len(above) + 1 if above else 0
+    files = sorted((e for e in entries if not e.is_dir), key=lambda e: e.path)
+    targets = disk_paths([e.path[cut:] for e in files])
+    return [Item(e, targets[e.path[cut:]]) for e in files]
+
+
+def gather(volume: Volume, path: str) -> list[Item]:
+    """Everything below a path of a volume, or that one file, as items."""
+    entry = volume.stat(path)
+    name = entry.path
+    found = [e for batch in volume.scan(path, deep=True) for e in batch] if entry.is_dir else [entry]
+    return plan(found, name)
+
+
+class Download:
+    """One transfer. `run` does it in the calling thread with helpers of its own; the other methods may come from any.
+
+    `told` is called with the progress a few times a second, from one thread at a time.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        items: list[Item],
+        folder: Path,
+        *,
+        told: Callable[[Progress], None] = lambda progress: None,
+        overwrite: bool = False,
+        workers: int = WORKERS,
+    ) -> None:
+        self._volume, self._items, self._told = volume, items, told
+        self._folder, self._overwrite, self._workers = folder, overwrite, workers
+        self.progress = Progress(files=len(items), bytes=sum(i.entry.bytes for i in items))
+        self._lock = threading.Lock()
+        self._going, self._stop = threading.Event(), threading.Event()
+        self._going.set()
+        self._problem: BaseException | None = None
+        self._speed: list[tuple[float, int]] = []
+        self._parts: set[_Part] = set()
+
+    def pause(self) -> None:
+        self._going.clear()
+        self.progress.paused = True
+
+    def go_on(self) -> None:
+        self.progress.paused = False
+        self._going.set()
+
+    def stop(self) -> None:
+        """End soon; what has come is kept for another time."""
+        self._stop.set()
+        self._going.set()
+
+    def run(self) -> bool:
+        """Bring everything; whether it is all there now. Raises what stood against it."""
+        self._make_folder(self._folder)
+        missing = [item for item in self._items if not self._is_there(item)]
+        self._check_room(missing)
+        work = self._work(missing)
+        threads = [threading.Thread(target=self._help, args=(work,), daemon=True) for _ in range(self._workers)]
+        for thread in threads:
+            thread.start()
+        try:
+            while any(t.is_alive() for t in threads):
+                threads[0].join(TOLD_EVERY_S) if threads[0].is_alive() else time.sleep(TOLD_EVERY_S / 4)
+                self._tell()
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            for thread in threads:
+                thread.join()
+            for part in self._parts:
+                part.put_away()
+        if self._problem:
+            raise self._problem
+        if not self._stop.is_set():
+            with contextlib.suppress(OSError):
+                (self._folder / PARTS).rmdir()
+        self._tell()
+        return not self._stop.is_set()
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._speed.append((now, self.progress.bytes_read))
+            while len(self._speed) > 2 and now - self._speed[0][0] > SPEED_OVER_S:
+                self._speed.pop(0)
+            (_, before), took = self._speed[0], now - self._speed[0][0]
+            self.progress.per_s = (self.progress.bytes_read - before) / took if took > 0.5 else 0.0
+            snapshot = msgspec.structs.replace(self.progress)
+        self._told(snapshot)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder in the chosen one, a step at a time. Raises UsageError where a link leads out of it."""
+        if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(self._folder)):
+            raise UsageError(f"{folder} leads out of {self._folder}", "remove the link, or choose another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _is_there(self, item: Item) -> bool:
+        """Whether a file is there already. Raises UsageError when another one has its name."""
+        target, entry = self._folder / item.target, item.entry
+        try:
+            found = target.lstat()
+        except FileNotFoundError:
+            return False
+        except NotADirectoryError as error:
+            raise UsageError(f"a file is in the way of {target}", "move it, or choose another folder") from error
+        if not target.is_symlink() and target.is_file():
+            if found.st_size == entry.bytes and int(found.st_mtime) == int(entry.mtime):
+                with self._lock:
+                    self.progress.files_done += 1
+                    self.progress.bytes_done += entry.bytes
+                return True
+            if self._overwrite:
+                return False
+        raise UsageError(f"{target} is there already, and is another", "--force replaces it, or choose another folder")
+
+    def _check_room(self, missing: list[Item]) -> None:
+        here = 0
+        for item in missing:
+            with contextlib.suppress(OSError):
+                # A part is as long as its file from the start, but holds only what has come.
+                here += self._part_path(item).lstat().st_blocks * 512
+        needs = sum(item.entry.bytes for item in missing) - here
+        free = shutil.disk_usage(self._folder).free
+        if needs > free - min(KEEP_FREE, free // 20):
+            raise UsageError(
+                f"{units.size(needs)} to come, {units.size(free)} free in {self._folder}", "choose another folder"
+            )
+
+    def _part_path(self, item: Item) -> Path:
+        return self._folder / PARTS / sha256(item.target.encode()).hexdigest()[:24]
+
+    def _work(self, missing: list[Item]) -> "Iterator[tuple[_Part, int]]":
+        """Block after block of file after file; an iterator that is asked under the lock."""
+        for item in missing:
+            part = _Part(self, item)
+            if not part.wanted:
+                yield part, -1
+            for number in list(part.wanted):
+                yield part, number
+
+    def _help(self, work: "Iterator[tuple[_Part, int]]") -> None:
+        """One of several threads that bring blocks until there are none, or something went wrong."""
+        while True:
+            self._going.wait()
+            if self._stop.is_set() or self._problem:
+                return
+            try:
+                with self._lock:
+                    part, number = next(work, (None, 0))
+                if part is None:
+                    return
+                part.bring(number)
+            except (OSError, NanochatError) as error:
+                with self._lock:
+                    self._problem = self._problem or error
+                return
+
+    def count(self, name: str, done: int, read: int, files: int = 0) -> None:
+        """Note what has come."""
+        with self._lock:
+            progress = self.progress
+            progress.name, progress.files_done = name, progress.files_done + files
+            progress.bytes_done, progress.bytes_read = progress.bytes_done + done, progress.bytes_read + read
+
+
+class _Part:
+    """A file that is on its way."""
+
+    def __init__(self, download: Download, item: Item) -> None:
+        self._download, self._item = download, item
+        self._lock, self._opening = threading.Lock(), threading.Lock()
+        self._source: Source | None = None
+        self._fd = -1
+        self._path = download._part_path(item)
+        self._journal = self._path.with_suffix(".journal")
+        entry = item.entry
+        self._head = msgspec.json.encode(
+            _Head(entry.path.encode("utf-8", "surrogateescape").hex(), entry.bytes, entry.mtime)
+        )
+        numbers = range(-(-entry.bytes // BLOCK))
+        self._noted = self._read_journal() & set(numbers)
+        self.wanted = [n for n in numbers if n not in self._noted]
+        self._left = len(self.wanted)
+        self._unsynced: list[int] = []
+        if self._noted:
+            # The caller holds the download's lock: it asks for the next block.
+            download.progress.bytes_done += sum(min(BLOCK, entry.bytes - n * BLOCK) for n in self._noted)
+
+    def _read_journal(self) -> set[int]:
+        """The blocks that are on this disk; none when the journal is about another file, or the part is gone."""
+        try:
+            head, *lines = self._journal.read_bytes().split(b"\n")
+            if head != self._head or self._path.lstat().st_size != self._item.entry.bytes:
+                return set()
+            return {int(word) for line in lines[:-1] for word in line.split()}
+        except (OSError, ValueError):
+            return set()
+
+    def _open(self) -> tuple[Source, int]:
+        """The source and the part, opened by the thread that comes first."""
+        with self._opening:
+            if self._source is None:
+                source = self._download._volume.open(self._item.entry)
+                self._download._make_folder(self._path.parent)
+                fresh = 0 if self._noted else os.O_TRUNC
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | fresh, 0o644)
+                self._download._parts.add(self)
+                os.ftruncate(self._fd, self._item.entry.bytes)
+                if not self._noted and self._item.entry.bytes > BLOCK:
+                    self._journal.write_bytes(self._head + b"\n")
+                self._source = source
+            return self._source, self._fd
+
+    def bring(self, number: int) -> None:
+        """Bring one block (-1 for none, of a file that has no more to bring); the last one ends the file."""
+        source, fd = self._open()
+        size = 0
+        if number >= 0:
+            data = source.block(number)
+            size = len(data)
+            _write_all(fd, data, number * BLOCK)
+        with self._lock:
+            self._left -= number >= 0
+            last = self._left == 0
+            if number >= 0:
+                self._unsynced.append(number)
+            due: list[int] = []
+            if not last and len(self._unsynced) * BLOCK >= SYNC_BYTES:
+                due, self._unsynced = self._unsynced, []
+        if due:
+            self._note(due)
+        self._download.count(self._item.target, size, size)
+        if last:
+            self._finish(source, fd)
+
+    def _note(self, numbers: list[int]) -> None:
+        """Put blocks down as brought, once the disk has them."""
+        os.fsync(self._fd)
+        with self._lock, self._journal.open("ab") as journal:
+            journal.write(" ".join(map(str, numbers)).encode() + b"\n")
+
+    def _finish(self, source: Source, fd: int) -> None:
+        """All of it is here: see that it is still that file, then give it its name."""
+        entry, target = self._item.entry, self._download._folder / self._item.target
+        if not source.unchanged():
+            self._forget()
+            raise FileChanged(f"{shown(entry.path)} was written while it was read", "try again")
+        if not source.verified and not crcs_match(self._path):
+            self._forget()
+            raise NanochatError(f"{shown(entry.path)} was damaged on the way", "try again")
+        os.utime(fd, (entry.mtime, entry.mtime))
+        if entry.bytes > BLOCK:
+            os.fsync(fd)
+        self._download._make_folder(target.parent)
+        self._path.replace(target)
+        self._forget()
+        self._download.count(self._item.target, 0, 0, 1)
+
+    def put_away(self) -> None:
+        """Close everything; what has come is noted, for another time."""
+        if self._fd < 0:
+            return
+        if self._unsynced and self._item.entry.bytes > BLOCK:
+            self._note(self._unsynced)
+        os.close(self._fd)
+        self._fd = -1
+        if self._source:
+            self._source.close()
+
+    def _forget(self) -> None:
+        """Close everything, and leave nothing behind but the file itself."""
+        self._unsynced = []
+        self.put_away()
+        with self._download._lock:
+            self._download._parts.discard(self)
+        self._path.unlink(missing_ok=True)
+        self._journal.unlink(missing_ok=True)
+
+
+def _write_all(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def crcs_match(path: Path) -> bool:
+    """Whether every file in a zip, as `torch.save` writes it, is what its checksum says; what is no zip has none."""
+    if not zipfile.is_zipfile(path):
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error):
+        return False
+
+
+def unfinished(folder: Path) -> int:
+    """How many files a download that was cut has left in a folder, to be gone on with."""
+    try:
+        return sum(p.suffix == ".journal" for p in (folder / PARTS).iterdir())
+    except OSError:
+        return 0

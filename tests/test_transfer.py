@@ -1,0 +1,294 @@
+"""Downloads from both kinds of volume: whole, resumed, verified, and never outside the chosen folder."""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.backends.base import BLOCK, Entry
+from runner.backends.folder import FolderVolume
+from runner.errors import FileChanged, NanochatError, Unreachable, UsageError
+from runner.names import disk_name, disk_paths, shown
+from runner.terminal import safe
+from runner.transfer import PARTS, Download, Progress, gather, plan, unfinished
+from tests.modal_cloud import Cloud
+from tests.place import Place
+
+BIG = 3 * BLOCK + 12345
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def stored(place: Place, request: pytest.FixtureRequest) -> Path:
+    """The folder behind a volume: the one on this disk, or the test server's."""
+    if place.backend == "local":
+        return Path(place.location)
+    cloud: Cloud = request.getfixturevalue("cloud")
+    return cloud.folder(place.location)
+
+
+@pytest.fixture
+def store(place: Place, request: pytest.FixtureRequest) -> Path:
+    return stored(place, request)
+
+
+def fill(folder: Path) -> dict[str, bytes]:
+    files = {"runs/a/log": b"x" * 100, "runs/a/empty": b"", "runs/a/ck/model.pt": noise(BIG), "runs/a/ck/m.json": b"{}"}
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return files
+
+
+def here(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_folder_comes_home_whole_with_its_times_and_leaves_no_scrap(
+    place: Place, store: Path, tmp_path: Path
+) -> None:
+    files = fill(store)
+    told: list[Progress] = []
+    download = Download(place.volume(), gather(place.volume(), "runs/a"), tmp_path / "out", told=told.append)
+    assert download.run()
+    assert here(tmp_path / "out") == {name.removeprefix("runs/"): data for name, data in files.items()}
+    total = sum(map(len, files.values()))
+    assert (told[-1].files_done, told[-1].bytes_done, told[-1].bytes_read) == (4, total, total)
+    for name in files:
+        there, mine = (store / name).stat(), (tmp_path / "out" / name.removeprefix("runs/")).stat()
+        assert int(mine.st_mtime) == int(there.st_mtime)
+
+
+def test_what_is_there_already_is_not_read_again_and_another_file_is_not_overwritten_unless_forced(
+    place: Place, store: Path, tmp_path: Path
+) -> None:
+    fill(store)
+    items = gather(place.volume(), "runs/a")
+    Download(place.volume(), items, tmp_path / "out").run()
+    again = Download(place.volume(), items, tmp_path / "out")
+    assert again.run() and again.progress.bytes_read == 0 and again.progress.files_done == 4
+    (tmp_path / "out" / "a" / "log").write_text("mine")
+    with pytest.raises(UsageError, match="already"):
+        Download(place.volume(), items, tmp_path / "out").run()
+    assert (tmp_path / "out" / "a" / "log").read_text() == "mine"
+    assert Download(place.volume(), items, tmp_path / "out", overwrite=True).run()
+    assert (tmp_path / "out" / "a" / "log").read_bytes() == b"x" * 100
+
+
+def test_a_download_that_is_stopped_goes_on_where_it_was(place: Place, store: Path, tmp_path: Path) -> None:
+    (store / "big").write_bytes(noise(10 * BLOCK + 1))
+    items = gather(place.volume(), "big")
+    download = Download(place.volume(), items, tmp_path, workers=2)
+
+    def told(progress: Progress) -> None:
+        if progress.bytes_done >= 3 * BLOCK:
+            download.stop()
+
+    download._told = told
+    slow = download._volume.open
+
+    def open_slowly(entry: Entry) -> object:
+        source = slow(entry)
+        fast = source.block
+        source.block = lambda n: (time.sleep(0.15), fast(n))[1]  # type: ignore[method-assign]
+        return source
+
+    download._volume.open = open_slowly  # type: ignore[method-assign, assignment]
+    assert not download.run() and unfinished(tmp_path) == 1 and not (tmp_path / "big").exists()
+    download._volume.open = slow  # type: ignore[method-assign]
+    rest = Download(place.volume(), items, tmp_path)
+    assert rest.run() and (tmp_path / "big").read_bytes() == noise(10 * BLOCK + 1)
+    assert rest.progress.bytes_read <= 8 * BLOCK and rest.progress.bytes_done == 10 * BLOCK + 1
+    assert not (tmp_path / PARTS).exists()
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from runner.backends.folder import FolderVolume
+from runner import transfer
+volume, out = FolderVolume(sys.argv[1]), Path(sys.argv[2])
+transfer.SYNC_BYTES = 2 * transfer.BLOCK
+fast = transfer.os.pwrite
+transfer.os.pwrite = lambda *a: (time.sleep(0.05), fast(*a))[1]
+transfer.Download(volume, transfer.gather(volume, "big"), out, workers=2).run()
+"""
+
+
+def test_a_download_that_is_killed_reads_little_again(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "big").write_bytes(noise(24 * BLOCK))
+    out = tmp_path / "out"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "v"), str(out)])
+    journal = None
+    for _ in range(2000):
+        journal = next(iter((out / PARTS).glob("*.journal")), None) if (out / PARTS).is_dir() else None
+        if journal and len(journal.read_bytes().split()) > 9:
+            break
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert journal and not (out / "big").exists()
+    rest = Download(FolderVolume(str(tmp_path / "v")), gather(FolderVolume(str(tmp_path / "v")), "big"), out)
+    assert rest.run() and (out / "big").read_bytes() == noise(24 * BLOCK)
+    assert rest.progress.bytes_read <= 16 * BLOCK
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_taken_for_whole(place: Place, store: Path, tmp_path: Path) -> None:
+    (store / "big").write_bytes(noise(BIG))
+    items = gather(place.volume(), "big")
+
+    def told(progress: Progress) -> None:
+        if progress.bytes_done and not (tmp_path / "changed").exists():
+            (tmp_path / "changed").touch()
+            (store / "new").write_bytes(noise(BIG, seed=2))
+            os.utime(store / "new", (1e9, 1e9))
+            (store / "new").replace(store / "big")
+
+    download = Download(place.volume(), items, tmp_path / "out", workers=1)
+    count = download.count
+    download.count = lambda *a: (count(*a), told(download.progress))[0]  # type: ignore[method-assign]
+    with pytest.raises(FileChanged):
+        download.run()
+    assert here(tmp_path / "out") == {}
+    assert Download(place.volume(), gather(place.volume(), "big"), tmp_path / "out").run()
+    assert (tmp_path / "out" / "big").read_bytes() == noise(BIG, seed=2)
+
+
+def test_a_part_of_another_file_is_never_gone_on_with(place: Place, store: Path, tmp_path: Path) -> None:
+    (store / "big").write_bytes(noise(BIG))
+    item = gather(place.volume(), "big")[0]
+    download = Download(place.volume(), [item], tmp_path)
+    part = download._part_path(item)
+    for journal in (b"", b"{}\n0 1 2 3\n", b"\xff" * 50, b"0 1 2"):
+        part.parent.mkdir()
+        part.write_bytes(bytes(BIG))
+        part.with_suffix(".journal").write_bytes(journal)
+        assert Download(place.volume(), [item], tmp_path, overwrite=True).run()
+        assert (tmp_path / "big").read_bytes() == noise(BIG)
+        (tmp_path / "big").unlink()
+
+
+def test_a_full_disk_is_noticed_before_anything_is_brought(
+    place: Place, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store / "big").write_bytes(noise(BIG))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(BIG, 0, BIG))  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="free in"):
+        Download(place.volume(), gather(place.volume(), "big"), tmp_path / "out").run()
+    assert here(tmp_path / "out") == {}
+
+
+def test_a_folder_that_is_a_link_out_of_the_chosen_one_is_not_written_through(
+    place: Place, store: Path, tmp_path: Path
+) -> None:
+    fill(store)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "out" / "a").symlink_to(tmp_path / "outside")
+    with pytest.raises(UsageError, match="leads out"):
+        Download(place.volume(), gather(place.volume(), "runs/a"), tmp_path / "out", overwrite=True).run()
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_broken_line_an_expired_address_and_a_wrong_bit_are_asked_for_again(
+    place: Place, store: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if place.backend == "local":
+        pytest.skip("a disk has no lines")
+    cloud: Cloud = request.getfixturevalue("cloud")
+    (store / "big").write_bytes(noise(BIG))
+    for trouble in ({"refuse_block": 2}, {"garble_block": 2}):
+        cloud.knobs(**trouble)
+        assert Download(place.volume(), gather(place.volume(), "big"), tmp_path).run()
+        assert (tmp_path / "big").read_bytes() == noise(BIG)
+        (tmp_path / "big").unlink()
+        cloud.well()
+    cloud.knobs(cut_blocks_after=2)
+    with pytest.raises(Unreachable, match="goes on from here"):
+        Download(place.volume(), gather(place.volume(), "big"), tmp_path, workers=1).run()
+    cloud.well()
+    rest = Download(place.volume(), gather(place.volume(), "big"), tmp_path)
+    assert rest.run() and (tmp_path / "big").read_bytes() == noise(BIG)
+    assert rest.progress.bytes_read == BIG - 2 * BLOCK, "what came before the cut is not read again"
+
+
+def test_a_damaged_checkpoint_is_noticed_also_where_the_store_gives_no_digest(
+    place: Place, store: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    import zipfile
+
+    if place.backend == "local":
+        pytest.skip("nothing is damaged on the way from disk to disk")
+    cloud: Cloud = request.getfixturevalue("cloud")
+    with zipfile.ZipFile(store / "model.pt", "w") as archive:
+        archive.writestr("m/data/0", noise(100_000))
+    data = bytearray((store / "model.pt").read_bytes())
+    data[5000] ^= 1
+    (store / "model.pt").write_bytes(data)
+    cloud.knobs(digests=False)
+    with pytest.raises(NanochatError, match="damaged"):
+        Download(place.volume(), gather(place.volume(), "model.pt"), tmp_path / "out").run()
+    assert here(tmp_path / "out") == {}
+
+
+def test_a_volume_that_is_deleted_under_a_download_is_said_to_be_gone_and_is_found_when_made_anew(
+    place: Place, store: Path, tmp_path: Path
+) -> None:
+    fill(store)
+    volume = place.volume()
+    items = gather(volume, "runs/a")
+    place.lose()
+    with pytest.raises(Unreachable):
+        Download(volume, items, tmp_path / "out").run()
+    with pytest.raises(Unreachable):
+        list(volume.scan("", deep=True))
+    place.fleet.backend(place.backend).make_volume(place.location)
+    assert [e for batch in volume.scan("", deep=True) for e in batch] == []
+
+
+ODD = list("aA.~ :\\/*?<>|%\x00\n\r\t\x1b\x7f\x9b\u202e\u200b\ufeff\udcff\u0130\u00e9")
+HOSTILE = st.text(st.sampled_from(ODD) | st.characters(), min_size=1, max_size=300)
+
+
+@given(st.lists(HOSTILE, max_size=30))
+def test_no_name_leads_out_of_the_folder_and_no_two_become_one(names: list[str]) -> None:
+    paths = list(dict.fromkeys(n.strip("/") for n in names if n.strip("/")))
+    found = disk_paths(paths)
+    folded = {t.casefold() for t in found.values()}
+    assert len(folded) == len(found)
+    for target in found.values():
+        for part in target.split("/"):
+            assert part not in ("", ".", "..") and "\\" not in part and len(part.encode()) <= 255
+            assert part == safe(part) and part[-1] not in " ."
+    assert disk_paths(reversed(paths)) == found, "the same names go to the same places"
+
+
+@pytest.mark.parametrize("name", ["con", "CON.txt", "nul", "..", ".", "a.", " ", "com1", "LPT9.log"])
+def test_names_that_mean_something_else_on_some_system_are_changed(name: str) -> None:
+    assert disk_name(name) != name and "%" in disk_name(name)
+
+
+def test_ordinary_names_stay_as_they_are() -> None:
+    for name in ("model_007500.pt", "report.md", "openai--gsm8k", ".hidden", "é.txt", "console"):
+        assert disk_name(name) == name
+    assert disk_paths(["Log", "log"]) == {"Log": "Log", "log": disk_paths(["Log", "log"])["log"]}
+
+
+def test_what_a_terminal_would_hide_is_made_visible() -> None:
+    assert shown("a\u202eb\x1b[31m\n\udcff") == "a\\u202eb\\x1b[31m\\x0a\\xff"
+
+
+def test_a_run_goes_to_a_folder_of_its_name() -> None:
+    entries = [Entry("runs/a/log", False, 1, 0.0), Entry("runs/a/x", True, 0, 0.0)]
+    assert [i.target for i in plan(entries, "runs/a")] == ["a/log"]
+    assert [i.target for i in plan(entries, "")] == ["runs/a/log"]
