@@ -36,6 +36,11 @@ class Checkpoint(Struct, frozen=True):
     files: tuple[str, ...]
     saved_at: float
 
+    @property
+    def paths(self) -> list[str]:
+        """Its files, by their paths on the volume."""
+        return [f"{self.path}/{name}" for name in self.files]
+
 
 def json_object(data: bytes | str) -> dict[str, Any] | None:
     """A JSON object, None for anything else; nanochat writes Infinity into its own, which only Python's JSON reads."""
@@ -140,6 +145,19 @@ def scan(volume: Volume, run: str, model: str, gpus: int | None) -> list[Checkpo
         for kind, directory in layout.CHECKPOINT_DIRS.items()
         for found in scan_folder(volume, run, kind, f"{layout.run_dir(run)}/{directory}/{model}", gpus)
     ]
+
+
+def expendable(found: list[Checkpoint]) -> list[Checkpoint]:
+    """What a run saved besides the best and the last complete one of each kind; what is newer than that one stays."""
+    gone = []
+    for kind in {c.kind for c in found}:
+        whole = [c for c in found if c.kind == kind and c.verdict is Verdict.COMPLETE]
+        if not whole:
+            continue
+        last = max(whole, key=lambda c: c.step)
+        best = min(whole, key=lambda c: (c.val_bpb if c.val_bpb is not None else math.inf, -c.step))
+        gone += [c for c in found if c.kind == kind and c.step < last.step and c.step != best.step]
+    return sorted(gone, key=lambda c: (c.run, c.kind, c.step))
 
 
 def newest_complete(found: list[Checkpoint], kind: str = "base", *, weights_only: bool = False) -> Checkpoint | None:

@@ -15,7 +15,7 @@ from runner import budget as budgets
 from runner import checkpoints, cost, estimate, kept_logs, settings, survey, units
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
-from runner.checkpoints import Checkpoint
+from runner.checkpoints import Checkpoint, Verdict
 from runner.cost import Prices
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError
 from runner.home import has_modal_token
@@ -250,10 +250,13 @@ class Fleet:
         failed = msgspec.structs.replace(status, attempt=run.attempt, state=state, outcome=outcome)
         self.registry.update(run.id, lambda r: msgspec.structs.replace(move(r, state), status=failed, ended_at=now))
 
-    def resume(self, run: Run, *, gpus: int | None = None, budget: Decimal | None = None) -> Run:
+    def resume(
+        self, run: Run, *, gpus: int | None = None, budget: Decimal | None = None, step: int | None = None
+    ) -> Run:
         """Start the next attempt of a run that has ended without being done, if need be on other GPUs, with more money.
 
-        Raises UsageError when its checkpoint is of another number of GPUs, or when its budget is spent.
+        With `step` it goes back to that checkpoint; what was saved later is put aside. Raises UsageError when its
+        checkpoint is of another number of GPUs or not whole, or when its budget is spent.
         """
 
         def again(current: Run) -> Run:
@@ -261,7 +264,7 @@ class Fleet:
                 raise UsageError(f"{current.tag} is {current.state} already", f"nanochat-tui watch {current.tag}")
             if State.LAUNCHING not in TRANSITIONS[current.state]:
                 raise UsageError(f"{current.tag} is {current.state}", "launch a new run")
-            again = relaunched(current, self.clock())
+            again = relaunched(current, self.clock(), step)
             spec = again.spec if gpus is None else on_gpus(again.spec, gpus)
             if budget is not None:
                 spec = msgspec.structs.replace(spec, budget_usd=budget)
@@ -269,11 +272,19 @@ class Fleet:
 
         self.volume_of(run).list("")
         current = self.refreshed(self.registry.get(run.id))
+        if step is not None:
+            self._check_step(current, step)
         _check_money(current, budget if budget is not None else current.spec.budget_usd)
         if gpus is not None and State.LAUNCHING in TRANSITIONS[current.state]:
             self._check_gpus(current, on_gpus(current.spec, gpus))
         self.backend(run.backend).ready(run.spec.engine, live_runs=self._live_on(run.backend))
         return self._spawn(self.registry.update(run.id, again), first=False)
+
+    def _check_step(self, run: Run, step: int) -> None:
+        whole = [c.step for c in self.checkpoints(run) if c.kind == "base" and c.verdict is Verdict.COMPLETE]
+        if step not in whole:
+            known = ", ".join(f"{s:,}" for s in whole[-8:]) or "none yet"
+            raise UsageError(f"{run.tag} has no complete checkpoint at step {step:,}", f"it has {known}", field="step")
 
     def _check_gpus(self, run: Run, wanted: RunSpec) -> None:
         status = run.status

@@ -207,7 +207,8 @@ class Call(Struct, frozen=True):
 class Run(Struct):
     """A run as this machine knows it: what was asked, the calls made, and the job's last known status.
 
-    `prices` are those it was launched at, `estimate` what it was then said to take.
+    `prices` are those it was launched at, `estimate` what it was then said to take. `back_to` is the step that this
+    attempt goes on from, where a person chose it; what was saved later is put aside.
     """
 
     id: str
@@ -225,6 +226,7 @@ class Run(Struct):
     ended_at: float | None = None
     prices: Prices = cost.DATED
     estimate: Estimate | None = None
+    back_to: int | None = None
 
     @property
     def live(self) -> bool:
@@ -305,10 +307,15 @@ def cancel_requested(run: Run, now: float) -> Run:
     return msgspec.structs.replace(move(run, State.STOPPING), cancel_requested_at=now)
 
 
-def relaunched(run: Run, now: float) -> Run:
+def relaunched(run: Run, now: float, back_to: int | None = None) -> Run:
     """The run at the start of its next attempt."""
     return msgspec.structs.replace(
-        move(run, State.LAUNCHING), attempt=run.attempt + 1, asked_at=now, cancel_requested_at=None, ended_at=None
+        move(run, State.LAUNCHING),
+        attempt=run.attempt + 1,
+        asked_at=now,
+        cancel_requested_at=None,
+        ended_at=None,
+        back_to=back_to,
     )
 
 

@@ -65,24 +65,25 @@ class _Head(Struct, frozen=True):
     block: int = BLOCK
 
 
-def plan(entries: Iterable[Entry], base: str) -> list[Item]:
+def plan(entries: Iterable[Entry], base: str, called: str = "") -> list[Item]:
     """What to bring for files of a volume, in order; `base` is the folder whose name the targets begin with.
 
-    With `base` "runs/a", "runs/a/log" goes to "a/log". Names that some disk would not take are changed.
+    With `base` "runs/a", "runs/a/log" goes to "a/log", or to "my-run/log" where it is `called` "my-run".
+    Names that some disk would not take are changed.
     """
     above = base.rpartition("/")[0]
-    cut = len(above) + 1 if above else 0
-    files = sorted((e for e in entries if not e.is_dir), key=lambda e: e.path)
-    targets = disk_paths([e.path[cut:] for e in files])
-    return [Item(e, targets[e.path[cut:]]) for e in files]
+    cut = len(base) if called else len(above) + 1 if above else 0
+    files = {e: called + e.path[cut:] for e in entries if not e.is_dir}
+    targets = disk_paths(files.values())
+    return sorted((Item(e, targets[wanted]) for e, wanted in files.items()), key=lambda i: i.entry.path)
 
 
-def gather(volume: Volume, path: str) -> list[Item]:
+def gather(volume: Volume, path: str, called: str = "") -> list[Item]:
     """Everything below a path of a volume, or that one file, as items."""
     entry = volume.stat(path)
     name = entry.path
     found = [e for batch in volume.scan(path, deep=True) for e in batch] if entry.is_dir else [entry]
-    return plan(found, name)
+    return plan(found, name, called)
 
 
 class Download:

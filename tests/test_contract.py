@@ -55,6 +55,17 @@ def test_a_run_that_trains_can_be_cancelled_and_resumed_where_it_was_saved(place
     assert f"step {saved} is the newest complete checkpoint" in place.fleet.log_file(again).read_text()
 
 
+def test_a_run_goes_back_to_a_chosen_checkpoint(place: Place) -> None:
+    failed = place.ended(place.launch("base", fault=["crash@90"]))
+    with pytest.raises(UsageError, match="no complete checkpoint at step 50"):
+        place.fleet.resume(failed, step=50)
+    done = place.ended(place.fleet.resume(failed, step=40))
+    assert done.state is State.DONE and done.status and done.status.val_bpb == pytest.approx(0.579310, abs=1e-6)
+    place.fleet.pull_log(done)
+    log = place.fleet.log_file(done).read_text()
+    assert "put aside: base 60, base 80" in log and log.count("step 40 is the newest complete checkpoint") >= 1
+
+
 def test_a_failed_run_says_why_and_can_be_resumed(place: Place) -> None:
     failed = place.ended(place.launch("speedrun", fault=["oom@30"]))
     assert failed.state is State.FAILED and failed.outcome

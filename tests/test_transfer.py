@@ -292,3 +292,4 @@ def test_a_run_goes_to_a_folder_of_its_name() -> None:
     entries = [Entry("runs/a/log", False, 1, 0.0), Entry("runs/a/x", True, 0, 0.0)]
     assert [i.target for i in plan(entries, "runs/a")] == ["a/log"]
     assert [i.target for i in plan(entries, "")] == ["runs/a/log"]
+    assert [i.target for i in plan(entries, "runs/a", "my-run")] == ["my-run/log"]

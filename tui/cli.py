@@ -64,6 +64,7 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     resume = add("resume", "go on with a run from its newest complete checkpoint", run="1")
     resume.add_argument("--gpus", type=int, default=None, metavar="N", help="other GPUs, before there is a checkpoint")
     resume.add_argument("--budget", default=None, metavar="USD", help="a new budget, of which what is spent is a part")
+    resume.add_argument("--step", type=int, default=None, metavar="N", help="go back to this checkpoint")
     resume.add_argument("--watch", action="store_true", help="follow it to its end")
     rm = add("rm", "delete runs with their logs and checkpoints", run="+")
     rm.add_argument("-y", "--yes", action="store_true", help="do not ask")
@@ -72,12 +73,56 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     compare = add("compare", "several runs side by side: final numbers, and settings that differ", run="+")
     compare.add_argument("--csv", metavar="FILE", help="write every point of their curves to a new file")
     compare.add_argument("--svg", metavar="FILE", help="write their loss and val bpb as a picture")
-    add("checkpoints", "list checkpoints and what each is good for", run="?")
+    _checkpoint_flags(add("checkpoints", "list checkpoints and what each is good for", run="?"))
+    volume = add("volume", "files of a volume: ls, tree, du, cat, get, put, rm, mv")
+    if chosen == "volume":
+        _volume_flags(volume, common)
     setting = add("settings", "what is set for all runs on this machine; NAME VALUE changes it")
     setting.add_argument("name", nargs="?", metavar="NAME")
     setting.add_argument("value", nargs="?", metavar="VALUE", help="the new value, or `default`")
     add("doctor", "check this machine, the engines and the backends")
     return top
+
+
+def _checkpoint_flags(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--prune", action="store_true", help="delete all but the best and the last, after asking")
+    sub.add_argument("-y", "--yes", action="store_true", help="with --prune: do not ask")
+
+
+def _volume_flags(volume: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    volume.epilog = "PATH is relative to the volume; RUN:PATH is in the folder of a run, wherever it is"
+    actions = volume.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def add(name: str, help_: str, *, path: str | None = "?") -> argparse.ArgumentParser:
+        sub = actions.add_parser(name, parents=[common], help=help_, description=help_, allow_abbrev=False)
+        sub.add_argument("--backend", choices=("local", "modal"), default="local", help="whose volume (default local)")
+        sub.add_argument("--engine", choices=("rehearsal", "nanochat"), help="the volume of this engine")
+        if path is not None:
+            sub.add_argument("path", metavar="PATH", nargs=path or None, default="")
+        return sub
+
+    sort = ("name", "size", "time")
+    add("ls", "what is in a folder").add_argument("--sort", choices=sort, default="name", help="name, size or time")
+    add("tree", "a folder with all that is below it").add_argument("--depth", type=int, metavar="N", help="so deep")
+    add("du", "how much each folder takes, and what could go")
+    add("cat", "a file, on standard output", path="")
+    get = add("get", "bring a file, a folder or a whole run (RUN:) home; goes on where it was cut", path="")
+    get.add_argument("to", metavar="FOLDER", nargs="?", default=".", help="into this folder (default: here)")
+    put = add("put", "bring a file or folder of this machine to the volume", path=None)
+    put.add_argument("file", metavar="FILE")
+    put.add_argument("to", metavar="PATH", nargs="?", default="")
+    rm = add("rm", "delete files and folders, after saying what depends on them", path="+")
+    rm.add_argument("-r", "--recursive", action="store_true", help="folders, too")
+    rm.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    mv = add("mv", "give a file or folder another place on the volume", path="")
+    mv.add_argument("to", metavar="TO")
+    for sub, what in (
+        (get, "replace files that are here"),
+        (put, "replace files that are there"),
+        (rm, "also what a live run uses"),
+        (mv, "also what a live run uses, and over what is there"),
+    ):
+        sub.add_argument("-f", "--force", action="store_true", help=what)
 
 
 def _spec_flags(sub: argparse.ArgumentParser, *, launch: bool, overrides: bool) -> None:

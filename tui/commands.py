@@ -10,8 +10,8 @@ from decimal import Decimal
 from typing import Any
 
 from runner import fleet as fleets
-from runner import health, kept_logs, settings, units
-from runner.checkpoints import Checkpoint, Verdict, newest_complete
+from runner import health, kept_logs, removal, settings, units
+from runner.checkpoints import Checkpoint, Verdict, expendable, newest_complete
 from runner.cost import GPUS
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet
@@ -116,10 +116,11 @@ def _ask_about_money(fleet: Fleet, spec: RunSpec, backend: str) -> None:
 def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
     run_ = fleet.refreshed(fleet.registry.find(args.run))
     newest = newest_complete(fleet.checkpoints(run_))
+    begins = args.step if args.step is not None else newest.step if newest else None
     earlier = log_commands.log_of(fleet, run_)
     budget = parse_money(args.budget) if args.budget else None
-    resumed = fleet.resume(run_, gpus=args.gpus, budget=budget)
-    where = f"from step {newest.step:,}" if newest else "from the beginning"
+    resumed = fleet.resume(run_, gpus=args.gpus, budget=budget, step=args.step)
+    where = f"from step {begins:,}" if begins is not None else "from the beginning"
     return _started(fleet, resumed, args, f"attempt {resumed.attempt}, {where}, of", skip=len(earlier))
 
 
@@ -323,6 +324,8 @@ def _checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
         except Unreachable as error:
             output.note(f"nanochat-tui: {error}")
             worst = Exit.UNREACHABLE
+    if args.prune:
+        return max(worst, _prune(fleet, args, found))
     if args.json:
         if found or worst is Exit.OK:
             output.as_json([c for _, c in found])
@@ -345,6 +348,30 @@ def _checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
     head = ("run", "kind", "step", "last bpb", "size", "ranks", "verdict", "reason")
     output.table(head, rows, right=RIGHT, plain=args.plain, optional=("ranks", "size", "last bpb"))
     return worst
+
+
+def _prune(fleet: Fleet, args: argparse.Namespace, found: list[tuple[Run, Checkpoint]]) -> int:
+    """Delete what is neither the best nor the last of its run and kind."""
+    runs = {r.id: r for r, _ in found}
+    gone = [(r, c) for r in runs.values() for c in expendable([c for of, c in found if of.id == r.id])]
+    freed = sum(c.bytes for _, c in gone)
+    for run_, one in gone:
+        output.note(f"{run_.tag} {one.kind} step {one.step:,}: {units.size(one.bytes)}, {one.reason}")
+    if gone and not args.yes:
+        if not sys.stdin.isatty():
+            raise UsageError("--prune deletes for good", "say --yes to do it without being asked")
+        if not output.confirm(f"delete these {len(gone)} checkpoints, {units.size(freed)}, for good?"):
+            output.note("nothing was deleted")
+            return Exit.OK
+    for run_, one in gone:
+        removal.remove(fleet.volume_of(run_), one.paths)
+    if args.json:
+        output.as_json({"deleted": [c for _, c in gone], "bytes": freed})
+    else:
+        output.write(
+            f"deleted {len(gone)} checkpoints, {units.size(freed)}" if gone else "only best and last are there"
+        )
+    return Exit.OK
 
 
 def _doctor(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -395,6 +422,12 @@ def _money(fleet: Fleet, args: argparse.Namespace) -> int:
     return money_commands.cost(fleet, args) if args.command == "cost" else money_commands.compare(fleet, args)
 
 
+def _volume(fleet: Fleet, args: argparse.Namespace) -> int:
+    from tui import volume_commands
+
+    return volume_commands.run(fleet, args)
+
+
 COMMANDS: dict[str, Callable[[Fleet, argparse.Namespace], int]] = {
     "plan": _plan,
     "launch": _launch,
@@ -410,4 +443,5 @@ COMMANDS: dict[str, Callable[[Fleet, argparse.Namespace], int]] = {
     "settings": _settings,
     "cost": _money,
     "compare": _money,
+    "volume": _volume,
 }

@@ -4,12 +4,14 @@ import io
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from runner.terminal import safe
 from tui.cells import Cell
 
+REWRITE_EVERY_S = 0.1
 TONES = {"success": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m", "dim": "\x1b[2m", "accent": "\x1b[36m"}
 
 
@@ -41,6 +43,29 @@ def note(text: str) -> None:
     """A message for the person, on stderr, on one line."""
     sys.stderr.write(f"{safe(text)}\n")
     sys.stderr.flush()
+
+
+class Rewritten:
+    """One line on stderr that is written over again; nothing where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self._on = sys.stderr.isatty()
+        self._at = 0.0
+        self._shown = False
+
+    def put(self, text: str) -> None:
+        now = time.monotonic()
+        if self._on and now - self._at > REWRITE_EVERY_S:
+            self._at, self._shown = now, True
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(f"\r\x1b[K{safe(text)[:width]}")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = False
 
 
 def coloured(plain: bool) -> bool:

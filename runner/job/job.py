@@ -31,7 +31,7 @@ from runner.job.outcome import Trail, cancelled, explain, result_line, settled
 from runner.job.publish import Publisher
 from runner.job.report import CURVE_FILE, report
 from runner.job.site import Site
-from runner.job.succession import begun, crash_loop, leave, newest
+from runner.job.succession import begun, crash_loop, leave, newest, put_aside
 from runner.job.supervise import run_child
 from runner.nanochat import events, layout
 from runner.nanochat.commands import Argv
@@ -133,6 +133,7 @@ class Job:
         )
         publisher.flush()
         self._drain_notes()
+        self._go_back(publisher)
         found = survey.checkpoints_for(self._volume, self._run)
         if spec.source and not any(starting_point(spec, found, kind) for kind in layout.CHECKPOINT_DIRS):
             return Outcome("checkpoint", f"no whole checkpoint of {spec.source} is on the volume", "launch a new run")
@@ -157,6 +158,16 @@ class Job:
                 self._compiled.close()
             publisher.close()
             self._drain_notes()
+
+    def _go_back(self, publisher: Publisher) -> None:
+        """Begin at the step that a person chose for this attempt, if they did."""
+        aside = put_aside(self._volume, self._run, self._status.attempt)
+        if aside is None:
+            return
+        publisher.forget(aside)
+        self._finished = [s for s in self._finished if s.name in PARTS["prepare"]]
+        steps = ", ".join(f"{c.kind} {c.step:,}" for c in aside) or "nothing"
+        self._journal.say(f"[BACK] to step {self._run.back_to:,}; put aside: {steps}")
 
     def _plan(self, found: list[Checkpoint]) -> Plan:
         """The plan as of now: other runs may have filled the volume meanwhile."""

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from msgspec import Struct
@@ -164,6 +164,10 @@ class Publisher:
                     shutil.copyfile(self._volume.path(f"{one.path}/{name}"), local / name)
         self._known.add((one.kind, one.step))
         self._drop(source, lambda step: step != one.step)
+
+    def forget(self, gone: Iterable[Checkpoint]) -> None:
+        """These are not on the volume any more: the same steps are to be kept again."""
+        self._known -= {(one.kind, one.step) for one in gone}
 
     def clear(self, kind: str) -> None:
         """Remove every step of a kind from the work disk; nanochat takes the highest it finds, whole or not."""

@@ -4,8 +4,10 @@ import time
 from decimal import Decimal
 
 from runner import checkpoints
+from runner.backends.folder import FolderVolume
 from runner.checkpoints import Checkpoint
 from runner.job.site import Site
+from runner.nanochat import layout
 from runner.run import Outcome, Run, StageState, StageStatus, State, Status
 
 MAX_FRUITLESS = 3
@@ -51,6 +53,25 @@ def leave(status: Status, now: float) -> None:
     status.updated_at = now
     status.spent_before_s, status.paid_usd = status.spent_s, status.spent_usd
     status.started_at, status.usd_per_hour = now, Decimal(0)
+
+
+def put_aside(volume: FolderVolume, run: Run, attempt: int) -> list[Checkpoint] | None:
+    """Move what was saved after the step that this attempt goes back to out of the way, once; None when it is done.
+
+    It stays in the run's folder. The meta file goes first: what is half moved counts for nothing.
+    """
+    place = f"{layout.run_dir(run.id)}/{layout.ASIDE}/before-attempt-{attempt}"
+    done = f"{place}/done"
+    if run.back_to is None or volume.path(done).exists():
+        return None
+    saved = checkpoints.scan(volume, run.id, run.spec.model, None)
+    later = [c for c in saved if c.kind != "base" or c.step > run.back_to]
+    for one in later:
+        folder = one.path.removeprefix(f"{layout.run_dir(run.id)}/")
+        for name in sorted(one.files, key=lambda n: not n.startswith("meta_")):
+            volume.rename(f"{one.path}/{name}", f"{place}/{folder}/{name}")
+    volume.write(done, b"")
+    return later
 
 
 def crash_loop(status: Status, found: list[Checkpoint], finished: list[StageStatus]) -> Outcome | None:

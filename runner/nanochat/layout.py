@@ -20,6 +20,8 @@ VALIDATION_SHARD = 6542
 TOKENIZER_FILES = ("tokenizer.pkl", "token_bytes.pt")
 CHECKPOINT_DIRS = {"base": "base_checkpoints", "sft": "chatsft_checkpoints"}
 
+# Where checkpoints go that a run went back behind.
+ASIDE = "put_aside"
 # Hugging Face's own cache, and the compile caches of one GPU kind and model, as archives.
 HF_CACHE, COMPILE_CACHE = "cache/huggingface", "cache/compile"
 

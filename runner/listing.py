@@ -1,0 +1,90 @@
+"""What is known of a volume's folders: looked at when, sorted, filtered, found by a few letters. Pure."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from runner.backends.base import Entries, Entry
+
+MOST_KNOWN = 500_000
+
+
+class Look(Struct, frozen=True):
+    """A look at a folder: its entries, when (epoch seconds), and why it could not be read, if so."""
+
+    entries: Entries
+    at: float
+    problem: str = ""
+
+
+class Shelf:
+    """The folders of one volume that were looked at; the ones looked at longest ago go when there are too many."""
+
+    def __init__(self, most: int = MOST_KNOWN) -> None:
+        self._looks: dict[str, Look] = {}
+        self._most, self._count = most, 0
+
+    def put(self, path: str, look: Look) -> None:
+        """Keep a look. One that failed keeps what was known before."""
+        old = self._looks.pop(path, None)
+        if look.problem and old and not look.entries:
+            look = Look(old.entries, old.at, look.problem)
+        self._count += len(look.entries) - (len(old.entries) if old else 0)
+        self._looks[path] = look
+        while self._count > self._most and len(self._looks) > 1:
+            oldest = next(iter(self._looks))
+            self._count -= len(self._looks.pop(oldest).entries)
+
+    def get(self, path: str) -> Look | None:
+        return self._looks.get(path)
+
+    def clear(self) -> None:
+        self._looks.clear()
+        self._count = 0
+
+    def forget(self, path: str) -> None:
+        """Know nothing any more of a folder and what is below it."""
+        for known in [k for k in self._looks if k == path or not path or k.startswith(f"{path}/")]:
+            self._count -= len(self._looks.pop(known).entries)
+
+    def everything(self) -> Iterator[Entry]:
+        for look in list(self._looks.values()):
+            yield from look.entries
+
+
+# Folders come first where names are sorted; where a number is, the largest or newest comes first.
+SORTS: dict[str, Callable[[Entry], Any]] = {
+    "name": lambda e: (not e.is_dir, e.path),
+    "size": lambda e: (-e.bytes, e.path),
+    "time": lambda e: (-e.mtime, e.path),
+}
+
+
+def ordered(entries: Iterable[Entry], sort: str, words: str = "") -> Entries:
+    """Those whose name has all words, without regard to case, sorted."""
+    wanted = words.lower().split()
+    found = [e for e in entries if all(w in e.name.lower() for w in wanted)] if wanted else entries
+    return sorted(found, key=SORTS[sort])
+
+
+def fuzzy(entries: Iterable[Entry], letters: str, most: int = 500) -> Entries:
+    """Entries whose path has these letters in this order, the tightest match first, in the name before in the path."""
+    typed = letters.replace(" ", "").lower()
+    if not typed:
+        return []
+    # The lookahead finds the match that ends where it began last, and so is short.
+    pattern = re.compile(".*".join(["", *map(re.escape, typed)]))
+    tight = re.compile("(?=(" + "[^/]*?".join(map(re.escape, typed)) + "))")
+    loose = re.compile("(?=(" + ".*?".join(map(re.escape, typed)) + "))")
+    scored: list[tuple[int, int, str, Entry]] = []
+    for entry in entries:
+        path = entry.path.lower()
+        if not pattern.match(path):
+            continue
+        name_at = len(path) - len(entry.name)
+        in_name = [len(m[1]) for m in tight.finditer(path, name_at)]
+        spans = in_name or [1000 + len(m[1]) for m in loose.finditer(path)]
+        scored.append((min(spans), len(path), entry.path, entry))
+    return [entry for *_, entry in sorted(scored, key=lambda s: s[:3])[:most]]

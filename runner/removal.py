@@ -1,0 +1,102 @@
+"""What depends on files of a volume that are to be deleted; and deleting them in an order that misleads nobody."""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from runner.backends.base import Entry, Volume
+from runner.nanochat import layout
+from runner.run import TRANSITIONS, Run, State
+
+LARGE_BYTES, LARGE_FILES = 10**9, 1000
+
+
+class Removal(Struct, frozen=True):
+    """What would go. `notes` say what is lost with it, `against` why it should not be (it needs to be forced)."""
+
+    paths: tuple[str, ...]
+    files: int
+    bytes: int
+    notes: tuple[str, ...]
+    against: tuple[str, ...]
+
+    @property
+    def large(self) -> bool:
+        """So much that its name should be typed."""
+        return self.bytes > LARGE_BYTES or self.files > LARGE_FILES
+
+
+def outermost(paths: Iterable[str]) -> tuple[str, ...]:
+    """Paths without those that are within another of them."""
+    kept: list[str] = []
+    for path in sorted(set(paths)):
+        if not any(path.startswith(f"{k}/") for k in kept):
+            kept.append(path)
+    return tuple(kept)
+
+
+def consider(paths: Iterable[str], contents: Iterable[Entry], runs: Iterable[Run]) -> Removal:
+    """What goes with these paths. `contents` are all files in them, `runs` all runs of this volume."""
+    gone = outermost(paths)
+    files = [e for e in contents if not e.is_dir]
+    notes: list[str] = []
+    against: list[str] = []
+    known = list(runs)
+    live = [r for r in known if r.live]
+    for run in known:
+        note, problem = _of_run(run, gone, files, known)
+        notes += [note] if note else []
+        against += [problem] if problem else []
+    for folder, lost in _SHARED.items():
+        if not any(_touches(path, folder) for path in gone):
+            continue
+        notes.append(lost)
+        against += [f"{run.tag} is {run.state} and uses {folder}" for run in live]
+    return Removal(gone, len(files), sum(e.bytes for e in files), tuple(notes), tuple(against))
+
+
+_SHARED = {
+    layout.DATA: "the next launch downloads the dataset again (CPU only)",
+    layout.TOKENIZER: "checkpoints were trained with this tokenizer: a new one does not fit them",
+    layout.EVAL_BUNDLE: "the next launch downloads the evaluation bundle again",
+    layout.TASK_DATA: "the next launch downloads the fine-tuning data again",
+    layout.CACHE: "the next start compiles anew, for minutes",
+}
+
+
+def _touches(path: str, folder: str) -> bool:
+    """Whether a path is a folder, in it, or holds it."""
+    return path == folder or path.startswith(f"{folder}/") or folder.startswith(f"{path}/")
+
+
+def _of_run(run: Run, gone: Sequence[str], files: Sequence[Entry], runs: Sequence[Run]) -> tuple[str, str]:
+    """What a run loses, and what stands against that."""
+    folder = layout.run_dir(run.id)
+    touched = [path for path in gone if _touches(path, folder)]
+    if not touched:
+        return "", ""
+    problem = f"{run.tag} is {run.state}" if run.live else ""
+    users = [r.tag for r in runs if r.live and r.spec.source == run.id]
+    if users and not problem:
+        problem = f"{users[0]} goes on from {run.tag} right now"
+    if any(path == folder or folder.startswith(f"{path}/") for path in touched):
+        return f"{run.tag} loses its log, its report and every checkpoint", problem
+    saved = run.status.saved_step if run.status else None
+    steps = {part[1] for e in files if e.path.startswith(f"{folder}/") and (part := layout.checkpoint_part(e.name))}
+    whole = [f"{folder}/{name}" for name in layout.CHECKPOINT_DIRS.values()]
+    if any(_touches(path, base) and not path.startswith(f"{base}/") for path in touched for base in whole[:1]):
+        return f"{run.tag} could no longer be resumed", problem
+    if steps and saved in steps and State.LAUNCHING in TRANSITIONS[run.state]:
+        return f"{run.tag} would no longer resume from step {saved:,}, its newest", problem
+    if steps:
+        return f"{run.tag} loses what it saved at step {', '.join(f'{s:,}' for s in sorted(steps)[:6])}", problem
+    return f"{run.tag} loses files of its folder", problem
+
+
+def remove(volume: Volume, paths: Sequence[str]) -> None:
+    """Delete, a checkpoint's meta file first: half deleted it is incomplete, never wrong. Gone already is fine."""
+    for path in sorted(paths, key=lambda p: (p.rpartition("/")[0], not p.rpartition("/")[2].startswith("meta_"), p)):
+        try:
+            volume.remove(path)
+        except FileNotFoundError:
+            continue

@@ -1,0 +1,138 @@
+"""`nanochat-tui volume` and what the command line does with checkpoints, over real runs."""
+
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CLI, Cli
+
+SAVED = ("--save-every", "20", "--iterations", "100")
+
+
+@pytest.fixture
+def crashed(cli: Cli) -> Cli:
+    """A run that crashed at step 90 and has checkpoints every 20 steps."""
+    cli("launch", "--task", "base", "--tag", "one", "--watch", "--fault", "crash@90", *SAVED, code=1)
+    return cli
+
+
+def steps(cli: Cli) -> list[int]:
+    return [c["step"] for c in cli.json("checkpoints", "one")]
+
+
+def test_a_whole_run_is_listed_measured_brought_home_and_the_same(crashed: Cli, tmp_path: Path) -> None:
+    run = crashed.run_dir()
+    files = [p for p in run.rglob("*") if p.is_file()]
+    listed = crashed.json("volume", "ls", "one:")
+    assert {Path(e["path"]).name for e in listed} == {p.name for p in run.iterdir()}
+    tree = crashed.json("volume", "tree", "one:")
+    assert sum(not e["folder"] for e in tree) == len(files)
+    used = crashed.json("volume", "du", "one:")
+    assert (used["files"], used["bytes"]) == (len(files), sum(p.stat().st_size for p in files))
+    brought = crashed.json("volume", "get", "one:", str(tmp_path / "home1"))
+    assert brought["files"] == len(files) and brought["to"] == [str(tmp_path / "home1" / "one")]
+    for path in files:
+        assert (tmp_path / "home1" / "one" / path.relative_to(run)).read_bytes() == path.read_bytes()
+    again = crashed.json("volume", "get", "one:", str(tmp_path / "home1"))
+    assert again["read"] == 0, "what is here is not read again"
+
+
+def test_a_file_is_printed_put_moved_and_deleted(crashed: Cli, tmp_path: Path) -> None:
+    assert json.loads(crashed("volume", "cat", "one:run.json").stdout)["tag"] == "one"
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("hello")
+    assert crashed.json("volume", "put", str(tmp_path / "notes"), "one:")["files"] == 1
+    assert crashed("volume", "cat", "one:notes/a.txt").stdout == "hello"
+    assert "already" in crashed("volume", "put", str(tmp_path / "notes"), "one:", code=2).stderr
+    crashed("volume", "put", "--force", str(tmp_path / "notes"), "one:")
+    crashed("volume", "mv", "one:notes/a.txt", "one:b.txt")
+    assert crashed("volume", "cat", "one:b.txt").stdout == "hello"
+    assert "-r deletes" in crashed("volume", "rm", "-y", "one:notes", code=2).stderr
+    assert crashed.json("volume", "rm", "-r", "-y", "one:notes", "one:b.txt")["files"] == 1
+    assert "b.txt" in crashed("volume", "cat", "one:b.txt", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("cat", "nowhere"), "volume ls"),
+        (("cat", "runs"), "is a folder"),
+        (("ls", "../.."), "no path of a volume"),
+        (("rm", "-r", "-y", "."), "volume itself"),
+        (("rm", "-r", "-y", "/"), "volume itself"),
+        (("mv", "runs", "runs/x"), "into itself"),
+        (("mv", "volume.json", "runs"), ""),
+        (("put", "/nowhere/at-all"), "is not here"),
+        (("ls", "--sort", "colour"), "invalid choice"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line_and_nothing_happens(cli: Cli, words: tuple[str, ...], said: str) -> None:
+    cli("launch", "--task", "test", "--watch", "--tag", "t")
+    before = cli.json("volume", "tree")
+    done = cli("volume", *words, code=2 if said else 0)
+    assert said in done.stderr and "Traceback" not in done.stderr
+    if said:
+        assert cli.json("volume", "tree") == before
+
+
+def test_a_script_does_not_delete_unasked_and_a_live_run_loses_nothing_unless_forced(cli: Cli) -> None:
+    cli("launch", "--task", "speedrun", "--tag", "live", "--step-ms", "200")
+    for path in ("live:", "base_data_climbmix", "tokenizer", "runs"):
+        said = cli("volume", "rm", "-r", "-y", path, code=2).stderr
+        assert "live is " in said and "--force" in said
+    cli("cancel", "live")
+    done = subprocess.run(
+        [*CLI, "volume", "rm", "-r", "live:"], env=cli.env, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 2 and "--yes" in done.stderr
+    assert cli.run_dir("live").is_dir()
+
+
+def test_what_would_no_longer_resume_is_said_before_it_is_deleted(crashed: Cli) -> None:
+    newest = f"one:base_checkpoints/d12/model_{max(steps(crashed)):06d}.pt"
+    assert "no longer resume from step 80" in crashed("volume", "rm", "-y", newest).stderr
+    assert "could no longer be resumed" in crashed("volume", "rm", "-r", "-y", "one:base_checkpoints").stderr
+    assert steps(crashed) == []
+
+
+def test_all_but_best_and_last_go(crashed: Cli) -> None:
+    assert steps(crashed) == [20, 40, 60, 80]
+    (crashed.run_dir() / "base_checkpoints" / "d12" / "model_000100.pt").write_bytes(b"being written")
+    found = crashed.json("checkpoints", "one")
+    best = min((c for c in found if c["verdict"] == "complete"), key=lambda c: (c["val_bpb"], -c["step"]))["step"]
+    gone = crashed.json("checkpoints", "one", "--prune", "--yes")
+    assert [c["step"] for c in gone["deleted"]] == [s for s in (20, 40, 60) if s != best]
+    assert steps(crashed) == sorted({best, 80, 100}), "what is newer than the last whole one may still be written"
+    assert "only best and last" in crashed("checkpoints", "one", "--prune", "--yes").stdout
+
+
+def test_a_run_goes_back_to_a_chosen_checkpoint_and_what_came_later_is_put_aside(crashed: Cli) -> None:
+    assert "has no complete checkpoint at step 30" in crashed("resume", "one", "--step", "30", code=2).stderr
+    crashed("resume", "one", "--step", "40", "--watch")
+    log = crashed("logs", "one").stdout
+    assert "[BACK] to step 40; put aside: base 60, base 80" in log
+    assert "step 40 is the newest complete checkpoint" in log
+    assert crashed.run()["state"] == "done" and steps(crashed) == [20, 40, 60, 80, 100]
+    aside = crashed.run_dir() / "put_aside" / "before-attempt-2" / "base_checkpoints" / "d12"
+    assert sorted({p.name[:12] for p in aside.glob("model*")}) == ["model_000060", "model_000080"]
+
+
+def test_no_pickle_that_is_brought_home_or_looked_at_is_ever_loaded(cli: Cli, tmp_path: Path) -> None:
+    trap = tmp_path / "sprung"
+    pickle_ = f"cos\nsystem\n(S'touch {trap}'\ntR.".encode()
+    cli("launch", "--task", "test", "--watch", "--tag", "t")
+    folder = cli.run_dir() / "base_checkpoints" / "d12"
+    (folder / "model_000020.pt").write_bytes(pickle_)
+    (folder / "meta_000020.json").write_bytes(pickle_)
+    (cli.run_dir().parents[1] / "tokenizer" / "tokenizer.pkl").write_bytes(pickle_)
+    with zipfile.ZipFile(folder / "model_000030.pt", "w") as archive:
+        archive.writestr("model_000030/data.pkl", pickle_)
+    for words in (("checkpoints",), ("volume", "ls", "t:base_checkpoints/d12"), ("volume", "du"), ("volume", "tree")):
+        cli(*words)
+    cli("volume", "get", "t:", str(tmp_path / "out"))
+    cli("volume", "cat", "tokenizer/tokenizer.pkl")
+    assert (tmp_path / "out" / "t" / "base_checkpoints" / "d12" / "model_000020.pt").read_bytes() == pickle_
+    assert not trap.exists()

@@ -1,0 +1,355 @@
+"""The volume from the command line: ls, tree, du, cat, get, put, rm, mv, over the same pieces as the Volume screen."""
+
+import argparse
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from runner import listing, names, removal, transfer, units, upload, usage
+from runner.backends.base import BLOCK, Entry, Volume
+from runner.errors import Exit, NanochatError, NoSuchRun, UsageError
+from runner.fleet import Fleet
+from runner.nanochat import layout
+from runner.run import Run
+from runner.transfer import Progress
+from tui import output
+
+
+class Where(NamedTuple):
+    """A place on a volume, as a person named it."""
+
+    backend: str
+    location: str
+    volume: Volume
+    path: str
+
+
+def run(fleet: Fleet, args: argparse.Namespace) -> int:
+    """Dispatch one subcommand of `volume`."""
+    try:
+        return COMMANDS[args.action](fleet, args)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        name = names.shown(Path(str(error.filename)).name)
+        raise UsageError(f"{name}: {error.strerror}", "nanochat-tui volume ls shows what is there") from error
+    except PermissionError as error:
+        raise NanochatError(
+            f"{names.shown(str(error.filename))}: {error.strerror}", "its permissions say so"
+        ) from error
+
+
+def where(fleet: Fleet, args: argparse.Namespace, text: str) -> Where:
+    """`PATH` on the volume that was chosen, or `RUN:PATH` in the folder of a run, wherever that is."""
+    name, colon, inside = text.partition(":")
+    if colon and "/" not in name:
+        try:
+            found = fleet.registry.find(name)
+        except NoSuchRun:
+            pass
+        else:
+            path = "/".join([layout.run_dir(found.id), *([inside.strip("/")] if inside.strip("/") else [])])
+            return Where(found.backend, found.volume, fleet.volume_of(found), path)
+    engine = args.engine or ("nanochat" if args.backend == "modal" else "rehearsal")
+    location = fleet.volume_location(args.backend, engine)
+    path = "/".join(part for part in text.split("/") if part not in ("", "."))
+    return Where(args.backend, location, fleet.backend(args.backend).volume(location), path)
+
+
+def _record(entry: Entry) -> dict[str, Any]:
+    return {"path": names.told(entry.path), "folder": entry.is_dir, "bytes": entry.bytes, "changed_at": entry.mtime}
+
+
+def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
+    place = where(fleet, args, args.path)
+    try:
+        found = place.volume.list(place.path)
+    except NotADirectoryError:
+        found = [place.volume.stat(place.path)]
+    entries = listing.ordered(found, args.sort)
+    if args.json:
+        output.as_json([_record(e) for e in entries])
+        return Exit.OK
+    now = fleet.clock()
+    tags = {layout.run_dir(r.id): r.tag for r in fleet.registry.all()}
+    rows = [
+        (
+            names.shown(e.name) + ("/" if e.is_dir else ""),
+            units.UNKNOWN if e.is_dir else units.size(e.bytes),
+            units.age(e.mtime, now) if e.mtime else units.UNKNOWN,
+            tags.get(e.path, ""),
+        )
+        for e in entries
+    ]
+    output.table(("name", "size", "changed", "run"), rows, right=frozenset({"size", "changed"}), plain=args.plain)
+    return Exit.OK
+
+
+def _walk(place: Where) -> Iterator[list[Entry]]:
+    """A deep listing, with its progress on a terminal."""
+    count = 0
+    line = output.Rewritten()
+    try:
+        for batch in place.volume.scan(place.path, deep=True):
+            count += len(batch)
+            line.put(f"{count:,} entries")
+            yield batch
+    finally:
+        line.clear()
+
+
+def _tree(fleet: Fleet, args: argparse.Namespace) -> int:
+    place = where(fleet, args, args.path)
+    entries = sorted((e for batch in _walk(place) for e in batch), key=lambda e: e.path.split("/"))
+    above = place.path.count("/") + 1 if place.path else 0
+    kept = [e for e in entries if args.depth is None or e.path.count("/") - above < args.depth]
+    if args.json:
+        output.as_json([_record(e) for e in kept])
+        return Exit.OK
+    output.write(names.shown(place.path) or place.location)
+    for entry in kept:
+        indent = "  " * (entry.path.count("/") - above + 1)
+        size = "/" if entry.is_dir else f"  {units.size(entry.bytes)}"
+        output.write(f"{indent}{names.shown(entry.name)}{size}")
+    return Exit.OK
+
+
+def _du(fleet: Fleet, args: argparse.Namespace) -> int:
+    place = where(fleet, args, args.path)
+    found = usage.Usage(place.path)
+    for batch in _walk(place):
+        found.add(batch)
+    whole = found.folders[place.path]
+    runs = _runs_on(fleet, place)
+    could_go = usage.advice(found, runs)
+    own = found.own(place.path)
+    folders = found.children(place.path)
+    if args.json:
+        output.as_json(
+            {
+                "path": names.told(place.path),
+                "bytes": whole.bytes,
+                "files": whole.files,
+                "usd_per_month": usage.per_month(whole.bytes),
+                "folders": [{"path": names.told(t.path), "bytes": t.bytes, "files": t.files} for t in folders],
+                "could_go": [{"what": a.what, "why": a.why, "bytes": a.bytes} for a in could_go],
+            }
+        )
+        return Exit.OK
+    tags = {layout.run_dir(r.id): r.tag for r in runs}
+    rows = [
+        (units.size(t.bytes), f"{t.files:,}", names.shown(t.path.rpartition("/")[2]) + "/", tags.get(t.path, ""))
+        for t in folders
+    ]
+    rows += [(units.size(own.bytes), f"{own.files:,}", "(files here)", "")] if own.files else []
+    rows.append((units.size(whole.bytes), f"{whole.files:,}", names.shown(place.path) or place.location, ""))
+    output.table(("size", "files", "name", "run"), rows, right=frozenset({"size", "files"}), plain=args.plain)
+    if place.backend == "modal":
+        price = units.money(usage.per_month(whole.bytes))
+        output.note(f"{price} a month, but for the first {units.size(usage.free_tier())} of a workspace")
+    for one in could_go:
+        output.note(f"could go: {units.size(one.bytes)} {one.what}: {one.why}")
+    return Exit.OK
+
+
+def _runs_on(fleet: Fleet, place: Where) -> list[Run]:
+    return [r for r in fleet.refresh(place.backend) if r.volume == place.location]
+
+
+def _cat(fleet: Fleet, args: argparse.Namespace) -> int:
+    place = where(fleet, args, args.path)
+    entry = place.volume.stat(place.path)
+    if entry.is_dir:
+        raise UsageError(f"{names.shown(place.path)} is a folder", "name a file")
+    if sys.stdout.isatty():
+        data = place.volume.read(place.path)
+        if b"\0" in data:
+            raise UsageError(f"{names.shown(entry.name)} is not text", "volume get brings it home, | less shows it")
+        for line in data.decode("utf-8", "replace").splitlines():
+            output.write(line)
+        return Exit.OK
+    source = place.volume.open(entry)
+    try:
+        for number in range(-(-entry.bytes // BLOCK)):
+            sys.stdout.buffer.write(source.block(number))
+    finally:
+        source.close()
+    return Exit.OK
+
+
+def _get(fleet: Fleet, args: argparse.Namespace) -> int:
+    place = where(fleet, args, args.path)
+    items = transfer.gather(place.volume, place.path, _called(fleet, place))
+    folder = Path(args.to)
+    line = output.Rewritten()
+
+    def told(progress: Progress) -> None:
+        line.put(moving(progress))
+
+    download = transfer.Download(place.volume, items, folder, told=told, overwrite=args.force)
+    before = signal.signal(signal.SIGINT, lambda *_: download.stop())
+    try:
+        whole = download.run()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        line.clear()
+    progress = download.progress
+    if not whole:
+        output.note(f"stopped at {units.size(progress.bytes_done)}; the same command goes on from there")
+        return Exit.INTERRUPTED
+    renamed = [i for i in items if i.entry.name != i.target.rpartition("/")[2]]
+    targets = sorted({item.target.partition("/")[0] for item in items})
+    if args.json:
+        output.as_json(
+            {
+                "files": progress.files,
+                "bytes": progress.bytes,
+                "read": progress.bytes_read,
+                "to": [str(folder / t) for t in targets],
+                "renamed": [{"path": names.told(i.entry.path), "to": i.target} for i in renamed],
+            }
+        )
+        return Exit.OK
+    for item in renamed:
+        output.note(f"{names.shown(item.entry.path)} is here as {item.target}")
+    where_to = ", ".join(str(folder / t) for t in targets) or str(folder)
+    output.write(f"{units.size(progress.bytes)} in {progress.files:,} files, whole: {where_to}")
+    return Exit.OK
+
+
+def _called(fleet: Fleet, place: Where) -> str:
+    """What a folder is called at home: a run's folder by its tag."""
+    return next((r.tag for r in fleet.registry.all() if place.path == layout.run_dir(r.id)), "")
+
+
+def moving(progress: Progress) -> str:
+    """A transfer in a line: `1.2 of 3.9 GB, 3 of 16 files, 84.0 MB/s, 32s left`."""
+    words = [f"{units.size(progress.bytes_done)} of {units.size(progress.bytes)}"]
+    if progress.files > 1:
+        words.append(f"{progress.files_done:,} of {progress.files:,} files")
+    if progress.paused:
+        return ", ".join([*words, "paused"])
+    if progress.per_s:
+        words += [f"{units.size(int(progress.per_s))}/s", f"{units.duration(progress.left_s)} left"]
+    return ", ".join(words)
+
+
+def _put(fleet: Fleet, args: argparse.Namespace) -> int:
+    origin = Path(args.file)
+    place = where(fleet, args, args.to)
+    inside = args.to.endswith(("/", ":")) or not place.path or _is_folder(place)
+    target = f"{place.path}/{origin.resolve().name}".lstrip("/") if inside else place.path
+    sendings = upload.plan(origin, target)
+    there = upload.in_the_way(place.volume, sendings)
+    if there and not args.force:
+        more = f" and {len(there) - 1:,} more" if len(there) > 1 else ""
+        raise UsageError(f"{names.shown(there[0])}{more} is there already", "--force replaces it")
+    line = output.Rewritten()
+    started = time.monotonic()
+
+    def told(progress: Progress) -> None:
+        progress.per_s = progress.bytes_done / max(0.5, time.monotonic() - started)
+        line.put(moving(progress))
+
+    try:
+        upload.send(place.volume, sendings, told=told)
+    finally:
+        line.clear()
+    size = sum(s.bytes for s in sendings)
+    if args.json:
+        output.as_json({"files": len(sendings), "bytes": size, "to": names.told(target)})
+    else:
+        output.write(f"{units.size(size)} in {len(sendings):,} files: {place.location}/{names.shown(target)}")
+    return Exit.OK
+
+
+def _is_folder(place: Where) -> bool:
+    try:
+        return place.volume.stat(place.path).is_dir
+    except FileNotFoundError:
+        return False
+
+
+def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
+    places = [where(fleet, args, path) for path in args.path]
+    if len({(p.backend, p.location) for p in places}) > 1:
+        raise UsageError("these are on several volumes", "delete them one after the other")
+    first = places[0]
+    contents: list[Entry] = []
+    for place in places:
+        if not place.path:
+            raise UsageError("that is the volume itself", "name what is in it")
+        entry = place.volume.stat(place.path)
+        if entry.is_dir and not args.recursive:
+            raise UsageError(f"{names.shown(place.path)} is a folder", "-r deletes it with all that is in it")
+        contents += [e for batch in _walk(place) for e in batch] if entry.is_dir else [entry]
+    wanted = removal.consider([p.path for p in places], contents, _runs_on(fleet, first))
+    if wanted.against and not args.force:
+        raise UsageError("; ".join(wanted.against), "--force deletes it all the same")
+    for note in wanted.notes:
+        output.note(f"nanochat-tui: {note}")
+    if not args.yes:
+        if not sys.stdin.isatty():
+            raise UsageError("volume rm deletes for good", "say --yes to do it without being asked")
+        what = f"{wanted.files:,} files, {units.size(wanted.bytes)}"
+        named = ", ".join(names.shown(p) for p in wanted.paths[:4]) + (", …" if len(wanted.paths) > 4 else "")
+        if not output.confirm(f"delete {named}: {what}, for good?"):
+            output.note("nothing was deleted")
+            return Exit.OK
+    removal.remove(first.volume, wanted.paths)
+    if args.json:
+        output.as_json({"files": wanted.files, "bytes": wanted.bytes, "paths": [names.told(p) for p in wanted.paths]})
+    else:
+        output.write(f"deleted {wanted.files:,} files, {units.size(wanted.bytes)}")
+    return Exit.OK
+
+
+def _mv(fleet: Fleet, args: argparse.Namespace) -> int:
+    origin, target = where(fleet, args, args.path), where(fleet, args, args.to)
+    if (origin.backend, origin.location) != (target.backend, target.location):
+        raise UsageError("these are on two volumes", "volume get, then volume put")
+    to = target.path
+    if args.to.endswith(("/", ":")) or not to or _is_folder(target):
+        to = f"{to}/{origin.path.rpartition('/')[2]}".lstrip("/")
+    entry = origin.volume.stat(origin.path)
+    inside = [e for batch in _walk(origin) for e in batch] if entry.is_dir else [entry]
+    if to == origin.path or to.startswith(f"{origin.path}/"):
+        raise UsageError(f"{names.shown(origin.path)} cannot go into itself", "name another place")
+    wanted = removal.consider([origin.path], inside, _runs_on(fleet, origin))
+    if wanted.against and not args.force:
+        raise UsageError("; ".join(wanted.against), "--force moves it all the same")
+    if not args.force and _exists(target.volume, to):
+        raise UsageError(f"{names.shown(to)} is there already", "--force replaces it")
+    origin.volume.rename(origin.path, to)
+    if args.json:
+        output.as_json({"from": names.told(origin.path), "to": names.told(to)})
+    else:
+        output.write(f"{names.shown(origin.path)} is now {names.shown(to)}")
+    return Exit.OK
+
+
+def _exists(volume: Volume, path: str) -> bool:
+    above, _, name = path.rpartition("/")
+    try:
+        return any(e.name == name for e in volume.list(above))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def command_line(*words: str) -> str:
+    """The command that does what a screen does, as a dialog shows it."""
+    return shlex.join(["nanochat-tui", *words])
+
+
+COMMANDS: dict[str, Callable[[Fleet, argparse.Namespace], int]] = {
+    "ls": _ls,
+    "tree": _tree,
+    "du": _du,
+    "cat": _cat,
+    "get": _get,
+    "put": _put,
+    "rm": _rm,
+    "mv": _mv,
+}
