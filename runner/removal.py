@@ -85,7 +85,11 @@ def _of_run(run: Run, gone: Sequence[str], files: Sequence[Entry], runs: Sequenc
     steps = {part[1] for e in files if e.path.startswith(f"{folder}/") and (part := layout.checkpoint_part(e.name))}
     whole = [f"{folder}/{name}" for name in layout.CHECKPOINT_DIRS.values()]
     if any(_touches(path, base) and not path.startswith(f"{base}/") for path in touched for base in whole[:1]):
-        return f"{run.tag} could no longer be resumed", problem
+        again = State.LAUNCHING in TRANSITIONS[run.state]
+        return (
+            f"{run.tag} could no longer be resumed" if again else f"nothing could go on from {run.tag} any more",
+            problem,
+        )
     if steps and saved in steps and State.LAUNCHING in TRANSITIONS[run.state]:
         return f"{run.tag} would no longer resume from step {saved:,}, its newest", problem
     if steps:

@@ -19,16 +19,21 @@ from runner.fleet import Fleet
 from runner.home import has_modal_token
 from runner.notices import Notice, Teller, terminal_bytes
 from runner.projection import is_free, spent_usd
-from runner.run import Run
+from runner.run import TRANSITIONS, Run, State
 from runner.terminal import safe
+from runner.usage import Usage
+from tui.files import Files, Place
 from tui.keys import KEYS, bindings, shown
 from tui.messages import RunsChanged
 from tui.screens.base import NanochatScreen
+from tui.screens.checkpoints import CheckpointsScreen
 from tui.screens.compare import CompareScreen
 from tui.screens.cost import CostScreen
 from tui.screens.dialogs import Confirm, help_page
+from tui.screens.files import FilesScreen
 from tui.screens.launch import LaunchScreen
 from tui.screens.runs import RunsScreen
+from tui.screens.sizes import SizesScreen
 from tui.screens.volume import VolumeScreen
 from tui.screens.watch import WatchScreen
 from tui.terminal_app import TerminalApp
@@ -49,6 +54,8 @@ class NanochatApp(TerminalApp):
         "volume": VolumeScreen,
         "compare": CompareScreen,
         "cost": CostScreen,
+        "checkpoints": CheckpointsScreen,
+        "sizes": SizesScreen,
     }
     DEFAULT_MODE = "runs"
     BINDINGS: ClassVar[list[BindingType]] = bindings("")
@@ -62,6 +69,8 @@ class NanochatApp(TerminalApp):
         self.watched = self.runs[0].id if self.runs else ""
         self._leaving = threading.Event()
         self.compared: list[str] = []
+        self.files = Files(self)
+        self.usages: dict[Place, Usage] = {}
         self._teller = Teller(fleet.registry, lambda: fleet.settings, self._tell)
 
     def on_mount(self) -> None:
@@ -79,6 +88,37 @@ class NanochatApp(TerminalApp):
         self.notify(safe(notice.text), severity="warning" if bad else "information", markup=False, timeout=12)
         if self.fleet.settings.bell and self._driver:
             self._driver.write(terminal_bytes(notice))
+
+    def browse(self, place: Place, path: str, name: str = "") -> None:
+        """Open the Volume screen on a folder, with the cursor on one of its entries."""
+        self.action_show("volume")
+        if isinstance(self.screen, VolumeScreen):
+            self.call_after_refresh(self.screen.open_at, place, path, name)
+
+    def show_sizes(self, place: Place, path: str) -> None:
+        self.action_show("sizes")
+        if isinstance(self.screen, SizesScreen):
+            self.call_after_refresh(self.screen.open_at, place, path)
+
+    def resume_from(self, run: Run, kind: str, step: int) -> None:
+        """Go on from a chosen checkpoint: the run itself where it can be resumed, else a new run, to be looked at."""
+        if run.live:
+            self.notify(safe(f"{run.tag} is live: cancel it first"), severity="warning", markup=False)
+            return
+        if kind != "base" or State.LAUNCHING not in TRANSITIONS[run.state]:
+            self.action_show("launch")
+            if isinstance(self.screen, LaunchScreen):
+                self.call_after_refresh(self.screen.begin_from, run, "base" if kind == "base" else "eval", step)
+            return
+        lines = [
+            f"It goes on from step {step:,}, as attempt {run.attempt + 1}.",
+            "What it saved later is put aside, in its folder.",
+        ]
+        command = f"nanochat-tui resume {run.tag} --step {step}"
+        self.push_screen(
+            Confirm(f"Go on with {run.tag} from step {step:,}?", lines, command, "Go on", "Not now"),
+            lambda yes: self._act([run], lambda r: self.fleet.resume(r, step=step)) if yes else None,
+        )
 
     def compare(self, runs: list[Run]) -> None:
         """Put runs side by side."""
@@ -210,7 +250,10 @@ class NanochatApp(TerminalApp):
         yield from super().get_system_commands(screen)
         mode = self.current_mode
         for key in KEYS:
-            if key.screen in ("", mode) and key.action != "command_palette":
+            if (
+                key.screen in ("", mode, *(("files",) if isinstance(screen, FilesScreen) else ()))
+                and key.action != "command_palette"
+            ):
                 yield SystemCommand(f"{key.label}: {key.help}", shown(key.keys), self._runner(key.action))
 
     def _runner(self, action: str) -> Callable[[], None]:

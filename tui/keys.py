@@ -22,6 +22,7 @@ KEYS = (
     Key("", "3", "show('launch')", "New", "plan and launch a run", False),
     Key("", "4", "show('volume')", "Volume", "files of the volume", False),
     Key("", "5", "show('cost')", "Cost", "what runs cost, by run, day, month and model", False),
+    Key("", "6", "show('checkpoints')", "Checkpoints", "checkpoints of all runs, and what each is good for", False),
     Key("", "question_mark,f1", "help", "Help", "this page"),
     Key("", "ctrl+p", "command_palette", "Palette", "every command by name", False),
     Key("", "q,ctrl+c", "leave", "Quit", "leave; runs go on without the app"),
@@ -75,10 +76,31 @@ KEYS = (
     Key("metrics", "enter", "large", "Large", "one chart over the whole screen, and back"),
     Key("launch", "f5,ctrl+enter,ctrl+j", "launch", "Launch", "launch what the plan shows"),
     Key("launch", "escape", "show('runs')", "Back", "back to all runs"),
-    Key("volume", "r", "reload", "Reload", "read the folder again"),
-    Key("volume", "v", "next_volume", "Volume", "the next volume"),
-    Key("volume", "tab", "app.focus_next", "Pane", "tree or preview", False),
-    Key("volume", "escape", "show('runs')", "Back", "back to all runs"),
+    Key("files", "g", "get", "Get", "bring the marked files, or this one, home: files, folders, whole runs"),
+    Key("files", "x", "remove", "Delete", "delete the marked ones, or this one, after saying what depends on it"),
+    Key("files", "space", "mark", "Mark", "mark or unmark", False),
+    Key("files", "s", "sort", "Sort", "sort by the next column", False),
+    Key("files", "p", "pause", "Pause", "pause what is on its way, or go on with it", False),
+    Key("files", "P", "stop", "Stop", "stop what is on its way; asked for again it goes on from there", False),
+    Key("files", "ctrl+r", "reload", "Reload", "look at the volume again", False),
+    Key("files", "escape", "back", "Back", "take back filter, marks and preview, then back", False),
+    Key("volume", "enter", "open", "Open", "go into a folder, or read a file"),
+    Key("volume", "backspace", "up", "Up", "the folder above", False),
+    Key("volume", "slash", "find", "Find", "find a file by a few letters of its path, in all that was looked at"),
+    Key("volume", "f", "filter", "Filter", "only names with a text"),
+    Key("volume", "r", "resume", "Resume", "go on from the checkpoint under the cursor"),
+    Key("volume", "u", "put", "Upload", "bring a file or folder of this machine here"),
+    Key("volume", "z", "sizes", "Sizes", "what takes how much, and what could go"),
+    Key("volume", "y", "copy", "Copy", "copy the path to the terminal's clipboard", False),
+    Key("volume", "v", "next_volume", "Volume", "the next volume", False),
+    Key("checkpoints", "enter", "open", "Open", "its files on the volume"),
+    Key("checkpoints", "r", "resume", "Resume", "go on from this checkpoint"),
+    Key("checkpoints", "K", "keep", "Keep", "keep best and last of this run, delete its other checkpoints (asks)"),
+    Key("checkpoints", "slash", "filter", "Filter", "only runs with a text in their name"),
+    Key("sizes", "enter", "open", "Open", "go into a folder"),
+    Key("sizes", "backspace", "up", "Up", "the folder above"),
+    Key("sizes", "o", "browse", "Browse", "this folder in the Volume screen"),
+    Key("sizes", "tab", "app.focus_next", "Pane", "folders, or what could go", False),
 )
 # Movement, the same in every list, tree, log and page: less and vim keys beside the arrows.
 MOVES = {
@@ -103,9 +125,13 @@ def bindings(screen: str) -> list[BindingType]:
     return found
 
 
-def moves(**actions: str) -> list[BindingType]:
-    """Bindings of a widget for the movements that it knows: `moves(down="move(1)")`."""
-    return [Binding(MOVES[name], action, show=False) for name, action in actions.items()]
+def moves(*, without: str = "", **actions: str) -> list[BindingType]:
+    """Bindings of a widget for the movements that it knows: `moves(down="move(1)")`; `without` a key it needs."""
+    found: list[BindingType] = []
+    for name, action in actions.items():
+        keys = ",".join(k for k in MOVES[name].split(",") if k != without)
+        found.append(Binding(keys, action, show=False))
+    return found
 
 
 def shown(keys: str) -> str:
@@ -123,6 +149,7 @@ def shown(keys: str) -> str:
         "plus": "+",
         "equals_sign": "=",
         "minus": "-",
+        "backspace": "Backspace",
         "pagedown": "PgDn",
         "pageup": "PgUp",
         "home": "Home",

@@ -29,7 +29,7 @@ from runner.job.history import history
 from runner.job.journal import Journal
 from runner.job.outcome import Trail, cancelled, explain, result_line, settled
 from runner.job.publish import Publisher
-from runner.job.report import CURVE_FILE, report
+from runner.job.report import report
 from runner.job.site import Site
 from runner.job.succession import begun, crash_loop, leave, newest, put_aside
 from runner.job.supervise import run_child
@@ -398,7 +398,7 @@ class Job:
         past = history(events.splitlines())
         curve = loss_svg(past.loss, past.val) if past.loss else loss_svg(past.sft_loss, past.sft_val)
         if curve:
-            self._volume.write(f"{folder}/{CURVE_FILE}", curve.encode())
+            self._volume.write(f"{folder}/{layout.CURVE_FILE}", curve.encode())
         text = report(self._run, self._status, today, past, curve=bool(curve))
         self._volume.write(f"{folder}/{layout.REPORT_FILE}", text.encode("utf-8", "replace"))
 

@@ -7,13 +7,13 @@ from decimal import Decimal
 from runner import cost, units
 from runner.cost import Range
 from runner.job.history import Container, History
+from runner.nanochat import layout
 from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.plan import PARTS, Plan
 from runner.projection import is_free
 from runner.run import Run, Status
 from runner.terminal import safe
 
-CURVE_FILE = "loss.svg"
 REHEARSED = "**A rehearsal**: a tiny character model stood in for nanochat; its scores say nothing of a real run."
 MAX_ROWS = 12
 Rows = Sequence[tuple[object, ...]]
@@ -26,7 +26,7 @@ def report(run: Run, status: Status, plan: Plan, past: History, *, curve: bool) 
         lines += [REHEARSED, ""]
     lines += _section("Results", ("score", "value"), _scores(status, past))
     if curve:
-        lines += ["## Loss", "", f"![training loss and val bpb by step]({CURVE_FILE})", ""]
+        lines += ["## Loss", "", f"![training loss and val bpb by step]({layout.CURVE_FILE})", ""]
     lines += _section("Validation", ("step", "val bpb"), [(f"{s:,}", f"{v:.6f}") for s, v in _thinned(past.val)])
     core = [(name, _share(a), "–" if c is None else f"{c:.4f}") for name, (a, c) in past.core_tasks.items()]
     lines += _section("CORE by task", ("task", "accuracy", "centered"), core)

@@ -25,13 +25,14 @@ ASIDE = "put_aside"
 # Hugging Face's own cache, and the compile caches of one GPU kind and model, as archives.
 HF_CACHE, COMPILE_CACHE = "cache/huggingface", "cache/compile"
 
-RUN_FILE, STATUS_FILE, EVENTS_FILE, LOG_FILE, TIMES_FILE, REPORT_FILE, CANCEL_FILE = (
+RUN_FILE, STATUS_FILE, EVENTS_FILE, LOG_FILE, TIMES_FILE, REPORT_FILE, CURVE_FILE, CANCEL_FILE = (
     "run.json",
     "status.json",
     "events.jsonl",
     "log",
     "log.times",
     "report.md",
+    "loss.svg",
     "cancel.json",
 )
 

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Button, Markdown, Static
+from textual.widgets import Button, Input, Markdown, Static
 
 from runner.terminal import safe
 from tui.keys import KEYS, MOVES, moves, shown
@@ -34,24 +34,64 @@ class Confirm(ModalScreen[bool]):
         Binding("left,right", "app.focus_next", show=False),
     ]
 
-    def __init__(self, title: str, lines: list[str], command: str, yes: str, no: str) -> None:
+    def __init__(self, title: str, lines: list[str], command: str, yes: str, no: str, *, word: str = "") -> None:
+        """With `word` yes is only taken once that word was typed: for what is large and gone for good."""
         super().__init__()
         self._title, self._body, self._command, self._yes, self._no = title, lines, command, yes, no
+        self._word = word
 
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(safe(self._title), markup=False, classes="title")
             yield Static("\n".join(map(safe, self._body)), markup=False, classes="body")
             yield Static(f"$ {safe(self._command)}", markup=False, classes="command")
+            if self._word:
+                yield Static(f"Type {safe(self._word)} to do it:", markup=False)
+                yield Input(id="word", compact=True)
             with Horizontal():
                 yield Button(Text(f"{self._no} (n)"), id="no", variant="primary")
                 yield Button(Text(f"{self._yes} (y)"), id="yes", variant="error")
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        self.dismiss(event.button.id == "yes")
+        self.action_answer(event.button.id == "yes")
+
+    def on_input_submitted(self) -> None:
+        self.action_answer(True)
 
     def action_answer(self, yes: bool) -> None:
+        if yes and self._word and self.query_one(Input).value.strip() != self._word:
+            self.query_one(Input).focus()
+            return
         self.dismiss(yes)
+
+
+class Ask(ModalScreen[str]):
+    """Asks for a line of text; an empty answer is none."""
+
+    CSS = """
+    Ask { align: center middle; }
+    Ask > Vertical { width: 72; max-width: 90%; height: auto; background: $surface; padding: 1 2;
+                     border-left: thick $accent; }
+    Ask .title { text-style: bold; margin-bottom: 1; }
+    Ask .command { color: $text-muted; margin-top: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False)]
+
+    def __init__(self, title: str, value: str, command: str) -> None:
+        super().__init__()
+        self._title, self._value, self._command = title, value, command
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Static(safe(self._title), markup=False, classes="title")
+            yield Input(self._value, compact=True)
+            yield Static(f"$ {safe(self._command)}", markup=False, classes="command")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value.strip())
+
+    def action_leave(self) -> None:
+        self.dismiss("")
 
 
 class Page(ModalScreen[None]):
@@ -103,6 +143,9 @@ def help_page() -> Page:
         "view": "nanochat-tui view",
         "launch": "New run",
         "volume": "Volume",
+        "checkpoints": "Checkpoints",
+        "sizes": "Sizes",
+        "files": "Volume, Checkpoints, Sizes",
     }
     for screen, title in names.items():
         table.add_row(Text(title, style="bold underline"), "")

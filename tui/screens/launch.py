@@ -46,6 +46,7 @@ FIELDS = (
     ("stop-if-stalled", "", "end it after 20m without progress"),
     ("tag", "", "a name (else made up)"),
     ("from", "", "a run to go on from"),
+    ("step", "", "with from: this checkpoint (else the newest)"),
     ("overrides", "", "save-every=20 iterations=100"),
 )
 
@@ -107,6 +108,13 @@ class LaunchScreen(NanochatScreen):
             (right.scroll_page_up if event.key == "pageup" else right.scroll_page_down)(animate=False)
             event.stop()
 
+    def begin_from(self, run: Run, task: str, step: int) -> None:
+        """Fill the form in for going on from a checkpoint of a run."""
+        self.query_one("#task", Choice).value = task
+        self.query_one("#from", Input).value = run.tag
+        self.query_one("#step", Input).value = str(step)
+        self._replan()
+
     def _value(self, name: str) -> str:
         field = self.query_one(f"#{name}")
         return field.value.strip() if isinstance(field, Input | Choice) else ""
@@ -149,6 +157,7 @@ class LaunchScreen(NanochatScreen):
             overrides=parse_override_words(self._value("overrides")),
             source=source.spec if source else None,
             source_id=source.id if source else "",
+            source_step=_step(self._value("step")),
             gpu_kinds=tuple(GPUS),
         )
 
@@ -279,3 +288,9 @@ def _as_error(error: NanochatError | OSError) -> NanochatError:
     if isinstance(error, NanochatError):
         return error
     return Unreachable(error.strerror or str(error), str(error.filename or ""))
+
+
+def _step(typed: str) -> int | None:
+    if typed and not typed.isdecimal():
+        raise UsageError(f"{typed!r} is no step", "give a number", field="step")
+    return int(typed) if typed else None

@@ -1,6 +1,5 @@
-"""Files of a volume: the tree on the left, on the right what is in the file under the cursor."""
+"""Files of a volume: folders on the left, one folder's entries beside them, what is in the file under the cursor."""
 
-import json
 from pathlib import Path
 from typing import ClassVar
 
@@ -8,205 +7,390 @@ from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import Footer, Markdown, Static, Tree
+from textual.containers import Horizontal
+from textual.widgets import Footer, Input, Tree
 from textual.widgets.tree import TreeNode
 from textual.worker import get_current_worker
 
-from runner import units
-from runner.backends.base import Entry
+from runner import listing, names, units
+from runner.backends.base import Entries, Entry, Volume
 from runner.errors import NanochatError
+from runner.listing import Look, Shelf
 from runner.nanochat import layout
-from runner.terminal import safe
+from runner.preview.look import Shown, look
+from tui.cells import Cell
+from tui.files import Place
 from tui.keys import bindings, moves
-from tui.screens.base import Line, NanochatScreen
+from tui.screens.base import Line
+from tui.screens.files import FilesScreen
+from tui.widgets.preview import Preview
+from tui.widgets.virtual_list import Column, FileList
 
-PREVIEW_BYTES = 64 * 1024
-MAX_CHILDREN = 2000
-BINARY = (".pt", ".pkl", ".parquet", ".bin", ".zip")
+FIRST, SHOW_EVERY_S, PREVIEW_AFTER_S = 200, 0.25, 0.12
+MOST_FOLDERS = 2000
+WIDE, TINY = 110, 60
+COLUMNS = (
+    Column("name", 34, keep=0, grows=True),
+    Column("size", 9, right=True, keep=1),
+    Column("age", 4, right=True, keep=2),
+)
+PROMPTS = {"find": "letters of a path, as mdl75", "filter": "text in the name"}
 
 
-class Files(Tree[Entry]):
-    """A tree with the keys of the other lists."""
+class Folders(Tree[str]):
+    """The folders of a volume; data is the path."""
 
     BINDINGS: ClassVar[list[BindingType]] = moves(
-        down="cursor_down", up="cursor_up", top="scroll_home", bottom="scroll_end", left="close", right="open"
+        without="g", down="cursor_down", up="cursor_up", top="scroll_home", bottom="scroll_end"
     )
 
-    def action_open(self) -> None:
-        if self.cursor_node and self.cursor_node.allow_expand:
-            self.cursor_node.expand()
 
-    def action_close(self) -> None:
-        if self.cursor_node and self.cursor_node.is_expanded:
-            self.cursor_node.collapse()
-        else:
-            self.action_cursor_parent()
-
-
-class VolumeScreen(NanochatScreen):
-    """Loads folder by folder in workers; a preview reads at most PREVIEW_BYTES and never a pickle."""
+class VolumeScreen(FilesScreen):
+    """Looks at one folder at a time, in a worker; what was looked at stays known, with its age."""
 
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings("volume")
 
     def __init__(self) -> None:
         super().__init__()
-        self._location = ""
+        self._shelves: dict[Place, Shelf] = {}
+        self._folder = ""
+        self._entries: dict[str, Entry] = {}
+        self._sort, self._words, self._letters, self._asked = "name", "", "", ""
+        self._looking = False
+        self._wanted = ""
+        self._branches: dict[str, TreeNode[str]] = {}
 
     def compose(self) -> ComposeResult:
         yield Line(id="title")
+        yield Line(id="where")
         with Horizontal():
-            yield Files("volume", id="tree")
-            with VerticalScroll(id="preview"):
-                yield Static("", markup=False, id="text")
-                yield Markdown("", id="markdown", open_links=False)
+            yield Folders("volume", data="", id="tree")
+            yield FileList(COLUMNS, self._cells, empty="", tones=self.nanochat.tone, id="list")
+            yield Preview(self.nanochat.tone, id="preview")
+        yield Line(id="transfers")
+        yield Input(id="ask", compact=True)
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        tree = self.query_one(Tree)
-        tree.show_root = False
+        tree = self.query_one(Folders)
         tree.guide_depth = 2
-        tree.focus()
-        self._choose_volume()
+        tree.show_root = False
+        self._list.focus()
+        self._choose()
+        self.set_interval(1.0, self._show_title)
 
     def on_screen_resume(self) -> None:
-        super().on_screen_resume()
-        self._choose_volume()
+        self._choose()
 
-    def _locations(self) -> list[tuple[str, str]]:
-        """(backend, location) of every known volume, that of the watched run first."""
-        runs = sorted(self.nanochat.runs, key=lambda r: r.id != self.nanochat.watched)
-        known = [(r.backend, r.volume) for r in runs]
-        known.append(("local", self.nanochat.default_volume))
-        return list(dict.fromkeys(known))
+    def on_resize(self) -> None:
+        self.set_class(self.size.width < WIDE, "narrow")
+        self.set_class(self.size.width < TINY, "tiny")
 
-    def _choose_volume(self) -> None:
-        if not self.is_there:
-            return
-        locations = [location for _, location in self._locations()]
-        if self._location not in locations:
-            self._location = locations[0]
-            self.action_reload()
+    @property
+    def _list(self) -> FileList:
+        return self.query_one("#list", FileList)
+
+    @property
+    def _shelf(self) -> Shelf:
+        return self._shelves.setdefault(self.place, Shelf())
+
+    @property
+    def _current(self) -> Entry | None:
+        return self._entries.get(self._list.current)
+
+    def _choose(self) -> None:
+        """Begin with the volume of the run that is watched, unless one was chosen."""
+        places = self.files.places()
+        if self.is_there and self.place not in places:
+            self.open_at(places[0], "")
+
+    def open_at(self, place: Place, path: str, name: str = "") -> None:
+        """Show a folder of a volume, with the cursor on one of its entries."""
+        if place != self.place:
+            self.place = place
+            self._plant()
+        self._wanted = f"{path}/{name}".lstrip("/") if name else ""
+        self._go(path)
 
     def action_next_volume(self) -> None:
-        locations = [location for _, location in self._locations()]
-        self._location = locations[(locations.index(self._location) + 1) % len(locations)]
-        self.action_reload()
+        places = self.files.places()
+        self.open_at(places[(places.index(self.place) + 1) % len(places)] if self.place in places else places[0], "")
+
+    def _plant(self) -> None:
+        tree = self.query_one(Folders)
+        tree.clear()
+        self._branches = {"": tree.root}
+
+    def _go(self, path: str) -> None:
+        """Another folder: what is known of it at once, and a fresh look if it was never looked at."""
+        self._folder, self._letters = path, ""
+        self._words = ""
+        known = self._shelf.get(path)
+        self._list.marked.clear()
+        if known and not known.problem:
+            self._show(known.entries)
+        else:
+            self._show(known.entries if known else [])
+            self._look(self.place, path)
 
     def action_reload(self) -> None:
-        self.query_one("#title", Line).put(["Volume", self._location])
-        tree: Tree[Entry] = self.query_one(Tree)
-        tree.clear()
-        self._show_text(Text(""))
-        self._load(tree.root, "")
+        self._look(self.place, self._folder)
 
-    def on_tree_node_expanded(self, event: Tree.NodeExpanded[Entry]) -> None:
-        if event.node.data is not None and event.node.data.is_dir:
-            self._load(event.node, event.node.data.path)
+    @work(thread=True, exclusive=True, group="list", exit_on_error=False)
+    def _look(self, place: Place, path: str) -> None:
+        """Read a folder; its first entries are shown before the rest has come."""
+        import time
 
-    @work(thread=True, group="list", exit_on_error=False)
-    def _load(self, node: TreeNode[Entry], path: str) -> None:
-        location = self._location
+        worker = get_current_worker()
+        self._looking = True
+        found: Entries = []
+        problem, shown = "", 0.0
         try:
-            entries = self.nanochat.fleet.backend(self._backend()).volume(location).list(path)
+            for batch in self.files.volume(place).scan(path):
+                if worker.is_cancelled:
+                    return
+                found += batch
+                if found and time.monotonic() - shown > SHOW_EVERY_S and not self._shelf.get(path):
+                    shown = time.monotonic()
+                    first = listing.ordered(found[:FIRST] if len(found) < FIRST * 10 else found, self._sort)
+                    self.app.call_from_thread(self._came, place, path, first)
         except (NanochatError, OSError) as error:
-            self.app.call_from_thread(self._show_problem, node, str(error))
-        else:
-            if location == self._location:
-                self.app.call_from_thread(self._fill, node, entries)
+            problem = getattr(error, "strerror", "") or str(error)
+        finally:
+            self._looking = False
+        found = listing.ordered(found, "name")
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._looked, place, path, Look(found, self.nanochat.fleet.clock(), problem))
 
-    def _backend(self) -> str:
-        return next(backend for backend, location in self._locations() if location == self._location)
+    def _came(self, place: Place, path: str, entries: Entries) -> None:
+        if (place, path) == (self.place, self._folder):
+            self._show(entries, whole=False)
 
-    def _show_problem(self, node: TreeNode[Entry], problem: str) -> None:
-        node.remove_children()
-        node.add_leaf(Text("! cannot be read, r tries again", style=self.nanochat.tone("error")))
-        self._open(node)
-        self._show_text(Text(safe(problem), style=self.nanochat.tone("error")))
+    def _looked(self, place: Place, path: str, found: Look) -> None:
+        shelf = self._shelves.setdefault(place, Shelf())
+        shelf.put(path, found)
+        if (place, path) == (self.place, self._folder):
+            known = shelf.get(path)
+            self._show(known.entries if known else [])
+            self._grow(path, found.entries)
 
-    @staticmethod
-    def _open(node: TreeNode[Entry]) -> None:
-        """Expand a node whose entries have come; one that is open already would be loaded again, for ever."""
+    def _grow(self, path: str, entries: Entries) -> None:
+        """Put the folders that were found into the tree."""
+        node = self._branches.get(path)
+        if node is None:
+            return
+        tags = {layout.run_dir(r.id): r.tag for r in self.files.runs_on(self.place)}
+        kept = {str(child.data): child for child in node.children}
+        folders = [e for e in entries if e.is_dir][:MOST_FOLDERS]
+        if list(kept) != [e.path for e in folders]:
+            node.remove_children()
+            for entry in folders:
+                label = Text(names.shown(entry.name), no_wrap=True)
+                if entry.path in tags:
+                    label = Text(names.shown(tags[entry.path]), style=self.nanochat.tone("accent"), no_wrap=True)
+                self._branches[entry.path] = node.add(label, data=entry.path)
         if not node.is_expanded:
             node.expand()
+        if path and not folders:
+            node.allow_expand = False
 
-    def _fill(self, node: TreeNode[Entry], entries: list[Entry]) -> None:
-        tags = {r.id: r.tag for r in self.nanochat.runs}
-        node.remove_children()
-        for entry in entries[:MAX_CHILDREN]:
-            label = Text(safe(entry.name), no_wrap=True)
-            if entry.path == layout.run_dir(entry.name) and entry.name in tags:
-                label.append(f"  {safe(tags[entry.name])}", style=self.nanochat.tone("accent"))
-            if entry.is_dir:
-                folder = node.add(label, data=entry)
-                if entry.path == layout.RUNS:
-                    folder.expand()
-            else:
-                label.append(f"  {units.size(entry.bytes)}", style="dim")
-                node.add_leaf(label, data=entry)
-        if len(entries) > MAX_CHILDREN:
-            node.add_leaf(Text(f"… {len(entries) - MAX_CHILDREN:,} more", style="dim"))
-        if not entries:
-            node.add_leaf(Text("empty", style="dim"))
-        self._open(node)
-        tree = self.query_one(Tree)
-        if tree.cursor_node in (None, tree.root) and node is tree.root:
-            tree.cursor_line = 0
-
-    def on_tree_node_highlighted(self, event: Tree.NodeHighlighted[Entry]) -> None:
-        entry = event.node.data
-        if entry is None or entry.is_dir:
-            self._show_text(Text(""))
-        elif entry.name.endswith(BINARY):
-            what = "a pickle, never opened here" if entry.name.endswith((".pt", ".pkl")) else "not shown as text"
-            self._show_text(Text(f"{safe(entry.name)}\n{entry.bytes:,} bytes; {what}"))
+    def _show(self, entries: Entries, *, whole: bool = True) -> None:
+        if self._letters:
+            found = listing.fuzzy(self._shelf.everything(), self._letters)
+        elif whole or self._words:
+            found = listing.ordered(entries, self._sort, self._words)
         else:
-            self._preview(entry)
+            found = entries
+        self._entries = {e.path: e for e in found}
+        problem = look_.problem if (look_ := self._shelf.get(self._folder)) else ""
+        self._list.empty = f"{problem}: Ctrl-R tries again" if problem else "" if self._looking else "empty"
+        if self._letters or self._words:
+            self._list.empty = "nothing fits; Esc takes it back"
+        self._list.show(list(self._entries))
+        if self._wanted in self._entries:
+            self._list.go_to(self._wanted)
+            self._wanted = ""
+        self._show_title()
+        self._preview_soon()
+
+    def _again(self) -> None:
+        known = self._shelf.get(self._folder)
+        self._show(known.entries if known else [])
+
+    def _show_title(self) -> None:
+        known = self._shelf.get(self._folder)
+        backend = f" on {self.place.backend}" if self.place.backend != "local" else ""
+        self.query_one("#title", Line).put([Cell("Volume", "accent"), names.shown(self.place.location) + backend])
+        tags = {layout.run_dir(r.id): r.tag for r in self.files.runs_on(self.place)}
+        path = names.shown(self._folder) or "top"
+        run = "/".join(self._folder.split("/")[:2])
+        cells: list[Cell | str] = [path, *([Cell(tags[run], "accent")] if run in tags else [])]
+        if self._letters:
+            cells = [Cell(f"find {self._letters!r}: {len(self._entries):,} of all that was looked at", "warning")]
+        elif self._words:
+            cells.append(Cell(f"only {self._words!r}: {len(self._entries):,}", "warning"))
+        else:
+            cells.append(f"{len(self._entries):,}")
+        cells.append(Cell(f"by {self._sort}", "dim"))
+        if self._list.marked:
+            size = sum(self._entries[p].bytes for p in self._list.marked if p in self._entries)
+            cells.append(Cell(f"{len(self._list.marked)} marked, {units.size(size)}", "accent"))
+        if self._looking:
+            cells.append(Cell("looking …", "dim"))
+        elif known:
+            cells.append(Cell(f"looked at {units.age(known.at, self.nanochat.fleet.clock())} ago", "dim"))
+        if known and known.problem:
+            cells.append(Cell(f"! {known.problem}", "error"))
+        self.query_one("#where", Line).put(cells)
+
+    def _cells(self, path: str) -> list[Cell]:
+        entry = self._entries[path]
+        added_up = self.nanochat.usages.get(self.place)
+        total = added_up.folders.get(path) if added_up and entry.is_dir else None
+        size = units.size(total.bytes if total else None) if entry.is_dir else units.size(entry.bytes)
+        name = names.shown(entry.path if self._letters else entry.name)
+        return [
+            Cell(name + ("/" if entry.is_dir else ""), "accent" if entry.is_dir else ""),
+            Cell(size),
+            Cell(units.age(entry.mtime, self.nanochat.fleet.clock()) if entry.mtime else units.UNKNOWN),
+        ]
+
+    def on_virtual_list_moved(self) -> None:
+        self._preview_soon()
+
+    def on_virtual_list_chosen(self) -> None:
+        self.action_open()
+
+    def _preview_soon(self) -> None:
+        """A preview when the cursor rests: nobody waits for what they scroll past."""
+        entry = self._current
+        preview = self.query_one(Preview)
+        if entry is None or entry.is_dir:
+            preview.clear(names.shown(entry.name) + "/" if entry else "")
+            self.workers.cancel_group(self, "preview")
+            return
+        self._preview(self.place, entry, list(self._entries.values()) if not self._letters else [])
 
     @work(thread=True, exclusive=True, group="preview", exit_on_error=False)
-    def _preview(self, entry: Entry) -> None:
+    def _preview(self, place: Place, entry: Entry, beside: Entries) -> None:
+        import time
+
         worker = get_current_worker()
-        try:
-            volume = self.nanochat.fleet.backend(self._backend()).volume(self._location)
-            data = volume.read(entry.path, 0, PREVIEW_BYTES)
-        except (NanochatError, OSError) as error:
-            self.app.call_from_thread(self._show_text, Text(safe(str(error)), style=self.nanochat.tone("error")))
-            return
-        shown = as_text(entry.name, data, entry.bytes)
+        time.sleep(PREVIEW_AFTER_S)
         if worker.is_cancelled:
             return
-        if entry.name.endswith(".md"):
-            self.app.call_from_thread(self._show_markdown, shown)
-        else:
-            self.app.call_from_thread(self._show_text, Text(shown))
-
-    def _show_text(self, text: Text) -> None:
-        self.query_one("#markdown").display = False
-        static = self.query_one("#text", Static)
-        static.display = True
-        static.update(text)
-        self.query_one("#preview").scroll_home(animate=False)
-
-    def _show_markdown(self, text: str) -> None:
-        self.query_one("#text").display = False
-        markdown = self.query_one(Markdown)
-        markdown.display = True
-        markdown.update(text)
-        self.query_one("#preview").scroll_home(animate=False)
-
-
-def as_text(name: str, data: bytes, size: int) -> str:
-    """The beginning of a file as harmless text; whole JSON is indented, NUL bytes mean that it is not text."""
-    if b"\0" in data:
-        return f"{size:,} bytes that are not text"
-    text = data.decode("utf-8", "replace")
-    if name.endswith(".json") and len(data) == size:
         try:
-            text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-        except (ValueError, RecursionError):
-            text = f"(not valid JSON)\n{text}"
-    lines = [safe(line) for line in text.split("\n")]
-    if size > len(data):
-        lines.append(f"… the first {units.size(len(data))} of {units.size(size)}")
-    return "\n".join(lines)
+            volume: Volume = self.files.volume(place)
+            seen = look(volume, entry, beside, self.nanochat.fleet.home / "previews")
+        except (NanochatError, OSError) as error:
+            seen = Shown([], warning=getattr(error, "strerror", "") or str(error))
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._show_preview, entry, seen)
+
+    def _show_preview(self, entry: Entry, seen: Shown) -> None:
+        if self._current == entry:
+            self.query_one(Preview).show(names.shown(entry.name), seen)
+
+    def on_tree_node_selected(self, event: Tree.NodeSelected[str]) -> None:
+        if event.control.id == "tree" and event.node.data is not None and event.node.data != self._folder:
+            self._go(str(event.node.data))
+
+    def on_tree_node_expanded(self, event: Tree.NodeExpanded[str]) -> None:
+        if event.control.id == "tree" and event.node.data and not event.node.children:
+            self._go(str(event.node.data))
+
+    def action_open(self) -> None:
+        entry = self._current
+        if entry is None:
+            return
+        if entry.is_dir:
+            self._go(entry.path)
+            return
+        self.set_class(True, "reading")
+        content = self.query_one(Preview).content
+        if content:
+            content.focus()
+
+    def action_up(self) -> None:
+        """The folder above, with the cursor on where we come from."""
+        if self._folder:
+            above, _, name = self._folder.rpartition("/")
+            self.open_at(self.place, above, name)
+
+    def action_back(self) -> None:
+        if self.has_class("reading"):
+            self.remove_class("reading")
+            self._list.focus()
+        elif self.query_one("#ask", Input).display or self._words or self._letters:
+            self._words = self._letters = ""
+            self.query_one("#ask", Input).display = False
+            self._list.focus()
+            self._again()
+        elif self._list.marked:
+            self._list.marked.clear()
+            self._list.refresh()
+        else:
+            self.nanochat.action_show("runs")
+
+    def action_find(self) -> None:
+        self._ask("find")
+
+    def action_filter(self) -> None:
+        self._ask("filter")
+
+    def _ask(self, what: str) -> None:
+        field = self.query_one("#ask", Input)
+        self._asked = what
+        field.placeholder = f"{what}: {PROMPTS[what]}"
+        field.value = ""
+        field.display = True
+        field.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if event.input.id != "ask" or not event.input.display:
+            return
+        self._letters = event.value if self._asked == "find" else ""
+        self._words = event.value if self._asked == "filter" else ""
+        self._again()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.input.id == "ask":
+            event.input.display = False
+            self._list.focus()
+
+    def action_sort(self) -> None:
+        order = list(listing.SORTS)
+        self._sort = order[(order.index(self._sort) + 1) % len(order)]
+        self._again()
+
+    def action_mark(self) -> None:
+        self._list.toggle_mark()
+        self._show_title()
+
+    def action_copy(self) -> None:
+        if self._current:
+            self.app.copy_to_clipboard(names.told(self._current.path))
+            self.notify(f"copied {names.shown(self._current.path)}", markup=False)
+
+    def action_put(self) -> None:
+        self.files.ask_put(self.place, self._folder, self.action_reload)
+
+    def action_sizes(self) -> None:
+        self.nanochat.show_sizes(self.place, self._folder)
+
+    def action_resume(self) -> None:
+        """Go on from the checkpoint that the file under the cursor is a part of."""
+        entry = self._current
+        part = layout.checkpoint_part(entry.name) if entry else None
+        kinds = {folder: kind for kind, folder in layout.CHECKPOINT_DIRS.items()}
+        steps = entry.path.split("/") if entry else []
+        run = next((r for r in self.files.runs_on(self.place) if len(steps) > 3 and r.id == steps[1]), None)
+        if part is None or run is None or steps[2] not in kinds:
+            self.notify("put the cursor on a file of a checkpoint first", severity="warning", markup=False)
+            return
+        self.resume_from(run, kinds[steps[2]], part[1])
+
+    def picked(self) -> dict[Place, list[str]]:
+        paths = sorted(self._list.marked) or ([self._list.current] if self._list.current else [])
+        return {self.place: paths} if paths else {}

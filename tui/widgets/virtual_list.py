@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
-from rich.cells import set_cell_size
+from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -23,12 +23,16 @@ MAX_DRAWN = 500
 
 
 class Column(NamedTuple):
-    """A column: its width in cells; `keep` orders what stays on a narrow screen, lowest first to stay."""
+    """A column: its width in cells; `keep` orders what stays on a narrow screen, lowest first to stay.
+
+    One that `grows` takes the room that is left.
+    """
 
     name: str
     width: int
     right: bool = False
     keep: int = 0
+    grows: bool = False
 
 
 class VirtualList(ScrollView, can_focus=True):
@@ -111,6 +115,11 @@ class VirtualList(ScrollView, can_focus=True):
             self.marked ^= {self.current}
             self.action_move(1)
 
+    def go_to(self, key: str) -> None:
+        """Put the cursor on a row."""
+        if key in self._keys:
+            self.action_move(self._keys.index(key) - self.cursor)
+
     def action_move(self, by: int) -> None:
         before = self.cursor
         self.cursor = max(0, min(len(self._keys) - 1, self.cursor + by))
@@ -168,11 +177,28 @@ class VirtualList(ScrollView, can_focus=True):
 
     def _strip(self, shown: list[int], cells: Sequence[Cell], gutter: str, base: Style, width: int) -> Strip:
         segments = [Segment(gutter, base + self._tones("accent"))]
+        room = width - len(gutter) - sum(self._columns[i].width + GAP for i in shown) + GAP
         for i, cell in zip(shown, cells, strict=True):
             column = self._columns[i]
-            text = set_cell_size(cell.text, min(column.width, max(1, len(cell.text))))
-            sized = set_cell_size(cell.text, column.width)
-            if column.right and len(text) < column.width:
-                sized = " " * (column.width - len(text)) + text
+            cells_wide = column.width + (max(0, room) if column.grows else 0)
+            sized = set_cell_size(cell.text, cells_wide)
+            if column.right and (rest := cells_wide - cell_len(cell.text)) > 0:
+                sized = " " * rest + cell.text
             segments.append(Segment(sized + " " * GAP, base + self._tones(cell.tone) if cell.tone else base))
         return Strip(segments).adjust_cell_length(width, base)
+
+
+class FileList(VirtualList, inherit_bindings=False):
+    """A list of files: `g` brings them home, so that the top is `Home` alone."""
+
+    BINDINGS: ClassVar[list[BindingType]] = moves(
+        without="g",
+        down="move(1)",
+        up="move(-1)",
+        page_down="page(1)",
+        page_up="page(-1)",
+        top="move(-1000000000)",
+        bottom="move(1000000000)",
+        left="screen.up",
+        right="screen.open",
+    )

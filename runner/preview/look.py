@@ -1,0 +1,167 @@
+"""A look into one file of a volume: what kind it is, what is in it, in a form that a screen can show."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from runner import checkpoints, units
+from runner.backends.base import Entries, Entry, Volume
+from runner.errors import UsageError
+from runner.nanochat import layout
+from runner.preview import tables, tensors
+from runner.preview.kinds import Kind, is_text, kind_of
+from runner.preview.ranged import TooMuch, opened
+
+# The most that is read of a text, of a table or JSON, of an index of tensors, and of parquet.
+TEXT_BYTES, WHOLE_BYTES, INDEX_BYTES, PARQUET_BYTES = 4 << 20, 1 << 20, 32 << 20, 32 << 20
+IMAGE_BYTES, EVENTS_BYTES = 16 << 20, 64 << 20
+
+
+class Shown(Struct):
+    """What a preview shows: lines about the file, and one of the rest. Everything is foreign text."""
+
+    about: list[str]
+    warning: str = ""
+    markdown: str = ""
+    json: Any = None
+    table: tables.Table | None = None
+    groups: list[tensors.Group] | None = None
+    log: Path | None = None
+    events: Path | None = None
+    image: Path | None = None
+
+
+def look(volume: Volume, entry: Entry, beside: Entries, scratch: Path) -> Shown:
+    """What is in a file. `beside` are the entries of its folder, `scratch` a folder for what a widget reads itself.
+
+    Raises OSError and NanochatError when the file cannot be read.
+    """
+    kind = kind_of(entry.path)
+    about = [f"{units.size(entry.bytes)} ({entry.bytes:,} bytes)", f"changed {units.clock(entry.mtime)}"]
+    match kind:
+        case Kind.PICKLE:
+            return Shown(about, "a pickle: it could run anything when loaded, and is never opened here")
+        case Kind.TENSORS:
+            return _tensors(volume, entry, beside, about)
+        case Kind.PARQUET:
+            return _parquet(volume, entry, about)
+        case Kind.IMAGE:
+            return _image(volume, entry, about, scratch)
+        case Kind.CURVE:
+            return Shown([*about, "drawn from the run's events"], events=_events(volume, entry.path, scratch))
+        case Kind.BINARY:
+            return Shown(about, "not text")
+    if not entry.bytes:
+        return Shown(about, "empty")
+    if kind in (Kind.MARKDOWN, Kind.JSON, Kind.TABLE) and entry.bytes <= WHOLE_BYTES:
+        data = volume.read(entry.path, 0, WHOLE_BYTES)
+        if is_text(data):
+            return _parsed(volume, entry, kind, data, beside, about, scratch)
+    return _text(volume, entry, about, scratch)
+
+
+def _parsed(
+    volume: Volume, entry: Entry, kind: Kind, data: bytes, beside: Entries, about: list[str], scratch: Path
+) -> Shown:
+    text = data.decode("utf-8", "replace")
+    if kind is Kind.TABLE:
+        return Shown(about, table=tables.read_csv(text, tabs=entry.name.lower().endswith(".tsv"), whole=True))
+    if kind is Kind.MARKDOWN:
+        seen = Shown(about, markdown=text)
+        if entry.name == layout.REPORT_FILE:
+            seen.events = _events(volume, entry.path, scratch)
+        return seen
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        shown_ = _text(volume, entry, about, scratch)
+        shown_.warning = f"not valid JSON: {str(error)[:80]}"
+        return shown_
+    return Shown([*about, *_verdict(volume, entry, beside)], json={"": value} if not isinstance(value, dict) else value)
+
+
+def _verdict(volume: Volume, entry: Entry, beside: Entries) -> list[str]:
+    """What the checkpoint that a file is a part of is good for."""
+    part = layout.checkpoint_part(entry.name)
+    if part is None:
+        return []
+    folder = entry.path.rpartition("/")[0]
+    same = [e for e in beside if (p := layout.checkpoint_part(e.name)) and p[1] == part[1]] or [entry]
+    one = checkpoints.judge(volume, "", "", folder, same, None)
+    bpb = f", val bpb {one.val_bpb:.4f}" if one.val_bpb is not None else ""
+    return [f"step {one.step:,}{bpb}, {one.verdict}: {one.reason}", f"{units.size(one.bytes)} in {len(same)} files"]
+
+
+def _tensors(volume: Volume, entry: Entry, beside: Entries, about: list[str]) -> Shown:
+    about = [*about, *_verdict(volume, entry, beside)]
+    try:
+        with opened(volume, entry, INDEX_BYTES) as file:
+            found = tensors.read_tensors(file)
+    except tensors.NoTensors as error:
+        return Shown(about, f"no tensors to list: {error}")
+    except TooMuch as error:
+        return Shown(about, f"no tensors to list: {error}")
+    count, size = sum(_count(t.shape) for t in found), sum(t.bytes for t in found)
+    about.append(f"{len(found):,} tensors, {units.count(count)} numbers, {units.size(size)}")
+    return Shown(about, groups=tensors.groups(found))
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for n in shape:
+        count *= n
+    return count
+
+
+def _parquet(volume: Volume, entry: Entry, about: list[str]) -> Shown:
+    try:
+        with opened(volume, entry, PARQUET_BYTES) as file:
+            table = tables.read_parquet(file)
+    except UsageError as error:
+        return Shown(about, str(error))
+    except TooMuch as error:
+        return Shown(about, f"its first rows are not shown: {error}")
+    return Shown([*about, *table.about], table=table)
+
+
+def _image(volume: Volume, entry: Entry, about: list[str], scratch: Path) -> Shown:
+    if entry.bytes > IMAGE_BYTES:
+        return Shown(about, "too large to be shown")
+    return Shown(about, image=volume.here(entry.path) or _brought(volume, entry, 0, entry.bytes, scratch))
+
+
+def _events(volume: Volume, beside: str, scratch: Path) -> Path | None:
+    """The events of the run that a file is in the folder of, on this disk."""
+    path = f"{beside.rpartition('/')[0]}/{layout.EVENTS_FILE}"
+    try:
+        entry = volume.stat(path)
+        return volume.here(path) or _brought(volume, entry, 0, EVENTS_BYTES, scratch)
+    except FileNotFoundError:
+        return None
+
+
+def _text(volume: Volume, entry: Entry, about: list[str], scratch: Path) -> Shown:
+    if not is_text(volume.read(entry.path, 0, 4096)):
+        return Shown(about, "not text")
+    here = volume.here(entry.path)
+    if here is not None:
+        return Shown(about, log=here)
+    start = max(0, entry.bytes - TEXT_BYTES)
+    if start:
+        about = [*about, f"the last {units.size(TEXT_BYTES)} of it"]
+    return Shown(about, log=_brought(volume, entry, start, TEXT_BYTES, scratch))
+
+
+def _brought(volume: Volume, entry: Entry, start: int, most: int, scratch: Path) -> Path:
+    """A piece of a file on this disk, for a widget that reads files. Its name is ours, its ending too."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    name = sha256(f"{volume.location}/{entry.path}/{entry.mtime}/{entry.bytes}".encode("utf-8", "replace")).hexdigest()
+    path = scratch / name[:24]
+    if not path.exists():
+        partial = path.with_suffix(".part")
+        partial.write_bytes(volume.read(entry.path, start, most))
+        partial.replace(path)
+    return path

@@ -1,0 +1,189 @@
+"""What the app does with files of volumes: brings them home, sends them, deletes them; each screen asks here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from runner import names, removal, transfer, units, upload
+from runner.backends.base import Entries, Volume
+from runner.errors import NanochatError
+from runner.nanochat import layout
+from runner.removal import Removal
+from runner.run import Run
+from runner.terminal import safe
+from runner.transfer import Progress
+from tui.cells import Cell
+from tui.screens.dialogs import Ask, Confirm
+from tui.volume_commands import command_line, moving
+
+if TYPE_CHECKING:
+    from tui.app import NanochatApp
+
+
+class Place(NamedTuple):
+    """A volume of the app: whose, and which."""
+
+    backend: str
+    location: str
+
+
+class Files:
+    """Transfers and deletions. Its methods are called on the UI thread; the work is done in threads of their own."""
+
+    def __init__(self, app: NanochatApp) -> None:
+        self._app = app
+        self._going: list[tuple[str, transfer.Download | None]] = []
+        self._progress: dict[str, Progress] = {}
+
+    def volume(self, place: Place) -> Volume:
+        return self._app.fleet.backend(place.backend).volume(place.location)
+
+    def runs_on(self, place: Place) -> list[Run]:
+        return [r for r in self._app.runs if (r.backend, r.volume) == place]
+
+    def places(self) -> list[Place]:
+        """Every known volume, that of the watched run first."""
+        runs = sorted(self._app.runs, key=lambda r: r.id != self._app.watched)
+        known = [Place(r.backend, r.volume) for r in runs]
+        return list(dict.fromkeys([*known, Place("local", self._app.default_volume)]))
+
+    def line(self) -> list[Cell | str]:
+        """What is on its way, for the line of a screen; empty when nothing is."""
+        cells: list[Cell | str] = []
+        for name, download in self._going:
+            arrow = "↓" if download else "↑"
+            cells.append(Cell(f"{arrow} {names.shown(name)}", "accent"))
+            if name in self._progress:
+                cells.append(moving(self._progress[name]))
+        return [*cells, Cell("p pauses, P stops", "dim")] if cells else []
+
+    def pause(self) -> None:
+        """Pause what is on its way, or go on with it."""
+        for _, download in self._going:
+            if download:
+                download.go_on() if download.progress.paused else download.pause()
+
+    def stop(self) -> None:
+        for _, download in self._going:
+            if download:
+                download.stop()
+
+    def ask_get(self, place: Place, paths: list[str]) -> None:
+        """Ask where to, then bring files, folders or whole runs home."""
+        if not paths:
+            return
+        tags = {layout.run_dir(r.id): r.tag for r in self.runs_on(place)}
+        first = names.shown(tags.get(paths[0], paths[0].rpartition("/")[2]))
+        named = first if len(paths) == 1 else f"{len(paths)} of them"
+        path = f"{tags[paths[0]]}:" if paths[0] in tags else paths[0]
+        command = command_line("volume", "get", names.told(path), ".")
+
+        def answered(folder: str | None) -> None:
+            if folder:
+                for one in paths:
+                    self._in_thread(self._get, place, one, Path(folder).expanduser(), tags.get(one, ""))
+
+        self._app.push_screen(Ask(f"Bring {named} home, into which folder?", str(Path.cwd()), command), answered)
+
+    def ask_put(self, place: Place, folder: str, done: Callable[[], None]) -> None:
+        """Ask what to send, then bring it into a folder of the volume."""
+        command = command_line("volume", "put", "FILE", names.told(f"{folder}/"))
+
+        def answered(origin: str | None) -> None:
+            if origin:
+                self._in_thread(self._put, place, Path(origin).expanduser(), folder, done)
+
+        self._app.push_screen(Ask("Which file or folder of this machine?", f"{Path.cwd()}/", command), answered)
+
+    def ask_remove(self, place: Place, paths: Iterable[str], done: Callable[[], None]) -> None:
+        """Find out what goes and what depends on it, ask, delete."""
+        wanted = list(paths)
+        if wanted:
+            self._in_thread(self._consider, place, wanted, done)
+
+    def _in_thread(self, act: Callable[..., None], *args: object) -> None:
+        def guarded() -> None:
+            try:
+                act(*args)
+            except (NanochatError, OSError) as error:
+                self._say(str(error), "error")
+
+        self._app.run_worker(guarded, thread=True, group="files", exit_on_error=False)
+
+    def _say(self, text: str, severity: str = "information") -> None:
+        # The app may have been left meanwhile.
+        with contextlib.suppress(RuntimeError):
+            self._app.call_from_thread(self._app.notify, safe(text), severity=severity, markup=False, timeout=10)
+
+    def _get(self, place: Place, path: str, folder: Path, called: str) -> None:
+        volume = self.volume(place)
+        name = called or path.rpartition("/")[2]
+        items = transfer.gather(volume, path, called)
+        download = transfer.Download(volume, items, folder, told=lambda p: self._progress.__setitem__(name, p))
+        with self._shown(name, download):
+            whole = download.run()
+        size = units.size(download.progress.bytes)
+        if whole:
+            self._say(f"{names.shown(name)} is in {folder}: {size} in {download.progress.files:,} files")
+        else:
+            self._say(f"{names.shown(name)} was stopped; bringing it to {folder} again goes on from there", "warning")
+
+    def _put(self, place: Place, origin: Path, folder: str, done: Callable[[], None]) -> None:
+        volume = self.volume(place)
+        sendings = upload.plan(origin, f"{folder}/{origin.name}".lstrip("/"))
+        there = upload.in_the_way(volume, sendings)
+        if there:
+            raise NanochatError(f"{names.shown(there[0])} is there already", "delete it first, or send another name")
+        with self._shown(origin.name, None):
+            upload.send(volume, sendings, told=lambda p: self._progress.__setitem__(origin.name, p))
+        self._say(f"{names.shown(origin.name)} is on the volume")
+        self._app.call_from_thread(done)
+
+    @contextlib.contextmanager
+    def _shown(self, name: str, download: transfer.Download | None) -> Iterator[None]:
+        entry = (name, download)
+        self._going.append(entry)
+        try:
+            yield
+        finally:
+            self._going.remove(entry)
+            self._progress.pop(name, None)
+
+    def _consider(self, place: Place, paths: list[str], done: Callable[[], None]) -> None:
+        volume = self.volume(place)
+        contents: Entries = []
+        for path in paths:
+            try:
+                contents += [e for batch in volume.scan(path, deep=True) for e in batch]
+            except NotADirectoryError:
+                contents.append(volume.stat(path))
+        self._app.call_from_thread(self._ask, place, removal.consider(paths, contents, self.runs_on(place)), done)
+
+    def _ask(self, place: Place, wanted: Removal, done: Callable[[], None]) -> None:
+        runs = {layout.run_dir(r.id): r for r in self.runs_on(place)}
+        whole = [runs[p] for p in wanted.paths if p in runs]
+        named = whole[0].tag if whole else names.shown(wanted.paths[0].rpartition("/")[2])
+        title = named if len(wanted.paths) == 1 else f"{len(wanted.paths)} of them"
+        lines = [f"{wanted.files:,} files, {units.size(wanted.bytes)}, for good.", *wanted.notes]
+        lines += [f"! {reason}" for reason in wanted.against]
+        lines += [names.shown(p) for p in wanted.paths[:6]] if len(wanted.paths) > 1 else []
+        force = ["--force"] if wanted.against else []
+        command = command_line("volume", "rm", "-r", *force, *map(names.told, wanted.paths[:3]))
+        word = named if wanted.large or wanted.against else ""
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._in_thread(self._remove, place, wanted, whole, done)
+
+        self._app.push_screen(Confirm(f"Delete {title}?", lines, command, "Delete", "Keep", word=word), answered)
+
+    def _remove(self, place: Place, wanted: Removal, runs: list[Run], done: Callable[[], None]) -> None:
+        ended = {layout.run_dir(r.id): r for r in runs if not r.live}
+        for run in ended.values():
+            self._app.fleet.delete(run)
+        removal.remove(self.volume(place), [p for p in wanted.paths if p not in ended])
+        self._say(f"deleted {wanted.files:,} files, {units.size(wanted.bytes)}")
+        self._app.call_from_thread(done)

@@ -1,0 +1,268 @@
+"""Checkpoints of all runs: what each is good for; go on from one, bring it home, keep only the best and the last."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.widgets import Footer, Input
+from textual.worker import get_current_worker
+
+from runner import removal, units
+from runner.checkpoints import Checkpoint, Verdict, expendable
+from runner.errors import NanochatError
+from runner.run import Run
+from runner.terminal import safe
+from tui.cells import Cell
+from tui.files import Place
+from tui.keys import bindings
+from tui.screens.base import Line
+from tui.screens.dialogs import Confirm
+from tui.screens.files import FilesScreen
+from tui.volume_commands import command_line
+from tui.widgets.virtual_list import Column, FileList
+
+COLUMNS = (
+    Column("run", 16, keep=0),
+    Column("kind", 4, keep=3),
+    Column("step", 7, right=True, keep=1),
+    Column("val bpb", 7, right=True, keep=4),
+    Column("CORE", 6, right=True, keep=8),
+    Column("age", 4, right=True, keep=6),
+    Column("size", 8, right=True, keep=5),
+    Column("ranks", 5, right=True, keep=7),
+    Column("verdict", 12, keep=2),
+    Column("why", 30, keep=9, grows=True),
+)
+TONES = {Verdict.COMPLETE: "success", Verdict.WEIGHTS_ONLY: "warning"}
+GLYPHS = {Verdict.COMPLETE: "✓", Verdict.WEIGHTS_ONLY: "◐"}
+SORTS: dict[str, Callable[[Run, Checkpoint], Any]] = {
+    "run": lambda r, c: (-r.created_at, r.id, c.kind, -c.step),
+    "val bpb": lambda r, c: (c.val_bpb if c.val_bpb is not None else 99.0, -c.step),
+    "size": lambda r, c: -c.bytes,
+    "age": lambda r, c: -c.saved_at,
+}
+
+
+class CheckpointsScreen(FilesScreen):
+    """Looks at all runs one after the other; what was found stays until it is looked at again."""
+
+    CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
+    BINDINGS: ClassVar[list[BindingType]] = bindings("checkpoints")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: dict[str, list[Checkpoint]] = {}
+        self._problems: dict[str, str] = {}
+        self._rows: dict[str, tuple[Run, Checkpoint]] = {}
+        self._sort, self._words = "run", ""
+        self._looked_at = 0.0
+        self._left = 0
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="title")
+        yield FileList(COLUMNS, self._cells, empty="", tones=self.nanochat.tone, id="list")
+        yield Line(id="about")
+        yield Line(id="transfers")
+        yield Input(id="ask", placeholder="text in the name of a run", compact=True)
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self._list.focus()
+        self.set_interval(1.0, self._show_title)
+
+    def on_screen_resume(self) -> None:
+        if self.is_there:
+            self.action_reload()
+
+    @property
+    def _list(self) -> FileList:
+        return self.query_one("#list", FileList)
+
+    def action_reload(self) -> None:
+        self._look(list(self.nanochat.runs))
+
+    @work(thread=True, exclusive=True, group="list", exit_on_error=False)
+    def _look(self, runs: list[Run]) -> None:
+        worker = get_current_worker()
+        for number, run in enumerate(runs):
+            if worker.is_cancelled:
+                return
+            problem, found = "", list[Checkpoint]()
+            try:
+                found = self.nanochat.fleet.checkpoints(run)
+            except (NanochatError, OSError) as error:
+                problem = str(error)
+            self.app.call_from_thread(self._take, run, found, problem, len(runs) - number - 1)
+
+    def _take(self, run: Run, found: list[Checkpoint], problem: str, left: int) -> None:
+        self._left, self._looked_at = left, self.nanochat.fleet.clock()
+        if problem:
+            self._problems[run.id] = problem
+        else:
+            self._problems.pop(run.id, None)
+            self._found[run.id] = found
+        self._show()
+
+    def show_runs(self, runs: list[Run]) -> None:
+        if self.is_there and {r.id for r in runs} != {r.id for r, _ in self._rows.values()}:
+            gone = set(self._found) - {r.id for r in runs}
+            for run_id in gone:
+                del self._found[run_id]
+            if gone:
+                self._show()
+
+    def _show(self) -> None:
+        runs = {r.id: r for r in self.nanochat.runs}
+        wanted = self._words.lower()
+        rows = [
+            (runs[run_id], one)
+            for run_id, found in self._found.items()
+            if run_id in runs and wanted in runs[run_id].tag.lower()
+            for one in found
+        ]
+        rows.sort(key=lambda row: SORTS[self._sort](*row))
+        self._rows = {f"{one.path}/{one.step}": (run, one) for run, one in rows}
+        self._list.empty = "no checkpoint fits" if wanted else "looking …" if self._left else "No checkpoints yet."
+        self._list.show(list(self._rows))
+        self._show_title()
+        self._show_about()
+
+    def _show_title(self) -> None:
+        whole = sum(c.verdict is Verdict.COMPLETE for _, c in self._rows.values())
+        size = sum(c.bytes for _, c in self._rows.values())
+        cells: list[Cell | str] = [Cell("Checkpoints", "accent"), f"{len(self._rows)}, {whole} complete"]
+        cells += [units.size(size), Cell(f"by {self._sort}", "dim")]
+        if self._words:
+            cells.append(Cell(f"/{self._words}", "warning"))
+        if self._list.marked:
+            marked = sum(self._rows[k][1].bytes for k in self._list.marked if k in self._rows)
+            cells.append(Cell(f"{len(self._list.marked)} marked, {units.size(marked)}", "accent"))
+        now = self.nanochat.fleet.clock()
+        age = f"looked at {units.age(self._looked_at, now)} ago" if self._looked_at else ""
+        cells.append(Cell(f"{self._left} runs left to look at" if self._left else age, "dim"))
+        if self._problems:
+            cells.append(Cell(f"! {safe(next(iter(self._problems.values())))}", "error"))
+        self.query_one("#title", Line).put(cells)
+
+    def _show_about(self) -> None:
+        row = self._rows.get(self._list.current)
+        if row is None:
+            self.query_one("#about", Line).put([])
+            return
+        run, one = row
+        gone = expendable(self._found.get(run.id, []))
+        cells: list[Cell | str] = [Cell(run.tag, "accent"), f"{one.kind} step {one.step:,}", one.reason]
+        if gone:
+            cells.append(f"K keeps best and last, frees {units.size(sum(c.bytes for c in gone))}")
+        self.query_one("#about", Line).put(cells)
+
+    def _cells(self, key: str) -> list[Cell]:
+        run, one = self._rows[key]
+        status = run.status
+        final = status and one.kind == "base" and one.step == status.total_steps
+        tone = TONES.get(one.verdict, "error")
+        return [
+            Cell(safe(run.tag)),
+            Cell(one.kind),
+            Cell(f"{one.step:,}"),
+            Cell(units.decimals(one.val_bpb, 4)),
+            Cell(units.decimals(status.core if status and final else None, 4)),
+            Cell(units.age(one.saved_at, self.nanochat.fleet.clock())),
+            Cell(units.size(one.bytes)),
+            Cell(str(one.ranks)),
+            Cell(f"{GLYPHS.get(one.verdict, '✗')} {one.verdict}", tone),
+            Cell(safe(one.reason), "dim"),
+        ]
+
+    def on_virtual_list_moved(self) -> None:
+        self._show_about()
+
+    def on_virtual_list_chosen(self) -> None:
+        self.action_open()
+
+    def action_open(self) -> None:
+        if row := self._rows.get(self._list.current):
+            run, one = row
+            self.nanochat.browse(Place(run.backend, run.volume), one.path, next(iter(one.files), ""))
+
+    def action_resume(self) -> None:
+        if row := self._rows.get(self._list.current):
+            run, one = row
+            if one.verdict not in (Verdict.COMPLETE, Verdict.WEIGHTS_ONLY):
+                self.notify(safe(f"it cannot be gone on from: {one.reason}"), severity="warning", markup=False)
+            else:
+                self.resume_from(run, one.kind, one.step)
+
+    def action_keep(self) -> None:
+        """Delete what is neither the best nor the last of this run, after asking."""
+        if not (row := self._rows.get(self._list.current)):
+            return
+        run, gone = row[0], expendable(self._found.get(row[0].id, []))
+        if not gone:
+            self.notify("only best and last are there", markup=False)
+            return
+        freed = units.size(sum(c.bytes for c in gone))
+        lines = [f"{len(gone)} checkpoints, {freed}, for good. Best and last of each kind stay."]
+        lines += [f"{c.kind} step {c.step:,}: {units.size(c.bytes)}" for c in gone[:8]]
+        lines += [f"and {len(gone) - 8} more"] if len(gone) > 8 else []
+        command = command_line("checkpoints", run.tag, "--prune")
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._prune(run, gone)
+
+        self.app.push_screen(Confirm(f"Keep best and last of {run.tag}?", lines, command, "Delete", "Keep"), answered)
+
+    @work(thread=True, group="files", exit_on_error=False)
+    def _prune(self, run: Run, gone: list[Checkpoint]) -> None:
+        try:
+            for one in gone:
+                removal.remove(self.nanochat.fleet.volume_of(run), one.paths)
+        except (NanochatError, OSError) as error:
+            self.app.call_from_thread(self.notify, safe(str(error)), severity="error", markup=False)
+        self.app.call_from_thread(self.action_reload)
+
+    def action_filter(self) -> None:
+        field = self.query_one("#ask", Input)
+        field.display = True
+        field.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._words = event.value
+        self._show()
+
+    def on_input_submitted(self) -> None:
+        self.query_one("#ask", Input).display = False
+        self._list.focus()
+
+    def action_sort(self) -> None:
+        order = list(SORTS)
+        self._sort = order[(order.index(self._sort) + 1) % len(order)]
+        self._show()
+
+    def action_mark(self) -> None:
+        self._list.toggle_mark()
+        self._show_title()
+
+    def action_back(self) -> None:
+        field = self.query_one("#ask", Input)
+        if field.display or self._words:
+            field.display, field.value, self._words = False, "", ""
+            self._list.focus()
+            self._show()
+        elif self._list.marked:
+            self._list.marked.clear()
+            self._list.refresh()
+        else:
+            self.nanochat.action_show("runs")
+
+    def picked(self) -> dict[Place, list[str]]:
+        keys = self._list.marked or ({self._list.current} if self._list.current else set())
+        found: dict[Place, list[str]] = {}
+        for key in keys:
+            run, one = self._rows[key]
+            found.setdefault(Place(run.backend, run.volume), []).extend(one.paths)
+        return found

@@ -1,0 +1,60 @@
+"""What the screens over a volume's files share: the line of transfers, and the keys that act on what is marked."""
+
+from typing import ClassVar
+
+from textual.binding import BindingType
+
+from runner.run import Run
+from tui.files import Files, Place
+from tui.keys import bindings
+from tui.screens.base import Line, NanochatScreen
+
+TRANSFERS_EVERY_S = 0.25
+
+
+class FilesScreen(NanochatScreen):
+    """Knows its `place`; a screen says what is `picked`, and how it is looked at again."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("files")
+    place = Place("", "")
+
+    @property
+    def files(self) -> Files:
+        return self.nanochat.files
+
+    def on_mount(self) -> None:
+        self.set_interval(TRANSFERS_EVERY_S, self._show_transfers)
+
+    def _show_transfers(self) -> None:
+        line = self.query_one("#transfers", Line)
+        cells = self.files.line()
+        line.display = bool(cells)
+        line.put(cells)
+
+    def picked(self) -> dict[Place, list[str]]:
+        """Paths that are marked, or under the cursor, by volume."""
+        raise NotImplementedError
+
+    def action_reload(self) -> None:
+        raise NotImplementedError
+
+    def action_up(self) -> None:
+        """The folder above, where there are folders."""
+
+    def action_get(self) -> None:
+        for place, paths in self.picked().items():
+            self.files.ask_get(place, paths)
+
+    def action_remove(self) -> None:
+        for place, paths in self.picked().items():
+            self.files.ask_remove(place, paths, self.action_reload)
+
+    def action_pause(self) -> None:
+        self.files.pause()
+
+    def action_stop(self) -> None:
+        self.files.stop()
+
+    def resume_from(self, run: Run, kind: str, step: int) -> None:
+        """Go on from a checkpoint: the run itself where it can, else a new run."""
+        self.nanochat.resume_from(run, kind, step)

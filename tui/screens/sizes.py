@@ -1,0 +1,197 @@
+"""What takes how much of a volume, the largest first, and what of it could go."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.widgets import Footer, Static
+from textual.worker import get_current_worker
+
+from runner import names, units, usage
+from runner.errors import NanochatError
+from runner.nanochat import layout
+from runner.terminal import safe
+from runner.usage import Advice, Total, Usage
+from tui.cells import Cell
+from tui.files import Place
+from tui.keys import bindings
+from tui.screens.base import Line
+from tui.screens.files import FilesScreen
+from tui.widgets.virtual_list import Column, FileList
+
+SHOW_EVERY_S = 0.3
+FOLDERS = (
+    Column("size", 9, right=True, keep=0),
+    Column("", 12, keep=3),
+    Column("share", 5, right=True, keep=2),
+    Column("files", 8, right=True, keep=4),
+    Column("name", 30, keep=1, grows=True),
+    Column("run", 16, keep=5),
+)
+COULD_GO = (
+    Column("size", 9, right=True, keep=0),
+    Column("could go", 40, keep=1),
+    Column("but", 40, keep=2, grows=True),
+)
+HERE = "."
+
+
+class SizesScreen(FilesScreen):
+    """Adds up a whole volume in a worker and shows what it has so far."""
+
+    CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
+    BINDINGS: ClassVar[list[BindingType]] = bindings("sizes")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._usage = Usage()
+        self._folder = ""
+        self._rows: dict[str, Total] = {}
+        self._advice: dict[str, Advice] = {}
+        self._problem, self._done_at, self._wanted = "", 0.0, ""
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="title")
+        yield FileList(FOLDERS, self._cells, empty="adding up …", tones=self.nanochat.tone, id="list")
+        yield Static("", markup=False, id="gap")
+        yield FileList(COULD_GO, self._advice_cells, empty="nothing", tones=self.nanochat.tone, id="advice")
+        yield Line(id="transfers")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self._list.focus()
+        self.set_interval(1.0, self._show_title)
+        if self.place.location:
+            self.action_reload()
+
+    @property
+    def _list(self) -> FileList:
+        return self.query_one("#list", FileList)
+
+    def open_at(self, place: Place, path: str) -> None:
+        """Show a folder of a volume; the volume is added up anew when it is another one."""
+        other = place != self.place
+        self.place, self._folder = place, path
+        if self.is_there:
+            if other or not self._done_at:
+                self.action_reload()
+            else:
+                self._show()
+
+    def action_reload(self) -> None:
+        self._done_at, self._problem = 0.0, ""
+        self._add_up(self.place)
+
+    @work(thread=True, exclusive=True, group="list", exit_on_error=False)
+    def _add_up(self, place: Place) -> None:
+        import time
+
+        worker, found, shown, problem = get_current_worker(), Usage(), 0.0, ""
+        try:
+            for batch in self.files.volume(place).scan("", deep=True):
+                if worker.is_cancelled:
+                    return
+                found.add(batch)
+                if time.monotonic() - shown > SHOW_EVERY_S:
+                    shown = time.monotonic()
+                    self.app.call_from_thread(self._take, found, [], "", False)
+        except (NanochatError, OSError) as error:
+            problem = getattr(error, "strerror", "") or str(error)
+        could_go = usage.advice(found, self.files.runs_on(place))
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._take, found, could_go, problem, True)
+
+    def _take(self, found: Usage, could_go: list[Advice], problem: str, whole: bool) -> None:
+        self._usage, self._problem = found, problem
+        self._advice = {str(n): one for n, one in enumerate(could_go)}
+        if whole:
+            self._done_at = self.nanochat.fleet.clock()
+            self.nanochat.usages[self.place] = found
+            self.query_one("#advice", FileList).show(list(self._advice))
+        self._show()
+
+    def _show(self) -> None:
+        if self._folder not in self._usage.folders:
+            self._folder = ""
+        own = self._usage.own(self._folder)
+        rows = [*self._usage.children(self._folder), *([own] if own.files else [])]
+        rows.sort(key=lambda t: -t.bytes)
+        self._rows = {HERE if t is own else t.path: t for t in rows}
+        self._list.empty = self._problem or ("empty" if self._done_at else "adding up …")
+        self._list.show(list(self._rows))
+        if self._wanted in self._rows:
+            self._list.go_to(self._wanted)
+            self._wanted = ""
+        self._show_title()
+
+    def _show_title(self) -> None:
+        whole, here = self._usage.folders[""], self._usage.folders[self._folder]
+        cells: list[Cell | str] = [Cell("Sizes", "accent"), names.shown(self._folder) or "all of the volume"]
+        cells.append(f"{units.size(here.bytes)} in {here.files:,} files")
+        if self.place.backend == "modal":
+            free = units.size(usage.free_tier())
+            cells.append(f"{units.money(usage.per_month(whole.bytes))} a month but for the first {free}")
+        age = units.age(self._done_at, self.nanochat.fleet.clock())
+        cells.append(Cell(f"added up {age} ago" if self._done_at else "adding up …", "dim"))
+        if self._problem:
+            cells.append(Cell(f"! {self._problem}: Ctrl-R tries again", "error"))
+        self.query_one("#title", Line).put(cells)
+
+    def _cells(self, key: str) -> list[Cell]:
+        total, here = self._rows[key], self._usage.folders[self._folder]
+        share = total.bytes / here.bytes if here.bytes else 0.0
+        tags = {layout.run_dir(r.id): r.tag for r in self.files.runs_on(self.place)}
+        name = "(files here)" if key == HERE else names.shown(key.rpartition("/")[2]) + "/"
+        return [
+            Cell(units.size(total.bytes)),
+            Cell(units.bar(share, 12), "accent"),
+            Cell(f"{share:.0%}"),
+            Cell(f"{total.files:,}"),
+            Cell(name, "dim" if key == HERE else ""),
+            Cell(safe(tags.get(key, "")), "accent"),
+        ]
+
+    def _advice_cells(self, key: str) -> list[Cell]:
+        one = self._advice[key]
+        return [Cell(units.size(one.bytes)), Cell(safe(one.what)), Cell(safe(one.why), "dim")]
+
+    def on_virtual_list_chosen(self) -> None:
+        self.action_open()
+
+    def action_open(self) -> None:
+        if self._list.has_focus and self._list.current not in ("", HERE):
+            self._folder = self._list.current
+            self._show()
+
+    def action_up(self) -> None:
+        if self._folder:
+            self._wanted, self._folder = self._folder, self._folder.rpartition("/")[0]
+            self._show()
+
+    def action_browse(self) -> None:
+        self.nanochat.browse(self.place, self._folder)
+
+    def action_sort(self) -> None:
+        """The largest is first, always."""
+
+    def action_mark(self) -> None:
+        focused = self.focused
+        if isinstance(focused, FileList):
+            focused.toggle_mark()
+
+    def action_back(self) -> None:
+        if self._folder:
+            self.action_up()
+        else:
+            self.nanochat.action_show("volume")
+
+    def picked(self) -> dict[Place, list[str]]:
+        advice = self.query_one("#advice", FileList)
+        if advice.has_focus:
+            keys = advice.marked or ({advice.current} if advice.current else set())
+            paths = [path for key in keys for path in self._advice[key].paths]
+        else:
+            paths = sorted((self._list.marked or {self._list.current}) - {HERE, ""})
+        return {self.place: paths} if paths else {}

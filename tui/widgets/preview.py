@@ -1,0 +1,182 @@
+"""What is in the file under the cursor, each kind in the form that suits it."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+from rich.style import Style
+from rich.table import Table as RichTable
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.widget import Widget
+from textual.widgets import Markdown, Static, Tree
+from textual.widgets.tree import TreeNode
+
+from runner import units
+from runner.preview.look import Shown
+from runner.preview.tables import Table
+from runner.preview.tensors import Group
+from runner.series import curves
+from runner.spool import LogFile
+from runner.terminal import safe
+from tui.cells import Cell
+from tui.keys import moves
+from tui.screens.base import Line
+from tui.widgets.log_pane import LogPane
+from tui.widgets.plot import Layer, Plot, View
+
+W = TypeVar("W", bound=Widget)
+MOST_SHOWN = 500
+ROW = 60
+
+
+class Page(VerticalScroll, can_focus=True):
+    """Text that is read from top to bottom, with the keys of the other lists."""
+
+    BINDINGS: ClassVar[list[BindingType]] = moves(
+        down="scroll_down",
+        up="scroll_up",
+        page_down="page_down",
+        page_up="page_up",
+        top="scroll_home",
+        bottom="scroll_end",
+    )
+
+
+class Folded(Tree[Any]):
+    """JSON whose objects open one by one."""
+
+    BINDINGS: ClassVar[list[BindingType]] = moves(
+        down="cursor_down", up="cursor_up", top="scroll_home", bottom="scroll_end", right="toggle_node"
+    )
+
+    def unfold(self, value: Any) -> None:
+        self.clear()
+        self.show_root = False
+        self.guide_depth = 2
+        self._fill(self.root, value)
+        self.root.expand()
+
+    def on_tree_node_expanded(self, event: Tree.NodeExpanded[Any]) -> None:
+        if event.node is not self.root and not event.node.children:
+            self._fill(event.node, event.node.data)
+
+    def _fill(self, node: TreeNode[Any], value: Any) -> None:
+        pairs = list(value.items() if isinstance(value, dict) else enumerate(value))
+        for key, inside in pairs[:MOST_SHOWN]:
+            label = Text(safe(str(key))[:ROW], style="bold", no_wrap=True)
+            if isinstance(inside, dict | list) and inside:
+                label.append(f"  {len(inside):,}", style="not bold dim")
+                node.add(label, data=inside)
+            else:
+                label.append(f"  {safe(str(inside))[:300]}", style="not bold")
+                node.add_leaf(label)
+        if len(pairs) > MOST_SHOWN:
+            node.add_leaf(Text(f"… {len(pairs) - MOST_SHOWN:,} more", style="dim"))
+
+
+class Preview(Vertical):
+    """Title and lines about a file, and below them its content. The parts are made when they are first needed."""
+
+    DEFAULT_CSS = """
+    Preview #preview-about { height: auto; padding: 0 1; color: $text-muted; }
+    Preview .part { display: none; }
+    Preview .part.shown { display: block; }
+    Preview Page { padding: 0 1; height: 1fr; scrollbar-size-vertical: 1; }
+    Preview Folded { padding: 0 1; height: 1fr; background: transparent; scrollbar-size-vertical: 1; }
+    Preview #preview-markdown { padding: 0; }
+    Preview Plot { height: 9; }
+    """
+
+    def __init__(self, tone: Callable[[str], Style], *, id: str) -> None:
+        super().__init__(id=id)
+        self._tone = tone
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="preview-title")
+        yield Static("", markup=False, id="preview-about")
+        yield _part(Plot("loss", self._tone, View(), id="preview-plot"))
+        with Page(id="preview-page", classes="part"):
+            yield Static("", markup=False, id="preview-text")
+            yield Markdown("", id="preview-markdown", open_links=False, classes="part")
+        yield Folded("json", id="preview-json", classes="part")
+        yield _part(LogPane(id="preview-log"))
+
+    def clear(self, name: str = "", words: str = "", tone: str = "dim") -> None:
+        """Nothing to show, or not yet, or not at all: a word instead."""
+        self._only()
+        self.query_one("#preview-title", Line).put([Cell(name, "accent")])
+        self.query_one("#preview-about", Static).update(Text(safe(words), style=self._tone(tone)))
+
+    def _only(self, *names: str) -> None:
+        for part in self.query(".part"):
+            part.set_class(part.id in {f"preview-{n}" for n in names}, "shown")
+
+    def show(self, name: str, seen: Shown) -> None:
+        """Show what was found in a file."""
+        self.query_one("#preview-title", Line).put([Cell(name, "accent")])
+        about = Text("\n".join(map(safe, seen.about)))
+        if seen.warning:
+            about.append(f"\n{safe(seen.warning)}", style=self._tone("warning"))
+        self.query_one("#preview-about", Static).update(about)
+        plot = ["plot"] if seen.events and self._draw(seen) else []
+        if seen.markdown:
+            self.query_one("#preview-text", Static).update("")
+            text = "\n".join(safe(line) for line in seen.markdown.splitlines())
+            self.query_one(Markdown).update(text)
+            self._only("page", "markdown", *plot)
+        elif seen.json is not None:
+            self.query_one(Folded).unfold(seen.json)
+            self._only("json")
+        elif seen.table or seen.groups is not None:
+            rows = _table(seen.table) if seen.table else _groups(seen.groups or [])
+            self.query_one("#preview-text", Static).update(rows)
+            self._only("page")
+        elif seen.log:
+            self.query_one(LogPane).open(LogFile(seen.log), name)
+            self._only("log")
+        else:
+            self._only(*plot)
+        self.query_one(Page).scroll_home(animate=False)
+
+    def _draw(self, seen: Shown) -> bool:
+        """The loss of the run whose events are there."""
+        if seen.events is None:
+            return False
+        found = curves(seen.events)
+        found.read()
+        self.query_one(Plot).show([Layer(n, found.series[n], found.marks) for n in ("loss", "loss EMA")])
+        return bool(found.series["loss"].steps)
+
+    @property
+    def content(self) -> Widget | None:
+        """The part that takes the keys."""
+        if self.query_one("#preview-log").has_class("shown"):
+            return self.query_one(LogPane).view
+        return next((w for w in self.query(".part.shown") if isinstance(w, Page | Folded)), None)
+
+
+def _part(widget: W) -> W:
+    widget.add_class("part")
+    return widget
+
+
+def _table(table: Table) -> RichTable:
+    grid = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in table.columns:
+        grid.add_column(Text(safe(name)[:ROW]), no_wrap=True, max_width=ROW)
+    for row in table.rows:
+        grid.add_row(*(Text(safe(cell)) for cell in row[: len(table.columns)]))
+    return grid
+
+
+def _groups(groups: list[Group]) -> RichTable:
+    """Tensors, the largest first; a name that stands for several has stars where their numbers were."""
+    grid = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("tensor", "count", "type", "shape", "size"):
+        grid.add_column(name, no_wrap=True, justify="right" if name in ("count", "size") else "left")
+    for group in groups[:MOST_SHOWN]:
+        cells = (safe(group.name), f"{group.count:,}", group.dtype, group.shape, units.size(group.bytes))
+        grid.add_row(*map(Text, cells))
+    return grid
