@@ -10,6 +10,8 @@ CLOSING_S = 15.0
 UNSEEN_S = 3.0
 # A checkpoint goes to the volume at about this speed, where this run has not shown another.
 PUBLISH_BYTES_PER_S = 250e6
+# What a container needs to do anything at all.
+BEGINNING_S = 5.0
 DOUBT = 1.02
 WARN_AT = (50, 80, 95)
 
@@ -50,4 +52,4 @@ def timeout_s(cap: Decimal | None, spent: Decimal, usd_per_hour: Decimal, most: 
 
 def at_least(usd_per_hour: Decimal) -> Decimal:
     """Dollars below which a container could only start and close again."""
-    return cost.dollars(CLOSING_S + UNSEEN_S + 60, usd_per_hour)
+    return cost.dollars(CLOSING_S + UNSEEN_S + BEGINNING_S, usd_per_hour)

@@ -2,11 +2,11 @@
 
 import math
 from enum import StrEnum
-from typing import Any
 
 from msgspec import Struct
 
 from runner.backends.base import Entry, Volume
+from runner.foreign import json_object
 from runner.nanochat import layout
 
 _TAIL = 65_557
@@ -40,17 +40,6 @@ class Checkpoint(Struct, frozen=True):
     def paths(self) -> list[str]:
         """Its files, by their paths on the volume."""
         return [f"{self.path}/{name}" for name in self.files]
-
-
-def json_object(data: bytes | str) -> dict[str, Any] | None:
-    """A JSON object, None for anything else; nanochat writes Infinity into its own, which only Python's JSON reads."""
-    import json
-
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def zip_is_whole(tail: bytes, size: int) -> bool:

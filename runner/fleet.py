@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from pathlib import Path
 
 import msgspec
@@ -159,6 +159,14 @@ class Fleet:
         month = spending(self.registry.all(), now).months.get(today(now)[:7], Decimal(0))
         return question(month, likely, self.settings)
 
+    def question_again(self, run: Run, budget: Decimal | None = None) -> str:
+        """Why a resume should ask first: what the rest is likely to cost; empty when it need not."""
+        whole = run.estimate.usd[1] if run.estimate else Decimal(0)
+        spent, cap = spent_usd(run), budget if budget is not None else run.spec.budget_usd
+        rest = max(whole - spent, whole / 10)
+        spec = msgspec.structs.replace(run.spec, budget_usd=None if cap is None else max(cap - spent, Decimal(0)))
+        return self.question(spec, rest)
+
     def launch(self, spec: RunSpec, *, backend: str, tag: str = "", force_restart: bool = False) -> Run:
         """Start a new run. The intent is on record before anything is spawned, so no run can get lost."""
         place = self.backend(backend)
@@ -169,6 +177,7 @@ class Fleet:
         planned = self.plan(spec, backend)
         if spec.source:
             self._check_source(volume, spec)
+        _check_budget(spec, backend, self._prices(place))
         tags = {r.tag for r in self.registry.all()}
         tag = check_tag(tag) if tag else new_tag(spec.model, tags)
         survey.check_engine(volume, spec.engine)
@@ -264,7 +273,9 @@ class Fleet:
                 raise UsageError(f"{current.tag} is {current.state} already", f"nanochat-tui watch {current.tag}")
             if State.LAUNCHING not in TRANSITIONS[current.state]:
                 raise UsageError(f"{current.tag} is {current.state}", "launch a new run")
-            again = relaunched(current, self.clock(), step)
+            again = msgspec.structs.replace(
+                relaunched(current, self.clock(), step), prices=self._prices(self.backend(current.backend))
+            )
             spec = again.spec if gpus is None else on_gpus(again.spec, gpus)
             if budget is not None:
                 spec = msgspec.structs.replace(spec, budget_usd=budget)
@@ -274,7 +285,8 @@ class Fleet:
         current = self.refreshed(self.registry.get(run.id))
         if step is not None:
             self._check_step(current, step)
-        _check_money(current, budget if budget is not None else current.spec.budget_usd)
+        prices = self._prices(self.backend(current.backend))
+        _check_money(current, budget if budget is not None else current.spec.budget_usd, prices)
         if gpus is not None and State.LAUNCHING in TRANSITIONS[current.state]:
             self._check_gpus(current, on_gpus(current.spec, gpus))
         self.backend(run.backend).ready(run.spec.engine, live_runs=self._live_on(run.backend))
@@ -422,14 +434,28 @@ class Fleet:
         return self.backend(run.backend).billed(run)
 
 
-def _check_money(run: Run, cap: Decimal | None) -> None:
+def _needs(spec: RunSpec, backend: str, prices: Prices) -> Decimal:
+    """Dollars below which a container of this run could only begin and close again."""
+    rate = cost.hourly_rate(backend, cost.box("train", spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices)
+    return budgets.at_least(rate).quantize(Decimal("0.01"), ROUND_UP)
+
+
+def _check_budget(spec: RunSpec, backend: str, prices: Prices) -> None:
+    """See that a new run can begin with its budget. Raises UsageError."""
+    needs = _needs(spec, backend, prices)
+    if spec.budget_usd is not None and spec.budget_usd < needs:
+        raise UsageError(
+            f"{units.money(spec.budget_usd)} only pays for beginning and closing", f"give {units.money(needs)} or more",
+            field="budget",
+        )  # fmt: skip
+
+
+def _check_money(run: Run, cap: Decimal | None, prices: Prices) -> None:
     """See that a budget leaves something to go on with. Raises UsageError."""
-    spent = spent_usd(run)
-    spec = run.spec
-    rate = cost.hourly_rate(run.backend, cost.box("train", spec.engine, gpu=spec.gpu, gpus=spec.gpus), run.prices)
-    if cap is not None and cap - spent < budgets.at_least(rate):
+    spent, needs = spent_usd(run), _needs(run.spec, run.backend, prices)
+    if cap is not None and cap - spent < needs:
         raise UsageError(
             f"{run.tag} has spent {units.money(spent)} of its {units.money(cap)}",
-            f"give it more: nanochat-tui resume {run.tag} --budget USD",
+            f"give it {units.money(spent + needs)} or more: nanochat-tui resume {run.tag} --budget USD",
             field="budget",
         )

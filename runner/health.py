@@ -93,7 +93,7 @@ def health(run: Run, now: float, like: Mapping[str, float] | None = None) -> Hea
         return Health(Word.QUIET, f"{why}; costs nothing until it starts")
     if now - status.updated_at > SIGNAL_LOST_S:
         return Health(Word.NO_SIGNAL, f"last known {units.duration(now - status.updated_at)} ago")
-    silent = max(0.0, now - (status.progress_at or status.started_at))
+    silent = max(0.0, status.at(now) - (status.progress_at or status.started_at))
     allowed = patience(status, like)
     usual = (status.pace_s or status.dt_s or 0.0) * 2 + 5.0 if status.doing == "training" else 10.0
     if silent > allowed:

@@ -18,7 +18,7 @@ from runner.settings import Settings
 from runner.terminal import safe
 
 HOOK_S, POST_S = 30.0, 10.0
-STALE_S = 3600.0
+STALE_S = 600.0
 ENDS = {
     State.DONE: "finished",
     State.FAILED: "failed",
@@ -98,6 +98,7 @@ def deliver(notice: Notice, settings: Settings) -> str:
         except (OSError, subprocess.SubprocessError) as error:
             problems.append(f"on_notice: {error}")
     if settings.webhook:
+        import http.client
         import urllib.request
 
         body = msgspec.json.encode(msgspec.to_builtins(notice))
@@ -105,7 +106,7 @@ def deliver(notice: Notice, settings: Settings) -> str:
             request = urllib.request.Request(settings.webhook, body, {"Content-Type": "application/json"})
             with contextlib.closing(urllib.request.urlopen(request, timeout=POST_S)) as answer:
                 answer.read(1024)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             problems.append(f"webhook: {error}")
     return "; ".join(problems)
 

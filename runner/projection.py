@@ -71,7 +71,7 @@ def _rate(run: Run, stage: str) -> Decimal:
 
 def _current(run: Run, status: Status, stage: StageStatus, estimated: Range, now: float) -> Range:
     """Seconds left of the stage that runs."""
-    gone = max(0.0, now - (stage.started_at or now))
+    gone = max(0.0, status.at(now) - (stage.started_at or status.at(now)))
     if stage.name == "base" and status.step is not None and status.total_steps and status.pace_s:
         return _base(run, status, status.pace_s)
     expected = Range(*(max(0.05 * total, total - gone) for total in (estimated.low, estimated.likely, estimated.high)))

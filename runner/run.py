@@ -114,7 +114,8 @@ class Status(Struct):
     of the base model, each container's first ones left out. `doing` is the phase, in a word; `quiet_s` the longest
     silence of each so far; `pace_s` the usual seconds of a step now, `best_pace_s` at its best; `pauses` what steps
     waited for (val, core, sample, save); `publish_s` how long the last checkpoint took from written to kept;
-    `budget_told` the last warning, in per cent.
+    `budget_told` the last warning, in per cent. `here_s` is how long this container has run, by a clock that does not
+    jump, which also gives the times of stages and of progress; `updated_at` is the time of day.
     """
 
     attempt: int
@@ -165,6 +166,7 @@ class Status(Struct):
     progress: tuple[int, int] = (0, 0)
     fruitless: int = 0
     budget_told: int = 0
+    here_s: float | None = None
     preemptions: int = 0
     device: str = ""
     warnings: list[str] = []
@@ -186,7 +188,14 @@ class Status(Struct):
 
     @property
     def _here_s(self) -> float:
-        return max(0.0, (self.ended_at or self.updated_at) - self.started_at)
+        return max(
+            0.0, self.here_s if self.here_s is not None else (self.ended_at or self.updated_at) - self.started_at
+        )
+
+    def at(self, now: float) -> float:
+        """What the job's own clock shows at a moment of ours."""
+        told = self.updated_at if self.here_s is None else self.started_at + self.here_s
+        return told + max(0.0, now - self.updated_at)
 
 
 class Estimate(Struct, frozen=True):

@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from runner.checkpoints import json_object
+from runner.foreign import json_object, number
 
 FAN = 16
 READ_BYTES = 4 << 20
 # So many points are kept of one curve; beyond, every other one is left out.
 MOST = 1 << 19
 EMA = 0.9
+# What is beyond these is no value, step or moment of a training, and would break what is drawn.
+LARGEST, FURTHEST, LATEST = 1e300, 1e15, 1e11
 METRICS = {
     "loss": "loss",
     "loss EMA": "loss, smoothed",
@@ -55,14 +57,17 @@ class Series:
 
     def add(self, step: float, seconds: float, value: float) -> None:
         """The next point. A step that was there already takes its place: what came after it was lost."""
-        if not math.isfinite(value):
+        if not abs(value) < LARGEST:
             self.not_finite += 1
+            return
+        if not abs(step) < FURTHEST:
             return
         if self.steps and step <= self.steps[-1]:
             self._cut(bisect_left(self.steps, step))
         if len(self.values) >= MOST:
             self._halve()
-        self._append(step, seconds, value)
+        # Two machines may not agree on the time; what comes later is never drawn before.
+        self._append(step, max(seconds, self.seconds[-1]) if self.seconds else seconds, value)
 
     def _append(self, step: float, seconds: float, value: float) -> None:
         number = len(self.values)
@@ -132,9 +137,9 @@ class Series:
         found: list[Column | None] = []
         step = (end - begin) / count
         first = bisect_left(axis, begin)
-        for number in range(count):
-            last = bisect_left(axis, begin + step * (number + 1), first)
-            if number == count - 1:
+        for nth in range(count):
+            last = bisect_left(axis, begin + step * (nth + 1), first)
+            if nth == count - 1:
                 while last < len(axis) and axis[last] <= end:
                     last += 1
             if last > first:
@@ -195,8 +200,8 @@ class Curves(Struct):
         return bool(whole)
 
     def _take(self, event: dict[str, Any]) -> None:
-        t = event.get("t")
-        if not isinstance(t, int | float):
+        t = number(event.get("t"))
+        if not 0 <= t < LATEST:
             return
         kind, stage = event.get("kind"), event.get("stage")
         if kind == "container" or not self.began:
@@ -207,26 +212,28 @@ class Curves(Struct):
         self.last_t = max(self.last_t, t)
         seconds = self.before_s + max(0.0, t - self.began)
         if kind == "step" and stage == "base":
-            self.step = _number(event.get("step"))
-            loss = _number(event.get("loss"))
+            step = number(event.get("step"))
+            self.step = step if abs(step) < FURTHEST else self.step
+            loss = number(event.get("loss"))
             self._put("loss", seconds, loss)
-            if math.isfinite(loss):
+            if abs(loss) < LARGEST:
                 self.ema, self.ema_weight = EMA * self.ema + (1 - EMA) * loss, EMA * self.ema_weight + (1 - EMA)
                 self._put("loss EMA", seconds, self.ema / self.ema_weight)
             for name, key in (("tok/s", "tokens_per_s"), ("MFU", "mfu"), ("lr", "lrm")):
-                self._put(name, seconds, _number(event.get(key)))
+                self._put(name, seconds, number(event.get(key)))
         elif kind == "step" and stage == "sft":
-            self.series["SFT loss"].add(_number(event.get("step")), seconds, _number(event.get("loss")))
+            self.series["SFT loss"].add(number(event.get("step")), seconds, number(event.get("loss")))
         elif kind == "val_bpb" and stage == "base":
-            self.series["val bpb"].add(_number(event.get("step")), seconds, _number(event.get("bpb")))
+            self.series["val bpb"].add(number(event.get("step")), seconds, number(event.get("bpb")))
             self.marks.append(Mark("val", self.step, seconds))
         elif kind == "core" and isinstance(event.get("step"), int):
-            self.series["CORE"].add(_number(event["step"]), seconds, _number(event.get("core")))
+            self.series["CORE"].add(number(event["step"]), seconds, number(event.get("core")))
         elif kind == "checkpoint" and event.get("of") == "base":
-            self.marks.append(Mark("save", _number(event.get("step")), seconds))
+            if abs(step := number(event.get("step"))) < FURTHEST:
+                self.marks.append(Mark("save", step, seconds))
         elif kind == "gpu":
-            self._put("GPU GB", seconds, _number(event.get("memory")) / 1e9)
-            self._put("GPU %", seconds, _number(event.get("load")))
+            self._put("GPU GB", seconds, number(event.get("memory")) / 1e9)
+            self._put("GPU %", seconds, number(event.get("load")))
 
     def _put(self, name: str, seconds: float, value: float) -> None:
         series = self.series[name]
@@ -238,10 +245,6 @@ class Curves(Struct):
 def curves(path: Path) -> Curves:
     """The curves of the run whose events are in a file, which need not be there yet."""
     return Curves(path, {name: Series() for name in METRICS}, [])
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
 
 
 _KINDS = tuple(f'"kind":"{kind}"'.encode() for kind in ("step", "val_bpb", "core", "checkpoint", "gpu", "container"))

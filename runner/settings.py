@@ -66,6 +66,8 @@ def changed(settings: Settings, name: str, value: str) -> Settings:
         wanted = msgspec.convert(said.strip(), type=field.type, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"{name} cannot be {value[:40]!r}", MEANING[name], field=name) from error
+    if name == "webhook" and wanted and not str(wanted).startswith(("http://", "https://")):
+        raise UsageError(f"{name} cannot be {value[:40]!r}", "give an address that begins with https://", field=name)
     if isinstance(wanted, Decimal) and not (wanted.is_finite() and 0 <= wanted < 10**9):
         raise UsageError(f"{name} cannot be {value[:40]!r}", "give a number, 0 or more", field=name)
     return msgspec.structs.replace(settings, **{name: wanted})

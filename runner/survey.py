@@ -91,16 +91,23 @@ def write_run(volume: Volume, run: Run) -> None:
 
 
 def status_of(data: bytes) -> Status | None:
-    """A status as a job tells it, wherever it was read; None when it is no such thing."""
+    """A status as a job tells it, wherever it was read; None when it is no such thing, or of no possible time."""
     try:
-        return msgspec.json.decode(data, type=Status)
+        return _possible(msgspec.json.decode(data, type=Status))
     except (ValueError, RecursionError, msgspec.MsgspecError):
         return None
 
 
 def read_status(volume: Volume, run_id: str) -> Status | None:
     """The job's own word; None before it has written any, or when it is damaged."""
-    return _record(volume, f"{layout.run_dir(run_id)}/{layout.STATUS_FILE}", Status)
+    return _possible(_record(volume, f"{layout.run_dir(run_id)}/{layout.STATUS_FILE}", Status))
+
+
+def _possible(status: Status | None) -> Status | None:
+    if status is None:
+        return None
+    times = (status.started_at, status.updated_at, status.first_started_at, status.ended_at, status.progress_at)
+    return status if all(t is None or 0 <= t < LATEST for t in times) else None
 
 
 def cancelled_attempt(volume: Volume, run_id: str) -> int:

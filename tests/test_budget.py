@@ -13,6 +13,7 @@ from runner import budget
 from runner.cost import GPUS, dollars
 from runner.errors import UsageError
 from runner.estimate import shape_of
+from runner.job.clock import Clock
 from runner.job.guard import Guard
 from runner.job.tracker import Tracker
 from runner.nanochat.events import Saved, Step
@@ -171,8 +172,8 @@ def test_a_run_stops_at_a_checkpoint_before_its_budget_is_spent_and_goes_on_with
     assert 0 < record["cost_usd"] <= 45 and "[OUT OF BUDGET]" in done.stdout
     kept = [c["step"] for c in paid.json("checkpoints", "b") if c["verdict"] == "complete"]
     assert kept and f"kept up to step {kept[-1]}" in record["outcome"]["message"]
-    assert "give it more" in paid("resume", "b", code=2).stderr
-    assert "give it more" in paid("resume", "b", "--budget", "20", code=2).stderr
+    assert "or more" in paid("resume", "b", code=2).stderr
+    assert "or more" in paid("resume", "b", "--budget", "20", code=2).stderr
     paid("resume", "b", "--budget", "150", "--watch")
     assert paid.run("b")["state"] == "done" and paid.run("b")["budget_usd"] == 150
 
@@ -208,6 +209,32 @@ def test_a_run_that_makes_no_progress_ends_itself_with_nobody_watching(cli: Cli,
     record = cli.run("w")
     assert record["outcome"]["kind"] == "stalled" and "while training" in record["outcome"]["message"]
     assert "kept up to step 20" in record["outcome"]["message"] and cli.processes() == []
+
+
+JUMP = """
+import sys, time
+if "runner.job" in sys.orig_argv:
+    began, now, ticks = time.monotonic(), time.time, time.monotonic
+    time.time = lambda: now() + ({seconds} if ticks() - began > 1.0 else 0)
+"""
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_clock_that_is_set_costs_nothing_and_stops_no_run(paid: Cli, tmp_path: Path, seconds: int) -> None:
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "sitecustomize.py").write_text(JUMP.format(seconds=seconds))
+    paid.env["PYTHONPATH"] = f"{tmp_path / 'odd'}:{Path(__file__).parent.parent}"
+    words = ("--step-ms", "20", "--iterations", "100", "--save-every", "50", "--budget", "400")
+    paid("launch", "--task", "base", "--tag", "c", "--stop-if-stalled", "5m", "--watch", "-y", *words)
+    record = paid.run("c")
+    assert record["state"] == "done" and 2 < record["cost_usd"] < 120
+
+
+def test_a_clock_goes_on_whatever_happens_to_the_time_of_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    began = clock()
+    monkeypatch.setattr("time.time", lambda: 5.0)
+    assert 0 <= clock() - began < 10
 
 
 def test_times_are_read_as_people_write_them() -> None:

@@ -22,6 +22,7 @@ from runner.run import Outcome, Run, State, Status
 from runner.series import curves
 from runner.settings import Settings
 from runner.spending import by_day, per_hour, question, spending
+from runner.survey import status_of
 from tests.conftest import Cli
 from tests.test_run import run
 from tests.test_series import event, step
@@ -63,12 +64,13 @@ def test_a_launch_asks_above_its_limits_and_not_below() -> None:
 
 def test_a_dear_launch_by_a_script_is_refused_without_yes_and_a_budget_is_the_most_it_can_cost(cli: Cli) -> None:
     cli("settings", "local_usd_per_hour", "36000")
-    cli("settings", "ask_above_usd", "5")
-    words = ("--task", "base", "--iterations", "40", "--step-ms", "100")
+    cli("settings", "ask_above_usd", "300")
+    words = ("--task", "base", "--iterations", "400", "--step-ms", "100")
     assert "--yes" in cli("launch", *words, code=2).stderr and cli.json("ls") == []
-    cli("launch", *words, "--budget", "4.99", "--watch", code=1)
-    cli("launch", *words, "--yes", "--watch")
-    assert [r["state"] for r in cli.json("ls")] == ["done", "out of budget"]
+    cli("launch", *words, "--budget", "240", "--watch", code=1)
+    cli("launch", *words, "--yes")
+    cli("cancel", "last")
+    assert [r["state"] for r in cli.json("ls")] == ["cancelled", "out of budget"]
 
 
 def test_cost_tells_what_was_estimated_projected_and_spent(cli: Cli) -> None:
@@ -97,7 +99,7 @@ def test_runs_are_compared_by_numbers_settings_and_curves(cli: Cli, tmp_path: Pa
     assert ElementTree.parse(picture).getroot().tag.endswith("svg")
     assert "save_every" in cli("compare", "a", "b").stdout
     cli("compare", "a", code=2)
-    assert "c.csv" in cli("compare", "a", "b", "--csv", str(table), code=5).stderr
+    assert "c.csv" in cli("compare", "a", "b", "--csv", str(table), code=2).stderr
 
 
 def test_the_best_value_of_a_row_is_marked_and_a_tie_is_none() -> None:
@@ -191,3 +193,44 @@ def test_a_notice_brings_no_escape_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TMUX", "1")
     wrapped = terminal_bytes(evil)
     assert wrapped.startswith("\x1bPtmux;\x1b\x1b]9;") and wrapped.endswith("\x1b\\\x07") and "\n" not in wrapped
+
+
+def test_a_run_of_impossible_times_is_spent_on_one_day_and_holds_nothing_up() -> None:
+    assert list(by_day(paid("3", -1e12, NOON), NOON).values()) == [Decimal("3.0000")]
+
+
+@pytest.mark.parametrize("name", ["first_started_at", "started_at", "updated_at", "progress_at"])
+@pytest.mark.parametrize("value", [-1e12, 1e17, 1e300])
+def test_a_status_of_an_impossible_time_is_no_status(name: str, value: float) -> None:
+    status = {"attempt": 1, "state": "running", "call_id": "", "started_at": 5.0, "updated_at": 6.0}
+    assert status_of(json.dumps(status).encode()) is not None
+    assert status_of(json.dumps({**status, name: value}).encode()) is None
+
+
+def test_a_resume_asks_above_its_limits_as_a_launch_does(cli: Cli) -> None:
+    cli("settings", "local_usd_per_hour", "3600")
+    cli("launch", "--task", "base", "--tag", "r", "--watch", "--yes", "--fault", "crash@30", code=1)
+    cli("settings", "monthly_limit_usd", "1")
+    assert "--yes" in cli("resume", "r", "--budget", "400", code=2).stderr
+    assert cli.run("r")["attempts"] == 1
+    cli("resume", "r", "--budget", "400", "--yes", "--watch")
+
+
+def test_a_run_is_resumed_at_the_price_of_today(cli: Cli) -> None:
+    cli("launch", "--task", "base", "--tag", "r", "--watch", "--fault", "crash@30", code=1)
+    assert cli.run("r")["cost_usd"] == 0
+    cli("settings", "local_usd_per_hour", "3600")
+    cli("resume", "r", "--yes", "--watch")
+    assert cli.run("r")["cost_usd"] > 0.5
+
+
+@pytest.mark.parametrize("flag", ["--budget", "--stop-if-stalled"])
+def test_a_limit_that_is_empty_is_no_limit_that_was_asked_for(cli: Cli, flag: str) -> None:
+    cli("launch", "--task", "test", flag, "", code=2)
+    assert cli.json("ls") == []
+
+
+def test_a_budget_that_only_pays_for_closing_is_refused(cli: Cli) -> None:
+    cli("settings", "local_usd_per_hour", "3600")
+    assert "or more" in cli("launch", "--task", "test", "--yes", "--budget", "5", code=2).stderr
+    assert cli.json("ls") == []

@@ -103,6 +103,12 @@ def test_no_damaged_event_breaks_the_report(lines: list[str]) -> None:
     text_of(lines)
 
 
+def test_a_number_too_large_for_a_computer_is_no_reason_to_fail_a_run() -> None:
+    huge = "9" * 400
+    for kind in ("step", "val_bpb", "task"):
+        text_of([*KILLED, f'{{"t": 1, "kind": "{kind}", "stage": "base", "step": 3, "loss": {huge}, "bpb": -{huge}}}'])
+
+
 @given(
     st.dictionaries(st.integers(0, 10**6), st.floats(), max_size=50),
     st.dictionaries(st.integers(0, 10**6), st.floats(-1e6, 1e6), max_size=9),

@@ -5,10 +5,14 @@ import math
 from array import array
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.style import Style
+from textual.geometry import Size
 
 from runner.series import Series, curves
+from tui.widgets.plot import Layer, Plot, View
 
 floats = st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.inf)
 
@@ -84,3 +88,53 @@ def test_a_run_is_read_as_it_grows_and_over_a_preemption(tmp_path: Path) -> None
     assert not found.read()
     path.write_text(first)
     assert found.read() and len(found.series["loss"]) == 2 and [m.what for m in found.marks] == ["val"]
+
+
+class Small(Plot):
+    """A chart that needs no screen."""
+
+    size = Size(60, 8)
+
+
+ABSURD = [1e308, -1e308, "9" * 400, "-" + "9" * 400, "1e999", "NaN", "null", "[]", '"x"', "true"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["step", "val_bpb", "gpu", "checkpoint", "container", "core"]),
+                  st.sampled_from([*ABSURD, 5, 7.5, -1]), st.sampled_from([*ABSURD, 1, 2.5]),
+                  st.sampled_from([*ABSURD, 100, 101])),
+        max_size=12,
+    ),
+    st.sampled_from(["step", "time", "tokens", "dollars"]),
+    st.booleans(),
+    st.sampled_from([None, 0.0, 5.0, 1e14]),
+)  # fmt: skip
+def test_no_number_in_the_events_breaks_a_drawing(
+    tmp_path_factory: pytest.TempPathFactory, made: list[tuple[str, object, object, object]], axis: str, log: bool,
+    cursor: float | None,
+) -> None:  # fmt: skip
+    path = tmp_path_factory.mktemp("e") / "events.jsonl"
+    lines = [
+        f'{{"t":{t},"kind":"{kind}","stage":"base","of":"base","step":{step},"loss":{value},"bpb":{value},"core":{value}'
+        f',"memory":{value},"load":{value}}}'
+        for kind, step, value, t in made
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    found = curves(path)
+    found.read()
+    view = View(axis, cursor=cursor, log=log)
+    for name in found.series:
+        plot = Small(name, lambda tone: Style(), view, id="p")
+        plot.show([Layer(name, found.series[name], found.marks, 10.0, 0.1)])
+        assert len(plot._draw()) == 8
+
+
+def test_zooming_in_for_ever_can_be_taken_back() -> None:
+    view = View()
+    for _ in range(200):
+        view.zoom(0.5, (0.0, 400.0))
+    assert view.begin is not None and view.end is not None and view.end > view.begin
+    for _ in range(200):
+        view.zoom(2.0, (0.0, 400.0))
+    assert (view.begin, view.end) == (None, None)

@@ -36,7 +36,7 @@ from tui.screens.runs import RunsScreen
 from tui.screens.sizes import SizesScreen
 from tui.screens.volume import VolumeScreen
 from tui.screens.watch import WatchScreen
-from tui.terminal_app import TerminalApp
+from tui.terminal_app import TerminalApp, exit_code
 from tui.theme import SWITCH_S
 from tui.widgets.log_view import LogView
 
@@ -216,8 +216,16 @@ class NanochatApp(TerminalApp):
         )
 
     def resume_run(self, run: Run) -> None:
-        """Start the next attempt of a run."""
-        self._act([run], self.fleet.resume)
+        """Start the next attempt of a run; asks first where the settings want it."""
+        question = self.fleet.question_again(run)
+        if not question:
+            self._act([run], self.fleet.resume)
+            return
+        command = f"nanochat-tui resume {run.tag} --yes"
+        self.push_screen(
+            Confirm(f"Resume {run.tag}?", [f"{question}."], command, "Resume", "Not now"),
+            lambda yes: self._act([run], self.fleet.resume) if yes else None,
+        )
 
     def ask_delete(self, runs: list[Run]) -> None:
         """Ask, then delete `runs`; live ones are refused."""
@@ -277,4 +285,4 @@ def run_app(home: Path, *, volume: str = "") -> int:
     app = NanochatApp(fleet)
     fleet.say = app.say_later
     with contextlib.closing(fleet):
-        return app.run() or 0
+        return exit_code(app)

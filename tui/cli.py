@@ -64,6 +64,7 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     resume = add("resume", "go on with a run from its newest complete checkpoint", run="1")
     resume.add_argument("--gpus", type=int, default=None, metavar="N", help="other GPUs, before there is a checkpoint")
     resume.add_argument("--budget", default=None, metavar="USD", help="a new budget, of which what is spent is a part")
+    resume.add_argument("-y", "--yes", action="store_true", help="also where settings say to ask first")
     resume.add_argument("--step", type=int, default=None, metavar="N", help="go back to this checkpoint")
     resume.add_argument("--watch", action="store_true", help="follow it to its end")
     rm = add("rm", "delete runs with their logs and checkpoints", run="+")

@@ -104,13 +104,17 @@ def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
 
 def _ask_about_money(fleet: Fleet, spec: RunSpec, backend: str) -> None:
     """Raises UsageError when a launch that costs much is not wanted, or nobody is there to be asked."""
-    question = fleet.question(spec, fleet.plan(spec, backend).usd[1])
+    _ask_first(fleet.question(spec, fleet.plan(spec, backend).usd[1]))
+
+
+def _ask_first(question: str) -> None:
+    """Raises UsageError when the answer is no, or nobody is there to give one."""
     if not question:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"not launched: {question}", "--yes launches it; nanochat-tui settings changes the limits")
-    if not output.confirm(f"{question}. Launch it?"):
-        raise UsageError("not launched", "nothing was started")
+        raise UsageError(f"not started: {question}", "--yes starts it; nanochat-tui settings changes the limits")
+    if not output.confirm(f"{question}. Start it?"):
+        raise UsageError("not started", "nothing was done")
 
 
 def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -118,7 +122,9 @@ def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
     newest = newest_complete(fleet.checkpoints(run_))
     begins = args.step if args.step is not None else newest.step if newest else None
     earlier = log_commands.log_of(fleet, run_)
-    budget = parse_money(args.budget) if args.budget else None
+    budget = parse_money(args.budget) if args.budget is not None else None
+    if not args.yes:
+        _ask_first(fleet.question_again(run_, budget))
     resumed = fleet.resume(run_, gpus=args.gpus, budget=budget, step=args.step)
     where = f"from step {begins:,}" if begins is not None else "from the beginning"
     return _started(fleet, resumed, args, f"attempt {resumed.attempt}, {where}, of", skip=len(earlier))
@@ -144,10 +150,10 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
         fleet.discover()
     runs = [r for r in fleet.refresh() if args.backend in (None, r.backend)]
     _say_unreachable(fleet)
+    now = time.time()
     if args.json:
         output.as_json([_record(r) for r in runs])
         return Exit.OK
-    now = time.time()
     rows = [
         (
             r.tag,
@@ -160,13 +166,23 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
             units.decimals(r.status.loss if r.status else None, 3),
             units.decimals(r.status.val_bpb if r.status else None, 4),
             units.money(spent_usd(r)),
-            units.age(r.last_sign_of_life, now) if r.live else units.UNKNOWN,
+            _sign(r, runs, now),
         )
         for r in runs
     ]
     head = ("tag", "id", "task", "model", "on", "state", "step", "loss", "bpb", "cost", "sign")
     output.table(head, rows, right=RIGHT, plain=args.plain, optional=("id", "on", "bpb", "task", "model"))
     return Exit.OK
+
+
+def _sign(run_: Run, runs: list[Run], now: float) -> str | Cell:
+    """The age of the last sign of life; of a run that is not well, how it is."""
+    if not run_.live:
+        return units.UNKNOWN
+    word = health.health(run_, now, health.silences(run_, runs)).word
+    if word in (health.Word.STALLED, health.Word.NO_SIGNAL, health.Word.SLOW):
+        return Cell(word, "warning" if word is health.Word.SLOW else "error")
+    return units.age(run_.last_sign_of_life, now)
 
 
 def _say_unreachable(fleet: Fleet) -> None:

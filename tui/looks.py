@@ -117,7 +117,7 @@ def _stage(run: Run, stage: StageStatus, now: float, brief: bool) -> Cell:
         words += f" {done:.0%}"
     elif running and run.status and run.status.stage_percent is not None:
         words += f" {run.status.stage_percent:.0f}%"
-    end = stage.ended_at or (now if run.live and running else None)
+    end = stage.ended_at or (run.status.at(now) if run.status and run.live and running else None)
     if end and stage.started_at and (running or not brief):
         words += f" {units.duration(end - stage.started_at)}"
     return Cell(words, tone)

@@ -72,6 +72,9 @@ def compare(fleet: Fleet, args: argparse.Namespace) -> int:
     runs = [fleet.refreshed(r) for r in found.values()]
     if len(runs) < 2:
         raise UsageError("one run alone", "name two runs or more")
+    for path in filter(None, (args.csv, args.svg)):
+        if Path(path).exists():
+            raise UsageError(f"{path} is there already", "name a new file")
     now = time.time()
     rows, differ = final(runs, now), differences(runs)
     known = []

@@ -1,7 +1,9 @@
 """Runs as programs read them; the names are a promise."""
 
+import time
 from typing import Any
 
+from runner import health
 from runner.run import Run
 
 
@@ -18,6 +20,7 @@ def as_json(run: Run, cost_usd: Any) -> dict[str, Any]:
         "gpu": run.spec.gpu,
         "gpus": run.spec.gpus,
         "state": run.state.value,
+        "health": health.health(run, time.time()).word if run.live else None,
         "stage": status.stage if status else "",
         "step": status.step if status else None,
         "total_steps": status.total_steps if status else None,

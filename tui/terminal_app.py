@@ -30,3 +30,9 @@ class TerminalApp(App[int]):
         if isinstance(self.focused, Input) and event.is_printable and event.character:
             self.focused.insert_text_at_cursor(event.character)
             event.prevent_default()
+
+
+def exit_code(app: TerminalApp) -> int:
+    """Run an app to its end; what the shell is told, which is not 0 when it crashed."""
+    said = app.run()
+    return said if said is not None else app.return_code or 0

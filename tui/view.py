@@ -25,7 +25,7 @@ from tui.cells import Cell
 from tui.keys import bindings
 from tui.screens.base import Line
 from tui.screens.dialogs import help_page
-from tui.terminal_app import TerminalApp
+from tui.terminal_app import TerminalApp, exit_code
 from tui.theme import SWITCH_S
 from tui.widgets.log_pane import LogPane
 from tui.widgets.log_view import LogView
@@ -141,7 +141,7 @@ def view(name: str) -> int:
 
 def _open(path: Path, name: str) -> int:
     sys.setswitchinterval(SWITCH_S)
-    return ViewApp(path.absolute(), name, home()).run() or 0
+    return exit_code(ViewApp(path.absolute(), name, home()))
 
 
 def _follow_stdin(path: Path) -> None:

@@ -60,8 +60,9 @@ class Guard:
         left = self.seconds_left(status)
         if left is None or left >= least_s:
             return None
-        need = f"{stage} takes at least {units.duration(least_s)}, the money lasts {units.duration(max(0.0, left))}"
-        return self._spent(status, need)
+        lasts = f"the money lasts {units.duration(max(0.0, left))} besides closing down"
+        takes = f"takes at least {units.duration(least_s)}" if least_s else "cannot begin"
+        return self._spent(status, f"{stage} {takes}, {lasts}")
 
     def _may_leave(self, status: Status) -> bool:
         """Whether nothing would be lost now: something was just kept, or the pace is known and nothing was."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from runner.checkpoints import json_object
+from runner.foreign import json_object, number
 
 MAX_SAMPLES = 16
 
@@ -101,9 +101,9 @@ def _take(found: History, here: Container, kind: str, stage: str, event: dict[st
             _put(found.val if stage == "base" else found.sft_val, step, event.get("bpb"))
         case "task" if stage == "base_eval":
             centered = event.get("centered")
-            found.core_tasks[task] = (_float(event.get("accuracy")), _float(centered) if centered is not None else None)
+            found.core_tasks[task] = (number(event.get("accuracy")), number(centered) if centered is not None else None)
         case "task":
-            found.chat_tasks[task] = _float(event.get("accuracy"))
+            found.chat_tasks[task] = number(event.get("accuracy"))
         case "sample" if stage == "base_eval" and len(found.samples) < MAX_SAMPLES:
             found.samples.append(str(event.get("text", "")))
         case "fact":
@@ -116,11 +116,7 @@ def _take(found: History, here: Container, kind: str, stage: str, event: dict[st
 
 def _put(into: dict[int, float], step: int, value: object) -> None:
     if isinstance(value, int | float):
-        into[step] = float(value)
-
-
-def _float(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
+        into[step] = number(value)
 
 
 def _number(value: object) -> int:

@@ -22,6 +22,7 @@ from runner.checkpoints import Checkpoint
 from runner.errors import NanochatError
 from runner.estimate import shape_of
 from runner.job import engines, publish
+from runner.job.clock import Clock
 from runner.job.curve import loss_svg
 from runner.job.gpus import Sampler
 from runner.job.guard import Guard
@@ -59,7 +60,8 @@ class Job:
         self._committed_at = time.monotonic()
         self._notes: queue.SimpleQueue[str | Checkpoint | GpuSample] = queue.SimpleQueue()
         self._earlier = newest(survey.read_status(volume, run.id), site.recall(run))
-        status = begun(run, self._earlier, site, part)
+        self._clock = Clock()
+        status = begun(run, self._earlier, site, part, self._clock())
         self._finished = self._earlier.stages if self._earlier else []
         self._halt: Outcome | None = None
         self._sampler: Sampler | None = None
@@ -68,14 +70,16 @@ class Job:
             volume,
             run.id,
             status,
+            self._clock,
             hold_open=site.holds_files,
             emit=site.emit,
             beat=site.beat,
             compiles=compiles(run.spec, run.backend),
+            wall=time.time,
         )
         self._compiled = site.compile_cache(volume, run, work)
         size = shape_of(run.spec.depth, settings(run.spec, run.backend).values)
-        self._guard = Guard(run, size, self._journal.say)
+        self._guard = Guard(run, size, self._journal.say, self._clock)
 
     @property
     def _status(self) -> Status:
@@ -226,7 +230,7 @@ class Job:
         status = self._status
         status.stage = stage.name
         status.state = State.PREPARING if stage.name in ("prepare", "tokenizer") else State.RUNNING
-        record.state, record.started_at = StageState.RUNNING, time.time()
+        record.state, record.started_at = StageState.RUNNING, self._clock()
         self._journal.begin_stage()
         self._journal.say(f"[STAGE] {stage.name}")
         self._journal.event({"kind": "stage", "state": "running"})
@@ -241,7 +245,7 @@ class Job:
             outcome = Outcome("disk", f"checkpoints could not be kept: {publisher.problem}", "make room, then resume")
         if outcome is None and stage.name == "base":
             outcome = self._missing_last_checkpoint()
-        record.ended_at = time.time()
+        record.ended_at = self._clock()
         ended = {None: StageState.DONE, "cancelled": StageState.STOPPED, "budget": StageState.STOPPED}
         record.state = ended.get(outcome.kind if outcome else None, StageState.FAILED)
         self._journal.event({"kind": "stage", "state": record.state.value})
@@ -408,7 +412,7 @@ class Job:
             if handed is None:
                 return
             outcome = handed
-        status, now = self._status, time.time()
+        status, now = self._status, self._clock()
         ends = {"done": State.DONE, "cancelled": self._site.stopped_means, "budget": State.OUT_OF_BUDGET}
         advice = outcome.advice.replace("RUN", self._run.id)
         outcome = msgspec.structs.replace(outcome, advice=advice)
@@ -434,7 +438,7 @@ class Job:
 
         From then on the other part writes these files: everything must be committed before, and nothing after.
         """
-        status, now = self._status, time.time()
+        status, now = self._status, self._clock()
         self._journal.say("[PREPARED] asking for the GPUs")
         was = msgspec.structs.replace(status)
         status.state, status.stage = State.QUEUED, ""

@@ -38,11 +38,12 @@ class Journal:
         emit: Callable[[str], None] = lambda line: None,
         beat: Callable[[Status], None] = lambda status: None,
         compiles: bool = True,
+        wall: Callable[[], float] | None = None,
     ) -> None:
         self._volume = volume
         self._folder, self._hold_open = layout.run_dir(run_id), hold_open
         self.tracker = Tracker(status, compiles=compiles)
-        self._clock, self._ticks = clock, ticks
+        self._clock, self._ticks, self._wall = clock, ticks, wall or clock
         self._log, self._times = self._open(layout.LOG_FILE), self._open(layout.TIMES_FILE)
         self._stamper = Stamper(self._log.size)
         status.log_bases = [*status.log_bases, self._log.size]
@@ -66,7 +67,7 @@ class Journal:
         self._at_line_start = True
 
     def _write_log(self, data: bytes) -> None:
-        if record := self._stamper.stamp(len(data), self._clock()):
+        if record := self._stamper.stamp(len(data), self._wall()):
             self._times.write(record)
         self._log.write(data)
         for line in self._framer.feed(data):
@@ -133,7 +134,8 @@ class Journal:
 
     def write_status(self, *, beat: bool = True) -> None:
         """Replace the status on the volume; a failure is remembered, not raised, and tried again at the next tick."""
-        self._written_at, self.status.updated_at = self._ticks(), self._clock()
+        self._written_at, self.status.updated_at = self._ticks(), self._wall()
+        self.status.here_s = round(max(0.0, self._clock() - self.status.started_at), 3)
         self.status.lost_log_bytes = self._log.lost
         if beat:
             self._beat(self.status)

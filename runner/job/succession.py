@@ -1,6 +1,5 @@
 """What a container inherits from the one before it, and leaves to the next: status, cost, and how often they died."""
 
-import time
 from decimal import Decimal
 
 from runner import checkpoints
@@ -21,9 +20,8 @@ def newest(saved: Status | None, told: Status | None) -> Status | None:
     return saved or told
 
 
-def begun(run: Run, earlier: Status | None, site: Site, part: str) -> Status:
+def begun(run: Run, earlier: Status | None, site: Site, part: str, now: float) -> Status:
     """The status at the start of a container: what the earlier ones reached and cost, and how often they died."""
-    now = time.time()
     status = Status(attempt=run.attempt, state=State.PREPARING, call_id=site.call_id, started_at=now, updated_at=now)
     status.usd_per_hour, status.device, status.calls = site.usd_per_hour(run, part), site.device(), [site.call_id]
     if earlier is None:
@@ -50,9 +48,9 @@ def begun(run: Run, earlier: Status | None, site: Site, part: str) -> Status:
 
 def leave(status: Status, now: float) -> None:
     """Put down what this container took: none is running, and none costs, until the next begins."""
-    status.updated_at = now
+    status.updated_at, status.here_s = now, max(0.0, now - status.started_at)
     status.spent_before_s, status.paid_usd = status.spent_s, status.spent_usd
-    status.started_at, status.usd_per_hour = now, Decimal(0)
+    status.started_at, status.usd_per_hour, status.here_s = now, Decimal(0), 0.0
 
 
 def put_aside(volume: FolderVolume, run: Run, attempt: int) -> list[Checkpoint] | None:

@@ -90,7 +90,7 @@ class Tracker:
                 status.doing = "compiling" if self._compiles else "starting"
 
     def _step(self, event: events.Step, now: float) -> None:
-        status, dt = self.status, event.dt_ms / 1000
+        status, dt = self.status, seconds_of(event)
         self._marked_at = now
         self._steps += 1
         if self._steps > 1:
@@ -140,13 +140,18 @@ class Tracker:
             status.doing = "finishing" if last else "training"
 
 
+def seconds_of(event: events.Step) -> float:
+    """How long a step took; 0 for a time that is none."""
+    return event.dt_ms / 1000 if 0 <= event.dt_ms < 1e9 else 0.0
+
+
 def fold(status: Status, event: Event) -> None:
     """Bring the numbers of a status up to date with one event of the stage it is in."""
     match event:
         case events.Step() if status.stage == "base":
             status.step, status.total_steps = event.step + 1, event.total or status.total_steps
             status.loss, status.tokens_per_s, status.mfu = event.loss, event.tokens_per_s, event.mfu
-            status.dt_s = event.dt_ms / 1000
+            status.dt_s = seconds_of(event)
             if event.step >= (status.resumed_from or 0) + SETTLING_STEPS:
                 status.train_s, status.train_steps = status.train_s + status.dt_s, status.train_steps + 1
             if event.loss != event.loss:

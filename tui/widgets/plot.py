@@ -62,6 +62,8 @@ class View(Struct):
         end = whole[1] if self.end is None else self.end
         around = self.cursor if self.cursor is not None and begin <= self.cursor <= end else (begin + end) / 2
         begin, end = around - (around - begin) * by, around + (end - around) * by
+        if by < 1 and end - begin <= 1e-9 * max(1.0, abs(whole[0]), abs(whole[1])):
+            return
         if begin <= whole[0] and end >= whole[1]:
             self.begin = self.end = None
         else:

@@ -1,0 +1,25 @@
+"""Values that are not ours: JSON and numbers of files that anything may have written. Pure."""
+
+import math
+from typing import Any
+
+
+def json_object(data: bytes | str) -> dict[str, Any] | None:
+    """A JSON object, None for anything else; nanochat writes Infinity into its own, which only Python's JSON reads."""
+    import json
+
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def number(value: object) -> float:
+    """A number as a float; nan for what is none, or too large for one."""
+    if not isinstance(value, int | float):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
