@@ -8,12 +8,13 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
+from textual.timer import Timer
 from textual.widgets import Footer, Input, Tree
 from textual.widgets.tree import TreeNode
 from textual.worker import get_current_worker
 
 from runner import listing, names, units
-from runner.backends.base import Entries, Entry, Volume
+from runner.backends.base import Entries, Entry
 from runner.errors import NanochatError
 from runner.listing import Look, Shelf
 from runner.nanochat import layout
@@ -26,7 +27,7 @@ from tui.screens.files import FilesScreen
 from tui.widgets.preview import Preview
 from tui.widgets.virtual_list import Column, FileList
 
-FIRST, SHOW_EVERY_S, PREVIEW_AFTER_S = 200, 0.25, 0.12
+FIRST, AT_ONCE, PREVIEW_AFTER_S = 200, 5000, 0.12
 MOST_FOLDERS = 2000
 WIDE, TINY = 110, 60
 COLUMNS = (
@@ -57,8 +58,9 @@ class VolumeScreen(FilesScreen):
         self._folder = ""
         self._entries: dict[str, Entry] = {}
         self._sort, self._words, self._letters, self._asked = "name", "", "", ""
-        self._looking = False
+        self._looking, self._count = False, 0
         self._wanted = ""
+        self._resting: Timer | None = None
         self._branches: dict[str, TreeNode[str]] = {}
 
     def compose(self) -> ComposeResult:
@@ -126,53 +128,50 @@ class VolumeScreen(FilesScreen):
         """Another folder: what is known of it at once, and a fresh look if it was never looked at."""
         self._folder, self._letters = path, ""
         self._words = ""
-        known = self._shelf.get(path)
         self._list.marked.clear()
-        if known and not known.problem:
-            self._show(known.entries)
-        else:
-            self._show(known.entries if known else [])
+        known = self._shelf.get(path)
+        self._looking = known is None or bool(known.problem)
+        self._count = 0
+        self._again()
+        if self._looking:
             self._look(self.place, path)
 
     def action_reload(self) -> None:
+        self._looking, self._count = True, 0
         self._look(self.place, self._folder)
 
     @work(thread=True, exclusive=True, group="list", exit_on_error=False)
     def _look(self, place: Place, path: str) -> None:
         """Read a folder; its first entries are shown before the rest has come."""
-        import time
 
         worker = get_current_worker()
-        self._looking = True
         found: Entries = []
-        problem, shown = "", 0.0
+        problem = ""
         try:
             for batch in self.files.volume(place).scan(path):
                 if worker.is_cancelled:
                     return
+                if batch and not found and not self._shelf.get(path):
+                    self.app.call_from_thread(self._came, place, path, listing.ordered(batch[:FIRST], "name"))
                 found += batch
-                if found and time.monotonic() - shown > SHOW_EVERY_S and not self._shelf.get(path):
-                    shown = time.monotonic()
-                    first = listing.ordered(found[:FIRST] if len(found) < FIRST * 10 else found, self._sort)
-                    self.app.call_from_thread(self._came, place, path, first)
+                self._count = len(found)
         except (NanochatError, OSError) as error:
             problem = getattr(error, "strerror", "") or str(error)
-        finally:
-            self._looking = False
         found = listing.ordered(found, "name")
         if not worker.is_cancelled:
             self.app.call_from_thread(self._looked, place, path, Look(found, self.nanochat.fleet.clock(), problem))
 
     def _came(self, place: Place, path: str, entries: Entries) -> None:
+        """The first entries of a folder that was never looked at."""
         if (place, path) == (self.place, self._folder):
-            self._show(entries, whole=False)
+            self._show(entries)
 
     def _looked(self, place: Place, path: str, found: Look) -> None:
         shelf = self._shelves.setdefault(place, Shelf())
         shelf.put(path, found)
         if (place, path) == (self.place, self._folder):
-            known = shelf.get(path)
-            self._show(known.entries if known else [])
+            self._looking = False
+            self._again()
             self._grow(path, found.entries)
 
     def _grow(self, path: str, entries: Entries) -> None:
@@ -195,13 +194,25 @@ class VolumeScreen(FilesScreen):
         if path and not folders:
             node.allow_expand = False
 
-    def _show(self, entries: Entries, *, whole: bool = True) -> None:
-        if self._letters:
-            found = listing.fuzzy(self._shelf.everything(), self._letters)
-        elif whole or self._words:
-            found = listing.ordered(entries, self._sort, self._words)
+    def _again(self) -> None:
+        """Show what is known of the folder, sorted and filtered anew: in a worker, where that takes its time."""
+        known = self._shelf.get(self._folder)
+        if self._letters or (known and len(known.entries) > AT_ONCE and (self._words or self._sort != "name")):
+            self._arrange(self._shelf, known, self._sort, self._words, self._letters)
         else:
-            found = entries
+            self._show(listing.ordered(known.entries, self._sort, self._words) if known else [])
+
+    @work(thread=True, exclusive=True, group="arrange", exit_on_error=False)
+    def _arrange(self, shelf: Shelf, known: Look | None, sort: str, words: str, letters: str) -> None:
+        worker = get_current_worker()
+        if letters:
+            found = listing.fuzzy(shelf.everything(), letters)
+        else:
+            found = listing.ordered(known.entries if known else [], sort, words)
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._show, found)
+
+    def _show(self, found: Entries) -> None:
         self._entries = {e.path: e for e in found}
         problem = look_.problem if (look_ := self._shelf.get(self._folder)) else ""
         self._list.empty = f"{problem}: Ctrl-R tries again" if problem else "" if self._looking else "empty"
@@ -213,10 +224,6 @@ class VolumeScreen(FilesScreen):
             self._wanted = ""
         self._show_title()
         self._preview_soon()
-
-    def _again(self) -> None:
-        known = self._shelf.get(self._folder)
-        self._show(known.entries if known else [])
 
     def _show_title(self) -> None:
         known = self._shelf.get(self._folder)
@@ -237,7 +244,7 @@ class VolumeScreen(FilesScreen):
             size = sum(self._entries[p].bytes for p in self._list.marked if p in self._entries)
             cells.append(Cell(f"{len(self._list.marked)} marked, {units.size(size)}", "accent"))
         if self._looking:
-            cells.append(Cell("looking …", "dim"))
+            cells.append(Cell(f"looking … {self._count:,}" if self._count else "looking …", "dim"))
         elif known:
             cells.append(Cell(f"looked at {units.age(known.at, self.nanochat.fleet.clock())} ago", "dim"))
         if known and known.problem:
@@ -264,25 +271,25 @@ class VolumeScreen(FilesScreen):
 
     def _preview_soon(self) -> None:
         """A preview when the cursor rests: nobody waits for what they scroll past."""
+        if self._resting:
+            self._resting.stop()
+        self._resting = self.set_timer(PREVIEW_AFTER_S, self._preview_now)
+
+    def _preview_now(self) -> None:
         entry = self._current
-        preview = self.query_one(Preview)
         if entry is None or entry.is_dir:
-            preview.clear(names.shown(entry.name) + "/" if entry else "")
+            self.query_one(Preview).clear(names.shown(entry.name) + "/" if entry else "")
             self.workers.cancel_group(self, "preview")
             return
-        self._preview(self.place, entry, list(self._entries.values()) if not self._letters else [])
+        part = layout.checkpoint_part(entry.name)
+        beside = [e for e in self._entries.values() if part and not self._letters]
+        self._preview(self.place, entry, beside)
 
     @work(thread=True, exclusive=True, group="preview", exit_on_error=False)
     def _preview(self, place: Place, entry: Entry, beside: Entries) -> None:
-        import time
-
         worker = get_current_worker()
-        time.sleep(PREVIEW_AFTER_S)
-        if worker.is_cancelled:
-            return
         try:
-            volume: Volume = self.files.volume(place)
-            seen = look(volume, entry, beside, self.nanochat.fleet.home / "previews")
+            seen = look(self.files.volume(place), entry, beside, self.nanochat.fleet.home / "previews")
         except (NanochatError, OSError) as error:
             seen = Shown([], warning=getattr(error, "strerror", "") or str(error))
         if not worker.is_cancelled:
@@ -360,7 +367,7 @@ class VolumeScreen(FilesScreen):
             self._list.focus()
 
     def action_sort(self) -> None:
-        order = list(listing.SORTS)
+        order = listing.SORTS
         self._sort = order[(order.index(self._sort) + 1) % len(order)]
         self._again()
 

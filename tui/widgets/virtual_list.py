@@ -54,7 +54,7 @@ class VirtualList(ScrollView, can_focus=True):
         top="move(-1000000000)",
         bottom="move(1000000000)",
     )
-    cursor = reactive(0)
+    cursor = reactive(0, repaint=False)
 
     class Moved(Message):
         """The cursor is on another row."""
@@ -113,6 +113,7 @@ class VirtualList(ScrollView, can_focus=True):
     def toggle_mark(self) -> None:
         if self.current:
             self.marked ^= {self.current}
+            self.refresh_line(self.cursor + 1)
             self.action_move(1)
 
     def go_to(self, key: str) -> None:
@@ -130,7 +131,8 @@ class VirtualList(ScrollView, can_focus=True):
             self.scroll_to(y=self.cursor - height + 1, animate=False)
         if self.cursor != before:
             self.post_message(self.Moved())
-        self.refresh()
+            for row in (before, self.cursor):
+                self.refresh_line(row + 1)
 
     def action_page(self, by: int) -> None:
         self.action_move(by * max(1, self.size.height - 2))
