@@ -1,5 +1,6 @@
 """A fleet to look at: runs in every state, one of them alive with the log of a real nanochat run."""
 
+import json
 import os
 import shutil
 from decimal import Decimal
@@ -124,7 +125,7 @@ def _live(fleet: Fleet, location: str) -> None:
         journal.output(line)
     journal.say("[PUBLISH] base step 150 kept: 6.4 MB, resumable on 1 GPU")
     status.last_line_at = status.progress_at = NOW - 2
-    journal._clock = lambda: NOW - 1
+    journal._clock = journal._wall = lambda: NOW - 1
     journal.close()
     fleet.registry.add(run)
     # As long whatever the number of this process is: its size is in a picture.
@@ -132,3 +133,14 @@ def _live(fleet: Fleet, location: str) -> None:
     saved.write_bytes(saved.read_bytes().ljust(2000))
     report = Path(location) / "runs" / run.id / "report.md"
     shutil.copyfile(DATA / "report.md", report)
+    saved_in = report.parent / "base_checkpoints" / "d4"
+    saved_in.mkdir(parents=True)
+    for step, bpb in ((50, 1.4031), (100, 1.2172), (150, 1.1655)):
+        shutil.copyfile(DATA / "torch" / "model.pt", saved_in / f"model_{step:06d}.pt")
+        shutil.copyfile(DATA / "torch" / "optim.pt", saved_in / f"optim_{step:06d}_rank0.pt")
+        (saved_in / f"meta_{step:06d}.json").write_text(json.dumps({"step": step, "val_bpb": bpb}))
+    data = Path(location) / layout.DATA
+    data.mkdir()
+    (data / "shard_00000.parquet").write_bytes(bytes(120_000))
+    for path in Path(location).rglob("*"):
+        os.utime(path, (NOW - 600, NOW - 600))

@@ -22,7 +22,6 @@ from tui.screens.compare import CompareScreen
 from tui.screens.cost import CostScreen
 from tui.screens.dialogs import Confirm, Page
 from tui.screens.launch import LaunchScreen
-from tui.screens.volume import as_text
 from tui.screens.watch import WatchScreen
 from tui.view import ViewApp
 from tui.widgets.log_view import LogView
@@ -235,37 +234,10 @@ async def test_the_log_follows_lets_go_when_scrolled_and_says_what_came_meanwhil
         await until(pilot, lambda: "line 0" in text_of(app), "the beginning")
 
 
-async def test_a_volume_that_is_gone_is_shown_in_place_and_can_be_read_again(fleet: Fleet) -> None:
-    put(fleet, 1, volume=str(fleet.home / "nowhere"))
-    app = NanochatApp(fleet)
-    async with app.run_test(size=(100, 24)) as pilot:
-        await pilot.press("4")
-        await until(pilot, lambda: "is gone" in text_of(app), "the problem")
-        (fleet.home / "nowhere").mkdir()
-        (fleet.home / "nowhere" / "hello.txt").write_text("hi")
-        await pilot.press("r")
-        await until(pilot, lambda: "hello.txt" in text_of(app), "the folder")
-
-
-async def test_a_folder_is_read_once_when_it_is_opened(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runner.backends.folder import FolderVolume
-
-    put(fleet, 1)
-    root = Path(fleet.volume_location("local", "rehearsal"))
-    (root / "runs" / "run0001").mkdir(parents=True)
-    read: list[str] = []
-    real = FolderVolume.list
-    monkeypatch.setattr(FolderVolume, "list", lambda self, path: read.append(path) or real(self, path))
-    app = NanochatApp(fleet)
-    async with app.run_test(size=(100, 24)) as pilot:
-        await pilot.press("4")
-        await until(pilot, lambda: "run0001" in text_of(app), "the run's folder")
-        await pilot.pause(0.5)
-        assert read == ["", "runs"]
-
-
 def test_a_key_does_one_thing_per_screen_and_every_action_exists() -> None:
+    from tui.screens.checkpoints import CheckpointsScreen
     from tui.screens.runs import RunsScreen
+    from tui.screens.sizes import SizesScreen
     from tui.screens.volume import VolumeScreen
 
     screens = {
@@ -278,7 +250,10 @@ def test_a_key_does_one_thing_per_screen_and_every_action_exists() -> None:
         "compare": CompareScreen,
         "cost": CostScreen,
         "launch": LaunchScreen,
+        "files": VolumeScreen,
         "volume": VolumeScreen,
+        "checkpoints": CheckpointsScreen,
+        "sizes": SizesScreen,
     }
     seen = set()
     for key in KEYS:
@@ -293,19 +268,6 @@ def test_the_readme_names_every_key_of_the_footer() -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     missing = [k for k in KEYS if k.footer and f"`{shown(k.keys).split()[0]}`" not in readme]
     assert missing == []
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "expected"),
-    [
-        ("a.json", b'{"b":[1]}', '{\n  "b": [\n    1\n  ]\n}'),
-        ("a.json", b"[" * 100_000, "(not valid JSON)"),
-        ("a.txt", b"a\0b", "3 bytes that are not text"),
-        ("a.txt", b"\xff\x1b[31mred\r\nx", "\ufffdred \nx"),
-    ],
-)
-def test_a_preview_is_harmless_text(name: str, data: bytes, expected: str) -> None:
-    assert as_text(name, data, len(data)).startswith(expected)
 
 
 def test_a_line_of_any_length_and_a_million_carriage_returns_cost_little(tmp_path: Path) -> None:

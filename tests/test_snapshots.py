@@ -15,6 +15,8 @@ from tui.widgets.braille import Canvas
 from tui.widgets.log_view import LogView
 
 SMALL, LARGE = (80, 24), (120, 34)
+# To the checkpoints of a run, by keyboard.
+BROWSED = ("4", "down", "enter", "down", "enter", "enter", "enter")
 
 
 @pytest.fixture
@@ -52,7 +54,10 @@ def keys(*pressed: str, wait: float = 0.8) -> Any:
         pytest.param(("space", "G", "space", "v"), id="compare"),
         pytest.param(("5",), id="cost"),
         pytest.param(("n", "right"), id="launch"),
-        pytest.param(("4", "down", "down", "enter", "down", "down", "down"), id="volume"),
+        pytest.param((*BROWSED, "down", "down", "down"), id="volume"),
+        pytest.param(("6", "down"), id="checkpoints"),
+        pytest.param(("4", "z"), id="sizes"),
+        pytest.param(("4", "down", "enter", "down", "enter", "x"), id="delete"),
         pytest.param(("c",), id="cancel"),
         pytest.param(("question_mark",), id="help"),
         pytest.param(("j", "j", "j"), id="failed"),

@@ -41,7 +41,7 @@ def test_a_run_on_modal_is_launched_left_found_again_and_stopped_by_keyboard(mod
     terminal.wait_for("launch --task speedrun")
     terminal.press("down", "down", "down", "right")
     terminal.wait_for("--backend modal")
-    terminal.press(*["down"] * 7)
+    terminal.press(*["down"] * 8)
     terminal.press(*"step-ms=150")
     terminal.wait_for("--step-ms 150")
     terminal.press("f5")
@@ -136,10 +136,12 @@ def test_nothing_hostile_reaches_the_terminal(cli: Cli, app: Apps) -> None:
     terminal.wait_for("[bold]x[/bold] [/nope]")
     terminal.press("4")
     terminal.wait_for("base_data_climbmix")
-    for key in ("down", "down", "enter", "down", "enter", "down", "down", "down", "down", "down", "down"):
+    for key in ("down", "down", "enter", "enter"):
         terminal.press(key)
+    terminal.wait_for("\\x1b]0;owned\\x07[red].txt")
+    terminal.press("G", "k", "k", "k", "k", "k", "k", "enter")
     time.sleep(0.5)
-    assert b"]0;owned" not in terminal.raw
+    assert b"\x1b]0;owned" not in terminal.raw
     assert b"]52;" not in terminal.raw and b"\x1bc" not in terminal.raw
     terminal.press("q")
     assert terminal.wait_exit() == 0

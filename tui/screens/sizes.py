@@ -82,6 +82,7 @@ class SizesScreen(FilesScreen):
 
     def action_reload(self) -> None:
         self._done_at, self._problem = 0.0, ""
+        self._list.begin()
         self._add_up(self.place)
 
     @work(thread=True, exclusive=True, group="list", exit_on_error=False)
@@ -163,6 +164,7 @@ class SizesScreen(FilesScreen):
     def action_open(self) -> None:
         if self._list.has_focus and self._list.current not in ("", HERE):
             self._folder = self._list.current
+            self._list.begin()
             self._show()
 
     def action_up(self) -> None:

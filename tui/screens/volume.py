@@ -31,7 +31,7 @@ FIRST, AT_ONCE, PREVIEW_AFTER_S = 200, 5000, 0.12
 MOST_FOLDERS = 2000
 WIDE, TINY = 110, 60
 COLUMNS = (
-    Column("name", 34, keep=0, grows=True),
+    Column("name", 22, keep=0, grows=True),
     Column("size", 9, right=True, keep=1),
     Column("age", 4, right=True, keep=2),
 )
@@ -84,6 +84,8 @@ class VolumeScreen(FilesScreen):
 
     def on_screen_resume(self) -> None:
         self._choose()
+        if self.is_there:
+            self._list.refresh()
 
     def on_resize(self) -> None:
         self.set_class(self.size.width < WIDE, "narrow")
@@ -129,6 +131,7 @@ class VolumeScreen(FilesScreen):
         self._folder, self._letters = path, ""
         self._words = ""
         self._list.marked.clear()
+        self._list.begin()
         known = self._shelf.get(path)
         self._looking = known is None or bool(known.problem)
         self._count = 0
@@ -233,6 +236,8 @@ class VolumeScreen(FilesScreen):
         path = names.shown(self._folder) or "top"
         run = "/".join(self._folder.split("/")[:2])
         cells: list[Cell | str] = [path, *([Cell(tags[run], "accent")] if run in tags else [])]
+        if known and known.problem:
+            cells.append(Cell(f"! {known.problem}", "error"))
         if self._letters:
             cells = [Cell(f"find {self._letters!r}: {len(self._entries):,} of all that was looked at", "warning")]
         elif self._words:
@@ -247,8 +252,6 @@ class VolumeScreen(FilesScreen):
             cells.append(Cell(f"looking … {self._count:,}" if self._count else "looking …", "dim"))
         elif known:
             cells.append(Cell(f"looked at {units.age(known.at, self.nanochat.fleet.clock())} ago", "dim"))
-        if known and known.problem:
-            cells.append(Cell(f"! {known.problem}", "error"))
         self.query_one("#where", Line).put(cells)
 
     def _cells(self, path: str) -> list[Cell]:

@@ -174,9 +174,11 @@ def _table(table: Table) -> RichTable:
 def _groups(groups: list[Group]) -> RichTable:
     """Tensors, the largest first; a name that stands for several has stars where their numbers were."""
     grid = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("tensor", "count", "type", "shape", "size"):
-        grid.add_column(name, no_wrap=True, justify="right" if name in ("count", "size") else "left")
+    for name in ("size", "count", "type", "shape", "tensor"):
+        grid.add_column(
+            name, no_wrap=name != "tensor", overflow="fold", justify="right" if name in ("size", "count") else "left"
+        )
     for group in groups[:MOST_SHOWN]:
-        cells = (safe(group.name), f"{group.count:,}", group.dtype, group.shape, units.size(group.bytes))
+        cells = (units.size(group.bytes), f"{group.count:,}", group.dtype, group.shape, safe(group.name))
         grid.add_row(*map(Text, cells))
     return grid

@@ -77,6 +77,11 @@ class VirtualList(ScrollView, can_focus=True):
         self._keys: list[str] = []
         self._drawn: dict[int, tuple[bool, tuple[Cell, ...]]] = {}
         self.marked: set[str] = set()
+        self._touched = True
+
+    def begin(self) -> None:
+        """Rows of something else are to come, in pieces: the cursor stays at their top until it is moved."""
+        self._touched = False
 
     def show(self, keys: Sequence[str]) -> None:
         """New rows; the cursor stays on its row, or where it was when that row is gone."""
@@ -87,7 +92,10 @@ class VirtualList(ScrollView, can_focus=True):
             self._refresh_changed()
             return
         self.virtual_size = Size(1, len(self._keys) + 1)
-        if current in self._keys:
+        if not self._touched:
+            self.cursor = 0
+            self.scroll_to(y=0, animate=False)
+        elif current in self._keys:
             self.cursor = self._keys.index(current)
         self.cursor = max(0, min(self.cursor, len(self._keys) - 1))
         self.refresh()
@@ -122,6 +130,7 @@ class VirtualList(ScrollView, can_focus=True):
             self.action_move(self._keys.index(key) - self.cursor)
 
     def action_move(self, by: int) -> None:
+        self._touched = True
         before = self.cursor
         self.cursor = max(0, min(len(self._keys) - 1, self.cursor + by))
         top, height = self.scroll_offset.y, max(1, self.size.height - 1)

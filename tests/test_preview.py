@@ -1,0 +1,210 @@
+"""What is in a file, from a few of its bytes: true for files of torch, and nothing that they hold is ever run."""
+
+import io
+import json
+import pickle
+import random
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.backends.folder import FolderVolume
+from runner.preview import tables
+from runner.preview.kinds import Kind, kind_of
+from runner.preview.look import look
+from runner.preview.pickles import Called, NotAPickle, outline
+from runner.preview.ranged import PIECE, TooMuch, opened
+from runner.preview.tensors import NoTensors, Tensor, groups, read_tensors
+from tests.conftest import DATA
+
+TORCH = DATA / "torch"
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> FolderVolume:
+    return FolderVolume(str(tmp_path))
+
+
+def test_tensors_of_a_model_are_told_as_torch_wrote_them() -> None:
+    with (TORCH / "model.pt").open("rb") as file:
+        found = read_tensors(file)
+    assert len(found) == 13
+    assert Tensor("transformer.wte.weight", (512, 16), "bfloat16", 16384) in found
+    assert Tensor("transformer.h.2.attn.c_q.weight", (16, 16), "float32", 1024) in found
+    by_name = {g.name: g for g in groups(found)}
+    assert (by_name["transformer.h.*.attn.c_q.weight"].count, by_name["lm_head.weight"].bytes) == (3, 32768)
+
+
+def test_other_files_of_torch_are_told_too() -> None:
+    with (TORCH / "optim.pt").open("rb") as file:
+        assert {t.name for t in read_tensors(file)} >= {"adamw.state.0.exp_avg", "muon.state.0.momentum_buffer"}
+    with (TORCH / "kinds.pt").open("rb") as file:
+        assert {(t.name, t.dtype, t.shape) for t in read_tensors(file)} == {
+            ("w", "float32", (2, 3)), ("f8", "float8_e4m3fn", (4,)), ("n", "int64", ()), ("b", "bool", (2,)),
+        }  # fmt: skip
+    with (TORCH / "token_bytes.pt").open("rb") as file:
+        assert read_tensors(file) == [Tensor("tensor", (32,), "int32", 128)]
+
+
+class Trap:
+    """Makes a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        import os
+
+        return os.system, (f"touch {self.path}",)
+
+
+def trapped(folder: Path) -> tuple[Path, list[Path]]:
+    """Files that make another one when their pickle is loaded, in every guise."""
+    sprung = folder / "sprung"
+    data = pickle.dumps({"w": Trap(sprung)}, protocol=2)
+    made = [folder / name for name in ("a.pt", "b.pkl", "c.pt", "model_000010.pt", "token_bytes.pt")]
+    for path in made:
+        path.write_bytes(data)
+    for path in (folder / "c.pt", folder / "model_000010.pt"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", data)
+    return sprung, made
+
+
+def test_a_pickle_that_would_run_something_is_looked_at_and_runs_nothing(tmp_path: Path, volume: FolderVolume) -> None:
+    sprung, made = trapped(tmp_path)
+    entries = volume.list("")
+    for path in made:
+        seen = look(volume, volume.stat(path.name), entries, tmp_path / "scratch")
+        assert seen.about and not sprung.exists()
+    assert isinstance(outline(pickle.dumps(Trap(sprung))), Called)
+    subprocess.run([sys.executable, "-m", "pickle", str(tmp_path / "a.pt")], check=False, capture_output=True)
+    assert sprung.exists(), "the trap does work when it is loaded"
+
+
+@given(st.binary(max_size=400))
+def test_no_bytes_are_more_than_no_pickle(data: bytes) -> None:
+    try:
+        outline(data)
+    except NotAPickle:
+        return
+
+
+@given(st.integers(0, 2**32), st.integers(1, 60))
+def test_a_damaged_file_of_torch_is_said_to_be_one(seed: int, wrong: int) -> None:
+    rng = random.Random(seed)
+    data = bytearray((TORCH / "optim.pt").read_bytes())
+    for _ in range(wrong):
+        data[rng.randrange(len(data))] = rng.randrange(256)
+    if rng.random() < 0.3:
+        del data[rng.randrange(len(data)) :]
+    try:
+        groups(read_tensors(io.BytesIO(bytes(data))))
+    except NoTensors:
+        return
+
+
+def test_an_index_that_folds_into_itself_is_not_followed_for_ever(tmp_path: Path, volume: FolderVolume) -> None:
+    nested = b"\x80\x02]q\x00" + b"".join(b"]q" + bytes([n]) + (b"h" + bytes([n - 1]) + b"a") * 9 for n in range(1, 30))
+    loop = b"\x80\x02]q\x00h\x00a."
+    for data in (nested + b".", loop):
+        with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
+            archive.writestr("a/data.pkl", data)
+        assert look(volume, volume.stat("m.pt"), [], tmp_path / "s").groups == []
+
+
+def test_a_zip_that_unfolds_to_gigabytes_is_not_unfolded(tmp_path: Path, volume: FolderVolume) -> None:
+    with zipfile.ZipFile(tmp_path / "m.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", bytes(64 << 20))
+    assert "too large" in look(volume, volume.stat("m.pt"), [], tmp_path / "s").warning
+
+
+def test_no_more_of_a_file_is_read_than_may_be(tmp_path: Path, volume: FolderVolume) -> None:
+    (tmp_path / "big").write_bytes(bytes(10 * PIECE))
+    file = opened(volume, volume.stat("big"), 3 * PIECE)
+    assert len(file.read(2 * PIECE)) == 2 * PIECE
+    with pytest.raises(TooMuch):
+        file.read(4 * PIECE)
+
+
+def test_the_meta_of_a_checkpoint_says_what_the_checkpoint_is_good_for(tmp_path: Path, volume: FolderVolume) -> None:
+    (tmp_path / "model_000010.pt").write_bytes((TORCH / "model.pt").read_bytes())
+    (tmp_path / "optim_000010_rank0.pt").write_bytes((TORCH / "optim.pt").read_bytes())
+    (tmp_path / "meta_000010.json").write_text(json.dumps({"step": 10, "val_bpb": 0.75}))
+    for name in ("meta_000010.json", "model_000010.pt", "optim_000010_rank0.pt"):
+        seen = look(volume, volume.stat(name), volume.list(""), tmp_path / "s")
+        assert "step 10, val bpb 0.7500, complete: resumable on 1 GPU" in seen.about
+    (tmp_path / "optim_000010_rank0.pt").unlink()
+    seen = look(volume, volume.stat("model_000010.pt"), volume.list(""), tmp_path / "s")
+    assert any("weights only" in line for line in seen.about) and seen.groups
+
+
+def test_parquet_shows_its_schema_and_first_rows(tmp_path: Path, volume: FolderVolume) -> None:
+    rows = pyarrow.table({"text": [f"line {n}" for n in range(3000)], "n": list(range(3000))})
+    pyarrow.parquet.write_table(rows, tmp_path / "shard_00000.parquet", row_group_size=1000)
+    seen = look(volume, volume.stat("shard_00000.parquet"), [], tmp_path / "s")
+    assert seen.table and seen.table.columns == ["text", "n"] and seen.table.rows[1] == ["line 1", "1"]
+    assert "3,000 rows in 3 row groups, 2 columns" in seen.about and "text: string" in seen.about
+    whole = (tmp_path / "shard_00000.parquet").read_bytes()
+    for bad in (b"", b"PAR1", whole[:-30], whole[:100] + bytes(len(whole) - 100)):
+        (tmp_path / "bad.parquet").write_bytes(bad)
+        assert look(volume, volume.stat("bad.parquet"), [], tmp_path / "s").warning
+
+
+def test_a_csv_is_a_table_and_one_that_is_cut_loses_only_its_last_line() -> None:
+    found = tables.read_csv("a, b\n1,2\n3,4", tabs=False, whole=True)
+    assert (found.columns, found.rows) == (["a", "b"], [["1", "2"], ["3", "4"]])
+    assert tables.read_csv("a,b\n1,2\n3,", tabs=False, whole=False).rows == [["1", "2"]]
+    assert tables.read_csv("x\n" + '"' + "y" * 200_000, tabs=False, whole=True).about[-1].startswith("not read further")
+
+
+@given(st.text(max_size=300))
+def test_no_text_breaks_the_table(text: str) -> None:
+    tables.read_csv(text, tabs=False, whole=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("report.md", b"# x", "markdown"),
+        ("x.json", b'{"a": [1]}', "json"),
+        ("x.json", b"{", "log"),
+        ("deep.json", b"[" * 100_000, "log"),
+        ("log", b"step 1\n", "log"),
+        ("x.csv", b"a,b\n1,2\n", "table"),
+        ("x.bin", b"abc", ""),
+        ("noise", bytes(range(256)) * 20, ""),
+        ("empty.md", b"", ""),
+        ("meta.json", b'{"v": Infinity}', "json"),
+    ],
+)
+def test_each_kind_is_shown_in_its_form(
+    tmp_path: Path, volume: FolderVolume, name: str, data: bytes, kind: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    seen = look(volume, volume.stat(name), [], tmp_path / "s")
+    forms = ("markdown", "json", "table", "groups", "log", "image")
+    assert [f for f in forms if getattr(seen, f) not in (None, "")] == ([kind] if kind else [])
+    assert kind or seen.warning
+
+
+def test_a_report_brings_its_picture(tmp_path: Path, volume: FolderVolume) -> None:
+    (tmp_path / "runs" / "r").mkdir(parents=True)
+    for name in ("report.md", "loss.svg", "events.jsonl"):
+        (tmp_path / "runs" / "r" / name).write_text("{}")
+    for name in ("report.md", "loss.svg"):
+        seen = look(volume, volume.stat(f"runs/r/{name}"), [], tmp_path / "s")
+        assert seen.events == tmp_path / "runs" / "r" / "events.jsonl"
+
+
+def test_kinds_go_by_the_end_of_a_name_whatever_its_case() -> None:
+    assert [kind_of(n) for n in ("A.PT", "b.PKL", "x/y.Parquet", "log", "a.pt.txt")] == [
+        Kind.TENSORS, Kind.PICKLE, Kind.PARQUET, Kind.TEXT, Kind.TEXT,
+    ]  # fmt: skip

@@ -1,0 +1,309 @@
+"""Volume, Checkpoints and Sizes by keyboard: what a person does with files, and what must not happen to them."""
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import Input
+
+from runner import removal
+from runner.backends.base import Entries
+from runner.backends.folder import FolderVolume
+from runner.fleet import Fleet
+from runner.names import shown
+from runner.run import State
+from runner.terminal import safe
+from tests.conftest import DATA
+from tests.test_app import put, text_of, until
+from tests.test_preview import trapped
+from tui.app import NanochatApp
+from tui.screens.checkpoints import CheckpointsScreen
+from tui.screens.dialogs import Confirm
+from tui.screens.launch import LaunchScreen
+from tui.screens.volume import VolumeScreen
+from tui.widgets.virtual_list import FileList
+
+LARGE = (130, 34)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    """A run that was cancelled, with three checkpoints of real torch files."""
+    (tmp_path / "home").mkdir()
+    fleet = Fleet(tmp_path / "home")
+    put(fleet, 1, State.CANCELLED)
+    folder = root(fleet) / "runs" / "run0001" / "base_checkpoints" / "d12"
+    folder.mkdir(parents=True)
+    for step, bpb in ((20, 0.9), (40, 0.7), (60, 0.8)):
+        shutil.copyfile(DATA / "torch" / "model.pt", folder / f"model_{step:06d}.pt")
+        shutil.copyfile(DATA / "torch" / "optim.pt", folder / f"optim_{step:06d}_rank0.pt")
+        (folder / f"meta_{step:06d}.json").write_text(json.dumps({"step": step, "val_bpb": bpb}))
+    (root(fleet) / "runs" / "run0001" / "log").write_text("[STAGE] base\nstep 1\nValueError: oh\n")
+    (root(fleet) / "base_data_climbmix").mkdir()
+    return fleet
+
+
+def root(fleet: Fleet) -> Path:
+    return Path(fleet.volume_location("local", "rehearsal"))
+
+
+async def browse(pilot: Any, app: NanochatApp, path: str, name: str = "") -> VolumeScreen:
+    """Open the Volume screen on a folder, with the cursor on a name."""
+    await pilot.press("4")
+    await until(pilot, lambda: isinstance(app.screen, VolumeScreen) and app.screen._entries, "the volume")
+    screen = app.screen
+    assert isinstance(screen, VolumeScreen)
+    screen.open_at(screen.place, path, name)
+    await until(pilot, lambda: not screen._looking and (not name or screen._list.current.endswith(name)), path)
+    return screen
+
+
+async def test_folders_are_gone_into_and_out_of_and_the_cursor_comes_back(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        screen = await browse(pilot, app, "", "runs")
+        await pilot.press("enter")
+        await until(pilot, lambda: "run0001" in screen._list.current, "the run")
+        await pilot.press("l", "l")
+        await until(pilot, lambda: screen._folder.endswith("base_checkpoints"), "its checkpoints")
+        await pilot.press("h", "backspace")
+        await until(pilot, lambda: screen._folder == "runs" and screen._list.current == "runs/run0001", "back")
+        await pilot.press("escape")
+        await until(pilot, lambda: app.current_mode == "runs", "the runs")
+
+
+async def test_a_checkpoint_shows_its_verdict_and_its_tensors(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "model_000040.pt")
+        await until(pilot, lambda: "lm_head.weight" in text_of(app), "its tensors")
+        assert "step 40, val bpb 0.7000, complete: resumable on 1 GPU" in text_of(app)
+
+
+async def test_a_log_opens_in_the_log_view_and_escape_gives_the_list_back(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        screen = await browse(pilot, app, "runs/run0001", "log")
+        await until(pilot, lambda: "ValueError: oh" in text_of(app), "the log")
+        await pilot.press("enter", "/", *"step", "enter")
+        await until(pilot, lambda: "'step' in 1 lines" in text_of(app), "the search")
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: screen._list.has_focus, "the list")
+
+
+async def test_a_file_is_found_by_a_few_letters_and_a_folder_is_filtered_and_sorted(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        screen = await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "model_000020.pt")
+        await pilot.press("f", *"0 opt")
+        await until(pilot, lambda: len(screen._entries) == 3, "three optimizer states")
+        await pilot.press("enter", "escape")
+        await until(pilot, lambda: len(screen._entries) == 9, "all")
+        await pilot.press("s")
+        await until(pilot, lambda: screen._list._keys[0].endswith("model_000020.pt"), "the largest first")
+        await pilot.press("slash", *"mt60")
+        await until(pilot, lambda: screen._list.current.endswith("meta_000060.json"), "the best match")
+
+
+async def test_a_folder_that_cannot_be_read_says_why_and_is_read_again_by_key(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, broken = FolderVolume.scan, [True]
+
+    def scan(self: FolderVolume, path: str, *, deep: bool = False) -> Iterator[Entries]:
+        if path == "runs" and broken[0]:
+            raise PermissionError(13, "Permission denied", path)
+        yield from real(self, path, deep=deep)
+
+    monkeypatch.setattr(FolderVolume, "scan", scan)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await browse(pilot, app, "runs")
+        await until(pilot, lambda: "Permission denied: Ctrl-R tries again" in text_of(app), "the problem")
+        broken[0] = False
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "run0001" in text_of(app), "the folder")
+
+
+async def test_a_volume_that_is_deleted_meanwhile_is_said_to_be_gone_and_found_when_it_is_back(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await browse(pilot, app, "runs")
+        root(fleet).rename(fleet.home / "aside")
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "! the volume folder" in text_of(app), "the problem")
+        assert "run0001" in text_of(app), "what was known stays"
+        (fleet.home / "aside").rename(root(fleet))
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "! the volume" not in text_of(app), "the folder again")
+
+
+async def test_marked_files_are_deleted_after_asking_and_keep_is_the_default(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    folder = root(fleet) / "runs/run0001/base_checkpoints/d12"
+    async with app.run_test(size=LARGE) as pilot:
+        screen = await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "meta_000020.json")
+        await pilot.press("space", "space", "x")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        assert "2 files" in text_of(app) and "nanochat-tui volume rm -r" in text_of(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen, "no")
+        assert len(list(folder.iterdir())) == 9
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await pilot.press("y")
+        await until(pilot, lambda: len(list(folder.iterdir())) == 7 and len(screen._entries) == 7, "yes")
+
+
+async def test_what_is_large_goes_only_when_its_name_was_typed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "LARGE_FILES", 5)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        screen = await browse(pilot, app, "runs/run0001", "base_checkpoints")
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        assert "could no longer be resumed" in text_of(app)
+        for typed in ("", "base", "base_checkpoints"):
+            assert (root(fleet) / "runs/run0001/base_checkpoints").is_dir()
+            app.screen.query_one(Input).value = typed
+            app.screen.query_one(Input).focus()
+            await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen, "done")
+        await until(pilot, lambda: not (root(fleet) / "runs/run0001/base_checkpoints").exists(), "gone")
+
+
+async def test_a_run_is_brought_home_from_the_keyboard(fleet: Fleet, tmp_path: Path) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await browse(pilot, app, "runs", "run0001")
+        await pilot.press("g")
+        await until(pilot, lambda: app.screen.query(Input) and "tag-1:" in text_of(app), "where to")
+        app.screen.query_one(Input).value = str(tmp_path / "out")
+        await pilot.press("enter")
+        await until(pilot, lambda: (tmp_path / "out" / "tag-1" / "log").exists(), "the log")
+        await until(pilot, lambda: any("tag-1 is in" in n.message for n in app._notifications), "the word of it")
+        there = root(fleet) / "runs/run0001"
+        files = {str(p.relative_to(there)) for p in there.rglob("*") if p.is_file()}
+        assert {
+            str(p.relative_to(tmp_path / "out/tag-1")) for p in (tmp_path / "out").rglob("*") if p.is_file()
+        } == files
+
+
+async def test_a_file_is_sent_to_the_folder_that_is_shown(fleet: Fleet, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        screen = await browse(pilot, app, "runs/run0001", "log")
+        await pilot.press("u")
+        await until(pilot, lambda: app.screen is not screen, "what")
+        app.screen.query_one(Input).value = str(tmp_path / "notes.txt")
+        await pilot.press("enter")
+        await until(pilot, lambda: "runs/run0001/notes.txt" in screen._entries, "the file")
+        assert (root(fleet) / "runs/run0001/notes.txt").read_text() == "mine"
+
+
+async def test_a_run_goes_on_from_the_checkpoint_under_the_cursor(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int | None]] = []
+    monkeypatch.setattr(fleet, "resume", lambda run, step=None: asked.append((run.id, step)))
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "model_000040.pt")
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        assert "nanochat-tui resume tag-1 --step 40" in text_of(app)
+        await pilot.press("y")
+        await until(pilot, lambda: asked == [("run0001", 40)], "the resume")
+
+
+async def test_a_run_that_is_done_goes_on_as_a_new_one(fleet: Fleet) -> None:
+    fleet.registry.remove("run0001")
+    put(fleet, 1, State.DONE)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "model_000040.pt")
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, LaunchScreen), "the form")
+        await until(pilot, lambda: "--from tag-1 --step 40" in text_of(app), "the command")
+
+
+async def test_best_and_last_are_kept_and_the_rest_goes(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen._rows) == 3, "three")
+        assert "0.7000" in text_of(app) and "resumable on 1 GPU" in text_of(app)
+        await pilot.press("K")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        assert "base step 20" in text_of(app) and "step 40" not in text_of(app)
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen._rows) == 2, "two")
+        await pilot.press("enter")
+        await until(
+            pilot, lambda: isinstance(app.screen, VolumeScreen) and "meta_000060" in app.screen._list.current, ""
+        )
+
+
+async def test_sizes_are_added_up_and_what_could_go_is_said(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await browse(pilot, app, "")
+        await pilot.press("z")
+        await until(pilot, lambda: "older checkpoints of tag-1" in text_of(app), "advice")
+        await until(pilot, lambda: "runs/" in text_of(app) and "100%" in text_of(app), "sizes")
+        await pilot.press("enter")
+        await until(pilot, lambda: "run0001/" in text_of(app), "the runs")
+        await pilot.press("4")
+        await until(pilot, lambda: isinstance(app.screen, VolumeScreen), "the volume")
+        await until(pilot, lambda: "256.3 kB" in text_of(app), "sizes of folders")
+
+
+async def test_no_pickle_is_loaded_by_looking_at_it(fleet: Fleet, tmp_path: Path) -> None:
+    sprung, made = trapped(tmp_path)
+    for path in made:
+        shutil.copyfile(path, root(fleet) / path.name)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        for path in made:
+            await browse(pilot, app, "", path.name)
+            await until(pilot, lambda name=path.name: text_of(app).count(name) > 1, "the preview")
+            await pilot.pause(0.3)
+        assert not sprung.exists()
+
+
+def hostile_names(count: int) -> list[str]:
+    """Names as no person gives them, but any program may: controls, escapes, tricks, markup, long ones."""
+    rng = random.Random(7)
+    pieces = '\x1b[2J|\x1b]0;t\x07|\n|\r|\t|\x7f|\x9b31m|\u202e|\u200b|..| |.|~|[red]|[/]|%s|%41|\\|:|*|?|"|<|>|con|NUL'
+    pieces += "|con|NUL|é|e\u0301|\ufeff|漢字|\U0001f600|a|A|-rf|$(id)|`id`|'|;|&&|\u0130|\u2028|model_000010.pt"
+    names: dict[str, None] = {"-": None, "--": None, "...": None, " ": None, "x" * 255: None, "con.txt": None}
+    while len(names) < count:
+        name = "".join(rng.choice(pieces.split("|")) for _ in range(rng.randint(1, 9)))
+        if name not in (".", "..") and "/" not in name and len(name.encode()) <= 255:
+            names[name] = None
+    return list(names)
+
+
+async def test_hostile_names_break_no_row_and_leave_no_escape(fleet: Fleet) -> None:
+    folder = root(fleet) / "odd"
+    folder.mkdir()
+    names = hostile_names(500)
+    for name in names:
+        (folder / name).write_bytes(b"x")
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browse(pilot, app, "odd")
+        await until(pilot, lambda: len(screen._entries) == 500, "all names")
+        files = screen.query_one(FileList)
+        for _ in range(30):
+            for y in range(files.size.height):
+                strip = files.render_line(y)
+                assert strip.cell_length == files.scrollable_content_region.width
+                assert strip.text == safe(strip.text)
+            await pilot.press("pagedown")
+        assert len({shown(n) for n in names}) == 500, "no two of them look alike"
