@@ -1,6 +1,7 @@
 """A checkpoint's files -> is it complete, on how many GPUs can it be resumed, and why not."""
 
 import math
+from collections.abc import Collection
 from enum import StrEnum
 
 from msgspec import Struct
@@ -136,8 +137,11 @@ def scan(volume: Volume, run: str, model: str, gpus: int | None) -> list[Checkpo
     ]
 
 
-def expendable(found: list[Checkpoint]) -> list[Checkpoint]:
-    """What a run saved besides the best and the last complete one of each kind; what is newer than that one stays."""
+def expendable(found: list[Checkpoint], needed: Collection[int] = ()) -> list[Checkpoint]:
+    """What a run saved besides the best and the last complete one of each kind; what is newer than that one stays.
+
+    `needed` are steps of the base model that other runs go on from.
+    """
     gone = []
     for kind in {c.kind for c in found}:
         whole = [c for c in found if c.kind == kind and c.verdict is Verdict.COMPLETE]
@@ -145,7 +149,8 @@ def expendable(found: list[Checkpoint]) -> list[Checkpoint]:
             continue
         last = max(whole, key=lambda c: c.step)
         best = min(whole, key=lambda c: (c.val_bpb if c.val_bpb is not None else math.inf, -c.step))
-        gone += [c for c in found if c.kind == kind and c.step < last.step and c.step != best.step]
+        kept = {best.step, *(needed if kind == "base" else ())}
+        gone += [c for c in found if c.kind == kind and c.step < last.step and c.step not in kept]
     return sorted(gone, key=lambda c: (c.run, c.kind, c.step))
 
 

@@ -15,7 +15,7 @@ from runner import budget as budgets
 from runner import checkpoints, cost, estimate, kept_logs, settings, survey, units
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
-from runner.checkpoints import Checkpoint, Verdict
+from runner.checkpoints import Checkpoint, Verdict, newest_complete
 from runner.cost import Prices
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError
 from runner.home import has_modal_token
@@ -285,12 +285,24 @@ class Fleet:
         current = self.refreshed(self.registry.get(run.id))
         if step is not None:
             self._check_step(current, step)
+        elif current.back_to is not None and not self._went_back(current):
+            # The attempt that was to go back ended before it could.
+            step = current.back_to
+        if current.spec.source and not newest_complete(self.checkpoints(current)):
+            self._check_source(self.volume_of(current), current.spec)
         prices = self._prices(self.backend(current.backend))
         _check_money(current, budget if budget is not None else current.spec.budget_usd, prices)
         if gpus is not None and State.LAUNCHING in TRANSITIONS[current.state]:
             self._check_gpus(current, on_gpus(current.spec, gpus))
         self.backend(run.backend).ready(run.spec.engine, live_runs=self._live_on(run.backend))
         return self._spawn(self.registry.update(run.id, again), first=False)
+
+    def _went_back(self, run: Run) -> bool:
+        try:
+            self.volume_of(run).stat(layout.aside_mark(run.id, run.attempt))
+        except FileNotFoundError:
+            return False
+        return True
 
     def _check_step(self, run: Run, step: int) -> None:
         whole = [c.step for c in self.checkpoints(run) if c.kind == "base" and c.verdict is Verdict.COMPLETE]
@@ -406,6 +418,11 @@ class Fleet:
         if observed(run, poll, now) == run:
             return run
         return self.registry.update(run.id, lambda r: observed(r, poll, now) if r.attempt == run.attempt else r)
+
+    def expendable(self, run: Run, found: list[Checkpoint]) -> list[Checkpoint]:
+        """What of a run's checkpoints nobody needs: neither best nor last, and no run that may yet go on from it."""
+        users = [r.spec for r in self.registry.all() if r.spec.source == run.id and r.state is not State.DONE]
+        return checkpoints.expendable(found, [s.source_step for s in users if s.source_step is not None])
 
     def checkpoints(self, run: Run) -> list[Checkpoint]:
         """A run's checkpoints as they are on its volume now."""

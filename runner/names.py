@@ -1,16 +1,19 @@
 """Names of a volume -> names that are harmless on any disk. Pure."""
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable
 from hashlib import sha256
 
 from runner.terminal import HIDDEN, safe
 
+# Where downloads keep what is not whole yet; nothing on a volume is brought home under this name.
+PARTS = ".nanochat-tui-parts"
 MOST_BYTES = 200
 _UNFIT = re.compile(rf'[\x00-\x1f\x7f-\x9f<>:"|?*\\%]|{HIDDEN.pattern}')
 _UNSEEN = re.compile(rf"[\x00-\x1f\x7f-\x9f]|{HIDDEN.pattern}")
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?|" + re.escape(PARTS), re.IGNORECASE)
 
 
 def _percent(text: str) -> str:
@@ -72,6 +75,14 @@ def told(path: str) -> str:
 def shown(path: str) -> str:
     """A path on a terminal, with what `safe` would drop made visible, so that no two names look alike."""
     return safe(_UNSEEN.sub(lambda m: _code(ord(m[0])), told(path)))
+
+
+def quoted(path: str) -> str:
+    """A path for a shell, in letters that every terminal shows and takes back as they stand."""
+    if path == shown(path):
+        return shlex.quote(path)
+    raw = path.encode("utf-8", "surrogateescape")
+    return "$'" + "".join(chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in raw) + "'"
 
 
 def _code(number: int) -> str:

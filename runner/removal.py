@@ -61,6 +61,7 @@ _SHARED = {
     layout.EVAL_BUNDLE: "the next launch downloads the evaluation bundle again",
     layout.TASK_DATA: "the next launch downloads the fine-tuning data again",
     layout.CACHE: "the next start compiles anew, for minutes",
+    "volume.json": "nothing then says whether this volume is for rehearsals or for real runs",
 }
 
 
@@ -92,9 +93,19 @@ def _of_run(run: Run, gone: Sequence[str], files: Sequence[Entry], runs: Sequenc
         )
     if steps and saved in steps and State.LAUNCHING in TRANSITIONS[run.state]:
         return f"{run.tag} would no longer resume from step {saved:,}, its newest", problem
+    if steps and all(e.name.startswith("optim_") for e in files if layout.checkpoint_part(e.name)):
+        return f"{run.tag} keeps its weights, but nothing can train on from {_listed(steps)}", problem
     if steps:
-        return f"{run.tag} loses what it saved at step {', '.join(f'{s:,}' for s in sorted(steps)[:6])}", problem
+        return f"{run.tag} loses what it saved at {_listed(steps)}", problem
+    if any(path == f"{folder}/{layout.RUN_FILE}" for path in touched):
+        return f"{run.tag} could not be found by another machine, nor resumed", problem
     return f"{run.tag} loses files of its folder", problem
+
+
+def _listed(steps: set[int]) -> str:
+    """`step 20, 40 and 6 more`."""
+    first = ", ".join(f"{s:,}" for s in sorted(steps)[:6])
+    return f"step {first}" + (f" and {len(steps) - 6} more" if len(steps) > 6 else "")
 
 
 def remove(volume: Volume, paths: Sequence[str]) -> None:

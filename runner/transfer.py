@@ -5,13 +5,14 @@ when all of it is there. A download that was cut finds both and goes on; blocks 
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import threading
 import time
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from msgspec import Struct
 from runner import units
 from runner.backends.base import BLOCK, Entry, Source, Volume
 from runner.errors import FileChanged, NanochatError, UsageError
-from runner.names import disk_paths, shown
+from runner.names import PARTS, disk_paths, shown
+from runner.nanochat import layout
 
-PARTS = ".nanochat-tui-parts"
 WORKERS = 8
+# So often is a file asked for again that was written while it was read.
+ROUNDS = 3
 # Written blocks are made to last, and noted, by so many bytes: the most that is read again after a crash.
 SYNC_BYTES = 64 << 20
 TOLD_EVERY_S = 0.2
@@ -108,7 +111,9 @@ class Download:
         self._lock = threading.Lock()
         self._going, self._stop = threading.Event(), threading.Event()
         self._going.set()
-        self._problem: BaseException | None = None
+        self._failed = threading.Event()
+        self._changed: list[Item] = []
+        self.warnings: list[str] = []
         self._speed: list[tuple[float, int]] = []
         self._parts: set[_Part] = set()
 
@@ -126,33 +131,61 @@ class Download:
         self._going.set()
 
     def run(self) -> bool:
-        """Bring everything; whether it is all there now. Raises what stood against it."""
+        """Bring everything; whether it is all there now. Raises what stood against it.
+
+        A file that is written while it is read is asked for again; the others come meanwhile.
+        """
         self._make_folder(self._folder)
-        missing = [item for item in self._items if not self._is_there(item)]
-        self._check_room(missing)
+        items = self._items
+        for _ in range(ROUNDS):
+            self._changed = []
+            missing = [item for item in items if not self._is_there(item)]
+            self._check_room(missing)
+            self._bring(missing)
+            if not self._changed or self._stop.is_set():
+                break
+            items = self._as_now(self._changed)
+        if self._stop.is_set():
+            return False
+        with contextlib.suppress(OSError):
+            (self._folder / PARTS).rmdir()
+        if self._changed:
+            named = ", ".join(shown(item.entry.path) for item in self._changed[:4])
+            raise FileChanged(f"{named} was written while it was read", "the same command brings what is missing")
+        return self.progress.files_done == self.progress.files
+
+    def _as_now(self, changed: list[Item]) -> list[Item]:
+        """Files as the volume has them by now."""
+        found = []
+        for item in changed:
+            try:
+                entry = self._volume.stat(item.entry.path)
+            except FileNotFoundError:
+                self.progress.files -= 1
+                self.progress.bytes -= item.entry.bytes
+                continue
+            self.progress.bytes += entry.bytes - item.entry.bytes
+            found.append(Item(entry, item.target))
+        return found
+
+    def _bring(self, missing: list[Item]) -> None:
         work = self._work(missing)
-        threads = [threading.Thread(target=self._help, args=(work,), daemon=True) for _ in range(self._workers)]
-        for thread in threads:
-            thread.start()
-        try:
-            while any(t.is_alive() for t in threads):
-                threads[0].join(TOLD_EVERY_S) if threads[0].is_alive() else time.sleep(TOLD_EVERY_S / 4)
-                self._tell()
-        except BaseException:
-            self.stop()
-            raise
-        finally:
-            for thread in threads:
-                thread.join()
-            for part in self._parts:
-                part.put_away()
-        if self._problem:
-            raise self._problem
-        if not self._stop.is_set():
-            with contextlib.suppress(OSError):
-                (self._folder / PARTS).rmdir()
+        with ThreadPoolExecutor(self._workers, "download") as pool:
+            threads = [pool.submit(self._help, work) for _ in range(self._workers)]
+            try:
+                while wait(threads, TOLD_EVERY_S).not_done:
+                    self._tell()
+            finally:
+                # Whatever happens here, nobody goes on behind our back.
+                self._failed.set()
+                self._going.set()
+        for part in self._parts:
+            part.put_away()
+        self._parts.clear()
+        self._failed.clear()
         self._tell()
-        return not self._stop.is_set()
+        for thread in threads:
+            thread.result()
 
     def _tell(self) -> None:
         now = time.monotonic()
@@ -180,14 +213,15 @@ class Download:
             return False
         except NotADirectoryError as error:
             raise UsageError(f"a file is in the way of {target}", "move it, or choose another folder") from error
-        if not target.is_symlink() and target.is_file():
-            if found.st_size == entry.bytes and int(found.st_mtime) == int(entry.mtime):
-                with self._lock:
-                    self.progress.files_done += 1
-                    self.progress.bytes_done += entry.bytes
-                return True
-            if self._overwrite:
-                return False
+        if target.is_symlink() or not target.is_file():
+            raise UsageError(f"{target} is in the way, and is no file", "move it, or choose another folder")
+        if found.st_size == entry.bytes and int(found.st_mtime) == int(entry.mtime):
+            with self._lock:
+                self.progress.files_done += 1
+                self.progress.bytes_done += entry.bytes
+            return True
+        if self._overwrite or entry.name in layout.REWRITTEN:
+            return False
         raise UsageError(f"{target} is there already, and is another", "--force replaces it, or choose another folder")
 
     def _check_room(self, missing: list[Item]) -> None:
@@ -217,20 +251,26 @@ class Download:
 
     def _help(self, work: "Iterator[tuple[_Part, int]]") -> None:
         """One of several threads that bring blocks until there are none, or something went wrong."""
-        while True:
-            self._going.wait()
-            if self._stop.is_set() or self._problem:
-                return
-            try:
+        try:
+            while True:
+                self._going.wait()
+                if self._stop.is_set() or self._failed.is_set():
+                    return
                 with self._lock:
                     part, number = next(work, (None, 0))
                 if part is None:
                     return
-                part.bring(number)
-            except (OSError, NanochatError) as error:
-                with self._lock:
-                    self._problem = self._problem or error
-                return
+                if not part.bring(number):
+                    self._give_up(part)
+        except BaseException:
+            self._failed.set()
+            raise
+
+    def _give_up(self, part: "_Part") -> None:
+        """This file is not what it was: the next round asks for it again."""
+        with self._lock:
+            self._changed.append(part.item)
+            self.progress.bytes_done -= part.done
 
     def count(self, name: str, done: int, read: int, files: int = 0) -> None:
         """Note what has come."""
@@ -241,35 +281,35 @@ class Download:
 
 
 class _Part:
-    """A file that is on its way."""
+    """A file that is on its way; whoever opens its part has a lock on it, as another program may bring it, too."""
 
     def __init__(self, download: Download, item: Item) -> None:
-        self._download, self._item = download, item
+        self._download, self.item = download, item
         self._lock, self._opening = threading.Lock(), threading.Lock()
         self._source: Source | None = None
         self._fd = -1
         self._path = download._part_path(item)
         self._journal = self._path.with_suffix(".journal")
         entry = item.entry
-        self._head = msgspec.json.encode(
-            _Head(entry.path.encode("utf-8", "surrogateescape").hex(), entry.bytes, entry.mtime)
-        )
-        numbers = range(-(-entry.bytes // BLOCK))
-        self._noted = self._read_journal() & set(numbers)
-        self.wanted = [n for n in numbers if n not in self._noted]
+        path = entry.path.encode("utf-8", "surrogateescape").hex()
+        self._head = msgspec.json.encode(_Head(path, entry.bytes, entry.mtime))
+        self._numbers = range(-(-entry.bytes // BLOCK))
+        self._noted = self._read_journal()
+        self.wanted = [n for n in self._numbers if n not in self._noted]
         self._left = len(self.wanted)
         self._unsynced: list[int] = []
-        if self._noted:
-            # The caller holds the download's lock: it asks for the next block.
-            download.progress.bytes_done += sum(min(BLOCK, entry.bytes - n * BLOCK) for n in self._noted)
+        self._active, self._dead, self._ended = 0, False, False
+        self.done = sum(min(BLOCK, entry.bytes - n * BLOCK) for n in self._noted)
+        # The caller holds the download's lock: it asks for the next block.
+        download.progress.bytes_done += self.done
 
     def _read_journal(self) -> set[int]:
         """The blocks that are on this disk; none when the journal is about another file, or the part is gone."""
         try:
             head, *lines = self._journal.read_bytes().split(b"\n")
-            if head != self._head or self._path.lstat().st_size != self._item.entry.bytes:
+            if head != self._head or self._path.lstat().st_size != self.item.entry.bytes:
                 return set()
-            return {int(word) for line in lines[:-1] for word in line.split()}
+            return {int(word) for line in lines[:-1] for word in line.split()} & set(self._numbers)
         except (OSError, ValueError):
             return set()
 
@@ -277,38 +317,72 @@ class _Part:
         """The source and the part, opened by the thread that comes first."""
         with self._opening:
             if self._source is None:
-                source = self._download._volume.open(self._item.entry)
+                source = self._download._volume.open(self.item.entry)
                 self._download._make_folder(self._path.parent)
-                fresh = 0 if self._noted else os.O_TRUNC
-                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | fresh, 0o644)
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
                 self._download._parts.add(self)
-                os.ftruncate(self._fd, self._item.entry.bytes)
-                if not self._noted and self._item.entry.bytes > BLOCK:
-                    self._journal.write_bytes(self._head + b"\n")
+                self._claim()
                 self._source = source
             return self._source, self._fd
 
-    def bring(self, number: int) -> None:
-        """Bring one block (-1 for none, of a file that has no more to bring); the last one ends the file."""
-        source, fd = self._open()
-        size = 0
-        if number >= 0:
-            data = source.block(number)
-            size = len(data)
-            _write_all(fd, data, number * BLOCK)
+    def _claim(self) -> None:
+        """Have the part for ourselves, as it was when we looked. Raises NanochatError when somebody else is at it."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = self._path.lstat().st_ino == os.fstat(self._fd).st_ino and self._read_journal() == self._noted
+        except (BlockingIOError, FileNotFoundError):
+            ours = False
+        if not ours:
+            name = shown(self.item.entry.path)
+            raise NanochatError(f"{name} is being brought to this folder already", "wait for that, or stop it")
+        if not self._noted:
+            os.ftruncate(self._fd, 0)
+            if self.item.entry.bytes > BLOCK:
+                self._journal.write_bytes(self._head + b"\n")
+        os.ftruncate(self._fd, self.item.entry.bytes)
+
+    def bring(self, number: int) -> bool:
+        """Bring one block, -1 for none; the thread that leaves last ends the file. False when it is not what it was."""
         with self._lock:
-            self._left -= number >= 0
-            last = self._left == 0
-            if number >= 0:
-                self._unsynced.append(number)
-            due: list[int] = []
-            if not last and len(self._unsynced) * BLOCK >= SYNC_BYTES:
+            if self._dead:
+                return True
+            self._active += 1
+        try:
+            self._bring(number)
+        except FileChanged:
+            self._dead = True
+        finally:
+            with self._lock:
+                self._active -= 1
+                ends = self._active == 0 and (self._dead or self._left == 0) and not self._ended
+                self._ended |= ends
+        if not ends:
+            return True
+        try:
+            if not self._dead:
+                self._finish()
+                return True
+        except FileChanged:
+            self._dead = True
+        self.forget()
+        return False
+
+    def _bring(self, number: int) -> None:
+        source, fd = self._open()
+        if number < 0:
+            return
+        data = source.block(number)
+        _write_all(fd, data, number * BLOCK)
+        due: list[int] = []
+        with self._lock:
+            self._left -= 1
+            self.done += len(data)
+            self._unsynced.append(number)
+            if len(self._unsynced) * BLOCK >= SYNC_BYTES:
                 due, self._unsynced = self._unsynced, []
         if due:
             self._note(due)
-        self._download.count(self._item.target, size, size)
-        if last:
-            self._finish(source, fd)
+        self._download.count(self.item.target, len(data), len(data))
 
     def _note(self, numbers: list[int]) -> None:
         """Put blocks down as brought, once the disk has them."""
@@ -316,42 +390,52 @@ class _Part:
         with self._lock, self._journal.open("ab") as journal:
             journal.write(" ".join(map(str, numbers)).encode() + b"\n")
 
-    def _finish(self, source: Source, fd: int) -> None:
+    def _finish(self) -> None:
         """All of it is here: see that it is still that file, then give it its name."""
-        entry, target = self._item.entry, self._download._folder / self._item.target
-        if not source.unchanged():
-            self._forget()
+        source, fd = self._open()
+        entry, target = self.item.entry, self._download._folder / self.item.target
+        if not source.unchanged() and not self._only_grew():
             raise FileChanged(f"{shown(entry.path)} was written while it was read", "try again")
         if not source.verified and not crcs_match(self._path):
-            self._forget()
-            raise NanochatError(f"{shown(entry.path)} was damaged on the way", "try again")
+            self._download.warnings.append(f"{shown(entry.path)} is damaged, on the volume or on the way")
         os.utime(fd, (entry.mtime, entry.mtime))
         if entry.bytes > BLOCK:
             os.fsync(fd)
         self._download._make_folder(target.parent)
         self._path.replace(target)
-        self._forget()
-        self._download.count(self._item.target, 0, 0, 1)
+        self.forget(gone=True)
+        self._download.count(self.item.target, 0, 0, 1)
+
+    def _only_grew(self) -> bool:
+        """Whether it is one of the files that a live run only adds to: what we have is its beginning."""
+        entry = self.item.entry
+        try:
+            return entry.name in layout.GROWING and self._download._volume.stat(entry.path).bytes >= entry.bytes
+        except FileNotFoundError:
+            return False
 
     def put_away(self) -> None:
         """Close everything; what has come is noted, for another time."""
-        if self._fd < 0:
-            return
-        if self._unsynced and self._item.entry.bytes > BLOCK:
-            self._note(self._unsynced)
-        os.close(self._fd)
-        self._fd = -1
-        if self._source:
-            self._source.close()
+        with self._opening:
+            if self._fd < 0:
+                return
+            if self._source:
+                if self._unsynced and self.item.entry.bytes > BLOCK:
+                    self._note(self._unsynced)
+                self._source.close()
+            os.close(self._fd)
+            self._fd = -1
 
-    def _forget(self) -> None:
-        """Close everything, and leave nothing behind but the file itself."""
+    def forget(self, *, gone: bool = False) -> None:
+        """Close everything, and leave nothing behind; the part itself is `gone` when it has its name."""
         self._unsynced = []
+        if self._source or gone:
+            if not gone:
+                self._path.unlink(missing_ok=True)
+            self._journal.unlink(missing_ok=True)
         self.put_away()
         with self._download._lock:
             self._download._parts.discard(self)
-        self._path.unlink(missing_ok=True)
-        self._journal.unlink(missing_ok=True)
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:
@@ -362,14 +446,14 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
 
 
 def crcs_match(path: Path) -> bool:
-    """Whether every file in a zip, as `torch.save` writes it, is what its checksum says; what is no zip has none."""
-    if not zipfile.is_zipfile(path):
-        return True
+    """Whether everything in a zip, as `torch.save` writes it, is what its checksum says; of other files none says."""
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(i.compress_type != zipfile.ZIP_STORED or i.flag_bits & 1 for i in archive.infolist()):
+                return True
             return archive.testzip() is None
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error):
-        return False
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError):
+        return True
 
 
 def unfinished(folder: Path) -> int:

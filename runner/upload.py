@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from stat import S_ISREG
 
@@ -24,21 +25,37 @@ class Sending(Struct, frozen=True):
     bytes: int
 
 
-def plan(origin: Path, to: str) -> list[Sending]:
-    """A file, or every regular file in a folder, with where it goes; links are not followed. Raises UsageError."""
+class Stopped(NanochatError):
+    """Somebody said stop; files that arrived stay, what was on its way does not."""
+
+
+def plan(origin: Path, to: str) -> tuple[list[Sending], list[Path]]:
+    """A file, or every regular file in a folder, with where it goes; and what is left out: links, devices.
+
+    Raises UsageError for an origin that is neither, OSError for a folder that cannot be read.
+    """
     if not origin.exists():
         raise UsageError(f"{origin} is not here", "name a file or folder of this machine")
+    if origin.is_file():
+        return [Sending(origin, to, origin.stat().st_size)], []
     if not origin.is_dir():
-        return [Sending(origin, to, origin.stat().st_size)]
-    found = []
-    for folder, names, files in os.walk(origin):
+        raise UsageError(f"{origin} is neither file nor folder", "name a file or folder of this machine")
+    found, left_out = [], []
+
+    def refused(error: OSError) -> None:
+        raise error
+
+    for folder, names, files in os.walk(origin, onerror=refused):
         names.sort()
+        left_out += [Path(folder) / name for name in names if (Path(folder) / name).is_symlink()]
         for name in sorted(files):
             path = Path(folder) / name
             stat = path.lstat()
             if S_ISREG(stat.st_mode):
                 found.append(Sending(path, f"{to}/{path.relative_to(origin).as_posix()}", stat.st_size))
-    return found
+            else:
+                left_out.append(path)
+    return found, left_out
 
 
 def in_the_way(volume: Volume, sendings: list[Sending]) -> list[str]:
@@ -59,48 +76,50 @@ def send(
     *,
     told: Callable[[Progress], None] = lambda progress: None,
     stopped: Callable[[], bool] = lambda: False,
-) -> bool:
-    """Bring every file; whether all are there. Raises what stood against it; files that arrived stay."""
+) -> None:
+    """Bring every file. Raises what stood against it, Stopped when it was told to stop."""
     progress = Progress(files=len(sendings), bytes=sum(s.bytes for s in sendings))
-    lock = threading.Lock()
+    lock, failed = threading.Lock(), threading.Event()
     work: Iterator[Sending] = iter(sendings)
-    problems: list[BaseException] = []
 
-    def count(amount: int) -> None:
+    def count(amount: int, files: int = 0) -> None:
         with lock:
+            progress.files_done += files
             progress.bytes_done += amount
             progress.bytes_read += amount
             told(msgspec.structs.replace(progress))
 
+    def put(sending: Sending) -> None:
+        arrived = 0
+
+        def came(amount: int) -> None:
+            nonlocal arrived
+            if stopped() or failed.is_set():
+                raise Stopped("stopped", "the same command sends the rest, with --force")
+            arrived += amount
+            count(amount)
+
+        progress.name = sending.path
+        volume.put(sending.origin, sending.path, came)
+        # What the volume had already is not sent again, and nobody is told of it.
+        count(sending.bytes - arrived, 1)
+
     def help_() -> None:
-        while not stopped() and not problems:
-            with lock:
-                sending = next(work, None)
-            if sending is None:
-                return
-            arrived = 0
+        try:
+            while not failed.is_set():
+                with lock:
+                    sending = next(work, None)
+                if sending is None:
+                    return
+                if stopped():
+                    raise Stopped("stopped", "the same command sends the rest, with --force")
+                put(sending)
+        except BaseException:
+            failed.set()
+            raise
 
-            def came(amount: int) -> None:
-                nonlocal arrived
-                arrived += amount
-                count(amount)
-
-            try:
-                volume.put(sending.origin, sending.path, came)
-            except (OSError, NanochatError) as error:
-                problems.append(error)
-                return
-            progress.name = sending.path
-            with lock:
-                progress.files_done += 1
-            # What the volume had already is not sent again, and nobody is told of it.
-            count(sending.bytes - arrived)
-
-    threads = [threading.Thread(target=help_, daemon=True) for _ in range(min(WORKERS, len(sendings)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(WORKERS, "upload") as pool:
+        threads = [pool.submit(help_) for _ in range(min(WORKERS, len(sendings)))]
+    problems = [p for thread in threads if (p := thread.exception())]
     if problems:
-        raise problems[0]
-    return progress.files_done == len(sendings)
+        raise next((p for p in problems if not isinstance(p, Stopped)), problems[0])

@@ -21,7 +21,10 @@ class Total(Struct):
 
 
 class Advice(Struct, frozen=True):
-    """Something that could be deleted: what, how much, and what is lost with it."""
+    """Something that could be deleted: what, how much, and what is lost with it.
+
+    There are no paths where somebody who sees more has to choose.
+    """
 
     what: str
     why: str
@@ -101,9 +104,10 @@ def advice(usage: Usage, runs: Iterable[Run]) -> list[Advice]:
         if run.state is State.DONE:
             parts = [e for kind in kinds.values() for step in kind.values() for e in step if e.name.startswith("optim")]
             found.append(_advice(f"optimizer states of {run.tag}", "it is done; training on from it needs them", parts))
-        old = [e for kind in kinds.values() for step in sorted(kind)[:-1] for e in kind[step]]
-        why = f"`nanochat-tui checkpoints {run.tag} --prune` keeps best and last"
-        found.append(_advice(f"older checkpoints of {run.tag}", why, old))
+        old = sum(e.bytes for kind in kinds.values() for step in sorted(kind)[:-1] for e in kind[step])
+        # Which of them are best, or whole, their names do not say.
+        why = f"K on Checkpoints, or `nanochat-tui checkpoints {run.tag} --prune`, keeps best and last"
+        found.append(Advice(f"up to all older checkpoints of {run.tag}", why, old, ()))
     return sorted((a for a in found if a.bytes), key=lambda a: -a.bytes)
 
 

@@ -6,6 +6,8 @@ import pickle
 import random
 import subprocess
 import sys
+import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -25,6 +27,8 @@ from runner.preview.tensors import NoTensors, Tensor, groups, read_tensors
 from tests.conftest import DATA
 
 TORCH = DATA / "torch"
+# Python takes every multiple of it for the same number, when it looks for a place in a dict.
+PRIME = 2**61 - 1
 
 
 @pytest.fixture
@@ -118,6 +122,41 @@ def test_an_index_that_folds_into_itself_is_not_followed_for_ever(tmp_path: Path
         with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
             archive.writestr("a/data.pkl", data)
         assert look(volume, volume.stat("m.pt"), [], tmp_path / "s").groups == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x04\x8c\x01a" + b"2\x86" * 60 + b"2\x93.",
+        b"\x80\x04\x8c\xf0" + b"a" * 240 + b"2\x93" * 50_000 + b".",
+        b"\x80\x02}(" + b"".join(b"\x8a\x10" + (n * PRIME).to_bytes(16, "little") + b"N" for n in range(9999)) + b"u.",
+        b"\x80\x02}q\x00\x8b\xe8\x03\x00\x00" + b"\x7f" * 1000 + b"Ns.",
+    ],
+    ids=["names in names", "long names", "numbers that collide", "a number without end"],
+)  # fmt: skip
+def test_an_index_that_is_made_to_cost_time_or_memory_does_not(
+    tmp_path: Path, volume: FolderVolume, data: bytes
+) -> None:
+    with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
+        archive.writestr("a/data.pkl", data)
+    tracemalloc.start()
+    began = time.process_time()
+    look(volume, volume.stat("m.pt"), [], tmp_path / "s")
+    took, (_, most) = time.process_time() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 200 << 20 and took < 60, "both would be a hundred times as much"
+
+
+def test_parquet_that_would_unpack_to_gigabytes_is_not_unpacked(tmp_path: Path, volume: FolderVolume) -> None:
+    rows = pyarrow.table({"x": pyarrow.array([1] * 5_000_000)})
+    pyarrow.parquet.write_table(rows, tmp_path / "x.parquet", row_group_size=5_000_000)
+    seen = look(volume, volume.stat("x.parquet"), [], tmp_path / "s")
+    assert seen.table and seen.table.rows == [] and "its first rows would be too much to unpack" in seen.about
+
+
+def test_markdown_without_end_is_shown_as_text(tmp_path: Path, volume: FolderVolume) -> None:
+    (tmp_path / "x.md").write_text("# x\n\npara\n\n" * 5000)
+    assert look(volume, volume.stat("x.md"), [], tmp_path / "s").log
 
 
 def test_a_zip_that_unfolds_to_gigabytes_is_not_unfolded(tmp_path: Path, volume: FolderVolume) -> None:

@@ -6,16 +6,18 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner import upload
 from runner.backends.base import BLOCK, Entry
 from runner.backends.folder import FolderVolume
 from runner.errors import FileChanged, NanochatError, Unreachable, UsageError
-from runner.names import disk_name, disk_paths, shown
+from runner.names import disk_name, disk_paths, quoted, shown
 from runner.terminal import safe
 from runner.transfer import PARTS, Download, Progress, gather, plan, unfinished
 from tests.modal_cloud import Cloud
@@ -76,12 +78,12 @@ def test_what_is_there_already_is_not_read_again_and_another_file_is_not_overwri
     Download(place.volume(), items, tmp_path / "out").run()
     again = Download(place.volume(), items, tmp_path / "out")
     assert again.run() and again.progress.bytes_read == 0 and again.progress.files_done == 4
-    (tmp_path / "out" / "a" / "log").write_text("mine")
+    (tmp_path / "out" / "a" / "ck" / "m.json").write_text("mine")
     with pytest.raises(UsageError, match="already"):
         Download(place.volume(), items, tmp_path / "out").run()
-    assert (tmp_path / "out" / "a" / "log").read_text() == "mine"
+    assert (tmp_path / "out" / "a" / "ck" / "m.json").read_text() == "mine"
     assert Download(place.volume(), items, tmp_path / "out", overwrite=True).run()
-    assert (tmp_path / "out" / "a" / "log").read_bytes() == b"x" * 100
+    assert (tmp_path / "out" / "a" / "ck" / "m.json").read_bytes() == b"{}"
 
 
 def test_a_download_that_is_stopped_goes_on_where_it_was(place: Place, store: Path, tmp_path: Path) -> None:
@@ -143,25 +145,86 @@ def test_a_download_that_is_killed_reads_little_again(tmp_path: Path) -> None:
     assert rest.progress.bytes_read <= 16 * BLOCK
 
 
-def test_a_file_that_changes_while_it_is_read_is_not_taken_for_whole(place: Place, store: Path, tmp_path: Path) -> None:
+def changing(download: Download, change: Callable[[], object]) -> None:
+    """Do something each time a block has come."""
+    count = download.count
+    download.count = lambda *a: (count(*a), change())[0]  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_file_that_changes_while_it_is_read_is_asked_for_again_and_never_taken_for_whole(
+    place: Place, store: Path, tmp_path: Path, times: int
+) -> None:
+    (store / "d").mkdir()
+    (store / "d" / "other").write_bytes(b"other")
+    (store / "d" / "big").write_bytes(noise(BIG))
+    made = 0
+
+    def change() -> None:
+        nonlocal made
+        if made < times:
+            made += 1
+            (store / "new").write_bytes(noise(BIG, seed=made + 1))
+            os.utime(store / "new", (1e9 + made, 1e9 + made))
+            (store / "new").replace(store / "d" / "big")
+
+    download = Download(place.volume(), gather(place.volume(), "d"), tmp_path / "out", workers=1)
+    changing(download, change)
+    if times == 1:
+        assert download.run()
+        assert (tmp_path / "out" / "d" / "big").read_bytes() == noise(BIG, seed=2)
+        assert download.progress.bytes_done == download.progress.bytes == BIG + 5
+    else:
+        with pytest.raises(FileChanged, match="d/big"):
+            download.run()
+        assert here(tmp_path / "out") == {"d/other": b"other"}
+
+
+def test_a_log_that_grows_while_it_is_read_comes_as_it_was_and_is_replaced_by_a_longer_one(
+    place: Place, store: Path, tmp_path: Path
+) -> None:
+    (store / "log").write_bytes(noise(BIG))
+    download = Download(place.volume(), gather(place.volume(), "log"), tmp_path / "out", workers=1)
+
+    def grow() -> None:
+        with (store / "log").open("ab") as log:
+            log.write(b"more")
+
+    changing(download, grow)
+    assert download.run() and (tmp_path / "out" / "log").read_bytes() == noise(BIG)
+    assert Download(place.volume(), gather(place.volume(), "log"), tmp_path / "out").run()
+    assert (tmp_path / "out" / "log").read_bytes() == (store / "log").read_bytes()
+
+
+def test_two_downloads_of_one_file_do_not_spoil_each_other(place: Place, store: Path, tmp_path: Path) -> None:
     (store / "big").write_bytes(noise(BIG))
     items = gather(place.volume(), "big")
+    first = Download(place.volume(), items, tmp_path, workers=1)
+    seen: list[str] = []
 
-    def told(progress: Progress) -> None:
-        if progress.bytes_done and not (tmp_path / "changed").exists():
-            (tmp_path / "changed").touch()
-            (store / "new").write_bytes(noise(BIG, seed=2))
-            os.utime(store / "new", (1e9, 1e9))
-            (store / "new").replace(store / "big")
+    def second() -> None:
+        if not seen:
+            seen.append("")
+            with pytest.raises(NanochatError, match="being brought to this folder already"):
+                Download(place.volume(), items, tmp_path).run()
+            seen.append("refused")
 
-    download = Download(place.volume(), items, tmp_path / "out", workers=1)
-    count = download.count
-    download.count = lambda *a: (count(*a), told(download.progress))[0]  # type: ignore[method-assign]
-    with pytest.raises(FileChanged):
-        download.run()
-    assert here(tmp_path / "out") == {}
-    assert Download(place.volume(), gather(place.volume(), "big"), tmp_path / "out").run()
-    assert (tmp_path / "out" / "big").read_bytes() == noise(BIG, seed=2)
+    changing(first, second)
+    assert first.run() and seen == ["", "refused"]
+    assert (tmp_path / "big").read_bytes() == noise(BIG)
+
+
+def test_an_error_that_nobody_thought_of_is_no_success(
+    place: Place, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    monkeypatch.setattr("runner.transfer._write_all", lambda *a: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Download(place.volume(), gather(place.volume(), "runs/a"), tmp_path / "out").run()
+    (tmp_path / "x").write_text("x")
+    monkeypatch.setattr(type(place.volume()), "put", lambda *a: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        upload.send(place.volume(), upload.plan(tmp_path / "x", "x")[0])
 
 
 def test_a_part_of_another_file_is_never_gone_on_with(place: Place, store: Path, tmp_path: Path) -> None:
@@ -236,9 +299,8 @@ def test_a_damaged_checkpoint_is_noticed_also_where_the_store_gives_no_digest(
     data[5000] ^= 1
     (store / "model.pt").write_bytes(data)
     cloud.knobs(digests=False)
-    with pytest.raises(NanochatError, match="damaged"):
-        Download(place.volume(), gather(place.volume(), "model.pt"), tmp_path / "out").run()
-    assert here(tmp_path / "out") == {}
+    download = Download(place.volume(), gather(place.volume(), "model.pt"), tmp_path / "out")
+    assert download.run() and "damaged" in download.warnings[0]
 
 
 def test_a_volume_that_is_deleted_under_a_download_is_said_to_be_gone_and_is_found_when_made_anew(
@@ -293,3 +355,45 @@ def test_a_run_goes_to_a_folder_of_its_name() -> None:
     assert [i.target for i in plan(entries, "runs/a")] == ["a/log"]
     assert [i.target for i in plan(entries, "")] == ["runs/a/log"]
     assert [i.target for i in plan(entries, "runs/a", "my-run")] == ["my-run/log"]
+
+
+def test_a_folder_is_sent_whole_and_what_is_no_file_is_told(place: Place, store: Path, tmp_path: Path) -> None:
+    origin = tmp_path / "origin"
+    (origin / "sub").mkdir(parents=True)
+    (origin / "sub" / "big").write_bytes(noise(BIG))
+    (origin / "a").write_bytes(b"a")
+    (origin / "link").symlink_to("a")
+    os.mkfifo(origin / "pipe")
+    sendings, left_out = upload.plan(origin, "to/here")
+    assert sorted(p.name for p in left_out) == ["link", "pipe"]
+    told: list[Progress] = []
+    upload.send(place.volume(), sendings, told=told.append)
+    assert place.volume().read("to/here/sub/big") == noise(BIG) and place.volume().read("to/here/a") == b"a"
+    assert (told[-1].files_done, told[-1].bytes_done) == (2, BIG + 1)
+    assert sorted(upload.in_the_way(place.volume(), sendings)) == ["to/here/a", "to/here/sub/big"]
+    for odd in (origin / "pipe", Path("/dev/zero")):
+        with pytest.raises(UsageError, match="neither file nor folder"):
+            upload.plan(odd, "x")
+
+
+def test_a_file_that_is_stopped_on_its_way_leaves_nothing_on_the_volume(
+    place: Place, store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "big").write_bytes(noise(BIG, seed=77))
+    came: list[int] = []
+    with pytest.raises(upload.Stopped):
+        upload.send(
+            place.volume(),
+            upload.plan(tmp_path / "big", "big")[0],
+            told=lambda p: came.append(p.bytes_done),
+            stopped=lambda: bool(came),
+        )
+    assert place.volume().list("") == [] and list(store.iterdir()) == []
+
+
+def test_names_for_a_shell_are_taken_back_as_they_were() -> None:
+    for name in ("plain", "with space", "e\x1b]0;P\x07\x1b[31mred.txt", "n\n'q'", "\udcff\\", "a\u202eb"):
+        said = quoted(name)
+        assert said == shown(said) and all(32 <= ord(c) < 127 for c in said)
+        back = subprocess.run(["bash", "-c", f"printf %s {said}"], capture_output=True, check=True).stdout
+        assert back == os.fsencode(name)

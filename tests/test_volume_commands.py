@@ -1,14 +1,19 @@
 """`nanochat-tui volume` and what the command line does with checkpoints, over real runs."""
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import CLI, Cli
+from tests.conftest import CLI, Cli, wait_until
 
+# Root may read everything, unless it gives that up.
+AS_NOBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
 SAVED = ("--save-every", "20", "--iterations", "100")
 
 
@@ -136,3 +141,53 @@ def test_no_pickle_that_is_brought_home_or_looked_at_is_ever_loaded(cli: Cli, tm
     cli("volume", "cat", "tokenizer/tokenizer.pkl")
     assert (tmp_path / "out" / "t" / "base_checkpoints" / "d12" / "model_000020.pt").read_bytes() == pickle_
     assert not trap.exists()
+
+
+def test_a_way_back_that_was_cut_short_is_still_gone(crashed: Cli) -> None:
+    record = crashed.run_dir() / "run.json"
+    crashed("resume", "one", "--step", "40")
+    for pid in crashed.processes():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: crashed.run()["state"] != "queued" and not crashed.processes(), what="the end of it")
+    shutil.rmtree(record.parent / "put_aside", ignore_errors=True)
+    crashed("resume", "one", "--watch")
+    assert "[BACK] to step 40" in crashed("logs", "one").stdout and crashed.run()["state"] == "done"
+
+
+def test_what_another_run_goes_on_from_is_kept(crashed: Cli) -> None:
+    crashed("launch", "--task", "base", "--from", "one", "--step", "40", "--tag", "kid", "--step-ms", "200")
+    gone = crashed.json("checkpoints", "one", "--prune", "--yes")
+    assert 40 not in [c["step"] for c in gone["deleted"]]
+    crashed("cancel", "kid")
+    crashed("volume", "rm", "-r", "-y", "one:base_checkpoints")
+    said = crashed("resume", "kid", code=None)
+    kept = [c for c in crashed.json("checkpoints", "kid") if c["verdict"] == "complete"]
+    assert kept or (said.returncode == 2 and "has no whole base checkpoint at step 40" in said.stderr)
+
+
+def test_a_link_is_no_way_around_what_a_live_run_needs(cli: Cli) -> None:
+    cli("launch", "--task", "speedrun", "--tag", "live", "--step-ms", "200")
+    run = cli.run_dir("live")
+    (run.parents[1] / "alias").symlink_to(Path("runs") / run.name)
+    assert "through a link" in cli("volume", "rm", "-r", "-y", "alias/log", code=1).stderr
+    assert "through a link" in cli("volume", "mv", "alias/log", "x", code=1).stderr
+    assert (run / "log").exists()
+
+
+def test_nothing_is_put_into_the_folder_of_a_live_run_unless_forced(cli: Cli, tmp_path: Path) -> None:
+    cli("launch", "--task", "speedrun", "--tag", "live", "--step-ms", "200")
+    (tmp_path / "meta_999999.json").write_text("{}")
+    assert "live is " in cli("volume", "put", str(tmp_path / "meta_999999.json"), "live:x/", code=2).stderr
+
+
+def test_a_folder_that_may_not_be_read_is_said_and_the_rest_is_shown(cli: Cli, tmp_path: Path) -> None:
+    cli("launch", "--task", "test", "--watch", "--tag", "t")
+    volume = cli.run_dir().parents[1]
+    (volume / "closed").mkdir(mode=0)
+    for words in (("du",), ("tree",)):
+        done = subprocess.run(
+            [*AS_NOBODY, *CLI, "volume", *words], env=cli.env, capture_output=True, text=True, check=False
+        )
+        if os.geteuid() == 0:
+            assert "closed may not be read" in done.stderr or "setpriv" in done.stderr
+        assert done.returncode == 0 and "runs" in done.stdout

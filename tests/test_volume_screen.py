@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,10 +115,10 @@ async def test_a_folder_that_cannot_be_read_says_why_and_is_read_again_by_key(
 ) -> None:
     real, broken = FolderVolume.scan, [True]
 
-    def scan(self: FolderVolume, path: str, *, deep: bool = False) -> Iterator[Entries]:
+    def scan(self: FolderVolume, path: str, **how: Any) -> Iterator[Entries]:
         if path == "runs" and broken[0]:
             raise PermissionError(13, "Permission denied", path)
-        yield from real(self, path, deep=deep)
+        yield from real(self, path, **how)
 
     monkeypatch.setattr(FolderVolume, "scan", scan)
     app = NanochatApp(fleet)
@@ -307,3 +308,47 @@ async def test_hostile_names_break_no_row_and_leave_no_escape(fleet: Fleet) -> N
                 assert strip.text == safe(strip.text)
             await pilot.press("pagedown")
         assert len({shown(n) for n in names}) == 500, "no two of them look alike"
+
+
+async def test_a_file_that_nothing_was_made_for_is_not_taken_for_another(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await browse(pilot, app, "runs/run0001", "log")
+        await until(pilot, lambda: "ValueError: oh" in text_of(app), "the log")
+        monkeypatch.setattr("tui.screens.volume.look", lambda *a: 1 / 0)
+        await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "model_000040.pt")
+        await until(pilot, lambda: "cannot be shown" in text_of(app), "the word of it")
+        assert "ValueError: oh" not in text_of(app)
+
+
+async def test_leaving_with_a_paused_transfer_asks_and_then_ends(fleet: Fleet, tmp_path: Path) -> None:
+    (root(fleet) / "big").write_bytes(bytes(200 << 20))
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await browse(pilot, app, "", "big")
+        await pilot.press("g")
+        await until(pilot, lambda: app.screen.query(Input) and "into which folder" in text_of(app), "where to")
+        real = app.files.volume
+        app.files.volume = lambda place: Slow(real(place).location)  # type: ignore[method-assign]
+        app.screen.query_one(Input).value = str(tmp_path / "out")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.files.busy and app.files._going[0].progress.bytes_done, "a beginning")
+        await pilot.press("p")
+        await until(pilot, lambda: "paused" in text_of(app), "the pause")
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await pilot.press("y")
+        await until(pilot, lambda: not app.files.busy, "the end")
+    assert not (tmp_path / "out" / "big").exists()
+
+
+class Slow(FolderVolume):
+    """A volume of which a block takes its time."""
+
+    def open(self, entry: Any) -> Any:
+        source = super().open(entry)
+        fast = source.block
+        source.block = lambda number: (time.sleep(0.7 * (number > 0)), fast(number))[1]  # type: ignore[method-assign]
+        return source

@@ -177,10 +177,23 @@ class NanochatApp(TerminalApp):
         self.switch_mode(mode)
 
     def action_help(self) -> None:
-        self.push_screen(help_page())
+        here = {"watch": ("watch", "log", "metrics"), "volume": ("volume", "files"), "sizes": ("sizes", "files")}
+        mode = self.current_mode
+        self.push_screen(help_page(here.get(mode, (mode, "files") if mode == "checkpoints" else (mode,))))
 
     def action_leave(self) -> None:
+        if not self.files.busy or isinstance(self.screen, Confirm):
+            self._leave()
+            return
+        lines = ["It is stopped. What has come is kept, and asked for again it goes on from there."]
+        self.push_screen(
+            Confirm("Leave while files are on their way?", lines, "nanochat-tui volume get …", "Leave", "Stay"),
+            lambda yes: self._leave() if yes else None,
+        )
+
+    def _leave(self) -> None:
         self._leaving.set()
+        self.files.stop()
         self.exit(0)
 
     def watch_run(self, run: Run) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from runner import fleet as fleets
 from runner import health, kept_logs, removal, settings, units
-from runner.checkpoints import Checkpoint, Verdict, expendable, newest_complete
+from runner.checkpoints import Checkpoint, Verdict, newest_complete
 from runner.cost import GPUS
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet
@@ -369,7 +369,7 @@ def _checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
 def _prune(fleet: Fleet, args: argparse.Namespace, found: list[tuple[Run, Checkpoint]]) -> int:
     """Delete what is neither the best nor the last of its run and kind."""
     runs = {r.id: r for r, _ in found}
-    gone = [(r, c) for r in runs.values() for c in expendable([c for of, c in found if of.id == r.id])]
+    gone = [(r, c) for r in runs.values() for c in fleet.expendable(r, [c for of, c in found if of.id == r.id])]
     freed = sum(c.bytes for _, c in gone)
     for run_, one in gone:
         output.note(f"{run_.tag} {one.kind} step {one.step:,}: {units.size(one.bytes)}, {one.reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,13 +31,29 @@ class Place(NamedTuple):
     location: str
 
 
+class Moving:
+    """One transfer: what it is called, how far it is, and how it is paused (a download) or stopped."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.progress = name, Progress()
+        self.download: transfer.Download | None = None
+        self.stopped = threading.Event()
+
+    def told(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def stop(self) -> None:
+        self.stopped.set()
+        if self.download:
+            self.download.stop()
+
+
 class Files:
     """Transfers and deletions. Its methods are called on the UI thread; the work is done in threads of their own."""
 
     def __init__(self, app: NanochatApp) -> None:
         self._app = app
-        self._going: list[tuple[str, transfer.Download | None]] = []
-        self._progress: dict[str, Progress] = {}
+        self._going: list[Moving] = []
 
     def volume(self, place: Place) -> Volume:
         return self._app.fleet.backend(place.backend).volume(place.location)
@@ -50,26 +67,28 @@ class Files:
         known = [Place(r.backend, r.volume) for r in runs]
         return list(dict.fromkeys([*known, Place("local", self._app.default_volume)]))
 
+    @property
+    def busy(self) -> bool:
+        return bool(self._going)
+
     def line(self) -> list[Cell | str]:
         """What is on its way, for the line of a screen; empty when nothing is."""
         cells: list[Cell | str] = []
-        for name, download in self._going:
-            arrow = "↓" if download else "↑"
-            cells.append(Cell(f"{arrow} {names.shown(name)}", "accent"))
-            if name in self._progress:
-                cells.append(moving(self._progress[name]))
+        for one in self._going:
+            arrow = "↓" if one.download else "↑"
+            cells += [Cell(f"{arrow} {names.shown(one.name)}", "accent"), moving(one.progress)]
         return [*cells, Cell("p pauses, P stops", "dim")] if cells else []
 
     def pause(self) -> None:
-        """Pause what is on its way, or go on with it."""
-        for _, download in self._going:
-            if download:
-                download.go_on() if download.progress.paused else download.pause()
+        """Pause what is brought home, or go on with it."""
+        for one in self._going:
+            if one.download:
+                one.download.go_on() if one.download.progress.paused else one.download.pause()
 
     def stop(self) -> None:
-        for _, download in self._going:
-            if download:
-                download.stop()
+        """Stop everything that is on its way."""
+        for one in list(self._going):
+            one.stop()
 
     def ask_get(self, place: Place, paths: list[str]) -> None:
         """Ask where to, then bring files, folders or whole runs home."""
@@ -79,7 +98,7 @@ class Files:
         first = names.shown(tags.get(paths[0], paths[0].rpartition("/")[2]))
         named = first if len(paths) == 1 else f"{len(paths)} of them"
         path = f"{tags[paths[0]]}:" if paths[0] in tags else paths[0]
-        command = command_line("volume", "get", names.told(path), ".")
+        command = command_line("volume", "get", path, ".")
 
         def answered(folder: str | None) -> None:
             if folder:
@@ -90,7 +109,7 @@ class Files:
 
     def ask_put(self, place: Place, folder: str, done: Callable[[], None]) -> None:
         """Ask what to send, then bring it into a folder of the volume."""
-        command = command_line("volume", "put", "FILE", names.told(f"{folder}/"))
+        command = command_line("volume", "put", "FILE", f"{folder}/")
 
         def answered(origin: str | None) -> None:
             if origin:
@@ -120,37 +139,45 @@ class Files:
 
     def _get(self, place: Place, path: str, folder: Path, called: str) -> None:
         volume = self.volume(place)
-        name = called or path.rpartition("/")[2]
-        items = transfer.gather(volume, path, called)
-        download = transfer.Download(volume, items, folder, told=lambda p: self._progress.__setitem__(name, p))
-        with self._shown(name, download):
-            whole = download.run()
-        size = units.size(download.progress.bytes)
+        with self._moving(called or path.rpartition("/")[2]) as one:
+            items = transfer.gather(volume, path, called)
+            one.download = transfer.Download(volume, items, folder, told=one.told)
+            if one.stopped.is_set():
+                one.download.stop()
+            whole = one.download.run()
+        for warning in one.download.warnings:
+            self._say(warning, "warning")
         if whole:
-            self._say(f"{names.shown(name)} is in {folder}: {size} in {download.progress.files:,} files")
+            size = units.size(one.download.progress.bytes)
+            self._say(f"{names.shown(one.name)} is in {folder}: {size} in {one.download.progress.files:,} files")
         else:
-            self._say(f"{names.shown(name)} was stopped; bringing it to {folder} again goes on from there", "warning")
+            self._say(
+                f"{names.shown(one.name)} was stopped; brought to {folder} again it goes on from there", "warning"
+            )
 
     def _put(self, place: Place, origin: Path, folder: str, done: Callable[[], None]) -> None:
         volume = self.volume(place)
-        sendings = upload.plan(origin, f"{folder}/{origin.name}".lstrip("/"))
+        sendings, left_out = upload.plan(origin, f"{folder}/{origin.name}".lstrip("/"))
         there = upload.in_the_way(volume, sendings)
         if there:
             raise NanochatError(f"{names.shown(there[0])} is there already", "delete it first, or send another name")
-        with self._shown(origin.name, None):
-            upload.send(volume, sendings, told=lambda p: self._progress.__setitem__(origin.name, p))
-        self._say(f"{names.shown(origin.name)} is on the volume")
+        against = removal.consider([s.path for s in sendings], [], self.runs_on(place)).against
+        if against:
+            raise NanochatError(against[0], "volume put --force sends it all the same")
+        with self._moving(origin.name) as one:
+            upload.send(volume, sendings, told=one.told, stopped=one.stopped.is_set)
+        more = f"; {len(left_out)} links and devices were left out" if left_out else ""
+        self._say(f"{names.shown(origin.name)} is on the volume{more}")
         self._app.call_from_thread(done)
 
     @contextlib.contextmanager
-    def _shown(self, name: str, download: transfer.Download | None) -> Iterator[None]:
-        entry = (name, download)
-        self._going.append(entry)
+    def _moving(self, name: str) -> Iterator[Moving]:
+        one = Moving(name)
+        self._going.append(one)
         try:
-            yield
+            yield one
         finally:
-            self._going.remove(entry)
-            self._progress.pop(name, None)
+            self._going.remove(one)
 
     def _consider(self, place: Place, paths: list[str], done: Callable[[], None]) -> None:
         volume = self.volume(place)
@@ -171,7 +198,7 @@ class Files:
         lines += [f"! {reason}" for reason in wanted.against]
         lines += [names.shown(p) for p in wanted.paths[:6]] if len(wanted.paths) > 1 else []
         force = ["--force"] if wanted.against else []
-        command = command_line("volume", "rm", "-r", *force, *map(names.told, wanted.paths[:3]))
+        command = command_line("volume", "rm", "-r", *force, *wanted.paths[:3])
         word = named if wanted.large or wanted.against else ""
 
         def answered(yes: bool | None) -> None:

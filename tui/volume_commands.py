@@ -1,9 +1,10 @@
 """The volume from the command line: ls, tree, du, cat, get, put, rm, mv, over the same pieces as the Volume screen."""
 
 import argparse
-import shlex
+import contextlib
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,12 +33,15 @@ def run(fleet: Fleet, args: argparse.Namespace) -> int:
     """Dispatch one subcommand of `volume`."""
     try:
         return COMMANDS[args.action](fleet, args)
+    except BrokenPipeError:
+        raise
     except (FileNotFoundError, NotADirectoryError) as error:
         name = names.shown(Path(str(error.filename)).name)
         raise UsageError(f"{name}: {error.strerror}", "nanochat-tui volume ls shows what is there") from error
-    except PermissionError as error:
+    except OSError as error:
+        name = names.shown(str(error.filename or ""))
         raise NanochatError(
-            f"{names.shown(str(error.filename))}: {error.strerror}", "its permissions say so"
+            f"{name}: {error.strerror or error}", "see that it may be done, and that there is room"
         ) from error
 
 
@@ -50,12 +54,15 @@ def where(fleet: Fleet, args: argparse.Namespace, text: str) -> Where:
         except NoSuchRun:
             pass
         else:
-            path = "/".join([layout.run_dir(found.id), *([inside.strip("/")] if inside.strip("/") else [])])
+            path = _plain(f"{layout.run_dir(found.id)}/{inside}")
             return Where(found.backend, found.volume, fleet.volume_of(found), path)
     engine = args.engine or ("nanochat" if args.backend == "modal" else "rehearsal")
     location = fleet.volume_location(args.backend, engine)
-    path = "/".join(part for part in text.split("/") if part not in ("", "."))
-    return Where(args.backend, location, fleet.backend(args.backend).volume(location), path)
+    return Where(args.backend, location, fleet.backend(args.backend).volume(location), _plain(text))
+
+
+def _plain(path: str) -> str:
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def _record(entry: Entry) -> dict[str, Any]:
@@ -87,12 +94,12 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _walk(place: Where) -> Iterator[list[Entry]]:
+def _walk(place: Where, left_out: list[str] | None = None) -> Iterator[list[Entry]]:
     """A deep listing, with its progress on a terminal."""
     count = 0
     line = output.Rewritten()
     try:
-        for batch in place.volume.scan(place.path, deep=True):
+        for batch in place.volume.scan(place.path, deep=True, left_out=left_out):
             count += len(batch)
             line.put(f"{count:,} entries")
             yield batch
@@ -102,8 +109,12 @@ def _walk(place: Where) -> Iterator[list[Entry]]:
 
 def _tree(fleet: Fleet, args: argparse.Namespace) -> int:
     place = where(fleet, args, args.path)
-    entries = sorted((e for batch in _walk(place) for e in batch), key=lambda e: e.path.split("/"))
+    left_out: list[str] = []
+    entries = sorted((e for batch in _walk(place, left_out) for e in batch), key=lambda e: e.path.split("/"))
+    _say_left_out(left_out)
     above = place.path.count("/") + 1 if place.path else 0
+    if args.depth is not None and args.depth < 1:
+        raise UsageError(f"--depth {args.depth}", "give 1 or more")
     kept = [e for e in entries if args.depth is None or e.path.count("/") - above < args.depth]
     if args.json:
         output.as_json([_record(e) for e in kept])
@@ -116,11 +127,17 @@ def _tree(fleet: Fleet, args: argparse.Namespace) -> int:
     return Exit.OK
 
 
+def _say_left_out(folders: list[str]) -> None:
+    for path in folders:
+        output.note(f"nanochat-tui: {names.shown(path)} may not be read, and is left out")
+
+
 def _du(fleet: Fleet, args: argparse.Namespace) -> int:
     place = where(fleet, args, args.path)
-    found = usage.Usage(place.path)
-    for batch in _walk(place):
+    found, left_out = usage.Usage(place.path), list[str]()
+    for batch in _walk(place, left_out):
         found.add(batch)
+    _say_left_out(left_out)
     whole = found.folders[place.path]
     runs = _runs_on(fleet, place)
     could_go = usage.advice(found, runs)
@@ -189,11 +206,10 @@ def _get(fleet: Fleet, args: argparse.Namespace) -> int:
         line.put(moving(progress))
 
     download = transfer.Download(place.volume, items, folder, told=told, overwrite=args.force)
-    before = signal.signal(signal.SIGINT, lambda *_: download.stop())
     try:
-        whole = download.run()
+        with _interrupting(download.stop):
+            whole = download.run()
     finally:
-        signal.signal(signal.SIGINT, before)
         line.clear()
     progress = download.progress
     if not whole:
@@ -209,14 +225,18 @@ def _get(fleet: Fleet, args: argparse.Namespace) -> int:
                 "read": progress.bytes_read,
                 "to": [str(folder / t) for t in targets],
                 "renamed": [{"path": names.told(i.entry.path), "to": i.target} for i in renamed],
+                "warnings": download.warnings,
             }
         )
-        return Exit.OK
+        return Exit.FAILED if download.warnings else Exit.OK
     for item in renamed:
         output.note(f"{names.shown(item.entry.path)} is here as {item.target}")
+    for warning in download.warnings:
+        output.note(f"nanochat-tui: {warning}")
     where_to = ", ".join(str(folder / t) for t in targets) or str(folder)
-    output.write(f"{units.size(progress.bytes)} in {progress.files:,} files, whole: {where_to}")
-    return Exit.OK
+    state = "not whole" if download.warnings else "whole"
+    output.write(f"{units.size(progress.bytes)} in {progress.files:,} files, {state}: {where_to}")
+    return Exit.FAILED if download.warnings else Exit.OK
 
 
 def _called(fleet: Fleet, place: Where) -> str:
@@ -240,29 +260,52 @@ def _put(fleet: Fleet, args: argparse.Namespace) -> int:
     origin = Path(args.file)
     place = where(fleet, args, args.to)
     inside = args.to.endswith(("/", ":")) or not place.path or _is_folder(place)
-    target = f"{place.path}/{origin.resolve().name}".lstrip("/") if inside else place.path
-    sendings = upload.plan(origin, target)
+    target = f"{place.path}/{origin.absolute().name}".lstrip("/") if inside else place.path
+    sendings, left_out = upload.plan(origin, target)
     there = upload.in_the_way(place.volume, sendings)
     if there and not args.force:
         more = f" and {len(there) - 1:,} more" if len(there) > 1 else ""
         raise UsageError(f"{names.shown(there[0])}{more} is there already", "--force replaces it")
-    line = output.Rewritten()
-    started = time.monotonic()
+    _refuse(removal.consider([s.path for s in sendings], [], _runs_on(fleet, place)), args.force, "writes there")
+    line, started, stop = output.Rewritten(), time.monotonic(), threading.Event()
 
     def told(progress: Progress) -> None:
         progress.per_s = progress.bytes_done / max(0.5, time.monotonic() - started)
         line.put(moving(progress))
 
     try:
-        upload.send(place.volume, sendings, told=told)
+        with _interrupting(stop.set):
+            upload.send(place.volume, sendings, told=told, stopped=stop.is_set)
+    except upload.Stopped as error:
+        line.clear()
+        output.note(f"nanochat-tui: {error}")
+        return Exit.INTERRUPTED
     finally:
         line.clear()
     size = sum(s.bytes for s in sendings)
+    for path in left_out:
+        output.note(f"nanochat-tui: left out {names.shown(str(path))}: a link or no regular file")
     if args.json:
-        output.as_json({"files": len(sendings), "bytes": size, "to": names.told(target)})
+        output.as_json({"files": len(sendings), "bytes": size, "to": names.told(target), "left_out": len(left_out)})
     else:
         output.write(f"{units.size(size)} in {len(sendings):,} files: {place.location}/{names.shown(target)}")
     return Exit.OK
+
+
+@contextlib.contextmanager
+def _interrupting(stop: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C inside means: stop soon, and leave nothing half done."""
+    before = signal.signal(signal.SIGINT, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _refuse(wanted: removal.Removal, force: bool, does: str) -> None:
+    """Raises UsageError for what a live run uses, unless forced."""
+    if wanted.against and not force:
+        raise UsageError("; ".join(wanted.against), f"--force {does} all the same")
 
 
 def _is_folder(place: Where) -> bool:
@@ -286,8 +329,7 @@ def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
             raise UsageError(f"{names.shown(place.path)} is a folder", "-r deletes it with all that is in it")
         contents += [e for batch in _walk(place) for e in batch] if entry.is_dir else [entry]
     wanted = removal.consider([p.path for p in places], contents, _runs_on(fleet, first))
-    if wanted.against and not args.force:
-        raise UsageError("; ".join(wanted.against), "--force deletes it all the same")
+    _refuse(wanted, args.force, "deletes it")
     for note in wanted.notes:
         output.note(f"nanochat-tui: {note}")
     if not args.yes:
@@ -318,8 +360,7 @@ def _mv(fleet: Fleet, args: argparse.Namespace) -> int:
     if to == origin.path or to.startswith(f"{origin.path}/"):
         raise UsageError(f"{names.shown(origin.path)} cannot go into itself", "name another place")
     wanted = removal.consider([origin.path], inside, _runs_on(fleet, origin))
-    if wanted.against and not args.force:
-        raise UsageError("; ".join(wanted.against), "--force moves it all the same")
+    _refuse(wanted, args.force, "moves it")
     if not args.force and _exists(target.volume, to):
         raise UsageError(f"{names.shown(to)} is there already", "--force replaces it")
     origin.volume.rename(origin.path, to)
@@ -340,7 +381,7 @@ def _exists(volume: Volume, path: str) -> bool:
 
 def command_line(*words: str) -> str:
     """The command that does what a screen does, as a dialog shows it."""
-    return shlex.join(["nanochat-tui", *words])
+    return " ".join(["nanochat-tui", *map(names.quoted, words)])
 
 
 COMMANDS: dict[str, Callable[[Fleet, argparse.Namespace], int]] = {

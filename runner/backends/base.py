@@ -28,6 +28,7 @@ class Entry(Struct, frozen=True):
 
 
 Entries = list[Entry]
+Paths = list[str]
 
 
 class Source(Protocol):
@@ -58,8 +59,11 @@ class Volume(Protocol):
         """Entries of a folder, folders first, by name."""
         ...
 
-    def scan(self, path: str, *, deep: bool = False) -> Iterator[Entries]:
-        """What is in a folder, or with `deep` in all folders below it: each entry once, in batches as they come."""
+    def scan(self, path: str, *, deep: bool = False, left_out: Paths | None = None) -> Iterator[Entries]:
+        """What is in a folder, or with `deep` in all folders below it: each entry once, in batches as they come.
+
+        Folders below that may not be read are an error, or are put into `left_out` where that is given.
+        """
         ...
 
     def stat(self, path: str) -> Entry: ...

@@ -4,10 +4,11 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
 
-from runner.backends.base import BLOCK, Entries, Entry
+from runner.backends.base import BLOCK, Entries, Entry, Paths
 from runner.errors import FileChanged, Unreachable
 
 BATCH = 1000
@@ -34,10 +35,18 @@ class FolderVolume:
             raise FileNotFoundError(errno.ENOENT, "leads out of the volume", path)
         return full
 
+    def _straight(self, path: str) -> Path:
+        """A file by the one path that it has: what is judged by its path must not be reached through a link."""
+        full = self.path(_named(path))
+        straight = Path(os.path.realpath(self._root)).joinpath(*PurePosixPath(path).parts[:-1])
+        if Path(os.path.realpath(full.parent)) != straight:
+            raise OSError(errno.ELOOP, "is reached through a link", path)
+        return full
+
     def list(self, path: str) -> Entries:
         return sorted((e for batch in self.scan(path) for e in batch), key=lambda e: (not e.is_dir, e.path))
 
-    def scan(self, path: str, *, deep: bool = False) -> Iterator[Entries]:
+    def scan(self, path: str, *, deep: bool = False, left_out: Paths | None = None) -> Iterator[Entries]:
         inside = "/".join(part for part in path.split("/") if part not in ("", "."))
         folders, first = [(self.path(path), inside)], True
         while folders:
@@ -51,6 +60,10 @@ class FolderVolume:
                 # A folder that goes while its parent is walked is no longer there to be told.
                 if first:
                     raise
+            except PermissionError:
+                if first or left_out is None:
+                    raise
+                left_out.append(name)
             first = False
 
     def stat(self, path: str) -> Entry:
@@ -84,13 +97,13 @@ class FolderVolume:
                 told(len(data))
 
     def rename(self, path: str, to: str) -> None:
-        origin, target = self.path(_named(path)), self.path(_named(to))
+        origin, target = self._straight(path), self._straight(to)
         origin.lstat()
         target.parent.mkdir(parents=True, exist_ok=True)
         origin.rename(target)
 
     def remove(self, path: str) -> None:
-        full = self.path(_named(path))
+        full = self._straight(path)
         if full.is_dir() and not full.is_symlink():
             shutil.rmtree(full)
         else:
@@ -102,7 +115,8 @@ class _Replacing:
 
     def __init__(self, target: Path) -> None:
         self._target = target
-        self._temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        # Short, as the name itself may be as long as a name can be.
+        self._temporary = target.with_name(f".{sha256(os.fsencode(target.name)).hexdigest()[:16]}.{os.getpid()}.tmp")
 
     def __enter__(self) -> Path:
         self._target.parent.mkdir(parents=True, exist_ok=True)
@@ -136,8 +150,9 @@ class FolderSource:
 
     def block(self, number: int) -> bytes:
         start = number * BLOCK
-        data = os.pread(self._fd, BLOCK, start)
-        if len(data) != min(BLOCK, self._entry.bytes - start):
+        wanted = min(BLOCK, self._entry.bytes - start)
+        data = os.pread(self._fd, wanted, start)
+        if len(data) != wanted:
             raise FileChanged(f"{self._entry.name} was written while it was read", "try again")
         return data
 

@@ -1,7 +1,9 @@
 """A Modal volume from outside its containers: what has been committed to it."""
 
+import asyncio
 import errno
 import io
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -13,10 +15,10 @@ from modal.types import FileEntryType
 from modal.volume import _AbstractVolumeUploadContextManager
 from modal_proto import api_pb2
 
-from runner.backends.base import BLOCK, Entries, Entry
+from runner.backends.base import BLOCK, Entries, Entry, Paths
 from runner.backends.modal_errors import reaching, require_token
 from runner.backends.wire import Refused, fetch
-from runner.errors import FileChanged, Unreachable
+from runner.errors import FileChanged, NanochatError, Unreachable
 from runner.names import shown
 
 ATTEMPTS, PAUSE_S = 4, 0.3
@@ -48,18 +50,36 @@ async def _scan(volume: Any, path: str, deep: bool) -> AsyncIterator[Entries]:
 
 
 async def _upload(volume: Any, origin: Path, path: str, told: Callable[[int], None]) -> None:
-    """The client's own way to put a file, which tells nobody how far it is unless it is asked like this."""
+    """The client's own way to put a file, which tells how far it is, and is cancelled when `told` has had enough."""
+    problems: list[NanochatError] = []
+    enough = asyncio.Event()
 
     def progress(task_id: object = None, advance: int = 0, **_: object) -> str:
-        if advance:
-            told(advance)
+        if advance and not problems:
+            try:
+                told(advance)
+            except NanochatError as error:
+                problems.append(error)
+                enough.set()
         return "one"
 
-    manager = _AbstractVolumeUploadContextManager.resolve(
-        volume._metadata.version, volume.object_id, volume._client, progress_cb=progress, force=True
-    )
-    async with manager as batch:
-        batch.put_file(origin, f"/{path}")
+    async def put() -> None:
+        manager = _AbstractVolumeUploadContextManager.resolve(
+            volume._metadata.version, volume.object_id, volume._client, progress_cb=progress, force=True
+        )
+        async with manager as batch:
+            batch.put_file(origin, f"/{path}")
+
+    tasks = [asyncio.create_task(put()), asyncio.create_task(enough.wait())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks[not problems :]:
+            task.cancel()
+    if problems:
+        await asyncio.wait(tasks)
+        raise problems[0]
+    await tasks[0]
 
 
 _get_file_blocking = synchronizer.create_blocking(_get_file)
@@ -73,7 +93,7 @@ class ModalVolume:
     def __init__(self, location: str) -> None:
         self.location = location
         self._volume: modal.Volume | None = None
-        self._seen_at = 0.0
+        self._seen_at, self._looking = 0.0, threading.Lock()
 
     def make(self) -> None:
         """Create it (version 2) if it is not there."""
@@ -113,18 +133,19 @@ class ModalVolume:
 
     def _see_that_it_is_there(self, error: Exception) -> None:
         """Raises Unreachable when not the file but its volume is gone, or is another one of that name by now."""
-        now = time.monotonic()
-        if self._volume is None or now - self._seen_at < SEEN_S:
-            return
-        was, self._volume = self._volume.object_id, None
-        if self._found().object_id != was:
-            raise Unreachable(f"the Modal volume {self.location} was made anew meanwhile", "try again") from error
-        self._seen_at = now
+        with self._looking:
+            if time.monotonic() - self._seen_at < SEEN_S:
+                return
+            was, self._volume = self._volume, None
+            now = self._found()
+            self._seen_at = time.monotonic()
+            if was is not None and now.object_id != was.object_id:
+                raise Unreachable(f"the Modal volume {self.location} was made anew meanwhile", "try again") from error
 
     def list(self, path: str) -> Entries:
         return sorted((e for batch in self.scan(path) for e in batch), key=lambda e: (not e.is_dir, e.path))
 
-    def scan(self, path: str, *, deep: bool = False) -> Iterator[Entries]:
+    def scan(self, path: str, *, deep: bool = False, left_out: Paths | None = None) -> Iterator[Entries]:
         """A listing that breaks in the middle is asked for again, and goes on with what had not come."""
         folder = _checked(path)
         came: set[str] = set()
@@ -253,7 +274,7 @@ class ModalSource:
 def _checked(path: str) -> str:
     """A path inside the volume, without leading slash. Raises FileNotFoundError for one that leaves it."""
     parts = [p for p in path.split("/") if p not in ("", ".")]
-    if path.startswith("/") or ".." in parts or "\0" in path:
+    if path.startswith("/") or ".." in parts or "\0" in path or path != path.encode("utf-8", "replace").decode():
         raise FileNotFoundError(errno.ENOENT, "is no path of a volume", path)
     return "/".join(parts)
 

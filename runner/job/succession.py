@@ -58,8 +58,8 @@ def put_aside(volume: FolderVolume, run: Run, attempt: int) -> list[Checkpoint] 
 
     It stays in the run's folder. The meta file goes first: what is half moved counts for nothing.
     """
-    place = f"{layout.run_dir(run.id)}/{layout.ASIDE}/before-attempt-{attempt}"
-    done = f"{place}/done"
+    done = layout.aside_mark(run.id, attempt)
+    place = done.rpartition("/")[0]
     if run.back_to is None or volume.path(done).exists():
         return None
     saved = checkpoints.scan(volume, run.id, run.spec.model, None)

@@ -36,6 +36,10 @@ RUN_FILE, STATUS_FILE, EVENTS_FILE, LOG_FILE, TIMES_FILE, REPORT_FILE, CURVE_FIL
     "cancel.json",
 )
 
+# Files that a live run only adds to, and those that it writes anew as it goes.
+GROWING = frozenset({LOG_FILE, EVENTS_FILE, TIMES_FILE})
+REWRITTEN = GROWING | {STATUS_FILE}
+
 _SHARD = re.compile(r"shard_(\d{5})\.parquet")
 _PART = re.compile(r"(model|meta|optim)_(\d{6})(?:_rank(\d{1,4}))?\.(pt|json)")
 
@@ -90,6 +94,11 @@ def inventory(
         task_data={name.replace("/", "--") for name, *_ in TASKS} <= set(task_data),
         kernel=any("flash-attention-3" in name for name in models),
     )
+
+
+def aside_mark(run_id: str, attempt: int) -> str:
+    """The file that says that an attempt has put aside what it goes back behind."""
+    return f"{run_dir(run_id)}/{ASIDE}/before-attempt-{attempt}/done"
 
 
 def run_dir(run_id: str) -> str:

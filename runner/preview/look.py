@@ -16,7 +16,9 @@ from runner.preview.kinds import Kind, is_text, kind_of
 from runner.preview.ranged import TooMuch, opened
 
 # The most that is read of a text, of a table or JSON, of an index of tensors, and of parquet.
-TEXT_BYTES, WHOLE_BYTES, INDEX_BYTES, PARQUET_BYTES = 4 << 20, 1 << 20, 32 << 20, 32 << 20
+TEXT_BYTES, WHOLE_BYTES, INDEX_BYTES, PARQUET_BYTES = 4 << 20, 1 << 20, 6 << 20, 32 << 20
+# A page of Markdown is a widget for each of its blocks.
+MARKDOWN_LINES = 1500
 IMAGE_BYTES, EVENTS_BYTES = 16 << 20, 64 << 20
 
 
@@ -58,7 +60,7 @@ def look(volume: Volume, entry: Entry, beside: Entries, scratch: Path) -> Shown:
         return Shown(about, "empty")
     if kind in (Kind.MARKDOWN, Kind.JSON, Kind.TABLE) and entry.bytes <= WHOLE_BYTES:
         data = volume.read(entry.path, 0, WHOLE_BYTES)
-        if is_text(data):
+        if is_text(data) and not (kind is Kind.MARKDOWN and data.count(b"\n") > MARKDOWN_LINES):
             return _parsed(volume, entry, kind, data, beside, about, scratch)
     return _text(volume, entry, about, scratch)
 

@@ -6,7 +6,7 @@ A class or function is only ever a `Named`; what it would be called with is kept
 import pickletools
 from typing import Any
 
-MOST_OPS = 2_000_000
+MOST_OPS, MOST_NAME = 300_000, 200
 _MARK = object()
 
 
@@ -101,10 +101,12 @@ class _Machine:
             stack.append({})
             self.set_items(items)
         elif name == "GLOBAL":
-            stack.append(Named(str(arg).replace(" ", ".")))
+            stack.append(Named(str(arg)[:MOST_NAME].replace(" ", ".")))
         elif name == "STACK_GLOBAL":
             attribute, module = stack.pop(), stack.pop()
-            stack.append(Named(f"{module}.{attribute}"))
+            if not isinstance(module, str) or not isinstance(attribute, str):
+                raise NotAPickle("a name in it is no text")
+            stack.append(Named(f"{module[:MOST_NAME]}.{attribute[:MOST_NAME]}"))
         elif name in ("REDUCE", "NEWOBJ"):
             args, called = stack.pop(), stack.pop()
             stack.append(_called(called, args))
@@ -129,8 +131,11 @@ class _Machine:
         target = self.stack[-1]
         if isinstance(target, dict):
             for key, value in zip(items[::2], items[1::2], strict=True):
-                if isinstance(key, str | int | float | bool | None):
-                    target[key] = value
+                # Keys as text: numbers could be chosen so that all fall together.
+                if isinstance(key, str):
+                    target[key[:MOST_NAME]] = value
+                elif isinstance(key, int | float | None) and not (isinstance(key, int) and key.bit_length() > 64):
+                    target[str(key)] = value
 
 
 def _called(called: object, args: object) -> object:

@@ -2,13 +2,15 @@
 
 import csv
 import io
-from typing import IO
+from typing import IO, Any
 
 from msgspec import Struct
 
 from runner.errors import UsageError
 
 ROWS, COLUMNS, CELL = 100, 30, 200
+# What a row group may hold for its first rows to be unpacked.
+MOST_VALUES, MOST_UNPACKED = 2_000_000, 64 << 20
 
 
 class Table(Struct, frozen=True):
@@ -55,9 +57,20 @@ def read_parquet(file: IO[bytes]) -> Table:
         about += [f"{f.name}: {f.type}" for f in list(found.schema_arrow)[:COLUMNS]]
         names = [str(n) for n in found.schema_arrow.names[:COLUMNS]]
         rows: list[list[str]] = []
-        for batch in found.iter_batches(batch_size=20, row_groups=[0], columns=names) if meta.num_row_groups else ():
+        small = meta.num_row_groups and _is_small(meta.row_group(0))
+        about += [] if small else ["its first rows would be too much to unpack"]
+        for batch in found.iter_batches(batch_size=20, row_groups=[0], columns=names) if small else ():
             rows = [[str(v)[:CELL] for v in record.values()] for record in batch.to_pylist()]
             break
     except (arrow.ArrowException, ValueError, KeyError, IndexError) as error:
         raise UsageError("it is not a whole parquet file", "see volume get") from error
     return Table(names, rows, about)
+
+
+def _is_small(group: Any) -> bool:
+    """Whether a row group can be unpacked in a moment, by what it says of itself."""
+    columns = [group.column(n) for n in range(group.num_columns)]
+    unpacked = sum(c.total_uncompressed_size for c in columns)
+    values = max((c.num_values for c in columns), default=0)
+    # A few bytes may stand for very many values.
+    return unpacked <= MOST_UNPACKED and values <= MOST_VALUES and values <= 100 * (group.total_byte_size + 1000)

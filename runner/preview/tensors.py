@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from runner.preview.pickles import Called, Named, NotAPickle, Persistent, outline
 
-MOST_PICKLE = 16 << 20
+MOST_PICKLE = 4 << 20
 MOST_TENSORS, MOST_DEPTH = 100_000, 16
 _TYPES = {
     "Float": ("float32", 4),
@@ -86,7 +86,7 @@ def _tensors(name: str, value: object, depth: int, left: list[int]) -> Iterator[
             yield from _tensors(name, value.args[0], depth - 1, left)
     elif isinstance(value, dict):
         for key, inside in value.items():
-            yield from _tensors(f"{name}.{key}"[-200:] if name else str(key)[:200], inside, depth - 1, left)
+            yield from _tensors(f"{name}.{key}"[-200:] if name else key, inside, depth - 1, left)
     elif isinstance(value, list | tuple):
         for number, inside in enumerate(value):
             yield from _tensors(f"{name}.{number}"[-200:] if name else str(number), inside, depth - 1, left)

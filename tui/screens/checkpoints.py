@@ -11,7 +11,7 @@ from textual.widgets import Footer, Input
 from textual.worker import get_current_worker
 
 from runner import removal, units
-from runner.checkpoints import Checkpoint, Verdict, expendable
+from runner.checkpoints import Checkpoint, Verdict
 from runner.errors import NanochatError
 from runner.run import Run
 from runner.terminal import safe
@@ -153,7 +153,7 @@ class CheckpointsScreen(FilesScreen):
             self.query_one("#about", Line).put([])
             return
         run, one = row
-        gone = expendable(self._found.get(run.id, []))
+        gone = self.nanochat.fleet.expendable(run, self._found.get(run.id, []))
         cells: list[Cell | str] = [Cell(run.tag, "accent"), f"{one.kind} step {one.step:,}", one.reason]
         if gone:
             cells.append(f"K keeps best and last, frees {units.size(sum(c.bytes for c in gone))}")
@@ -200,7 +200,8 @@ class CheckpointsScreen(FilesScreen):
         """Delete what is neither the best nor the last of this run, after asking."""
         if not (row := self._rows.get(self._list.current)):
             return
-        run, gone = row[0], expendable(self._found.get(row[0].id, []))
+        run = row[0]
+        gone = self.nanochat.fleet.expendable(run, self._found.get(run.id, []))
         if not gone:
             self.notify("only best and last are there", markup=False)
             return

@@ -128,8 +128,8 @@ class Page(ModalScreen[None]):
             self.dismiss()
 
 
-def help_page() -> Page:
-    """Every key, made from the key table."""
+def help_page(first: tuple[str, ...] = ()) -> Page:
+    """Every key, made from the key table, those of the screens named `first` on top."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     names = {
@@ -147,7 +147,7 @@ def help_page() -> Page:
         "sizes": "Sizes",
         "files": "Volume, Checkpoints, Sizes",
     }
-    for screen, title in names.items():
+    for screen, title in sorted(names.items(), key=lambda n: n[0] not in first):
         table.add_row(Text(title, style="bold underline"), "")
         for key in KEYS:
             if key.screen == screen:

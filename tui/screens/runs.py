@@ -111,6 +111,8 @@ class RunsScreen(NanochatScreen):
         if self._list.marked:
             cells.append(Cell(f"{len(self._list.marked)} marked", "accent"))
         cells.append(Cell(f"sorted by {self._sort}", "dim"))
+        if self.nanochat.files.busy:
+            cells.append(Cell("files on their way, 4 shows them", "accent"))
         if self.nanochat.unreachable:
             cells.append(Cell(next(iter(self.nanochat.unreachable.values())), "error"))
         self.query_one("#title", Line).put(cells)

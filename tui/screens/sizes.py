@@ -90,8 +90,9 @@ class SizesScreen(FilesScreen):
         import time
 
         worker, found, shown, problem = get_current_worker(), Usage(), 0.0, ""
+        left_out: list[str] = []
         try:
-            for batch in self.files.volume(place).scan("", deep=True):
+            for batch in self.files.volume(place).scan("", deep=True, left_out=left_out):
                 if worker.is_cancelled:
                     return
                 found.add(batch)
@@ -100,6 +101,8 @@ class SizesScreen(FilesScreen):
                     self.app.call_from_thread(self._take, found, [], "", False)
         except (NanochatError, OSError) as error:
             problem = getattr(error, "strerror", "") or str(error)
+        if left_out:
+            problem = f"{len(left_out)} folders may not be read, as {names.shown(left_out[0])}"
         could_go = usage.advice(found, self.files.runs_on(place))
         if not worker.is_cancelled:
             self.app.call_from_thread(self._take, found, could_go, problem, True)
@@ -194,6 +197,8 @@ class SizesScreen(FilesScreen):
         if advice.has_focus:
             keys = advice.marked or ({advice.current} if advice.current else set())
             paths = [path for key in keys for path in self._advice[key].paths]
+            if keys and not paths:
+                self.notify("6 shows them; K there keeps best and last", markup=False)
         else:
             paths = sorted((self._list.marked or {self._list.current}) - {HERE, ""})
         return {self.place: paths} if paths else {}

@@ -11,7 +11,7 @@ from textual.containers import Horizontal
 from textual.timer import Timer
 from textual.widgets import Footer, Input, Tree
 from textual.widgets.tree import TreeNode
-from textual.worker import get_current_worker
+from textual.worker import Worker, WorkerState, get_current_worker
 
 from runner import listing, names, units
 from runner.backends.base import Entries, Entry
@@ -274,15 +274,16 @@ class VolumeScreen(FilesScreen):
 
     def _preview_soon(self) -> None:
         """A preview when the cursor rests: nobody waits for what they scroll past."""
+        entry = self._current
+        self.query_one(Preview).clear(names.shown(entry.name) + "/" * entry.is_dir if entry else "")
         if self._resting:
             self._resting.stop()
         self._resting = self.set_timer(PREVIEW_AFTER_S, self._preview_now)
 
     def _preview_now(self) -> None:
         entry = self._current
+        self.workers.cancel_group(self, "preview")
         if entry is None or entry.is_dir:
-            self.query_one(Preview).clear(names.shown(entry.name) + "/" if entry else "")
-            self.workers.cancel_group(self, "preview")
             return
         part = layout.checkpoint_part(entry.name)
         beside = [e for e in self._entries.values() if part and not self._letters]
@@ -297,6 +298,11 @@ class VolumeScreen(FilesScreen):
             seen = Shown([], warning=getattr(error, "strerror", "") or str(error))
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show_preview, entry, seen)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A file that nothing here was made for is no reason to show another one's content."""
+        if event.worker.group == "preview" and event.state is WorkerState.ERROR:
+            self.query_one(Preview).clear(words=f"cannot be shown: {event.worker.error!r}"[:200], tone="warning")
 
     def _show_preview(self, entry: Entry, seen: Shown) -> None:
         if self._current == entry:
