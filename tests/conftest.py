@@ -136,3 +136,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     from tests.place import places
 
     yield from places(request, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def store(place: "Place", request: pytest.FixtureRequest) -> Path:
+    """The folder behind the volume of `place`: itself, or where the test server keeps it."""
+    if place.backend == "local":
+        return Path(place.location)
+    cloud: Cloud = request.getfixturevalue("cloud")
+    return cloud.folder(place.location)

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -97,3 +98,16 @@ def places(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         for run in fleet.registry.all():
             if run.live:
                 fleet.backend(run.backend).cancel(run, force=True)
+
+
+def hostile_names(count: int) -> list[str]:
+    """Names as no person gives them, but any program may: controls, escapes, tricks, markup, long ones."""
+    rng = random.Random(7)
+    pieces = '\x1b[2J|\x1b]0;t\x07|\n|\r|\t|\x7f|\x9b31m|\u202e|\u200b|..| |.|~|[red]|[/]|%s|%41|\\|:|*|?|"|<|>|con|NUL'
+    pieces += "|con|NUL|é|e\u0301|\ufeff|漢字|\U0001f600|a|A|-rf|$(id)|`id`|'|;|&&|\u0130|\u2028|model_000010.pt"
+    names: dict[str, None] = {"-": None, "--": None, "...": None, " ": None, "x" * 255: None, "con.txt": None}
+    while len(names) < count:
+        name = "".join(rng.choice(pieces.split("|")) for _ in range(rng.randint(1, 9)))
+        if name not in (".", "..") and "/" not in name and len(name.encode()) <= 255:
+            names[name] = None
+    return list(names)

@@ -1,10 +1,16 @@
 """What every backend and every volume must do, run unchanged over each of them."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from runner import removal
+from runner.backends.base import Volume
 from runner.errors import Unreachable, UsageError
 from runner.run import Run, State
-from tests.place import Place
+from runner.transfer import Download, gather
+from tests.place import Place, hostile_names
 
 
 def test_a_launched_run_is_polled_to_its_end_and_leaves_its_record_on_the_volume(place: Place) -> None:
@@ -149,3 +155,60 @@ def test_a_volume_that_is_not_there_is_unreachable(place: Place) -> None:
     nowhere = place.fleet.backend(place.backend).volume(f"{place.location}-gone")
     with pytest.raises(Unreachable, match="volume"):
         nowhere.list("")
+
+
+def names_of(volume: Volume, path: str, **how: Any) -> list[str]:
+    return [e.path for batch in volume.scan(path, **how) for e in batch]
+
+
+def test_a_folder_is_scanned_in_batches_and_deep_each_entry_once(place: Place, store: Path) -> None:
+    for n in range(2500):
+        (store / "many" / f"{n % 5}").mkdir(parents=True, exist_ok=True)
+        (store / "many" / f"{n % 5}" / f"f{n:05d}").write_bytes(b"x" * (n % 7))
+    volume = place.volume()
+    assert sorted(names_of(volume, "many")) == [f"many/{n}" for n in range(5)]
+    deep = names_of(volume, "", deep=True)
+    assert len(deep) == len(set(deep)) == 2506
+    assert len(list(volume.scan("", deep=True))) > 1, "the first come before the last are known"
+    entry = volume.stat("many/3/f00003")
+    assert (entry.path, entry.is_dir, entry.bytes) == ("many/3/f00003", False, 3)
+    assert volume.stat("many").is_dir and volume.stat("").is_dir
+    for ask in (volume.stat, lambda p: names_of(volume, p)):
+        with pytest.raises(FileNotFoundError):
+            ask("many/nothing")
+
+
+def test_a_listing_that_breaks_in_the_middle_is_asked_for_again_and_is_whole(
+    place: Place, store: Path, request: pytest.FixtureRequest
+) -> None:
+    for n in range(1600):
+        (store / f"f{n:04d}").touch()
+    if place.backend == "modal":
+        request.getfixturevalue("cloud").knobs(cut_listings=2)
+    found = names_of(place.volume(), "")
+    assert len(found) == len(set(found)) == 1600
+    if place.backend == "modal":
+        request.getfixturevalue("cloud").knobs(cut_listings=99)
+        with pytest.raises(Unreachable):
+            names_of(place.volume(), "")
+
+
+def test_hostile_names_are_listed_brought_home_and_deleted_one_by_one(
+    place: Place, store: Path, tmp_path: Path
+) -> None:
+    names = hostile_names(500)
+    (store / "odd").mkdir()
+    for n, name in enumerate(names):
+        (store / "odd" / name).write_bytes(str(n).encode())
+    volume = place.volume()
+    assert sorted(e.name for e in volume.list("odd")) == sorted(names)
+    outside = set(tmp_path.rglob("*"))
+    assert Download(volume, gather(volume, "odd"), tmp_path / "home" / "here").run()
+    came = {p for p in tmp_path.rglob("*") if p not in outside and p.is_file() and store not in p.parents}
+    assert len(came) == 500 and all((tmp_path / "home" / "here" / "odd") == p.parent for p in came)
+    assert sorted(int(p.read_bytes()) for p in came) == list(range(500)), "none replaced another"
+    for name in names:
+        removal.remove(volume, [f"odd/{name}"])
+    assert volume.list("odd") == []
+    with pytest.raises(FileNotFoundError, match="volume itself"):
+        volume.remove("")

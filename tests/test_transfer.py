@@ -30,19 +30,6 @@ def noise(size: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def stored(place: Place, request: pytest.FixtureRequest) -> Path:
-    """The folder behind a volume: the one on this disk, or the test server's."""
-    if place.backend == "local":
-        return Path(place.location)
-    cloud: Cloud = request.getfixturevalue("cloud")
-    return cloud.folder(place.location)
-
-
-@pytest.fixture
-def store(place: Place, request: pytest.FixtureRequest) -> Path:
-    return stored(place, request)
-
-
 def fill(folder: Path) -> dict[str, bytes]:
     files = {"runs/a/log": b"x" * 100, "runs/a/empty": b"", "runs/a/ck/model.pt": noise(BIG), "runs/a/ck/m.json": b"{}"}
     for name, data in files.items():

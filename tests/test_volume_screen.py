@@ -1,7 +1,6 @@
 """Volume, Checkpoints and Sizes by keyboard: what a person does with files, and what must not happen to them."""
 
 import json
-import random
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from runner.names import shown
 from runner.run import State
 from runner.terminal import safe
 from tests.conftest import DATA
+from tests.place import hostile_names
 from tests.test_app import put, text_of, until
 from tests.test_preview import trapped
 from tui.app import NanochatApp
@@ -275,19 +275,6 @@ async def test_no_pickle_is_loaded_by_looking_at_it(fleet: Fleet, tmp_path: Path
             await until(pilot, lambda name=path.name: text_of(app).count(name) > 1, "the preview")
             await pilot.pause(0.3)
         assert not sprung.exists()
-
-
-def hostile_names(count: int) -> list[str]:
-    """Names as no person gives them, but any program may: controls, escapes, tricks, markup, long ones."""
-    rng = random.Random(7)
-    pieces = '\x1b[2J|\x1b]0;t\x07|\n|\r|\t|\x7f|\x9b31m|\u202e|\u200b|..| |.|~|[red]|[/]|%s|%41|\\|:|*|?|"|<|>|con|NUL'
-    pieces += "|con|NUL|é|e\u0301|\ufeff|漢字|\U0001f600|a|A|-rf|$(id)|`id`|'|;|&&|\u0130|\u2028|model_000010.pt"
-    names: dict[str, None] = {"-": None, "--": None, "...": None, " ": None, "x" * 255: None, "con.txt": None}
-    while len(names) < count:
-        name = "".join(rng.choice(pieces.split("|")) for _ in range(rng.randint(1, 9)))
-        if name not in (".", "..") and "/" not in name and len(name.encode()) <= 255:
-            names[name] = None
-    return list(names)
 
 
 async def test_hostile_names_break_no_row_and_leave_no_escape(fleet: Fleet) -> None:
