@@ -47,7 +47,7 @@ class Confirm(ModalScreen[bool]):
             yield Static(f"$ {safe(self._command)}", markup=False, classes="command")
             if self._word:
                 yield Static(f"Type {safe(self._word)} to do it:", markup=False)
-                yield Input(id="word", compact=True)
+                yield _still(Input(id="word", compact=True))
             with Horizontal():
                 yield Button(Text(f"{self._no} (n)"), id="no", variant="primary")
                 yield Button(Text(f"{self._yes} (y)"), id="yes", variant="error")
@@ -63,6 +63,12 @@ class Confirm(ModalScreen[bool]):
             self.query_one(Input).focus()
             return
         self.dismiss(yes)
+
+
+def _still(field: Input) -> Input:
+    """A field whose cursor does not blink: nothing is drawn while nobody types."""
+    field.cursor_blink = False
+    return field
 
 
 class Ask(ModalScreen[str]):
@@ -84,7 +90,7 @@ class Ask(ModalScreen[str]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(safe(self._title), markup=False, classes="title")
-            yield Input(self._value, compact=True)
+            yield _still(Input(self._value, compact=True))
             yield Static(f"$ {safe(self._command)}", markup=False, classes="command")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
