@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CLI, Cli, wait_until
+from tests.modal_cloud import Cloud
 
 # Root may read everything, unless it gives that up.
 AS_NOBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
@@ -191,3 +192,22 @@ def test_a_folder_that_may_not_be_read_is_said_and_the_rest_is_shown(cli: Cli, t
         if os.geteuid() == 0:
             assert "closed may not be read" in done.stderr or "setpriv" in done.stderr
         assert done.returncode == 0 and "runs" in done.stdout
+
+
+def test_a_run_on_modal_is_measured_and_brought_home_whole(modal_cli: Cli, cloud: Cloud, tmp_path: Path) -> None:
+    modal_cli.modal("--task", "test", "--tag", "far", "--watch")
+    run = modal_cli.run("far")
+    there = cloud.folder(run["volume"]) / "runs" / run["id"]
+    files = [p for p in there.rglob("*") if p.is_file()]
+    used = modal_cli.json("volume", "du", "far:")
+    assert (used["files"], used["bytes"]) == (len(files), sum(p.stat().st_size for p in files))
+    assert modal_cli.json("volume", "get", "far:", str(tmp_path / "out"))["files"] == len(files)
+    for path in files:
+        assert (tmp_path / "out" / "far" / path.relative_to(there)).read_bytes() == path.read_bytes()
+    (tmp_path / "note").write_text("mine")
+    on = ("--backend", "modal", "--volume", run["volume"])
+    modal_cli("volume", "put", *on, str(tmp_path / "note"), "notes/")
+    assert modal_cli("volume", "cat", *on, "notes/note").stdout == "mine"
+    modal_cli("volume", "mv", *on, "notes/note", "notes/other")
+    assert modal_cli.json("volume", "rm", *on, "-r", "-y", "notes")["files"] == 1
+    assert "nowhere" in modal_cli("volume", "ls", *on, "nowhere", code=2).stderr

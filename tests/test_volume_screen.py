@@ -108,6 +108,16 @@ async def test_a_file_is_found_by_a_few_letters_and_a_folder_is_filtered_and_sor
         await until(pilot, lambda: screen._list._keys[0].endswith("model_000020.pt"), "the largest first")
         await pilot.press("slash", *"mt60")
         await until(pilot, lambda: screen._list.current.endswith("meta_000060.json"), "the best match")
+        await pilot.press("enter", "enter")
+        await until(pilot, lambda: "000060" in text_of(app) and screen.has_class("reading"), "its content")
+
+
+async def test_finding_looks_also_where_nobody_has_been(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        screen = await browse(pilot, app, "")
+        await pilot.press("slash", *"opt40")
+        await until(pilot, lambda: screen._list.current.endswith("optim_000040_rank0.pt"), "a file four folders down")
 
 
 async def test_a_folder_that_cannot_be_read_says_why_and_is_read_again_by_key(

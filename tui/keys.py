@@ -86,7 +86,7 @@ KEYS = (
     Key("files", "escape", "back", "Back", "take back filter, marks and preview, then back", False),
     Key("volume", "enter", "open", "Open", "go into a folder, or read a file"),
     Key("volume", "backspace", "up", "Up", "the folder above", False),
-    Key("volume", "slash", "find", "Find", "find a file by a few letters of its path, in all that was looked at"),
+    Key("volume", "slash", "find", "Find", "find a file anywhere on the volume by a few letters of its path"),
     Key("volume", "f", "filter", "Filter", "only names with a text"),
     Key("volume", "r", "resume", "Resume", "go on from the checkpoint under the cursor"),
     Key("volume", "u", "put", "Upload", "bring a file or folder of this machine here"),

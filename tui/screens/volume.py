@@ -19,6 +19,7 @@ from runner.errors import NanochatError
 from runner.listing import Look, Shelf
 from runner.nanochat import layout
 from runner.preview.look import Shown, look
+from runner.terminal import safe
 from tui.cells import Cell
 from tui.files import Place
 from tui.keys import bindings, moves
@@ -59,6 +60,8 @@ class VolumeScreen(FilesScreen):
         self._entries: dict[str, Entry] = {}
         self._sort, self._words, self._letters, self._asked = "name", "", "", ""
         self._looking, self._count = False, 0
+        self._known: dict[Place, Entries] = {}
+        self._learned = 1
         self._wanted = ""
         self._resting: Timer | None = None
         self._branches: dict[str, TreeNode[str]] = {}
@@ -141,6 +144,8 @@ class VolumeScreen(FilesScreen):
 
     def action_reload(self) -> None:
         self._looking, self._count = True, 0
+        self._known.pop(self.place, None)
+        self._learned = 1
         self._look(self.place, self._folder)
 
     @work(thread=True, exclusive=True, group="list", exit_on_error=False)
@@ -201,17 +206,15 @@ class VolumeScreen(FilesScreen):
         """Show what is known of the folder, sorted and filtered anew: in a worker, where that takes its time."""
         known = self._shelf.get(self._folder)
         if self._letters or (known and len(known.entries) > AT_ONCE and (self._words or self._sort != "name")):
-            self._arrange(self._shelf, known, self._sort, self._words, self._letters)
+            everything = self._known.get(self.place) or list(self._shelf.everything())
+            self._arrange(everything if self._letters else known.entries if known else [], self._letters)
         else:
             self._show(listing.ordered(known.entries, self._sort, self._words) if known else [])
 
     @work(thread=True, exclusive=True, group="arrange", exit_on_error=False)
-    def _arrange(self, shelf: Shelf, known: Look | None, sort: str, words: str, letters: str) -> None:
+    def _arrange(self, entries: Entries, letters: str) -> None:
         worker = get_current_worker()
-        if letters:
-            found = listing.fuzzy(shelf.everything(), letters)
-        else:
-            found = listing.ordered(known.entries if known else [], sort, words)
+        found = listing.fuzzy(entries, letters) if letters else listing.ordered(entries, self._sort, self._words)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show, found)
 
@@ -239,7 +242,8 @@ class VolumeScreen(FilesScreen):
         if known and known.problem:
             cells.append(Cell(f"! {known.problem}", "error"))
         if self._letters:
-            cells = [Cell(f"find {self._letters!r}: {len(self._entries):,} of all that was looked at", "warning")]
+            of = f"{len(self._known.get(self.place, [])):,} files and folders"
+            cells = [Cell(f"find {self._letters!r}: {len(self._entries):,} of {of}", "warning")]
         elif self._words:
             cells.append(Cell(f"only {self._words!r}: {len(self._entries):,}", "warning"))
         else:
@@ -301,8 +305,12 @@ class VolumeScreen(FilesScreen):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A file that nothing here was made for is no reason to show another one's content."""
-        if event.worker.group == "preview" and event.state is WorkerState.ERROR:
+        if event.state is not WorkerState.ERROR:
+            return
+        if event.worker.group == "preview":
             self.query_one(Preview).clear(words=f"cannot be shown: {event.worker.error!r}"[:200], tone="warning")
+        elif event.worker.group == "learn":
+            self.notify(safe(f"not all of the volume is known: {event.worker.error}"), severity="warning", markup=False)
 
     def _show_preview(self, entry: Entry, seen: Shown) -> None:
         if self._current == entry:
@@ -351,6 +359,26 @@ class VolumeScreen(FilesScreen):
 
     def action_find(self) -> None:
         self._ask("find")
+        if self.place not in self._known:
+            self._learn(self.place)
+
+    @work(thread=True, exclusive=True, group="learn", exit_on_error=False)
+    def _learn(self, place: Place) -> None:
+        """Look at all of the volume, for finding; what was found so far is shown again from time to time."""
+        worker, found = get_current_worker(), Entries()
+        for batch in self.files.volume(place).scan("", deep=True, left_out=[]):
+            if worker.is_cancelled or len(found) > listing.MOST_KNOWN:
+                break
+            found += batch
+            self._known[place] = found
+            if len(found) >= 2 * self._learned:
+                self._learned = len(found)
+                self.app.call_from_thread(self._find_again)
+        self.app.call_from_thread(self._find_again)
+
+    def _find_again(self) -> None:
+        if self._letters:
+            self._again()
 
     def action_filter(self) -> None:
         self._ask("filter")
