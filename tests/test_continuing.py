@@ -1,9 +1,11 @@
 """Runs that go on from another run's checkpoint: one stage each, and the number of GPUs that must not change."""
 
+import contextlib
 import shutil
 
 import pytest
 
+from runner.fleet import Fleet
 from tests.conftest import Cli
 
 QUICK = ("--step-ms", "0", "--model", "d4")
@@ -88,7 +90,13 @@ def test_a_source_that_is_gone_when_the_job_starts_is_never_taken_for_a_new_run(
     shutil.rmtree(trained.run_dir("n") / "base_checkpoints", ignore_errors=True)
     shutil.rmtree(trained.run_dir("b"))
     shutil.rmtree(trained.home / "work" / trained.run("n")["id"])
-    assert "no whole checkpoint of" in trained("resume", "n", "--watch", code=1).stdout
+    assert "no whole base checkpoint" in trained("resume", "n", "--watch", code=2).stderr
+    # Where the client could not see that, the job does.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fleet, "_check_source", lambda *a: None)
+        with contextlib.closing(Fleet(trained.home)) as fleet:
+            fleet.resume(fleet.registry.find("n"))
+    assert "no whole checkpoint of" in trained("watch", "n", code=1).stdout
 
 
 def test_a_run_may_stop_at_the_first_loss_that_is_nan(cli: Cli) -> None:

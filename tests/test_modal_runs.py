@@ -55,7 +55,7 @@ def test_the_smoke_test_runs_on_modal_and_its_log_arrives_whole(modal_cli: Cli, 
 
 def test_a_run_preempted_twice_still_ends_and_loses_at_most_one_save_interval(modal_cli: Cli, cloud: Cloud) -> None:
     modal_cli.modal("--task", "speedrun", "--tag", "pre", *SLOW)
-    for step in (50, 110):
+    for step in (30, 70):
         _, container = in_training(modal_cli, cloud, "pre", step)
         cloud.preempt(container)
     run = finished(modal_cli, "pre")

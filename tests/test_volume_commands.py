@@ -15,13 +15,13 @@ from tests.modal_cloud import Cloud
 
 # Root may read everything, unless it gives that up.
 AS_NOBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
-SAVED = ("--save-every", "20", "--iterations", "100")
+SAVED = ("--save-every", "10", "--iterations", "50")
 
 
 @pytest.fixture
 def crashed(cli: Cli) -> Cli:
-    """A run that crashed at step 90 and has checkpoints every 20 steps."""
-    cli("launch", "--task", "base", "--tag", "one", "--watch", "--fault", "crash@90", *SAVED, code=1)
+    """A run that crashed at step 45 and has checkpoints every 10 steps."""
+    cli("launch", "--task", "base", "--tag", "one", "--watch", "--fault", "crash@45", *SAVED, code=1)
     return cli
 
 
@@ -99,31 +99,31 @@ def test_a_script_does_not_delete_unasked_and_a_live_run_loses_nothing_unless_fo
 
 def test_what_would_no_longer_resume_is_said_before_it_is_deleted(crashed: Cli) -> None:
     newest = f"one:base_checkpoints/d12/model_{max(steps(crashed)):06d}.pt"
-    assert "no longer resume from step 80" in crashed("volume", "rm", "-y", newest).stderr
+    assert "no longer resume from step 40" in crashed("volume", "rm", "-y", newest).stderr
     assert "could no longer be resumed" in crashed("volume", "rm", "-r", "-y", "one:base_checkpoints").stderr
     assert steps(crashed) == []
 
 
 def test_all_but_best_and_last_go(crashed: Cli) -> None:
-    assert steps(crashed) == [20, 40, 60, 80]
-    (crashed.run_dir() / "base_checkpoints" / "d12" / "model_000100.pt").write_bytes(b"being written")
+    assert steps(crashed) == [10, 20, 30, 40]
+    (crashed.run_dir() / "base_checkpoints" / "d12" / "model_000050.pt").write_bytes(b"being written")
     found = crashed.json("checkpoints", "one")
     best = min((c for c in found if c["verdict"] == "complete"), key=lambda c: (c["val_bpb"], -c["step"]))["step"]
     gone = crashed.json("checkpoints", "one", "--prune", "--yes")
-    assert [c["step"] for c in gone["deleted"]] == [s for s in (20, 40, 60) if s != best]
-    assert steps(crashed) == sorted({best, 80, 100}), "what is newer than the last whole one may still be written"
+    assert [c["step"] for c in gone["deleted"]] == [s for s in (10, 20, 30) if s != best]
+    assert steps(crashed) == sorted({best, 40, 50}), "what is newer than the last whole one may still be written"
     assert "only best and last" in crashed("checkpoints", "one", "--prune", "--yes").stdout
 
 
 def test_a_run_goes_back_to_a_chosen_checkpoint_and_what_came_later_is_put_aside(crashed: Cli) -> None:
-    assert "has no complete checkpoint at step 30" in crashed("resume", "one", "--step", "30", code=2).stderr
-    crashed("resume", "one", "--step", "40", "--watch")
+    assert "has no complete checkpoint at step 15" in crashed("resume", "one", "--step", "15", code=2).stderr
+    crashed("resume", "one", "--step", "20", "--watch")
     log = crashed("logs", "one").stdout
-    assert "[BACK] to step 40; put aside: base 60, base 80" in log
-    assert "step 40 is the newest complete checkpoint" in log
-    assert crashed.run()["state"] == "done" and steps(crashed) == [20, 40, 60, 80, 100]
+    assert "[BACK] to step 20; put aside: base 30, base 40" in log
+    assert "step 20 is the newest complete checkpoint" in log
+    assert crashed.run()["state"] == "done" and steps(crashed) == [10, 20, 30, 40, 50]
     aside = crashed.run_dir() / "put_aside" / "before-attempt-2" / "base_checkpoints" / "d12"
-    assert sorted({p.name[:12] for p in aside.glob("model*")}) == ["model_000060", "model_000080"]
+    assert sorted({p.name[:12] for p in aside.glob("model*")}) == ["model_000030", "model_000040"]
 
 
 def test_no_pickle_that_is_brought_home_or_looked_at_is_ever_loaded(cli: Cli, tmp_path: Path) -> None:
@@ -146,24 +146,24 @@ def test_no_pickle_that_is_brought_home_or_looked_at_is_ever_loaded(cli: Cli, tm
 
 def test_a_way_back_that_was_cut_short_is_still_gone(crashed: Cli) -> None:
     record = crashed.run_dir() / "run.json"
-    crashed("resume", "one", "--step", "40")
+    crashed("resume", "one", "--step", "20")
     for pid in crashed.processes():
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: crashed.run()["state"] != "queued" and not crashed.processes(), what="the end of it")
     shutil.rmtree(record.parent / "put_aside", ignore_errors=True)
     crashed("resume", "one", "--watch")
-    assert "[BACK] to step 40" in crashed("logs", "one").stdout and crashed.run()["state"] == "done"
+    assert "[BACK] to step 20" in crashed("logs", "one").stdout and crashed.run()["state"] == "done"
 
 
 def test_what_another_run_goes_on_from_is_kept(crashed: Cli) -> None:
-    crashed("launch", "--task", "base", "--from", "one", "--step", "40", "--tag", "kid", "--step-ms", "200")
+    crashed("launch", "--task", "base", "--from", "one", "--step", "20", "--tag", "kid", "--step-ms", "200")
     gone = crashed.json("checkpoints", "one", "--prune", "--yes")
-    assert 40 not in [c["step"] for c in gone["deleted"]]
+    assert 20 not in [c["step"] for c in gone["deleted"]]
     crashed("cancel", "kid")
     crashed("volume", "rm", "-r", "-y", "one:base_checkpoints")
     said = crashed("resume", "kid", code=None)
     kept = [c for c in crashed.json("checkpoints", "kid") if c["verdict"] == "complete"]
-    assert kept or (said.returncode == 2 and "has no whole base checkpoint at step 40" in said.stderr)
+    assert kept or (said.returncode == 2 and "has no whole base checkpoint at step 20" in said.stderr)
 
 
 def test_a_link_is_no_way_around_what_a_live_run_needs(cli: Cli) -> None:
