@@ -92,8 +92,12 @@ class Cloud:
             if task["rc"] is None and task["call"] in calls and task["function"] == function
         ]
 
-    def all_containers(self, function: str) -> list[str]:
-        return [name for name, task in self.state()["tasks"].items() if task["function"] == function]
+    def all_containers(self, function: str, *, alive: bool = False) -> list[str]:
+        return [
+            name
+            for name, task in self.state()["tasks"].items()
+            if task["function"] == function and not (alive and task["rc"] is not None)
+        ]
 
     def idle(self) -> None:
         """Wait until no container is left."""

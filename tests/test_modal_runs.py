@@ -55,9 +55,12 @@ def test_the_smoke_test_runs_on_modal_and_its_log_arrives_whole(modal_cli: Cli, 
 
 def test_a_run_preempted_twice_still_ends_and_loses_at_most_one_save_interval(modal_cli: Cli, cloud: Cloud) -> None:
     modal_cli.modal("--task", "speedrun", "--tag", "pre", *SLOW)
-    for step in (30, 70):
+    for number, step in enumerate((50, 110)):
+        # What the container before it last said is no word of the next one.
+        wait_until(lambda n=number: (r := modal_cli.run("pre"))["state"] == "running" and r["preemptions"] == n)
         _, container = in_training(modal_cli, cloud, "pre", step)
         cloud.preempt(container)
+        wait_until(lambda gone=container: gone not in cloud.all_containers("train", alive=True), what="its end")
     run = finished(modal_cli, "pre")
     assert (run["state"], run["preemptions"], run["attempts"]) == ("done", 2, 1)
     assert run["val_bpb"] == pytest.approx(0.579310, abs=1e-6)
