@@ -1,8 +1,11 @@
 """When a run must stop so that its budget holds, and where it had better stop already. Pure."""
 
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 
-from runner import cost
+from runner import cost, units
+from runner.cost import Prices
+from runner.errors import UsageError
+from runner.spec import RunSpec
 
 # From the decision to the end of the container: a child that ends, what it left put away, the last commit.
 CLOSING_S = 15.0
@@ -53,3 +56,28 @@ def timeout_s(cap: Decimal | None, spent: Decimal, usd_per_hour: Decimal, most: 
 def at_least(usd_per_hour: Decimal) -> Decimal:
     """Dollars below which a container could only start and close again."""
     return cost.dollars(CLOSING_S + UNSEEN_S + BEGINNING_S, usd_per_hour)
+
+
+def needs(spec: RunSpec, backend: str, prices: Prices) -> Decimal:
+    """Dollars below which a container of this run could only begin and close again, in whole cents."""
+    rate = cost.hourly_rate(backend, cost.box("train", spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices)
+    return at_least(rate).quantize(Decimal("0.01"), ROUND_UP)
+
+
+def check_new(spec: RunSpec, backend: str, prices: Prices) -> None:
+    """See that a new run can begin with its budget. Raises UsageError."""
+    least, cap = needs(spec, backend, prices), spec.budget_usd
+    if cap is not None and cap < least:
+        what = f"{units.money(cap)} only pays for beginning and closing"
+        raise UsageError(what, f"give {units.money(least)} or more", field="budget")
+
+
+def check_again(tag: str, spec: RunSpec, backend: str, prices: Prices, cap: Decimal | None, spent: Decimal) -> None:
+    """See that a budget leaves something to go on with. Raises UsageError."""
+    least = needs(spec, backend, prices)
+    if cap is not None and cap - spent < least:
+        raise UsageError(
+            f"{tag} has spent {units.money(spent)} of its {units.money(cap)}",
+            f"give it {units.money(spent + least)} or more: nanochat-tui resume {tag} --budget USD",
+            field="budget",
+        )

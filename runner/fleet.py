@@ -6,13 +6,13 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from decimal import ROUND_UP, Decimal
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 
 from runner import budget as budgets
-from runner import checkpoints, cost, estimate, kept_logs, settings, survey, units
+from runner import checkpoints, estimate, kept_logs, settings, survey
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
 from runner.checkpoints import Checkpoint, Verdict, newest_complete
@@ -177,7 +177,7 @@ class Fleet:
         planned = self.plan(spec, backend)
         if spec.source:
             self._check_source(volume, spec)
-        _check_budget(spec, backend, self._prices(place))
+        budgets.check_new(spec, backend, self._prices(place))
         tags = {r.tag for r in self.registry.all()}
         tag = check_tag(tag) if tag else new_tag(spec.model, tags)
         survey.check_engine(volume, spec.engine)
@@ -291,7 +291,8 @@ class Fleet:
         if current.spec.source and not newest_complete(self.checkpoints(current)):
             self._check_source(self.volume_of(current), current.spec)
         prices = self._prices(self.backend(current.backend))
-        _check_money(current, budget if budget is not None else current.spec.budget_usd, prices)
+        cap = budget if budget is not None else current.spec.budget_usd
+        budgets.check_again(current.tag, current.spec, current.backend, prices, cap, spent_usd(current))
         if gpus is not None and State.LAUNCHING in TRANSITIONS[current.state]:
             self._check_gpus(current, on_gpus(current.spec, gpus))
         self.backend(run.backend).ready(run.spec.engine, live_runs=self._live_on(run.backend))
@@ -449,30 +450,3 @@ class Fleet:
     def billed(self, run: Run) -> dict[str, Decimal] | None:
         """What was billed for the run's app in the hours of the run; None where nobody tells."""
         return self.backend(run.backend).billed(run)
-
-
-def _needs(spec: RunSpec, backend: str, prices: Prices) -> Decimal:
-    """Dollars below which a container of this run could only begin and close again."""
-    rate = cost.hourly_rate(backend, cost.box("train", spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices)
-    return budgets.at_least(rate).quantize(Decimal("0.01"), ROUND_UP)
-
-
-def _check_budget(spec: RunSpec, backend: str, prices: Prices) -> None:
-    """See that a new run can begin with its budget. Raises UsageError."""
-    needs = _needs(spec, backend, prices)
-    if spec.budget_usd is not None and spec.budget_usd < needs:
-        raise UsageError(
-            f"{units.money(spec.budget_usd)} only pays for beginning and closing", f"give {units.money(needs)} or more",
-            field="budget",
-        )  # fmt: skip
-
-
-def _check_money(run: Run, cap: Decimal | None, prices: Prices) -> None:
-    """See that a budget leaves something to go on with. Raises UsageError."""
-    spent, needs = spent_usd(run), _needs(run.spec, run.backend, prices)
-    if cap is not None and cap - spent < needs:
-        raise UsageError(
-            f"{run.tag} has spent {units.money(spent)} of its {units.money(cap)}",
-            f"give it {units.money(spent + needs)} or more: nanochat-tui resume {run.tag} --budget USD",
-            field="budget",
-        )

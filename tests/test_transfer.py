@@ -18,6 +18,7 @@ from runner.backends.base import BLOCK, Entry
 from runner.backends.folder import FolderVolume
 from runner.errors import FileChanged, NanochatError, Unreachable, UsageError
 from runner.names import disk_name, disk_paths, quoted, shown
+from runner.parts import part_path
 from runner.terminal import safe
 from runner.transfer import PARTS, Download, Progress, gather, plan, unfinished
 from tests.modal_cloud import Cloud
@@ -104,11 +105,11 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from runner.backends.folder import FolderVolume
-from runner import transfer
+from runner import parts, transfer
 volume, out = FolderVolume(sys.argv[1]), Path(sys.argv[2])
-transfer.SYNC_BYTES = 2 * transfer.BLOCK
-fast = transfer.os.pwrite
-transfer.os.pwrite = lambda *a: (time.sleep(0.05), fast(*a))[1]
+parts.SYNC_BYTES = 2 * parts.BLOCK
+fast = parts.os.pwrite
+parts.os.pwrite = lambda *a: (time.sleep(0.05), fast(*a))[1]
 transfer.Download(volume, transfer.gather(volume, "big"), out, workers=2).run()
 """
 
@@ -134,8 +135,8 @@ def test_a_download_that_is_killed_reads_little_again(tmp_path: Path) -> None:
 
 def changing(download: Download, change: Callable[[], object]) -> None:
     """Do something each time a block has come."""
-    count = download.count
-    download.count = lambda *a: (count(*a), change())[0]  # type: ignore[method-assign]
+    count = download._count
+    download._count = lambda *a: (count(*a), change())[0]  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("times", [1, 99])
@@ -205,7 +206,7 @@ def test_an_error_that_nobody_thought_of_is_no_success(
     place: Place, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(store)
-    monkeypatch.setattr("runner.transfer._write_all", lambda *a: 1 / 0)
+    monkeypatch.setattr("runner.parts._write_all", lambda *a: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Download(place.volume(), gather(place.volume(), "runs/a"), tmp_path / "out").run()
     (tmp_path / "x").write_text("x")
@@ -217,8 +218,7 @@ def test_an_error_that_nobody_thought_of_is_no_success(
 def test_a_part_of_another_file_is_never_gone_on_with(place: Place, store: Path, tmp_path: Path) -> None:
     (store / "big").write_bytes(noise(BIG))
     item = gather(place.volume(), "big")[0]
-    download = Download(place.volume(), [item], tmp_path)
-    part = download._part_path(item)
+    part = part_path(tmp_path, item)
     for journal in (b"", b"{}\n0 1 2 3\n", b"\xff" * 50, b"0 1 2"):
         part.parent.mkdir()
         part.write_bytes(bytes(BIG))

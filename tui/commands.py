@@ -10,8 +10,8 @@ from decimal import Decimal
 from typing import Any
 
 from runner import fleet as fleets
-from runner import health, kept_logs, removal, settings, units
-from runner.checkpoints import Checkpoint, Verdict, newest_complete
+from runner import health, kept_logs, settings, units
+from runner.checkpoints import newest_complete
 from runner.cost import GPUS
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet
@@ -331,63 +331,9 @@ def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
 
 
 def _checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
-    runs = [fleet.registry.find(args.run)] if args.run else fleet.registry.all()
-    found: list[tuple[Run, Checkpoint]] = []
-    worst = Exit.OK
-    for run_ in runs:
-        try:
-            found += [(run_, c) for c in fleet.checkpoints(run_)]
-        except Unreachable as error:
-            output.note(f"nanochat-tui: {error}")
-            worst = Exit.UNREACHABLE
-    if args.prune:
-        return max(worst, _prune(fleet, args, found))
-    if args.json:
-        if found or worst is Exit.OK:
-            output.as_json([c for _, c in found])
-        return worst
-    if not found and worst is not Exit.OK:
-        return worst
-    rows = [
-        (
-            r.tag,
-            c.kind,
-            f"{c.step:,}",
-            units.decimals(c.val_bpb, 4),
-            units.size(c.bytes),
-            str(c.ranks),
-            Cell(c.verdict, "success" if c.verdict is Verdict.COMPLETE else "error"),
-            c.reason,
-        )
-        for r, c in found
-    ]
-    head = ("run", "kind", "step", "last bpb", "size", "ranks", "verdict", "reason")
-    output.table(head, rows, right=RIGHT, plain=args.plain, optional=("ranks", "size", "last bpb"))
-    return worst
+    from tui import checkpoint_commands
 
-
-def _prune(fleet: Fleet, args: argparse.Namespace, found: list[tuple[Run, Checkpoint]]) -> int:
-    """Delete what is neither the best nor the last of its run and kind."""
-    runs = {r.id: r for r, _ in found}
-    gone = [(r, c) for r in runs.values() for c in fleet.expendable(r, [c for of, c in found if of.id == r.id])]
-    freed = sum(c.bytes for _, c in gone)
-    for run_, one in gone:
-        output.note(f"{run_.tag} {one.kind} step {one.step:,}: {units.size(one.bytes)}, {one.reason}")
-    if gone and not args.yes:
-        if not sys.stdin.isatty():
-            raise UsageError("--prune deletes for good", "say --yes to do it without being asked")
-        if not output.confirm(f"delete these {len(gone)} checkpoints, {units.size(freed)}, for good?"):
-            output.note("nothing was deleted")
-            return Exit.OK
-    for run_, one in gone:
-        removal.remove(fleet.volume_of(run_), one.paths)
-    if args.json:
-        output.as_json({"deleted": [c for _, c in gone], "bytes": freed})
-    else:
-        output.write(
-            f"deleted {len(gone)} checkpoints, {units.size(freed)}" if gone else "only best and last are there"
-        )
-    return Exit.OK
+    return checkpoint_commands.checkpoints(fleet, args)
 
 
 def _doctor(fleet: Fleet, args: argparse.Namespace) -> int:

@@ -1,0 +1,226 @@
+"""A file of a volume on its way to this disk: its part, its journal, its lock, and how it gets its name.
+
+What is not whole yet lies in `PARTS` in the chosen folder, a file with its journal beside it; blocks count when they
+are on the disk. Whoever goes on with it finds both.
+"""
+
+import fcntl
+import os
+import threading
+import zipfile
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from runner.backends.base import BLOCK, Entry, Source, Volume
+from runner.errors import FileChanged, NanochatError, UsageError
+from runner.names import PARTS, shown
+from runner.nanochat import layout
+
+# Written blocks are made to last, and noted, by so many bytes: the most that is read again after a crash.
+SYNC_BYTES = 64 << 20
+# Told of a file's name, of bytes that came, and of files that are whole.
+Came = Callable[[str, int, int], None]
+
+
+class Item(Struct, frozen=True):
+    """One file to bring, and where to: a path on this disk, relative to the chosen folder."""
+
+    entry: Entry
+    target: str
+
+
+class _Head(Struct, frozen=True):
+    """The first line of a journal: which file it is about. Another size or time on the volume makes it void."""
+
+    path: str
+    bytes: int
+    mtime: float
+    block: int = BLOCK
+
+
+def part_path(folder: Path, item: Item) -> Path:
+    """Where a file is while it is not whole."""
+    return folder / PARTS / sha256(item.target.encode()).hexdigest()[:24]
+
+
+def make_folder(chosen: Path, folder: Path) -> None:
+    """Make a folder in the chosen one. Raises UsageError where a link leads out of that."""
+    if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(chosen)):
+        raise UsageError(f"{folder} leads out of {chosen}", "remove the link, or choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+class Part:
+    """A file that is on its way; whoever opens its part has a lock on it, as another program may bring it, too."""
+
+    def __init__(self, volume: Volume, item: Item, folder: Path, came: Came) -> None:
+        self._volume, self.item, self._folder, self._came = volume, item, folder, came
+        self._lock, self._opening = threading.Lock(), threading.Lock()
+        self._source: Source | None = None
+        self._fd = -1
+        self._path = part_path(folder, item)
+        self._journal = self._path.with_suffix(".journal")
+        entry = item.entry
+        path = entry.path.encode("utf-8", "surrogateescape").hex()
+        self._head = msgspec.json.encode(_Head(path, entry.bytes, entry.mtime))
+        self._numbers = range(-(-entry.bytes // BLOCK))
+        self._noted = self._read_journal()
+        self.wanted = [n for n in self._numbers if n not in self._noted]
+        self._left = len(self.wanted)
+        self._unsynced: list[int] = []
+        self._active, self._dead, self.ended = 0, False, False
+        self.done = sum(min(BLOCK, entry.bytes - n * BLOCK) for n in self._noted)
+        self.warning = ""
+
+    def _read_journal(self) -> set[int]:
+        """The blocks that are on this disk; none when the journal is about another file, or the part is gone."""
+        try:
+            head, *lines = self._journal.read_bytes().split(b"\n")
+            if head != self._head or self._path.lstat().st_size != self.item.entry.bytes:
+                return set()
+            return {int(word) for line in lines[:-1] for word in line.split()} & set(self._numbers)
+        except (OSError, ValueError):
+            return set()
+
+    def _open(self) -> tuple[Source, int]:
+        """The source and the part, opened by the thread that comes first."""
+        with self._opening:
+            if self._source is None:
+                source = self._volume.open(self.item.entry)
+                make_folder(self._folder, self._path.parent)
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+                self._claim()
+                self._source = source
+            return self._source, self._fd
+
+    def _claim(self) -> None:
+        """Have the part for ourselves, as it was when we looked. Raises NanochatError when somebody else is at it."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = self._path.lstat().st_ino == os.fstat(self._fd).st_ino and self._read_journal() == self._noted
+        except (BlockingIOError, FileNotFoundError):
+            ours = False
+        if not ours:
+            name = shown(self.item.entry.path)
+            raise NanochatError(f"{name} is being brought to this folder already", "wait for that, or stop it")
+        if not self._noted:
+            os.ftruncate(self._fd, 0)
+            if self.item.entry.bytes > BLOCK:
+                self._journal.write_bytes(self._head + b"\n")
+        os.ftruncate(self._fd, self.item.entry.bytes)
+
+    def bring(self, number: int) -> bool:
+        """Bring one block, -1 for none; the thread that leaves last ends the file. False when it is not what it was."""
+        with self._lock:
+            if self._dead:
+                return True
+            self._active += 1
+        try:
+            self._bring(number)
+        except FileChanged:
+            self._dead = True
+        finally:
+            with self._lock:
+                self._active -= 1
+                ends = self._active == 0 and (self._dead or self._left == 0) and not self.ended
+                self.ended |= ends
+        if not ends:
+            return True
+        try:
+            if not self._dead:
+                self._finish()
+                return True
+        except FileChanged:
+            self._dead = True
+        self.forget()
+        return False
+
+    def _bring(self, number: int) -> None:
+        source, fd = self._open()
+        if number < 0:
+            return
+        data = source.block(number)
+        _write_all(fd, data, number * BLOCK)
+        due: list[int] = []
+        with self._lock:
+            self._left -= 1
+            self.done += len(data)
+            self._unsynced.append(number)
+            if len(self._unsynced) * BLOCK >= SYNC_BYTES:
+                due, self._unsynced = self._unsynced, []
+        if due:
+            self._note(due)
+        self._came(self.item.target, len(data), 0)
+
+    def _note(self, numbers: list[int]) -> None:
+        """Put blocks down as brought, once the disk has them."""
+        os.fsync(self._fd)
+        with self._lock, self._journal.open("ab") as journal:
+            journal.write(" ".join(map(str, numbers)).encode() + b"\n")
+
+    def _finish(self) -> None:
+        """All of it is here: see that it is still that file, then give it its name."""
+        source, fd = self._open()
+        entry, target = self.item.entry, self._folder / self.item.target
+        if not source.unchanged() and not self._only_grew():
+            raise FileChanged(f"{shown(entry.path)} was written while it was read", "try again")
+        if not source.verified and not crcs_match(self._path):
+            self.warning = f"{shown(entry.path)} is damaged, on the volume or on the way"
+        os.utime(fd, (entry.mtime, entry.mtime))
+        if entry.bytes > BLOCK:
+            os.fsync(fd)
+        make_folder(self._folder, target.parent)
+        self._path.replace(target)
+        self.forget(gone=True)
+        self._came(self.item.target, 0, 1)
+
+    def _only_grew(self) -> bool:
+        """Whether it is one of the files that a live run only adds to: what we have is its beginning."""
+        entry = self.item.entry
+        try:
+            return entry.name in layout.GROWING and self._volume.stat(entry.path).bytes >= entry.bytes
+        except FileNotFoundError:
+            return False
+
+    def put_away(self) -> None:
+        """Close everything; what has come is noted, for another time."""
+        with self._opening:
+            if self._fd < 0:
+                return
+            if self._source:
+                if self._unsynced and self.item.entry.bytes > BLOCK:
+                    self._note(self._unsynced)
+                self._source.close()
+            os.close(self._fd)
+            self._fd = -1
+
+    def forget(self, *, gone: bool = False) -> None:
+        """Close everything, and leave nothing behind; the part itself is `gone` when it has its name."""
+        self._unsynced = []
+        if self._source or gone:
+            if not gone:
+                self._path.unlink(missing_ok=True)
+            self._journal.unlink(missing_ok=True)
+        self.put_away()
+
+
+def _write_all(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def crcs_match(path: Path) -> bool:
+    """Whether everything in a zip, as `torch.save` writes it, is what its checksum says; of other files none says."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(i.compress_type != zipfile.ZIP_STORED or i.flag_bits & 1 for i in archive.infolist()):
+                return True
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError):
+        return True
