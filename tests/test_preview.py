@@ -16,6 +16,7 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from runner.backends.folder import FolderVolume
 from runner.preview import tables
@@ -229,7 +230,7 @@ def test_each_kind_is_shown_in_its_form(
 ) -> None:
     (tmp_path / name).write_bytes(data)
     seen = look(volume, volume.stat(name), [], tmp_path / "s")
-    forms = ("markdown", "json", "table", "groups", "log", "image")
+    forms = ("markdown", "json", "table", "groups", "log", "picture")
     assert [f for f in forms if getattr(seen, f) not in (None, "")] == ([kind] if kind else [])
     assert kind or seen.warning
 
@@ -247,3 +248,22 @@ def test_kinds_go_by_the_end_of_a_name_whatever_its_case() -> None:
     assert [kind_of(n) for n in ("A.PT", "b.PKL", "x/y.Parquet", "log", "a.pt.txt")] == [
         Kind.TENSORS, Kind.PICKLE, Kind.PARQUET, Kind.TEXT, Kind.TEXT,
     ]  # fmt: skip
+
+
+def test_an_image_becomes_half_blocks_of_its_colours(tmp_path: Path, volume: FolderVolume) -> None:
+    image = Image.new("RGB", (400, 200), (255, 0, 0))
+    image.paste((0, 0, 255), (0, 100, 400, 200))
+    image.save(tmp_path / "x.png")
+    seen = look(volume, volume.stat("x.png"), [], tmp_path / "s")
+    assert "400 × 200 pixels" in seen.about and seen.picture
+    assert len(seen.picture[0]) == 76 and len(seen.picture) == 19
+    assert seen.picture[0][0] == ((255, 0, 0), (255, 0, 0)) and seen.picture[-1][-1] == ((0, 0, 255), (0, 0, 255))
+    for data in (b"", b"\x89PNG\r\n", (tmp_path / "x.png").read_bytes()[:-40], b"GIF89a" + b"\xff" * 100):
+        (tmp_path / "bad.png").write_bytes(data)
+        bad = look(volume, volume.stat("bad.png"), [], tmp_path / "s")
+        assert bad.picture is None and "not a whole image" in bad.warning
+
+
+def test_an_image_of_too_many_pixels_is_not_unfolded(tmp_path: Path, volume: FolderVolume) -> None:
+    Image.new("1", (12_000, 12_000)).save(tmp_path / "x.png")
+    assert "too many" in look(volume, volume.stat("x.png"), [], tmp_path / "s").warning

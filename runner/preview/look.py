@@ -11,7 +11,7 @@ from runner import checkpoints, units
 from runner.backends.base import Entries, Entry, Volume
 from runner.errors import UsageError
 from runner.nanochat import layout
-from runner.preview import tables, tensors
+from runner.preview import pictures, tables, tensors
 from runner.preview.kinds import Kind, is_text, kind_of
 from runner.preview.ranged import TooMuch, opened
 
@@ -33,7 +33,7 @@ class Shown(Struct):
     groups: list[tensors.Group] | None = None
     log: Path | None = None
     events: Path | None = None
-    image: Path | None = None
+    picture: pictures.Cells | None = None
 
 
 def look(volume: Volume, entry: Entry, beside: Entries, scratch: Path) -> Shown:
@@ -132,7 +132,12 @@ def _parquet(volume: Volume, entry: Entry, about: list[str]) -> Shown:
 def _image(volume: Volume, entry: Entry, about: list[str], scratch: Path) -> Shown:
     if entry.bytes > IMAGE_BYTES:
         return Shown(about, "too large to be shown")
-    return Shown(about, image=volume.here(entry.path) or _brought(volume, entry, 0, entry.bytes, scratch))
+    try:
+        path = volume.here(entry.path) or _brought(volume, entry, 0, entry.bytes, scratch)
+        cells, (width, height) = pictures.half_blocks(path)
+    except UsageError as error:
+        return Shown(about, str(error))
+    return Shown([*about, f"{width:,} × {height:,} pixels"], picture=cells)
 
 
 def _events(volume: Volume, beside: str, scratch: Path) -> Path | None:

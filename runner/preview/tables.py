@@ -46,7 +46,7 @@ def read_parquet(file: IO[bytes]) -> Table:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise UsageError("a parquet file is read with pyarrow", "pip install 'nanochat-tui[parquet]'") from error
+        raise UsageError("a parquet file is read with pyarrow", "pip install pyarrow") from error
     try:
         found = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 16)
         meta = found.metadata

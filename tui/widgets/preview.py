@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
+from rich.color import Color
 from rich.style import Style
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -15,6 +16,7 @@ from textual.widgets.tree import TreeNode
 
 from runner import units
 from runner.preview.look import Shown
+from runner.preview.pictures import Cells
 from runner.preview.tables import Table
 from runner.preview.tensors import Group
 from runner.series import curves
@@ -133,6 +135,9 @@ class Preview(Vertical):
             rows = _table(seen.table) if seen.table else _groups(seen.groups or [])
             self.query_one("#preview-text", Static).update(rows)
             self._only("page")
+        elif seen.picture:
+            self.query_one("#preview-text", Static).update(_picture(seen.picture))
+            self._only("page")
         elif seen.log:
             self.query_one(LogPane).open(LogFile(seen.log), name)
             self._only("log")
@@ -169,6 +174,16 @@ def _table(table: Table) -> RichTable:
     for row in table.rows:
         grid.add_row(*(Text(safe(cell)) for cell in row[: len(table.columns)]))
     return grid
+
+
+def _picture(cells: Cells) -> Text:
+    """Upper halves of blocks on the colour of the lower ones."""
+    text = Text(no_wrap=True)
+    for row in cells:
+        for upper, lower in row:
+            text.append("▀", style=Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower)))
+        text.append("\n")
+    return text
 
 
 def _groups(groups: list[Group]) -> RichTable:
