@@ -121,7 +121,7 @@ def groups(tensors: list[Tensor]) -> list[Group]:
     made = []
     for (name, dtype), several in found.items():
         shapes = {t.shape for t in several}
-        shape = " × ".join(f"{n:,}" for n in several[0].shape) or "one number"
+        shape = "×".join(f"{n:,}" for n in several[0].shape) or "one number"
         made.append(
             Group(name, len(several), shape if len(shapes) == 1 else "several", dtype, sum(t.bytes for t in several))
         )

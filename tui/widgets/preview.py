@@ -186,14 +186,11 @@ def _picture(cells: Cells) -> Text:
     return text
 
 
-def _groups(groups: list[Group]) -> RichTable:
+def _groups(groups: list[Group]) -> Text:
     """Tensors, the largest first; a name that stands for several has stars where their numbers were."""
-    grid = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("size", "count", "type", "shape", "tensor"):
-        grid.add_column(
-            name, no_wrap=name != "tensor", overflow="fold", justify="right" if name in ("size", "count") else "left"
-        )
+    text = Text(no_wrap=True, overflow="ellipsis")
     for group in groups[:MOST_SHOWN]:
-        cells = (units.size(group.bytes), f"{group.count:,}", group.dtype, group.shape, safe(group.name))
-        grid.add_row(*map(Text, cells))
-    return grid
+        text.append(f"{units.size(group.bytes):>9}  {safe(group.name)}")
+        times = f"{group.count:,} × " if group.count > 1 else ""
+        text.append(f"  {times}{group.dtype} {group.shape}\n", style="dim")
+    return text
