@@ -25,12 +25,16 @@ Read = Callable[[str, int, int], bytes]
 
 
 class _Place(Struct):
-    """How far the spool is: which container's part, how many bytes of it, and bytes of the whole file."""
+    """How far the spool is: which container's part, how many bytes of it, and bytes of the whole file.
+
+    `seen` is how much of the volume's own log is in it.
+    """
 
     part: int = 0
     have: int = 0
     size: int = 0
     whole: bool = False
+    seen: int = 0
 
 
 class Spool:
@@ -133,7 +137,7 @@ class Spool:
                 if not ended and at.have < bases[at.part + 1] - bases[at.part]:
                     # The next container began behind more than the volume shows so far: it comes with a later look.
                     break
-                self._move_on(at)
+                self._move_on(at, bases[at.part + 1])
             if ended:
                 self._waiting.clear()
                 at.whole = True
@@ -147,6 +151,7 @@ class Spool:
             if not data:
                 return
             self._append(at, data)
+            at.seen = start + len(data)
 
     def _connect(self, at: _Place) -> None:
         joined = bytearray()
@@ -162,15 +167,19 @@ class Spool:
         if joined:
             self._append(at, bytes(joined), time.time())
 
-    def _move_on(self, at: _Place) -> None:
-        """Begin with the next container's part, on a line of its own."""
-        if at.have:
+    def _move_on(self, at: _Place, base: int) -> None:
+        """Begin with the next container's part, on a line of its own; `base` is where it begins on the volume.
+
+        The volume may have shown the beginning of it before anybody knew that there is one.
+        """
+        known = max(0, at.seen - base)
+        if at.have and not known:
             with self.log.open("rb") as file:
                 file.seek(-1, os.SEEK_END)
                 ends_a_line = file.read(1) == b"\n"
             if not ends_a_line:
                 self._append(at, b"\n")
-        at.part, at.have = at.part + 1, 0
+        at.part, at.have = at.part + 1, known
         self._connect(at)
 
     def _append(self, at: _Place, data: bytes, now: float = math.nan) -> None:

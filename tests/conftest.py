@@ -22,6 +22,11 @@ DATA = Path(__file__).parent / "data"
 CLI = [sys.executable, "-m", "tui.cli"]
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Half as many workers again as there are processors: many tests wait for processes and clocks."""
+    return max(2, (os.cpu_count() or 2) * 3 // 2)
+
+
 def wait_until(true: Callable[[], Any], *, seconds: float = 30.0, what: str = "") -> Any:
     """The first truthy answer of `true`; fails after `seconds`, a generous limit for a busy machine."""
     deadline = time.monotonic() + seconds

@@ -237,7 +237,8 @@ def test_ctrl_c_leaves_the_run_going(modal_cli: Cli, cloud: Cloud) -> None:
 def test_a_resumed_call_gets_no_more_time_than_what_is_left_of_its_budget_pays_for(
     modal_cli: Cli, cloud: Cloud
 ) -> None:
-    modal_cli.modal("--task", "speedrun", "--tag", "cap", "--budget", "0.50", "--fault", "crash@30")
+    short = ("--task", "base", "--iterations", "40", "--save-every", "20", "--fault", "crash@30")
+    modal_cli.modal("--tag", "cap", "--budget", "0.50", *short)
     run = finished(modal_cli, "cap", code=1)
     status = cloud.folder(run["volume"]) / "runs" / run["id"] / "status.json"
     status.write_text(json.dumps({**json.loads(status.read_text()), "paid_usd": "0.40", "updated_at": 9e9}))

@@ -207,9 +207,13 @@ def test_a_status_of_an_impossible_time_is_no_status(name: str, value: float) ->
     assert status_of(json.dumps({**status, name: value}).encode()) is None
 
 
+# A run that crashes soon, and has little left to do when it is resumed.
+SHORT = ("--task", "base", "--iterations", "40", "--save-every", "20", "--fault", "crash@30")
+
+
 def test_a_resume_asks_above_its_limits_as_a_launch_does(cli: Cli) -> None:
     cli("settings", "local_usd_per_hour", "3600")
-    cli("launch", "--task", "base", "--tag", "r", "--watch", "--yes", "--fault", "crash@30", code=1)
+    cli("launch", "--tag", "r", "--watch", "--yes", *SHORT, code=1)
     cli("settings", "monthly_limit_usd", "1")
     assert "--yes" in cli("resume", "r", "--budget", "400", code=2).stderr
     assert cli.run("r")["attempts"] == 1
@@ -217,7 +221,7 @@ def test_a_resume_asks_above_its_limits_as_a_launch_does(cli: Cli) -> None:
 
 
 def test_a_run_is_resumed_at_the_price_of_today(cli: Cli) -> None:
-    cli("launch", "--task", "base", "--tag", "r", "--watch", "--fault", "crash@30", code=1)
+    cli("launch", "--tag", "r", "--watch", *SHORT, code=1)
     assert cli.run("r")["cost_usd"] == 0
     cli("settings", "local_usd_per_hour", "3600")
     cli("resume", "r", "--yes", "--watch")
