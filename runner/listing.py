@@ -40,15 +40,6 @@ class Shelf:
     def get(self, path: str) -> Look | None:
         return self._looks.get(path)
 
-    def clear(self) -> None:
-        self._looks.clear()
-        self._count = 0
-
-    def forget(self, path: str) -> None:
-        """Know nothing any more of a folder and what is below it."""
-        for known in [k for k in self._looks if k == path or not path or k.startswith(f"{path}/")]:
-            self._count -= len(self._looks.pop(known).entries)
-
     def everything(self) -> Iterator[Entry]:
         for look in list(self._looks.values()):
             yield from look.entries

@@ -252,11 +252,3 @@ class Download:
             progress = self.progress
             progress.name, progress.files_done = name, progress.files_done + files
             progress.bytes_done, progress.bytes_read = progress.bytes_done + size, progress.bytes_read + size
-
-
-def unfinished(folder: Path) -> int:
-    """How many files a download that was cut has left in a folder, to be gone on with."""
-    try:
-        return sum(p.suffix == ".journal" for p in (folder / PARTS).iterdir())
-    except OSError:
-        return 0

@@ -20,6 +20,14 @@ from tui.keys import moves
 GAP = 2
 GUTTER = 2
 MAX_DRAWN = 500
+MOVES = {
+    "down": "move(1)",
+    "up": "move(-1)",
+    "page_down": "page(1)",
+    "page_up": "page(-1)",
+    "top": "move(-1000000000)",
+    "bottom": "move(1000000000)",
+}
 
 
 class Column(NamedTuple):
@@ -46,14 +54,7 @@ class VirtualList(ScrollView, can_focus=True):
     VirtualList > .list--blurred { background: $surface; }
     VirtualList > .list--empty { color: $text-muted; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = moves(
-        down="move(1)",
-        up="move(-1)",
-        page_down="page(1)",
-        page_up="page(-1)",
-        top="move(-1000000000)",
-        bottom="move(1000000000)",
-    )
+    BINDINGS: ClassVar[list[BindingType]] = moves(**MOVES)
     cursor = reactive(0, repaint=False)
 
     class Moved(Message):
@@ -202,14 +203,4 @@ class VirtualList(ScrollView, can_focus=True):
 class FileList(VirtualList, inherit_bindings=False):
     """A list of files: `g` brings them home, so that the top is `Home` alone."""
 
-    BINDINGS: ClassVar[list[BindingType]] = moves(
-        without="g",
-        down="move(1)",
-        up="move(-1)",
-        page_down="page(1)",
-        page_up="page(-1)",
-        top="move(-1000000000)",
-        bottom="move(1000000000)",
-        left="screen.up",
-        right="screen.open",
-    )
+    BINDINGS: ClassVar[list[BindingType]] = moves(without="g", **MOVES, left="screen.up", right="screen.open")
