@@ -45,6 +45,8 @@ from runner.spending import question, spending, today
 BACKENDS = ("local", "modal")
 FORCE_AFTER_S = 15.0
 LOOK_AGE_S = 30.0
+# The numbers of a live run are put on record so often; what changes its state, at once.
+KEEP_EVERY_S = 5.0
 VOLUMES_FILE = "volumes.txt"
 
 
@@ -67,6 +69,7 @@ class Fleet:
         self.say = say or self.notices.append
         self._looks: dict[tuple[object, ...], tuple[float, layout.Inventory, list[Checkpoint]]] = {}
         self.unreachable: dict[str, str] = {}
+        self._kept_at: dict[str, float] = {}
         self.settings = settings.load(home)
         self._named_volume = volume
         local = volume or self.settings.volume
@@ -416,8 +419,13 @@ class Fleet:
         now = self.clock()
         if poll.alive and run.cancel_requested_at and not 0 <= now - run.cancel_requested_at <= FORCE_AFTER_S:
             self.backend(run.backend).cancel(run, force=True)
-        if observed(run, poll, now) == run:
+        new = observed(run, poll, now)
+        if new == run:
             return run
+        if (new.state, new.calls) == (run.state, run.calls) and now - self._kept_at.get(run.id, 0.0) < KEEP_EVERY_S:
+            # Numbers alone: they are read again at the next look, whoever looks.
+            return new
+        self._kept_at[run.id] = now
         return self.registry.update(run.id, lambda r: observed(r, poll, now) if r.attempt == run.attempt else r)
 
     def expendable(self, run: Run, found: list[Checkpoint]) -> list[Checkpoint]:

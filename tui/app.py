@@ -40,7 +40,8 @@ from tui.terminal_app import TerminalApp, exit_code
 from tui.theme import SWITCH_S
 from tui.widgets.log_view import LogView
 
-LOOK_EVERY_S = 0.5
+# A job writes its status once a second: of many runs, more often looks would show little more and cost twice as much.
+LOOK_EVERY_S, LOOK_AT_MANY_S, MANY = 0.5, 1.0, 5
 
 
 class NanochatApp(TerminalApp):
@@ -139,7 +140,7 @@ class NanochatApp(TerminalApp):
                 self._teller.look(runs, self.fleet.clock(), runs)
             except (NanochatError, OSError) as error:
                 self.post_message(RunsChanged(self.runs, {"": str(error)}))
-            self._leaving.wait(LOOK_EVERY_S)
+            self._leaving.wait(LOOK_AT_MANY_S if sum(r.live for r in self.runs) > MANY else LOOK_EVERY_S)
 
     @work(thread=True, exclusive=True, group="modal", exit_on_error=False)
     def _watch_modal(self) -> None:

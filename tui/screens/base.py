@@ -38,7 +38,7 @@ class Line(Static):
             text.append((gap if number else "") + safe(words), style=app.tone(tone))
         if text != self._shown or text.spans != self._shown.spans:
             self._shown = text
-            self.update(text)
+            self.update(text, layout=False)
 
 
 class NanochatScreen(Screen[None]):

@@ -1,5 +1,6 @@
 """All runs: what each is doing, what it has cost, when it last gave a sign."""
 
+import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,7 @@ from textual.widgets import Footer, Input, Static
 
 from runner import health, units
 from runner.projection import is_free, project, spent_usd
-from runner.run import Run
+from runner.run import Run, State
 from runner.spending import per_hour, spending, today
 from runner.terminal import safe
 from tui import glance, looks
@@ -22,6 +23,7 @@ from tui.widgets.virtual_list import Column, VirtualList
 
 NO_RUNS = "No runs yet. Press n to plan one: a rehearsal is free and takes a minute."
 MOST_COMPARED = 6
+DRAW_EVERY_S = 0.9
 NO_FIT = "Nothing fits the filter. Esc clears it."
 COLUMNS = (
     Column("run", 16, keep=0),
@@ -59,6 +61,8 @@ class RunsScreen(NanochatScreen):
         self._filter = ""
         self._sort = "started"
         self._why = ""
+        self._states: list[tuple[str, State]] = []
+        self._drawn_at = 0.0
 
     def compose(self) -> ComposeResult:
         yield Line(id="title")
@@ -83,8 +87,16 @@ class RunsScreen(NanochatScreen):
         return self.query_one("#runs", VirtualList)
 
     def show_runs(self, runs: list[Run]) -> None:
+        """Numbers are drawn once a second, whatever else changes at once."""
+        self._by_id = {r.id: r for r in runs}
+        states = [(r.id, r.state) for r in runs]
+        if states != self._states or time.monotonic() - self._drawn_at > DRAW_EVERY_S:
+            self._arrange(runs)
+
+    def _arrange(self, runs: list[Run]) -> None:
         if not self.is_there:
             return
+        self._states, self._drawn_at = [(r.id, r.state) for r in runs], time.monotonic()
         self._by_id = {r.id: r for r in runs}
         wanted = [r for r in runs if self._matches(r)]
         wanted.sort(key=SORTS[self._sort])
@@ -191,12 +203,12 @@ class RunsScreen(NanochatScreen):
 
     def action_mark(self) -> None:
         self._list.toggle_mark()
-        self.show_runs(self.nanochat.runs)
+        self._arrange(self.nanochat.runs)
 
     def action_sort(self) -> None:
         names = list(SORTS)
         self._sort = names[(names.index(self._sort) + 1) % len(names)]
-        self.show_runs(self.nanochat.runs)
+        self._arrange(self.nanochat.runs)
 
     def action_filter(self) -> None:
         field = self.query_one("#filter", Input)
@@ -205,7 +217,7 @@ class RunsScreen(NanochatScreen):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._filter = event.value
-        self.show_runs(self.nanochat.runs)
+        self._arrange(self.nanochat.runs)
 
     def on_input_submitted(self) -> None:
         self.query_one("#filter", Input).display = bool(self._filter)
@@ -217,7 +229,7 @@ class RunsScreen(NanochatScreen):
         field.display = False
         self._list.marked.clear()
         self._list.focus()
-        self.show_runs(self.nanochat.runs)
+        self._arrange(self.nanochat.runs)
 
 
 def _cost(run: Run, now: float) -> str:
