@@ -39,8 +39,11 @@ class Source(Protocol):
 
     verified: bool
 
-    def block(self, number: int) -> bytes:
-        """A whole block, the last one maybe shorter. Raises FileChanged when it is not the file that was opened."""
+    def block(self, number: int) -> bytes | memoryview:
+        """A whole block, the last one maybe shorter, for this thread to use before it asks for another.
+
+        Raises FileChanged when it is not the file that was opened.
+        """
         ...
 
     def unchanged(self) -> bool:

@@ -191,7 +191,7 @@ class ModalVolume:
         reply = self._asked(path, lambda v: _get_file_blocking(v, name, offset, length or 0))
         if offset >= reply.size:
             return b""
-        data = b"".join(self._asked(path, lambda v, url=url: fetch(url)[0]) for url in reply.get_urls)  # type: ignore[misc]
+        data = b"".join(self._asked(path, lambda v, url=url: bytes(fetch(url)[0])) for url in reply.get_urls)  # type: ignore[misc]
         if len(data) != reply.len:
             raise Unreachable(f"{path} arrived short: {len(data):,} of {reply.len:,} bytes", "try again")
         return data
@@ -239,7 +239,7 @@ class ModalSource:
         self._urls = volume.addresses(entry) if entry.bytes else ()
         self.verified = True
 
-    def block(self, number: int) -> bytes:
+    def block(self, number: int) -> memoryview:
         wanted = min(BLOCK, self._entry.bytes - number * BLOCK)
         problem = ""
         for attempt in range(ATTEMPTS):

@@ -8,6 +8,8 @@ import threading
 import urllib.request
 from urllib.parse import urlsplit
 
+from runner.backends.base import BLOCK
+
 TIMEOUT_S = 60.0
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
 _open = threading.local()
@@ -17,9 +19,10 @@ class Refused(OSError):
     """The store does not give this address any more."""
 
 
-def fetch(url: str) -> tuple[bytes, bool]:
+def fetch(url: str) -> tuple[memoryview, bool]:
     """What is behind an address, and whether the store gave a digest with it, which was then compared.
 
+    A block comes in a buffer of this thread's own, and is there until the thread fetches the next.
     Raises Refused when the address is not valid any more, another OSError when it did not arrive whole.
     """
     parts = urlsplit(url)
@@ -31,7 +34,7 @@ def fetch(url: str) -> tuple[bytes, bool]:
         try:
             wire.request("GET", f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/")
             reply = wire.getresponse()
-            data = reply.read()
+            data = _read(reply)
         except (http.client.HTTPException, OSError) as error:
             wire.close()
             if connection is not None:
@@ -46,7 +49,22 @@ def fetch(url: str) -> tuple[bytes, bool]:
     raise AssertionError("unreachable")
 
 
-def _judged(status: int, digest: str, data: bytes, host: str) -> bool:
+def _read(reply: http.client.HTTPResponse) -> memoryview:
+    """All of an answer: memory that is used again costs no page faults."""
+    length = reply.length
+    if length is None or length > BLOCK:
+        return memoryview(reply.read())
+    buffer = memoryview(_open.__dict__.setdefault("buffer", bytearray(BLOCK)))
+    have = 0
+    while have < length:
+        came = reply.readinto(buffer[have:length])
+        if not came:
+            raise ConnectionError(f"{have:,} of {length:,} bytes came")
+        have += came
+    return buffer[:length]
+
+
+def _judged(status: int, digest: str, data: memoryview, host: str) -> bool:
     if status in (401, 403, 404, 410):
         raise Refused(f"{host} answers {status}")
     if status not in (200, 206):
