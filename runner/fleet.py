@@ -428,11 +428,6 @@ class Fleet:
         self._kept_at[run.id] = now
         return self.registry.update(run.id, lambda r: observed(r, poll, now) if r.attempt == run.attempt else r)
 
-    def expendable(self, run: Run, found: list[Checkpoint]) -> list[Checkpoint]:
-        """What of a run's checkpoints nobody needs: neither best nor last, and no run that may yet go on from it."""
-        users = [r.spec for r in self.registry.all() if r.spec.source == run.id and r.state is not State.DONE]
-        return checkpoints.expendable(found, [s.source_step for s in users if s.source_step is not None])
-
     def checkpoints(self, run: Run) -> list[Checkpoint]:
         """A run's checkpoints as they are on its volume now."""
         return checkpoints.scan(self.volume_of(run), run.id, run.spec.model, run.spec.gpus)

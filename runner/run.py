@@ -1,6 +1,7 @@
 """The record of a run and its states; the only place where a state changes."""
 
 import os
+from collections.abc import Iterable
 from decimal import Decimal
 from enum import StrEnum
 
@@ -336,6 +337,12 @@ def found_on_volume(run: Run, backend: str, volume: str) -> Run:
     except UsageError:
         tag = run.id
     return msgspec.structs.replace(run, tag=tag, backend=backend, volume=volume, state=State.INTERRUPTED, status=None)
+
+
+def needed_steps(run: Run, runs: Iterable[Run]) -> set[int]:
+    """Steps of a run that others may yet go on from."""
+    users = (r.spec for r in runs if r.spec.source == run.id and r.state is not State.DONE)
+    return {s.source_step for s in users if s.source_step is not None}
 
 
 def observed(run: Run, poll: Poll, now: float) -> Run:

@@ -241,7 +241,7 @@ def test_a_report_brings_its_picture(tmp_path: Path, volume: FolderVolume) -> No
         (tmp_path / "runs" / "r" / name).write_text("{}")
     for name in ("report.md", "loss.svg"):
         seen = look(volume, volume.stat(f"runs/r/{name}"), [], tmp_path / "s")
-        assert seen.events == tmp_path / "runs" / "r" / "events.jsonl"
+        assert seen.curves and seen.curves.path == tmp_path / "runs" / "r" / "events.jsonl"
 
 
 def test_kinds_go_by_the_end_of_a_name_whatever_its_case() -> None:

@@ -231,7 +231,14 @@ class NanochatApp(TerminalApp):
 
     def resume_run(self, run: Run) -> None:
         """Start the next attempt of a run; asks first where the settings want it."""
-        question = self.fleet.question_again(run)
+
+        def look() -> None:
+            question = self.fleet.question_again(run)
+            self.call_from_thread(self._ask_resume, run, question)
+
+        self.run_worker(look, thread=True, group="act", exit_on_error=False)
+
+    def _ask_resume(self, run: Run, question: str) -> None:
         if not question:
             self._act([run], self.fleet.resume)
             return

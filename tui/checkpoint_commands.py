@@ -4,10 +4,10 @@ import argparse
 import sys
 
 from runner import removal, units
-from runner.checkpoints import Checkpoint, Verdict
+from runner.checkpoints import Checkpoint, Verdict, expendable
 from runner.errors import Exit, Unreachable, UsageError
 from runner.fleet import Fleet
-from runner.run import Run
+from runner.run import Run, needed_steps
 from tui import output
 from tui.cells import Cell
 
@@ -53,8 +53,12 @@ def checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
 
 def _prune(fleet: Fleet, args: argparse.Namespace, found: list[tuple[Run, Checkpoint]]) -> int:
     """Delete what is neither the best nor the last of its run and kind."""
-    runs = {r.id: r for r, _ in found}
-    gone = [(r, c) for r in runs.values() for c in fleet.expendable(r, [c for of, c in found if of.id == r.id])]
+    runs, all_ = {r.id: r for r, _ in found}, fleet.registry.all()
+    gone = [
+        (r, c)
+        for r in runs.values()
+        for c in expendable([c for of, c in found if of.id == r.id], needed_steps(r, all_))
+    ]
     freed = sum(c.bytes for _, c in gone)
     for run_, one in gone:
         output.note(f"{run_.tag} {one.kind} step {one.step:,}: {units.size(one.bytes)}, {one.reason}")

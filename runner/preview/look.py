@@ -14,6 +14,7 @@ from runner.nanochat import layout
 from runner.preview import pictures, tables, tensors
 from runner.preview.kinds import Kind, is_text, kind_of
 from runner.preview.ranged import TooMuch, opened
+from runner.series import Curves, curves
 
 # The most that is read of a text, of a table or JSON, of an index of tensors, and of parquet.
 TEXT_BYTES, WHOLE_BYTES, INDEX_BYTES, PARQUET_BYTES = 4 << 20, 1 << 20, 6 << 20, 32 << 20
@@ -32,7 +33,7 @@ class Shown(Struct):
     table: tables.Table | None = None
     groups: list[tensors.Group] | None = None
     log: Path | None = None
-    events: Path | None = None
+    curves: Curves | None = None
     picture: pictures.Cells | None = None
 
 
@@ -53,7 +54,7 @@ def look(volume: Volume, entry: Entry, beside: Entries, scratch: Path) -> Shown:
         case Kind.IMAGE:
             return _image(volume, entry, about, scratch)
         case Kind.CURVE:
-            return Shown([*about, "drawn from the run's events"], events=_events(volume, entry.path, scratch))
+            return Shown([*about, "drawn from the run's events"], curves=_curves(volume, entry.path, scratch))
         case Kind.BINARY:
             return Shown(about, "not text")
     if not entry.bytes:
@@ -74,7 +75,7 @@ def _parsed(
     if kind is Kind.MARKDOWN:
         seen = Shown(about, markdown=text)
         if entry.name == layout.REPORT_FILE:
-            seen.events = _events(volume, entry.path, scratch)
+            seen.curves = _curves(volume, entry.path, scratch)
         return seen
     try:
         value = json.loads(text)
@@ -140,14 +141,17 @@ def _image(volume: Volume, entry: Entry, about: list[str], scratch: Path) -> Sho
     return Shown([*about, f"{width:,} × {height:,} pixels"], picture=cells)
 
 
-def _events(volume: Volume, beside: str, scratch: Path) -> Path | None:
-    """The events of the run that a file is in the folder of, on this disk."""
+def _curves(volume: Volume, beside: str, scratch: Path) -> Curves | None:
+    """The curves of the run that a file is in the folder of."""
     path = f"{beside.rpartition('/')[0]}/{layout.EVENTS_FILE}"
     try:
         entry = volume.stat(path)
-        return volume.here(path) or _brought(volume, entry, 0, EVENTS_BYTES, scratch)
+        found = curves(volume.here(path) or _brought(volume, entry, 0, EVENTS_BYTES, scratch))
     except FileNotFoundError:
         return None
+    while found.read():
+        continue
+    return found
 
 
 def _text(volume: Volume, entry: Entry, about: list[str], scratch: Path) -> Shown:

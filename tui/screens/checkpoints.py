@@ -11,9 +11,9 @@ from textual.widgets import Footer, Input
 from textual.worker import get_current_worker
 
 from runner import removal, units
-from runner.checkpoints import Checkpoint, Verdict
+from runner.checkpoints import Checkpoint, Verdict, expendable
 from runner.errors import NanochatError
-from runner.run import Run
+from runner.run import Run, needed_steps
 from runner.terminal import safe
 from tui.cells import Cell
 from tui.files import Place
@@ -153,11 +153,14 @@ class CheckpointsScreen(FilesScreen):
             self.query_one("#about", Line).put([])
             return
         run, one = row
-        gone = self.nanochat.fleet.expendable(run, self._found.get(run.id, []))
+        gone = self._expendable(run)
         cells: list[Cell | str] = [Cell(run.tag, "accent"), f"{one.kind} step {one.step:,}", one.reason]
         if gone:
             cells.append(f"K keeps best and last, frees {units.size(sum(c.bytes for c in gone))}")
         self.query_one("#about", Line).put(cells)
+
+    def _expendable(self, run: Run) -> list[Checkpoint]:
+        return expendable(self._found.get(run.id, []), needed_steps(run, self.nanochat.runs))
 
     def _cells(self, key: str) -> list[Cell]:
         run, one = self._rows[key]
@@ -201,7 +204,7 @@ class CheckpointsScreen(FilesScreen):
         if not (row := self._rows.get(self._list.current)):
             return
         run = row[0]
-        gone = self.nanochat.fleet.expendable(run, self._found.get(run.id, []))
+        gone = self._expendable(run)
         if not gone:
             self.notify("only best and last are there", markup=False)
             return

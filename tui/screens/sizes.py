@@ -1,5 +1,6 @@
 """What takes how much of a volume, the largest first, and what of it could go."""
 
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -87,8 +88,6 @@ class SizesScreen(FilesScreen):
 
     @work(thread=True, exclusive=True, group="list", exit_on_error=False)
     def _add_up(self, place: Place) -> None:
-        import time
-
         worker, found, shown, problem = get_current_worker(), Usage(), 0.0, ""
         left_out: list[str] = []
         try:

@@ -19,7 +19,7 @@ from runner.preview.look import Shown
 from runner.preview.pictures import Cells
 from runner.preview.tables import Table
 from runner.preview.tensors import Group
-from runner.series import curves
+from runner.series import Curves
 from runner.spool import LogFile
 from runner.terminal import safe
 from tui.cells import Cell
@@ -122,7 +122,7 @@ class Preview(Vertical):
         if seen.warning:
             about.append(f"\n{safe(seen.warning)}", style=self._tone("warning"))
         self.query_one("#preview-about", Static).update(about)
-        plot = ["plot"] if seen.events and self._draw(seen) else []
+        plot = ["plot"] if seen.curves and self._draw(seen.curves) else []
         if seen.markdown:
             self.query_one("#preview-text", Static).update("")
             text = "\n".join(safe(line) for line in seen.markdown.splitlines())
@@ -145,12 +145,8 @@ class Preview(Vertical):
             self._only(*plot)
         self.query_one(Page).scroll_home(animate=False)
 
-    def _draw(self, seen: Shown) -> bool:
-        """The loss of the run whose events are there."""
-        if seen.events is None:
-            return False
-        found = curves(seen.events)
-        found.read()
+    def _draw(self, found: Curves) -> bool:
+        """The loss of the run; whether there is any."""
         self.query_one(Plot).show([Layer(n, found.series[n], found.marks) for n in ("loss", "loss EMA")])
         return bool(found.series["loss"].steps)
 
