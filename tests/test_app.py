@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -107,6 +108,19 @@ async def test_the_command_line_shown_is_the_launch_that_would_happen(fleet: Fle
         wanted = "$ nanochat-tui launch --task speedrun --model d12 --tag a-tag --iterations 20 --fault crash@3"
         await until(pilot, lambda: wanted in text_of(app), "the command")
         assert "--num-iterations=20" in text_of(app)
+
+
+async def test_keys_that_come_all_at_once_fill_the_fields_they_are_meant_for_and_launch_that(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("n")
+        await until(pilot, lambda: "likely" in text_of(app), "the plan")
+        keys = [*["down"] * 8, *"hasty", *["down"] * 3, *"iterations=7", "up", "up", "up", "2", "f5"]
+        for key in keys:
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await until(pilot, lambda: [r for r in fleet.registry.all() if not r.live], "the run's end")
+        launched = fleet.registry.all()[0]
+        assert (launched.tag, launched.spec.overrides.iterations) == ("hasty2", 7)
 
 
 async def test_cancel_asks_first_and_enter_keeps_the_run(fleet: Fleet) -> None:

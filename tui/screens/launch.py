@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
-from textual import events, work
+from textual import work
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Footer, Input, Label, Static
 from textual.worker import get_current_worker
@@ -58,13 +58,21 @@ class LaunchScreen(NanochatScreen):
     """The plan follows the form; F5 or Ctrl+Enter launches it, once."""
 
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
-    BINDINGS: ClassVar[list[BindingType]] = bindings("launch")
+    # Movement comes first: a key that bubbles up from a field is overtaken by text that was typed after it.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings("launch"),
+        Binding("up", "field(-1)", show=False, priority=True),
+        Binding("down,enter", "field(1)", show=False, priority=True),
+        Binding("pageup", "scroll_plan(-1)", show=False, priority=True),
+        Binding("pagedown", "scroll_plan(1)", show=False, priority=True),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
         self._spec: RunSpec | None = None
         self._likely = Decimal(0)
         self._busy = False
+        self._planning = self._wanted = False
 
     def compose(self) -> ComposeResult:
         yield Line(id="title")
@@ -99,14 +107,12 @@ class LaunchScreen(NanochatScreen):
     def on_choice_changed(self) -> None:
         self._replan()
 
-    def on_key(self, event: events.Key) -> None:
-        if event.key in ("up", "down", "enter"):
-            (self.focus_previous if event.key == "up" else self.focus_next)("Input, Choice")
-            event.stop()
-        elif event.key in ("pageup", "pagedown"):
-            right = self.query_one("#right", VerticalScroll)
-            (right.scroll_page_up if event.key == "pageup" else right.scroll_page_down)(animate=False)
-            event.stop()
+    def action_field(self, by: int) -> None:
+        (self.focus_previous if by < 0 else self.focus_next)("Input, Choice")
+
+    def action_scroll_plan(self, by: int) -> None:
+        right = self.query_one("#right", VerticalScroll)
+        (right.scroll_page_up if by < 0 else right.scroll_page_down)(animate=False)
 
     def begin_from(self, run: Run, task: str, step: int) -> None:
         """Fill the form in for going on from a checkpoint of a run."""
@@ -163,11 +169,13 @@ class LaunchScreen(NanochatScreen):
 
     def _replan(self) -> None:
         self._spec = None
+        self._planning = self._wanted = False
         try:
             spec = self._read()
         except UsageError as error:
             self._show_error(error)
             return
+        self._planning = True
         self._plan(spec, self._backend())
 
     @work(thread=True, exclusive=True, group="plan", exit_on_error=False)
@@ -184,6 +192,7 @@ class LaunchScreen(NanochatScreen):
 
     def _show_error(self, error: NanochatError) -> None:
         field = error.field if isinstance(error, UsageError) else ""
+        self._planning = self._wanted = False
         self._clear_errors()
         names = [name for name, _, _ in FIELDS]
         where = self.query_one(f"#{field if field in names else 'overrides'}-error", Static)
@@ -221,6 +230,9 @@ class LaunchScreen(NanochatScreen):
                 text.append(f"$ {safe(shlex.join(argv))}\n", style="dim")
         self.query_one("#plan", Static).update(text)
         self.query_one("#command", Static).update(f"$ {safe(self._command_line())}")
+        wanted, self._planning, self._wanted = self._wanted, False, False
+        if wanted and self.is_current:
+            self.action_launch()
 
     def _command_line(self) -> str:
         """The same launch, for a shell."""
@@ -238,8 +250,11 @@ class LaunchScreen(NanochatScreen):
         return shlex.join(words)
 
     def action_launch(self) -> None:
-        """Launch what is shown; while one launch is under way another press does nothing."""
+        """Launch what is shown, or is about to be; while one launch is under way another press does nothing."""
         if self._busy:
+            return
+        if self._planning:
+            self._wanted = True
             return
         if self._spec is None:
             self.notify("nothing is launched: a value is wrong", severity="error", markup=False)
