@@ -38,14 +38,15 @@ _WORKING = frozenset({State.PREPARING, State.RUNNING, State.PREEMPTED, State.STO
 _GONE = frozenset({State.DELETING})
 
 # From each state, the states that may follow. An end is left by a resume, through LAUNCHING, or by a deletion;
-# INTERRUPTED also yields to what the job itself recorded, or to the job when it is found alive after all.
+# INTERRUPTED also yields to what the job itself recorded, or to the job when it is found alive after all; a job that
+# stops because its container is taken away goes on in the next one.
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.LAUNCHING: frozenset({State.QUEUED}) | _WORKING | _ENDS,
     State.QUEUED: _WORKING | _ENDS,
     State.PREPARING: frozenset({State.QUEUED, State.RUNNING, State.PREEMPTED, State.STOPPING}) | _ENDS,
     State.RUNNING: frozenset({State.PREPARING, State.PREEMPTED, State.STOPPING}) | _ENDS,
     State.PREEMPTED: frozenset({State.QUEUED, State.PREPARING, State.RUNNING, State.STOPPING}) | _ENDS,
-    State.STOPPING: _ENDS,
+    State.STOPPING: frozenset({State.QUEUED, State.PREPARING, State.RUNNING, State.PREEMPTED}) | _ENDS,
     State.DONE: _GONE,
     State.FAILED: frozenset({State.LAUNCHING}) | _GONE,
     State.CANCELLED: frozenset({State.LAUNCHING}) | _GONE,
@@ -385,6 +386,8 @@ def _target(run: Run, status: Status | None, poll: Poll, now: float) -> State:
     if poll.outcome and not alive:
         wanted = _CALL_ENDS.get(poll.outcome.kind, State.FAILED)
         return State.CANCELLED if run.cancel_requested_at else wanted
+    if alive and run.cancel_requested_at and run.state is State.STOPPING:
+        return run.state
     if alive and not (status is None and run.state is State.INTERRUPTED):
         return status.state if status else State.QUEUED
     if run.state is State.LAUNCHING and 0 <= now - max(run.created_at, run.asked_at) < START_GRACE_S:

@@ -87,6 +87,11 @@ def test_a_preempted_run_is_live_goes_on_and_can_still_be_cancelled() -> None:
     waits = observed(run(), Poll(True, status(State.PREEMPTED, step=40, preemptions=1)), NOW)
     assert (waits.state, waits.live) == (State.PREEMPTED, True)
     assert observed(waits, Poll(True, status(State.RUNNING)), NOW).state is State.RUNNING
+    told = observed(run(), Poll(True, status(State.STOPPING)), NOW)
+    assert told.state is State.STOPPING
+    assert observed(told, Poll(True, status(State.RUNNING)), NOW).state is State.RUNNING
+    asked = cancel_requested(run(), NOW)
+    assert observed(asked, Poll(True, status(State.RUNNING)), NOW).state is State.STOPPING
     gone = observed(waits, Poll(False, status(State.PREEMPTED, step=40), Outcome("cancelled", "by another")), NOW)
     assert gone.state is State.CANCELLED and gone.status and gone.status.step == 40
     assert gone.outcome and gone.outcome.message == "by another"

@@ -199,9 +199,10 @@ class Job:
         status.val_every, status.core_every = today.val_every, today.core_every
         status.step = status.saved_step = (today.resume.step or None) if today.total_steps else None
         done = {old.name: old for old in self._finished if old.state is StageState.DONE}
+        before = PARTS["prepare"] if self._part == "train" else frozenset()
         status.stages = [
             done[s.name]
-            if s.skip and s.name in done
+            if s.name in done and (s.skip or s.name in before)
             else StageStatus(s.name, StageState.SKIPPED if s.skip else StageState.WAITING, note=s.skip or s.note)
             for s in today.stages
         ]
