@@ -62,6 +62,22 @@ EXPECTED = {
         {"val_every": 50, "save_every": 50},
         [(3, "starting", "ok"), (10, "compiling", "ok")],
     ),
+    "h100_d12_sft": (
+        {"stage": "sft", "val_every": 250, "save_every": 10},
+        [
+            (10, "starting", "ok"),
+            (13, "starting", "quiet"),
+            (17, "starting", "ok"),
+            (27, "compiling", "ok"),
+            (80, "compiling", "quiet"),
+            (90, "compiling", "ok"),
+            (124, "compiling", "quiet"),
+            (134, "fine-tuning", "ok"),
+            (157, "fine-tuning", "quiet"),
+            (170, "evaluating", "ok"),
+            (195, "evaluating", "quiet"),
+        ],
+    ),
 }
 
 
@@ -85,6 +101,15 @@ def test_compiling_may_be_silent_for_minutes_and_training_may_not() -> None:
     by_second = [(now, health(r, now).word) for now, r in replay(run(), trained, val_every=10, until=400)]
     first = next(now for now, word in by_second if word is Word.STALLED)
     assert 99 + 55 < first <= 99 + 95
+
+
+def test_chatcore_between_two_fine_tuning_steps_may_take_minutes() -> None:
+    lines = [line for line in stamped(REPLAYS / "h100_d12_sft.ts.log") if line[0] < 125]
+    step = "step {:05d} (10.00%) | loss: 5.5 | lrm: 1.0 | dt: 1000.00ms | tok/sec: 500,000 | mfu: 45 | total time: 1m"
+    lines += [(125.0 + n, step.format(n + 2)) for n in range(60)]
+    lines += [(186.0, "Step 00061 | Validation bpb: 1.5"), (190.0, "  ARC-Easy: 20.00%")]
+    by_second = [(now, health(r, now).word) for now, r in replay(run(), lines, stage="sft", val_every=250, until=480)]
+    assert Word.STALLED not in {word for _, word in by_second}
 
 
 def test_a_heartbeat_line_or_a_warning_is_no_progress() -> None:

@@ -73,20 +73,23 @@ class Tracker:
         match event:
             case events.Step():
                 self._step(event, now)
+            case events.ValBpb() if status.stage == "sft":
+                # ChatCORE may follow, but not before the first step, which waits for the compiler.
+                status.doing = "evaluating" if event.step or not self._compiles else "compiling"
             case events.ValBpb() if event.step is not None:
                 self._pause("val", now)
                 self._next(event.step, "val")
             case events.Core() if event.step is not None:
                 self._pause("core", now)
                 self._next(event.step, "core")
-            case events.TaskScore() if status.stage == "base":
+            case events.TaskScore() if status.stage in ("base", "sft"):
                 status.doing = "evaluating"
             case events.Sample():
                 self._pause("sample", now)
             case events.Saved():
                 self._pause("save", now, count=event.what == "model parameters")
                 status.doing = "saving"
-            case events.Fact(name="iterations") if status.stage in ("base", "sft"):
+            case events.Fact(name="iterations" | "sft_rows") if status.stage in ("base", "sft"):
                 status.doing = "compiling" if self._compiles else "starting"
 
     def _step(self, event: events.Step, now: float) -> None:
