@@ -1,7 +1,8 @@
 """A file of a volume on its way to this disk: its part, its journal, its lock, and how it gets its name.
 
-What is not whole yet lies in `PARTS` in the chosen folder, a file with its journal beside it; blocks count when they
-are on the disk. Whoever goes on with it finds both.
+What is not whole yet lies in `PARTS` in the chosen folder, a file with its journal beside it. A block counts once it
+is written, for as long as the machine has not been started anew; for ever once the disk has it. Whoever goes on with it
+finds both.
 """
 
 import fcntl
@@ -15,13 +16,16 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from runner import process
 from runner.backends.base import BLOCK, Entry, Source, Volume
 from runner.errors import FileChanged, NanochatError, UsageError
 from runner.names import PARTS, shown
 from runner.nanochat import layout
 
-# Written blocks are made to last, and noted, by so many bytes: the most that is read again after a crash.
+# Written blocks are made to last by so many bytes: the most of a file that is read again after a loss of power.
 SYNC_BYTES = 64 << 20
+# Written at once: for a larger piece the kernel gathers large pages, which takes it several times as long.
+WRITE_BYTES = 64 << 10
 # Told of a file's name, of bytes that came, and of files that are whole.
 Came = Callable[[str, int, int], None]
 
@@ -68,6 +72,7 @@ class Part:
         path = entry.path.encode("utf-8", "surrogateescape").hex()
         self._head = msgspec.json.encode(_Head(path, entry.bytes, entry.mtime))
         self._numbers = range(-(-entry.bytes // BLOCK))
+        self._boot = _written()
         self._noted = self._read_journal()
         self.wanted = [n for n in self._numbers if n not in self._noted]
         self._left = len(self.wanted)
@@ -82,7 +87,10 @@ class Part:
             head, *lines = self._journal.read_bytes().split(b"\n")
             if head != self._head or self._path.lstat().st_size != self.item.entry.bytes:
                 return set()
-            return {int(word) for line in lines[:-1] for word in line.split()} & set(self._numbers)
+            kept = [line for line in lines[:-1] if not line.startswith(b"@")]
+            if self._boot:
+                kept += [line.removeprefix(self._boot) for line in lines[:-1] if line.startswith(self._boot)]
+            return {int(word) for line in kept for word in line.split()} & set(self._numbers)
         except (OSError, ValueError):
             return set()
 
@@ -152,15 +160,17 @@ class Part:
             self._unsynced.append(number)
             if len(self._unsynced) * BLOCK >= SYNC_BYTES:
                 due, self._unsynced = self._unsynced, []
+        if self._boot and self.item.entry.bytes > BLOCK:
+            self._note([number], self._boot)
         if due:
+            os.fsync(fd)
             self._note(due)
         self._came(self.item.target, len(data), 0)
 
-    def _note(self, numbers: list[int]) -> None:
-        """Put blocks down as brought, once the disk has them."""
-        os.fsync(self._fd)
+    def _note(self, numbers: list[int], how: bytes = b"") -> None:
+        """Put blocks down as brought: to last, or `how` says until when."""
         with self._lock, self._journal.open("ab") as journal:
-            journal.write(" ".join(map(str, numbers)).encode() + b"\n")
+            journal.write(how + " ".join(map(str, numbers)).encode() + b"\n")
 
     def _finish(self) -> None:
         """All of it is here: see that it is still that file, then give it its name."""
@@ -193,6 +203,7 @@ class Part:
                 return
             if self._source:
                 if self._unsynced and self.item.entry.bytes > BLOCK:
+                    os.fsync(self._fd)
                     self._note(self._unsynced)
                 self._source.close()
             os.close(self._fd)
@@ -208,10 +219,16 @@ class Part:
         self.put_away()
 
 
+def _written() -> bytes:
+    """How a line begins whose blocks may be lost with the machine's memory; empty where that could not be noticed."""
+    boot = process.boot_id()
+    return f"@{boot} ".encode() if boot else b""
+
+
 def _write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
     view = memoryview(data)
     while view:
-        written = os.pwrite(fd, view, offset)
+        written = os.pwrite(fd, view[:WRITE_BYTES], offset)
         view, offset = view[written:], offset + written
 
 

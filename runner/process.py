@@ -8,13 +8,20 @@ from pathlib import Path
 PREFIX = "local"
 
 
+def boot_id() -> str:
+    """What tells this run of the machine from the one before; empty where that is not known."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    except OSError:
+        return ""
+
+
 def _stat(pid: int) -> tuple[str, str] | None:
     """State letter and start time of a process; None when there is none."""
     try:
         raw = Path(f"/proc/{pid}/stat").read_bytes()
         fields = raw[raw.rindex(b")") + 2 :].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
-        return fields[0].decode(), f"{boot}.{fields[19].decode()}"
+        return fields[0].decode(), f"{boot_id()}.{fields[19].decode()}"
     except (FileNotFoundError, ProcessLookupError):
         if Path("/proc/self/stat").exists():
             return None
