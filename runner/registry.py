@@ -1,6 +1,8 @@
-"""Which runs exist, as this machine remembers them: an sqlite file that can always be rebuilt from the volumes."""
+"""What this machine remembers: runs, which can be found on their volumes again, and downloads that were begun."""
 
 import contextlib
+import json
+import os
 import sqlite3
 import threading
 import time
@@ -8,11 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
+from runner import process
 from runner.errors import NoSuchRun, Unreachable, UsageError
 from runner.run import Run, State
 
-VERSION = 2
+VERSION = 3
 FILE = "registry.db"
 PATIENCE_S = 10.0
 _SCHEMA = """
@@ -21,7 +25,23 @@ CREATE TABLE IF NOT EXISTS runs (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS runs_by_age ON runs (created_at);
 CREATE TABLE IF NOT EXISTS told (key TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS downloads (wanted TEXT PRIMARY KEY, by TEXT NOT NULL) WITHOUT ROWID;
 """
+
+
+class Wanted(Struct, frozen=True):
+    """A download that somebody asked for: a path of a volume, the folder of this disk, what it is called there."""
+
+    backend: str
+    location: str
+    path: str
+    folder: str
+    called: str = ""
+    overwrite: bool = False
+
+    def key(self) -> str:
+        """As a line of JSON, which also takes names that are no valid Unicode."""
+        return json.dumps(msgspec.structs.astuple(self))
 
 
 def find(runs: list[Run], name: str) -> Run:
@@ -180,6 +200,21 @@ class Registry:
         """Whether nobody has told of this yet; from now on somebody has."""
         with self._transaction() as db:
             return db.execute("INSERT OR IGNORE INTO told VALUES (?)", (key,)).rowcount == 1
+
+    def begin(self, wanted: Wanted) -> None:
+        """Remember a download until `end`, and that this process is at it."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO downloads VALUES (?, ?)", (wanted.key(), process.call_id(os.getpid())))
+
+    def end(self, wanted: Wanted) -> None:
+        with self._transaction() as db:
+            db.execute("DELETE FROM downloads WHERE wanted = ?", (wanted.key(),))
+
+    def cut(self) -> list[Wanted]:
+        """Downloads that have not ended, though nobody is at them any more."""
+        with self._reading() as db:
+            rows = db.execute("SELECT wanted, by FROM downloads").fetchall()
+        return [Wanted(*json.loads(key)) for key, by in rows if process.pid_if_alive(by) is None]
 
     def remove(self, run_id: str) -> None:
         with self._transaction() as db:

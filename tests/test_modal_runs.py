@@ -54,7 +54,7 @@ def test_the_smoke_test_runs_on_modal_and_its_log_arrives_whole(modal_cli: Cli, 
 
 
 def test_a_run_preempted_twice_still_ends_and_loses_at_most_one_save_interval(modal_cli: Cli, cloud: Cloud) -> None:
-    modal_cli.modal("--task", "speedrun", "--tag", "pre", *SLOW)
+    modal_cli.modal("--task", "speedrun", "--tag", "pre", "--step-ms", "80")
     for number, step in enumerate((50, 110)):
         # What the container before it last said is no word of the next one.
         wait_until(lambda n=number: (r := modal_cli.run("pre"))["state"] == "running" and r["preemptions"] == n)

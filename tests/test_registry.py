@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from runner.errors import NoSuchRun, Unreachable, UsageError
-from runner.registry import FILE, Registry
+from runner.registry import FILE, Registry, Wanted
 from runner.run import State
 from tests.conftest import Cli
 from tests.test_run import run
@@ -113,3 +113,27 @@ def test_several_commands_may_be_the_first_ones_at_once(tmp_path: Path) -> None:
         argv = [sys.executable, "-c", OPEN, str(home), str(time.time() + 0.5)]
         said = [subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) for _ in range(8)]
         assert [process.communicate(timeout=60)[1] for process in said] == [""] * 8
+
+
+BEGIN = """
+import sys
+from pathlib import Path
+from runner.registry import Registry, Wanted
+Registry(Path(sys.argv[1])).begin(Wanted("local", "/v", "runs/\\udcff", "/home/me", "red"))
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_download_is_remembered_while_its_process_lives_and_offered_once_it_is_killed(tmp_path: Path) -> None:
+    registry, wanted = Registry(tmp_path), Wanted("local", "/v", "runs/\udcff", "/home/me", "red")
+    argv = [sys.executable, "-c", BEGIN, str(tmp_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdout.readline()
+        assert registry.cut() == []
+        other.kill()
+    assert registry.cut() == [wanted]
+    registry.begin(wanted)
+    assert registry.cut() == []
+    registry.end(wanted)
+    assert registry.cut() == []

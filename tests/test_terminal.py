@@ -136,8 +136,9 @@ def test_nothing_hostile_reaches_the_terminal(cli: Cli, app: Apps) -> None:
     terminal.wait_for("[bold]x[/bold] [/nope]")
     terminal.press("4")
     terminal.wait_for("base_data_climbmix")
-    for key in ("down", "down", "enter", "enter"):
-        terminal.press(key)
+    terminal.press("down", "down", "enter")
+    terminal.wait_for(f"{cli.run('h')['id']}/")
+    terminal.press("enter")
     terminal.wait_for("\\x1b]0;owned\\x07[red].txt")
     terminal.press("G", "k", "k", "k", "k", "k", "k", "enter")
     time.sleep(0.5)

@@ -320,7 +320,9 @@ async def test_a_file_that_nothing_was_made_for_is_not_taken_for_another(
         assert "ValueError: oh" not in text_of(app)
 
 
-async def test_leaving_with_a_paused_transfer_asks_and_then_ends(fleet: Fleet, tmp_path: Path) -> None:
+async def test_leaving_with_a_paused_download_asks_and_the_next_start_offers_to_go_on_with_it(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (root(fleet) / "big").write_bytes(bytes(200 << 20))
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
@@ -338,7 +340,16 @@ async def test_leaving_with_a_paused_transfer_asks_and_then_ends(fleet: Fleet, t
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
         await pilot.press("y")
         await until(pilot, lambda: not app.files.busy, "the end")
-    assert not (tmp_path / "out" / "big").exists()
+    assert not (tmp_path / "out" / "big").exists() and fleet.registry.cut() == []
+    monkeypatch.setattr("runner.process.pid_if_alive", lambda by: None)
+    again = NanochatApp(fleet)
+    async with again.run_test(size=LARGE, notifications=True) as pilot:
+        await until(pilot, lambda: "not all of big has come" in text_of(again), "the word of it")
+        await pilot.press("4")
+        await until(pilot, lambda: "↓ big  cut" in text_of(again), "the line of transfers")
+        await pilot.press("p")
+        await until(pilot, lambda: "big is in" in text_of(again), "the rest")
+    assert (tmp_path / "out" / "big").read_bytes() == bytes(200 << 20) and fleet.registry.cut() == []
 
 
 class Slow(FolderVolume):

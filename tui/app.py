@@ -79,6 +79,7 @@ class NanochatApp(TerminalApp):
             self.notify(safe(text), severity="warning", markup=False, timeout=15)
         self.fleet.notices.clear()
         self._watch_all()
+        self.call_after_refresh(self.files.look_for_cut_ones)
         self.call_after_refresh(self._watch_modal)
 
     def _tell(self, notice: Notice) -> None:
@@ -194,7 +195,7 @@ class NanochatApp(TerminalApp):
 
     def _leave(self) -> None:
         self._leaving.set()
-        self.files.stop()
+        self.files.leave()
         self.exit(0)
 
     def watch_run(self, run: Run) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runner import names, removal, transfer, units, upload
 from runner.backends.base import Entries, Volume
-from runner.errors import NanochatError
+from runner.errors import NanochatError, UsageError
 from runner.nanochat import layout
+from runner.registry import Wanted
 from runner.removal import Removal
 from runner.run import Run
 from runner.terminal import safe
@@ -32,10 +33,14 @@ class Place(NamedTuple):
 
 
 class Moving:
-    """One transfer: what it is called, how far it is, and how it is paused (a download) or stopped."""
+    """One transfer: what it is called, how far it is, and how it is paused (a download) or stopped.
 
-    def __init__(self, name: str) -> None:
+    `cut` is a download that was begun and is not under way, as its app was killed or the line was.
+    """
+
+    def __init__(self, name: str, wanted: Wanted | None = None, *, cut: bool = False) -> None:
         self.name, self.progress = name, Progress()
+        self.wanted, self.cut = wanted, cut
         self.download: transfer.Download | None = None
         self.stopped = threading.Event()
 
@@ -69,24 +74,52 @@ class Files:
 
     @property
     def busy(self) -> bool:
-        return bool(self._going)
+        return any(not one.cut for one in self._going)
+
+    def look_for_cut_ones(self) -> None:
+        """Offer downloads that were begun and not ended, by an app or a command that is gone."""
+        self._in_thread(self._look_for_cut_ones)
+
+    def _look_for_cut_ones(self) -> None:
+        found = self._app.fleet.registry.cut()
+        self._going += [Moving(_name(wanted), wanted, cut=True) for wanted in found]
+        if found:
+            named = ", ".join(names.shown(_name(w)) for w in found[:3])
+            self._say(f"not all of {named} has come: 4, then p goes on with it, P forgets it", "warning")
 
     def line(self) -> list[Cell | str]:
         """What is on its way, for the line of a screen; empty when nothing is."""
         cells: list[Cell | str] = []
         for one in self._going:
-            arrow = "↓" if one.download else "↑"
-            cells += [Cell(f"{arrow} {names.shown(one.name)}", "accent"), moving(one.progress)]
+            arrow = "↓" if one.wanted else "↑"
+            cells += [Cell(f"{arrow} {names.shown(one.name)}", "accent"), "cut" if one.cut else moving(one.progress)]
         return [*cells, Cell("p pauses, P stops", "dim")] if cells else []
 
     def pause(self) -> None:
-        """Pause what is brought home, or go on with it."""
-        for one in self._going:
-            if one.download:
-                one.download.go_on() if one.download.progress.paused else one.download.pause()
+        """Pause what is brought home; where nothing moves, go on with it."""
+        downloads = [one.download for one in self._going if one.download]
+        if any(not download.progress.paused for download in downloads):
+            for download in downloads:
+                download.pause()
+            return
+        for download in downloads:
+            download.go_on()
+        for one in [one for one in self._going if one.cut]:
+            self._going.remove(one)
+            if one.wanted:
+                self._in_thread(self._get, one.wanted)
 
     def stop(self) -> None:
-        """Stop everything that is on its way."""
+        """Stop everything that is on its way, and think no more of it."""
+        for one in list(self._going):
+            if one.cut:
+                self._going.remove(one)
+            if one.wanted:
+                self._in_thread(self._app.fleet.registry.end, one.wanted)
+            one.stop()
+
+    def leave(self) -> None:
+        """Stop everything, to be offered again at the next start."""
         for one in list(self._going):
             one.stop()
 
@@ -102,8 +135,9 @@ class Files:
 
         def answered(folder: str | None) -> None:
             if folder:
+                target = str(Path(folder).expanduser().absolute())
                 for one in paths:
-                    self._in_thread(self._get, place, one, Path(folder).expanduser(), tags.get(one, ""))
+                    self._in_thread(self._get, Wanted(*place, one, target, tags.get(one, "")))
 
         self._app.push_screen(Ask(f"Bring {named} home, into which folder?", str(Path.cwd()), command), answered)
 
@@ -137,14 +171,29 @@ class Files:
         with contextlib.suppress(RuntimeError):
             self._app.call_from_thread(self._app.notify, safe(text), severity=severity, markup=False, timeout=10)
 
-    def _get(self, place: Place, path: str, folder: Path, called: str) -> None:
-        volume = self.volume(place)
-        with self._moving(called or path.rpartition("/")[2]) as one:
-            items = transfer.gather(volume, path, called)
-            one.download = transfer.Download(volume, items, folder, told=one.told)
-            if one.stopped.is_set():
-                one.download.stop()
-            whole = one.download.run()
+    def _get(self, wanted: Wanted) -> None:
+        registry, folder = self._app.fleet.registry, wanted.folder
+        if any(one.wanted == wanted and not one.cut for one in self._going):
+            raise NanochatError(f"{names.shown(_name(wanted))} is on its way already", "wait for it, or stop it with P")
+        self._going = [one for one in self._going if one.wanted != wanted]
+        registry.begin(wanted)
+        try:
+            with self._moving(_name(wanted), wanted) as one:
+                volume = self.volume(Place(wanted.backend, wanted.location))
+                items = transfer.gather(volume, wanted.path, wanted.called)
+                one.download = transfer.Download(volume, items, Path(folder), told=one.told, overwrite=wanted.overwrite)
+                if one.stopped.is_set():
+                    one.download.stop()
+                whole = one.download.run()
+        except (FileNotFoundError, UsageError):
+            registry.end(wanted)
+            raise
+        except (NanochatError, OSError):
+            # What the line or the volume did may pass.
+            self._going.append(Moving(_name(wanted), wanted, cut=True))
+            raise
+        if whole:
+            registry.end(wanted)
         for warning in one.download.warnings:
             self._say(warning, "warning")
         if whole:
@@ -171,8 +220,8 @@ class Files:
         self._app.call_from_thread(done)
 
     @contextlib.contextmanager
-    def _moving(self, name: str) -> Iterator[Moving]:
-        one = Moving(name)
+    def _moving(self, name: str, wanted: Wanted | None = None) -> Iterator[Moving]:
+        one = Moving(name, wanted)
         self._going.append(one)
         try:
             yield one
@@ -214,3 +263,7 @@ class Files:
         removal.remove(self.volume(place), [p for p in wanted.paths if p not in ended])
         self._say(f"deleted {wanted.files:,} files, {units.size(wanted.bytes)}")
         self._app.call_from_thread(done)
+
+
+def _name(wanted: Wanted) -> str:
+    return wanted.called or wanted.path.rpartition("/")[2] or wanted.location

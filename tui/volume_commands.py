@@ -15,6 +15,7 @@ from runner.backends.base import BLOCK, Entry, Volume
 from runner.errors import Exit, NanochatError, NoSuchRun, UsageError
 from runner.fleet import Fleet
 from runner.nanochat import layout
+from runner.registry import Wanted
 from runner.run import Run
 from runner.transfer import Progress
 from tui import output
@@ -198,8 +199,10 @@ def _cat(fleet: Fleet, args: argparse.Namespace) -> int:
 
 def _get(fleet: Fleet, args: argparse.Namespace) -> int:
     place = where(fleet, args, args.path)
-    items = transfer.gather(place.volume, place.path, _called(fleet, place))
-    folder = Path(args.to)
+    called, folder = _called(fleet, place), Path(args.to)
+    items = transfer.gather(place.volume, place.path, called)
+    wanted = Wanted(place.backend, place.location, place.path, str(folder.absolute()), called, args.force)
+    fleet.registry.begin(wanted)
     line = output.Rewritten()
 
     def told(progress: Progress) -> None:
@@ -209,8 +212,13 @@ def _get(fleet: Fleet, args: argparse.Namespace) -> int:
     try:
         with _interrupting(download.stop):
             whole = download.run()
+    except UsageError:
+        fleet.registry.end(wanted)
+        raise
     finally:
         line.clear()
+    if whole:
+        fleet.registry.end(wanted)
     progress = download.progress
     if not whole:
         output.note(f"stopped at {units.size(progress.bytes_done)}; the same command goes on from there")
