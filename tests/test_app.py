@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from textual import events
+from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -110,17 +111,37 @@ async def test_the_command_line_shown_is_the_launch_that_would_happen(fleet: Fle
         assert "--num-iterations=20" in text_of(app)
 
 
+def at_once(app: App[int], *keys: str) -> None:
+    """Keys as a slow line brings them: all together."""
+    for key in keys:
+        app.post_message(events.Key({"/": "slash"}.get(key, key), key if len(key) == 1 else None))
+
+
 async def test_keys_that_come_all_at_once_fill_the_fields_they_are_meant_for_and_launch_that(fleet: Fleet) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.press("n")
         await until(pilot, lambda: "likely" in text_of(app), "the plan")
-        keys = [*["down"] * 8, *"hasty", *["down"] * 3, *"iterations=7", "up", "up", "up", "2", "f5"]
-        for key in keys:
-            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        at_once(app, *["down"] * 8, *"hasty", *["down"] * 3, *"iterations=7", "up", "up", "up", "2", "f5")
         await until(pilot, lambda: [r for r in fleet.registry.all() if not r.live], "the run's end")
         launched = fleet.registry.all()[0]
         assert (launched.tag, launched.spec.overrides.iterations) == ("hasty2", 7)
+
+
+async def test_keys_that_come_before_the_prompt_they_are_meant_for_is_there_are_text_and_no_commands(
+    fleet: Fleet,
+) -> None:
+    for number in range(4):
+        put(fleet, number)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: "tag-3" in text_of(app), "the runs")
+        at_once(app, *"/tag-2", "enter", "d")
+        await until(pilot, lambda: "Delete tag-2?" in text_of(app), "the question")
+        await pilot.press("n")
+        at_once(app, "3", "down", *"x", "escape", "slash", *"dy")
+        await until(pilot, lambda: [i.value for i in app.screen.query(Input)] == ["dy"], "the filter")
+        assert len(fleet.registry.all()) == 4
 
 
 async def test_cancel_asks_first_and_enter_keeps_the_run(fleet: Fleet) -> None:

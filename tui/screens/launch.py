@@ -58,13 +58,12 @@ class LaunchScreen(NanochatScreen):
     """The plan follows the form; F5 or Ctrl+Enter launches it, once."""
 
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
-    # Movement comes first: a key that bubbles up from a field is overtaken by text that was typed after it.
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings("launch"),
-        Binding("up", "field(-1)", show=False, priority=True),
-        Binding("down,enter", "field(1)", show=False, priority=True),
-        Binding("pageup", "scroll_plan(-1)", show=False, priority=True),
-        Binding("pagedown", "scroll_plan(1)", show=False, priority=True),
+        Binding("up", "field(-1)", show=False),
+        Binding("down,enter", "field(1)", show=False),
+        Binding("pageup", "scroll_plan(-1)", show=False),
+        Binding("pagedown", "scroll_plan(1)", show=False),
     ]
 
     def __init__(self) -> None:
