@@ -8,6 +8,7 @@ from rich.style import Style
 from textual import events
 from textual.app import App
 from textual.dom import DOMNode
+from textual.screen import Screen
 
 from tui.screens.base import tone_style
 from tui.theme import CSS, THEME
@@ -26,7 +27,9 @@ class TerminalApp(App[int]):
         self.register_theme(THEME)
         self.theme = THEME.name
         self._ahead: deque[events.Key | events.Paste] = deque()
-        self._under_way: events.Event | None = None
+        self._given_to: list[DOMNode] = []
+        self._given_on: Screen[object] | None = None
+        self._waiting = 0.0
 
     def tone(self, name: str) -> Style:
         """A tone of the theme as a style; with NO_COLOR Textual takes the colours out again."""
@@ -44,34 +47,44 @@ class TerminalApp(App[int]):
             await super().on_event(event)
 
     async def _take(self) -> None:
-        """Act upon the oldest key that waits, unless another is under way."""
-        if self._under_way or not self._ahead:
+        """Act upon the oldest key that waits, once nothing is left to do for the one before."""
+        if self._waiting or not self._ahead:
             return
-        event = self._under_way = self._ahead.popleft()
-        nodes = (self.focused or self.screen).ancestors_with_self
+        if not (self._is_open and all(node.message_queue_size == 0 for node in self._given_to)):
+            wait = self._waiting = time.monotonic() + PATIENCE_S
+            # Once up for the key itself, which comes back here, and once for what its widget then has to say.
+            self._through([*self._given_to, *self._given_to], wait)
+            self.set_timer(PATIENCE_S, lambda: self._rest(wait))
+            return
+        event = self._ahead.popleft()
+        self._given_to, self._given_on = (self.focused or self.screen).ancestors_with_self, self.screen
         await super().on_event(event)
-        # Once up for the key itself, which comes back here, and once for what its widget then has to say.
-        self._through([*nodes, *nodes], event)
-        self.set_timer(PATIENCE_S, lambda: self._done(event))
+        if self._ahead:
+            self.call_later(self._take)
 
-    def _through(self, nodes: list[DOMNode], event: events.Event) -> None:
-        """Be done when each of these, which hand on to the next what comes of a key, has got that far."""
-        for number, node in enumerate(nodes):
-            if node.call_later(self._through, nodes[number + 1 :], event):
-                return
-        self._settle(event, time.monotonic() + PATIENCE_S)
-
-    def _settle(self, event: events.Event, until: float) -> None:
-        """Wait for a screen that a key has opened."""
+    @property
+    def _is_open(self) -> bool:
+        """Whether a screen that the last key has opened can be given keys."""
         screen = self.screen
-        if time.monotonic() < until and not (screen.is_mounted and (screen.focused or not screen.focus_chain)):
-            self.set_timer(SETTLE_S, lambda: self._settle(event, until))
-        else:
-            self._done(event)
+        return screen is self._given_on or (screen.is_mounted and bool(screen.focused or not screen.focus_chain))
 
-    def _done(self, event: events.Event) -> None:
-        if event is self._under_way:
-            self._under_way = None
+    def _through(self, nodes: list[DOMNode], wait: float) -> None:
+        """Rest when each of these, which hand on to the next what comes of a key, has got that far."""
+        for number, node in enumerate(nodes):
+            if node.call_later(self._through, nodes[number + 1 :], wait):
+                return
+        if self.screen is self._given_on or time.monotonic() > wait:
+            self._rest(wait)
+        elif self._is_open:
+            # It may yet choose where its focus is.
+            self._given_on = self.screen
+            self._through([self.screen, self], wait)
+        else:
+            self.set_timer(SETTLE_S, lambda: self._through([], wait))
+
+    def _rest(self, wait: float) -> None:
+        if wait == self._waiting:
+            self._waiting, self._given_to, self._given_on = 0.0, [], self.screen
             self.call_later(self._take)
 
 
