@@ -34,7 +34,6 @@ from runner.run import (
     found_on_volume,
     move,
     new_run_id,
-    new_tag,
     observed,
     relaunched,
     spawned,
@@ -182,7 +181,8 @@ class Fleet:
             self._check_source(volume, spec)
         budgets.check_new(spec, backend, self._prices(place))
         tags = {r.tag for r in self.registry.all()}
-        tag = check_tag(tag) if tag else new_tag(spec.model, tags)
+        if tag:
+            check_tag(tag)
         survey.check_engine(volume, spec.engine)
         if force_restart and tag in tags:
             self._release_tag(tag, tags)
@@ -197,7 +197,7 @@ class Fleet:
             prices=self._prices(place),
             estimate=planned.estimate,
         )
-        self.registry.add(run)
+        run = self.registry.add(run)
         if backend == "local":
             self._note_volume(location)
         return self._spawn(run, first=True)

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from runner import process
 from runner.errors import NoSuchRun, Unreachable, UsageError
-from runner.run import Run, State
+from runner.run import Run, State, new_tag
 
 VERSION = 3
 FILE = "registry.db"
@@ -167,9 +167,12 @@ class Registry:
         """A run by id, tag, unique prefix of either, or `last`. Raises NoSuchRun, or UsageError if several match."""
         return find(self.all(), name)
 
-    def add(self, run: Run) -> None:
-        """Put down a new run. Raises UsageError when its tag is taken."""
+    def add(self, run: Run) -> Run:
+        """Put down a new run; one without a tag gets one. Raises UsageError when its tag is taken."""
         with self._transaction() as db:
+            if not run.tag:
+                tags = {tag for (tag,) in db.execute("SELECT tag FROM runs")}
+                run = msgspec.structs.replace(run, tag=new_tag(run.spec.model, tags))
             taken = db.execute("SELECT record FROM runs WHERE tag = ? AND id != ?", (run.tag, run.id)).fetchone()
             if taken:
                 other = msgspec.json.decode(taken[0], type=Run)
@@ -183,6 +186,7 @@ class Registry:
                     field="tag",
                 )
             self._write(db, run)
+            return run
 
     def update(self, run_id: str, change: Callable[[Run], Run]) -> Run:
         """Change one run in a transaction and return it as it now is."""

@@ -11,7 +11,7 @@ import pytest
 
 from runner.errors import NoSuchRun, Unreachable, UsageError
 from runner.registry import FILE, Registry, Wanted
-from runner.run import State
+from runner.run import State, check_tag
 from tests.conftest import Cli
 from tests.test_run import run
 
@@ -123,6 +123,12 @@ Registry(Path(sys.argv[1])).begin(Wanted("local", "/v", "runs/\\udcff", "/home/m
 print(flush=True)
 sys.stdin.read()
 """
+
+
+def test_runs_without_a_tag_get_one_each_however_many_are_launched_at_once(tmp_path: Path) -> None:
+    registries = [Registry(tmp_path), Registry(tmp_path)]
+    tags = [registries[n % 2].add(run(id=f"id{n}", tag="")).tag for n in range(60)]
+    assert len(set(tags)) == 60 and all(check_tag(tag) for tag in tags)
 
 
 def test_a_download_is_remembered_while_its_process_lives_and_offered_once_it_is_killed(tmp_path: Path) -> None:
