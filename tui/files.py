@@ -93,7 +93,9 @@ class Files:
         for one in self._going:
             arrow = "↓" if one.wanted else "↑"
             cells += [Cell(f"{arrow} {names.shown(one.name)}", "accent"), "cut" if one.cut else moving(one.progress)]
-        return [*cells, Cell("p pauses, P stops", "dim")] if cells else []
+        moves = any(not (one.cut or one.progress.paused) for one in self._going)
+        keys = "p pauses, P stops" if moves else "p goes on, P forgets"
+        return [*cells, Cell(keys, "dim")] if cells else []
 
     def pause(self) -> None:
         """Pause what is brought home; where nothing moves, go on with it."""
@@ -198,7 +200,9 @@ class Files:
             self._say(warning, "warning")
         if whole:
             size = units.size(one.download.progress.bytes)
-            self._say(f"{names.shown(one.name)} is in {folder}: {size} in {one.download.progress.files:,} files")
+            files = one.download.progress.files
+            what = f"{files:,} files, {size}" if files > 1 else size
+            self._say(f"{names.shown(one.name)} is in {folder}: {what}")
         else:
             self._say(
                 f"{names.shown(one.name)} was stopped; brought to {folder} again it goes on from there", "warning"
