@@ -192,7 +192,8 @@ class Files:
             raise
         except (NanochatError, OSError):
             # What the line or the volume did may pass.
-            self._going.append(Moving(_name(wanted), wanted, cut=True))
+            if not one.stopped.is_set():
+                self._going.append(Moving(_name(wanted), wanted, cut=True))
             raise
         if whole:
             registry.end(wanted)

@@ -191,7 +191,11 @@ class ModalVolume:
         reply = self._asked(path, lambda v: _get_file_blocking(v, name, offset, length or 0))
         if offset >= reply.size:
             return b""
-        data = b"".join(self._asked(path, lambda v, url=url: bytes(fetch(url)[0])) for url in reply.get_urls)  # type: ignore[misc]
+
+        def block(url: str) -> bytes:
+            return self._asked(path, lambda v: bytes(fetch(url)[0]))
+
+        data = b"".join(map(block, reply.get_urls))
         if len(data) != reply.len:
             raise Unreachable(f"{path} arrived short: {len(data):,} of {reply.len:,} bytes", "try again")
         return data
