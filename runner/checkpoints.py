@@ -81,14 +81,19 @@ def judge(volume: Volume, run: str, kind: str, folder: str, entries: list[Entry]
     val_bpb: object = None
     for entry in sorted(parts, key=lambda e: e.name):
         if entry.name.endswith(".json"):
-            meta = json_object(_read(volume, entry.path, 0, META_BYTES))
-            if meta is None:
+            data = _read(volume, entry.path, 0, META_BYTES)
+            meta = json_object(data or b"")
+            if data is None:
+                found = (Verdict.INCOMPLETE, f"{entry.name} cannot be read")
+            elif meta is None:
                 found = (Verdict.TRUNCATED, f"{entry.name} is not whole")
             else:
                 val_bpb = meta.get("val_bpb")
                 if meta.get("step") != step:
                     found = (Verdict.INCOMPLETE, f"{entry.name} is of another step")
-        elif not zip_is_whole(_read(volume, entry.path, -_TAIL, None), entry.bytes):
+        elif (data := _read(volume, entry.path, -_TAIL, None)) is None:
+            found = (Verdict.INCOMPLETE, f"{entry.name} cannot be read")
+        elif not zip_is_whole(data, entry.bytes):
             found = (Verdict.TRUNCATED, f"{entry.name} is truncated")
     verdict, reason = found or (Verdict.COMPLETE, f"resumable on {len(ranks)} GPU{'s' if len(ranks) > 1 else ''}")
     return Checkpoint(
@@ -106,26 +111,40 @@ def judge(volume: Volume, run: str, kind: str, folder: str, entries: list[Entry]
     )
 
 
-def _read(volume: Volume, path: str, offset: int, length: int | None) -> bytes:
-    """Bytes of a file; none when it cannot be read, which is then the verdict's reason."""
+def _read(volume: Volume, path: str, offset: int, length: int | None) -> bytes | None:
+    """Bytes of a file; None when it cannot be read, which is then the verdict's reason."""
     try:
         return volume.read(path, offset, length)
     except OSError:
-        return b""
+        return None
 
 
-def scan_folder(volume: Volume, run: str, kind: str, folder: str, gpus: int | None) -> list[Checkpoint]:
-    """Every step saved in one folder, oldest first; an absent folder holds none."""
+def _steps(volume: Volume, folder: str) -> dict[int, list[Entry]]:
+    """The parts of each step saved in a folder; an absent folder holds none."""
     try:
         entries = volume.list(folder)
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return {}
     steps: dict[int, list[Entry]] = {}
     for entry in entries:
         part = layout.checkpoint_part(entry.name)
         if part and not entry.is_dir:
             steps.setdefault(part[1], []).append(entry)
+    return steps
+
+
+def scan_folder(volume: Volume, run: str, kind: str, folder: str, gpus: int | None) -> list[Checkpoint]:
+    """Every step saved in one folder, oldest first."""
+    steps = _steps(volume, folder)
     return [judge(volume, run, kind, folder, steps[step], gpus) for step in sorted(steps)]
+
+
+def of_file(volume: Volume, path: str, gpus: int | None) -> Checkpoint | None:
+    """The checkpoint that a file is a part of, judged by all that its folder holds now; None when it is no part."""
+    folder, _, name = path.rpartition("/")
+    part = layout.checkpoint_part(name)
+    entries = _steps(volume, folder).get(part[1]) if part else None
+    return judge(volume, "", "", folder, entries, gpus) if entries else None
 
 
 def scan(volume: Volume, run: str, model: str, gpus: int | None) -> list[Checkpoint]:

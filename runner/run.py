@@ -11,6 +11,7 @@ from msgspec import Struct
 from runner import cost
 from runner.cost import Prices, Range
 from runner.errors import UsageError
+from runner.nanochat import layout
 from runner.spec import MAX_USD, RunSpec
 
 
@@ -242,6 +243,11 @@ class Run(Struct):
     @property
     def live(self) -> bool:
         return self.state in LIVE
+
+    @property
+    def path(self) -> str:
+        """Its folder, relative to the volume."""
+        return layout.run_dir(self.id)
 
     @property
     def outcome(self) -> Outcome | None:

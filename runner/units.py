@@ -70,6 +70,11 @@ def size(bytes_: int | None) -> str:
     return f"{bytes_} B"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `1,204 files`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def decimals(value: float | None, places: int) -> str:
     if value is None:
         return UNKNOWN

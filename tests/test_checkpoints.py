@@ -59,6 +59,17 @@ def test_the_verdict_names_what_is_wrong(
     assert found.verdict == verdict and reason in found.reason
 
 
+def test_a_file_that_cannot_be_read_is_not_called_truncated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path)
+
+    def broken(*args: object) -> bytes:
+        raise OSError(5, "input/output error")
+
+    monkeypatch.setattr(FolderVolume, "read", broken)
+    (found,) = look(tmp_path)
+    assert found.verdict is Verdict.INCOMPLETE and "cannot be read" in found.reason
+
+
 def test_a_complete_one_says_its_numbers(tmp_path: Path) -> None:
     folder = save(tmp_path)
     (found,) = look(tmp_path)

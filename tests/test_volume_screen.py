@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from textual.widgets import Input
 
@@ -241,6 +242,33 @@ async def test_a_run_that_is_done_goes_on_as_a_new_one(fleet: Fleet) -> None:
         await pilot.press("r")
         await until(pilot, lambda: isinstance(app.screen, LaunchScreen), "the form")
         await until(pilot, lambda: "--from tag-1 --step 40" in text_of(app), "the command")
+
+
+async def test_a_found_file_of_a_checkpoint_has_the_verdict_of_its_folder_whatever_the_list_shows(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        screen = await browse(pilot, app, "runs/run0001", "log")
+        await pilot.press("slash", *"model_000040", "enter")
+        wanted = "runs/run0001/base_checkpoints/d12/model_000040.pt"
+        await until(pilot, lambda: list(screen._entries) == [wanted], "the file alone")
+        await until(pilot, lambda: "complete: resumable on 1 GPU" in text_of(app), "the verdict")
+        assert "in 3 files" in text_of(app)
+        (root(fleet) / wanted).with_name("meta_000040.json").unlink()
+        await pilot.press("escape", "slash", *"model_000040", "enter")
+        await until(pilot, lambda: "incomplete: no meta file" in text_of(app), "what is true now")
+
+
+async def test_a_lost_optimizer_of_the_last_rank_is_missed_in_the_preview_too(fleet: Fleet) -> None:
+    wanted = fleet.registry.get("run0001")
+    spec = msgspec.structs.replace(wanted.spec, gpus=2)
+    fleet.registry.update("run0001", lambda r: msgspec.structs.replace(r, spec=spec))
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "model_000040.pt")
+        await until(pilot, lambda: "incomplete: optimizer of" in text_of(app), "the verdict")
+    assert {c.reason for c in fleet.checkpoints(fleet.registry.get("run0001"))} == {
+        "optimizer of rank 1 of 2 is missing"
+    }
 
 
 async def test_best_and_last_are_kept_and_the_rest_goes(fleet: Fleet) -> None:

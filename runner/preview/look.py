@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from runner import checkpoints, units
-from runner.backends.base import Entries, Entry, Volume
+from runner.backends.base import Entry, Volume
 from runner.errors import UsageError
 from runner.nanochat import layout
 from runner.preview import pictures, tables, tensors
@@ -37,8 +37,8 @@ class Shown(Struct):
     picture: pictures.Cells | None = None
 
 
-def look(volume: Volume, entry: Entry, beside: Entries, scratch: Path) -> Shown:
-    """What is in a file. `beside` are the entries of its folder, `scratch` a folder for what a widget reads itself.
+def look(volume: Volume, entry: Entry, scratch: Path, gpus: int | None = None) -> Shown:
+    """What is in a file. `scratch` is a folder for what a widget reads itself, `gpus` those of the file's run.
 
     Raises OSError and NanochatError when the file cannot be read.
     """
@@ -48,7 +48,7 @@ def look(volume: Volume, entry: Entry, beside: Entries, scratch: Path) -> Shown:
         case Kind.PICKLE:
             return Shown(about, "a pickle: it could run anything when loaded, and is never opened here")
         case Kind.TENSORS:
-            return _tensors(volume, entry, beside, about)
+            return _tensors(volume, entry, gpus, about)
         case Kind.PARQUET:
             return _parquet(volume, entry, about)
         case Kind.IMAGE:
@@ -62,12 +62,12 @@ def look(volume: Volume, entry: Entry, beside: Entries, scratch: Path) -> Shown:
     if kind in (Kind.MARKDOWN, Kind.JSON, Kind.TABLE) and entry.bytes <= WHOLE_BYTES:
         data = volume.read(entry.path, 0, WHOLE_BYTES)
         if is_text(data) and not (kind is Kind.MARKDOWN and data.count(b"\n") > MARKDOWN_LINES):
-            return _parsed(volume, entry, kind, data, beside, about, scratch)
+            return _parsed(volume, entry, kind, data, gpus, about, scratch)
     return _text(volume, entry, about, scratch)
 
 
 def _parsed(
-    volume: Volume, entry: Entry, kind: Kind, data: bytes, beside: Entries, about: list[str], scratch: Path
+    volume: Volume, entry: Entry, kind: Kind, data: bytes, gpus: int | None, about: list[str], scratch: Path
 ) -> Shown:
     text = data.decode("utf-8", "replace")
     if kind is Kind.TABLE:
@@ -83,23 +83,21 @@ def _parsed(
         shown_ = _text(volume, entry, about, scratch)
         shown_.warning = f"not valid JSON: {str(error)[:80]}"
         return shown_
-    return Shown([*about, *_verdict(volume, entry, beside)], json={"": value} if not isinstance(value, dict) else value)
+    return Shown([*about, *_verdict(volume, entry, gpus)], json={"": value} if not isinstance(value, dict) else value)
 
 
-def _verdict(volume: Volume, entry: Entry, beside: Entries) -> list[str]:
+def _verdict(volume: Volume, entry: Entry, gpus: int | None) -> list[str]:
     """What the checkpoint that a file is a part of is good for."""
-    part = layout.checkpoint_part(entry.name)
-    if part is None:
+    one = checkpoints.of_file(volume, entry.path, gpus)
+    if one is None:
         return []
-    folder = entry.path.rpartition("/")[0]
-    same = [e for e in beside if (p := layout.checkpoint_part(e.name)) and p[1] == part[1]] or [entry]
-    one = checkpoints.judge(volume, "", "", folder, same, None)
     bpb = f", val bpb {one.val_bpb:.4f}" if one.val_bpb is not None else ""
-    return [f"step {one.step:,}{bpb}, {one.verdict}: {one.reason}", f"{units.size(one.bytes)} in {len(same)} files"]
+    size = f"{units.size(one.bytes)} in {units.counted(len(one.files), 'file')}"
+    return [f"step {one.step:,}{bpb}, {one.verdict}: {one.reason}", size]
 
 
-def _tensors(volume: Volume, entry: Entry, beside: Entries, about: list[str]) -> Shown:
-    about = [*about, *_verdict(volume, entry, beside)]
+def _tensors(volume: Volume, entry: Entry, gpus: int | None, about: list[str]) -> Shown:
+    about = [*about, *_verdict(volume, entry, gpus)]
     try:
         with opened(volume, entry, INDEX_BYTES) as file:
             found = tensors.read_tensors(file)
@@ -108,7 +106,7 @@ def _tensors(volume: Volume, entry: Entry, beside: Entries, about: list[str]) ->
     except TooMuch as error:
         return Shown(about, f"no tensors to list: {error}")
     count, size = sum(_count(t.shape) for t in found), sum(t.bytes for t in found)
-    about.append(f"{len(found):,} tensors, {units.count(count)} numbers, {units.size(size)}")
+    about.append(f"{units.counted(len(found), 'tensor')}, {units.count(count)} numbers, {units.size(size)}")
     return Shown(about, groups=tensors.groups(found))
 
 

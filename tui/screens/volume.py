@@ -19,6 +19,7 @@ from runner.errors import NanochatError
 from runner.listing import Look, Shelf
 from runner.nanochat import layout
 from runner.preview.look import Shown, look
+from runner.run import Run
 from runner.terminal import safe
 from tui.cells import Cell
 from tui.files import Place
@@ -235,10 +236,9 @@ class VolumeScreen(FilesScreen):
         known = self._shelf.get(self._folder)
         backend = f" on {self.place.backend}" if self.place.backend != "local" else ""
         self.query_one("#title", Line).put([Cell("Volume", "accent"), names.shown(self.place.location) + backend])
-        tags = {layout.run_dir(r.id): r.tag for r in self.files.runs_on(self.place)}
         path = names.shown(self._folder) or "top"
-        run = "/".join(self._folder.split("/")[:2])
-        cells: list[Cell | str] = [path, *([Cell(tags[run], "accent")] if run in tags else [])]
+        run = self._run_of(self._folder)
+        cells: list[Cell | str] = [path, *([Cell(run.tag, "accent")] if run else [])]
         if known and known.problem:
             cells.append(Cell(f"! {known.problem}", "error"))
         if self._letters:
@@ -270,6 +270,10 @@ class VolumeScreen(FilesScreen):
             Cell(units.age(entry.mtime, self.nanochat.fleet.clock()) if entry.mtime else units.UNKNOWN),
         ]
 
+    def _run_of(self, path: str) -> Run | None:
+        """The run whose folder a path is in, or is."""
+        return next((r for r in self.files.runs_on(self.place) if f"{path}/".startswith(f"{r.path}/")), None)
+
     def on_virtual_list_moved(self) -> None:
         self._preview_soon()
 
@@ -289,15 +293,14 @@ class VolumeScreen(FilesScreen):
         self.workers.cancel_group(self, "preview")
         if entry is None or entry.is_dir:
             return
-        part = layout.checkpoint_part(entry.name)
-        beside = [e for e in self._entries.values() if part and not self._letters]
-        self._preview(self.place, entry, beside)
+        run = self._run_of(entry.path)
+        self._preview(self.place, entry, run.spec.gpus if run else None)
 
     @work(thread=True, exclusive=True, group="preview", exit_on_error=False)
-    def _preview(self, place: Place, entry: Entry, beside: Entries) -> None:
+    def _preview(self, place: Place, entry: Entry, gpus: int | None) -> None:
         worker = get_current_worker()
         try:
-            seen = look(self.files.volume(place), entry, beside, self.nanochat.fleet.home / "previews")
+            seen = look(self.files.volume(place), entry, self.nanochat.fleet.home / "previews", gpus)
         except (NanochatError, OSError) as error:
             seen = Shown([], warning=getattr(error, "strerror", "") or str(error))
         if not worker.is_cancelled:
@@ -428,12 +431,12 @@ class VolumeScreen(FilesScreen):
         entry = self._current
         part = layout.checkpoint_part(entry.name) if entry else None
         kinds = {folder: kind for kind, folder in layout.CHECKPOINT_DIRS.items()}
-        steps = entry.path.split("/") if entry else []
-        run = next((r for r in self.files.runs_on(self.place) if len(steps) > 3 and r.id == steps[1]), None)
-        if part is None or run is None or steps[2] not in kinds:
+        run = self._run_of(entry.path) if entry else None
+        inside = entry.path.removeprefix(f"{run.path}/").split("/") if entry and run else [""]
+        if part is None or run is None or inside[0] not in kinds:
             self.notify("put the cursor on a file of a checkpoint first", severity="warning", markup=False)
             return
-        self.resume_from(run, kinds[steps[2]], part[1])
+        self.resume_from(run, kinds[inside[0]], part[1])
 
     def picked(self) -> dict[Place, list[str]]:
         paths = sorted(self._list.marked) or ([self._list.current] if self._list.current else [])
