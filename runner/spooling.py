@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import msgspec
 from msgspec import Struct
@@ -18,7 +19,10 @@ from runner.nanochat import layout
 
 MAX_WAITING = 20_000
 READ_BYTES = 4 << 20
-OVERLAP = 64
+# So much of the end of the events must be the same on the volume, or they are brought anew: several lines with times.
+OVERLAP = 4096
+# So long another process that fills the same spool is waited for.
+PATIENCE_S, LOOK_S = 2.0, 0.02
 
 # Bytes of a file on the volume from an offset on, at most so many; none where the file is not that long, or not there.
 Read = Callable[[str, int, int], bytes]
@@ -27,73 +31,67 @@ Read = Callable[[str, int, int], bytes]
 class _Place(Struct):
     """How far the spool is: which container's part, how many bytes of it, and bytes of the whole file.
 
-    `seen` is how much of the volume's own log is in it.
+    `seen` is how much of the volume's own log is in it; `ended` is set when everything is here, log and events, of
+    the run as it was when its job wrote its last status at that time.
     """
 
     part: int = 0
     have: int = 0
     size: int = 0
-    whole: bool = False
     seen: int = 0
+    ended: float | None = None
 
 
 class Spool:
-    """The log and events of one run in a folder of this machine. `log` only ever grows; one process writes it.
+    """The log and events of one run in a folder of this machine. `log` only ever grows; processes take turns.
 
     Each container writes a part of the log. What a killed container had printed but not committed is missing on the
     volume, so a part may be longer here than there; `bases` says where on the volume each part begins.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        self._owner = _held(folder)
+        self._turn = (folder / "turn").open("a")
         self.log, self.events = folder / layout.LOG_FILE, folder / layout.EVENTS_FILE
-        self._record, self._owner = folder / "place.json", (folder / "lock").open("a")
+        self._record = folder / "place.json"
         self._lock = threading.Lock()
         self._waiting: dict[tuple[int, int], bytes] = {}
-        self._at: _Place | None = None
         self._closed = False
         self.times = folder / layout.TIMES_FILE
         self._stamper: Stamper | None = None
-        self._unknown = False
+        self._stamped_to, self._unknown = 0, False
         self.log.touch()
+        self.events.touch()
 
     @contextlib.contextmanager
     def _mine(self) -> Iterator[_Place | None]:
-        """Hold the spool for writing; None when another process fills it, which is as good."""
+        """Hold the spool for writing; None when another process fills it meanwhile, which is as good."""
         with self._lock:
-            if self._closed:
+            if self._closed or not _turn(self._turn):
                 yield None
                 return
-            if self._at is None:
+            try:
+                at = self._load()
+                before = msgspec.structs.astuple(at)
                 try:
-                    fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    yield None
-                    return
-                self._at = self._load()
-            at = self._at
-            before = msgspec.structs.astuple(at)
-            yield at
-            if msgspec.structs.astuple(at) != before:
-                self._save(at)
+                    yield at
+                finally:
+                    if msgspec.structs.astuple(at) != before:
+                        self._save(at)
+            finally:
+                fcntl.flock(self._turn, fcntl.LOCK_UN)
 
-    @property
-    def whole(self) -> bool:
-        """Whether the run has ended and everything of it is here."""
+    def is_whole(self, ended: float) -> bool:
+        """Whether everything is here of a run that has ended with a status of that time."""
         with self._mine() as at:
-            return at is not None and at.whole
+            return at is not None and at.ended == ended
 
     def close(self) -> None:
-        """Let another process fill it."""
+        """Let it be removed."""
         with self._lock:
-            self._at, self._closed = None, True
+            self._closed = True
+            self._turn.close()
             self._owner.close()
-
-    def again(self) -> None:
-        """The run goes on after all: it was resumed."""
-        with self._mine() as at:
-            if at:
-                at.whole = False
 
     def _load(self) -> _Place:
         """Where the spool was left; what was appended after that was noted is cut off and comes again."""
@@ -101,10 +99,12 @@ class Spool:
             at = msgspec.json.decode(self._record.read_bytes(), type=_Place)
         except (OSError, msgspec.MsgspecError):
             at = _Place()
-        if self.log.stat().st_size < at.size:
+        size = self.log.stat().st_size
+        if size < at.size:
             at = _Place()
-        os.truncate(self.log, at.size)
-        cut(self.times, at.size)
+        if size != at.size:
+            os.truncate(self.log, at.size)
+            cut(self.times, at.size)
         return at
 
     def _save(self, at: _Place) -> None:
@@ -115,7 +115,7 @@ class Spool:
     def take(self, frames: list[Frame]) -> None:
         """Add what connects; what comes early waits, what is known already is dropped."""
         with self._mine() as at:
-            if at is None or at.whole:
+            if at is None:
                 return
             for frame in frames:
                 if (frame.part, frame.offset + len(frame.data)) > (at.part, at.have):
@@ -124,23 +124,27 @@ class Spool:
                 del self._waiting[max(self._waiting)]
             self._connect(at)
 
-    def catch_up(self, read: Read, bases: list[int], *, ended: bool) -> None:
-        """Fill from the volume what the stream has not brought. `ended`: nothing more will be written."""
+    def catch_up(self, read: Read, bases: list[int], *, ended: float | None = None) -> None:
+        """Fill from the volume what the stream has not brought, and the events.
+
+        `ended` is the time of the last status of a run that has ended: then nothing more will be written.
+        """
         with self._mine() as at:
-            if at is None or at.whole:
+            if at is None or (ended is not None and at.ended == ended):
                 return
+            at.ended = None
             while at.part < len(bases):
                 self._fill(at, read, bases)
                 self._connect(at)
                 if at.part == len(bases) - 1:
                     break
-                if not ended and at.have < bases[at.part + 1] - bases[at.part]:
+                if ended is None and at.have < bases[at.part + 1] - bases[at.part]:
                     # The next container began behind more than the volume shows so far: it comes with a later look.
                     break
                 self._move_on(at, bases[at.part + 1])
-            if ended:
+            if self._mirror_events(read) and ended is not None:
                 self._waiting.clear()
-                at.whole = True
+                at.ended = ended
 
     def _fill(self, at: _Place, read: Read, bases: list[int]) -> None:
         end = bases[at.part + 1] if at.part + 1 < len(bases) else None
@@ -173,36 +177,95 @@ class Spool:
         The volume may have shown the beginning of it before anybody knew that there is one.
         """
         known = max(0, at.seen - base)
-        if at.have and not known:
-            with self.log.open("rb") as file:
-                file.seek(-1, os.SEEK_END)
-                ends_a_line = file.read(1) == b"\n"
-            if not ends_a_line:
-                self._append(at, b"\n")
+        if at.have and not known and _end(self.log, 1) != b"\n":
+            self._append(at, b"\n")
         at.part, at.have = at.part + 1, known
         self._connect(at)
 
     def _append(self, at: _Place, data: bytes, now: float = math.nan) -> None:
         """Put bytes at the end; when they came is known of the live stream alone."""
-        if self._stamper is None or math.isnan(now) != self._unknown:
+        if self._stamper is None or at.size != self._stamped_to or math.isnan(now) != self._unknown:
             self._stamper, self._unknown = Stamper(at.size), math.isnan(now)
-        if record := self._stamper.stamp(len(data), now):
-            with self.times.open("ab") as file:
-                file.write(record)
-        with self.log.open("ab") as file:
-            file.write(data)
+        record = self._stamper.stamp(len(data), now)
+        self._stamped_to = at.size + len(data)
+        try:
+            _put(self.log, at.size, data)
+            if record:
+                _put(self.times, self.times.stat().st_size if self.times.exists() else 0, record)
+        except OSError:
+            self._stamper = None
+            raise
         at.have += len(data)
         at.size += len(data)
 
-    def mirror_events(self, read: Read) -> None:
-        """Bring what is new of the events; a container that was killed may have taken some back."""
-        size = self.events.stat().st_size if self.events.exists() else 0
-        back = min(size, OVERLAP)
-        data = read(layout.EVENTS_FILE, size - back, READ_BYTES)
-        with self.events.open("r+b" if size else "w+b") as file:
-            file.seek(size - back)
-            if back and file.read(back) != data[:back]:
-                data, back = read(layout.EVENTS_FILE, 0, READ_BYTES), 0
-                file.truncate(0)
-                file.seek(0)
-            file.write(data[back:])
+    def _mirror_events(self, read: Read) -> bool:
+        """Bring all that is new of the events; a container that was killed may have taken some back.
+
+        False when they are not the same from one look to the next.
+        """
+        target, size = self.events, self.events.stat().st_size
+        while True:
+            back = min(size, OVERLAP)
+            data = read(layout.EVENTS_FILE, size - back, READ_BYTES)
+            if not data and target is not self.events and not size:
+                # They were deleted there: what is here is all there is.
+                return True
+            if data[:back] != _end(target, back):
+                if target is not self.events:
+                    return False
+                # Brought anew beside the old ones, which are read meanwhile.
+                target, size = self.events.with_suffix(".part"), 0
+                target.write_bytes(b"")
+            elif len(data) == back:
+                break
+            else:
+                _put(target, size, data[back:])
+                size += len(data) - back
+        if target is not self.events:
+            target.replace(self.events)
+        return True
+
+
+def _held(folder: Path) -> IO[str]:
+    """A lock that keeps others from removing the folder, which is made if need be."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a")
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if os.fstat(lock.fileno()).st_nlink:
+            return lock
+        # It was being removed.
+        lock.close()
+
+
+def _turn(lock: IO[str]) -> bool:
+    """Take a lock for oneself, and wait a little for it; whether that was possible."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(LOOK_S)
+        else:
+            return True
+
+
+def _put(path: Path, size: int, data: bytes) -> None:
+    """Append to a file of that size: all of the data, or on a full disk none of it."""
+    try:
+        with path.open("ab", buffering=0) as file:
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+    except OSError:
+        os.truncate(path, size)
+        raise
+
+
+def _end(path: Path, count: int) -> bytes:
+    """The last bytes of a file."""
+    with path.open("rb") as file:
+        file.seek(-count, os.SEEK_END)
+        return file.read(count)

@@ -1,15 +1,22 @@
 """A log that travels as frames and is put together again: nothing lost, nothing double, in whatever order it comes."""
 
+import contextlib
+import fcntl
 import random
+import resource
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner import frames
+from runner import frames, kept_logs, spooling
 from runner.backends.modal_logs import Assembler
+from runner.errors import Unreachable
 from runner.frames import Frame, Framer
+from runner.log_times import RECORD
 from runner.spooling import Spool
 
 NASTY = st.lists(
@@ -106,7 +113,7 @@ def test_whatever_the_stream_brings_the_spool_ends_as_the_log_that_was_written(
             case 3:
                 # Where parts begin is told apart from what is committed: it may lag behind.
                 known = ([b for b in bases if b <= committed] or [0])[: rng.randrange(1, len(bases) + 1)]
-                spool.catch_up(volume, known, ended=False)
+                spool.catch_up(volume, known)
             case 4:
                 # Another process takes over, as after a kill: what was not noted comes again.
                 spool.close()
@@ -116,8 +123,8 @@ def test_whatever_the_stream_brings_the_spool_ends_as_the_log_that_was_written(
                 spool = Spool(folder)
         assert whole.startswith((folder / "log").read_bytes().replace(b"appended, but not noted", b""))
     volume.files["log"] = whole
-    spool.catch_up(volume, bases, ended=True)
-    assert (folder / "log").read_bytes() == whole and spool.whole
+    spool.catch_up(volume, bases, ended=1.0)
+    assert (folder / "log").read_bytes() == whole and spool.is_whole(1.0)
     spool.close()
 
 
@@ -125,36 +132,134 @@ def test_what_a_killed_container_printed_but_never_committed_is_kept(tmp_path: P
     spool, volume = Spool(tmp_path), FakeVolume()
     spool.take(cut_into_frames(0, b"one\ntwo\nthree\nhalf a li"))
     volume.files["log"] = b"one\n"
-    spool.catch_up(volume, [0], ended=False)
+    spool.catch_up(volume, [0])
     volume.files["log"] = b"one\nagain\n"
     spool.take(cut_into_frames(1, b"again\n"))
-    spool.catch_up(volume, [0, 4], ended=True)
+    spool.catch_up(volume, [0, 4], ended=1.0)
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\nthree\nhalf a li\nagain\n"
 
 
-def test_two_processes_do_not_write_one_spool(tmp_path: Path) -> None:
+def test_processes_that_fill_one_spool_take_turns(tmp_path: Path) -> None:
     first, second = Spool(tmp_path), Spool(tmp_path)
-    lines = cut_into_frames(0, b"one\ntwo\n")
+    lines = cut_into_frames(0, b"one\ntwo\nthree\nfour\n")
     first.take(lines[:1])
-    second.take(lines)
-    assert (tmp_path / "log").read_bytes() == b"one\n"
-    first.close()
-    second.take(lines)
-    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+    second.take(lines[:3])
+    first.take(lines[2:])
+    first.catch_up(FakeVolume(), [0])
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\nthree\nfour\n"
 
 
-def test_events_follow_the_volume_also_when_it_has_taken_some_back(tmp_path: Path) -> None:
+def test_a_spool_that_another_process_holds_is_not_written(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    with (tmp_path / "turn").open("a") as other, mock.patch.object(spooling, "PATIENCE_S", 0.0):
+        fcntl.flock(other, fcntl.LOCK_EX)
+        spool.take(cut_into_frames(0, b"one\n"))
+        assert (tmp_path / "log").read_bytes() == b"" and not spool.is_whole(1.0)
+
+
+def test_a_log_that_is_read_is_not_trimmed(tmp_path: Path) -> None:
+    spools = [Spool(tmp_path / "r1"), Spool(tmp_path / "r1")]
+    spools[0].take(cut_into_frames(0, b"one\n"))
+    for spool in spools:
+        assert kept_logs.trim(tmp_path, 0, set()) == 0
+        spool.close()
+    assert kept_logs.trim(tmp_path, 0, set()) > 0
+
+
+EVENT = b'{"t":1764000000.123,"attempt":1,"stage":"base","kind":"step","step":%05d,"loss":2.7182818}\n'
+
+
+def events(first: int, last: int) -> bytes:
+    return b"".join(EVENT % n for n in range(first, last))
+
+
+@pytest.mark.parametrize("ended", [None, 1.0])
+def test_events_are_brought_whole_however_many(tmp_path: Path, ended: float | None) -> None:
     spool, volume = Spool(tmp_path), FakeVolume()
-    for text in (b'{"a":1}\n', b'{"a":1}\n{"b":2}\n' * 20, b'{"c":3}\n' * 5, b'{"c":3}\n' * 500):
-        volume.files["events.jsonl"] = text
-        spool.mirror_events(volume)
-        assert (tmp_path / "events.jsonl").read_bytes() == text
+    volume.files["events.jsonl"] = events(0, 1000)
+    with mock.patch.object(spooling, "READ_BYTES", 10_000):
+        spool.catch_up(volume, [0], ended=ended)
+    assert spool.events.read_bytes() == volume.files["events.jsonl"]
+
+
+def test_a_run_is_not_taken_for_whole_before_its_events_are_here(tmp_path: Path) -> None:
+    spool, volume = Spool(tmp_path), FakeVolume()
+    volume.files = {"log": b"one\n", "events.jsonl": events(0, 1000)}
+
+    def breaks(name: str, offset: int, length: int) -> bytes:
+        if name == "events.jsonl" and offset > 20_000:
+            raise Unreachable("Modal cannot be reached", "")
+        return volume(name, offset, length)
+
+    with mock.patch.object(spooling, "READ_BYTES", 10_000):
+        with pytest.raises(Unreachable):
+            spool.catch_up(breaks, [0], ended=1.0)
+        assert not spool.is_whole(1.0)
+        spool.catch_up(volume, [0], ended=1.0)
+    assert spool.is_whole(1.0) and spool.events.read_bytes() == volume.files["events.jsonl"]
+
+
+def test_what_a_run_wrote_when_it_was_resumed_elsewhere_and_ended_again_is_brought(tmp_path: Path) -> None:
+    spool, volume = Spool(tmp_path), FakeVolume()
+    volume.files = {"log": b"[ATTEMPT 1]\n", "events.jsonl": events(0, 5)}
+    spool.catch_up(volume, [0], ended=1.0)
+    volume.files = {"log": b"[ATTEMPT 1]\n[ATTEMPT 2]\n", "events.jsonl": events(0, 9)}
+    assert not spool.is_whole(2.0)
+    spool.catch_up(volume, [0, 12], ended=2.0)
+    assert {n: (tmp_path / n).read_bytes() for n in volume.files} == volume.files and spool.is_whole(2.0)
+
+
+def test_a_spool_of_before_that_says_it_is_whole_is_looked_at_once_more(tmp_path: Path) -> None:
+    (tmp_path / "place.json").write_text('{"part":0,"have":4,"size":4,"whole":true,"seen":4}')
+    (tmp_path / "log").write_bytes(b"one\n")
+    (tmp_path / "events.jsonl").write_bytes(events(0, 5))
+    spool, volume = Spool(tmp_path), FakeVolume()
+    volume.files = {"log": b"one\n", "events.jsonl": events(0, 9)}
+    assert not spool.is_whole(1.0)
+    spool.catch_up(volume, [0], ended=1.0)
+    assert (tmp_path / "log").read_bytes() == b"one\n" and (tmp_path / "events.jsonl").read_bytes() == events(0, 9)
+
+
+def test_events_that_are_gone_from_the_volume_stay_here(tmp_path: Path) -> None:
+    spool, volume = Spool(tmp_path), FakeVolume()
+    volume.files["events.jsonl"] = events(0, 5)
+    spool.catch_up(volume, [0])
+    volume.files["events.jsonl"] = b""
+    spool.catch_up(volume, [0], ended=1.0)
+    assert spool.events.read_bytes() == events(0, 5)
+
+
+@contextlib.contextmanager
+def full_at(size: int) -> Iterator[None]:
+    """No file may become longer than that: the first write that wants to is cut short, the next one fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_is_full_for_a_while_leaves_nothing_half_written(tmp_path: Path) -> None:
+    one, two = b"A" * 150 + b"\n", b"B" * 150 + b"\n"
+    spool, volume = Spool(tmp_path), FakeVolume()
+    spool.take([Frame(0, 0, one)])
+    volume.files = {"log": one + two, "events.jsonl": events(0, 9)}
+    with full_at(200):
+        with pytest.raises(OSError):
+            spool.take([Frame(0, len(one), two)])
+        with pytest.raises(OSError):
+            spool.catch_up(volume, [0], ended=1.0)
+        assert spool.log.read_bytes() == one
+    spool.catch_up(volume, [0], ended=1.0)
+    assert spool.log.read_bytes() == one + two and spool.events.read_bytes() == events(0, 9)
+    assert spool.times.stat().st_size % RECORD.size == 0 and spool.is_whole(1.0)
 
 
 def test_a_volume_that_shows_too_little_at_first_loses_nothing_of_a_part(tmp_path: Path) -> None:
     whole, spool = b"[ATTEMPT 1]\n[PREEMPTED] x\n[ATTEMPT 1] again\n", Spool(tmp_path)
     for there in (12, len(whole)):
-        spool.catch_up(lambda name, at, n, there=there: whole[:there][at : at + n], [0, 26], ended=False)
+        spool.catch_up(lambda name, at, n, there=there: whole[:there][at : at + n], [0, 26])
     assert spool.log.read_bytes() == whole
 
 
@@ -166,12 +271,12 @@ def test_the_beginning_of_a_part_that_nobody_knew_of_yet_is_not_doubled(tmp_path
         return volume.get(name, b"")[start : start + length]
 
     spool = Spool(tmp_path)
-    spool.catch_up(read, [0], ended=False)
+    spool.catch_up(read, [0])
     spool.take([Frame(1, 0, parts[1][:24]), Frame(1, 24, b"step 2\n")])
     spool.close()
     spool = Spool(tmp_path)
     volume["log"] = b"".join(parts)
-    spool.catch_up(read, [0, len(parts[0])], ended=False)
+    spool.catch_up(read, [0, len(parts[0])])
     spool.take([Frame(1, 0, parts[1][:24]), Frame(1, 24, b"step 2\n")])
-    spool.catch_up(read, [0, len(parts[0])], ended=True)
+    spool.catch_up(read, [0, len(parts[0])], ended=1.0)
     assert (tmp_path / "log").read_bytes() == b"".join(parts)

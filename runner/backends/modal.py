@@ -32,6 +32,8 @@ from runner.terminal import clean
 POLL_EVERY_S, POLL_ENDED_EVERY_S, MAX_BACK_OFF_S = 2.0, 30.0, 30.0
 FRESH_S = 15.0
 LOG_EVERY_S = 4.0
+# So long Modal keeps what a call has printed, at the least.
+LOGS_KEPT_S = 86400.0
 PRICES_AGE_S, PRICES_RETRY_S = 24 * 3600.0, 60.0
 _WORKING = (State.PREPARING, State.RUNNING, State.STOPPING)
 RESUME = "nanochat-tui resume {0} continues from the last checkpoint"
@@ -59,6 +61,7 @@ class ModalBackend:
         self._streams: dict[str, LogStream] = {}
         self._spools: dict[str, Spool] = {}
         self._log_due: dict[str, float] = {}
+        self._back_filled: set[str] = set()
         self._ask_prices_at = 0.0
 
     def volume(self, location: str) -> ModalVolume:
@@ -192,12 +195,10 @@ class ModalBackend:
         spool = self._spools.get(run.id)
         if spool is None:
             spool = self._spools[run.id] = Spool(folder)
-        if spool.whole and not run.live:
+        ended = run.status.updated_at if run.status and not run.live else None
+        if ended is not None and spool.is_whole(ended):
             return
-        if run.live:
-            spool.again()
         engine, calls = run.spec.engine, _calls(run, run.status)
-        first = run.id not in self._log_due
         stream = self._streams.setdefault(engine, LogStream(APPS[engine]))
         if run.live:
             stream.want(calls)
@@ -210,20 +211,28 @@ class ModalBackend:
         status = run.status
         if status is None or not status.log_bases:
             return
-        with reaching():
-            if first and calls:
-                self._back_fill(spool, calls, status)
-            spool.catch_up(self._reader(run), status.log_bases, ended=not run.live)
-            spool.mirror_events(self._reader(run))
+        if calls and run.id not in self._back_filled:
+            if self._back_fill(spool, calls, status):
+                self._back_filled.add(run.id)
+            elif time.time() - status.updated_at < LOGS_KEPT_S:
+                # Without it the log may lack its last lines: it is asked for again.
+                ended = None
+        spool.catch_up(self._reader(run), status.log_bases, ended=ended)
 
-    def _back_fill(self, spool: Spool, calls: list[str], status: Status) -> None:
-        """What was printed since about the last commit, also by a container that died before its next."""
+    def _back_fill(self, spool: Spool, calls: list[str], status: Status) -> bool:
+        """What was printed since about the last commit, also by a container that died before its next.
+
+        False when it could not be asked for; the volume keeps its own log for good, Modal that of a call for a day.
+        """
         for call_id in calls[-2:]:
             try:
-                spool.take(fetched(call_id, status.updated_at - 120))
-            except (modal.exception.Error, ValueError):
-                # Logs are kept for a day or a month, by plan; the volume keeps its own for good.
-                return
+                frames = fetched(call_id, status.updated_at - 120)
+            except (modal.exception.NotFoundError, ValueError):
+                continue
+            except (modal.exception.Error, OSError):
+                return False
+            spool.take(frames)
+        return True
 
     def _reader(self, run: Run) -> Callable[[str, int, int], bytes]:
         volume, folder = self.volume(run.volume), layout.run_dir(run.id)
