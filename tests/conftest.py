@@ -1,6 +1,7 @@
 """Shared by all tests: a home of their own, the command line as a subprocess, and patience with a limit."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -108,6 +109,27 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
     yield made
     for pid in made.processes():
         os.kill(pid, 9)
+
+
+class _Noted(logging.Handler):
+    """Keeps what background work of the app failed at and nobody had foreseen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(logging.Formatter().format(record))
+
+
+@pytest.fixture(autouse=True)
+def failed_work() -> Iterator[list[str]]:
+    """A test is red when a thread of the app failed unexpectedly, unless it takes that out of this list."""
+    noted, log = _Noted(), logging.getLogger("nanochat_tui.background")
+    log.addHandler(noted)
+    yield noted.said
+    log.removeHandler(noted)
+    assert not noted.said, "\n".join(noted.said)
 
 
 @pytest.fixture(scope="session")

@@ -336,7 +336,7 @@ async def test_hostile_names_break_no_row_and_leave_no_escape(fleet: Fleet) -> N
 
 
 async def test_a_file_that_nothing_was_made_for_is_not_taken_for_another(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, failed_work: list[str]
 ) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
@@ -346,6 +346,8 @@ async def test_a_file_that_nothing_was_made_for_is_not_taken_for_another(
         await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "model_000040.pt")
         await until(pilot, lambda: "cannot be shown" in text_of(app), "the word of it")
         assert "ValueError: oh" not in text_of(app)
+    assert all("ZeroDivisionError" in said for said in failed_work)
+    failed_work.clear()
 
 
 async def test_leaving_with_a_paused_download_asks_and_the_next_start_offers_to_go_on_with_it(

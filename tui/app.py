@@ -1,20 +1,18 @@
 """The app: its modes, the watcher that looks at all runs, and the actions that several screens share."""
 
 import contextlib
+import functools
 import sys
-import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from textual import work
 from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from runner import health, units
-from runner.errors import NanochatError
 from runner.fleet import Fleet
 from runner.home import has_modal_token
 from runner.notices import Notice, Teller, terminal_bytes
@@ -22,9 +20,10 @@ from runner.projection import is_free, spent_usd
 from runner.run import TRANSITIONS, Run, State
 from runner.terminal import safe
 from runner.usage import Usage
+from tui.background import background, start
 from tui.files import Files, Place
 from tui.keys import KEYS, bindings, shown
-from tui.messages import RunsChanged
+from tui.messages import RunsChanged, newest
 from tui.screens.base import NanochatScreen
 from tui.screens.checkpoints import CheckpointsScreen
 from tui.screens.compare import CompareScreen
@@ -68,7 +67,6 @@ class NanochatApp(TerminalApp):
         self.default_volume = fleet.volume_location("local", "rehearsal")
         self.unreachable: dict[str, str] = {}
         self.watched = self.runs[0].id if self.runs else ""
-        self._leaving = threading.Event()
         self.compared: list[str] = []
         self.files = Files(self)
         self.usages: dict[Place, Usage] = {}
@@ -81,6 +79,7 @@ class NanochatApp(TerminalApp):
         self._watch_all()
         self.call_after_refresh(self.files.look_for_cut_ones)
         self.call_after_refresh(self._watch_modal)
+        self.call_after_refresh(self._discover)
 
     def _tell(self, notice: Notice) -> None:
         self.call_later(self._show_notice, notice)
@@ -119,7 +118,7 @@ class NanochatApp(TerminalApp):
         command = f"nanochat-tui resume {run.tag} --step {step}"
         self.push_screen(
             Confirm(f"Go on with {run.tag} from step {step:,}?", lines, command, "Go on", "Not now"),
-            lambda yes: self._act([run], lambda r: self.fleet.resume(r, step=step)) if yes else None,
+            lambda yes: self._act([run], lambda r: self.fleet.resume(r, step=step), "resuming") if yes else None,
         )
 
     def compare(self, runs: list[Run]) -> None:
@@ -131,42 +130,36 @@ class NanochatApp(TerminalApp):
         """What the fleet has to say, from whatever thread."""
         self.call_later(self.notify, safe(text), markup=False, timeout=10)
 
-    @work(thread=True, exclusive=True, group="watcher")
+    @background(group="watcher", doing="looking at the runs", exclusive=True, again=True)
     def _watch_all(self) -> None:
         worker = get_current_worker()
-        while not worker.is_cancelled and not self._leaving.is_set():
-            try:
-                runs = self.fleet.refresh("local")
-                self.post_message(RunsChanged(runs, dict(self.fleet.unreachable)))
-                self._teller.look(runs, self.fleet.clock(), runs)
-            except (NanochatError, OSError) as error:
-                self.post_message(RunsChanged(self.runs, {"": str(error)}))
-            self._leaving.wait(LOOK_AT_MANY_S if sum(r.live for r in self.runs) > MANY else LOOK_EVERY_S)
+        while not worker.is_cancelled:
+            self._look()
+            self.left.wait(LOOK_AT_MANY_S if sum(r.live for r in self.runs) > MANY else LOOK_EVERY_S)
 
-    @work(thread=True, exclusive=True, group="modal", exit_on_error=False)
+    @background(group="modal", doing="looking at the runs on Modal", exclusive=True, again=True)
     def _watch_modal(self) -> None:
         """Look at the runs on Modal, apart, so that a slow network holds up nothing else."""
         worker = get_current_worker()
-        known = not has_modal_token()
-        while not worker.is_cancelled and not self._leaving.is_set():
-            try:
-                if not known:
-                    self.fleet.discover()
-                    known = True
-                if any(run.backend == "modal" for run in self.runs):
-                    self.fleet.refresh("modal")
-            except (NanochatError, OSError) as error:
-                known = True
-                self.call_from_thread(self.notify, safe(str(error)), severity="warning", markup=False)
-            self._leaving.wait(LOOK_EVERY_S)
+        while not worker.is_cancelled:
+            if any(run.backend == "modal" for run in self.runs):
+                runs = self.fleet.refresh("modal")
+                self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), "modal"))
+            self.left.wait(LOOK_EVERY_S)
 
-    @work(thread=True, group="settings", exit_on_error=False)
+    @background(group="discover", doing="looking for runs of other machines", exclusive=True, again=True)
+    def _discover(self) -> None:
+        if has_modal_token():
+            self.fleet.discover()
+
+    @background(group="settings", doing="keeping the settings", finish=True)
     def on_log_view_arranged(self, message: LogView.Arranged) -> None:
         for name, value in message.settings:
             self.fleet.put_setting(name, value)
 
     def on_runs_changed(self, message: RunsChanged) -> None:
-        self.runs, self.unreachable = message.runs, message.unreachable
+        shown = {r.id: r for r in self.runs if r.backend != message.backend}
+        self.runs, self.unreachable = [newest(r, shown.get(r.id)) for r in message.runs], message.unreachable
         if not self.watched and self.runs:
             self.watched = self.runs[0].id
         for screen in self.screen_stack:
@@ -194,7 +187,6 @@ class NanochatApp(TerminalApp):
         )
 
     def _leave(self) -> None:
-        self._leaving.set()
         self.files.leave()
         self.exit(0)
 
@@ -227,26 +219,25 @@ class NanochatApp(TerminalApp):
         command = f"nanochat-tui cancel {' '.join(r.tag for r in live)}"
         self.push_screen(
             Confirm(f"Stop {_named(live)}?", lines, command, "Stop", "Keep running"),
-            lambda yes: self._act(live, self.fleet.cancel) if yes else None,
+            lambda yes: self._act(live, self.fleet.cancel, "stopping") if yes else None,
         )
 
     def resume_run(self, run: Run) -> None:
         """Start the next attempt of a run; asks first where the settings want it."""
+        self._consider_resume(run)
 
-        def look() -> None:
-            question = self.fleet.question_again(run)
-            self.call_from_thread(self._ask_resume, run, question)
-
-        self.run_worker(look, thread=True, group="act", exit_on_error=False)
+    @background(group="act", doing="adding up what a resume costs")
+    def _consider_resume(self, run: Run) -> None:
+        self.call_from_thread(self._ask_resume, run, self.fleet.question_again(run))
 
     def _ask_resume(self, run: Run, question: str) -> None:
         if not question:
-            self._act([run], self.fleet.resume)
+            self._act([run], self.fleet.resume, "resuming")
             return
         command = f"nanochat-tui resume {run.tag} --yes"
         self.push_screen(
             Confirm(f"Resume {run.tag}?", [f"{question}."], command, "Resume", "Not now"),
-            lambda yes: self._act([run], self.fleet.resume) if yes else None,
+            lambda yes: self._act([run], self.fleet.resume, "resuming") if yes else None,
         )
 
     def ask_delete(self, runs: list[Run]) -> None:
@@ -261,19 +252,17 @@ class NanochatApp(TerminalApp):
         command = f"nanochat-tui rm {' '.join(r.tag for r in runs)}"
         self.push_screen(
             Confirm(f"Delete {_named(runs)}?", lines, command, "Delete", "Keep"),
-            lambda yes: self._act(runs, self.fleet.delete) if yes else None,
+            lambda yes: self._act(runs, self.fleet.delete, "deleting") if yes else None,
         )
 
-    def _act(self, runs: list[Run], act: Callable[[Run], object]) -> None:
-        self.run_worker(lambda: self._each(runs, act), thread=True, group="act", exit_on_error=False)
+    def _act(self, runs: list[Run], act: Callable[[Run], object], doing: str) -> None:
+        each = [functools.partial(act, run) for run in runs]
+        start(self, *each, self._look, group="act", doing=f"{doing} {_named(runs)}", finish=True)
 
-    def _each(self, runs: list[Run], act: Callable[[Run], object]) -> None:
-        for run in runs:
-            try:
-                act(run)
-            except (NanochatError, OSError) as error:
-                self.call_from_thread(self.notify, safe(str(error)), severity="error", markup=False, timeout=8)
-        self.post_message(RunsChanged(self.fleet.refresh("local"), dict(self.fleet.unreachable)))
+    def _look(self) -> None:
+        runs = self.fleet.refresh("local")
+        self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), "local"))
+        self._teller.look(runs, self.fleet.clock(), runs)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: Textual's own commands and every key of the table that works here."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from textual.notifications import SeverityLevel
 
 from runner import names, removal, transfer, units, upload
 from runner.backends.base import Entries, Volume
@@ -17,6 +20,7 @@ from runner.removal import Removal
 from runner.run import Run
 from runner.terminal import safe
 from runner.transfer import Progress
+from tui.background import start
 from tui.cells import Cell
 from tui.screens.dialogs import Ask, Confirm
 from tui.volume_commands import command_line, moving
@@ -78,7 +82,7 @@ class Files:
 
     def look_for_cut_ones(self) -> None:
         """Offer downloads that were begun and not ended, by an app or a command that is gone."""
-        self._in_thread(self._look_for_cut_ones)
+        self._in_thread("looking for downloads that were cut", self._look_for_cut_ones)
 
     def _look_for_cut_ones(self) -> None:
         found = self._app.fleet.registry.cut()
@@ -109,7 +113,7 @@ class Files:
         for one in [one for one in self._going if one.cut]:
             self._going.remove(one)
             if one.wanted:
-                self._in_thread(self._get, one.wanted)
+                self._in_thread(f"bringing {names.shown(one.name)}", self._get, one.wanted)
 
     def stop(self) -> None:
         """Stop everything that is on its way, and think no more of it."""
@@ -117,7 +121,7 @@ class Files:
             if one.cut:
                 self._going.remove(one)
             if one.wanted:
-                self._in_thread(self._app.fleet.registry.end, one.wanted)
+                self._in_thread("stopping a download", self._app.fleet.registry.end, one.wanted)
             one.stop()
 
     def leave(self) -> None:
@@ -139,7 +143,8 @@ class Files:
             if folder:
                 target = str(Path(folder).expanduser().absolute())
                 for one in paths:
-                    self._in_thread(self._get, Wanted(*place, one, target, tags.get(one, "")))
+                    wanted = Wanted(*place, one, target, tags.get(one, ""))
+                    self._in_thread(f"bringing {names.shown(_name(wanted))}", self._get, wanted)
 
         self._app.push_screen(Ask(f"Bring {named} home, into which folder?", str(Path.cwd()), command), answered)
 
@@ -149,7 +154,7 @@ class Files:
 
         def answered(origin: str | None) -> None:
             if origin:
-                self._in_thread(self._put, place, Path(origin).expanduser(), folder, done)
+                self._in_thread("sending files", self._put, place, Path(origin).expanduser(), folder, done)
 
         self._app.push_screen(Ask("Which file or folder of this machine?", f"{Path.cwd()}/", command), answered)
 
@@ -157,21 +162,13 @@ class Files:
         """Find out what goes and what depends on it, ask, delete."""
         wanted = list(paths)
         if wanted:
-            self._in_thread(self._consider, place, wanted, done)
+            self._in_thread("looking at what goes", self._consider, place, wanted, done)
 
-    def _in_thread(self, act: Callable[..., None], *args: object) -> None:
-        def guarded() -> None:
-            try:
-                act(*args)
-            except (NanochatError, OSError) as error:
-                self._say(str(error), "error")
+    def _in_thread(self, doing: str, act: Callable[..., None], *args: object) -> None:
+        start(self._app, functools.partial(act, *args), group="files", doing=doing, finish=True)
 
-        self._app.run_worker(guarded, thread=True, group="files", exit_on_error=False)
-
-    def _say(self, text: str, severity: str = "information") -> None:
-        # The app may have been left meanwhile.
-        with contextlib.suppress(RuntimeError):
-            self._app.call_from_thread(self._app.notify, safe(text), severity=severity, markup=False, timeout=10)
+    def _say(self, text: str, severity: SeverityLevel = "information") -> None:
+        self._app.notify(safe(text), severity=severity, markup=False, timeout=10)
 
     def _get(self, wanted: Wanted) -> None:
         registry, folder = self._app.fleet.registry, wanted.folder
@@ -257,7 +254,7 @@ class Files:
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._in_thread(self._remove, place, wanted, whole, done)
+                self._in_thread("deleting files", self._remove, place, wanted, whole, done)
 
         self._app.push_screen(Confirm(f"Delete {title}?", lines, command, "Delete", "Keep", word=word), answered)
 

@@ -1,17 +1,28 @@
 """What the app and the view of a log have in common: their looks, and keys that come faster than the screen."""
 
+import asyncio
+import functools
+import threading
 import time
 from collections import deque
-from typing import ClassVar
+from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError, wait
+from typing import Any, ClassVar, TypeVar
 
 from rich.style import Style
 from textual import events
+from textual._callback import invoke
 from textual.app import App
 from textual.dom import DOMNode
 from textual.screen import Screen
 
+from runner.errors import Exit
+from tui.background import MOMENT_S, Left, Threads
+from tui.output import note
 from tui.screens.base import tone_style
 from tui.theme import CSS, THEME
+
+T = TypeVar("T")
 
 # How long a key may keep the next ones waiting, and how often a screen that opens is looked at.
 PATIENCE_S, SETTLE_S = 1.0, 0.01
@@ -30,6 +41,42 @@ class TerminalApp(App[int]):
         self._given_to: list[DOMNode] = []
         self._given_on: Screen[object] | None = None
         self._waiting = 0.0
+        # What threads do that come to their end also when the app is left, and what they have to say by then.
+        self.left = threading.Event()
+        self.unfinished: dict[int, str] = {}
+        self.told_late: list[str] = []
+
+    def on_load(self) -> None:
+        asyncio.get_running_loop().set_default_executor(Threads())
+
+    def exit(self, *args: Any, **kwargs: Any) -> None:
+        self.left.set()
+        super().exit(*args, **kwargs)
+
+    async def _shutdown(self) -> None:
+        self.left.set()
+        self.workers.cancel_all()
+        await super()._shutdown()
+
+    def call_from_thread(self, callback: Callable[..., T | Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+        """Run something on the UI thread and wait for it. Raises Left when the app is left before it is run."""
+        loop, call = self._loop, functools.partial(callback, *args, **kwargs)
+
+        async def called() -> T:
+            with self._context():
+                result: T = await invoke(call)
+                return result
+
+        if loop is None or loop.is_closed() or self.left.is_set():
+            raise Left
+        future = asyncio.run_coroutine_threadsafe(called(), loop)
+        while not wait([future], MOMENT_S).done:
+            if loop.is_closed():
+                raise Left
+        try:
+            return future.result()
+        except CancelledError as error:
+            raise Left from error
 
     def tone(self, name: str) -> Style:
         """A tone of the theme as a style; with NO_COLOR Textual takes the colours out again."""
@@ -91,4 +138,21 @@ class TerminalApp(App[int]):
 def exit_code(app: TerminalApp) -> int:
     """Run an app to its end; what the shell is told, which is not 0 when it crashed."""
     said = app.run()
+    try:
+        _finish(app)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
     return said if said is not None else app.return_code or 0
+
+
+def _finish(app: TerminalApp) -> None:
+    """Wait for what must come to its end, and say so when that is more than a moment."""
+    until = time.monotonic() + MOMENT_S
+    while app.unfinished and time.monotonic() < until:
+        time.sleep(0.02)
+    if under_way := ", ".join(dict.fromkeys(app.unfinished.values())):
+        note(f"nanochat-tui: still {under_way}; Ctrl-C does not wait for it")
+    while app.unfinished:
+        time.sleep(0.02)
+    for line in app.told_late:
+        note(f"nanochat-tui: {line}")

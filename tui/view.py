@@ -3,12 +3,10 @@
 import os
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Footer
@@ -21,6 +19,7 @@ from runner.log_summary import Reader, Summary, summarise
 from runner.log_times import Stamper
 from runner.nanochat import layout
 from runner.spool import LogFile
+from tui.background import background
 from tui.cells import Cell
 from tui.keys import bindings
 from tui.screens.base import Line
@@ -47,9 +46,10 @@ class ViewApp(TerminalApp):
         *bindings("view"),
     ]
 
-    def __init__(self, path: Path, name: str, home: Path) -> None:
+    def __init__(self, path: Path, name: str, home: Path, source: BinaryIO | None = None) -> None:
+        """With a `source`, what comes from it is put into the file while it comes."""
         super().__init__()
-        self._path, self._called, self._home = path, name, home
+        self._path, self._called, self._home, self._source = path, name, home, source
 
     def compose(self) -> ComposeResult:
         yield Line(id="title")
@@ -66,6 +66,12 @@ class ViewApp(TerminalApp):
         pane.view.present_as(settings.load(self._home))
         pane.view.focus()
         self._sum_up(log, pane.view)
+        if self._source:
+            self._bring(self._source)
+
+    @background(group="source", doing="reading standard input")
+    def _bring(self, source: BinaryIO) -> None:
+        _copy(source, self._path)
 
     def action_clear(self) -> None:
         self.query_one(LogPane).view.action_clear()
@@ -73,7 +79,7 @@ class ViewApp(TerminalApp):
     def action_window(self, number: int) -> None:
         self.query_one(LogPane).view.action_window(number)
 
-    @work(thread=True, group="settings", exit_on_error=False)
+    @background(group="settings", doing="keeping the settings", finish=True)
     def on_log_view_arranged(self, message: LogView.Arranged) -> None:
         for name, value in message.settings:
             settings.put(self._home, name, value)
@@ -81,7 +87,7 @@ class ViewApp(TerminalApp):
     def action_help(self) -> None:
         self.push_screen(help_page())
 
-    @work(thread=True, exit_on_error=False)
+    @background(group="numbers", doing="reading the numbers of the log")
     def _sum_up(self, log: LogFile, pane: LogView) -> None:
         worker, reader, offset, told, shown = get_current_worker(), Reader(), 0, -1, 0.0
         while not worker.is_cancelled:
@@ -135,22 +141,21 @@ def view(name: str) -> int:
     with tempfile.TemporaryDirectory(prefix="nanochat-log-") as folder:
         path = Path(folder) / "stdin.log"
         path.touch()
-        _follow_stdin(path)
-        return _open(path, "standard input")
+        return _open(path, "standard input", _piped())
 
 
-def _open(path: Path, name: str) -> int:
+def _open(path: Path, name: str, source: BinaryIO | None = None) -> int:
     sys.setswitchinterval(SWITCH_S)
-    return exit_code(ViewApp(path.absolute(), name, home()))
+    return exit_code(ViewApp(path.absolute(), name, home(), source))
 
 
-def _follow_stdin(path: Path) -> None:
-    """Bring standard input to a file in a thread, and give its place to the keyboard."""
+def _piped() -> BinaryIO:
+    """What was standard input, whose place is given to the keyboard."""
     source = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
     keyboard = os.open("/dev/tty", os.O_RDONLY)
     os.dup2(keyboard, sys.stdin.fileno())
     os.close(keyboard)
-    threading.Thread(target=_copy, args=(source, path), daemon=True).start()
+    return source
 
 
 def _copy(source: BinaryIO, path: Path) -> None:

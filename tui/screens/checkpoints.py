@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Footer, Input
@@ -15,6 +14,7 @@ from runner.checkpoints import Checkpoint, Verdict, expendable
 from runner.errors import NanochatError
 from runner.run import Run, needed_steps
 from runner.terminal import safe
+from tui.background import background
 from tui.cells import Cell
 from tui.files import Place
 from tui.keys import bindings
@@ -84,7 +84,7 @@ class CheckpointsScreen(FilesScreen):
     def action_reload(self) -> None:
         self._look(list(self.nanochat.runs))
 
-    @work(thread=True, exclusive=True, group="list", exit_on_error=False)
+    @background(group="list", doing="looking for checkpoints", exclusive=True)
     def _look(self, runs: list[Run]) -> None:
         worker = get_current_worker()
         for number, run in enumerate(runs):
@@ -220,14 +220,13 @@ class CheckpointsScreen(FilesScreen):
 
         self.app.push_screen(Confirm(f"Keep best and last of {run.tag}?", lines, command, "Delete", "Keep"), answered)
 
-    @work(thread=True, group="files", exit_on_error=False)
+    @background(group="files", doing="deleting checkpoints", finish=True)
     def _prune(self, run: Run, gone: list[Checkpoint]) -> None:
         try:
             for one in gone:
                 removal.remove(self.nanochat.fleet.volume_of(run), one.paths)
-        except (NanochatError, OSError) as error:
-            self.app.call_from_thread(self.notify, safe(str(error)), severity="error", markup=False)
-        self.app.call_from_thread(self.action_reload)
+        finally:
+            self.call_later(self.action_reload)
 
     def action_filter(self) -> None:
         field = self.query_one("#ask", Input)

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from rich.table import Table
 from rich.text import Text
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
@@ -17,6 +16,7 @@ from runner.nanochat import layout
 from runner.run import Run
 from runner.series import Curves, curves
 from runner.terminal import safe
+from tui.background import background
 from tui.keys import bindings
 from tui.looks import said
 from tui.screens.base import Line, NanochatScreen
@@ -81,7 +81,7 @@ class CompareScreen(NanochatScreen):
             self._reading = True
             self._read_more(self._runs)
 
-    @work(thread=True, group="curves", exit_on_error=False)
+    @background(group="curves", doing="reading the curves")
     def _read_more(self, runs: list[Run]) -> None:
         fleet = self.nanochat.fleet
         try:
@@ -91,7 +91,7 @@ class CompareScreen(NanochatScreen):
                     try:
                         fleet.pull_log(run)
                     except (NanochatError, OSError) as error:
-                        self.app.call_from_thread(self.notify, safe(str(error)), severity="warning", markup=False)
+                        self.notify(safe(str(error)), severity="warning", markup=False)
                     self._curves[run.id] = curves(fleet.log_file(run).with_name(layout.EVENTS_FILE))
                     grown = True
                 while self._curves[run.id].read():
@@ -112,17 +112,12 @@ class CompareScreen(NanochatScreen):
         if not self.query_one(Metrics).take_back():
             self.nanochat.action_show("runs")
 
-    @work(thread=True, exclusive=True, group="export", exit_on_error=False)
+    @background(group="export", doing="writing the curves", exclusive=True, finish=True)
     def action_export(self) -> None:
         runs = [r for r in self._runs if r.id in self._curves]
         known = [self._curves[r.id] for r in runs]
         number = next(n for n in range(1, 10_000) if not Path(f"compare-{n}.csv").exists())
-        try:
-            for suffix, text in ((".csv", as_csv(runs, known)), (".svg", as_svg(runs, known))):
-                with Path(f"compare-{number}{suffix}").open("x", encoding="utf-8") as file:
-                    file.write(text)
-        except OSError as error:
-            said, severity = f"the export could not be written: {error.strerror}", "error"
-        else:
-            said, severity = f"curves are in {Path.cwd()}/compare-{number}.csv and .svg", "information"
-        self.app.call_from_thread(self.notify, safe(said), severity=severity, markup=False)
+        for suffix, text in ((".csv", as_csv(runs, known)), (".svg", as_svg(runs, known))):
+            with Path(f"compare-{number}{suffix}").open("x", encoding="utf-8") as file:
+                file.write(text)
+        self.notify(safe(f"curves are in {Path.cwd()}/compare-{number}.csv and .svg"), markup=False)

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from rich.table import Table
 from rich.text import Text
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Footer, Static
@@ -18,6 +17,7 @@ from runner.run import Run
 from runner.spending import per_hour, spending, today
 from runner.terminal import safe
 from tui import looks
+from tui.background import background
 from tui.cells import Cell
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
@@ -107,7 +107,7 @@ class CostScreen(NanochatScreen):
             self._billed |= {r.id: None for r in wanted}
             self._ask_bills(wanted)
 
-    @work(thread=True, group="bills", exit_on_error=False)
+    @background(group="bills", doing="asking for bills")
     def _ask_bills(self, runs: list[Run]) -> None:
         for run in runs:
             try:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -16,13 +15,14 @@ from textual.worker import get_current_worker
 from runner import fleet as fleets
 from runner import units
 from runner.cost import GPUS
-from runner.errors import NanochatError, NoSuchRun, Unreachable, UsageError
+from runner.errors import NanochatError, NoSuchRun, UsageError
 from runner.plan import Plan
 from runner.registry import find
 from runner.run import Run, check_tag
 from runner.spec import ENGINES, GPU_COUNTS, SWITCHES, TASKS, RunSpec, flag, make_spec, parse_override_words
 from runner.terminal import safe
 from tui import looks
+from tui.background import background
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
 from tui.screens.dialogs import Confirm
@@ -177,18 +177,6 @@ class LaunchScreen(NanochatScreen):
         self._planning = True
         self._plan(spec, self._backend())
 
-    @work(thread=True, exclusive=True, group="plan", exit_on_error=False)
-    def _plan(self, spec: RunSpec, backend: str) -> None:
-        worker = get_current_worker()
-        try:
-            planned = self.nanochat.fleet.plan(spec, backend)
-        except (NanochatError, OSError) as error:
-            if not worker.is_cancelled:
-                self.app.call_from_thread(self._show_error, _as_error(error))
-        else:
-            if not worker.is_cancelled:
-                self.app.call_from_thread(self._show_plan, spec, planned)
-
     def _show_error(self, error: NanochatError) -> None:
         field = error.field if isinstance(error, UsageError) else ""
         self._planning = self._wanted = False
@@ -199,6 +187,13 @@ class LaunchScreen(NanochatScreen):
         where.display = True
         self.query_one("#plan", Static).update(Text("No plan: a value is wrong.", style="dim"))
         self.query_one("#command", Static).update("")
+
+    @background(group="plan", doing="making the plan", exclusive=True, failed=_show_error)
+    def _plan(self, spec: RunSpec, backend: str) -> None:
+        worker = get_current_worker()
+        planned = self.nanochat.fleet.plan(spec, backend)
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._show_plan, spec, planned)
 
     def _clear_errors(self) -> None:
         for one in self.query(".error"):
@@ -275,18 +270,14 @@ class LaunchScreen(NanochatScreen):
         self.query_one("#title", Line).put(["New run", "launching …"])
         self._launch(self._spec, self._backend(), self._value("tag"))
 
-    @work(thread=True, group="launch", exit_on_error=False)
-    def _launch(self, spec: RunSpec, backend: str, tag: str) -> None:
-        try:
-            run = self.nanochat.fleet.launch(spec, backend=backend, tag=tag)
-        except (NanochatError, OSError) as error:
-            self.app.call_from_thread(self._failed, _as_error(error))
-        else:
-            self.app.call_from_thread(self._launched, run)
-
     def _failed(self, error: NanochatError) -> None:
         self._ready()
         self.say(error)
+
+    @background(group="launch", doing="launching a run", finish=True, failed=_failed)
+    def _launch(self, spec: RunSpec, backend: str, tag: str) -> None:
+        run = self.nanochat.fleet.launch(spec, backend=backend, tag=tag)
+        self.app.call_from_thread(self._launched, run)
 
     def _launched(self, run: Run) -> None:
         self._ready()
@@ -296,12 +287,6 @@ class LaunchScreen(NanochatScreen):
     def _ready(self) -> None:
         self._busy = False
         self.query_one("#title", Line).put(["New run"])
-
-
-def _as_error(error: NanochatError | OSError) -> NanochatError:
-    if isinstance(error, NanochatError):
-        return error
-    return Unreachable(error.strerror or str(error), str(error.filename or ""))
 
 
 def _step(typed: str) -> int | None:

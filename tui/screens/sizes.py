@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Footer, Static
@@ -15,6 +14,7 @@ from runner.errors import NanochatError
 from runner.nanochat import layout
 from runner.terminal import safe
 from runner.usage import Advice, Total, Usage
+from tui.background import background
 from tui.cells import Cell
 from tui.files import Place
 from tui.keys import bindings
@@ -86,7 +86,7 @@ class SizesScreen(FilesScreen):
         self._list.begin()
         self._add_up(self.place)
 
-    @work(thread=True, exclusive=True, group="list", exit_on_error=False)
+    @background(group="list", doing="adding up the volume", exclusive=True)
     def _add_up(self, place: Place) -> None:
         worker, found, shown, problem = get_current_worker(), Usage(), 0.0, ""
         left_out: list[str] = []

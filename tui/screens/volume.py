@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.timer import Timer
 from textual.widgets import Footer, Input, Tree
 from textual.widgets.tree import TreeNode
-from textual.worker import Worker, WorkerState, get_current_worker
+from textual.worker import get_current_worker
 
 from runner import listing, names, units
 from runner.backends.base import Entries, Entry
@@ -20,7 +19,7 @@ from runner.listing import Look, Shelf
 from runner.nanochat import layout
 from runner.preview.look import Shown, look
 from runner.run import Run
-from runner.terminal import safe
+from tui.background import background
 from tui.cells import Cell
 from tui.files import Place
 from tui.keys import bindings, moves
@@ -149,7 +148,7 @@ class VolumeScreen(FilesScreen):
         self._learned = 1
         self._look(self.place, self._folder)
 
-    @work(thread=True, exclusive=True, group="list", exit_on_error=False)
+    @background(group="list", doing="looking at the volume", exclusive=True)
     def _look(self, place: Place, path: str) -> None:
         """Read a folder; its first entries are shown before the rest has come."""
 
@@ -212,7 +211,7 @@ class VolumeScreen(FilesScreen):
         else:
             self._show(listing.ordered(known.entries, self._sort, self._words) if known else [])
 
-    @work(thread=True, exclusive=True, group="arrange", exit_on_error=False)
+    @background(group="arrange", doing="sorting the files", exclusive=True)
     def _arrange(self, entries: Entries, letters: str) -> None:
         worker = get_current_worker()
         found = listing.fuzzy(entries, letters) if letters else listing.ordered(entries, self._sort, self._words)
@@ -296,24 +295,15 @@ class VolumeScreen(FilesScreen):
         run = self._run_of(entry.path)
         self._preview(self.place, entry, run.spec.gpus if run else None)
 
-    @work(thread=True, exclusive=True, group="preview", exit_on_error=False)
+    def _no_preview(self, error: NanochatError) -> None:
+        self.query_one(Preview).clear(words=f"cannot be shown: {error}"[:200], tone="warning")
+
+    @background(group="preview", doing="looking at a file", exclusive=True, failed=_no_preview)
     def _preview(self, place: Place, entry: Entry, gpus: int | None) -> None:
         worker = get_current_worker()
-        try:
-            seen = look(self.files.volume(place), entry, self.nanochat.fleet.home / "previews", gpus)
-        except (NanochatError, OSError) as error:
-            seen = Shown([], warning=getattr(error, "strerror", "") or str(error))
+        seen = look(self.files.volume(place), entry, self.nanochat.fleet.home / "previews", gpus)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show_preview, entry, seen)
-
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """A file that nothing here was made for is no reason to show another one's content."""
-        if event.state is not WorkerState.ERROR:
-            return
-        if event.worker.group == "preview":
-            self.query_one(Preview).clear(words=f"cannot be shown: {event.worker.error!r}"[:200], tone="warning")
-        elif event.worker.group == "learn":
-            self.notify(safe(f"not all of the volume is known: {event.worker.error}"), severity="warning", markup=False)
 
     def _show_preview(self, entry: Entry, seen: Shown) -> None:
         if self._current == entry:
@@ -365,7 +355,7 @@ class VolumeScreen(FilesScreen):
         if self.place not in self._known:
             self._learn(self.place)
 
-    @work(thread=True, exclusive=True, group="learn", exit_on_error=False)
+    @background(group="learn", doing="looking at all of the volume", exclusive=True)
     def _learn(self, place: Place) -> None:
         """Look at all of the volume, for finding; what was found so far is shown again from time to time."""
         worker, found = get_current_worker(), Entries()

@@ -4,7 +4,6 @@ import shlex
 from pathlib import Path
 from typing import ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
@@ -19,6 +18,7 @@ from runner.series import Curves, curves
 from runner.spool import LogFile
 from runner.terminal import safe
 from tui import glance, looks
+from tui.background import background
 from tui.cells import Cell
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
@@ -93,7 +93,7 @@ class WatchScreen(NanochatScreen):
             self._reading = True
             self._read_more(self._run)
 
-    @work(thread=True, group="curve", exit_on_error=False)
+    @background(group="curve", doing="reading the curves")
     def _read_more(self, run: Run | None) -> None:
         """Bring log and events to this disk, where they are elsewhere, and take in the new points."""
         try:
@@ -110,7 +110,7 @@ class WatchScreen(NanochatScreen):
         except (NanochatError, OSError) as error:
             problem = str(error)
         if problem and problem != self._pulled:
-            self.app.call_from_thread(self.notify, safe(problem), severity="warning", markup=False)
+            self.notify(safe(problem), severity="warning", markup=False)
         self._pulled = problem
 
     def _take_points(self) -> None:
@@ -176,7 +176,7 @@ class WatchScreen(NanochatScreen):
             return
         self.app.push_screen(Page("\n\n".join(map(safe, lines))))
 
-    @work(thread=True, exclusive=True, group="report", exit_on_error=False)
+    @background(group="report", doing="reading the report", exclusive=True)
     def action_report(self) -> None:
         run = self._run
         if run is None:
@@ -185,11 +185,7 @@ class WatchScreen(NanochatScreen):
             volume = self.nanochat.fleet.volume_of(run)
             data = volume.read(f"{layout.run_dir(run.id)}/{layout.REPORT_FILE}", 0, 1 << 20)
         except FileNotFoundError:
-            self.app.call_from_thread(
-                self.notify, "the report is written when the last stage has ended", markup=False, severity="warning"
-            )
-        except NanochatError as error:
-            self.app.call_from_thread(self.say, error)
+            self.notify("the report is written when the last stage has ended", markup=False, severity="warning")
         else:
             text = "\n".join(safe(line) for line in data.decode("utf-8", "replace").splitlines())
             self.app.call_from_thread(self.app.push_screen, Page(text, markdown=True))

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -14,6 +13,7 @@ from runner.errors import UsageError
 from runner.log_search import Query, query
 from runner.spool import LogFile
 from runner.terminal import safe
+from tui.background import background
 from tui.cells import Cell
 from tui.screens.base import Line
 from tui.widgets.log_view import WINDOWS_S, LogView
@@ -116,7 +116,7 @@ class LogPane(Vertical):
         else:
             self.view.action_clear()
 
-    @work(thread=True, exclusive=True, group="save", exit_on_error=False)
+    @background(group="save", doing="saving the log", exclusive=True, finish=True)
     def _save(self) -> None:
         """Write what is shown to a new file in the folder that the app was started in."""
         scans = self.view.scans
@@ -124,14 +124,9 @@ class LogPane(Vertical):
             return
         number = next(n for n in range(1, 10_000) if not _target(self._called, n).exists())
         target = _target(self._called, number)
-        try:
-            with target.open("xb") as file:
-                count = scans.write_to(file.write)
-        except OSError as error:
-            said, severity = f"{target} could not be written: {error.strerror}", "error"
-        else:
-            said, severity = f"{count:,} lines are in {target}", "information"
-        self.app.call_from_thread(self.notify, safe(said), severity=severity, markup=False)
+        with target.open("xb") as file:
+            count = scans.write_to(file.write)
+        self.notify(safe(f"{count:,} lines are in {target}"), markup=False)
 
 
 def _target(name: str, number: int) -> Path:

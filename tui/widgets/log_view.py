@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual import events, work
+from textual import events
 from textual.binding import BindingType
 from textual.geometry import Size
 from textual.message import Message
@@ -24,6 +24,7 @@ from runner.nanochat import layout
 from runner.settings import Settings
 from runner.spool import MAX_SHOWN, LogFile
 from runner.terminal import safe
+from tui.background import background
 from tui.keys import bindings, moves
 from tui.screens.dialogs import Page
 from tui.widgets.log_rows import STAMPS, LogRows, Look
@@ -172,7 +173,7 @@ class LogView(ScrollView, can_focus=True):
             return self.here
         return self._line_of(first) if first < self.rows else max(0, self.lines - 1)
 
-    @work(thread=True, exclusive=True, group="index", exit_on_error=False)
+    @background(group="index", doing="reading the log", exclusive=True)
     def _index(self, log: LogFile) -> None:
         worker, pause = get_current_worker(), REFRESH_S
         if log.refresh(limit=0) and not worker.is_cancelled:
@@ -334,7 +335,7 @@ class LogView(ScrollView, can_focus=True):
             hit, wrapped = nearest(scan, line, forward=forward)
             self._found(hit, scan, wrapped=wrapped)
 
-    @work(thread=True, exclusive=True, group="find", exit_on_error=False)
+    @background(group="find", doing="searching the log", exclusive=True)
     def _search_on(self, scan: Scan, line: int, forward: bool) -> None:
         worker = get_current_worker()
         hit, wrapped = None, False
