@@ -117,7 +117,8 @@ class Status(Struct):
     of the base model, each container's first ones left out. `doing` is the phase, in a word; `quiet_s` the longest
     silence of each so far; `pace_s` the usual seconds of a step now, `best_pace_s` at its best; `pauses` what steps
     waited for (val, core, sample, save); `publish_s` how long the last checkpoint took from written to kept;
-    `budget_told` the last warning, in per cent. `here_s` is how long this container has run, by a clock that does not
+    `budget_told` the last warning, in per cent. `stage_step` is the last step of fine-tuning, or how many tasks an
+    evaluation has ended. `here_s` is how long this container has run, by a clock that does not
     jump, which also gives the times of stages and of progress; `updated_at` is the time of day.
     """
 
@@ -144,6 +145,7 @@ class Status(Struct):
     slowest_dt_s: float | None = None
     stage_percent: float | None = None
     stage_loss: float | None = None
+    stage_step: int | None = None
     doing: str = ""
     progress_at: float | None = None
     quiet_s: dict[str, float] = {}

@@ -41,6 +41,13 @@ def clock(then: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(then))
 
 
+def moment(then: float, now: float) -> str:
+    """A moment for a reader here: `17:48 CET`, with its date where that is not today's: `Fri 27 Nov 01:10 CET`."""
+    there, here = time.localtime(then), time.localtime(now)
+    day = "" if there[:3] == here[:3] else "%a %d %b " if abs(then - now) < 300 * 86400 else "%d %b %Y "
+    return time.strftime(f"{day}%H:%M %Z", there)
+
+
 def money(usd: Decimal | None) -> str:
     if usd is None:
         return UNKNOWN

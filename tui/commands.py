@@ -29,7 +29,7 @@ from tui.records import as_json
 
 POLL_S = 0.25
 CANCEL_WAIT_S = 60.0
-RIGHT = frozenset({"gpus", "step", "loss", "bpb", "last bpb", "cost", "sign", "size", "ranks", "time"})
+RIGHT = frozenset({"gpus", "step", "loss", "bpb", "last bpb", "cost", "seen", "size", "ranks", "time"})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -163,14 +163,14 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
             looks.hardware(r),
             looks.state(r),
             looks.steps(r),
-            units.decimals(r.status.loss if r.status else None, 3),
+            looks.loss(r),
             units.decimals(r.status.val_bpb if r.status else None, 4),
             units.money(spent_usd(r)),
             _sign(r, runs, now),
         )
         for r in runs
     ]
-    head = ("tag", "id", "task", "model", "on", "state", "step", "loss", "bpb", "cost", "sign")
+    head = ("tag", "id", "task", "model", "on", "state", "step", "loss", "bpb", "cost", "seen")
     output.table(head, rows, right=RIGHT, plain=args.plain, optional=("id", "on", "bpb", "task", "model"))
     return Exit.OK
 

@@ -1,24 +1,24 @@
 """A run at a glance: is it alive, what comes next, what does it cost, in a few cells each."""
 
-import time
 from collections.abc import Mapping
 
 from runner import health, units
+from runner.progress import progress_of
 from runner.projection import Projection, is_free, project, spent_usd
-from runner.run import Run
+from runner.run import Run, State
 from tui import looks
 from tui.cells import Cell
 
 Cells = list[Cell | str]
 
 
-def title(run: Run) -> Cells:
+def title(run: Run, now: float) -> Cells:
     """What it is and when it began."""
     status = run.status
     cells: Cells = [
         Cell(run.tag, "accent"),
         f"{run.spec.task} {run.spec.model} on {looks.hardware(run)}",
-        f"launched {time.strftime('%H:%M', time.localtime(run.created_at))}",
+        f"launched {units.moment(run.created_at, now)}",
     ]
     if run.attempt > 1:
         cells.append(f"attempt {run.attempt}")
@@ -26,6 +26,7 @@ def title(run: Run) -> Cells:
         cells.append(Cell(f"↻ preempted {status.preemptions}×", "warning"))
     cells += ["on Modal"] if run.backend == "modal" else []
     cells += [Cell("rehearsal", "warning")] if run.spec.engine == "rehearsal" else []
+    cells += ["free"] if is_free(run) else []
     cells.append(Cell(run.id, "dim"))
     return cells
 
@@ -37,31 +38,46 @@ def sign(run: Run, now: float, trouble: str = "", like: Mapping[str, float] | No
         known = f"last known {units.age(run.last_sign_of_life, now)} ago" if run.last_sign_of_life else ""
         return [Cell("? no signal", "error"), looks.state(run), known, trouble]
     if not run.live:
-        cells: Cells = [looks.state(run)]
-        if run.outcome:
-            cells += [run.outcome.message, Cell(run.outcome.advice, "dim")]
-        return cells
+        return [looks.state(run), *verdict(run)]
     found = health.health(run, now, like)
     glyph, tone = looks.HEALTH[found.word]
-    cells = [Cell(f"{glyph} {found.word}", tone), looks.state(run), Cell(found.why, "dim")]
+    well = found.word is health.Word.OK
+    cells: Cells = [Cell(f"{glyph} {found.word}", tone), looks.state(run), *([] if well else [Cell(found.why, "dim")])]
     if found.word is health.Word.STALLED:
         cells.append(Cell("wait, or c stops it at the last checkpoint", "warning"))
-    for what in (health.upcoming(status) if status else [])[:1]:
-        when = f" in {units.duration(what.seconds)}" if what.seconds is not None else ""
-        cells.append(f"{what.what} at {what.step:,}{when}")
-    if status and status.saved_step:
-        cells.append(f"kept up to step {status.saved_step:,}")
     if status and status.lost_log_bytes:
         cells.append(Cell(f"! {units.size(status.lost_log_bytes)} of the log lost: the volume was full", "error"))
     if status and status.warnings:
         cells.append(Cell(f"! {status.warnings[-1]}", "warning"))
-    return cells
+    if status and status.saved_step:
+        cells.append(f"kept up to step {status.saved_step:,}")
+    for what in (health.upcoming(status) if status else [])[:1]:
+        when = f" in {units.duration(what.seconds)}" if what.seconds is not None else ""
+        cells.append(f"{what.what} at {what.step:,}{when}")
+    # That all is well is said already; since when is the first thing to go where there is no room.
+    return [*cells, Cell(found.why, "dim")] if well else cells
+
+
+def verdict(run: Run) -> Cells:
+    """How a run has ended, the same wherever it is told: its scores or its failure, what is kept, what to do now."""
+    outcome, status = run.outcome, run.status
+    if outcome is None:
+        return []
+    if outcome.kind == "done":
+        return list(outcome.message.split(", "))
+    cells: Cells = [outcome.message]
+    if status and status.saved_step and "kept" not in outcome.message:
+        cells.append(f"kept up to step {status.saved_step:,}")
+    return [*cells, *([Cell(outcome.advice, "dim")] if outcome.advice else [])]
 
 
 def money(run: Run, now: float) -> Cells:
-    """Spent, where it will end, how much of the budget that is; for an ended run: estimated against spent."""
+    """Spent, where it will end, how much of the budget that is; for an ended run: estimated against spent.
+
+    Of what is free there is nothing to say.
+    """
     if is_free(run):
-        return ["free"]
+        return []
     spent = spent_usd(run, now)
     cells: Cells = [Cell(f"{units.money(spent)} spent", "accent")]
     if (found := project(run, now)) is not None:
@@ -78,30 +94,36 @@ def money(run: Run, now: float) -> Cells:
 
 
 def numbers(run: Run, now: float) -> Cells:
-    """Progress and the last values of everything that is measured."""
+    """Progress and the last values of everything that is measured; of a run that is done its verdict says them."""
     status = run.status
-    cells: Cells = [Cell(looks.progress(run, 10), "accent"), f"step {looks.steps(run)}"]
+    if run.state is State.DONE:
+        return []
+    cells: Cells = [Cell(looks.progress(run, 10), "accent")]
     if status is None:
         return cells
-    cells += [f"loss {units.decimals(status.loss, 4)}", f"bpb {units.decimals(status.val_bpb, 4)}"]
-    if (found := project(run, now)) is not None and found.left.likely:
-        cells.append(ends(found, now))
+    found = progress_of(run)
+    if found.stage == "sft":
+        cells += [f"sft step {status.stage_step:,}"] if status.stage_step is not None else []
+        cells.append(f"sft loss {units.decimals(found.loss, 4)}")
+    else:
+        cells.append(f"step {looks.steps(run)}" if found.stage == "base" else looks.steps(run))
+        cells += [f"loss {units.decimals(found.loss, 4)}"] if found.loss is not None else []
+    if (left := project(run, now)) is not None and left.left.likely:
+        cells.append(ends(left, now))
+    cells += [f"bpb {status.val_bpb:.4f}"] if status.val_bpb is not None else []
+    cells += [f"CORE {status.core:.4f}"] if status.core is not None else []
+    cells += [f"ChatCORE {status.chatcore:.4f}"] if status.chatcore is not None else []
     if run.live:
-        cells.append(f"{units.count(status.tokens_per_s)} tok/s")
+        cells += [f"{units.count(status.tokens_per_s)} tok/s"] if status.tokens_per_s else []
         cells += [f"{status.pace_s:.3g} s/step"] if status.pace_s else []
         cells += [f"MFU {status.mfu:.0f}%"] if status.mfu else []
         if status.gpu:
             gpu = status.gpu
             memory = f"{gpu.memory / 1e9:.0f} of {gpu.memory_total / 1e9:.0f} GB"
             cells.append(f"GPU {gpu.load:.0f}%, {memory}, {gpu.watts / 1000:.1f} kW, {gpu.celsius:.0f}°C")
-    if run.live and status.stage_loss is not None:
-        cells.append(f"{status.stage} loss {status.stage_loss:.4f}")
-    cells += [f"CORE {status.core:.4f}"] if status.core is not None else []
-    cells += [f"ChatCORE {status.chatcore:.4f}"] if status.chatcore is not None else []
     return cells
 
 
 def ends(found: Projection, now: float) -> str:
     """How long it still takes, and at what o'clock it ends."""
-    clock = time.strftime("%H:%M", time.localtime(now + found.left.likely))
-    return f"eta {units.duration(found.left.likely)}, about {clock}"
+    return f"eta {units.duration(found.left.likely)}, about {units.moment(now + found.left.likely, now)}"

@@ -5,6 +5,7 @@ from decimal import Decimal
 from runner import cost, health, units
 from runner.health import Word
 from runner.plan import Plan
+from runner.progress import progress_of
 from runner.run import Run, StageState, StageStatus, State
 from tui.cells import Cell
 
@@ -51,6 +52,8 @@ OUTCOMES = {
 def state(run: Run) -> Cell:
     glyph, tone = STATES[run.state]
     word = health.phase(run)
+    if word in ("starting", "compiling") and run.status and run.status.stage not in ("", "base"):
+        word += f" {run.status.stage}"
     if run.state is State.FAILED and run.outcome:
         word = OUTCOMES.get(run.outcome.kind, word)
     return Cell(f"{glyph} {word}", tone)
@@ -78,28 +81,20 @@ def plan_notes(planned: Plan) -> list[tuple[str, str]]:
     return found
 
 
-def share(run: Run) -> float | None:
-    """Progress of base training, or of fine-tuning where that is all there is, 0 to 1; None before it is known."""
-    status = run.status
-    if run.state is State.DONE:
-        return 1.0
-    if status and not status.total_steps and status.stage_percent is not None:
-        return status.stage_percent / 100
-    if not status or not status.total_steps:
-        return None
-    return (status.step or 0) / status.total_steps
-
-
 def progress(run: Run, width: int) -> str:
-    done = share(run)
+    """The bar of the stage under way."""
+    done = progress_of(run).share
     return f"{units.bar(done, width)} {done:4.0%}" if done is not None else "·" * width + "    –"
 
 
 def steps(run: Run) -> str:
-    status = run.status
-    if not status or not status.total_steps:
-        return units.UNKNOWN
-    return f"{status.step or 0:,}/{status.total_steps:,}"
+    """`7,461/10,510`, `sft 38%`, `CORE 5/22`."""
+    return progress_of(run).counted or units.UNKNOWN
+
+
+def loss(run: Run) -> str:
+    """The loss of the stage under way."""
+    return units.decimals(progress_of(run).loss, 3)
 
 
 def stages(run: Run, now: float, *, brief: bool = False) -> list[Cell]:
@@ -113,10 +108,8 @@ def _stage(run: Run, stage: StageStatus, now: float, brief: bool) -> Cell:
     if stage.state is StageState.SKIPPED:
         return Cell(words if brief else f"{words} kept", tone)
     running = stage.state is StageState.RUNNING
-    if running and stage.name == "base" and (done := share(run)) is not None:
-        words += f" {done:.0%}"
-    elif running and run.status and run.status.stage_percent is not None:
-        words += f" {run.status.stage_percent:.0f}%"
+    if running and (found := progress_of(run)).stage == stage.name and found.share is not None:
+        words += f" {found.share:.0%}"
     end = stage.ended_at or (run.status.at(now) if run.status and run.live and running else None)
     if end and stage.started_at and (running or not brief):
         words += f" {units.duration(end - stage.started_at)}"

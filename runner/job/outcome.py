@@ -167,11 +167,10 @@ def cancelled(status: Status) -> Outcome:
 
 
 def result_line(status: Status) -> str:
-    """The numbers of a finished run in one line."""
+    """The numbers of a finished run in one line, first those that it was run for."""
     s = status
-    parts = [f"{s.step:,} steps" if s.step else "", f"loss {s.loss:.3f}" if s.loss is not None else ""]
-    parts += [f"val bpb {s.val_bpb:.4f}" if s.val_bpb is not None else ""]
-    parts += [f"SFT val bpb {s.sft_bpb:.4f}" if s.sft_bpb is not None else ""]
-    parts += [f"CORE {s.core:.4f}" if s.core is not None else ""]
-    parts += [f"ChatCORE {s.chatcore:.4f}" if s.chatcore is not None else ""]
-    return ", ".join(p for p in parts if p)
+    scores = (("CORE", s.core), ("ChatCORE", s.chatcore), ("val bpb", s.val_bpb), ("SFT val bpb", s.sft_bpb))
+    parts = [f"{name} {value:.4f}" for name, value in scores if value is not None]
+    parts += [f"loss {s.loss:.3f}"] if s.loss is not None else []
+    parts += [f"{s.step:,} steps"] if s.step else []
+    return ", ".join(parts)

@@ -47,7 +47,8 @@ class Tracker:
         """A stage begins; its name is in the status."""
         status = self.status
         status.doing = DOING.get(status.stage, "")
-        status.stage_percent = status.stage_loss = status.slowest_dt_s = status.pace_s = status.best_pace_s = None
+        status.stage_percent = status.stage_loss = status.stage_step = None
+        status.slowest_dt_s = status.pace_s = status.best_pace_s = None
         status.progress_at = now
         self._paces.clear()
         self._steps = 0
@@ -163,8 +164,11 @@ def fold(status: Status, event: Event) -> None:
                 warn(status, f"the data is used up: epoch {event.epoch} begins to repeat it; fetch more --shards")
         case events.Step():
             status.stage_percent, status.stage_loss = min(100.0, max(0.0, event.percent)), event.loss
+            status.stage_step = event.step
             if event.loss != event.loss:
                 warn(status, f"{NAN} while {status.stage}")
+        case events.TaskScore() if status.stage in ("base_eval", "chat_eval"):
+            status.stage_step = (status.stage_step or 0) + 1
         case events.ValBpb() if status.stage in ("base", "base_eval"):
             status.val_bpb = event.bpb
         case events.ValBpb() if status.stage == "sft":

@@ -15,30 +15,44 @@ from runner.errors import NanochatError
 from runner.run import Run
 from runner.terminal import safe
 from tui.cells import Cell
+from tui.flow import flow
 
 if TYPE_CHECKING:
     from tui.app import NanochatApp
 
 
 class Line(Static):
-    """One line of styled plain text."""
+    """A line of styled plain text, or a few where its cells may flow on."""
 
-    DEFAULT_CSS = "Line { height: 1; width: 1fr; padding: 0 1; }"
+    DEFAULT_CSS = "Line { height: auto; width: 1fr; padding: 0 1; }"
 
     def __init__(self, *, id: str) -> None:
         super().__init__("", markup=False, id=id)
+        self._cells: list[Cell] = []
+        self._gap, self._most = "  ", 1
         self._shown = Text()
 
-    def put(self, cells: Iterable[Cell | str], *, gap: str = "  ") -> None:
-        """Show cells side by side; text that does not fit is cut."""
+    def put(self, cells: Iterable[Cell | str], *, gap: str = "  ", most: int = 1) -> None:
+        """Show cells side by side, in at most so many lines; what does not fit is cut, and a `…` says so."""
+        self._cells = [Cell(safe(words), tone) for words, tone in (Cell(c) if isinstance(c, str) else c for c in cells)]
+        self._gap, self._most = gap, most
+        self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
         app = cast("NanochatApp", self.app)
-        text = Text(no_wrap=True, overflow="ellipsis")
-        for number, cell in enumerate(cells):
-            words, tone = (cell, "") if isinstance(cell, str) else cell
-            text.append((gap if number else "") + safe(words), style=app.tone(tone))
+        width = self.content_size.width or self.app.size.width - 2
+        text = Text(no_wrap=True)
+        for number, line in enumerate(flow(self._cells, width, gap=self._gap, most=self._most)):
+            text.append("\n" if number else "")
+            for words, tone in line:
+                text.append(words, style=app.tone(tone))
         if text != self._shown or text.spans != self._shown.spans:
+            grown = text.plain.count("\n") != self._shown.plain.count("\n")
             self._shown = text
-            self.update(text, layout=False)
+            self.update(text, layout=grown)
 
 
 class NanochatScreen(Screen[None]):

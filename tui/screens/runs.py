@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Footer, Input
 
 from runner import health, units
 from runner.projection import is_free, project, spent_usd
@@ -22,7 +22,7 @@ from tui.screens.base import Line, NanochatScreen
 from tui.widgets.virtual_list import Column, VirtualList
 
 NO_RUNS = "No runs yet. Press n to plan one: a rehearsal is free and takes a minute."
-MOST_COMPARED = 6
+MOST_COMPARED, MOST_LINES = 6, 3
 DRAW_EVERY_S = 0.9
 NO_FIT = "Nothing fits the filter. Esc clears it."
 COLUMNS = (
@@ -31,7 +31,7 @@ COLUMNS = (
     Column("step", 13, right=True, keep=2),
     Column("loss", 6, right=True, keep=3),
     Column("cost", 9, right=True, keep=4),
-    Column("sign", 4, right=True, keep=5),
+    Column("seen", 4, right=True, keep=5),
     Column("task", 8, keep=8),
     Column("model", 5, keep=7),
     Column("on", 7, keep=9),
@@ -60,7 +60,6 @@ class RunsScreen(NanochatScreen):
         self._by_id: dict[str, Run] = {}
         self._filter = ""
         self._sort = "started"
-        self._why = ""
         self._states: list[tuple[str, State]] = []
         self._drawn_at = 0.0
 
@@ -74,7 +73,7 @@ class RunsScreen(NanochatScreen):
             id="runs",
         )
         yield Line(id="about")
-        yield Static("", markup=False, id="why")
+        yield Line(id="why")
         yield Line(id="stages")
         yield Input(placeholder="text in tag, id, task, model or state; Enter keeps it, Esc clears", id="filter")
         yield Footer(show_command_palette=False)
@@ -136,7 +135,7 @@ class RunsScreen(NanochatScreen):
             Cell(safe(run.tag)),
             looks.state(run),
             Cell(looks.steps(run)),
-            Cell(units.decimals(status.loss if status else None, 3)),
+            Cell(looks.loss(run)),
             Cell("free" if is_free(run) else _cost(run, now)),
             Cell(units.age(run.last_sign_of_life, now) if run.live else units.UNKNOWN),
             Cell(run.spec.task),
@@ -150,24 +149,22 @@ class RunsScreen(NanochatScreen):
 
     def _show_current(self) -> None:
         run = self._by_id.get(self._list.current)
-        about, stages = self.query_one("#about", Line), self.query_one("#stages", Line)
+        about, why, stages = (self.query_one(name, Line) for name in ("#about", "#why", "#stages"))
         if run is None:
             about.put([])
             stages.put([])
+            why.display = False
             return
-        outcome = run.outcome
         now = self.nanochat.fleet.clock()
         cells: list[Cell | str] = [Cell(run.tag, "accent"), looks.state(run), Cell(looks.progress(run, 10), "accent")]
-        cells += glance.money(run, now)
+        cells += glance.money(run, now) or ["free"]
         upcoming = health.upcoming(run.status) if run.status and run.live else []
         cells += [f"{n.what} at {n.step:,} in {units.duration(n.seconds)}" for n in upcoming[:1]]
-        why = ". ".join(part for part in (outcome.message, outcome.advice) if part) if outcome else ""
-        if why != self._why:
-            self._why = why
-            self.query_one("#why", Static).update(safe(why))
         about.put(cells)
+        why.put(glance.verdict(run), most=MOST_LINES)
+        why.display = run.outcome is not None
         narrow = self.size.width < 110
-        stages.put(looks.stages(run, self.nanochat.fleet.clock(), brief=narrow), gap=" " if narrow else "  ")
+        stages.put(looks.stages(run, now, brief=narrow), gap=" " if narrow else "  ")
 
     def on_virtual_list_moved(self) -> None:
         self._show_current()

@@ -29,6 +29,7 @@ from tui.widgets.metrics import Known, Metrics, layers
 from tui.widgets.plot import Plot, View
 
 PLOTS = ("loss", "val bpb", "tok/s")
+MOST_LINES = 3
 
 
 class WatchScreen(NanochatScreen):
@@ -128,14 +129,19 @@ class WatchScreen(NanochatScreen):
         self.query_one(Metrics).show(known)
 
     def _show(self, run: Run, now: float) -> None:
-        self.query_one("#title", Line).put(glance.title(run))
+        self.query_one("#title", Line).put(glance.title(run, now))
         narrow = self.size.width < 110
         stages = looks.stages(run, now, brief=narrow) or [Cell("waiting for the job", "dim")]
         self.query_one("#stages", Line).put(stages, gap=" " if narrow else "  ")
         trouble = self.nanochat.unreachable.get(run.id, "")
-        self.query_one("#sign", Line).put(glance.sign(run, now, trouble, self._like))
-        self.query_one("#money", Line).put(glance.money(run, now))
-        self.query_one("#numbers", Line).put(glance.numbers(run, now))
+        sign = [Cell(c) if isinstance(c, str) else c for c in glance.sign(run, now, trouble, self._like)]
+        # What is wrong, and how it ended, is said to the end; while all is well the log below stays where it is.
+        told = not run.live or any(cell.tone in ("warning", "error") for cell in sign)
+        self.query_one("#sign", Line).put(sign, most=MOST_LINES if told else 1)
+        for name, cells in (("#money", glance.money(run, now)), ("#numbers", glance.numbers(run, now))):
+            line = self.query_one(name, Line)
+            line.put(cells)
+            line.display = bool(cells)
         self.query_one(LogPane).put_title(live=run.live)
 
     def action_metrics(self) -> None:

@@ -1,0 +1,46 @@
+"""How far a run is in the stage that it is in: steps of training, fine-tuning by its share of the data, tasks of an
+evaluation. Pure."""
+
+from msgspec import Struct
+
+from runner.run import Run, State
+
+# Evaluations by the score that they end with, and of how many tasks that is made. nanochat does not print it.
+SCORES = {"base_eval": "CORE", "chat_eval": "ChatCORE"}
+TASKS = {
+    "nanochat": {"base_eval": 22, "chat_eval": 5},
+    "rehearsal": {"base_eval": 2, "chat_eval": 5},
+}
+
+
+class Progress(Struct, frozen=True):
+    """`share` is 0 to 1; `counted` says it in steps or tasks; `loss` is that of the stage. None is not known yet."""
+
+    stage: str
+    share: float | None = None
+    counted: str | None = None
+    loss: float | None = None
+
+
+def progress_of(run: Run) -> Progress:
+    """The progress of the stage under way, or of the one in which a run ended; of a whole run when it is done."""
+    status = run.status
+    if status is None:
+        return Progress("")
+    total, step = status.total_steps, status.step or 0
+    if run.state is not State.DONE:
+        if status.stage == "sft":
+            percent = status.stage_percent
+            share = None if percent is None else percent / 100
+            return Progress("sft", share, None if percent is None else f"sft {percent:.0f}%", status.stage_loss)
+        if score := SCORES.get(status.stage):
+            loss, done = status.loss if status.stage == "base_eval" else None, status.stage_step
+            if not done:
+                # Samples and bpb come first, and it may be that no task follows.
+                return Progress(status.stage, loss=loss)
+            tasks = max(done, TASKS[run.spec.engine][status.stage])
+            return Progress(status.stage, done / tasks, f"{score} {done}/{tasks}", loss)
+    if total:
+        share = 1.0 if run.state is State.DONE else min(1.0, step / total)
+        return Progress("base", share, f"{step:,}/{total:,}", status.loss)
+    return Progress(status.stage, 1.0 if run.state is State.DONE else None, None, status.loss)
