@@ -81,8 +81,7 @@ class Fleet:
         self._making = threading.Lock()
         self._backends: dict[str, Backend] = {"local": LocalBackend(home)}
         self.registry = Registry(home)
-        if self.registry.set_aside or self.registry.is_new:
-            self._rebuild()
+        self.registry.restored_by(self._rebuild)
 
     def backend(self, name: str) -> Backend:
         """The backend of that name; Modal's client is loaded when it is first needed, which takes half a second."""
@@ -113,19 +112,16 @@ class Fleet:
             with (self.home / VOLUMES_FILE).open("a") as file:
                 file.write(location + "\n")
 
-    def _rebuild(self) -> None:
-        """Fill a registry that is new, or that had to be set aside, from the records on all known volumes."""
+    def _rebuild(self, lost: str) -> None:
+        """Bring back, from the records on all known volumes, what the registry has lost."""
         own = {str(p) for p in (self.home / "volumes").glob("*")}
         folders = sorted(p for p in {*own, *self._noted_volumes(), self._volume_given} if p and Path(p).is_dir())
-        runs = [(folder, r) for folder in folders for r in survey.runs_on(self.backend("local").volume(folder))]
+        known = {run.id for run in self.registry.all()}
+        runs = [(folder, r) for folder in folders for r in survey.runs_on(self.backend("local").volume(folder), known)]
         for folder, run in runs:
             self._take_in(run, "local", folder)
-        came = f"{len(runs)} run{'' if len(runs) == 1 else 's'} came back from the volumes"
-        if self.registry.set_aside:
-            kept = self.registry.set_aside
-            self.say(f"the registry was {self.registry.why}; it is kept as {kept}, and {came}")
-        elif runs:
-            self.say(f"there was no registry: {came}")
+        if runs or known or self.registry.set_aside:
+            self.say(f"{lost}; {len(runs)} {'run' if len(runs) == 1 else 'runs'} came back from the volumes")
 
     def _location(self, spec: RunSpec, backend: str) -> str:
         """Where a run of this spec keeps its files: beside the run that it continues, if it continues one."""
@@ -276,6 +272,8 @@ class Fleet:
                 raise UsageError(f"{current.tag} is {current.state} already", f"nanochat-tui watch {current.tag}")
             if State.LAUNCHING not in TRANSITIONS[current.state]:
                 raise UsageError(f"{current.tag} is {current.state}", "launch a new run")
+            if current.newer:
+                raise UsageError(f"{current.tag} was asked for with a newer nanochat-tui", "go on with it there")
             again = msgspec.structs.replace(
                 relaunched(current, self.clock(), step), prices=self._prices(self.backend(current.backend))
             )
@@ -412,7 +410,7 @@ class Fleet:
     def _look(self, run: Run) -> Run:
         try:
             poll = self.backend(run.backend).poll(run)
-        except (Unreachable, CredentialsError, OSError) as error:
+        except (NanochatError, OSError) as error:
             self.unreachable[run.id] = str(error)
             return run
         self.unreachable.pop(run.id, None)

@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
-from runner import cost
+from runner import cost, stored
 from runner.cost import Prices, Range
 from runner.errors import UsageError
 from runner.nanochat import layout
@@ -30,12 +30,13 @@ class State(StrEnum):
     OUT_OF_BUDGET = "out of budget"
     INTERRUPTED = "interrupted"
     DELETING = "deleting"
+    # One that only a newer release knows: it may be costing money, so it counts as live until the next look.
+    UNKNOWN = "unknown"
 
 
-LIVE = frozenset({State.LAUNCHING, State.QUEUED, State.PREPARING, State.RUNNING, State.PREEMPTED, State.STOPPING})
-_ENDS = frozenset({State.DONE, State.FAILED, State.CANCELLED, State.OUT_OF_BUDGET, State.INTERRUPTED})
 _WORKING = frozenset({State.PREPARING, State.RUNNING, State.PREEMPTED, State.STOPPING})
-
+LIVE = frozenset({State.LAUNCHING, State.QUEUED, State.UNKNOWN}) | _WORKING
+_ENDS = frozenset({State.DONE, State.FAILED, State.CANCELLED, State.OUT_OF_BUDGET, State.INTERRUPTED})
 _GONE = frozenset({State.DELETING})
 
 # From each state, the states that may follow. An end is left by a resume, through LAUNCHING, or by a deletion;
@@ -54,6 +55,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.OUT_OF_BUDGET: frozenset({State.LAUNCHING}) | _GONE,
     State.INTERRUPTED: frozenset({State.LAUNCHING, State.QUEUED}) | _WORKING | _ENDS - {State.INTERRUPTED} | _GONE,
     State.DELETING: frozenset(),
+    State.UNKNOWN: frozenset({State.QUEUED}) | _WORKING | _ENDS,
 }
 
 
@@ -218,6 +220,10 @@ class Call(Struct, frozen=True):
     spawned_at: float
 
 
+# Raised when a run is asked for in a way that an older release must not take for another one.
+SCHEMA = 1
+
+
 class Run(Struct):
     """A run as this machine knows it: what was asked, the calls made, and the job's last known status.
 
@@ -241,6 +247,12 @@ class Run(Struct):
     prices: Prices = cost.DATED
     estimate: Estimate | None = None
     back_to: int | None = None
+    schema: int = SCHEMA
+
+    @property
+    def newer(self) -> bool:
+        """Whether a newer release has recorded it, with what this one does not know."""
+        return self.schema > SCHEMA
 
     @property
     def live(self) -> bool:
@@ -269,6 +281,21 @@ class Poll(Struct, frozen=True):
     alive: bool
     status: Status | None
     outcome: Outcome | None = None
+
+
+# What stands in a record for values that only a newer release knows and that have no default.
+_STAND_INS = {".state": "unknown", ".status.state": "unknown", ".spec.task": "speedrun", ".spec.engine": "nanochat"}
+
+
+def run_of(data: bytes) -> Run:
+    """A stored run, as far as this release understands it. Raises one of `stored.UNREADABLE`."""
+    run, odd = stored.decode(data, Run, _STAND_INS)
+    return msgspec.structs.replace(run, schema=max(run.schema, SCHEMA + 1)) if odd else run
+
+
+def job_status_of(data: bytes) -> Status:
+    """What a job has said of itself, likewise."""
+    return stored.decode(data, Status, _STAND_INS)[0]
 
 
 class IllegalTransition(Exception):

@@ -29,7 +29,7 @@ Flag = Annotated[int, Meta(ge=0, le=1)]
 Pattern = Annotated[str, Meta(pattern="^[SL]{1,64}$")]
 
 
-class Overrides(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
+class Overrides(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Values that replace the plan's own, each by its name; None leaves the plan's choice.
 
     The description of a field is its help text; `-1` switches an evaluation off, as in nanochat.
@@ -72,7 +72,7 @@ REHEARSAL_ONLY = ("step_ms", "fault")
 SWITCHES = ("fp8", "compile", "stop_on_nan")
 
 
-class RunSpec(Struct, frozen=True, omit_defaults=False, forbid_unknown_fields=True, kw_only=True):
+class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
     """One run as asked for. `gpus` GPUs of kind `gpu`; `budget_usd` in dollars, None for no cap; the job ends itself
     after `stop_if_stalled_s` seconds without progress, None for never.
 

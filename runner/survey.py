@@ -1,17 +1,17 @@
 """A look at a volume: what any run can use, and what one run has saved."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 import msgspec
 
-from runner import checkpoints
+from runner import checkpoints, stored
 from runner.backends.base import Entry, Volume
 from runner.checkpoints import Checkpoint
 from runner.errors import UsageError
 from runner.nanochat import layout
 from runner.nanochat.layout import Inventory
-from runner.run import Run, Status
+from runner.run import Run, Status, job_status_of, run_of
 from runner.spec import RunSpec
 
 MARKER = "volume.json"
@@ -70,17 +70,17 @@ def source_checkpoints(volume: Volume, spec: RunSpec) -> list[Checkpoint]:
     return [c for c in found if c.kind != "base" or spec.source_step in (None, c.step)]
 
 
-def _record(volume: Volume, path: str, kind: type[T]) -> T | None:
-    """A JSON record of a volume; None when it is missing, or damaged in whatever way."""
+def _record(volume: Volume, path: str, read: Callable[[bytes], T]) -> T | None:
+    """A record of a volume; None when it is missing, or damaged in whatever way."""
     try:
-        return msgspec.json.decode(volume.read(path, 0, RECORD_BYTES), type=kind)
-    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
+        return read(volume.read(path, 0, RECORD_BYTES))
+    except (OSError, *stored.UNREADABLE):
         return None
 
 
 def read_run(volume: Volume, run_id: str) -> Run | None:
     """A run's own record on its volume; None when it is missing or damaged."""
-    run = _record(volume, f"{layout.run_dir(run_id)}/{layout.RUN_FILE}", Run)
+    run = _record(volume, f"{layout.run_dir(run_id)}/{layout.RUN_FILE}", run_of)
     return run if run and run.id == run_id and 0 <= run.created_at < LATEST else None
 
 
@@ -93,14 +93,14 @@ def write_run(volume: Volume, run: Run) -> None:
 def status_of(data: bytes) -> Status | None:
     """A status as a job tells it, wherever it was read; None when it is no such thing, or of no possible time."""
     try:
-        return _possible(msgspec.json.decode(data, type=Status))
-    except (ValueError, RecursionError, msgspec.MsgspecError):
+        return _possible(job_status_of(data))
+    except stored.UNREADABLE:
         return None
 
 
 def read_status(volume: Volume, run_id: str) -> Status | None:
     """The job's own word; None before it has written any, or when it is damaged."""
-    return _possible(_record(volume, f"{layout.run_dir(run_id)}/{layout.STATUS_FILE}", Status))
+    return _possible(_record(volume, f"{layout.run_dir(run_id)}/{layout.STATUS_FILE}", job_status_of))
 
 
 def _possible(status: Status | None) -> Status | None:
@@ -110,9 +110,13 @@ def _possible(status: Status | None) -> Status | None:
     return status if all(t is None or 0 <= t < LATEST for t in times) else None
 
 
+def _number(data: bytes) -> int:
+    return msgspec.json.decode(data, type=int)
+
+
 def cancelled_attempt(volume: Volume, run_id: str) -> int:
     """The attempt that somebody cancelled, 0 for none: a call that starts late must know."""
-    return _record(volume, f"{layout.run_dir(run_id)}/{layout.CANCEL_FILE}", int) or 0
+    return _record(volume, f"{layout.run_dir(run_id)}/{layout.CANCEL_FILE}", _number) or 0
 
 
 def mark_cancelled(volume: Volume, run: Run) -> None:

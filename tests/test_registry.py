@@ -1,5 +1,7 @@
 """The registry: found by every name, changed by several at once, rebuilt when it cannot be read."""
 
+import contextlib
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -10,8 +12,9 @@ import msgspec
 import pytest
 
 from runner.errors import NoSuchRun, Unreachable, UsageError
+from runner.fleet import Fleet
 from runner.registry import FILE, Registry, Wanted
-from runner.run import State, check_tag
+from runner.run import Call, State, check_tag, run_of
 from tests.conftest import Cli
 from tests.test_run import run
 
@@ -59,36 +62,154 @@ def test_a_change_that_fails_leaves_the_run_as_it_was(tmp_path: Path) -> None:
     assert registry.get("a").attempt == 7
 
 
+def rows(home: Path, table: str = "runs") -> dict[str, bytes]:
+    with contextlib.closing(sqlite3.connect(home / FILE)) as db:
+        return dict(db.execute(f"SELECT id, record FROM {table}").fetchall())
+
+
 def damage(path: Path, how: str) -> None:
+    """Spoil a registry that nobody has open."""
+    data = path.read_bytes()
     if how == "not a database":
         path.write_bytes(b"this is no database" * 100)
     elif how == "cut":
-        path.write_bytes(path.read_bytes()[:3000])
-    elif how == "from the future":
-        with sqlite3.connect(path) as db:
-            db.execute("PRAGMA user_version = 99")
-        db.close()
+        path.write_bytes(data[:3000])
+    elif how in ("empty", "one byte"):
+        path.write_bytes(data[: how == "one byte"])
+    elif how == "a page of it":
+        # The root of the table of runs, as it is found by what it holds.
+        page = data.rindex(b'"tag":"one"') // 4096 * 4096
+        path.write_bytes(data[:page] + b"\xff" * 4096 + data[page + 4096 :])
     else:
-        with sqlite3.connect(path) as db:
-            db.execute("UPDATE runs SET record = '{\"id\": 7}'")
-        db.close()
+        said = {
+            "from the future": "PRAGMA user_version = 99",
+            "no table of runs": "DROP TABLE runs",
+            "no table of what was told": "DROP TABLE told",
+            "a row that is no run": "UPDATE runs SET record = '{\"id\": 7}'",
+            "a row of brackets": f"UPDATE runs SET record = '{'[' * 100_000}'",
+            "a row of nothing": "UPDATE runs SET record = x''",
+        }
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            db.execute(said[how])
 
 
-@pytest.mark.parametrize("how", ["not a database", "cut", "from the future", "unreadable record"])
-def test_a_registry_that_cannot_be_read_is_kept_aside_and_rebuilt_from_the_volumes(cli: Cli, how: str) -> None:
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """A home with one run that is done, to be copied."""
+    cli = Cli(tmp_path_factory.mktemp("spoilt") / "home")
     cli("launch", "--tag", "one", "--watch", "--step-ms", "0")
-    before = cli.run("one")
-    for extra in (FILE + "-wal", FILE + "-shm"):
-        (cli.home / extra).unlink(missing_ok=True)
+    return cli
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("not a database", "0 of its runs could be read; 1 run came back"),
+        ("cut", "0 of its runs could be read; 1 run came back"),
+        ("a page of it", "0 of its runs could be read; 1 run came back"),
+        ("from the future", "newer nanochat-tui (version 99)"),
+        ("empty", "there was no registry; 1 run came back"),
+        ("one byte", "1 run came back"),
+        ("no table of runs", "there was no registry; 1 run came back"),
+        ("no table of what was told", ""),
+        ("a row that is no run", "of one (ID) cannot be read (Expected `str`, got `int` - at `$.id`)"),
+        ("a row of brackets", "1 run came back"),
+        ("a row of nothing", "1 run came back"),
+    ],
+)
+def test_a_registry_that_cannot_be_read_is_kept_aside_and_comes_back(
+    cli: Cli, spoilt: Cli, how: str, said: str
+) -> None:
+    shutil.copytree(spoilt.home, cli.home, ignore=shutil.ignore_patterns("registry.db*", "volumes"))
+    with contextlib.closing(sqlite3.connect(spoilt.home / FILE)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(spoilt.home / FILE, cli.home / FILE)
+    [before] = map(run_of, rows(cli.home).values())
     damage(cli.home / FILE, how)
-    listed = cli("ls", "--json")
-    assert "is kept as" in listed.stderr and "1 run came back" in listed.stderr
-    assert list(cli.home.glob("registry.db.kept-*"))
-    after = cli.run("one")
-    assert {k: after[k] for k in ("id", "tag", "state", "step", "outcome")} == {
-        k: before[k] for k in ("id", "tag", "state", "step", "outcome")
-    }
-    assert "kept as" not in cli("ls").stderr
+    fleet = Fleet(cli.home)
+    [after] = fleet.refresh()
+    assert (after.id, after.tag, after.state, after.outcome) == (before.id, "one", State.DONE, before.outcome)
+    assert said.replace("ID", before.id) in " ".join(fleet.notices) and bool(said) == bool(fleet.notices)
+    kept_aside = "its runs" in said or "version" in said
+    assert bool(list(cli.home.glob("registry.db.kept-*"))) == kept_aside
+    fleet.close()
+    again = Fleet(cli.home)
+    assert not again.notices and again.registry.first_to_tell("x")
+    again.close()
+
+
+def test_damage_in_the_middle_of_the_work_is_mended_and_the_work_is_done(tmp_path: Path) -> None:
+    registry, lost = Registry(tmp_path), []
+    registry.restored_by(lost.append)
+    registry.add(run(id="a", tag="a"))
+    lost.clear()
+    for spoil in ("DROP TABLE told", "DROP TABLE downloads"):
+        registry._db.execute(spoil)
+    assert registry.first_to_tell("k") and not lost
+    registry._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    damage(tmp_path / FILE, "not a database")
+    registry._db.execute("PRAGMA cache_size = 0")
+    registry.add(run(id="b", tag="b"))
+    assert "damaged" in lost[0] and registry.get("b").tag == "b"
+    registry.close()
+
+
+def test_a_file_that_another_process_has_put_aside_is_not_written_any_more(tmp_path: Path) -> None:
+    here, other = Registry(tmp_path), Registry(tmp_path)
+    here.add(run(id="a", tag="a"))
+    damage(tmp_path / FILE, "from the future")
+    Registry(tmp_path).close()
+    other.add(run(id="b", tag="b"))
+    assert {r.id for r in here.all()} == {"a", "b"}
+    here.close()
+    other.close()
+
+
+def newer(record: bytes) -> bytes:
+    """A record as a later release may write it: more of everything, in every place."""
+    raw = msgspec.json.decode(record)
+    raw |= {"colour": "red", "state": "paused"}
+    raw["spec"] |= {"task": "rl", "optimizer": "muon2"}
+    raw["spec"]["overrides"] |= {"rewards": 3, "iterations": -5}
+    raw["calls"][0] |= {"region": "eu"}
+    return msgspec.json.encode(raw)
+
+
+def put_row(home: Path, run_id: str, record: bytes) -> None:
+    with contextlib.closing(sqlite3.connect(home / FILE)) as db, db:
+        db.execute("UPDATE runs SET record = ? WHERE id = ?", (record, run_id))
+
+
+def test_a_run_of_a_newer_release_is_shown_can_be_changed_and_keeps_what_only_that_one_knows(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    for name in ("a", "b"):
+        registry.add(run(id=name, tag=name))
+    put_row(tmp_path, "a", newer(rows(tmp_path)["a"]))
+    found = registry.get("a")
+    assert len(registry.all()) == 2 and (found.state, found.live, found.newer) == (State.UNKNOWN, True, True)
+    registry.update("a", lambda r: msgspec.structs.replace(r, attempt=2, calls=[*r.calls, Call("x", 1.0)]))
+    raw = msgspec.json.decode(rows(tmp_path)["a"])
+    assert (raw["attempt"], raw["colour"], raw["state"], raw["spec"]["task"]) == (2, "red", "paused", "rl")
+    assert raw["spec"]["overrides"]["rewards"] == 3 and raw["spec"]["overrides"]["iterations"] == -5
+    assert [call.get("region") for call in raw["calls"]] == ["eu", None] and "schema" in raw
+    registry.update("a", lambda r: msgspec.structs.replace(r, state=State.FAILED))
+    assert msgspec.json.decode(rows(tmp_path)["a"])["state"] == "failed"
+    registry.close()
+
+
+def test_a_row_that_only_a_newer_release_can_read_waits_for_it(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    for name in ("a", "b"):
+        registry.add(run(id=name, tag=name))
+    whole = rows(tmp_path)["a"]
+    put_row(tmp_path, "a", b'{"runs": "are now told otherwise"}')
+    assert [r.id for r in registry.all()] == ["b"] and list(rows(tmp_path, "refused")) == ["a"]
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as db, db:
+        db.execute("UPDATE refused SET record = ?", (whole,))
+    registry.close()
+    upgraded = Registry(tmp_path)
+    assert {r.id for r in upgraded.all()} == {"a", "b"} and not rows(tmp_path, "refused")
+    upgraded.close()
 
 
 def test_a_registry_that_is_a_folder_is_an_error_in_one_line(tmp_path: Path) -> None:
@@ -143,3 +264,16 @@ def test_a_download_is_remembered_while_its_process_lives_and_offered_once_it_is
     assert registry.cut() == []
     registry.end(wanted)
     assert registry.cut() == []
+
+
+def test_a_run_that_only_a_newer_release_knows_how_to_start_is_listed_and_not_resumed(tmp_path: Path) -> None:
+    with contextlib.closing(Fleet(tmp_path)) as fleet:
+        (tmp_path / "v").mkdir()
+        fleet.registry.add(run(id="a", tag="a", volume=str(tmp_path / "v")))
+        fleet.registry.add(run(id="b", tag="b"))
+        put_row(tmp_path, "a", newer(rows(tmp_path)["a"]))
+        put_row(tmp_path, "b", rows(tmp_path)["b"].replace(b'"backend":"local"', b'"backend":"lambda"'))
+        assert {r.tag: r.state for r in fleet.refresh()} == {"a": State.INTERRUPTED, "b": State.RUNNING}
+        assert "lambda" in fleet.unreachable["b"]
+        with pytest.raises(UsageError, match="newer nanochat-tui"):
+            fleet.resume(fleet.registry.get("a"))

@@ -22,6 +22,7 @@ STATES = {
     State.OUT_OF_BUDGET: ("$", "warning"),
     State.INTERRUPTED: ("↯", "warning"),
     State.DELETING: ("◼", "dim"),
+    State.UNKNOWN: ("?", "warning"),
 }
 STAGES = {
     StageState.WAITING: ("·", "dim"),

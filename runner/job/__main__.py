@@ -46,7 +46,7 @@ def main() -> int:
             return 3
         volume = FolderVolume(args.volume)
         run = survey.read_run(volume, args.run)
-        if run is None or run.attempt != args.attempt:
+        if run is None or run.newer or run.attempt != args.attempt:
             print(f"{args.run} has no record of attempt {args.attempt} on {args.volume}", file=sys.stderr)  # noqa: T201
             return 2
         site = LocalSite(process.call_id(os.getpid()))

@@ -214,6 +214,8 @@ def _refused(
     """Why this call must not run; empty when it may. One call holds the lease of each part of an attempt."""
     if run is None:
         return "its record is not on the volume"
+    if run.newer:
+        return "it was asked for with a newer nanochat-tui"
     if run.attempt != attempt:
         return f"attempt {run.attempt} has begun"
     if survey.cancelled_attempt(mount, run_id) >= attempt:

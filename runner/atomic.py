@@ -1,0 +1,50 @@
+"""A file that is replaced as a whole: a reader sees the old one or the new one, and no link is followed."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+# What is for one person's eyes: settings with their webhook, the registry, logs.
+PRIVATE = 0o600
+PRIVATE_FOLDER = 0o700
+
+
+@contextlib.contextmanager
+def replacing(target: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """A new file, which takes the place of `target` at the end, unless an error came. Its folder is made if missing."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Short, as the target's name may be as long as a name can be; and nobody can have put a link there.
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:
+            yield file
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write(target: Path, data: bytes, mode: int = 0o666) -> None:
+    with replacing(target, mode) as file:
+        file.write(data)
+
+
+def make_private(path: Path) -> None:
+    """See that a file is there, empty if it is new, and that nobody else can read it; a link is left as it is."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE))
+    tighten(path)
+
+
+def tighten(path: Path) -> None:
+    """Take what others may do with a file of ours; what is no file, or somebody else's, is left as it is."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    with contextlib.closing(os.fdopen(fd, "rb", buffering=0)) as file, contextlib.suppress(PermissionError):
+        if os.fstat(file.fileno()).st_mode & 0o077:
+            os.fchmod(file.fileno(), PRIVATE)
