@@ -64,22 +64,16 @@ class Cloud:
 
     def well(self) -> None:
         """Back to good behaviour."""
-        self.knobs(
-            schedule_delay=0.0,
-            hold=False,
-            boot_fail="",
-            background_commit=2.0,
-            log_stream_break=0,
-            unavailable=0,
-            outage_until=0.0,
-            deny={},
-            crash_reschedules=0,
-            cut_listings=0,
-            digests=True,
-            refuse_block=0,
-            garble_block=0,
-            cut_blocks_after=0,
-        )
+        self.post("/well")
+
+    def fault(self, rpc: str, status: str, **more: Any) -> None:
+        """Let an RPC fail, as `Knobs.faults` says; those from before stay."""
+        self.knobs(faults=[*self.post("/knobs")["faults"], {"rpc": rpc, "status": status, **more}])
+
+    @property
+    def elsewhere(self) -> dict[str, str]:
+        """`env` of somebody in another workspace, who sees nothing of this one."""
+        return {**self.env, "MODAL_TOKEN_ID": "ak-other", "MODAL_TOKEN_SECRET": "as-other"}
 
     def outage(self, seconds: float) -> None:
         self.knobs(outage_until=time.time() + seconds)
@@ -110,5 +104,5 @@ class Cloud:
         self.post(f"/kill/{container}")
 
     def folder(self, volume: str) -> Path:
-        """Where the server keeps what is committed to a volume."""
+        """Where the server keeps what is committed to a volume; one of another workspace is "other/NAME"."""
         return self.root / "volumes" / self.state()["volumes"][volume]

@@ -1,8 +1,10 @@
 """Everything that a call id can answer, and what is made of it: the whole table, against the server."""
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import modal
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from runner.backends import modal_calls
 from runner.backends.modal_calls import Ended
 from runner.backends.modal_errors import reaching, words
-from runner.errors import CredentialsError, Unreachable
+from runner.errors import CredentialsError, NanochatError, Unreachable
 from tests.conftest import Cli, wait_until
 from tests.modal_cloud import Cloud
 
@@ -36,6 +38,8 @@ def spawn(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
             os._exit(137)
         if how == "sleeps":
             time.sleep(60)
+        if how.startswith("runs "):
+            return type("Evil", (), {"__reduce__": lambda self: (os.system, (how[5:],))})()
         return {"done": {"state": "done"}, "nonsense": ["what"]}[how]
 
     app.function(image=modal.Image.debian_slim(), serialized=True, name="behave")(behave)
@@ -60,14 +64,14 @@ def test_a_body_that_returns_tells_its_state(spawn: Callable[..., str]) -> None:
 
 
 def test_what_a_body_raised_is_a_crash_with_its_words(spawn: Callable[..., str]) -> None:
-    assert end_of(spawn("value-error")) == Ended("crashed", "ValueError: loss is nan")
+    assert end_of(spawn("value-error")) == Ended("crashed", "ValueError('loss is nan')")
 
 
 @pytest.mark.parametrize("how", ["timeout-error", "socket-timeout"])
 def test_a_timeout_error_out_of_a_body_is_not_taken_for_a_call_that_still_runs(
     spawn: Callable[..., str], how: str
 ) -> None:
-    assert end_of(spawn(how)) == Ended("crashed", "the function's body failed")
+    assert end_of(spawn(how)) == Ended("crashed", "TimeoutError('the hub did not answer')")
 
 
 def test_a_container_that_dies_is_a_crash(spawn: Callable[..., str]) -> None:
@@ -114,6 +118,41 @@ def test_a_call_that_modal_has_forgotten_says_so(spawn: Callable[..., str], clou
     assert end_of(call_id).kind == "expired"
     assert end_of("fc-nobodyknowsthisone").kind == "expired"
     modal_calls.terminate("fc-nobodyknowsthisone")
+
+
+TROUBLE = "ABORTED DATA_LOSS OUT_OF_RANGE FAILED_PRECONDITION UNIMPLEMENTED INVALID_ARGUMENT UNKNOWN RESET".split()
+
+
+def test_trouble_with_the_question_is_never_taken_for_the_end_of_a_call(
+    spawn: Callable[..., str], cloud: Cloud
+) -> None:
+    cloud.knobs(hold=True)
+    call_id = spawn("done")
+    for rpc, status in itertools.product(("FunctionGetOutputs", "FunctionGetCallGraph"), TROUBLE):
+        cloud.fault(rpc, status)
+        with pytest.raises(NanochatError), reaching():
+            modal_calls.ended(call_id, look_closer=True)
+        cloud.knobs(faults=[])
+    assert modal_calls.ended(call_id, look_closer=True) is None
+    modal_calls.terminate(call_id)
+
+
+def test_a_cancel_that_modal_could_not_do_just_now_is_not_taken_for_one_of_a_call_that_has_ended(
+    spawn: Callable[..., str], cloud: Cloud
+) -> None:
+    call_id = spawn("sleeps")
+    cloud.fault("FunctionCallCancel", "ABORTED", n=1)
+    with pytest.raises(Unreachable, match="try again"), reaching():
+        modal_calls.terminate(call_id)
+    modal_calls.terminate(call_id)
+    assert end_of(call_id) == Ended("terminated")
+    cloud.fault("FunctionCallCancel", "FAILED_PRECONDITION", n=1)
+    modal_calls.terminate(call_id)
+
+
+def test_a_result_is_read_and_never_run(spawn: Callable[..., str], tmp_path: Path) -> None:
+    ended = end_of(spawn(f"runs touch {tmp_path / 'run'}"))
+    assert ended.kind == "returned" and "unexpected" in ended.text and not (tmp_path / "run").exists()
 
 
 def test_an_outage_is_no_end(spawn: Callable[..., str], cloud: Cloud) -> None:

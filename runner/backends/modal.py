@@ -18,8 +18,9 @@ from runner import cost, modal_names, survey
 from runner.backends import modal_calls
 from runner.backends.base import Check
 from runner.backends.modal_calls import Ended
-from runner.backends.modal_errors import configured, reaching, require_token, words
+from runner.backends.modal_errors import reaching, words
 from runner.backends.modal_logs import LogStream, fetched
+from runner.backends.modal_token import configured, require_token
 from runner.backends.modal_volume import ModalVolume
 from runner.cost import Prices
 from runner.errors import NanochatError
@@ -226,10 +227,11 @@ class ModalBackend:
         """
         for call_id in calls[-2:]:
             try:
-                frames = fetched(call_id, status.updated_at - 120)
-            except (modal.exception.NotFoundError, ValueError):
-                continue
-            except (modal.exception.Error, OSError):
+                with reaching():
+                    frames = fetched(call_id, status.updated_at - 120)
+            except NanochatError as error:
+                if isinstance(error.__cause__, modal.exception.NotFoundError | ValueError):
+                    continue
                 return False
             spool.take(frames)
         return True
@@ -262,9 +264,11 @@ class ModalBackend:
             return cost.DATED
         self._ask_prices_at = time.monotonic() + PRICES_RETRY_S
         try:
-            rates: Any = modal.Workspace.from_context().billing.rates()
-            found = _prices({str(k): Decimal(str(v)) for k, v in rates.items()})
-        except (modal.exception.Error, OSError, KeyError, ArithmeticError):
+            require_token()
+            with reaching():
+                rates: Any = modal.Workspace.from_context().billing.rates()
+                found = _prices({str(k): Decimal(str(v)) for k, v in rates.items()})
+        except NanochatError:
             return cost.DATED
         kept.write_bytes(msgspec.json.encode(found))
         return found
@@ -275,11 +279,13 @@ class ModalBackend:
         began = (status.first_started_at or status.started_at) if status else run.created_at
         ended = (run.ended_at or time.time()) + 3600
         try:
-            app_id = modal.App.lookup(APPS[run.spec.engine]).app_id
-            report = modal.Workspace.from_context().billing.report(
-                start=datetime.fromtimestamp(began, UTC), end=datetime.fromtimestamp(ended, UTC), resolution="h"
-            )
-        except (modal.exception.Error, OSError):
+            require_token()
+            with reaching():
+                app_id = modal.App.lookup(APPS[run.spec.engine]).app_id
+                report = modal.Workspace.from_context().billing.report(
+                    start=datetime.fromtimestamp(began, UTC), end=datetime.fromtimestamp(ended, UTC), resolution="h"
+                )
+        except NanochatError:
             return None
         found: dict[str, Decimal] = {}
         for item in report:
@@ -299,21 +305,23 @@ class ModalBackend:
             return [Check("modal token", False, "none on this machine", "modal setup")]
         checks = []
         try:
+            require_token()
             with reaching():
                 workspace = modal.Workspace.from_context().hydrate()
                 environment = modal.config.config.get("environment") or "default environment"
                 checks.append(Check("modal token", True, f"workspace {workspace.name}, {environment}"))
                 modal.Dict.from_name(LIVE_DICT, create_if_missing=True).hydrate()
                 checks.append(Check("modal access", True, "may make and read what a run needs"))
+                checks += [self._check_app(engine) for engine in APPS]
         except NanochatError as error:
             return [*checks, Check("modal", False, error.what, error.do)]
-        return [*checks, *(self._check_app(engine) for engine in APPS), self._check_prices()]
+        return [*checks, self._check_prices()]
 
     def _check_app(self, engine: str) -> Check:
         name = APPS[engine]
         try:
             current = modal.App.lookup(name).get_tags().get(TAG) == modal_names.fingerprint()
-        except modal.exception.Error:
+        except modal.exception.NotFoundError:
             return Check(f"modal {engine}", True, f"{name} is not deployed yet; the first launch does it")
         return Check(f"modal {engine}", True, f"{name} is deployed" + ("" if current else "; a launch renews it"))
 

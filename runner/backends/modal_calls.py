@@ -1,24 +1,31 @@
-"""One call id -> has it ended, and how. The table of everything `FunctionCall.get` can answer."""
+"""One call id -> has it ended, and how.
 
-import contextlib
+Only what Modal answers ends a call: a result, or the word of the call graph. Whatever the client raises while it asks
+is trouble of the question, and is raised. A result is read as it came: what a body raised is text here, and no pickle
+is loaded.
+"""
+
 from typing import Any
 
 import modal
+from modal._serialization import deserialize_data_format
+from modal._utils.async_utils import synchronizer
 from modal.types import InputStatus
+from modal_proto import api_pb2
 from msgspec import Struct
 
-from runner.backends.modal_errors import words
+from runner.preview import pickles
+from runner.terminal import clean
 
-_TROUBLE = (
-    modal.exception.ServiceError,
-    modal.exception.InternalError,
-    modal.exception.ConnectionError,
-    modal.exception.AuthError,
-    modal.exception.PermissionDeniedError,
-    modal.exception.ResourceExhaustedError,
-    modal.exception.ClientClosed,
-    modal.exception.VersionError,
-)
+_Result = api_pb2.GenericResult
+
+
+async def _ask(call: Any) -> Any:
+    await call.hydrate()
+    return await call._invocation().pop_function_call_outputs(timeout=0)
+
+
+_ask_blocking = synchronizer.create_blocking(_ask)
 
 
 class Ended(Struct, frozen=True):
@@ -32,8 +39,8 @@ class Ended(Struct, frozen=True):
 def ended(call_id: str, *, look_closer: bool) -> Ended | None:
     """How a call ended; None while it is queued, runs, or waits to be started again after a preemption.
 
-    `look_closer` also asks the call graph, because a TimeoutError out of a body looks like a call that still runs.
-    Raises the client's error when Modal cannot be asked.
+    `look_closer` also asks the call graph of one that has no result. Raises the client's error when Modal cannot be
+    asked.
     """
     call = modal.FunctionCall.from_id(call_id)
     found = _answer(call)
@@ -46,21 +53,32 @@ def ended(call_id: str, *, look_closer: bool) -> Ended | None:
 
 def _answer(call: modal.FunctionCall[Any]) -> Ended | None:
     try:
-        value: Any = call.get(timeout=0)
-    except modal.exception.OutputExpiredError:
-        return Ended("expired")
-    except modal.exception.FunctionTimeoutError as error:
-        return Ended("timeout", words(error))
+        reply = _ask_blocking(call)
     except modal.exception.NotFoundError:
         return Ended("expired", "Modal does not know the call")
-    except _TROUBLE:
-        raise
-    except TimeoutError:
-        return None
-    except modal.exception.RemoteError as error:
-        return _by_graph(call, otherwise=Ended("crashed", words(error)))
-    except Exception as error:  # noqa: BLE001 - whatever a body or its imports raised arrives here as itself
-        return Ended("crashed", f"{type(error).__name__}: {words(error)}")
+    if not reply.outputs:
+        return None if reply.num_unfinished_inputs else Ended("expired")
+    output = reply.outputs[0]
+    result, text = output.result, " ".join(clean(output.result.exception).split())[:400]
+    match result.status:
+        case _Result.GENERIC_STATUS_SUCCESS:
+            return _returned(result.data, output.data_format)
+        case _Result.GENERIC_STATUS_TIMEOUT:
+            return Ended("timeout", text)
+        case _Result.GENERIC_STATUS_TERMINATED:
+            return Ended("terminated")
+        case _Result.GENERIC_STATUS_FAILURE if result.data:
+            return Ended("crashed", text)
+    return _by_graph(call, otherwise=Ended("crashed", text))
+
+
+def _returned(data: bytes, data_format: int) -> Ended:
+    """What a body returned: the name of a state, and an error if there was one."""
+    try:
+        in_cbor = data_format == api_pb2.DATA_FORMAT_CBOR
+        value = deserialize_data_format(data, data_format, None) if in_cbor else pickles.outline(data)
+    except ValueError as error:
+        return Ended("returned", f"a result that cannot be read: {error}"[:200])
     if not isinstance(value, dict):
         return Ended("returned", f"an unexpected result: {value!r}"[:200])
     return Ended("returned", str(value.get("error", "")), str(value.get("state", "")))
@@ -82,5 +100,11 @@ def _by_graph(call: modal.FunctionCall[Any], *, otherwise: Ended | None) -> Ende
 
 def terminate(call_id: str) -> None:
     """End a call and its container; one that has ended, or is not known any more, is fine."""
-    with contextlib.suppress(modal.exception.NotFoundError, modal.exception.InvalidError):
+    try:
         modal.FunctionCall.from_id(call_id).cancel(terminate_containers=True)
+    except modal.exception.NotFoundError:
+        return
+    except modal.exception.InvalidError:
+        # Also said when it cannot be done just now.
+        if ended(call_id, look_closer=True) is None:
+            raise

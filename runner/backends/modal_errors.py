@@ -1,30 +1,71 @@
-"""What the Modal client raises -> what a person reads: one line, what happened and what to do."""
+"""What the Modal client raises -> what a person reads: one line, what happened and what to do.
+
+What is raised is never an answer: the client, its transport, and what lies between raise more than any list knows.
+"""
 
 import contextlib
-import os
-from collections.abc import Iterator
+import errno
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import modal
 
+from runner.backends.modal_token import secrets
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError
 from runner.terminal import clean
 
-_SECRETS = ("MODAL_TOKEN_SECRET", "MODAL_TOKEN_ID")
+MAX_PAUSE_S = 15.0
+# Said by the service, and not otherwise at a second try.
+_DECIDED = (
+    modal.exception.AuthError,
+    modal.exception.PermissionDeniedError,
+    modal.exception.NotFoundError,
+    modal.exception.AlreadyExistsError,
+    modal.exception.InvalidError,
+    modal.exception.ResourceExhaustedError,
+    modal.exception.UnimplementedError,
+    modal.exception.VersionError,
+)
+_OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
+T = TypeVar("T")
+_SIGNED_IN = re.compile(r"//[^/@\s]+@")
 
 
 def words(error: BaseException) -> str:
-    """An error's text, one line, without anything secret."""
-    text = " ".join(clean(str(error)).split()) or type(error).__name__
-    known = [os.environ.get(name, "") for name in _SECRETS]
-    known += [str(modal.config.config.get(name) or "") for name in ("token_secret", "token_id")]
-    for secret in known:
-        if len(secret) > 3:
-            text = text.replace(secret, "…")
-    return text[:400]
+    """An error's text with that of its innermost cause, one line, without anything secret."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = _line(error)
+    if cause is not error and _line(cause) not in text:
+        text = f"{text.rstrip('.')}: {_line(cause)}"
+    for secret in secrets():
+        text = text.replace(secret, "…")
+    return _SIGNED_IN.sub("//…@", text)[:400]
+
+
+def _line(error: BaseException) -> str:
+    text, kind = " ".join(clean(str(error)).split()), type(error).__name__
+    if not text:
+        return kind
+    # Bare words such as those of a KeyError say nothing without their kind.
+    return text if isinstance(error, (modal.exception.Error, OSError, RuntimeError)) else f"{kind}: {text}"
+
+
+def of_this_disk(error: Exception) -> bool:
+    """Whether it is about a file of this machine, and so not about Modal."""
+    return isinstance(error, OSError) and (error.filename is not None or error.errno in _OF_A_DISK)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same question may well be answered in a moment."""
+    return not (isinstance(error, (NanochatError, *_DECIDED)) or of_this_disk(error))
 
 
 def translated(error: Exception) -> NanochatError:
-    """An error of the client, or of its network, as ours."""
+    """An error of the client, or of anything between here and the service, as ours."""
     text = words(error)
     match error:
         case modal.exception.AuthError():
@@ -41,6 +82,8 @@ def translated(error: Exception) -> NanochatError:
             return Unreachable(
                 f"Modal's limit is reached ({text})", "wait, or raise the limit in the workspace settings"
             )
+        case modal.exception.ConflictError():
+            return Unreachable(f"Modal cannot do that now ({text})", "try again")
         case modal.exception.InvalidError():
             return UsageError(f"Modal does not accept that ({text})", "nanochat-tui doctor")
         case modal.exception.VersionError():
@@ -50,21 +93,29 @@ def translated(error: Exception) -> NanochatError:
 
 @contextlib.contextmanager
 def reaching() -> Iterator[None]:
-    """Inside, what the client raises becomes a NanochatError; a missing file stays a FileNotFoundError."""
+    """Inside, what the client raises becomes a NanochatError.
+
+    What is ours already stays as it is, and so does an error of a file: one that is missing, or one of this disk.
+    """
     try:
         yield
-    except FileNotFoundError:
+    except (NanochatError, FileNotFoundError):
         raise
-    except (modal.exception.Error, OSError) as error:
+    except Exception as error:
+        if of_this_disk(error):
+            raise
         raise translated(error) from error
 
 
-def configured() -> bool:
-    """Whether there is a token at all; no network."""
-    return bool(modal.config.config.get("token_id") and modal.config.config.get("token_secret"))
-
-
-def require_token() -> None:
-    """Raises CredentialsError at once when there is no token to try."""
-    if not configured():
-        raise CredentialsError("no Modal token on this machine", "modal setup")
+def patiently(ask: Callable[[], T], seconds: float, pause: float = 0.5) -> T:
+    """Ask, for as long as trouble may pass. Raises NanochatError when there was no answer in time."""
+    until = time.monotonic() + seconds
+    while True:
+        with reaching():
+            try:
+                return ask()
+            except Exception as error:
+                if not may_pass(error) or time.monotonic() + pause > until:
+                    raise
+        time.sleep(pause)
+        pause = min(MAX_PAUSE_S, pause * 2)

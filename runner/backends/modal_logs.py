@@ -1,19 +1,21 @@
 """Live logs of Modal: one stream per app in a thread of its own, split by call id."""
 
 import asyncio
-import contextlib
+import logging
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 import modal
 
 from runner import frames
+from runner.backends.modal_errors import words
 from runner.frames import Frame
 
 MAX_QUEUED = 50_000
 PAUSE_S, MAX_PAUSE_S = 0.5, 20.0
+_log = logging.getLogger(__name__)
 
 
 class Assembler:
@@ -37,15 +39,16 @@ class LogStream:
         self._lock = threading.Lock()
         self._frames: dict[str, deque[Frame]] = {}
         self._thread: threading.Thread | None = None
-        self._loop = asyncio.new_event_loop()
-        self._task: asyncio.Task[None] | None = None
+        self._leave = threading.Event()
+        self._wake: Callable[[], object] = lambda: None
 
     def want(self, call_ids: Iterable[str]) -> None:
         """Keep the frames of these calls; those of others are dropped."""
         with self._lock:
             for call_id in call_ids:
                 self._frames.setdefault(call_id, deque(maxlen=MAX_QUEUED))
-        if self._thread is None:
+            if self._leave.is_set() or (self._thread is not None and self._thread.is_alive()):
+                return
             self._thread = threading.Thread(target=self._run, name="modal-logs", daemon=True)
             self._thread.start()
 
@@ -59,16 +62,26 @@ class LogStream:
 
     def close(self) -> None:
         """Leave the stream; one that is left open complains on the terminal when Python ends."""
-        if self._thread is not None and self._task is not None:
-            self._loop.call_soon_threadsafe(self._task.cancel)
+        self._leave.set()
+        with self._lock:
+            self._wake()
+        if self._thread is not None:
             self._thread.join(5)
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._task = self._loop.create_task(self._follow())
-        with contextlib.suppress(asyncio.CancelledError):
-            self._loop.run_until_complete(self._task)
-        self._loop.close()
+        asyncio.run(self._until_left())
+
+    async def _until_left(self) -> None:
+        loop, left = asyncio.get_running_loop(), asyncio.Event()
+        with self._lock:
+            self._wake = lambda: loop.call_soon_threadsafe(left.set)
+        following = loop.create_task(self._follow())
+        if not self._leave.is_set():
+            await left.wait()
+        with self._lock:
+            self._wake = lambda: None
+        following.cancel()
+        await asyncio.wait([following])
 
     async def _follow(self) -> None:
         pause = PAUSE_S
@@ -79,9 +92,9 @@ class LogStream:
                 async for entry in app.logs.stream.aio():
                     pause = PAUSE_S
                     self._keep(assembler, entry.context_ids, entry.source, entry.message)
-            except (modal.exception.Error, OSError):
+            except Exception as error:  # noqa: BLE001 - whatever it is, the stream is taken up again
                 # Nothing is lost: the volume has it all, only later.
-                pass
+                _log.info("the log stream of %s broke off: %s", self._app_name, words(error))
             await asyncio.sleep(pause)
             pause = min(MAX_PAUSE_S, pause * 2)
 

@@ -16,7 +16,8 @@ from modal.volume import _AbstractVolumeUploadContextManager
 from modal_proto import api_pb2
 
 from runner.backends.base import BLOCK, Entries, Entry, Paths
-from runner.backends.modal_errors import reaching, require_token
+from runner.backends.modal_errors import may_pass, reaching
+from runner.backends.modal_token import require_token
 from runner.backends.wire import Refused, fetch
 from runner.errors import FileChanged, NanochatError, Unreachable
 from runner.names import shown
@@ -26,7 +27,6 @@ BATCH, BATCH_S = 1000, 0.05
 # A file that is not there may mean that its volume is gone; that is looked at no more often than this.
 SEEN_S = 5.0
 _KINDS = (int(FileEntryType.FILE), int(FileEntryType.DIRECTORY))
-_TROUBLE = (modal.exception.ServiceError, modal.exception.InternalError, ConnectionError, TimeoutError)
 T = TypeVar("T")
 
 
@@ -125,8 +125,8 @@ class ModalVolume:
                 except (modal.exception.NotFoundError, FileNotFoundError) as error:
                     self._see_that_it_is_there(error)
                     raise FileNotFoundError(errno.ENOENT, "is not on the volume", path) from error
-                except _TROUBLE:
-                    if attempt == ATTEMPTS - 1:
+                except Exception as error:
+                    if attempt == ATTEMPTS - 1 or not may_pass(error):
                         raise
                     time.sleep(PAUSE_S * 2**attempt)
         raise AssertionError("unreachable")
@@ -157,16 +157,17 @@ class ModalVolume:
             yield new
 
     def _ask_again(self, path: str, folder: str, deep: bool) -> Iterator[Entries]:
+        volume = self._found()
         with reaching():
             for attempt in range(ATTEMPTS):
                 try:
-                    yield from _scan_blocking(self._found(), folder or "/", deep)
+                    yield from _scan_blocking(volume, folder or "/", deep)
                     return
                 except (modal.exception.NotFoundError, FileNotFoundError) as error:
                     self._see_that_it_is_there(error)
                     raise FileNotFoundError(errno.ENOENT, "is not on the volume", path) from error
-                except _TROUBLE:
-                    if attempt == ATTEMPTS - 1:
+                except Exception as error:
+                    if attempt == ATTEMPTS - 1 or not may_pass(error):
                         raise
                     time.sleep(PAUSE_S * 2**attempt)
 

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import modal
 import msgspec
 
 from runner import cost, survey
 from runner.backends.folder import FolderVolume
+from runner.backends.modal_errors import may_pass, patiently, reaching, translated, words
 from runner.errors import NanochatError
 from runner.job.compile_cache import CompileCache, compile_cache_of
 from runner.job.job import Job
@@ -30,7 +32,8 @@ BEAT_EVERY_S = 1.0
 LOCK_STALE_S = 90.0
 LAST_WORD_S = 8.0
 GRACE_S = 2.5
-_TROUBLE = (modal.exception.Error, OSError)
+# So long is trouble on the way to Modal waited out: an attempt has cost a queue and a start.
+PATIENCE_S = 300.0
 
 
 class ModalSite:
@@ -53,7 +56,7 @@ class ModalSite:
         return cost.hourly_rate("modal", holds, run.prices)
 
     def recall(self, run: Run) -> Status | None:
-        told = self._live.get(run.id)
+        told = patiently(lambda: self._live.get(run.id), PATIENCE_S)
         return survey.status_of(told) if isinstance(told, bytes) else None
 
     def device(self) -> str:
@@ -66,10 +69,10 @@ class ModalSite:
         with self._committing:
             try:
                 self._volume.commit()
-            except (modal.exception.Error, RuntimeError) as error:
+            except Exception as error:
                 # The commit comes first; only the reload after it minds that training reads its data.
                 if "open files" not in str(error):
-                    raise OSError(f"the volume could not be committed: {error}") from error
+                    raise OSError(f"the volume could not be committed: {words(error)}") from error
 
     def beat(self, status: Status, *, last: bool = False) -> None:
         if self._stop.is_set():
@@ -99,7 +102,7 @@ class ModalSite:
         latest, self._latest = self._latest, None
         if latest:
             # The status on the volume is the record; a beat that is lost is followed by another.
-            with contextlib.suppress(*_TROUBLE):
+            with contextlib.suppress(Exception):
                 self._live.put(*latest)
 
     def emit(self, line: str) -> None:
@@ -110,23 +113,14 @@ class ModalSite:
     def alone(self, shared: Path, waiting: Callable[[], bool]) -> Iterator[bool]:
         """A lock in the Dict, as no file of a volume can be one; kept fresh, and taken over from a holder that died."""
         key = f"lock/{self._volume.object_id}/{shared.name}"
-        while waiting():
-            if self._live.put(key, [self.call_id, time.time()], skip_if_exists=True):
-                break
-            holder, since = self._live.get(key, [self.call_id, 0.0])
-            if holder == self.call_id or time.time() - since > LOCK_STALE_S:
-                with contextlib.suppress(KeyError):
-                    self._live.pop(key)
-                continue
-            time.sleep(1.0)
-        else:
+        if not self._taken(key, waiting):
             yield False
             return
         done = threading.Event()
 
         def keep() -> None:
             while not done.wait(LOCK_STALE_S / 4):
-                with contextlib.suppress(*_TROUBLE):
+                with contextlib.suppress(Exception):
                     self._live.put(key, [self.call_id, time.time()])
 
         keeper = threading.Thread(target=keep, name="lock", daemon=True)
@@ -136,19 +130,55 @@ class ModalSite:
         finally:
             done.set()
             keeper.join(5)
-            with contextlib.suppress(KeyError, *_TROUBLE):
-                self._live.pop(key)
+            # One that cannot be given back now goes stale.
+            with contextlib.suppress(Exception):
+                self._removed(key, lambda held: held[0] == self.call_id)
+
+    def _taken(self, key: str, waiting: Callable[[], bool]) -> bool:
+        """Wait for the lock; whether it is ours now. Trouble on the way is waited out, and then raised."""
+        until = time.monotonic() + PATIENCE_S
+        while waiting():
+            try:
+                if self._try_to_take(key):
+                    return True
+                until = time.monotonic() + PATIENCE_S
+            except Exception as error:
+                if not may_pass(error) or time.monotonic() > until:
+                    raise translated(error) from error
+            time.sleep(1.0)
+        return False
+
+    def _try_to_take(self, key: str) -> bool:
+        if self._live.put(key, [self.call_id, time.time()], skip_if_exists=True):
+            return True
+        found = self._live.get(key)
+        # Ours already: of an earlier container of this call, or of a try whose answer was lost.
+        free = not found or found[0] == self.call_id or time.time() - found[1] > LOCK_STALE_S
+        if not free or not self._removed(key, lambda held: held == found):
+            return False
+        return bool(self._live.put(key, [self.call_id, time.time()], skip_if_exists=True))
+
+    def _removed(self, key: str, meant: Callable[[list[Any]], bool]) -> bool:
+        """Take a lock away from its holder; one that somebody else got meanwhile is put back."""
+        held = self._live.pop(key, None)
+        if held is None or meant(held):
+            return True
+        self._live.put(key, held, skip_if_exists=True)
+        return False
 
     def hand_over(self, run: Run) -> str:
         """Spawn the part that trains, once: an earlier container of this call may have done so."""
         key = train_key(run.id, run.attempt)
         try:
-            spawned = self._live.get(key)
+            spawned = patiently(lambda: self._live.get(key), PATIENCE_S)
             if not spawned:
-                spawned = self._hand_over(run)
-                self._live.put(key, spawned)
-        except modal.exception.Error as error:
-            raise NanochatError(f"the GPUs could not be asked for ({error})", "put that right, then resume") from error
+                # The client asks again by itself, in a way that spawns once; another spawn would be a second call.
+                with reaching():
+                    spawned = self._hand_over(run)
+                patiently(lambda: self._live.put(key, spawned), PATIENCE_S)
+        except NanochatError as error:
+            why = words(error.__cause__ or error)
+            raise NanochatError(f"the GPUs could not be asked for ({why})", "put that right, then resume") from error
         return str(spawned)
 
 
@@ -181,7 +211,7 @@ def _attend(
     if refused or run is None:
         print(f"nanochat-tui: {run_id} attempt {attempt} does not start here: {refused}")  # noqa: T201
         return {"state": "refused", "error": refused}
-    if part == PREPARE and live.get(train_key(run_id, attempt)):
+    if part == PREPARE and patiently(lambda: live.get(train_key(run_id, attempt)), PATIENCE_S):
         # An earlier container of this call got that far: the files are the other part's now.
         return {"state": State.QUEUED.value}
     work = Path(tempfile.gettempdir()) / "nanochat-tui" / run_id
@@ -221,8 +251,8 @@ def _refused(
     if survey.cancelled_attempt(mount, run_id) >= attempt:
         return "it was cancelled before it began"
     key = lease_key(run_id, attempt, part)
-    if not live.put(key, call_id, skip_if_exists=True):
-        holder = live.get(key)
+    if not patiently(lambda: live.put(key, call_id, skip_if_exists=True), PATIENCE_S):
+        holder = patiently(lambda: live.get(key), PATIENCE_S)
         if holder != call_id:
             return f"{holder} has it"
     saved = survey.read_status(mount, run_id)

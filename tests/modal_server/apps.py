@@ -8,7 +8,7 @@ from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2 as pb
 
-from tests.modal_server.rpc import nid, rpc
+from tests.modal_server.rpc import nid, ours, rpc
 from tests.modal_server.state import App, R
 
 
@@ -19,13 +19,13 @@ class Apps:
         return self.apps[app_id]
 
     def _check_environment(self, name):
-        if name not in ("", "main"):
+        if name and name not in self.knobs.environments:
             raise GRPCError(Status.NOT_FOUND, f"Environment '{name}' not found")
 
     def _by_name(self, name, env):
         self._check_environment(env)
         for a in self.apps.values():
-            if a.name == name and a.env == env and a.state == pb.APP_STATE_DEPLOYED:
+            if ours(a.id) and a.name == name and a.env == env and a.state == pb.APP_STATE_DEPLOYED:
                 return a
 
     def _app_live_tasks(self, app_id):
@@ -67,7 +67,9 @@ class Apps:
         a = self._by_name(req.name, req.environment_name or "main")
         await stream.send_message(
             pb.AppGetByDeploymentNameResponse(
-                app_id=a.id if a else "", environment_name="main", lifecycle=self._lifecycle(a) if a else None
+                app_id=a.id if a else "",
+                environment_name=a.env if a else "main",
+                lifecycle=self._lifecycle(a) if a else None,
             )
         )
 
@@ -98,7 +100,7 @@ class Apps:
     async def AppList(self, stream):
         await stream.recv_message()
         res = pb.AppListResponse()
-        for a in self.apps.values():
+        for a in filter(lambda a: ours(a.id), self.apps.values()):
             res.apps.add(
                 app_id=a.id,
                 description=a.description,
@@ -184,7 +186,7 @@ class Apps:
         req = await stream.recv_message()
         res = pb.TaskListResponse()
         for t in self.tasks.values():
-            if t.returncode is None and (not req.app_id or t.app_id == req.app_id):
+            if ours(t.id) and t.returncode is None and (not req.app_id or t.app_id == req.app_id):
                 res.tasks.add(
                     task_id=t.id,
                     app_id=t.app_id,

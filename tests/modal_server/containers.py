@@ -12,7 +12,7 @@ from pathlib import Path
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2 as pb
 
-from tests.modal_server.rpc import ERR, OUT, SYS, nid, rpc
+from tests.modal_server.rpc import ERR, OUT, SYS, WORKSPACE, nid, rpc, workspace_of
 from tests.modal_server.state import App, Input, R, Task
 from tests.modal_server.volumes import WorkCopy
 
@@ -117,6 +117,7 @@ class Containers:
                 self.spawn_bg(self._start_after(i, self.knobs.schedule_delay))
 
     async def _start_after(self, i: Input, delay: float):
+        WORKSPACE.set(workspace_of(i.id))
         await asyncio.sleep(delay)
         if i.state == "queued" and self.knobs.hold:
             i.state = "pending"

@@ -104,7 +104,7 @@ class Functions:
         req = await stream.recv_message()
         base = self._fn(req.function_id)
         key = hashlib.sha256(req.SerializeToString(deterministic=True)).hexdigest()[:22]
-        fid = f"fu-{key}"
+        fid = nid("fu", key)
         d = pb.Function()
         d.CopyFrom(base.defn)
         o = req.function_options

@@ -1,5 +1,6 @@
 """Which methods are RPCs, ids, and constants of the protocol."""
 
+import contextvars
 import uuid
 
 from modal_proto import api_pb2 as pb
@@ -15,5 +16,20 @@ def rpc(method):
     return method
 
 
-def nid(prefix: str) -> str:
-    return f"{prefix}-{uuid.uuid4().hex[:22]}"
+# The workspace of whoever asks, "" for the first; an id of another one ends with ".NAME".
+WORKSPACE = contextvars.ContextVar("workspace", default="")
+TOKENS = {"ak-emu": "", "ak-other": "other"}
+
+
+def nid(prefix: str, key: str = "") -> str:
+    name = WORKSPACE.get()
+    return f"{prefix}-{key or uuid.uuid4().hex[:22]}" + (f".{name}" if name else "")
+
+
+def workspace_of(object_id: str) -> str:
+    return object_id.partition(".")[2]
+
+
+def ours(object_id: str) -> bool:
+    """Whether an object is of the workspace that asks; images and mounts are everybody's."""
+    return object_id[:3] in ("im-", "mo-", "en-") or workspace_of(object_id) == WORKSPACE.get()

@@ -25,7 +25,7 @@ from tests.modal_server.dicts import Dicts
 from tests.modal_server.functions import Functions
 from tests.modal_server.images import Images
 from tests.modal_server.logs import Logs
-from tests.modal_server.rpc import RPCS
+from tests.modal_server.rpc import RPCS, TOKENS, WORKSPACE, ours, workspace_of
 from tests.modal_server.state import App, Call, Fn, Input, Knobs, Task
 from tests.modal_server.volumes import Volumes
 from tests.modal_server.workspace import Workspace
@@ -82,19 +82,61 @@ class ModalServer(
         async def handler(stream):
             self.rpc_log[name] = self.rpc_log.get(name, 0) + 1
             md = stream.metadata
-            if not md.get("x-emu-task-id") and md.get("x-modal-token-id") != "ak-emu":
+            task_id = md.get("x-emu-task-id", "")
+            if not task_id and md.get("x-modal-token-id") not in TOKENS:
                 raise GRPCError(Status.UNAUTHENTICATED, "Token missing or invalid (emulator wants ak-emu)")
-            asked = f"container:{name}" if md.get("x-emu-task-id") else name
+            WORKSPACE.set(workspace_of(task_id) if task_id else TOKENS[md["x-modal-token-id"]])
+            asked = f"container:{name}" if task_id else name
+            await asyncio.sleep(self._latency(asked))
             if asked in self.knobs.deny:
                 raise GRPCError(Status.PERMISSION_DENIED, self.knobs.deny[asked])
-            if self.knobs.outage_until > time.time() and not md.get("x-emu-task-id"):
+            if self.knobs.outage_until > time.time() and not task_id:
                 raise GRPCError(Status.UNAVAILABLE, "emulated outage")
-            if self.knobs.unavailable > 0 and not md.get("x-emu-task-id"):
+            if self.knobs.unavailable > 0 and not task_id:
                 self.knobs.unavailable -= 1
                 raise GRPCError(Status.UNAVAILABLE, "emulated outage")
-            await func(stream)
+            fault = self._fault(asked)
+            if fault is None or fault["status"] == "LOST":
+                stream.recv_message = self._own_things_only(stream.recv_message)
+                if fault:
+                    stream.send_message = lambda reply: stream.cancel()
+                await func(stream)
+            elif fault["status"] == "RESET":
+                await stream.cancel()
+            elif fault["status"] == "HANG":
+                await asyncio.sleep(3600)
+            else:
+                raise GRPCError(Status[fault["status"]], fault.get("message", "an emulated fault"))
 
         return handler
+
+    def _latency(self, asked):
+        everyone = "container:*" if asked.startswith("container:") else "*"
+        return self.knobs.latency.get(asked, self.knobs.latency.get(everyone, 0.0))
+
+    def _fault(self, asked):
+        everyone = "container:*" if asked.startswith("container:") else "*"
+        for fault in self.knobs.faults:
+            if fault["rpc"] in (asked, everyone):
+                if fault.get("after", 0) > 0:
+                    fault["after"] -= 1
+                elif fault.setdefault("n", 10**9) > 0:
+                    fault["n"] -= 1
+                    return fault
+        return None
+
+    @staticmethod
+    def _own_things_only(receive):
+        """What another workspace has is not there."""
+
+        async def received():
+            request = await receive()
+            for field, value in request.ListFields():
+                if field.name.endswith("_id") and isinstance(value, str) and value[2:3] == "-" and not ours(value):
+                    raise GRPCError(Status.NOT_FOUND, f"{field.name} {value} not found")
+            return request
+
+        return received
 
     def _task(self, stream) -> Task:
         t = self.tasks.get(stream.metadata.get("x-emu-task-id", ""))
@@ -139,6 +181,7 @@ class ModalServer(
         app.router.add_put("/block/{sha}", self._http_put_block)
         app.router.add_get("/vol/{vid}", self._http_get_vol)
         app.router.add_post("/knobs", self._http_knobs)
+        app.router.add_post("/well", self._http_well)
         app.router.add_post("/preempt/{task}", self._http_preempt)
         app.router.add_post("/expire/{call}", self._http_expire)
         app.router.add_post("/kill/{task}", self._http_kill)
@@ -225,6 +268,10 @@ class ModalServer(
         await self.notify()
         return aiohttp.web.json_response(dataclasses.asdict(self.knobs))
 
+    async def _http_well(self, req):
+        self.knobs = Knobs()
+        return await self._http_knobs(req)
+
     async def _http_preempt(self, req):
         t = self.tasks[req.match_info["task"]]
         self.spawn_bg(self._preempt(t, float(req.query.get("grace", "30"))))
@@ -237,6 +284,11 @@ class ModalServer(
     async def _http_expire(self, req):  # as if 7 days went by
         self.calls[req.match_info["call"]].expired = True
         return aiohttp.web.json_response({})
+
+    @staticmethod
+    def _told_name(object_id, thing):
+        """A name, after that of its workspace and environment where these are not the first."""
+        return "/".join(filter(None, [workspace_of(object_id), thing["env"].removeprefix("main"), thing["name"]]))
 
     async def _http_state(self, req):
         return aiohttp.web.json_response(
@@ -269,7 +321,7 @@ class ModalServer(
                 },
                 "images": [MessageToDict(i, preserving_proto_field_name=True) for i in self.images.values()],
                 "blocks_given": self.blocks_given,
-                "volumes": {v["name"]: vid for vid, v in self.volumes.items()},
+                "volumes": {self._told_name(vid, v): vid for vid, v in self.volumes.items()},
             }
         )
 

@@ -87,7 +87,17 @@ class Task:  # a "container"
 
 @dataclasses.dataclass
 class Knobs:
-    """Test hooks: how the fake cloud misbehaves. Change them at run time with POST /knobs."""
+    """Test hooks: how the fake cloud misbehaves. Change them at run time with POST /knobs; POST /well resets them.
+
+    An RPC is named as in Modal's protocol, "*" for all of them; with "container:" before it, as a container asks.
+    """
+
+    # {"rpc": name, "status": a gRPC status such as "ABORTED", "message": text, "n": how often, else for ever,
+    # "after": calls that go well first}. "RESET" cuts the stream, "HANG" never answers, "LOST" does it all the same.
+    faults: list = dataclasses.field(default_factory=list)
+    latency: dict = dataclasses.field(default_factory=dict)  # name of an RPC -> seconds before it is looked at
+    skip_reload: bool = False  # a commit tells the client not to reload the volume
+    environments: list = dataclasses.field(default_factory=lambda: ["main"])
 
     schedule_delay: float = 0.0  # seconds an input stays queued ("waiting for a GPU")
     hold: bool = False  # never schedule (stuck pending)

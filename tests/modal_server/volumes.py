@@ -14,7 +14,7 @@ from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2 as pb
 
-from tests.modal_server.rpc import BLOCK, nid, rpc
+from tests.modal_server.rpc import BLOCK, nid, ours, rpc
 
 LISTED = 500  # entries in one message of a listing
 
@@ -145,7 +145,8 @@ class Volumes:
         self._check_environment(req.environment_name)
         for oid, o in table.items():
             if (
-                req.deployment_name
+                ours(oid)
+                and req.deployment_name
                 and o["name"] == req.deployment_name
                 and o["env"] == (req.environment_name or "main")
             ):
@@ -186,7 +187,7 @@ class Volumes:
     async def VolumeList(self, stream):
         await stream.recv_message()
         res = pb.VolumeListResponse(environment_name="main")
-        for vid, v in self.volumes.items():
+        for vid, v in [(vid, v) for vid, v in self.volumes.items() if ours(vid)]:
             res.items.add(label=v["name"], volume_id=vid, created_at=v["created_at"], metadata=self._vmeta(vid))
         await stream.send_message(res)
 
@@ -309,7 +310,7 @@ class Volumes:
         if w is None:
             raise GRPCError(Status.NOT_FOUND, "volume is not mounted in this container")
         await asyncio.to_thread(w.commit, task.proc.pid)
-        await stream.send_message(pb.VolumeCommitResponse(skip_reload=False))
+        await stream.send_message(pb.VolumeCommitResponse(skip_reload=self.knobs.skip_reload))
 
     @rpc
     async def VolumeReload(self, stream):

@@ -5,7 +5,7 @@ import time
 
 from modal_proto import api_pb2 as pb
 
-from tests.modal_server.rpc import rpc
+from tests.modal_server.rpc import WORKSPACE, ours, rpc
 
 
 class Workspace:
@@ -43,7 +43,8 @@ class Workspace:
     @rpc
     async def WorkspaceNameLookup(self, stream):
         await stream.recv_message()
-        await stream.send_message(pb.WorkspaceNameLookupResponse(workspace_name="emu", username="emu"))
+        name = WORKSPACE.get() or "emu"
+        await stream.send_message(pb.WorkspaceNameLookupResponse(workspace_name=name, username=name))
 
     # key names and values as printed by `modal billing rates --json` in public snapshots of 2026-08-15 .. 2026-10-04
     RATES = {
@@ -90,7 +91,7 @@ class Workspace:
             * step
         )
         for start in range(lo, hi, step):
-            for app in self.apps.values():
+            for app in filter(lambda a: ours(a.id), self.apps.values()):
                 cost: dict[str, float] = {}
                 for t in (t for t in self.tasks.values() if t.app_id == app.id and t.started_at):
                     secs = max(0.0, min(t.finished_at or time.time(), start + step) - max(t.started_at, start))
