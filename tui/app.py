@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import BindingType
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.worker import get_current_worker
 
@@ -86,7 +87,8 @@ class NanochatApp(TerminalApp):
 
     def _show_notice(self, notice: Notice) -> None:
         bad = notice.kind in ("failed", "stalled", "interrupted", "out of budget")
-        self.notify(safe(notice.text), severity="warning" if bad else "information", markup=False, timeout=12)
+        severity: SeverityLevel = "warning" if bad else "information"
+        self.notify(safe(notice.text), severity=severity, timeout=12, kind=notice.kind)
         if self.fleet.settings.bell and self._driver:
             self._driver.write(terminal_bytes(notice))
 

@@ -24,6 +24,7 @@ KEYS = (
     Key("", "5", "show('cost')", "Cost", "what runs cost, by run, day, month and model", False),
     Key("", "6", "show('checkpoints')", "Checkpoints", "checkpoints of all runs, and what each is good for", False),
     Key("", "question_mark,f1", "help", "Help", "this page"),
+    Key("", "exclamation_mark", "messages", "Messages", "what the app has told lately, in full", False),
     Key("", "ctrl+p", "command_palette", "Palette", "every command by name", False),
     Key("", "q,ctrl+c", "leave", "Quit", "leave; runs go on without the app"),
     Key("runs", "enter", "watch", "Watch", "watch the run under the cursor"),
@@ -138,6 +139,7 @@ def shown(keys: str) -> str:
     """Keys as people write them."""
     names = {
         "question_mark": "?",
+        "exclamation_mark": "!",
         "slash": "/",
         "apostrophe": "'",
         "left_square_bracket": "[",

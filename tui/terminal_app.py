@@ -14,13 +14,17 @@ from textual import events
 from textual._callback import invoke
 from textual.app import App
 from textual.dom import DOMNode
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from runner.errors import Exit
+from runner.terminal import safe
 from tui.background import MOMENT_S, Left, Threads
 from tui.output import note
 from tui.screens.base import tone_style
+from tui.screens.dialogs import Page, messages_page
 from tui.theme import CSS, THEME
+from tui.toasts import Toasts, Told
 
 T = TypeVar("T")
 
@@ -37,6 +41,7 @@ class TerminalApp(App[int]):
         super().__init__()
         self.register_theme(THEME)
         self.theme = THEME.name
+        self.toasts, self._toasting = Toasts(), False
         self._ahead: deque[events.Key | events.Paste] = deque()
         self._given_to: list[DOMNode] = []
         self._given_on: Screen[object] | None = None
@@ -78,6 +83,34 @@ class TerminalApp(App[int]):
         except CancelledError as error:
             raise Left from error
 
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+        kind: str = "",
+    ) -> None:
+        """Tell something in the one line that there is for it, plain whatever is in it; `kind` where it is news."""
+        self.toasts.add(Told(time.time(), safe(message), severity, kind))
+        if not self._toasting:
+            self._toasting = True
+            self.call_later(self._toast, timeout)
+
+    def _toast(self, timeout: float | None) -> None:
+        """All that came together as one."""
+        self._toasting = False
+        self.clear_notifications()
+        if line := self.toasts.line():
+            super().notify(line, severity=self.toasts.severity, timeout=timeout, markup=False)
+
+    def action_messages(self) -> None:
+        """What was told lately, the newest on top, each in full."""
+        if not isinstance(self.screen, Page):
+            self.push_screen(messages_page(self.toasts.all))
+
     def tone(self, name: str) -> Style:
         """A tone of the theme as a style; with NO_COLOR Textual takes the colours out again."""
         return tone_style(self.theme_variables, name) if name else Style()
@@ -88,10 +121,17 @@ class TerminalApp(App[int]):
         Textual hands all that came at once to what has the focus now, though the first of them may open a prompt.
         """
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            if isinstance(event, events.Key):
+                self._see()
             self._ahead.append(event)
             await self._take()
         else:
             await super().on_event(event)
+
+    def _see(self) -> None:
+        """Whoever presses a key has seen what was told; the key does its work all the same."""
+        self.toasts.seen()
+        self.clear_notifications()
 
     async def _take(self) -> None:
         """Act upon the oldest key that waits, once nothing is left to do for the one before."""

@@ -9,7 +9,6 @@ from typing import BinaryIO, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Footer
 from textual.worker import get_current_worker
 
 from runner import settings, units
@@ -26,6 +25,7 @@ from tui.screens.base import Line
 from tui.screens.dialogs import help_page
 from tui.terminal_app import TerminalApp, exit_code
 from tui.theme import SWITCH_S
+from tui.widgets.key_line import KeyLine
 from tui.widgets.log_pane import LogPane
 from tui.widgets.log_view import LogView
 
@@ -43,6 +43,7 @@ class ViewApp(TerminalApp):
         Binding("q,ctrl+c", "quit", "Quit"),
         Binding("escape", "clear", show=False),
         Binding("question_mark,f1", "help", "Help"),
+        Binding("exclamation_mark", "messages", show=False),
         *bindings("view"),
     ]
 
@@ -55,7 +56,7 @@ class ViewApp(TerminalApp):
         yield Line(id="title")
         yield Line(id="numbers")
         yield LogPane(id="logs")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one("#title", Line).put([Cell(self._called, "accent")])

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Footer, Input
+from textual.widgets import Input
 from textual.worker import get_current_worker
 
 from runner import removal, units
@@ -22,6 +22,7 @@ from tui.screens.base import Line
 from tui.screens.dialogs import Confirm
 from tui.screens.files import FilesScreen
 from tui.volume_commands import command_line
+from tui.widgets.key_line import KeyLine
 from tui.widgets.virtual_list import Column, FileList
 
 COLUMNS = (
@@ -67,7 +68,7 @@ class CheckpointsScreen(FilesScreen):
         yield Line(id="about")
         yield Line(id="transfers")
         yield Input(id="ask", placeholder="text in the name of a run", compact=True)
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self._list.focus()

@@ -8,7 +8,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from runner.compare import Row, as_csv, as_svg, differences, final
 from runner.errors import NanochatError
@@ -20,6 +20,7 @@ from tui.background import background
 from tui.keys import bindings
 from tui.looks import said
 from tui.screens.base import Line, NanochatScreen
+from tui.widgets.key_line import KeyLine
 from tui.widgets.metrics import Known, Metrics
 from tui.widgets.plot import TONES
 
@@ -41,7 +42,7 @@ class CompareScreen(NanochatScreen):
         yield Metrics(self.nanochat.tone, id="metrics")
         with VerticalScroll(id="tables"):
             yield Static("", markup=False, id="table")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(Metrics).focus()

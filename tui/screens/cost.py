@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from runner import units
 from runner.errors import NanochatError
@@ -21,6 +21,7 @@ from tui.background import background
 from tui.cells import Cell
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
+from tui.widgets.key_line import KeyLine
 from tui.widgets.virtual_list import Column, VirtualList
 
 COLUMNS = (
@@ -54,7 +55,7 @@ class CostScreen(NanochatScreen):
             COLUMNS, self._cells, empty="No run has cost anything yet.", tones=self.nanochat.tone, id="runs"
         )
         yield Static("", markup=False, id="sums")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(VirtualList).focus()

@@ -1,5 +1,7 @@
 """Small windows over a screen: a question before something is stopped or destroyed, a page of text, the help."""
 
+import time
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.table import Table
@@ -11,8 +13,10 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Markdown, Static
 
+from runner import units
 from runner.terminal import safe
 from tui.keys import KEYS, MOVES, moves, shown
+from tui.toasts import Told
 
 
 class Confirm(ModalScreen[bool]):
@@ -132,6 +136,18 @@ class Page(ModalScreen[None]):
     def on_click(self, event: events.Click) -> None:
         if event.widget is self:
             self.dismiss()
+
+
+def messages_page(told: Sequence[Told]) -> Page:
+    """What the app has told lately, the newest on top."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    now = time.time()
+    for one in reversed(told):
+        table.add_row(Text(units.moment(one.at, now), style="dim"), Text(one.text))
+    if not told:
+        table.add_row("", Text("Nothing was told yet."))
+    return Page(table)
 
 
 def help_page(first: tuple[str, ...] = ()) -> Page:

@@ -9,7 +9,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.widgets import Footer, Input, Label, Static
+from textual.widgets import Input, Label, Static
 from textual.worker import get_current_worker
 
 from runner import fleet as fleets
@@ -27,6 +27,7 @@ from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
 from tui.screens.dialogs import Confirm
 from tui.widgets.choice import Choice
+from tui.widgets.key_line import KeyLine
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "task": TASKS,
@@ -88,7 +89,7 @@ class LaunchScreen(NanochatScreen):
             with VerticalScroll(id="right"), Vertical():
                 yield Static("", markup=False, id="plan")
         yield Static("", markup=False, id="command")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one("#title", Line).put(["New run"])

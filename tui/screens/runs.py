@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Footer, Input
+from textual.widgets import Input
 
 from runner import health, units
 from runner.projection import is_free, project, spent_usd
@@ -19,6 +19,7 @@ from tui import glance, looks
 from tui.cells import Cell
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
+from tui.widgets.key_line import KeyLine
 from tui.widgets.virtual_list import Column, VirtualList
 
 NO_RUNS = "No runs yet. Press n to plan one: a rehearsal is free and takes a minute."
@@ -76,7 +77,7 @@ class RunsScreen(NanochatScreen):
         yield Line(id="why")
         yield Line(id="stages")
         yield Input(placeholder="text in tag, id, task, model or state; Enter keeps it, Esc clears", id="filter")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(VirtualList).focus()

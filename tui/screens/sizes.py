@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from runner import names, units, usage
@@ -20,6 +20,7 @@ from tui.files import Place
 from tui.keys import bindings
 from tui.screens.base import Line
 from tui.screens.files import FilesScreen
+from tui.widgets.key_line import KeyLine
 from tui.widgets.virtual_list import Column, FileList
 
 SHOW_EVERY_S = 0.3
@@ -59,7 +60,7 @@ class SizesScreen(FilesScreen):
         yield Static("", markup=False, id="gap")
         yield FileList(COULD_GO, self._advice_cells, empty="nothing", tones=self.nanochat.tone, id="advice")
         yield Line(id="transfers")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self._list.focus()

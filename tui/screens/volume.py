@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.timer import Timer
-from textual.widgets import Footer, Input, Tree
+from textual.widgets import Input, Tree
 from textual.widgets.tree import TreeNode
 from textual.worker import get_current_worker
 
@@ -25,6 +25,7 @@ from tui.files import Place
 from tui.keys import bindings, moves
 from tui.screens.base import Line
 from tui.screens.files import FilesScreen
+from tui.widgets.key_line import KeyLine
 from tui.widgets.preview import Preview
 from tui.widgets.virtual_list import Column, FileList
 
@@ -75,7 +76,7 @@ class VolumeScreen(FilesScreen):
             yield Preview(self.nanochat.tone, id="preview")
         yield Line(id="transfers")
         yield Input(id="ask", compact=True)
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         tree = self.query_one(Folders)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from runner.errors import NanochatError
 from runner.health import silences
@@ -23,6 +23,7 @@ from tui.cells import Cell
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
 from tui.screens.dialogs import Page
+from tui.widgets.key_line import KeyLine
 from tui.widgets.log_pane import LogPane
 from tui.widgets.log_view import LogView
 from tui.widgets.metrics import Known, Metrics, layers
@@ -58,7 +59,7 @@ class WatchScreen(NanochatScreen):
         yield Metrics(self.nanochat.tone, id="metrics")
         yield LogPane(id="logs")
         yield Static("No run is watched. Esc, then Enter on a run.", id="none")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         view = self.query_one(LogView)

@@ -1,0 +1,80 @@
+"""What is told beside the screens: one line, in the last row, gone with the next key, which does its work."""
+
+from pathlib import Path
+
+import pytest
+from textual.notifications import SeverityLevel
+
+from runner.fleet import Fleet
+from runner.notices import Notice
+from tests.test_app import put, text_of, until
+from tui.app import NanochatApp
+from tui.screens.dialogs import Page
+from tui.screens.launch import LaunchScreen
+from tui.toasts import Toasts, Told
+from tui.widgets.key_line import Item, arranged
+
+
+def notice(number: int, kind: str) -> Notice:
+    return Notice(
+        f"r{number}", f"tag-{number}", kind, f"tag-{number} {kind}: and what else there is to say", f"k{number}"
+    )
+
+
+def test_news_of_many_runs_is_one_line_and_everything_can_be_read_later() -> None:
+    toasts = Toasts()
+
+    def told(text: str, severity: SeverityLevel, kind: str = "") -> str:
+        toasts.add(Told(1.0, text, severity, kind))
+        return toasts.line()
+
+    lines = [told(f"d12-{n} finished: 10 steps", "information", "finished") for n in range(3)]
+    assert lines == ["d12-0 finished: 10 steps", "2 runs finished", "3 runs finished"]
+    assert told("bad failed: oom", "warning", "failed") == "3 runs finished, bad failed: oom"
+    assert toasts.severity == "warning"
+    assert told("no such run", "error") == "no such run · 4 more, ! shows all"
+    toasts.seen()
+    assert told("one more", "information") == "one more"
+    assert len(toasts.all) == 6
+
+
+async def test_news_takes_the_last_row_only_and_the_next_key_clears_it_and_does_its_work(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    for number in range(20):
+        put(fleet, number)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, lambda: "tag-19" in text_of(app), "the runs")
+        await pilot.press("j")
+        before = text_of(app).splitlines()
+        for number in range(5):
+            app._show_notice(notice(number, "finished"))
+        await until(pilot, lambda: "5 runs finished" in text_of(app), "the line")
+        now = text_of(app).splitlines()
+        assert now[:-1] == before[:-1] and now[-1].endswith("? Help  q Quit ")
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, LaunchScreen), "the key's own work")
+        assert "5 runs finished" not in text_of(app)
+        await pilot.press("escape", "exclamation_mark")
+        await until(pilot, lambda: isinstance(app.screen, Page) and "tag-3 finished" in text_of(app), "all of it")
+
+
+async def test_an_answer_to_a_key_is_read_whole_and_is_never_markup(tmp_path: Path) -> None:
+    app = NanochatApp(Fleet(tmp_path))
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        text = "[red]no such folder[/red] " + "and what to do about it " * 5 + "END"
+        app.notify(text, severity="error")
+        await until(pilot, lambda: "END" in text_of(app) and "[red]no" in text_of(app), "all of it")
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 200])
+def test_the_way_out_and_the_help_are_at_the_foot_of_every_width(width: int) -> None:
+    words = ("Search", "Filter", "Error", "Cancel", "Resume", "Metrics", "Plan", "Report")
+    items = [*(Item(word[0].lower(), word) for word in words), Item("escape", "Back")]
+    items += [Item("question_mark", "Help"), Item("q", "Quit")]
+    placed, left_out = arranged(items, width)
+    last = [item.label for _, item in placed][-2:]
+    assert last == ["Help", "Quit"] and all(at + item.width <= width for at, item in placed)
+    assert (left_out == 0) == (width > 100) and ("Back" in [i.label for _, i in placed]) == (width > 20)
+    ends = [at + item.width for at, item in placed]
+    assert all(begin > end for (begin, _), end in zip(placed[1:], ends, strict=False))

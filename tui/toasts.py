@@ -1,0 +1,56 @@
+"""What the app tells beside its screens: one line at a time, what comes together summed up, all of it to be read
+later."""
+
+from collections import Counter, deque
+from typing import NamedTuple
+
+from textual.notifications import SeverityLevel
+
+KEPT = 200
+WORSE: tuple[SeverityLevel, ...] = ("information", "warning", "error")
+# Of several runs: what happened to them, where the word of one does not do.
+OF_MANY = {"stalled": "are stalled", "preempted": "were preempted", "interrupted": "were interrupted"}
+
+
+class Told(NamedTuple):
+    """A line and when it was told; `kind` is what happened, where it is news of a run."""
+
+    at: float
+    text: str
+    severity: SeverityLevel
+    kind: str = ""
+
+
+class Toasts:
+    """What was told lately, and what of it nobody has seen yet."""
+
+    def __init__(self) -> None:
+        self.all: deque[Told] = deque(maxlen=KEPT)
+        self._unseen: list[Told] = []
+
+    def add(self, told: Told) -> None:
+        self.all.append(told)
+        self._unseen = [*self._unseen[-KEPT:], told]
+
+    def seen(self) -> None:
+        self._unseen = []
+
+    @property
+    def severity(self) -> SeverityLevel:
+        """The worst of what is not seen yet."""
+        return max((one.severity for one in self._unseen), key=WORSE.index, default="information")
+
+    def line(self) -> str:
+        """All that is not seen yet in one line: news of several runs in sum, of other things the last."""
+        told = self._unseen
+        if len(told) < 2:
+            return told[0].text if told else ""
+        kinds = Counter(one.kind for one in told)
+        if "" in kinds:
+            return f"{told[-1].text} · {len(told) - 1} more, ! shows all"
+        alone = {one.kind: one.text for one in told if kinds[one.kind] == 1}
+        return ", ".join(alone[kind] if count == 1 else _summed(kind, count) for kind, count in kinds.items())
+
+
+def _summed(kind: str, count: int) -> str:
+    return f"{count} runs {OF_MANY.get(kind, kind)}"

@@ -1,0 +1,94 @@
+"""The line of keys at the foot of a screen: what works here, and at its right end, always, the way out and the help."""
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual import events
+from textual.screen import Screen
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tui.keys import shown
+
+# By their keys, in this order: back, help, quit.
+PINNED = ("escape", "question_mark", "q")
+GAP = 2
+
+
+class Item(NamedTuple):
+    """A key as its binding names it, and the words for it."""
+
+    key: str
+    label: str
+
+    @property
+    def words(self) -> tuple[str, str]:
+        return shown(self.key).replace("Enter", "⏎"), self.label
+
+    @property
+    def width(self) -> int:
+        return cell_len(" ".join(self.words))
+
+
+def arranged(items: Sequence[Item], width: int) -> tuple[list[tuple[int, Item]], int]:
+    """Where each item begins, and how many there is no room for: whole ones go, from the right, the pinned last."""
+    pinned = sorted((i for i in items if i.key in PINNED), key=lambda i: PINNED.index(i.key))
+    while pinned and sum(i.width + GAP for i in pinned) > width:
+        pinned.pop(0)
+    right = width - sum(i.width + GAP for i in pinned)
+    placed, at = [], 1
+    others = [i for i in items if i.key not in PINNED]
+    for item in others:
+        if at + item.width + GAP > right:
+            break
+        placed.append((at, item))
+        at += item.width + GAP
+    left_out = len(others) - len(placed)
+    for item in pinned:
+        placed.append((right + 1, item))
+        right += item.width + GAP
+    return placed, left_out
+
+
+class KeyLine(Widget):
+    """Drawn from the bindings that are active; a click on one presses it."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--key", "keys--label"}
+    DEFAULT_CSS = """
+    KeyLine { dock: bottom; height: 1; background: $surface; }
+    KeyLine > .keys--key { color: $accent; text-style: bold; }
+    KeyLine > .keys--label { color: $foreground; }
+    """
+    ALLOW_SELECT = False
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, self._changed)
+
+    def _changed(self, screen: Screen[object]) -> None:
+        if screen is self.screen:
+            self.refresh()
+
+    @property
+    def items(self) -> list[Item]:
+        """The keys that are shown, each once."""
+        found = [b.binding for b in self.screen.active_bindings.values() if b.binding.show]
+        first = {binding.action: binding for binding in reversed(found)}
+        kept = [binding for binding in found if first[binding.action] is binding]
+        return [Item(binding.key, binding.description) for binding in kept]
+
+    def render_line(self, y: int) -> Strip:
+        placed, _ = arranged(self.items, self.size.width)
+        key, label = self.get_component_rich_style("keys--key"), self.get_component_rich_style("keys--label")
+        segments, at = [], 0
+        for begin, item in placed:
+            name, words = item.words
+            segments += [Segment(" " * (begin - at), self.rich_style), Segment(name, key), Segment(f" {words}", label)]
+            at = begin + item.width
+        return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
+
+    def on_click(self, event: events.Click) -> None:
+        for begin, item in arranged(self.items, self.size.width)[0]:
+            if begin <= event.x < begin + item.width:
+                self.app.simulate_key(item.key)
