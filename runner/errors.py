@@ -52,3 +52,7 @@ class Unreachable(NanochatError):
     """The backend, its volume or this machine's data folder cannot be reached."""
 
     exit_code = Exit.UNREACHABLE
+
+
+class VolumeGone(Unreachable):
+    """There is no such volume, or no such folder: what was in it cannot be asked any more."""

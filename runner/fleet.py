@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -12,41 +13,41 @@ from pathlib import Path
 import msgspec
 
 from runner import budget as budgets
-from runner import checkpoints, estimate, kept_logs, settings, survey
+from runner import checkpoints, estimate, kept_logs, removal, settings, survey
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
 from runner.checkpoints import Checkpoint, Verdict, newest_complete
 from runner.cost import Prices
-from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError
+from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError, VolumeGone
 from runner.home import has_modal_token
 from runner.nanochat import layout
 from runner.plan import Plan, plan, starting_point
+from runner.polling import Poller
 from runner.projection import spent_usd
 from runner.registry import Registry
 from runner.run import (
     TRANSITIONS,
+    UNSURE,
     Outcome,
     Run,
     State,
     Status,
     cancel_requested,
     check_tag,
-    found_on_volume,
     move,
     new_run_id,
-    observed,
     relaunched,
     spawned,
 )
+from runner.side_by_side import side_by_side
 from runner.spec import CONTINUING, ENGINES, RunSpec, on_gpus
 from runner.spending import question, spending, today
 
 BACKENDS = ("local", "modal")
-FORCE_AFTER_S = 15.0
 LOOK_AGE_S = 30.0
-# The numbers of a live run are put on record so often; what changes its state, at once.
-KEEP_EVERY_S = 5.0
 VOLUMES_FILE = "volumes.txt"
+# The longest call there is lasts a day; of what has said nothing for so long, none is left.
+NO_CALL_LASTS_S = 2 * 86_400.0
 
 
 class Fleet:
@@ -67,8 +68,6 @@ class Fleet:
         self.notices: list[str] = []
         self.say = say or self.notices.append
         self._looks: dict[tuple[object, ...], tuple[float, layout.Inventory, list[Checkpoint]]] = {}
-        self.unreachable: dict[str, str] = {}
-        self._kept_at: dict[str, float] = {}
         self.settings = settings.load(home)
         self._named_volume = volume
         local = volume or self.settings.volume
@@ -81,6 +80,7 @@ class Fleet:
         self._making = threading.Lock()
         self._backends: dict[str, Backend] = {"local": LocalBackend(home)}
         self.registry = Registry(home)
+        self._polls = Poller(self.registry, self.backend, lambda: self.clock(), lambda text: self.say(text))
         self.registry.restored_by(self._rebuild)
 
     def backend(self, name: str) -> Backend:
@@ -100,7 +100,15 @@ class Fleet:
         return given or self.backend(backend).default_volume(engine)
 
     def volume_of(self, run: Run) -> Volume:
-        return self.backend(run.backend).volume(run.volume)
+        """A run's volume. Raises Unreachable for a run of another workspace: a volume of that name is not its own."""
+        place = self.backend(run.backend)
+        place.check_place(run)
+        return place.volume(run.volume)
+
+    @property
+    def unreachable(self) -> dict[str, str]:
+        """By run id, what kept the last look at it from being an answer."""
+        return self._polls.unreachable
 
     def _noted_volumes(self) -> list[str]:
         """Folders given with --volume at a launch: the registry alone could not be rebuilt without them."""
@@ -119,7 +127,7 @@ class Fleet:
         known = {run.id for run in self.registry.all()}
         runs = [(folder, r) for folder in folders for r in survey.runs_on(self.backend("local").volume(folder), known)]
         for folder, run in runs:
-            self._take_in(run, "local", folder)
+            self._polls.take_in(run, "local", folder)
         if runs or known or self.registry.set_aside:
             self.say(f"{lost}; {len(runs)} {'run' if len(runs) == 1 else 'runs'} came back from the volumes")
 
@@ -180,9 +188,9 @@ class Fleet:
         if tag:
             check_tag(tag)
         survey.check_engine(volume, spec.engine)
-        if force_restart and tag in tags:
-            self._release_tag(tag, tags)
-        place.ready(spec.engine, live_runs=self._live_on(backend))
+        renamed = self._renamed(tag, tags) if force_restart and tag in tags else None
+        app = place.ready(spec.engine, live=self._live_on(backend))
+        where = place.where()
         run = Run(
             id=new_run_id(),
             tag=tag,
@@ -192,8 +200,15 @@ class Fleet:
             created_at=self.clock(),
             prices=self._prices(place),
             estimate=planned.estimate,
+            workspace=where.workspace,
+            environment=where.environment,
+            app=app,
+            host=socket.gethostname(),
         )
-        run = self.registry.add(run)
+        run = self.registry.add(run, renamed)
+        if renamed:
+            survey.write_run(self.volume_of(renamed), renamed)
+            self.say(f"the earlier run {renamed.id} is now called {renamed.tag}; its files are kept")
         if backend == "local":
             self._note_volume(location)
         return self._spawn(run, first=True)
@@ -213,17 +228,16 @@ class Fleet:
         if spec.task in CONTINUING and not survey.inventory(volume).tokenizer:
             raise UsageError(f"the tokenizer of {source.tag} is not on {volume.location}", "put it back", field="from")
 
-    def _live_on(self, backend: str) -> int:
-        return sum(r.live and r.backend == backend for r in self.registry.all())
+    def _live_on(self, backend: str) -> list[Run]:
+        return [r for r in self.registry.all() if r.live and r.backend == backend]
 
-    def _release_tag(self, tag: str, tags: set[str]) -> None:
-        old = self.refreshed(self.registry.find(tag))
+    def _renamed(self, tag: str, tags: set[str]) -> Run:
+        """The run that has a tag, under another one; it is put down together with the run that takes the tag over."""
+        old = self._polls.as_it_is(self.registry.find(tag).id)
         if old.live:
             raise UsageError(f"{tag} ({old.id}) is {old.state}", f"nanochat-tui cancel {tag} first", field="tag")
         number = next(n for n in range(1, len(tags) + 2) if f"{tag}.{n}" not in tags)
-        renamed = self.registry.update(old.id, lambda r: msgspec.structs.replace(r, tag=f"{tag}.{number}"))
-        survey.write_run(self.volume_of(renamed), renamed)
-        self.say(f"the earlier run {old.id} is now called {renamed.tag}; its files are kept")
+        return msgspec.structs.replace(old, tag=f"{tag}.{number}")
 
     def _spawn(self, run: Run, *, first: bool) -> Run:
         try:
@@ -239,6 +253,9 @@ class Fleet:
                 raise
             raise Unreachable(f"{run.tag} could not be started ({error})", "put that right, then try again") from error
         started = self.registry.update(run.id, lambda r: spawned(r, call_id, self.clock()))
+        with contextlib.suppress(OSError, NanochatError):
+            # For other machines; without it they know of the call when its job has begun.
+            survey.write_run(self.volume_of(started), started)
         if started.cancel_requested_at:
             # Somebody cancelled between the intent and the spawn: they saw nothing to stop, so it is done here.
             self.backend(run.backend).cancel(started, force=True)
@@ -268,22 +285,35 @@ class Fleet:
         """
 
         def again(current: Run) -> Run:
+            if current.state is State.UNKNOWN:
+                raise UsageError(
+                    f"it is not known whether {current.tag} still trains",
+                    f"see modal.com/apps; nanochat-tui cancel {current.tag} ends what may be left, then resume",
+                )
             if current.live:
                 raise UsageError(f"{current.tag} is {current.state} already", f"nanochat-tui watch {current.tag}")
             if State.LAUNCHING not in TRANSITIONS[current.state]:
                 raise UsageError(f"{current.tag} is {current.state}", "launch a new run")
-            if current.newer:
-                raise UsageError(f"{current.tag} was asked for with a newer nanochat-tui", "go on with it there")
             again = msgspec.structs.replace(
-                relaunched(current, self.clock(), step), prices=self._prices(self.backend(current.backend))
+                relaunched(current, self.clock(), step),
+                prices=self._prices(self.backend(current.backend)),
+                app=app,
+                host=socket.gethostname(),
             )
             spec = again.spec if gpus is None else on_gpus(again.spec, gpus)
             if budget is not None:
                 spec = msgspec.structs.replace(spec, budget_usd=budget)
             return msgspec.structs.replace(again, spec=spec)
 
+        if run.newer:
+            raise UsageError(f"{run.tag} was asked for with a newer nanochat-tui", "go on with it there")
         self.volume_of(run).list("")
-        current = self.refreshed(self.registry.get(run.id))
+        current = self._polls.as_it_is(run.id)
+        if current.attempt > run.attempt and not current.live:
+            raise UsageError(
+                f"{current.tag} was resumed on {current.host or 'another machine'} meanwhile, and is {current.state}",
+                f"nanochat-tui show {current.tag}, then resume again",
+            )
         if step is not None:
             self._check_step(current, step)
         elif current.back_to is not None and not self._went_back(current):
@@ -296,7 +326,7 @@ class Fleet:
         budgets.check_again(current.tag, current.spec, current.backend, prices, cap, spent_usd(current))
         if gpus is not None and State.LAUNCHING in TRANSITIONS[current.state]:
             self._check_gpus(current, on_gpus(current.spec, gpus))
-        self.backend(run.backend).ready(run.spec.engine, live_runs=self._live_on(run.backend))
+        app = self.backend(run.backend).ready(run.spec.engine, live=self._live_on(run.backend))
         return self._spawn(self.registry.update(run.id, again), first=False)
 
     def _went_back(self, run: Run) -> bool:
@@ -325,51 +355,105 @@ class Fleet:
         )
 
     def cancel(self, run: Run) -> Run:
-        """Ask a live run to stop and keep what is saved; one that does not answer is ended by force later."""
+        """Ask a live run to stop and keep what is saved; one that does not answer is ended by force later.
+
+        Whatever else cannot be reached, what is known to run is ended. Raises Unreachable when something may go on.
+        """
 
         def stop(current: Run) -> Run:
-            if current.state is State.INTERRUPTED and current.backend != "local":
+            if current.state in UNSURE and current.backend != "local":
                 # A call that nobody knows of may still be waiting for its machine.
-                return move(current, State.CANCELLED)
+                return msgspec.structs.replace(move(current, State.CANCELLED), cancel_requested_at=self.clock())
             if not current.live:
                 raise UsageError(f"{current.tag} is not running", f"it is {current.state}")
             return current if current.cancel_requested_at else cancel_requested(current, self.clock())
 
-        self.refreshed(self.registry.get(run.id))
-        asked = self.registry.update(run.id, stop)
-        self.backend(run.backend).cancel(asked)
-        return asked
+        place = self.backend(run.backend)
+        place.check_place(run)
+        with contextlib.suppress(Unreachable, CredentialsError, OSError):
+            self._polls.as_it_is(run.id)
+        wanted = stop(self.registry.get(run.id))
+
+        def record(current: Run) -> Run:
+            return stop(current) if current.live or current.state in UNSURE else current
+
+        try:
+            place.cancel(wanted)
+        except NanochatError:
+            if wanted.live:
+                # Whoever looks at it next tries again.
+                self.registry.update(run.id, record)
+            raise
+        return self.registry.update(run.id, record)
 
     def delete(self, run: Run, *, forget: bool = False) -> None:
         """Remove a run that is not live: its folder on the volume, its work space, its record.
 
-        `forget` removes the record although the volume cannot be reached.
+        `forget` removes the record although the volume cannot be reached, of a run whose calls have verifiably ended.
         """
-
-        def claim(current: Run) -> Run:
-            if current.live:
-                raise UsageError(f"{current.tag} is {current.state}", f"nanochat-tui cancel {current.tag} first")
-            return move(current, State.DELETING)
-
-        self.refreshed(self.registry.get(run.id))
-        if not forget:
-            self.volume_of(run).list("")
-        current = self.registry.update(run.id, claim)
+        place = self.backend(run.backend)
+        place.check_place(run)
         try:
-            self.volume_of(current).remove(layout.run_dir(current.id))
-        except FileNotFoundError:
-            self.say(f"{current.tag} had no files on its volume")
-        except Unreachable:
+            current = self._polls.as_it_is(run.id)
+        except VolumeGone:
             if not forget:
                 raise
-        self.backend(current.backend).forget(current)
+            current = self.registry.get(run.id)
+        if forget and current.live and self._ended(current):
+            current = self.registry.update(run.id, lambda r: move(r, State.INTERRUPTED))
+        if not forget:
+            self._check_users(current)
+
+        def claim(now: Run) -> Run:
+            if now.live:
+                raise UsageError(f"{now.tag} is {now.state}", f"nanochat-tui cancel {now.tag} first")
+            return move(now, State.DELETING)
+
+        state = current.state
+        current = self.registry.update(run.id, claim)
+        try:
+            place.volume(current.volume).remove(layout.run_dir(current.id))
+        except FileNotFoundError:
+            self.say(f"{current.tag} had no files on its volume")
+        except (NanochatError, OSError) as error:
+            if not (forget and isinstance(error, VolumeGone)):
+                self.registry.update(run.id, lambda r: move(r, state))
+                raise
+        place.forget(current)
         if current.backend != "local":
             shutil.rmtree(self._log_folder(current), ignore_errors=True)
         self.registry.remove(current.id)
 
+    def _ended(self, run: Run) -> bool:
+        """Whether nothing of a run can still work, as far as its calls tell; silent for days, no call lives."""
+        silent = self.clock() - (run.last_sign_of_life or run.asked_at or run.created_at)
+        return silent > NO_CALL_LASTS_S or not self.backend(run.backend).breathes(run)
+
+    def _check_users(self, run: Run) -> None:
+        """Raises UsageError when a live run goes on from this one, also one of another machine."""
+        if run.backend != "local":
+            self.discover()
+        against = removal.consider([layout.run_dir(run.id)], (), self.on_volume(run.backend, run.volume)).against
+        if against:
+            raise UsageError(f"{run.tag} is needed: {against[0]}", "let that end, or cancel it first")
+
+    def on_volume(self, backend: str, location: str) -> list[Run]:
+        """The runs of a volume as they are now: what is to be deleted from it is judged by them."""
+        runs = [r for r in self.registry.all() if (r.backend, r.volume) == (backend, location)]
+        known = self._polls.refresh(runs)
+        ended = [r for r in known if not r.live and State.LAUNCHING in TRANSITIONS[r.state] and backend != "local"]
+        again = {r.id: r for r in side_by_side(lambda r: self._polls.as_it_is(r.id), ended)}
+        return [again.get(r.id, r) for r in known]
+
     def refresh(self, backend: str = "") -> list[Run]:
         """Every run, newest first, after a fresh look at those that may have changed, on one backend or all."""
-        return [self.refreshed(run) if backend in ("", run.backend) else run for run in self.registry.all()]
+        runs = self.registry.all()
+        looked = {r.id: r for r in self._polls.refresh([r for r in runs if backend in ("", r.backend)])}
+        return [looked.get(r.id, r) for r in runs]
+
+    def refreshed(self, run: Run) -> Run:
+        """One run after a fresh look."""
+        return self._polls.refreshed(run)
 
     def close(self) -> None:
         """Let go of connections; runs are not touched."""
@@ -390,41 +474,8 @@ class Fleet:
                 new = survey.runs_on(place.volume(location), known)
             except Unreachable:
                 continue
-            found += [self._take_in(run, "modal", location) for run in new]
+            found += [self._polls.take_in(run, "modal", location) for run in new]
         return found
-
-    def _take_in(self, run: Run, backend: str, location: str) -> Run:
-        """Put a run that was found on a volume on record."""
-        found = found_on_volume(run, backend, location)
-        try:
-            self.registry.add(found)
-        except UsageError:
-            found = msgspec.structs.replace(found, tag=found.id)
-            self.registry.add(found)
-        return self._look(found)
-
-    def refreshed(self, run: Run) -> Run:
-        """One run after a fresh look."""
-        return self._look(run) if run.live or run.state is State.INTERRUPTED else run
-
-    def _look(self, run: Run) -> Run:
-        try:
-            poll = self.backend(run.backend).poll(run)
-        except (NanochatError, OSError) as error:
-            self.unreachable[run.id] = str(error)
-            return run
-        self.unreachable.pop(run.id, None)
-        now = self.clock()
-        if poll.alive and run.cancel_requested_at and not 0 <= now - run.cancel_requested_at <= FORCE_AFTER_S:
-            self.backend(run.backend).cancel(run, force=True)
-        new = observed(run, poll, now)
-        if new == run:
-            return run
-        if (new.state, new.calls) == (run.state, run.calls) and now - self._kept_at.get(run.id, 0.0) < KEEP_EVERY_S:
-            # Numbers alone: they are read again at the next look, whoever looks.
-            return new
-        self._kept_at[run.id] = now
-        return self.registry.update(run.id, lambda r: observed(r, poll, now) if r.attempt == run.attempt else r)
 
     def checkpoints(self, run: Run) -> list[Checkpoint]:
         """A run's checkpoints as they are on its volume now."""

@@ -288,9 +288,14 @@ class Registry:
         return find(self.all(), name)
 
     @_mending
-    def add(self, run: Run) -> Run:
-        """Put down a new run; one without a tag gets one. Raises UsageError when its tag is taken."""
+    def add(self, run: Run, renamed: Run | None = None) -> Run:
+        """Put down a new run; one without a tag gets one. Raises UsageError when its tag is taken.
+
+        `renamed` is the run that had the tag, under the name that it gets.
+        """
         with self._transaction() as db:
+            if renamed:
+                self._write(db, renamed)
             if not run.tag:
                 tags = {tag for (tag,) in db.execute("SELECT tag FROM runs")}
                 run = msgspec.structs.replace(run, tag=new_tag(run.spec.model, tags))

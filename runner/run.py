@@ -29,19 +29,23 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     OUT_OF_BUDGET = "out of budget"
     INTERRUPTED = "interrupted"
-    DELETING = "deleting"
-    # One that only a newer release knows: it may be costing money, so it counts as live until the next look.
+    # Nobody can say whether it still runs, or only a newer release: it may cost money, so it counts as live.
     UNKNOWN = "unknown"
+    DELETING = "deleting"
 
 
 _WORKING = frozenset({State.PREPARING, State.RUNNING, State.PREEMPTED, State.STOPPING})
 LIVE = frozenset({State.LAUNCHING, State.QUEUED, State.UNKNOWN}) | _WORKING
-_ENDS = frozenset({State.DONE, State.FAILED, State.CANCELLED, State.OUT_OF_BUDGET, State.INTERRUPTED})
+# What a look may find: an end, or that nobody knows.
+_ENDS = frozenset({State.DONE, State.FAILED, State.CANCELLED, State.OUT_OF_BUDGET, State.INTERRUPTED, State.UNKNOWN})
+# Looked at again each time, as the job may be found alive, or its last word be read.
+UNSURE = frozenset({State.INTERRUPTED, State.UNKNOWN})
 _GONE = frozenset({State.DELETING})
 
 # From each state, the states that may follow. An end is left by a resume, through LAUNCHING, or by a deletion;
-# INTERRUPTED also yields to what the job itself recorded, or to the job when it is found alive after all; a job that
-# stops because its container is taken away goes on in the next one.
+# INTERRUPTED and UNKNOWN also yield to what the job itself recorded, or to the job when it is found alive after all; a
+# job that stops because its container is taken away goes on in the next one. What another machine did with a run that
+# had ended begins as INTERRUPTED, too.
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.LAUNCHING: frozenset({State.QUEUED}) | _WORKING | _ENDS,
     State.QUEUED: _WORKING | _ENDS,
@@ -50,12 +54,12 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.PREEMPTED: frozenset({State.QUEUED, State.PREPARING, State.RUNNING, State.STOPPING}) | _ENDS,
     State.STOPPING: frozenset({State.QUEUED, State.PREPARING, State.RUNNING, State.PREEMPTED}) | _ENDS,
     State.DONE: _GONE,
-    State.FAILED: frozenset({State.LAUNCHING}) | _GONE,
-    State.CANCELLED: frozenset({State.LAUNCHING}) | _GONE,
-    State.OUT_OF_BUDGET: frozenset({State.LAUNCHING}) | _GONE,
-    State.INTERRUPTED: frozenset({State.LAUNCHING, State.QUEUED}) | _WORKING | _ENDS - {State.INTERRUPTED} | _GONE,
-    State.DELETING: frozenset(),
+    State.FAILED: frozenset({State.LAUNCHING, State.INTERRUPTED}) | _GONE,
+    State.CANCELLED: frozenset({State.LAUNCHING, State.INTERRUPTED}) | _GONE,
+    State.OUT_OF_BUDGET: frozenset({State.LAUNCHING, State.INTERRUPTED}) | _GONE,
+    State.INTERRUPTED: frozenset({State.LAUNCHING, State.QUEUED}) | _WORKING | _ENDS | _GONE,
     State.UNKNOWN: frozenset({State.QUEUED}) | _WORKING | _ENDS,
+    State.DELETING: _ENDS,
 }
 
 
@@ -214,10 +218,11 @@ class Estimate(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    """One spawned attempt: the backend's call id and when it was spawned."""
+    """One call: the backend's call id, when it was spawned, and for which attempt; 0 in records that do not say."""
 
     call_id: str
     spawned_at: float
+    attempt: int = 0
 
 
 # Raised when a run is asked for in a way that an older release must not take for another one.
@@ -228,7 +233,9 @@ class Run(Struct):
     """A run as this machine knows it: what was asked, the calls made, and the job's last known status.
 
     `prices` are those it was launched at, `estimate` what it was then said to take. `back_to` is the step that this
-    attempt goes on from, where a person chose it; what was saved later is put aside.
+    attempt goes on from, where a person chose it; what was saved later is put aside. `workspace` and `environment` are
+    Modal's, and `app` the deployment that it runs in, empty on this machine and in records that do not say; `host` is
+    the machine that asked for this attempt.
     """
 
     id: str
@@ -247,6 +254,10 @@ class Run(Struct):
     prices: Prices = cost.DATED
     estimate: Estimate | None = None
     back_to: int | None = None
+    workspace: str = ""
+    environment: str = ""
+    app: str = ""
+    host: str = ""
     schema: int = SCHEMA
 
     @property
@@ -265,7 +276,9 @@ class Run(Struct):
 
     @property
     def outcome(self) -> Outcome | None:
-        return self.status.outcome if self.status and not self.live else None
+        """How it ended; of one that is unknown, why."""
+        ended = not self.live or self.state is State.UNKNOWN
+        return self.status.outcome if self.status and ended else None
 
     @property
     def last_sign_of_life(self) -> float | None:
@@ -346,7 +359,15 @@ def spawned(run: Run, call_id: str, now: float) -> Run:
     moved = move(run, State.QUEUED) if run.state in (State.LAUNCHING, State.INTERRUPTED) else run
     if call_id in {c.call_id for c in run.calls}:
         return moved
-    return msgspec.structs.replace(moved, calls=[*run.calls, Call(call_id, now)])
+    return msgspec.structs.replace(moved, calls=[*run.calls, Call(call_id, now, run.attempt)])
+
+
+def calls_of_attempt(run: Run) -> list[str]:
+    """Every call of the current attempt that is known, oldest first; the last is the one to ask."""
+    since = run.asked_at or run.created_at
+    mine = (c.call_id for c in run.calls if (c.attempt == run.attempt if c.attempt else c.spawned_at >= since))
+    told = run.status.calls if run.status and run.status.attempt == run.attempt else []
+    return list(dict.fromkeys([*mine, *told]))
 
 
 def cancel_requested(run: Run, now: float) -> Run:
@@ -363,6 +384,40 @@ def relaunched(run: Run, now: float, back_to: int | None = None) -> Run:
         ended_at=None,
         back_to=back_to,
     )
+
+
+def adopted(run: Run, record: Run) -> Run:
+    """The run as its record on the volume has it, which another machine wrote; what became of it, the next look says.
+
+    Of the same attempt only calls are new. A record that is behind changes nothing.
+    """
+    calls = list({c.call_id: c for c in [*run.calls, *record.calls]}.values())
+    if record.attempt < run.attempt or run.state in (State.DONE, State.DELETING):
+        return run
+    if record.attempt == run.attempt:
+        return run if len(calls) == len(run.calls) else msgspec.structs.replace(run, calls=calls)
+    return msgspec.structs.replace(
+        move(run, State.INTERRUPTED),
+        spec=record.spec,
+        attempt=record.attempt,
+        calls=calls,
+        asked_at=record.asked_at,
+        back_to=record.back_to,
+        prices=record.prices,
+        host=record.host,
+        app=record.app,
+        cancel_requested_at=None,
+        ended_at=None,
+    )
+
+
+def found_alive(run: Run, before: Status | None, now: Status | None) -> Run:
+    """The run that was taken for ended, though its job beat between two looks; the next look says the rest."""
+    if run.live or State.INTERRUPTED not in TRANSITIONS[run.state] or not before or not now:
+        return run
+    if now.attempt != run.attempt or now.state not in LIVE or now.updated_at == before.updated_at:
+        return run
+    return msgspec.structs.replace(move(run, State.INTERRUPTED), ended_at=None, cancel_requested_at=None)
 
 
 def found_on_volume(run: Run, backend: str, volume: str) -> Run:
@@ -385,7 +440,9 @@ def observed(run: Run, poll: Poll, now: float) -> Run:
     """The run after a look at its backend; a pure function, so that every front end agrees."""
     status = poll.status if poll.status and poll.status.attempt == run.attempt else None
     target = _target(run, status, poll, now)
-    if target == run.state and not run.live:
+    if not run.live and run.state not in UNSURE:
+        return run
+    if not run.live and target == run.state:
         return run if run.status else msgspec.structs.replace(run, status=_last_words(run, status))
     if status and status != run.status:
         run = msgspec.structs.replace(run, status=status)
@@ -394,12 +451,12 @@ def observed(run: Run, poll: Poll, now: float) -> Run:
     if target == run.state or target not in TRANSITIONS[run.state]:
         return run
     run = move(run, target)
-    if run.live:
+    if run.live and run.state is not State.UNKNOWN:
         return msgspec.structs.replace(run, ended_at=None)
     if status is None or status.state in LIVE:
         run = msgspec.structs.replace(run, status=_last_words(run, status, poll.outcome))
     ended = run.status.ended_at if run.status else None
-    return msgspec.structs.replace(run, ended_at=ended or now)
+    return msgspec.structs.replace(run, ended_at=None if run.live else ended or now)
 
 
 def _with_calls(run: Run, status: Status) -> Run:
@@ -408,10 +465,11 @@ def _with_calls(run: Run, status: Status) -> Run:
     new = [name for name in dict.fromkeys([*status.calls, status.call_id]) if name and name not in known]
     if not new:
         return run
-    return msgspec.structs.replace(run, calls=[*run.calls, *(Call(name, status.started_at) for name in new)])
+    found = (Call(name, status.started_at, status.attempt) for name in new)
+    return msgspec.structs.replace(run, calls=[*run.calls, *found])
 
 
-_CALL_ENDS = {"cancelled": State.CANCELLED, "killed": State.INTERRUPTED}
+_CALL_ENDS = {"cancelled": State.CANCELLED, "killed": State.INTERRUPTED, "unknown": State.UNKNOWN}
 
 
 def _target(run: Run, status: Status | None, poll: Poll, now: float) -> State:
@@ -423,7 +481,7 @@ def _target(run: Run, status: Status | None, poll: Poll, now: float) -> State:
         return State.CANCELLED if run.cancel_requested_at else wanted
     if alive and run.cancel_requested_at and run.state is State.STOPPING:
         return run.state
-    if alive and not (status is None and run.state is State.INTERRUPTED):
+    if alive and not (status is None and run.state in UNSURE):
         return status.state if status else State.QUEUED
     if run.state is State.LAUNCHING and 0 <= now - max(run.created_at, run.asked_at) < START_GRACE_S:
         return run.state

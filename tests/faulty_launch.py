@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.backends.modal import ModalBackend
+from runner.backends.modal_deploy import Deployments
 from runner.backends.modal_volume import ModalVolume
 from runner.cost import GPUS
 from runner.fleet import Fleet
@@ -42,7 +43,7 @@ def main() -> None:
     dies_at(number, Registry, "update", "record")
     dies_at(number, ModalVolume, "make", "make volume")
     dies_at(number, ModalVolume, "write", "write on volume")
-    dies_at(number, ModalBackend, "_deploy", "deploy")
+    dies_at(number, Deployments, "_deploy", "deploy")
     dies_at(number, ModalBackend, "_spawn", "spawn")
     fleet = Fleet(Path(home), volume=volume)
     spec = make_spec(task="test", model="d12", backend="modal", gpu_kinds=tuple(GPUS))

@@ -116,7 +116,7 @@ def test_a_call_that_modal_has_forgotten_says_so(spawn: Callable[..., str], clou
     end_of(call_id)
     cloud.post(f"/expire/{call_id}")
     assert end_of(call_id).kind == "expired"
-    assert end_of("fc-nobodyknowsthisone").kind == "expired"
+    assert end_of("fc-nobodyknowsthisone").kind == "unknown"
     modal_calls.terminate("fc-nobodyknowsthisone")
 
 

@@ -19,7 +19,16 @@ from tests.conftest import wait_until
 from tests.modal_cloud import ROOT, Cloud
 
 SPEC = make_spec(task="test", model="d12", backend="modal", gpu_kinds=tuple(GPUS))
-EFFECTS = ["make volume", "write on volume", "intent", "write on volume", "spawn", "record", "return"]
+EFFECTS = [
+    "make volume",
+    "write on volume",
+    "intent",
+    "write on volume",
+    "spawn",
+    "record",
+    "write on volume",
+    "return",
+]
 
 
 @pytest.fixture

@@ -20,8 +20,11 @@ from runner.run import (
     Run,
     State,
     Status,
+    adopted,
+    calls_of_attempt,
     cancel_requested,
     check_tag,
+    found_alive,
     move,
     new_run_id,
     new_tag,
@@ -33,7 +36,7 @@ from runner.spec import make_spec
 
 SPEC = make_spec(task="test", model="d12", backend="local", gpu_kinds=tuple(GPUS))
 NOW = 1000.0
-ENDS_THAT_RESUME = set(State) - LIVE - {State.DONE, State.DELETING}
+ENDS_THAT_RESUME = set(State) - LIVE - {State.DONE, State.DELETING, State.UNKNOWN}
 
 
 def run(state: State = State.RUNNING, **given: Any) -> Run:
@@ -48,7 +51,8 @@ def status(state: State, attempt: int = 1, **given: Any) -> Status:
 def test_every_state_has_its_row_and_every_end_but_done_can_be_resumed() -> None:
     assert set(TRANSITIONS) == set(State)
     assert all(State.LAUNCHING in TRANSITIONS[s] for s in ENDS_THAT_RESUME)
-    assert TRANSITIONS[State.DONE] == {State.DELETING} and TRANSITIONS[State.DELETING] == frozenset()
+    assert TRANSITIONS[State.DONE] == {State.DELETING}
+    assert State.LAUNCHING not in TRANSITIONS[State.UNKNOWN], "what may still train must not meet another attempt"
 
 
 @given(st.sampled_from(State), st.sampled_from(State))
@@ -62,7 +66,10 @@ def test_a_change_is_made_or_refused_as_the_table_says(a: State, b: State) -> No
 
 CALL_ENDS = [
     None,
-    *(Outcome(kind, "said by the backend") for kind in ("cancelled", "killed", "timeout", "crash", "launch")),
+    *(
+        Outcome(kind, "said by the backend")
+        for kind in ("cancelled", "killed", "timeout", "crash", "launch", "unknown")
+    ),
 ]
 
 
@@ -200,3 +207,45 @@ def test_ids_and_tags_are_made_without_collisions() -> None:
     for _ in range(80):
         taken.add(new_tag("d12", taken))
     assert len(taken) == 80
+
+
+def test_the_calls_of_an_attempt_are_known_by_the_attempt_not_by_a_clock() -> None:
+    calls = [Call("old", NOW - 0.1, 1), Call("new", NOW - 5, 2)]
+    assert calls_of_attempt(run(calls=calls, attempt=2, asked_at=NOW)) == ["new"]
+    assert calls_of_attempt(run(calls=calls[:1], attempt=2, asked_at=NOW - 30)) == []
+    told = Status(2, State.RUNNING, "train", NOW, NOW, calls=["new", "train"])
+    assert calls_of_attempt(run(calls=calls, attempt=2, status=told)) == ["new", "train"]
+
+
+def test_calls_of_records_that_do_not_say_their_attempt_are_judged_by_time_without_a_margin() -> None:
+    old = [Call("old", NOW - 30), Call("new", NOW + 1)]
+    assert calls_of_attempt(run(calls=old, attempt=2, asked_at=NOW)) == ["new"]
+
+
+def test_what_another_machine_did_is_adopted_and_a_record_that_is_behind_is_not() -> None:
+    here = run(State.CANCELLED, attempt=1, ended_at=NOW)
+    there = run(State.LAUNCHING, attempt=2, asked_at=NOW + 5, host="laptop-b", calls=[Call("b", NOW + 6, 2)])
+    got = adopted(here, there)
+    assert (got.state, got.attempt, got.host, got.ended_at) == (State.INTERRUPTED, 2, "laptop-b", None)
+    assert {c.call_id for c in got.calls} == {"local-1-x", "b"} and calls_of_attempt(got) == ["b"]
+    assert adopted(got, here) == got
+    assert adopted(run(State.DONE), there).state is State.DONE
+
+
+def test_a_run_that_was_taken_for_ended_is_looked_at_again_only_when_its_job_beats() -> None:
+    ended = run(State.CANCELLED, ended_at=NOW)
+    first, second = status(State.RUNNING), status(State.RUNNING)
+    second.updated_at += 2
+    assert found_alive(ended, first, second).state is State.INTERRUPTED
+    assert found_alive(ended, first, first) == ended
+    second.attempt = 2
+    assert found_alive(ended, first, second) == ended
+    assert found_alive(run(State.DONE), first, second).state is State.DONE
+
+
+def test_a_call_that_is_not_found_has_not_ended() -> None:
+    poll = Poll(False, None, Outcome("unknown", "Modal does not know its calls"))
+    got = observed(run(State.RUNNING, status=status(State.RUNNING)), poll, NOW)
+    assert got.state is State.UNKNOWN
+    found = observed(got, Poll(True, status(State.RUNNING)), NOW + 1)
+    assert found.state is State.RUNNING and found.ended_at is None

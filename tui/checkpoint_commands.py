@@ -53,7 +53,8 @@ def checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
 
 def _prune(fleet: Fleet, args: argparse.Namespace, found: list[tuple[Run, Checkpoint]]) -> int:
     """Delete what is neither the best nor the last of its run and kind."""
-    runs, all_ = {r.id: r for r, _ in found}, fleet.registry.all()
+    runs = {r.id: r for r, _ in found}
+    all_ = [r for place in {(r.backend, r.volume) for r in runs.values()} for r in fleet.on_volume(*place)]
     gone = [
         (r, c)
         for r in runs.values()

@@ -173,7 +173,7 @@ def _du(fleet: Fleet, args: argparse.Namespace) -> int:
 
 
 def _runs_on(fleet: Fleet, place: Where) -> list[Run]:
-    return [r for r in fleet.refresh(place.backend) if r.volume == place.location]
+    return fleet.on_volume(place.backend, place.location)
 
 
 def _cat(fleet: Fleet, args: argparse.Namespace) -> int:

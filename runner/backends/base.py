@@ -1,6 +1,6 @@
 """The two Protocols at the rim: a Backend runs jobs, a Volume keeps files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
@@ -8,7 +8,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from runner.cost import Prices
-from runner.run import Poll, Run
+from runner.run import Poll, Run, Status
 
 # Files are brought in pieces of this size, as Modal keeps them.
 BLOCK = 8 << 20
@@ -109,6 +109,13 @@ class Check(Struct, frozen=True):
     do: str = ""
 
 
+class Where(Struct, frozen=True):
+    """What a run belongs to: Modal's workspace and environment; empty on this machine."""
+
+    workspace: str = ""
+    environment: str = ""
+
+
 class Backend(Protocol):
     """Where a run's job happens. Every method may block on I/O and may raise Unreachable or CredentialsError."""
 
@@ -126,8 +133,19 @@ class Backend(Protocol):
         """Make the volume if it is not there; whether it was made, as far as that is known."""
         ...
 
-    def ready(self, engine: str, *, live_runs: int) -> None:
-        """See that a run of this engine can be spawned, deploying if need be. Raises what stands against it."""
+    def where(self) -> Where:
+        """What a run that is launched now will belong to."""
+        ...
+
+    def check_place(self, run: Run) -> None:
+        """Raises Unreachable when a run belongs to another workspace or environment than this."""
+        ...
+
+    def ready(self, engine: str, *, live: Sequence[Run]) -> str:
+        """See that a run of this engine can be spawned, deploying if need be; in which app, where there are any.
+
+        `live` are the runs that may be in one. Raises what stands against it.
+        """
         ...
 
     def launch(self, run: Run) -> str:
@@ -136,8 +154,19 @@ class Backend(Protocol):
 
     def poll(self, run: Run) -> Poll: ...
 
+    def heartbeat(self, run: Run) -> Status | None:
+        """What the run's job told last, of whatever attempt; None where nothing is remembered."""
+        ...
+
+    def breathes(self, run: Run) -> bool:
+        """Whether a process or call of the run may still work, asked without its volume."""
+        ...
+
     def cancel(self, run: Run, *, force: bool = False) -> None:
-        """Ask the job to stop and keep what is saved; `force` kills it."""
+        """Ask the job to stop and keep what is saved; `force` kills it. What can be ended is, before anything else.
+
+        Raises Unreachable when something may still run.
+        """
         ...
 
     def pull_log(self, run: Run, folder: Path) -> None:
@@ -154,7 +183,9 @@ class Backend(Protocol):
         """Remove what the backend keeps on this disk for a run that is deleted."""
         ...
 
-    def check(self) -> list[Check]: ...
+    def check(self) -> list[Check]:
+        """The lines of `doctor`."""
+        ...
 
     def close(self) -> None:
         """Let go of connections; runs are not touched."""

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
 
 from runner.backends.base import BLOCK, Entries, Entry, Paths
-from runner.errors import FileChanged, Unreachable
+from runner.errors import FileChanged, VolumeGone
 
 BATCH = 1000
 
@@ -24,9 +24,7 @@ class FolderVolume:
     def path(self, path: str) -> Path:
         """The file behind a volume path. Raises FileNotFoundError for a path that leaves the volume."""
         if not self._root.is_dir():
-            raise Unreachable(
-                f"the volume folder {self.location} is gone", "put it back, or give another with --volume"
-            )
+            raise VolumeGone(f"the volume folder {self.location} is gone", "put it back, or give another with --volume")
         pure = PurePosixPath(path)
         if pure.is_absolute() or ".." in pure.parts or "\0" in path:
             raise FileNotFoundError(errno.ENOENT, "is no path of a volume", path)

@@ -6,14 +6,15 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
 from runner import cost, process, survey
-from runner.backends.base import Check
+from runner.backends.base import Check, Where
 from runner.backends.folder import FolderVolume
 from runner.cost import Prices
-from runner.errors import Unreachable, UsageError
+from runner.errors import UsageError, VolumeGone
 from runner.job import engines
 from runner.run import Poll, Run, Status
 
@@ -48,10 +49,17 @@ class LocalBackend:
             ) from error
         return True
 
-    def ready(self, engine: str, *, live_runs: int) -> None:
+    def where(self) -> Where:
+        return Where()
+
+    def check_place(self, run: Run) -> None:
+        """Everything here is of this machine."""
+
+    def ready(self, engine: str, *, live: Sequence[Run]) -> str:
         problem = engines.problem(engine, self._home)
         if problem:
             raise UsageError(*problem, field="engine")
+        return ""
 
     def launch(self, run: Run) -> str:
         import subprocess
@@ -90,10 +98,18 @@ class LocalBackend:
         alive = self._pid(run, status) is not None
         if not alive and run.live:
             self._end_leftovers(run)
+        if gone and (alive or not run.cancel_requested_at):
+            raise VolumeGone(f"the volume folder {run.volume} is gone", "put it back to see its runs")
         if gone:
-            raise Unreachable(f"the volume folder {run.volume} is gone", "put it back to see its runs")
+            return Poll(False, None)
         # The job may have ended between the two looks: its last word is read once more.
         return Poll(alive, status if alive else survey.read_status(self.volume(run.volume), run.id))
+
+    def heartbeat(self, run: Run) -> Status | None:
+        return survey.read_status(self.volume(run.volume), run.id)
+
+    def breathes(self, run: Run) -> bool:
+        return self._pid(run, None) is not None
 
     def _end_leftovers(self, run: Run) -> None:
         """End the children of a job that is dead: the lock is free, so no other attempt lives."""

@@ -1,9 +1,8 @@
 """Modal from this side: deploy, spawn, poll call ids, cancel; everything a run needs that happens elsewhere."""
 
-import subprocess
-import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -13,22 +12,22 @@ import modal
 import msgspec
 from msgspec import Struct
 
-import runner
 from runner import cost, modal_names, survey
 from runner.backends import modal_calls
-from runner.backends.base import Check
+from runner.backends.base import Check, Where
 from runner.backends.modal_calls import Ended
-from runner.backends.modal_errors import reaching, words
+from runner.backends.modal_deploy import Deployments
+from runner.backends.modal_errors import reaching
 from runner.backends.modal_logs import LogStream, fetched
 from runner.backends.modal_token import configured, require_token
 from runner.backends.modal_volume import ModalVolume
+from runner.backends.modal_where import Identity
 from runner.cost import Prices
-from runner.errors import NanochatError
+from runner.errors import NanochatError, Unreachable, VolumeGone
 from runner.modal_names import APPS, LIVE_DICT, PREPARE, TAG, VOLUMES, train_key
 from runner.nanochat import layout
-from runner.run import LIVE, Outcome, Poll, Run, State, Status
+from runner.run import LIVE, Outcome, Poll, Run, State, Status, calls_of_attempt
 from runner.spooling import Spool
-from runner.terminal import clean
 
 POLL_EVERY_S, POLL_ENDED_EVERY_S, MAX_BACK_OFF_S = 2.0, 30.0, 30.0
 FRESH_S = 15.0
@@ -37,6 +36,7 @@ LOG_EVERY_S = 4.0
 LOGS_KEPT_S = 86400.0
 PRICES_AGE_S, PRICES_RETRY_S = 24 * 3600.0, 60.0
 _WORKING = (State.PREPARING, State.RUNNING, State.STOPPING)
+LAST_RESORT = "end it at modal.com/apps, or: modal container list, modal container stop ID"
 RESUME = "nanochat-tui resume {0} continues from the last checkpoint"
 
 
@@ -57,6 +57,9 @@ class ModalBackend:
 
     def __init__(self, home: Path, say: Callable[[str], None]) -> None:
         self._home, self._say = home, say
+        self._apps, self._identity = Deployments(home, say), Identity(home)
+        self._getting = threading.Lock()
+        self._dict: modal.Dict | None = None
         self._volumes: dict[str, ModalVolume] = {}
         self._seen: dict[str, _Seen] = {}
         self._streams: dict[str, LogStream] = {}
@@ -75,43 +78,35 @@ class ModalBackend:
         self.volume(location).make()
         return False
 
-    def _live(self) -> modal.Dict:
-        return modal.Dict.from_name(LIVE_DICT, create_if_missing=True)
-
-    def ready(self, engine: str, *, live_runs: int) -> None:
-        """Deploy the engine's app when it is missing or was made from other source."""
-        require_token()
-        name = APPS[engine]
-        with reaching():
+    def _entry(self, key: str) -> Any:
+        """What the Dict has under a key. It is looked up once; one that was deleted is made anew, and is empty."""
+        for again in (False, True):
+            with self._getting:
+                if self._dict is None:
+                    self._dict = modal.Dict.from_name(LIVE_DICT, create_if_missing=True).hydrate()
+                live = self._dict
             try:
-                deployed = modal.App.lookup(name).get_tags().get(TAG)
-            except modal.exception.NotFoundError as error:
-                if "nvironment" in words(error) and name not in words(error):
+                return live.get(key)
+            except modal.exception.NotFoundError:
+                if again:
                     raise
-                deployed = None
-        if deployed == modal_names.fingerprint():
-            return
-        if deployed is None:
-            self._say(f"deploying {name}; the first time its image is built, which takes minutes")
-        else:
-            on = f"; the {live_runs} live run{'s' if live_runs > 1 else ''} go on as they are" if live_runs else ""
-            self._say(f"deploying {name} anew, its source has changed{on}")
-        self._deploy(engine)
+                self._dict = None
+        raise AssertionError("unreachable")
 
-    def _deploy(self, engine: str) -> None:
-        """`modal deploy`, rolling: containers that run keep the source they began with."""
-        argv = [sys.executable, "-m", "modal", "deploy", "-m", modal_names.REFERENCES[engine]]
-        package = Path(runner.__file__).parents[1]
-        done = subprocess.run(
-            argv, cwd=package, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-        )
-        if done.returncode == 0:
-            return
-        log = self._home / f"deploy-{engine}.log"
-        log.write_bytes(done.stdout)
-        raise NanochatError(f"the app could not be deployed: {_last_words(done.stdout)}", f"all of it is in {log}")
+    def where(self) -> Where:
+        require_token()
+        return self._identity.here()
+
+    def check_place(self, run: Run) -> None:
+        require_token()
+        self._identity.check_place(run)
+
+    def ready(self, engine: str, *, live: Sequence[Run]) -> str:
+        require_token()
+        return self._apps.ready(engine, live)
 
     def launch(self, run: Run) -> str:
+        self.check_place(run)
         with reaching():
             for call in run.calls:
                 # An earlier attempt that still breathes must not train beside this one.
@@ -122,7 +117,7 @@ class ModalBackend:
     def _spawn(run: Run) -> str:
         mounted: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]
         mounted = {modal_names.MOUNT: modal.Volume.from_name(run.volume)}
-        function = modal.Function.from_name(APPS[run.spec.engine], PREPARE).with_options(volumes=mounted)
+        function = modal.Function.from_name(run.app or APPS[run.spec.engine], PREPARE).with_options(volumes=mounted)
         return str(function.spawn(run.id, run.attempt, run.volume).object_id)
 
     def poll(self, run: Run) -> Poll:
@@ -135,7 +130,7 @@ class ModalBackend:
                 return seen.poll
         failures = seen.failures if seen else 0
         try:
-            require_token()
+            self.check_place(run)
             with reaching():
                 poll = self._look(run)
         except NanochatError as error:
@@ -147,19 +142,21 @@ class ModalBackend:
         return poll
 
     def _look(self, run: Run) -> Poll:
-        status = self._status(run)
+        status, gone = self._told(run)
         mine = status if status and status.attempt == run.attempt else None
         if mine and mine.state not in LIVE:
             return Poll(False, mine)
         beating = mine is not None and abs(time.time() - mine.updated_at) < FRESH_S
         if beating and mine and mine.state not in (State.QUEUED, State.PREEMPTED) and not run.cancel_requested_at:
             return Poll(True, mine)
-        calls = _calls(run, mine)
+        calls = calls_of_attempt(msgspec.structs.replace(run, status=mine) if mine else run)
         if not calls:
+            if gone and not run.cancel_requested_at:
+                raise gone
             return Poll(False, mine)
         ended = modal_calls.ended(calls[-1], look_closer=not beating)
         if ended and ended.kind == "returned" and ended.state == State.QUEUED.value:
-            spawned = self._live().get(train_key(run.id, run.attempt))
+            spawned = self._entry(train_key(run.id, run.attempt))
             ended = modal_calls.ended(spawned, look_closer=True) if spawned and spawned not in calls else None
         leaving = beating and mine is not None and mine.state in _WORKING
         if ended is None or (leaving and ended.kind == "terminated"):
@@ -169,28 +166,83 @@ class ModalBackend:
 
     def _over(self, run: Run, ended: Ended) -> Poll:
         """The call has ended: the job's last word is on the volume, unless it could not say one."""
-        status = survey.read_status(self.volume(run.volume), run.id) or self._status(run)
+        status, gone = self._told(run, record_first=True)
         mine = status if status and status.attempt == run.attempt else None
         if mine and mine.state not in LIVE:
             return Poll(False, mine)
+        if gone and not run.cancel_requested_at:
+            raise gone
         return Poll(False, mine, _outcome(run, ended))
 
-    def _status(self, run: Run) -> Status | None:
-        """What the job last told: its heartbeat, which is forgotten after a week, or its record."""
-        told = self._live().get(run.id)
-        heard = survey.status_of(told) if isinstance(told, bytes) else None
-        return heard or survey.read_status(self.volume(run.volume), run.id)
+    def _told(self, run: Run, *, record_first: bool = False) -> tuple[Status | None, VolumeGone | None]:
+        """The job's heartbeat, forgotten after a week, or its record, in either order; and whether the volume is gone.
+
+        Whatever else stands in the way is raised: nobody has said anything then.
+        """
+        if not record_first and (heard := self._heard(run)):
+            return heard, None
+        record: Status | None = None
+        gone: VolumeGone | None = None
+        try:
+            record = survey.read_status(self.volume(run.volume), run.id)
+        except VolumeGone as error:
+            gone = error
+        return record or (self._heard(run) if record_first else None), gone
+
+    def _heard(self, run: Run) -> Status | None:
+        told = self._entry(run.id)
+        return survey.status_of(told) if isinstance(told, bytes) else None
+
+    def heartbeat(self, run: Run) -> Status | None:
+        self.check_place(run)
+        with reaching():
+            return self._heard(run)
+
+    def breathes(self, run: Run) -> bool:
+        """Every call that is known is asked. Of one that is unknown here nothing is known, so it may."""
+        self.check_place(run)
+        with reaching():
+            for call_id in self._all_calls(run):
+                ended = modal_calls.ended(call_id, look_closer=True)
+                if ended is None or ended.kind == "unknown":
+                    return True
+        return False
+
+    def _all_calls(self, run: Run) -> list[str]:
+        """The calls of an attempt, also those that a container has spawned."""
+        spawned = self._entry(train_key(run.id, run.attempt))
+        return list(dict.fromkeys([*calls_of_attempt(run), *([str(spawned)] if spawned else [])]))
 
     def cancel(self, run: Run, *, force: bool = False) -> None:
-        """End every call of the run, containers and all. A call that nobody knows of finds the mark on the volume."""
-        survey.mark_cancelled(self.volume(run.volume), run)
-        with reaching():
-            for call_id in _calls(run, run.status):
-                modal_calls.terminate(call_id)
-            spawned = self._live().get(train_key(run.id, run.attempt))
-            if spawned:
-                modal_calls.terminate(str(spawned))
+        """End every call that is known, containers and all; then leave the mark that turns away one that is not."""
+        self.check_place(run)
         self._seen.pop(run.id, None)
+        known, found = calls_of_attempt(run), False
+        problem: NanochatError | None = None
+        try:
+            with reaching():
+                known = self._all_calls(run)
+        except NanochatError as error:
+            problem = error
+        for call_id in known:
+            try:
+                with reaching():
+                    found |= modal_calls.terminate(call_id)
+            except NanochatError as error:
+                problem = error
+        if problem:
+            raise Unreachable(f"{run.tag} may still run on paid GPUs ({problem.what})", LAST_RESORT) from problem
+        if known and not found and not run.workspace:
+            raise Unreachable(
+                f"this workspace knows no call of {run.tag}, which may run in another one",
+                f"set MODAL_PROFILE to the workspace that it was launched in; or {LAST_RESORT}",
+            )
+        try:
+            survey.mark_cancelled(self.volume(run.volume), run)
+        except NanochatError as error:
+            if not found:
+                raise
+            self._say(f"the calls of {run.tag} were ended, but its volume could not be told ({error.what})")
 
     def pull_log(self, run: Run, folder: Path) -> None:
         spool = self._spools.get(run.id)
@@ -199,7 +251,7 @@ class ModalBackend:
         ended = run.status.updated_at if run.status and not run.live else None
         if ended is not None and spool.is_whole(ended):
             return
-        engine, calls = run.spec.engine, _calls(run, run.status)
+        engine, calls = run.spec.engine, calls_of_attempt(run)
         stream = self._streams.setdefault(engine, LogStream(APPS[engine]))
         if run.live:
             stream.want(calls)
@@ -330,24 +382,22 @@ class ModalBackend:
         return Check("modal prices", True, f"{prices.source}, {prices.date}")
 
 
-def _calls(run: Run, status: Status | None) -> list[str]:
-    """Every call of the current attempt that is known, oldest first; the last is the one to ask."""
-    since = run.asked_at or run.created_at
-    recorded = [c.call_id for c in run.calls if c.spawned_at >= since - 60]
-    told = status.calls if status and status.attempt == run.attempt else []
-    return list(dict.fromkeys([*recorded, *told]))
-
-
 def _outcome(run: Run, ended: Ended) -> Outcome:
     resume = RESUME.format(run.id)
     match ended.kind:
         case "terminated":
-            by = "cancelled" if run.cancel_requested_at else "cancelled by another client"
+            by = "cancelled" if run.cancel_requested_at else "stopped from outside: a person, or the workspace's limit"
             return Outcome("cancelled", by, resume)
         case "timeout":
             return Outcome("timeout", f"Modal's time limit for one call was reached ({ended.text})", resume)
         case "expired":
             return Outcome("killed", "Modal has forgotten the call, and the volume has no last word of it", resume)
+        case "unknown":
+            return Outcome(
+                "unknown",
+                "this workspace knows no call of it, and the volume has no last word of it",
+                f"see modal.com/apps, also of other workspaces; nanochat-tui cancel {run.tag} ends what may be left",
+            )
         case "returned":
             return Outcome("launch", ended.text or "the job ended without a word", resume)
     return Outcome("crash", ended.text, f"modal app logs {APPS[run.spec.engine]} shows more; {resume}")
@@ -362,11 +412,3 @@ def _prices(rates: dict[str, Decimal]) -> Prices:
     }
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     return Prices(gpus, rates["cpu_hour_cost"], rates["mem_gib_hour_cost"], "this workspace's rates", today)
-
-
-def _last_words(output: bytes) -> str:
-    """The end of a failed deployment's output, from its last error on."""
-    lines = [" ".join(clean(line).strip("│╭╮╰╯─┃ ").split()) for line in output.decode("utf-8", "replace").split("\n")]
-    telling = [line for line in lines if line] or ["no output"]
-    errors = [n for n, line in enumerate(telling) if "rror" in line or "ailed" in line]
-    return " ".join(telling[errors[-1] if errors else -1 :])[:400]

@@ -29,7 +29,10 @@ _ask_blocking = synchronizer.create_blocking(_ask)
 
 
 class Ended(Struct, frozen=True):
-    """`kind` is returned, terminated, timeout, expired or crashed; `state` is what a body that returned says."""
+    """`kind` is returned, terminated, timeout, expired, crashed or unknown; `state` is what a body that returned says.
+
+    `unknown` is no end: this workspace knows no such call.
+    """
 
     kind: str
     text: str = ""
@@ -55,7 +58,7 @@ def _answer(call: modal.FunctionCall[Any]) -> Ended | None:
     try:
         reply = _ask_blocking(call)
     except modal.exception.NotFoundError:
-        return Ended("expired", "Modal does not know the call")
+        return Ended("unknown")
     if not reply.outputs:
         return None if reply.num_unfinished_inputs else Ended("expired")
     output = reply.outputs[0]
@@ -98,13 +101,14 @@ def _by_graph(call: modal.FunctionCall[Any], *, otherwise: Ended | None) -> Ende
     return otherwise
 
 
-def terminate(call_id: str) -> None:
-    """End a call and its container; one that has ended, or is not known any more, is fine."""
+def terminate(call_id: str) -> bool:
+    """End a call and its container; one that has ended already is fine. False when no such call is known here."""
     try:
         modal.FunctionCall.from_id(call_id).cancel(terminate_containers=True)
     except modal.exception.NotFoundError:
-        return
+        return False
     except modal.exception.InvalidError:
         # Also said when it cannot be done just now.
         if ended(call_id, look_closer=True) is None:
             raise
+    return True

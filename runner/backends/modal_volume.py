@@ -19,7 +19,7 @@ from runner.backends.base import BLOCK, Entries, Entry, Paths
 from runner.backends.modal_errors import may_pass, reaching
 from runner.backends.modal_token import require_token
 from runner.backends.wire import Refused, fetch
-from runner.errors import FileChanged, NanochatError, Unreachable
+from runner.errors import FileChanged, NanochatError, Unreachable, VolumeGone
 from runner.names import shown
 
 ATTEMPTS, PAUSE_S = 4, 0.3
@@ -110,7 +110,7 @@ class ModalVolume:
                 except modal.exception.NotFoundError as error:
                     if "nvironment '" in str(error) and self.location not in str(error):
                         raise
-                    raise Unreachable(
+                    raise VolumeGone(
                         f"there is no Modal volume {self.location}", "a launch makes it; --volume names another"
                     ) from error
         return self._volume
