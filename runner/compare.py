@@ -19,11 +19,20 @@ POINTS = 400
 
 
 class Row(Struct, frozen=True):
-    """One thing that is compared: a value for each run, None where it is unknown; `best` are the places of the best."""
+    """One thing that is compared: a value for each run, None where it is unknown; `best` are the places of the best.
+
+    `note` says what else there is to the name, `digits` how many behind the point mean something.
+    """
 
     name: str
     values: tuple[str | int | float | Decimal | None, ...]
     best: tuple[int, ...] = ()
+    note: str = ""
+    digits: int = 4
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}, {self.note}" if self.note else self.name
 
 
 def final(runs: Sequence[Run], now: float) -> list[Row]:
@@ -32,23 +41,26 @@ def final(runs: Sequence[Run], now: float) -> list[Row]:
     rows = [
         Row("state", tuple(run.state.value for run in runs)),
         Row("step", tuple(s.step if s else None for s in statuses)),
-        _best("loss", [s.loss if s else None for s in statuses], low=True),
+        _best("loss", [s.loss if s else None for s in statuses], low=True, note="last step"),
         _best("val bpb", [s.val_bpb if s else None for s in statuses], low=True),
         _best("CORE", [s.core if s else None for s in statuses]),
         _best("ChatCORE", [s.chatcore if s else None for s in statuses]),
         _best("tok/s", [s.tokens_per_s if s else None for s in statuses]),
-        _best("MFU %", [s.mfu if s else None for s in statuses]),
-        _best("seconds", [s.spent_s if s else None for s in statuses], low=True),
+        _best("MFU %", [s.mfu if s else None for s in statuses], digits=1),
+        _best("seconds", [s.spent_s if s else None for s in statuses], low=True, digits=1),
         _best("dollars", [spent_usd(run, now) for run in runs], low=True),
         Row("preemptions", tuple(s.preemptions if s else None for s in statuses)),
     ]
     return [row for row in rows if any(value is not None for value in row.values)]
 
 
-def _best(name: str, values: Sequence[float | Decimal | None], *, low: bool = False) -> Row:
+def _best(
+    name: str, values: Sequence[float | Decimal | None], *, low: bool = False, note: str = "", digits: int = 4
+) -> Row:
     known = [v for v in values if v is not None and v == v]
     wanted = (min(known) if low else max(known)) if len(set(known)) > 1 else None
-    return Row(name, tuple(values), tuple(n for n, v in enumerate(values) if wanted is not None and v == wanted))
+    best = tuple(n for n, v in enumerate(values) if wanted is not None and v == wanted)
+    return Row(name, tuple(values), best, note, digits)
 
 
 def differences(runs: Sequence[Run], *, all_of_it: bool = False) -> list[Row]:

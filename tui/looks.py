@@ -117,12 +117,12 @@ def _stage(run: Run, stage: StageStatus, now: float, brief: bool) -> Cell:
     return Cell(words, tone)
 
 
-def said(value: object) -> str:
+def said(value: object, digits: int = 4) -> str:
     """A value of a comparison, as people read it."""
     if value is None:
         return units.UNKNOWN
     if isinstance(value, Decimal):
         return f"${value:,.2f}"
     if isinstance(value, float):
-        return f"{value:,.4f}" if abs(value) < 100 else f"{value:,.0f}"
+        return f"{value:,.{digits}f}" if abs(value) < 100 or digits < 4 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -99,7 +99,10 @@ def compare(fleet: Fleet, args: argparse.Namespace) -> int:
         )
         return Exit.OK
     lines: list[Sequence[str | Cell]] = [
-        (row.name, *(Cell(looks.said(v), "success" if n in row.best else "") for n, v in enumerate(row.values)))
+        (
+            row.label,
+            *(Cell(looks.said(v, row.digits), "success" if n in row.best else "") for n, v in enumerate(row.values)),
+        )
         for row in [*rows, *differ]
     ]
     head = ("", *(r.tag for r in runs))

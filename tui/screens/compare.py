@@ -74,8 +74,8 @@ class CompareScreen(NanochatScreen):
 
     def _add(self, table: Table, row: Row) -> None:
         best = self.nanochat.tone("success")
-        cells = [Text(safe(said(v)), style=best if n in row.best else "") for n, v in enumerate(row.values)]
-        table.add_row(Text(row.name, style="dim"), *cells)
+        cells = [Text(safe(said(v, row.digits)), style=best if n in row.best else "") for n, v in enumerate(row.values)]
+        table.add_row(Text(row.label, style="dim"), *cells)
 
     def _read(self) -> None:
         if not self._reading and self._runs:

@@ -27,6 +27,8 @@ CHARTS: dict[str, tuple[str, ...]] = {
     "GPU %": ("GPU %",),
     "SFT loss": ("SFT loss",),
 }
+# What the smoothed curve is called beside the raw one, and in a title where it is alone.
+SHORT = {"loss EMA": "ema"}
 CHART_WIDTH, CHART_HEIGHT = 38, 7
 STEP = 1 / 60
 
@@ -47,7 +49,7 @@ def layers(known: Sequence[Known], chart: str) -> list[Layer]:
         for name in names:
             found.append(
                 Layer(
-                    one.run.tag if len(known) > 1 else name,
+                    one.run.tag if len(known) > 1 else SHORT.get(name, ""),
                     one.curves.series[name],
                     one.curves.marks if len(known) == 1 else (),
                     tokens_per_step(one.run.spec, one.run.backend),
@@ -109,7 +111,8 @@ class Metrics(VerticalScroll, can_focus=True):
         """The curves of these runs; a chart without any is not shown."""
         self._known = known
         for plot, name in zip(self.query(Plot), CHARTS, strict=True):
-            plot.show(layers(known, name))
+            smoothed = SHORT.get(CHARTS[name][-1], "") if len(known) > 1 else ""
+            plot.show(layers(known, name), f"{name} {smoothed}".rstrip())
         if not self._plots[self.chosen].curves:
             self._choose(0)
         self._lay_out()

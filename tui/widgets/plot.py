@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from msgspec import Struct
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -20,11 +21,16 @@ from tui.widgets.braille import Canvas
 LEFT = 8
 AXES = ("step", "time", "tokens", "dollars")
 TONES = ("accent", "warning", "success", "error", "secondary", "")
+# Pieces of a heading that belong to no curve.
+PLAIN, MISSED = -1, -2
 MARKS = {"save": "◆", "val": "▲", "preemption": "↻"}
 
 
 class Layer(Struct, frozen=True):
-    """One curve: whose it is, its points, and what a step is in tokens and a second in dollars."""
+    """One curve: whose it is, its points, and what a step is in tokens and a second in dollars.
+
+    The name is "" where the chart is called by the curve.
+    """
 
     name: str
     series: Series
@@ -90,6 +96,30 @@ def number(value: float) -> str:
     return f"{value:.0f}" if size >= 1000 else f"{value:.4g}" if size >= 0.001 or value == 0 else f"{value:.1e}"
 
 
+def headed(values: Sequence[tuple[str, str]], where: str, missed: str, room: int) -> list[tuple[str, int]]:
+    """The last values of curves, by name, in a heading: pieces, each with the number of its curve, or PLAIN or MISSED.
+
+    A number is never cut: where room is short the place goes first, then the names of runs, then the last curves.
+    """
+    every = list(enumerate(values))
+    trials = [(every, True, where), (every, True, "")]
+    if values and values[0][0]:
+        trials.append((every, False, ""))
+    trials += [(every[:count], False, "") for count in range(len(every) - 1, -1, -1)]
+    for shown, named, at in trials:
+        pieces: list[tuple[str, int]] = []
+        for curve, (name, value) in shown:
+            pieces += [(" · ", PLAIN)] if pieces else []
+            pieces.append((f"{name} {value}" if named and name else value, curve))
+        if len(shown) < len(every) and shown and len(every) > 2:
+            pieces.append((f" +{len(every) - len(shown)}", PLAIN))
+        pieces += [(f"  {at}", PLAIN)] if at else []
+        pieces += [(f"  {missed}" if pieces else missed, MISSED)] if missed else []
+        if sum(cell_len(text) for text, _ in pieces) <= room:
+            return pieces
+    return []
+
+
 def place(value: float, axis: str) -> str:
     """A place on the horizontal axis, as people say it."""
     if axis == "time":
@@ -126,9 +156,10 @@ class Plot(Widget):
         self.curves: list[Layer] = []
         self._rows: list[Strip] | None = None
 
-    def show(self, layers: list[Layer]) -> None:
-        """Other curves, or the same ones grown."""
+    def show(self, layers: list[Layer], title: str = "") -> None:
+        """Other curves, or the same ones grown; under another title, where one is given."""
         self.curves = [one for one in layers if len(one.series)]
+        self._title = title or self._title
         self.redraw()
 
     def redraw(self) -> None:
@@ -199,18 +230,19 @@ class Plot(Widget):
 
     def _heading(self, span: tuple[float, float]) -> Strip:
         """What it shows, and of each curve the value under the cursor, else its last."""
-        name = self._title + (" (log)" if self.view.log else "")
-        segments = [Segment(f"{name:>{LEFT - 1}} ", self.rich_style + Style(bold=True))]
-        for curve, layer in enumerate(self.curves):
+        name, values, where = self._title + (" (log)" if self.view.log else ""), [], ""
+        for layer in self.curves:
             axis, by = layer.axis(self.view.axis)
             point = layer.series.at(axis, self.view.cursor / by) if self.view.cursor is not None and by else None
-            value = point[1] if point else layer.series.values[-1]
-            who = f"{layer.name} " if len(self.curves) > 1 else ""
-            where = f" at {place(point[0] * by, self.view.axis)}" if point else ""
-            segments.append(Segment(f"{who}{number(value)}{where}  ", self._tone(curve)))
+            values.append((layer.name, number(point[1] if point else layer.series.values[-1])))
+            if point and not where:
+                where = f"at {place(point[0] * by, self.view.axis)}"
         missed = sum(layer.series.not_finite for layer in self.curves)
-        if missed:
-            segments.append(Segment(f"{missed:,} not finite", self.rich_style + self._tones("error")))
+        segments = [Segment(f"{name:>{LEFT - 1}} ", self.rich_style + Style(bold=True))]
+        room = self.size.width - max(LEFT, cell_len(name) + 1)
+        for text, curve in headed(values, where, f"{missed:,} not finite" if missed else "", room):
+            tone = self._tones("error") if curve == MISSED else Style()
+            segments.append(Segment(text, self._tone(curve) if curve >= 0 else self.rich_style + tone))
         return Strip(segments)
 
     def _foot(self, span: tuple[float, float], room: int) -> Strip:

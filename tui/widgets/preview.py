@@ -26,6 +26,7 @@ from tui.cells import Cell
 from tui.keys import moves
 from tui.screens.base import Line
 from tui.widgets.log_pane import LogPane
+from tui.widgets.metrics import CHARTS, SHORT
 from tui.widgets.plot import Layer, Plot, View
 
 W = TypeVar("W", bound=Widget)
@@ -147,7 +148,7 @@ class Preview(Vertical):
 
     def _draw(self, found: Curves) -> bool:
         """The loss of the run; whether there is any."""
-        self.query_one(Plot).show([Layer(n, found.series[n], found.marks) for n in ("loss", "loss EMA")])
+        self.query_one(Plot).show([Layer(SHORT.get(n, ""), found.series[n], found.marks) for n in CHARTS["loss"]])
         return bool(found.series["loss"].steps)
 
     @property
