@@ -178,6 +178,9 @@ class NanochatApp(TerminalApp):
         mode = self.current_mode
         self.push_screen(help_page(here.get(mode, (mode, "files") if mode == "checkpoints" else (mode,))))
 
+    async def action_quit(self) -> None:
+        self.action_leave()
+
     def action_leave(self) -> None:
         if not self.files.busy or isinstance(self.screen, Confirm):
             self._leave()

@@ -13,16 +13,18 @@ from rich.style import Style
 from textual import events
 from textual._callback import invoke
 from textual.app import App
+from textual.command import CommandPalette
 from textual.dom import DOMNode
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
+from textual.theme import ThemeProvider
 
 from runner.errors import Exit
 from runner.terminal import safe
 from tui.background import MOMENT_S, Left, Threads
 from tui.output import note
 from tui.screens.base import tone_style
-from tui.screens.dialogs import Page, messages_page
+from tui.screens.dialogs import Page, Palette, messages_page
 from tui.theme import CSS, THEME
 from tui.toasts import Toasts, Told
 
@@ -53,6 +55,13 @@ class TerminalApp(App[int]):
 
     def on_load(self) -> None:
         asyncio.get_running_loop().set_default_executor(Threads())
+
+    def action_command_palette(self) -> None:
+        if not isinstance(self.screen, CommandPalette):
+            self.push_screen(Palette(id="--command-palette"))
+
+    def search_themes(self) -> None:
+        self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
 
     def exit(self, *args: Any, **kwargs: Any) -> None:
         self.left.set()

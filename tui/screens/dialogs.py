@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from rich.table import Table
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Markdown, Static
@@ -18,8 +20,24 @@ from runner.terminal import safe
 from tui.keys import KEYS, MOVES, moves, shown
 from tui.toasts import Told
 
+T = TypeVar("T")
 
-class Confirm(ModalScreen[bool]):
+
+class Window(ModalScreen[T]):
+    """A window that is closed once: keys and clicks that come while it goes do not close what is below it."""
+
+    def dismiss(self, result: T | None = None) -> AwaitComplete:
+        return super().dismiss(result) if self.app.screen is self else AwaitComplete()
+
+
+class Palette(CommandPalette):
+    """Textual's palette of commands, closed once as a Window is."""
+
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        return super().dismiss(result) if self.app.screen is self else AwaitComplete()
+
+
+class Confirm(Window[bool]):
     """Names the thing, the amount and what cannot be undone; the safe answer has the focus."""
 
     CSS = """
@@ -75,7 +93,7 @@ def _still(field: Input) -> Input:
     return field
 
 
-class Ask(ModalScreen[str]):
+class Ask(Window[str]):
     """Asks for a line of text; an empty answer is none."""
 
     CSS = """
@@ -104,7 +122,7 @@ class Ask(ModalScreen[str]):
         self.dismiss("")
 
 
-class Page(ModalScreen[None]):
+class Page(Window[None]):
     """A page of text or Markdown to read and close."""
 
     CSS = """
