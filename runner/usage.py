@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from decimal import Decimal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from runner.backends.base import Entry
 from runner.cost import STORAGE_FREE_GIB, STORAGE_GIB_USD_PER_MONTH
@@ -56,6 +56,17 @@ class Usage:
                 total.mtime = max(total.mtime, entry.mtime)
                 folder = folder.rpartition("/")[0] if folder != self.top and folder else None
 
+    def copy(self) -> "Usage":
+        """The folders as they are now, for another thread: it does not see what is added later."""
+        other = Usage(self.top)
+        other.folders = {path: structs.replace(total) for path, total in self.folders.items()}
+        other.below = {path: list(folders) for path, folders in self.below.items()}
+        return other
+
+    def at(self, path: str) -> Total:
+        """A folder, of which nothing may be known so far."""
+        return self.folders.get(path) or Total(path)
+
     def _folder(self, path: str) -> Total:
         found = self.folders.get(path)
         if found is None:
@@ -71,7 +82,7 @@ class Usage:
 
     def own(self, path: str) -> Total:
         """The files right in a folder."""
-        whole, parts = self.folders[path], self.children(path)
+        whole, parts = self.at(path), self.children(path)
         return Total(path, whole.bytes - sum(p.bytes for p in parts), whole.files - sum(p.files for p in parts))
 
 

@@ -1,16 +1,22 @@
 """No key, click, signal or slow volume ends the app or leaves it dead."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from textual import events
 from textual.screen import Screen
 
+from runner.backends.base import Entries
+from runner.backends.folder import FolderVolume
+from runner.errors import Unreachable
 from runner.fleet import Fleet
 from tests.test_app import text_of, until
 from tui.app import NanochatApp
+from tui.screens import sizes
 from tui.screens.dialogs import Ask, Confirm, Page, Palette, help_page
+from tui.screens.sizes import SizesScreen
 
 
 @pytest.fixture
@@ -64,3 +70,79 @@ async def test_two_clicks_beside_the_help_in_one_burst_close_it_once(fleet: Flee
         await until(pilot, lambda: not isinstance(app.screen, Page), "the screen below")
         await pilot.pause()
         assert "No runs" in text_of(app) or app.is_running
+
+
+async def test_sizes_of_a_folder_are_asked_for_and_the_volume_takes_its_time_to_answer(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = Path(fleet.volume_location("local", "rehearsal"))
+    for number in range(3):
+        (location / "runs" / f"r{number}").mkdir(parents=True)
+        (location / "runs" / f"r{number}" / "log").write_bytes(bytes(1000))
+    asked, gates = threading.Event(), [threading.Event() for _ in range(4)]
+    real = FolderVolume.scan
+
+    def slow(
+        self: FolderVolume, path: str, *, deep: bool = False, left_out: list[str] | None = None
+    ) -> Iterator[Entries]:
+        batches = real(self, path, deep=deep, left_out=left_out)
+        if deep:
+            for gate, entry in zip(gates, [e for batch in batches for e in batch if not e.is_dir], strict=False):
+                asked.set()
+                gate.wait()
+                yield [entry]
+        else:
+            yield from batches
+
+    monkeypatch.setattr(FolderVolume, "scan", slow)
+    monkeypatch.setattr(sizes, "SHOW_EVERY_S", 0.0)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        app.show_sizes(app.files.places()[0], "runs/r2")
+        await until(pilot, asked.is_set, "the listing has begun")
+        screen = app.screen
+        assert isinstance(screen, SizesScreen)
+        screen._show_title()
+        gates[0].set()
+        await until(pilot, lambda: "runs" in screen._usage.folders, "a part of the listing")
+        assert "runs/r2" in text_of(app), "the folder that was asked for stays"
+        for gate in gates:
+            gate.set()
+        await until(pilot, lambda: "1.0 kB in 1 files" in text_of(app), "its size")
+
+
+async def test_a_registry_that_is_locked_when_a_launch_is_asked_for_is_a_line_and_the_launch_can_be_tried_again(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 40)) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: "likely" in text_of(app), "the plan")
+        seen_on: list[int] = []
+
+        def locked(*_: object) -> str:
+            seen_on.append(threading.get_ident())
+            raise Unreachable("cannot use registry.db (database is locked)", "try again")
+
+        monkeypatch.setattr(fleet, "question", locked)
+        await pilot.press("f5")
+        await until(pilot, lambda: any("is locked" in n.message for n in app._notifications), "the error")
+        await pilot.press("f5")
+        await until(pilot, lambda: len(seen_on) == 2, "another try")
+        assert threading.get_ident() not in seen_on, "no registry on the event loop"
+
+
+async def test_a_launch_that_is_not_confirmed_can_be_asked_for_again(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "question", lambda *_: "this is likely to cost $12")
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 40)) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: "likely" in text_of(app), "the plan")
+        for _ in range(2):
+            await pilot.press("f5")
+            await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+            await pilot.press("n")
+            await until(pilot, lambda: not isinstance(app.screen, Confirm), "the form")
+        assert not fleet.registry.all()

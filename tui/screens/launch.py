@@ -3,7 +3,7 @@
 import shlex
 from decimal import Decimal
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -53,6 +53,15 @@ FIELDS = (
 
 LABELS = {"stop-if-stalled": "if stalled"}
 DEFAULTS = {name: value for name, value, _ in FIELDS}
+
+
+class _Asked(NamedTuple):
+    """What the form said when F5 was pressed."""
+
+    spec: RunSpec
+    backend: str
+    tag: str
+    command: str
 
 
 class LaunchScreen(NanochatScreen):
@@ -254,26 +263,31 @@ class LaunchScreen(NanochatScreen):
         if self._spec is None:
             self.notify("nothing is launched: a value is wrong", severity="error", markup=False)
             return
-        question = self.nanochat.fleet.question(self._spec, self._likely)
-        if not question:
-            self._go()
-            return
-        lines = [question, "It is spent as it runs; cancelling it stops that and keeps what is saved."]
-        self.app.push_screen(
-            Confirm("Launch it?", lines, self._command_line(), "Launch", "Not yet"),
-            lambda yes: self._go() if yes else None,
-        )
-
-    def _go(self) -> None:
-        if self._spec is None or self._busy:
-            return
         self._busy = True
-        self.query_one("#title", Line).put(["New run", "launching …"])
-        self._launch(self._spec, self._backend(), self._value("tag"))
+        self._consider(_Asked(self._spec, self._backend(), self._value("tag"), self._command_line()), self._likely)
 
     def _failed(self, error: NanochatError) -> None:
         self._ready()
         self.say(error)
+
+    @background(group="launch", doing="adding up what was spent", failed=_failed)
+    def _consider(self, asked: _Asked, likely: Decimal) -> None:
+        self.app.call_from_thread(self._ask, asked, self.nanochat.fleet.question(asked.spec, likely))
+
+    def _ask(self, asked: _Asked, question: str) -> None:
+        """Launch what was asked for, after a question where the settings want one."""
+        if not question:
+            self._go(asked)
+            return
+        lines = [question, "It is spent as it runs; cancelling it stops that and keeps what is saved."]
+        self.app.push_screen(
+            Confirm("Launch it?", lines, asked.command, "Launch", "Not yet"),
+            lambda yes: self._go(asked) if yes else self._ready(),
+        )
+
+    def _go(self, asked: _Asked) -> None:
+        self.query_one("#title", Line).put(["New run", "launching …"])
+        self._launch(asked.spec, asked.backend, asked.tag)
 
     @background(group="launch", doing="launching a run", finish=True, failed=_failed)
     def _launch(self, spec: RunSpec, backend: str, tag: str) -> None:

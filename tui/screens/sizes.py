@@ -76,8 +76,10 @@ class SizesScreen(FilesScreen):
         """Show a folder of a volume; the volume is added up anew when it is another one."""
         other = place != self.place
         self.place, self._folder = place, path
+        if other:
+            self._usage, self._done_at = Usage(), 0.0
         if self.is_there:
-            if other or not self._done_at:
+            if not self._done_at:
                 self.action_reload()
             else:
                 self._show()
@@ -89,25 +91,28 @@ class SizesScreen(FilesScreen):
 
     @background(group="list", doing="adding up the volume", exclusive=True)
     def _add_up(self, place: Place) -> None:
-        worker, found, shown, problem = get_current_worker(), Usage(), 0.0, ""
+        worker, found, show_at, problem = get_current_worker(), Usage(), 0.0, ""
         left_out: list[str] = []
         try:
             for batch in self.files.volume(place).scan("", deep=True, left_out=left_out):
                 if worker.is_cancelled:
                     return
                 found.add(batch)
-                if time.monotonic() - shown > SHOW_EVERY_S:
-                    shown = time.monotonic()
-                    self.app.call_from_thread(self._take, found, [], "", False)
+                if (began := time.monotonic()) > show_at:
+                    self.app.call_from_thread(self._take, place, found.copy(), [], "", False)
+                    # Copies of very many folders take their time, which the adding up should have.
+                    show_at = time.monotonic() + max(SHOW_EVERY_S, 5 * (time.monotonic() - began))
         except (NanochatError, OSError) as error:
             problem = getattr(error, "strerror", "") or str(error)
         if left_out:
             problem = f"{len(left_out)} folders may not be read, as {names.shown(left_out[0])}"
         could_go = usage.advice(found, self.files.runs_on(place))
         if not worker.is_cancelled:
-            self.app.call_from_thread(self._take, found, could_go, problem, True)
+            self.app.call_from_thread(self._take, place, found, could_go, problem, True)
 
-    def _take(self, found: Usage, could_go: list[Advice], problem: str, whole: bool) -> None:
+    def _take(self, place: Place, found: Usage, could_go: list[Advice], problem: str, whole: bool) -> None:
+        if place != self.place:
+            return
         self._usage, self._problem = found, problem
         self._advice = {str(n): one for n, one in enumerate(could_go)}
         if whole:
@@ -117,7 +122,7 @@ class SizesScreen(FilesScreen):
         self._show()
 
     def _show(self) -> None:
-        if self._folder not in self._usage.folders:
+        if self._done_at and self._folder not in self._usage.folders:
             self._folder = ""
         own = self._usage.own(self._folder)
         rows = [*self._usage.children(self._folder), *([own] if own.files else [])]
@@ -131,7 +136,7 @@ class SizesScreen(FilesScreen):
         self._show_title()
 
     def _show_title(self) -> None:
-        whole, here = self._usage.folders[""], self._usage.folders[self._folder]
+        whole, here = self._usage.at(""), self._usage.at(self._folder)
         cells: list[Cell | str] = [Cell("Sizes", "accent"), names.shown(self._folder) or "all of the volume"]
         cells.append(f"{units.size(here.bytes)} in {here.files:,} files")
         if self.place.backend == "modal":
@@ -144,7 +149,7 @@ class SizesScreen(FilesScreen):
         self.query_one("#title", Line).put(cells)
 
     def _cells(self, key: str) -> list[Cell]:
-        total, here = self._rows[key], self._usage.folders[self._folder]
+        total, here = self._rows[key], self._usage.at(self._folder)
         share = total.bytes / here.bytes if here.bytes else 0.0
         tags = {layout.run_dir(r.id): r.tag for r in self.files.runs_on(self.place)}
         name = "(files here)" if key == HERE else names.shown(key.rpartition("/")[2]) + "/"
