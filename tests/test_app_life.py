@@ -126,7 +126,7 @@ async def test_a_registry_that_is_locked_when_a_launch_is_asked_for_is_a_line_an
 
         monkeypatch.setattr(fleet, "question", locked)
         await pilot.press("f5")
-        await until(pilot, lambda: any("is locked" in n.message for n in app._notifications), "the error")
+        await until(pilot, lambda: any("is locked" in told.text for told in app.toasts.all), "the error")
         await pilot.press("f5")
         await until(pilot, lambda: len(seen_on) == 2, "another try")
         assert threading.get_ident() not in seen_on, "no registry on the event loop"

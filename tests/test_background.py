@@ -37,7 +37,7 @@ def test_no_thread_is_started_but_by_background() -> None:
 
 
 def _told(app: TerminalApp) -> list[str]:
-    return [n.message for n in app._notifications]
+    return [told.text for told in app.toasts.all]
 
 
 async def _until(pilot: Pilot[int], true: Callable[[], object]) -> None:
