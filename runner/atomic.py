@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +16,7 @@ def replacing(target: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     """A new file, which takes the place of `target` at the end, unless an error came. Its folder is made if missing."""
     target.parent.mkdir(parents=True, exist_ok=True)
     # Short, as the target's name may be as long as a name can be; and nobody can have put a link there.
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f".{os.urandom(8).hex()}.tmp")
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:
             yield file

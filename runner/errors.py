@@ -12,6 +12,7 @@ class Exit(IntEnum):
     NO_SUCH_RUN = 3
     CREDENTIALS = 4
     UNREACHABLE = 5
+    FAULT = 70
     INTERRUPTED = 130
 
 

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from runner import atomic, process, stored
+from runner.client_log import LOG
 from runner.errors import NoSuchRun, Unreachable, UsageError
 from runner.run import Run, State, new_tag, run_of
 
@@ -191,6 +192,7 @@ class Registry:
             return False
 
     def _mend(self, damage: _Damaged) -> None:
+        LOG.error("the registry is mended: %s", damage)
         try:
             if isinstance(damage, _BadRows):
                 self._put_rows_aside(damage)
@@ -313,6 +315,7 @@ class Registry:
                     f"{ways}; --force-restart takes the tag over and keeps the old run's files",
                     field="tag",
                 )
+            LOG.info("%s (%s) on %s: %s", run.tag, run.id, run.backend, run.state)
             self._write(db, run)
             return run
 
@@ -325,6 +328,8 @@ class Registry:
                 raise NoSuchRun(f"run {run_id} is gone", "it was deleted meanwhile")
             before = _runs([row])[0]
             after = change(before)
+            if after.state != before.state:
+                LOG.info("%s (%s), attempt %d: %s -> %s", after.tag, run_id, after.attempt, before.state, after.state)
             if after != before:
                 raw, *both = msgspec.json.decode(row[2]), msgspec.to_builtins(before), msgspec.to_builtins(after)
                 self._write(db, after, stored.merged(raw, *both))

@@ -3,14 +3,16 @@
 import argparse
 import contextlib
 import io
+import shlex
 import sys
 from collections.abc import Sequence
 
-from runner import __version__
+from runner import __version__, client_log
+from runner.client_log import FILE, LOG
 from runner.errors import Exit, NanochatError
 
 EPILOG = """exit codes: 0 ok, 1 the run failed or was stopped, 2 usage, 3 no such run, 4 credentials,
-5 backend, volume or data folder unreachable, 130 interrupted"""
+5 backend, volume or data folder unreachable, 70 a fault of ours, 130 interrupted"""
 RUN_HELP = "id, tag, unique prefix of either, or 'last'"
 
 
@@ -27,12 +29,14 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     top.add_argument(
         "--volume", default="", metavar="DIR", help="folder that serves as the volume of the local backend"
     )
+    top.add_argument("--debug", action="store_true", help="write more into nanochat-tui.log in the data folder")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print JSON")
     common.add_argument("--plain", action="store_true", help="no colours, no live rewriting of lines")
     common.add_argument("--volume", default=argparse.SUPPRESS, metavar="DIR", help=argparse.SUPPRESS)
+    common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
     def add(name: str, help_: str, *, run: str = "") -> argparse.ArgumentParser:
         sub = commands.add_parser(name, parents=[common], help=help_, description=help_, allow_abbrev=False)
@@ -163,6 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     args = parser(_subcommand(words)).parse_args(words)
     try:
+        _begin_log(args, words)
         if args.command is None:
             return _open_app(args)
         if args.command == "view" and not (args.summary or args.json):
@@ -175,6 +180,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NanochatError as error:
         from tui.output import note
 
+        LOG.warning("%s: %s", type(error).__name__, error)
+        LOG.debug("that was here", exc_info=True)
         note(f"nanochat-tui: {error}")
         return int(error.exit_code)
     except KeyboardInterrupt:
@@ -186,11 +193,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         from tui.output import note
 
+        LOG.exception("the command ended")
         where = f" ({error.filename})" if error.filename else ""
         note(f"nanochat-tui: {error.strerror or error}{where}: check that the disk has room and is yours")
         with contextlib.suppress(OSError):
             sys.stdout.close()
         return int(Exit.UNREACHABLE)
+    except Exception as error:
+        from runner.scrub import scrubbed
+        from tui.output import note
+
+        LOG.exception("the command ended")
+        said = scrubbed(f"{type(error).__name__}: {error}")[:200]
+        note(f"nanochat-tui: unexpected error: {said}; details in {FILE}; nanochat-tui doctor --bundle makes a report")
+        return int(Exit.FAULT)
+
+
+def _begin_log(args: argparse.Namespace, words: Sequence[str]) -> None:
+    """Write down what is done, where there is a data folder; a setting may be a secret."""
+    from runner.home import home
+
+    if args.command == "view":
+        # What reads a file of anybody's needs no folder of ours.
+        return
+    client_log.begin(home(), debug=args.debug)
+    value = args.value if args.command == "settings" else None
+    LOG.info("nanochat-tui %s: %s", __version__, " ".join("…" if w == value else shlex.quote(w) for w in words))
 
 
 def _have_streams() -> None:

@@ -19,6 +19,7 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import ThemeProvider
 
+from runner.client_log import LOG
 from runner.errors import Exit
 from runner.terminal import safe
 from tui.background import MOMENT_S, Left, Threads
@@ -119,6 +120,10 @@ class TerminalApp(App[int]):
         """What was told lately, the newest on top, each in full."""
         if not isinstance(self.screen, Page):
             self.push_screen(messages_page(self.toasts.all))
+
+    def _handle_exception(self, error: Exception) -> None:
+        LOG.error("the app ended", exc_info=error)
+        super()._handle_exception(error)
 
     def tone(self, name: str) -> Style:
         """A tone of the theme as a style; with NO_COLOR Textual takes the colours out again."""

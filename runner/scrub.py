@@ -1,0 +1,30 @@
+"""What may be kept or sent on of a text: no token, no password, no address that is a secret in itself. Pure but for
+the environment."""
+
+import os
+import re
+
+_NAMES = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE|WEBHOOK", re.IGNORECASE)
+# A shorter value is a word, and would be taken out of everything.
+SHORTEST = 6
+_SHAPES = (
+    # The tokens of Modal, Hugging Face, OpenAI, GitHub, Slack, GitLab and AWS, by how they begin.
+    re.compile(r"\b(?:ak|as|wk|ws|hf|sk|gh[pousr]|github_pat|xox[a-z]|glpat)[-_][A-Za-z0-9_-]{8,}|\bAKIA[A-Z0-9]{12,}"),
+    re.compile(r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}"),
+)
+_NAMED = re.compile(
+    r"(?i)(\b[a-z_-]*(?:token|secret|password|passwd|api[_-]?key|authorization)\b[\"']?\s*[=:]\s*[\"']?)([^\s\"',;}]{4,})"
+)
+# Of an address the host says enough: of a webhook the rest is the key to it.
+_ADDRESS = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,12}://)(?:[^\s/@\"'<>]*@)?([^\s/?#\"'<>]+)(?:[/?#][^\s\"'<>]*)?")
+
+
+def scrubbed(text: str) -> str:
+    """The text with `…` in the place of each secret."""
+    for name, value in os.environ.items():
+        if len(value.strip()) >= SHORTEST and _NAMES.search(name):
+            text = text.replace(value.strip(), "…")
+    text = _ADDRESS.sub(r"\1\2", text)
+    for shape in _SHAPES:
+        text = shape.sub("…", text)
+    return _NAMED.sub(r"\1…", text)
