@@ -1,6 +1,9 @@
 """Errors that a person reads, and the exit code of each: one line, what happened and what to do."""
 
+import contextlib
+from collections.abc import Iterator
 from enum import IntEnum
+from pathlib import Path
 
 
 class Exit(IntEnum):
@@ -57,3 +60,14 @@ class Unreachable(NanochatError):
 
 class VolumeGone(Unreachable):
     """There is no such volume, or no such folder: what was in it cannot be asked any more."""
+
+
+@contextlib.contextmanager
+def about(path: Path | str, instead_of: Path | None = None) -> Iterator[None]:
+    """Inside, an error of a disk that names no file, or one that nobody knows by its name, is about this one."""
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error.filename, str) or (instead_of and error.filename == str(instead_of)):
+            error.filename = str(path)
+        raise

@@ -5,11 +5,14 @@ is written, for as long as the machine has not been started anew; for ever once 
 finds both.
 """
 
+import contextlib
+import errno
 import fcntl
 import os
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from enum import Enum
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from msgspec import Struct
 
 from runner import process
 from runner.backends.base import BLOCK, Entry, Source, Volume
-from runner.errors import FileChanged, NanochatError, UsageError
+from runner.errors import FileChanged, NanochatError, Unreachable, UsageError
 from runner.names import PARTS, shown
 from runner.nanochat import layout
 
@@ -28,6 +31,14 @@ SYNC_BYTES = 64 << 20
 WRITE_BYTES = 64 << 10
 # Told of a file's name, of bytes that came, and of files that are whole.
 Came = Callable[[str, int, int], None]
+
+
+class Brought(Enum):
+    """What became of a file when one of its blocks was brought."""
+
+    GOING = "going"
+    WHOLE = "whole"
+    CHANGED = "changed"
 
 
 class Item(Struct, frozen=True):
@@ -77,7 +88,7 @@ class Part:
         self.wanted = [n for n in self._numbers if n not in self._noted]
         self._left = len(self.wanted)
         self._unsynced: list[int] = []
-        self._active, self._dead, self.ended = 0, False, False
+        self._active, self._dead, self._ended = 0, False, False
         self.done = sum(min(BLOCK, entry.bytes - n * BLOCK) for n in self._noted)
         self.warning = ""
 
@@ -99,11 +110,25 @@ class Part:
         with self._opening:
             if self._source is None:
                 source = self._volume.open(self.item.entry)
-                make_folder(self._folder, self._path.parent)
-                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-                self._claim()
+                with self._on_disk():
+                    make_folder(self._folder, self._path.parent)
+                    self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+                    self._claim()
                 self._source = source
             return self._source, self._fd
+
+    @contextlib.contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        """Inside, what this disk refuses is told by the file that is waited for, not by its part."""
+        try:
+            yield
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            do = "make room" if full else "see that the folder is there, and yours"
+            raise Unreachable(
+                f"{shown(str(self._folder / self.item.target))} cannot be written ({error.strerror or error})",
+                f"{do}; the same command goes on from here",
+            ) from error
 
     def _claim(self) -> None:
         """Have the part for ourselves, as it was when we looked. Raises NanochatError when somebody else is at it."""
@@ -115,44 +140,47 @@ class Part:
         if not ours:
             name = shown(self.item.entry.path)
             raise NanochatError(f"{name} is being brought to this folder already", "wait for that, or stop it")
-        if not self._noted:
+        if self._noted:
+            os.truncate(self._journal, self._journal.read_bytes().rfind(b"\n") + 1)
+        else:
             os.ftruncate(self._fd, 0)
             if self.item.entry.bytes > BLOCK:
                 self._journal.write_bytes(self._head + b"\n")
         os.ftruncate(self._fd, self.item.entry.bytes)
 
-    def bring(self, number: int) -> bool:
-        """Bring one block, -1 for none; the thread that leaves last ends the file. False when it is not what it was."""
+    def bring(self, number: int) -> Brought:
+        """Bring one block, -1 for none. The thread that leaves last ends the file, and is the only one that says so."""
         with self._lock:
             if self._dead:
-                return True
+                return Brought.GOING
             self._active += 1
         try:
             self._bring(number)
-        except FileChanged:
+        except (FileChanged, FileNotFoundError):
             self._dead = True
         finally:
             with self._lock:
                 self._active -= 1
-                ends = self._active == 0 and (self._dead or self._left == 0) and not self.ended
-                self.ended |= ends
+                ends = self._active == 0 and (self._dead or self._left == 0) and not self._ended
+                self._ended |= ends
         if not ends:
-            return True
+            return Brought.GOING
         try:
             if not self._dead:
                 self._finish()
-                return True
+                return Brought.WHOLE
         except FileChanged:
             self._dead = True
         self.forget()
-        return False
+        return Brought.CHANGED
 
     def _bring(self, number: int) -> None:
         source, fd = self._open()
         if number < 0:
             return
         data = source.block(number)
-        _write_all(fd, data, number * BLOCK)
+        with self._on_disk():
+            _write_all(fd, data, number * BLOCK)
         due: list[int] = []
         with self._lock:
             self._left -= 1
@@ -160,17 +188,27 @@ class Part:
             self._unsynced.append(number)
             if len(self._unsynced) * BLOCK >= SYNC_BYTES:
                 due, self._unsynced = self._unsynced, []
-        if self._boot and self.item.entry.bytes > BLOCK:
-            self._note([number], self._boot)
-        if due:
-            os.fsync(fd)
-            self._note(due)
+        with self._on_disk():
+            if self._boot and self.item.entry.bytes > BLOCK:
+                self._note([number], self._boot)
+            if due:
+                os.fsync(fd)
+                self._note(due)
         self._came(self.item.target, len(data), 0)
 
     def _note(self, numbers: list[int], how: bytes = b"") -> None:
         """Put blocks down as brought: to last, or `how` says until when."""
-        with self._lock, self._journal.open("ab") as journal:
-            journal.write(how + " ".join(map(str, numbers)).encode() + b"\n")
+        with self._lock, self._journal.open("ab", buffering=0) as journal:
+            line, size = how + " ".join(map(str, numbers)).encode() + b"\n", journal.tell()
+            try:
+                whole = journal.write(line) == len(line)
+            except OSError:
+                whole = False
+                raise
+            finally:
+                if not whole:
+                    # Half a number is another number.
+                    journal.truncate(size)
 
     def _finish(self) -> None:
         """All of it is here: see that it is still that file, then give it its name."""
@@ -178,13 +216,14 @@ class Part:
         entry, target = self.item.entry, self._folder / self.item.target
         if not source.unchanged() and not self._only_grew():
             raise FileChanged(f"{shown(entry.path)} was written while it was read", "try again")
-        if not source.verified and not crcs_match(self._path):
-            self.warning = f"{shown(entry.path)} is damaged, on the volume or on the way"
-        os.utime(fd, (entry.mtime, entry.mtime))
-        if entry.bytes > BLOCK:
-            os.fsync(fd)
-        make_folder(self._folder, target.parent)
-        self._path.replace(target)
+        with self._on_disk():
+            if not source.verified and not crcs_match(self._path):
+                self.warning = f"{shown(entry.path)} is damaged, on the volume or on the way"
+            os.utime(fd, (entry.mtime, entry.mtime))
+            if entry.bytes > BLOCK:
+                os.fsync(fd)
+            make_folder(self._folder, target.parent)
+            self._path.replace(target)
         self.forget(gone=True)
         self._came(self.item.target, 0, 1)
 
@@ -202,9 +241,11 @@ class Part:
             if self._fd < 0:
                 return
             if self._source:
-                if self._unsynced and self.item.entry.bytes > BLOCK:
-                    os.fsync(self._fd)
-                    self._note(self._unsynced)
+                # What cannot be noted is read again.
+                with contextlib.suppress(OSError):
+                    if self._unsynced and self.item.entry.bytes > BLOCK:
+                        os.fsync(self._fd)
+                        self._note(self._unsynced)
                 self._source.close()
             os.close(self._fd)
             self._fd = -1
@@ -212,10 +253,11 @@ class Part:
     def forget(self, *, gone: bool = False) -> None:
         """Close everything, and leave nothing behind; the part itself is `gone` when it has its name."""
         self._unsynced = []
-        if self._source or gone:
-            if not gone:
-                self._path.unlink(missing_ok=True)
-            self._journal.unlink(missing_ok=True)
+        with self._on_disk():
+            if self._source or gone:
+                if not gone:
+                    self._path.unlink(missing_ok=True)
+                self._journal.unlink(missing_ok=True)
         self.put_away()
 
 

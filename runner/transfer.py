@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from enum import Enum
 from pathlib import Path
 
 import msgspec
@@ -13,10 +14,10 @@ from msgspec import Struct
 
 from runner import units
 from runner.backends.base import Entry, Volume
-from runner.errors import FileChanged, UsageError
+from runner.errors import FileChanged, NanochatError, UsageError
 from runner.names import PARTS, disk_paths, shown
 from runner.nanochat import layout
-from runner.parts import Item, Part, make_folder, part_path
+from runner.parts import Brought, Item, Part, make_folder, part_path
 
 WORKERS = 8
 # So often is a file asked for again that was written while it was read.
@@ -24,6 +25,13 @@ ROUNDS = 3
 TOLD_EVERY_S = 0.2
 SPEED_OVER_S = 5.0
 KEEP_FREE = 256 << 20
+
+
+class End(Enum):
+    """How a download ended that nothing stood against."""
+
+    WHOLE = "whole"
+    STOPPED = "stopped"
 
 
 class Progress(Struct):
@@ -105,8 +113,8 @@ class Download:
         self._stop.set()
         self._going.set()
 
-    def run(self) -> bool:
-        """Bring everything; whether it is all there now. Raises what stood against it.
+    def run(self) -> End:
+        """Bring everything. Raises what stood against it.
 
         A file that is written while it is read is asked for again; the others come meanwhile.
         """
@@ -120,14 +128,18 @@ class Download:
             if not self._changed or self._stop.is_set():
                 break
             items = self._as_now(self._changed)
-        if self._stop.is_set() and self.progress.files_done < self.progress.files:
-            return False
+        here = self.progress.files_done == self.progress.files
+        if self._stop.is_set() and not here:
+            return End.STOPPED
         with contextlib.suppress(OSError):
             (self._folder / PARTS).rmdir()
         if self._changed:
             named = ", ".join(shown(item.entry.path) for item in self._changed[:4])
             raise FileChanged(f"{named} was written while it was read", "the same command brings what is missing")
-        return self.progress.files_done == self.progress.files
+        if not here:
+            came, of = self.progress.files_done, self.progress.files
+            raise NanochatError(f"{came:,} of {of:,} files have come", "the same command brings what is missing")
+        return End.WHOLE
 
     def _as_now(self, changed: list[Item]) -> list[Item]:
         """Files as the volume has them by now."""
@@ -136,6 +148,7 @@ class Download:
             try:
                 entry = self._volume.stat(item.entry.path)
             except FileNotFoundError:
+                self.warnings.append(f"{shown(item.entry.path)} has been removed from the volume")
                 self.progress.files -= 1
                 self.progress.bytes -= item.entry.bytes
                 continue
@@ -228,21 +241,19 @@ class Download:
                     part, number = next(work, (None, 0))
                 if part is None:
                     return
-                unlike = not part.bring(number)
-                if part.ended:
-                    self._end(part, unlike=unlike)
+                brought = part.bring(number)
+                if brought is not Brought.GOING:
+                    self._end(part, brought)
         except BaseException:
             self._failed.set()
             raise
 
-    def _end(self, part: Part, *, unlike: bool) -> None:
+    def _end(self, part: Part, brought: Brought) -> None:
         """A file is done with; where it is not what it was, the next round asks for it again."""
         with self._lock:
-            if part not in self._parts:
-                return
             self._parts.discard(part)
             self.warnings += [part.warning] if part.warning else []
-            if unlike:
+            if brought is Brought.CHANGED:
                 self._changed.append(part.item)
                 self.progress.bytes_done -= part.done
 

@@ -9,7 +9,7 @@ from runner import removal
 from runner.backends.base import Volume
 from runner.errors import Unreachable, UsageError
 from runner.run import Run, State
-from runner.transfer import Download, gather
+from runner.transfer import Download, End, gather
 from tests.place import Place, hostile_names
 
 
@@ -203,7 +203,7 @@ def test_hostile_names_are_listed_brought_home_and_deleted_one_by_one(
     volume = place.volume()
     assert sorted(e.name for e in volume.list("odd")) == sorted(names)
     outside = set(tmp_path.rglob("*"))
-    assert Download(volume, gather(volume, "odd"), tmp_path / "home" / "here").run()
+    assert Download(volume, gather(volume, "odd"), tmp_path / "home" / "here").run() is End.WHOLE
     came = {p for p in tmp_path.rglob("*") if p not in outside and p.is_file() and store not in p.parents}
     assert len(came) == 500 and all((tmp_path / "home" / "here" / "odd") == p.parent for p in came)
     assert sorted(int(p.read_bytes()) for p in came) == list(range(500)), "none replaced another"

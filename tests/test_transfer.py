@@ -1,12 +1,17 @@
 """Downloads from both kinds of volume: whole, resumed, verified, and never outside the chosen folder."""
 
+import errno
+import io
 import os
 import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
+import zipfile
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -15,12 +20,12 @@ from hypothesis import strategies as st
 
 from runner import upload
 from runner.backends.base import BLOCK, Entry
-from runner.backends.folder import FolderVolume
+from runner.backends.folder import FolderSource, FolderVolume
 from runner.errors import FileChanged, NanochatError, Unreachable, UsageError
 from runner.names import PARTS, disk_name, disk_paths, quoted, shown
-from runner.parts import Part, part_path
+from runner.parts import Part, crcs_match, part_path
 from runner.terminal import safe
-from runner.transfer import Download, Progress, gather, plan
+from runner.transfer import Download, End, Progress, gather, plan
 from tests.modal_cloud import Cloud
 from tests.place import Place
 
@@ -49,7 +54,7 @@ def test_a_folder_comes_home_whole_with_its_times_and_leaves_no_scrap(
     files = fill(store)
     told: list[Progress] = []
     download = Download(place.volume(), gather(place.volume(), "runs/a"), tmp_path / "out", told=told.append)
-    assert download.run()
+    assert download.run() is End.WHOLE
     assert here(tmp_path / "out") == {name.removeprefix("runs/"): data for name, data in files.items()}
     total = sum(map(len, files.values()))
     assert (told[-1].files_done, told[-1].bytes_done, told[-1].bytes_read) == (4, total, total)
@@ -65,12 +70,12 @@ def test_what_is_there_already_is_not_read_again_and_another_file_is_not_overwri
     items = gather(place.volume(), "runs/a")
     Download(place.volume(), items, tmp_path / "out").run()
     again = Download(place.volume(), items, tmp_path / "out")
-    assert again.run() and again.progress.bytes_read == 0 and again.progress.files_done == 4
+    assert again.run() is End.WHOLE and again.progress.bytes_read == 0 and again.progress.files_done == 4
     (tmp_path / "out" / "a" / "ck" / "m.json").write_text("mine")
     with pytest.raises(UsageError, match="already"):
         Download(place.volume(), items, tmp_path / "out").run()
     assert (tmp_path / "out" / "a" / "ck" / "m.json").read_text() == "mine"
-    assert Download(place.volume(), items, tmp_path / "out", overwrite=True).run()
+    assert Download(place.volume(), items, tmp_path / "out", overwrite=True).run() is End.WHOLE
     assert (tmp_path / "out" / "a" / "ck" / "m.json").read_bytes() == b"{}"
 
 
@@ -93,10 +98,12 @@ def test_a_download_that_is_stopped_goes_on_where_it_was(place: Place, store: Pa
         return source
 
     download._volume.open = open_slowly  # type: ignore[method-assign, assignment]
-    assert not download.run() and list((tmp_path / PARTS).glob("*.journal")) and not (tmp_path / "big").exists()
+    assert (
+        download.run() is End.STOPPED and list((tmp_path / PARTS).glob("*.journal")) and not (tmp_path / "big").exists()
+    )
     download._volume.open = slow  # type: ignore[method-assign]
     rest = Download(place.volume(), items, tmp_path)
-    assert rest.run() and (tmp_path / "big").read_bytes() == noise(10 * BLOCK + 1)
+    assert rest.run() is End.WHOLE and (tmp_path / "big").read_bytes() == noise(10 * BLOCK + 1)
     assert rest.progress.bytes_read <= 8 * BLOCK and rest.progress.bytes_done == 10 * BLOCK + 1
     assert not (tmp_path / PARTS).exists()
 
@@ -104,7 +111,7 @@ def test_a_download_that_is_stopped_goes_on_where_it_was(place: Place, store: Pa
 KILLED = """
 import sys, time
 from pathlib import Path
-from runner.backends.folder import FolderVolume
+from runner.backends.folder import FolderSource, FolderVolume
 from runner import parts, transfer
 volume, out = FolderVolume(sys.argv[1]), Path(sys.argv[2])
 parts.SYNC_BYTES, parts.WRITE_BYTES = 2 * parts.BLOCK, parts.BLOCK
@@ -130,7 +137,7 @@ def test_a_download_that_is_killed_reads_little_again(tmp_path: Path) -> None:
     assert journal and not (out / "big").exists()
     noted = len({word for line in journal.read_bytes().splitlines()[1:] for word in line.split() if b"@" not in word})
     rest = Download(FolderVolume(str(tmp_path / "v")), gather(FolderVolume(str(tmp_path / "v")), "big"), out)
-    assert rest.run() and (out / "big").read_bytes() == noise(24 * BLOCK)
+    assert rest.run() is End.WHOLE and (out / "big").read_bytes() == noise(24 * BLOCK)
     assert rest.progress.bytes_read == (24 - noted) * BLOCK <= 16 * BLOCK
 
 
@@ -179,13 +186,186 @@ def test_a_file_that_changes_while_it_is_read_is_asked_for_again_and_never_taken
     download = Download(place.volume(), gather(place.volume(), "d"), tmp_path / "out", workers=1)
     changing(download, change)
     if times == 1:
-        assert download.run()
+        assert download.run() is End.WHOLE
         assert (tmp_path / "out" / "d" / "big").read_bytes() == noise(BIG, seed=2)
         assert download.progress.bytes_done == download.progress.bytes == BIG + 5
     else:
         with pytest.raises(FileChanged, match="d/big"):
             download.run()
         assert here(tmp_path / "out") == {"d/other": b"other"}
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> int:
+    for where in ("backends.base", "backends.folder", "parts"):
+        monkeypatch.setattr(f"runner.{where}.BLOCK", 4096)
+    return 4096
+
+
+def test_a_change_that_one_of_eight_threads_sees_is_never_lost_to_another_that_looks_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_blocks: int
+) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "big").write_bytes(noise(200 * small_blocks))
+    changes, others = [40], threading.Event()
+    block, bring, forget = FolderSource.block, Part.bring, Part.forget
+
+    def changed_once(source: FolderSource, number: int) -> bytes:
+        if number in changes:
+            changes.clear()
+            raise FileChanged("changed", "again")
+        return block(source, number)
+
+    def noted(part: Part, number: int) -> object:
+        if part._dead:
+            # Whoever comes now has been here before, and did with it what it would.
+            others.set()
+        return bring(part, number)
+
+    def late(part: Part, *, gone: bool = False) -> None:
+        if not gone:
+            others.wait(5)
+        forget(part, gone=gone)
+
+    monkeypatch.setattr(FolderSource, "block", changed_once)
+    monkeypatch.setattr(Part, "bring", noted)
+    monkeypatch.setattr(Part, "forget", late)
+    volume = FolderVolume(str(tmp_path / "v"))
+    download = Download(volume, gather(volume, "big"), tmp_path / "out", workers=8)
+    assert download.run() is End.WHOLE and others.is_set()
+    assert (tmp_path / "out" / "big").read_bytes() == noise(200 * small_blocks)
+    assert download.progress.bytes_done == download.progress.bytes
+
+
+def test_the_damage_that_the_last_thread_finds_is_never_lost_to_another_that_looks_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_blocks: int
+) -> None:
+    (tmp_path / "v").mkdir()
+    with zipfile.ZipFile(tmp_path / "v" / "model.pt", "w") as archive:
+        archive.writestr("m/data/0", noise(8 * small_blocks))
+    data = bytearray((tmp_path / "v" / "model.pt").read_bytes())
+    data[5 * small_blocks] ^= 1
+    (tmp_path / "v" / "model.pt").write_bytes(data)
+    judging, bring, judge = threading.Event(), Part.bring, crcs_match
+
+    def held(part: Part, number: int) -> object:
+        brought = bring(part, number)
+        judging.wait(0.5)
+        return brought
+
+    def slowly(path: Path) -> bool:
+        judging.set()
+        time.sleep(0.3)
+        return judge(path)
+
+    monkeypatch.setattr(FolderSource, "verified", False)
+    monkeypatch.setattr(Part, "bring", held)
+    monkeypatch.setattr("runner.parts.crcs_match", slowly)
+    volume = FolderVolume(str(tmp_path / "v"))
+    download = Download(volume, gather(volume, "model.pt"), tmp_path / "out", workers=8)
+    assert download.run() is End.WHOLE
+    assert len(download.warnings) == 1 and "damaged" in download.warnings[0]
+
+
+def test_a_file_that_is_removed_from_the_volume_meanwhile_is_told_and_the_others_come(
+    place: Place, store: Path, tmp_path: Path
+) -> None:
+    files = fill(store)
+    items = gather(place.volume(), "runs/a")
+    (store / "runs" / "a" / "ck" / "model.pt").unlink()
+    download = Download(place.volume(), items, tmp_path / "out")
+    assert download.run() is End.WHOLE and download.warnings == ["runs/a/ck/model.pt has been removed from the volume"]
+    assert len(here(tmp_path / "out")) == len(files) - 1
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_disk_that_refuses_is_told_by_the_file_that_is_waited_for_and_the_download_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_blocks: int, code: int
+) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "big").write_bytes(noise(20 * small_blocks))
+    volume, out = FolderVolume(str(tmp_path / "v")), tmp_path / "out"
+    pwrite, room = os.pwrite, [7]
+
+    def refusing(fd: int, data: bytes, offset: int) -> int:
+        if not room[0]:
+            raise OSError(code, os.strerror(code))
+        room[0] -= 1
+        return pwrite(fd, data, offset)
+
+    monkeypatch.setattr("runner.parts.os.pwrite", refusing)
+    monkeypatch.setattr("runner.parts.os.fsync", lambda fd: refusing(fd, b"", 0))
+    with pytest.raises(Unreachable) as told:
+        Download(volume, gather(volume, "big"), out).run()
+    assert str(out / "big") in told.value.what and os.strerror(code) in told.value.what
+    assert "the same command goes on" in told.value.do and PARTS not in str(told.value)
+    monkeypatch.undo()
+
+
+def test_a_folder_that_vanishes_under_a_download_is_told_by_the_file_that_is_waited_for(
+    tmp_path: Path, small_blocks: int
+) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "big").write_bytes(noise(20 * small_blocks))
+    volume, out = FolderVolume(str(tmp_path / "v")), tmp_path / "out"
+    download = Download(volume, gather(volume, "big"), out, workers=1)
+    changing(download, lambda: shutil.rmtree(out, ignore_errors=True))
+    with pytest.raises(Unreachable, match="out/big cannot be written"):
+        download.run()
+
+
+def test_a_journal_that_ends_in_half_a_number_never_makes_a_block_count_that_has_not_come(
+    tmp_path: Path, small_blocks: int
+) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "big").write_bytes(noise(20 * small_blocks))
+    volume, out = FolderVolume(str(tmp_path / "v")), tmp_path / "out"
+    item = gather(volume, "big")[0]
+    first = Part(volume, item, out, lambda *a: None)
+    first.bring(0)
+    first.put_away()
+    journal = part_path(out, item).with_suffix(".journal")
+    with journal.open("ab") as cut:
+        cut.write(b"1")
+    second = Part(volume, item, out, lambda *a: None)
+    second.bring(2)
+    second.put_away()
+    assert Part(volume, item, out, lambda *a: None).wanted == [1, *range(3, 20)]
+
+
+@pytest.mark.parametrize("what", ["the volume", "what is sent"])
+def test_an_upload_that_a_disk_refuses_names_the_file_that_it_is_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "x").write_bytes(noise(100))
+    volume = FolderVolume(str(tmp_path / "v"))
+
+    def refused(*a: object) -> object:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    class Broken(io.BytesIO):
+        read = write = refused
+
+    opened = Path.open
+    broken = "x" if what == "what is sent" else ".tmp"
+    monkeypatch.setattr(
+        Path, "open", lambda path, *a, **k: Broken() if path.name.endswith(broken) else opened(path, *a, **k)
+    )
+    with pytest.raises(OSError) as told:
+        upload.send(volume, upload.plan(tmp_path / "x", "to/y")[0])
+    assert told.value.filename == str(tmp_path / ("x" if what == "what is sent" else "v/to/y"))
+
+
+def test_no_link_in_the_place_of_a_temporary_file_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "precious").write_text("precious")
+    monkeypatch.setattr("secrets.token_hex", lambda n: "0" * 8)
+    temporary = f".{sha256(b'x').hexdigest()[:16]}.{os.getpid()}.00000000.tmp"
+    (tmp_path / "v" / temporary).symlink_to(tmp_path / "precious")
+    with pytest.raises(FileExistsError):
+        FolderVolume(str(tmp_path / "v")).write("x", b"other")
+    assert (tmp_path / "precious").read_text() == "precious"
 
 
 def test_a_log_that_grows_while_it_is_read_comes_as_it_was_and_is_replaced_by_a_longer_one(
@@ -199,8 +379,8 @@ def test_a_log_that_grows_while_it_is_read_comes_as_it_was_and_is_replaced_by_a_
             log.write(b"more")
 
     changing(download, grow)
-    assert download.run() and (tmp_path / "out" / "log").read_bytes() == noise(BIG)
-    assert Download(place.volume(), gather(place.volume(), "log"), tmp_path / "out").run()
+    assert download.run() is End.WHOLE and (tmp_path / "out" / "log").read_bytes() == noise(BIG)
+    assert Download(place.volume(), gather(place.volume(), "log"), tmp_path / "out").run() is End.WHOLE
     assert (tmp_path / "out" / "log").read_bytes() == (store / "log").read_bytes()
 
 
@@ -218,7 +398,7 @@ def test_two_downloads_of_one_file_do_not_spoil_each_other(place: Place, store: 
             seen.append("refused")
 
     changing(first, second)
-    assert first.run() and seen == ["", "refused"]
+    assert first.run() is End.WHOLE and seen == ["", "refused"]
     assert (tmp_path / "big").read_bytes() == noise(BIG)
 
 
@@ -243,7 +423,7 @@ def test_a_part_of_another_file_is_never_gone_on_with(place: Place, store: Path,
         part.parent.mkdir()
         part.write_bytes(bytes(BIG))
         part.with_suffix(".journal").write_bytes(journal)
-        assert Download(place.volume(), [item], tmp_path, overwrite=True).run()
+        assert Download(place.volume(), [item], tmp_path, overwrite=True).run() is End.WHOLE
         assert (tmp_path / "big").read_bytes() == noise(BIG)
         (tmp_path / "big").unlink()
 
@@ -279,7 +459,7 @@ def test_a_broken_line_an_expired_address_and_a_wrong_bit_are_asked_for_again(
     (store / "big").write_bytes(noise(BIG))
     for trouble in ({"refuse_block": 2}, {"garble_block": 2}):
         cloud.knobs(**trouble)
-        assert Download(place.volume(), gather(place.volume(), "big"), tmp_path).run()
+        assert Download(place.volume(), gather(place.volume(), "big"), tmp_path).run() is End.WHOLE
         assert (tmp_path / "big").read_bytes() == noise(BIG)
         (tmp_path / "big").unlink()
         cloud.well()
@@ -288,15 +468,13 @@ def test_a_broken_line_an_expired_address_and_a_wrong_bit_are_asked_for_again(
         Download(place.volume(), gather(place.volume(), "big"), tmp_path, workers=1).run()
     cloud.well()
     rest = Download(place.volume(), gather(place.volume(), "big"), tmp_path)
-    assert rest.run() and (tmp_path / "big").read_bytes() == noise(BIG)
+    assert rest.run() is End.WHOLE and (tmp_path / "big").read_bytes() == noise(BIG)
     assert rest.progress.bytes_read == BIG - 2 * BLOCK, "what came before the cut is not read again"
 
 
 def test_a_damaged_checkpoint_is_noticed_also_where_the_store_gives_no_digest(
     place: Place, store: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    import zipfile
-
     if place.backend == "local":
         pytest.skip("nothing is damaged on the way from disk to disk")
     cloud: Cloud = request.getfixturevalue("cloud")
@@ -307,7 +485,7 @@ def test_a_damaged_checkpoint_is_noticed_also_where_the_store_gives_no_digest(
     (store / "model.pt").write_bytes(data)
     cloud.knobs(digests=False)
     download = Download(place.volume(), gather(place.volume(), "model.pt"), tmp_path / "out")
-    assert download.run() and "damaged" in download.warnings[0]
+    assert download.run() is End.WHOLE and "damaged" in download.warnings[0]
 
 
 def test_a_volume_that_is_deleted_under_a_download_is_said_to_be_gone_and_is_found_when_made_anew(

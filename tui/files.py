@@ -183,7 +183,7 @@ class Files:
                 one.download = transfer.Download(volume, items, Path(folder), told=one.told, overwrite=wanted.overwrite)
                 if one.stopped.is_set():
                     one.download.stop()
-                whole = one.download.run()
+                whole = one.download.run() is transfer.End.WHOLE
         except (FileNotFoundError, UsageError):
             registry.end(wanted)
             raise

@@ -211,7 +211,7 @@ def _get(fleet: Fleet, args: argparse.Namespace) -> int:
     download = transfer.Download(place.volume, items, folder, told=told, overwrite=args.force)
     try:
         with _interrupting(download.stop):
-            whole = download.run()
+            whole = download.run() is transfer.End.WHOLE
     except UsageError:
         fleet.registry.end(wanted)
         raise

@@ -1,15 +1,18 @@
 """A folder that serves as a volume: on this machine, or mounted in a container."""
 
+import contextlib
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
+from typing import BinaryIO
 
 from runner.backends.base import BLOCK, Entries, Entry, Paths
-from runner.errors import FileChanged, VolumeGone
+from runner.errors import FileChanged, VolumeGone, about
 
 BATCH = 1000
 
@@ -82,16 +85,19 @@ class FolderVolume:
             return file.read(-1 if length is None else length)
 
     def write(self, path: str, data: bytes) -> None:
-        with _Replacing(self.path(path)) as file:
-            file.write_bytes(data)
+        full = self.path(path)
+        with about(full), _Replacing(full) as file:
+            file.write(data)
 
     def open(self, entry: Entry) -> "FolderSource":
         return FolderSource(entry, self.path(entry.path))
 
     def put(self, origin: Path, path: str, told: Callable[[int], None]) -> None:
-        with _Replacing(self.path(path)) as file, origin.open("rb") as source, file.open("wb") as target:
+        full = self.path(path)
+        with about(origin), origin.open("rb") as source, _Replacing(full) as file:
             while data := source.read(BLOCK):
-                target.write(data)
+                with about(full):
+                    file.write(data)
                 told(len(data))
 
     def rename(self, path: str, to: str) -> None:
@@ -113,19 +119,28 @@ class _Replacing:
 
     def __init__(self, target: Path) -> None:
         self._target = target
-        # Short, as the name itself may be as long as a name can be.
-        self._temporary = target.with_name(f".{sha256(os.fsencode(target.name)).hexdigest()[:16]}.{os.getpid()}.tmp")
+        # Short, as the name itself may be as long as a name can be; new, so that no link is followed.
+        digest = sha256(os.fsencode(target.name)).hexdigest()[:16]
+        self._temporary = target.with_name(f".{digest}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
 
-    def __enter__(self) -> Path:
-        self._target.parent.mkdir(parents=True, exist_ok=True)
-        return self._temporary
+    def __enter__(self) -> BinaryIO:
+        with about(self._target, instead_of=self._temporary):
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._temporary.open("xb")
+        return self._file
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
             if kind is None:
-                self._temporary.replace(self._target)
+                with about(self._target, instead_of=self._temporary):
+                    self._file.close()
+                    self._temporary.replace(self._target)
         finally:
-            self._temporary.unlink(missing_ok=True)
+            # Where this cannot be done, what went wrong before says more.
+            with contextlib.suppress(OSError):
+                self._file.close()
+            with contextlib.suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
 
 
 class FolderSource:
@@ -149,7 +164,8 @@ class FolderSource:
     def block(self, number: int) -> bytes:
         start = number * BLOCK
         wanted = min(BLOCK, self._entry.bytes - start)
-        data = os.pread(self._fd, wanted, start)
+        with about(self._full):
+            data = os.pread(self._fd, wanted, start)
         if len(data) != wanted:
             raise FileChanged(f"{self._entry.name} was written while it was read", "try again")
         return data
