@@ -24,6 +24,11 @@ def lease_key(run_id: str, attempt: int, part: str) -> str:
     return f"lease/{run_id}/{attempt}/{part}"
 
 
+def stop_key(call_id: str) -> str:
+    """Where in the Dict it is written down when a container of a call was last told to stop."""
+    return f"stop/{call_id}"
+
+
 def fingerprint() -> str:
     """Names the source that a container would run: this package, byte for byte, and the client's version."""
     digest = hashlib.sha256(version("modal").encode())

@@ -199,3 +199,17 @@ def test_a_moment_is_an_age_or_a_time_of_today(text: str, ago: int) -> None:
     for wrong in ("", "5", "25:00", "10x", "-5m"):
         with pytest.raises(UsageError):
             moment(wrong, 1e9)
+
+
+def test_a_disk_that_takes_no_new_file_ends_no_job_and_nothing_said_is_lost(tmp_path: Path, clock: Clock) -> None:
+    (tmp_path / "runs").write_text("no folder can be made here")
+    status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=1000.0, updated_at=1000.0, stage="base")
+    made = Journal(FolderVolume(str(tmp_path)), "r", status, clock, clock)
+    made.say("[ATTEMPT 1]")
+    made.write_status()
+    assert made.status_problem
+    (tmp_path / "runs").unlink()
+    (tmp_path / "runs" / "r").mkdir(parents=True)
+    clock.now += 2
+    made.tick(60.0)
+    assert log(tmp_path) == "[ATTEMPT 1]\n" and made.status_problem == ""

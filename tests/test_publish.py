@@ -5,7 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
+
+import pytest
 
 from runner.backends.folder import FolderVolume
 from runner.checkpoints import Checkpoint, Verdict, scan
@@ -110,6 +113,7 @@ def test_restoring_leaves_one_step_only_because_nanochat_takes_the_highest(tmp_p
 
 FULL_DISK = """
 import sys
+import threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.test_publish import Bench
@@ -139,3 +143,50 @@ def test_a_truly_full_file_system(tmp_path: Path) -> None:
         "no space left on the volume []",
         " [(20, <Verdict.COMPLETE: 'complete'>)]",
     ]
+
+
+def test_a_disk_that_cannot_be_read_for_a_moment_ends_no_publishing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path)
+    bench.save(20)
+
+    def broken(*given: object) -> list[Checkpoint]:
+        raise error
+
+    for error in (OSError(errno.EIO, "Input/output error"), ValueError("no such thing")):
+        with monkeypatch.context() as patch:
+            patch.setattr("runner.checkpoints.scan_folder", broken)
+            bench.publisher.sweep(settled=False)
+            bench.publisher.sweep(settled=False)
+        assert str(error) in bench.publisher.problem
+    assert len(bench.said) == 4, "each is said once for each kind"
+    bench.publisher.sweep(settled=False)
+    assert bench.kept() == [(20, Verdict.COMPLETE)] and bench.publisher.problem == ""
+
+
+def test_what_a_killed_container_left_half_is_removed_by_the_next(tmp_path: Path) -> None:
+    left = tmp_path / "volume" / "runs" / "r" / "base_checkpoints" / "d12" / ".publishing-000020"
+    left.mkdir(parents=True)
+    (left / "model_000020.pt").write_bytes(b"half")
+    Bench(tmp_path)
+    assert not left.exists()
+
+
+def test_a_publication_that_takes_too_long_is_not_waited_for(tmp_path: Path) -> None:
+    go_on, ticks = threading.Event(), [0]
+
+    def copy(origin: Path, target: Path) -> None:
+        go_on.wait(60)
+        shutil.copyfile(origin, target)
+
+    bench = Bench(tmp_path, copy)
+    bench.save(20)
+
+    def waiting() -> None:
+        ticks[0] += 1
+        bench.publisher.hurry(0.0)
+
+    bench.publisher.flush(waiting)
+    assert ticks == [1] and bench.kept() == []
+    go_on.set()

@@ -10,13 +10,19 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
+
 from runner import cost, process, survey
 from runner.backends.base import Check, Where
 from runner.backends.folder import FolderVolume
 from runner.cost import Prices
 from runner.errors import UsageError, VolumeGone
 from runner.job import engines
-from runner.run import Poll, Run, Status
+from runner.run import Outcome, Poll, Run, State, Status
+from runner.terminal import clean
+
+# Where a job's own output goes: what it could not put on the volume.
+SAID, SAID_BYTES = "job.out", 1 << 16
 
 
 class LocalBackend:
@@ -69,7 +75,7 @@ class LocalBackend:
         argv = [sys.executable, "-m", "runner.job", "--run", run.id, "--volume", run.volume]
         argv += ["--work", str(work), "--attempt", str(run.attempt)]
         environ = {**os.environ, "NANOCHAT_TUI_HOME": str(self._home), "PYTHONSAFEPATH": "1"}
-        with (work / "job.out").open("ab") as out:
+        with (work / SAID).open("wb") as out:
             job = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -102,8 +108,26 @@ class LocalBackend:
             raise VolumeGone(f"the volume folder {run.volume} is gone", "put it back to see its runs")
         if gone:
             return Poll(False, None)
+        if alive:
+            return Poll(True, status)
         # The job may have ended between the two looks: its last word is read once more.
-        return Poll(alive, status if alive else survey.read_status(self.volume(run.volume), run.id))
+        return Poll(False, survey.read_status(self.volume(run.volume), run.id), self._unwritten(run))
+
+    def _unwritten(self, run: Run) -> Outcome | None:
+        """What a job said that could not write it down: how it ended, or the end of a traceback."""
+        if run.state is State.LAUNCHING:
+            # What is there may be of the attempt before.
+            return None
+        try:
+            lines = (self._work(run) / SAID).read_bytes()[-SAID_BYTES:].decode("utf-8", "replace").splitlines()
+        except OSError:
+            return None
+        said = next((line for line in reversed(lines) if line.strip()), "")
+        with contextlib.suppress(msgspec.MsgspecError):
+            return msgspec.json.decode(said, type=Outcome)
+        if not any(line.startswith("Traceback ") for line in lines):
+            return None
+        return Outcome("crash", f"the job itself failed: {clean(said)}"[:300], f"nanochat-tui resume {run.id}")
 
     def heartbeat(self, run: Run) -> Status | None:
         return survey.read_status(self.volume(run.volume), run.id)

@@ -11,8 +11,12 @@ from typing import IO
 
 from runner import process, survey
 from runner.backends.folder import FolderVolume
+from runner.errors import NanochatError
 from runner.job.job import GRACE_S, Job
+from runner.job.outcome import PUT_RIGHT, last_word, trouble
 from runner.job.site import LOOK_S, LocalSite
+from runner.job.succession import never_began
+from runner.run import Outcome
 
 PATIENCE_S = 20.0
 
@@ -42,15 +46,23 @@ def main() -> int:
     args = parser.parse_args()
     with (args.work / "lock").open("a") as lock:
         if not _take(lock, args.patience):
-            print(f"{args.run} is running already", file=sys.stderr)  # noqa: T201
+            last_word(Outcome("launch", f"{args.run} is running already"))
             return 3
         volume = FolderVolume(args.volume)
         run = survey.read_run(volume, args.run)
         if run is None or run.newer or run.attempt != args.attempt:
-            print(f"{args.run} has no record of attempt {args.attempt} on {args.volume}", file=sys.stderr)  # noqa: T201
+            last_word(
+                Outcome("launch", f"{args.run} has no record of attempt {args.attempt} on {args.volume}", PUT_RIGHT)
+            )
             return 2
         site = LocalSite(process.call_id(os.getpid()))
-        job = Job(volume, run, args.work, site, grace_s=args.grace)
+        try:
+            job = Job(volume, run, args.work, site, grace_s=args.grace)
+        except (OSError, NanochatError) as error:
+            outcome = trouble(error)
+            if not never_began(volume, run, site.call_id, outcome, time.time()):
+                last_word(outcome)
+            return 1
         signal.signal(signal.SIGTERM, job.request_stop)
         signal.signal(signal.SIGINT, job.request_stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -12,6 +12,7 @@ from runner.nanochat import layout
 from runner.nanochat.commands import COMMIT
 from runner.run import Run
 
+ARCHIVE_S = 60.0
 VARIABLES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 
 
@@ -63,9 +64,10 @@ class CompileCache:
             self._thread = threading.Thread(target=self._publish, name="compile-cache", daemon=True)
             self._thread.start()
 
-    def close(self) -> None:
+    def close(self, within_s: float | None = None) -> None:
+        """Wait for the archive, a minute at most."""
         if self._thread:
-            self._thread.join(60)
+            self._thread.join(ARCHIVE_S if within_s is None else min(ARCHIVE_S, within_s))
 
     def _files(self) -> set[str]:
         return {str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.is_file()}

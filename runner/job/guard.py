@@ -34,8 +34,16 @@ class Guard:
             self.spent(status),
             status.usd_per_hour,
             containers=len(status.log_bases),
-            publish_s=budget.publish_seconds(self._checkpoint_bytes, status.publish_s),
+            publish_s=self._publish_s(status),
         )
+
+    def keeping_s(self, status: Status) -> float:
+        """How long bringing checkpoints to the volume may take once it must stop."""
+        left = self.seconds_left(status)
+        return max(1.0, left or 0.0) + self._publish_s(status) + budget.CLOSING_S / 3
+
+    def _publish_s(self, status: Status) -> float:
+        return budget.publish_seconds(self._checkpoint_bytes, status.publish_s)
 
     def kept(self) -> None:
         """A checkpoint was kept: there is no better moment to stop, if the next would come too late."""

@@ -1,5 +1,6 @@
 """What a job writes down: the log (bytes), the events (JSON lines) and its status, all on the volume."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -175,14 +176,13 @@ class _Appender:
     """
 
     def __init__(self, path: Path, *, hold: bool) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._hold = path, hold
-        self._file: BinaryIO | None = path.open("ab", buffering=0)
-        self.size = path.stat().st_size
+        self._file: BinaryIO | None = None
         self._waiting = bytearray()
-        self.lost = 0
-        if not hold:
-            self._release()
+        self.size = self.lost = 0
+        self.flush()
+        with contextlib.suppress(OSError):
+            self.size = path.stat().st_size
 
     def write(self, data: bytes) -> None:
         self._waiting += data
@@ -194,7 +194,9 @@ class _Appender:
 
     def flush(self) -> None:
         try:
-            self._file = self._file or self._path.open("ab", buffering=0)
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("ab", buffering=0)
             while self._waiting:
                 written = self._file.write(self._waiting)
                 del self._waiting[: written or 0]
@@ -207,7 +209,8 @@ class _Appender:
     def _release(self) -> None:
         file, self._file = self._file, None
         if file:
-            with file:
+            # A disk that does not take what was written says so again at the next write, of the status at the latest.
+            with contextlib.suppress(OSError), file:
                 os.fsync(file.fileno())
 
     def close(self) -> None:

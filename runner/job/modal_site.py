@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import queue
 import signal
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from runner.errors import NanochatError
 from runner.job.compile_cache import CompileCache, compile_cache_of
 from runner.job.job import Job
 from runner.job.site import gpus_here
-from runner.modal_names import PREPARE, lease_key, train_key
+from runner.modal_names import PREPARE, lease_key, stop_key, train_key
 from runner.nanochat import layout
 from runner.run import Run, State, Status
 
@@ -41,6 +42,8 @@ class ModalSite:
 
     stopped_means = State.PREEMPTED
     holds_files = False
+    # Modal's grace between the signal and the end of a container.
+    killed_after_s: float | None = 30.0
 
     def __init__(self, volume: modal.Volume, live: modal.Dict, call_id: str, hand_over: Callable[[Run], str]) -> None:
         self.call_id = call_id
@@ -50,6 +53,9 @@ class ModalSite:
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._beats, name="beat", daemon=True)
         self._thread.start()
+        # A signal handler may do no more than put something here: it comes in the middle of anything.
+        self._told: queue.SimpleQueue[float] = queue.SimpleQueue()
+        threading.Thread(target=self._note_told, name="told", daemon=True).start()
 
     def usd_per_hour(self, run: Run, part: str) -> Decimal:
         holds = cost.box(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
@@ -58,6 +64,20 @@ class ModalSite:
     def recall(self, run: Run) -> Status | None:
         told = patiently(lambda: self._live.get(run.id), PATIENCE_S)
         return survey.status_of(told) if isinstance(told, bytes) else None
+
+    def told_to_stop(self, run: Run) -> float | None:
+        at = patiently(lambda: self._live.get(stop_key(self.call_id)), PATIENCE_S)
+        return at if isinstance(at, float) else None
+
+    def tell_stop(self) -> None:
+        """Called by the signal handler: the next container is to know it, however this one ends."""
+        self._told.put(time.time())
+
+    def _note_told(self) -> None:
+        at = self._told.get()
+        # For as long as this container lives: without it the next one takes this one for dead.
+        with contextlib.suppress(NanochatError):
+            patiently(lambda: self._live.put(stop_key(self.call_id), at), PATIENCE_S)
 
     def device(self) -> str:
         return gpus_here()
@@ -226,6 +246,7 @@ def _attend(
     def stop(signum: int, frame: FrameType | None) -> None:
         told.append(signum)
         job.request_stop(signum, frame)
+        site.tell_stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     try:

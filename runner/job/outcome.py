@@ -1,5 +1,8 @@
 """The end of a stage -> what happened in one line, and what to do about it."""
 
+import errno
+import sys
+
 import msgspec
 from msgspec import Struct
 
@@ -10,9 +13,11 @@ from runner.run import Outcome, Status
 
 WHOLE = "nanochat-tui checkpoints shows which are whole"
 RESUME = "resume continues from the last checkpoint"
+PUT_RIGHT = "put that right, then resume"
 LOG = "see the log: nanochat-tui logs RUN; then resume"
 # When one rank dies the others lose their connection to it: what they then say is no cause.
 _ECHOES = ("DistBackendError", "DistNetworkError", "DistStoreError", "ConnectionResetError", "BrokenPipeError")
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 _ECHO_WORDS = ("NCCL error", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
@@ -134,6 +139,19 @@ def _exception(kind: str, text: str, who: str) -> tuple[str, str, str]:
     if kind.rpartition(".")[2] in ("URLError", "gaierror", "HTTPError", "ConnectionError"):
         return "network", f"a download failed: {message}", "check the network, then resume: what arrived is kept"
     return "crash", message, LOG
+
+
+def trouble(error: Exception, stage: str = "") -> Outcome:
+    """The outcome of a job that could not read or write what it must."""
+    disk = isinstance(error, OSError) and error.errno in _DISK
+    what = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
+    advice = "make room on the disk, or use another, then resume" if disk else PUT_RIGHT
+    return Outcome("disk" if disk else "volume", what[:300], advice, stage=stage)
+
+
+def last_word(outcome: Outcome) -> None:
+    """Say where a job's output goes what could not be written down; whoever finds the job dead reads it there."""
+    print(msgspec.json.encode(outcome).decode(), file=sys.stderr)  # noqa: T201
 
 
 def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:

@@ -19,7 +19,10 @@ from runner.nanochat import layout
 
 LOOK_EVERY_S = 0.5
 RETRY_S = 5.0
+WAIT_S = 0.2
 CHUNK = 8 << 20
+# A checkpoint on its way to the volume; what a killed container left there is nobody's.
+PARTIAL = ".publishing-"
 
 
 class Source(Struct, frozen=True):
@@ -64,6 +67,8 @@ class Publisher:
         self._thread = threading.Thread(target=self._loop, name="publish", daemon=True)
         self.problem = ""
         for source in self._sources:
+            for left in volume.path(source.target).glob(f"{PARTIAL}*"):
+                shutil.rmtree(left, ignore_errors=True)
             for found in checkpoints.scan_folder(volume, run_id, source.kind, source.target, gpus):
                 if found.verdict is Verdict.COMPLETE:
                     self._known.add((source.kind, found.step))
@@ -75,59 +80,74 @@ class Publisher:
         while not self._stop.wait(RETRY_S if self.problem else LOOK_EVERY_S):
             self.sweep(settled=False)
 
-    def flush(self) -> None:
-        """Publish everything that is whole; what is not whole now never will be."""
-        self.sweep(settled=True)
+    def flush(self, waiting: Callable[[], None] = lambda: None) -> None:
+        """Publish everything that is whole, until the deadline; what is not whole now never will be.
+
+        `waiting` is called meanwhile, a few times a second.
+        """
+        last = threading.Thread(target=self.sweep, kwargs={"settled": True}, name="publish-last", daemon=True)
+        last.start()
+        while last.is_alive() and time.monotonic() < self._deadline:
+            last.join(WAIT_S)
+            waiting()
 
     def hurry(self, seconds: float) -> None:
         """Whatever is not kept within so long is given up."""
-        self._deadline = time.monotonic() + seconds
+        self._deadline = min(self._deadline, time.monotonic() + seconds)
 
     def close(self) -> None:
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        while self._thread.is_alive() and time.monotonic() < self._deadline:
+            self._thread.join(WAIT_S)
 
     def sweep(self, *, settled: bool) -> None:
-        """One look at the work disk. `settled`: nothing is being written any more."""
+        """One look at the work disk. `settled`: nothing is being written any more. What goes wrong is in `problem`."""
         with self._lock:
-            for source in self._sources:
-                found = checkpoints.scan_folder(self._work, self._run, source.kind, source.work, self._gpus)
-                for one in found:
-                    last = one is found[-1]
-                    self._consider(source, one, settled=settled or not last)
+            problems = [self._look(source, settled=settled) for source in self._sources]
+            self.problem = next(filter(None, problems), "")
 
-    def _consider(self, source: Source, one: Checkpoint, *, settled: bool) -> None:
+    def _look(self, source: Source, *, settled: bool) -> str:
+        """Keep what is whole of one kind; what went wrong, in a few words."""
+        try:
+            found = checkpoints.scan_folder(self._work, self._run, source.kind, source.work, self._gpus)
+            problems = [self._consider(source, one, settled=settled or one is not found[-1]) for one in found]
+        except Exception as error:  # noqa: BLE001 - whatever it is: a thread that ended here would keep no checkpoint
+            return self._trouble(f"{source.kind} checkpoints", error)
+        return next(filter(None, problems), "")
+
+    def _trouble(self, what: str, error: Exception, more: str = "") -> str:
+        """Say once what is in the way, and go on trying."""
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        ours = isinstance(error, OSError | NanochatError)
+        problem = "no space left on the volume" if full else str(error) if ours else f"{type(error).__name__}: {error}"
+        if problem != self.problem:
+            self._say(f"[PUBLISH] {what} could not be kept yet: {problem}{more}")
+        return problem
+
+    def _consider(self, source: Source, one: Checkpoint, *, settled: bool) -> str:
         key = (source.kind, one.step)
         if key in self._known:
-            return
+            return ""
         if one.verdict is not Verdict.COMPLETE:
             if settled and key not in self._refused:
                 self._refused.add(key)
                 self._say(f"[PUBLISH] {source.kind} step {one.step} is not kept: {one.reason}")
-            return
+            return ""
         try:
             self._publish(source, one)
         except (OSError, NanochatError) as error:
-            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-            problem = "no space left on the volume" if full else str(error)
-            if problem != self.problem:
-                self._say(
-                    f"[PUBLISH] {source.kind} step {one.step} could not be kept yet: {problem}; it stays in {one.path}"
-                )
-            self.problem = problem
-            return
-        self.problem = ""
+            return self._trouble(f"{source.kind} step {one.step}", error, f"; it stays in {one.path}")
         self._known.add(key)
         self._say(f"[PUBLISH] {source.kind} step {one.step} kept: {one.bytes / 1e6:,.1f} MB, {one.reason}")
         self._on_saved(one)
         self._drop(source, lambda step: step < one.step)
+        return ""
 
     def _publish(self, source: Source, one: Checkpoint) -> None:
         """Copy to a hidden folder beside the target, then move the files in, meta last: it completes the set."""
         target = self._volume.path(source.target)
         target.mkdir(parents=True, exist_ok=True)
-        partial = target / f".publishing-{one.step:06d}"
+        partial = target / f"{PARTIAL}{one.step:06d}"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:

@@ -19,12 +19,14 @@ LOOK_S = 0.2
 class Site(Protocol):
     """`stopped_means` is the state of a run whose job was told to stop: its end, or a pause before it starts again.
 
-    `holds_files` says whether files on the volume may stay open.
+    `holds_files` says whether files on the volume may stay open; `killed_after_s` how long after it was told to stop
+    a container is killed, None where nobody does that.
     """
 
     call_id: str
     stopped_means: State
     holds_files: bool
+    killed_after_s: float | None
 
     def usd_per_hour(self, run: Run, part: str) -> Decimal:
         """Price of the container that the job runs in."""
@@ -32,6 +34,10 @@ class Site(Protocol):
 
     def recall(self, run: Run) -> Status | None:
         """The last status that an earlier container told, which may be newer than the volume's."""
+        ...
+
+    def told_to_stop(self, run: Run) -> float | None:
+        """When a container of this call was last told to stop, which it may not have lived to write down."""
         ...
 
     def device(self) -> str:
@@ -79,6 +85,7 @@ class LocalSite:
 
     stopped_means = State.CANCELLED
     holds_files = True
+    killed_after_s: float | None = None
 
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
@@ -87,6 +94,9 @@ class LocalSite:
         return run.prices.local
 
     def recall(self, run: Run) -> Status | None:
+        return None
+
+    def told_to_stop(self, run: Run) -> float | None:
         return None
 
     def device(self) -> str:

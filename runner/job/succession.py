@@ -2,9 +2,12 @@
 
 from decimal import Decimal
 
-from runner import checkpoints
+import msgspec
+
+from runner import checkpoints, survey
 from runner.backends.folder import FolderVolume
 from runner.checkpoints import Checkpoint
+from runner.errors import NanochatError
 from runner.job.site import Site
 from runner.nanochat import layout
 from runner.run import Outcome, Run, StageState, StageStatus, State, Status
@@ -42,8 +45,24 @@ def begun(run: Run, earlier: Status | None, site: Site, part: str, now: float) -
         status.progress, status.fruitless = earlier.progress, earlier.fruitless
         if earlier.call_id == site.call_id and earlier.state in DIED_IN:
             # The same call again, though its container never said goodbye.
-            status.fruitless += 1
+            if earlier.state is State.STOPPING or (site.told_to_stop(run) or 0.0) >= earlier.started_at:
+                status.preemptions += 1
+            else:
+                status.fruitless += 1
     return status
+
+
+def never_began(volume: FolderVolume, run: Run, call_id: str, outcome: Outcome, now: float) -> bool:
+    """Put down that a job could not even begin, keeping what earlier attempts have said; whether that was possible."""
+    earlier = survey.read_status(volume, run.id)
+    status = earlier or Status(run.attempt, State.FAILED, call_id, started_at=now, updated_at=now)
+    status.attempt, status.state, status.call_id, status.outcome = run.attempt, State.FAILED, call_id, outcome
+    status.updated_at = status.ended_at = now
+    try:
+        volume.write(f"{layout.run_dir(run.id)}/{layout.STATUS_FILE}", msgspec.json.encode(status))
+    except (OSError, NanochatError):
+        return False
+    return True
 
 
 def leave(status: Status, now: float) -> None:

@@ -1,0 +1,93 @@
+"""The command lines of a stage, one after the other, as children of the job."""
+
+import functools
+import os
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from runner.job import engines
+from runner.job.compile_cache import CompileCache
+from runner.job.journal import Journal
+from runner.job.outcome import Trail, explain
+from runner.job.stop import Stop
+from runner.job.supervise import run_child
+from runner.nanochat import events
+from runner.nanochat.commands import Argv
+from runner.plan import Plan
+from runner.run import Outcome, Run
+
+
+class Children:
+    """Runs command lines in the engine's place; their output goes to the journal. `tick` is called all the time."""
+
+    def __init__(
+        self,
+        run: Run,
+        work: Path,
+        journal: Journal,
+        stop: Stop,
+        *,
+        compiled: CompileCache | None,
+        tick: Callable[[float], None],
+        grace_s: float,
+    ) -> None:
+        self._run, self._work, self._journal, self._stop = run, work, journal, stop
+        self._compiled, self._tick, self._grace_s = compiled, tick, grace_s
+        self.wrote_at: float | None = None
+
+    def run(self, stage: str, commands: Sequence[Argv], today: Plan) -> Outcome | None:
+        """What went wrong, or why it was stopped; None when every command line ended well."""
+        place = engines.interpreter(self._run.spec.engine, Path(os.environ["NANOCHAT_TUI_HOME"]))
+        env = self._environment(today, place)
+        for argv in commands:
+            trail = Trail()
+            self._journal.say(f"[EXEC] {shlex.join(argv)}")
+            self._journal.event({"kind": "exec", "command": shlex.join(argv)})
+            try:
+                ended = run_child(
+                    place.resolve(argv),
+                    env=env,
+                    cwd=place.folder if Path(place.folder).is_dir() else str(self._work),
+                    note=self._work / engines.CHILD_FILE,
+                    on_output=functools.partial(self._output, trail),
+                    on_tick=lambda: self._tick(today.heartbeat_s),
+                    stopping=functools.partial(self._stopping, trail),
+                    grace_s=self._grace_s,
+                )
+            except OSError as error:
+                why = f"{argv[0]} cannot be started: {error.strerror}"
+                return Outcome("environment", why, "nanochat-tui doctor", stage)
+            for line, event in self._journal.end_stage():
+                trail.see(line, event)
+            if self._stop.halt and not ended.ok:
+                return self._stop.halt
+            outcome = explain(stage, ended, trail, stop_on_nan=self._ruined(trail) and not self._stop.told)
+            if outcome:
+                return outcome
+        return None
+
+    def _environment(self, today: Plan, place: engines.Interpreter) -> dict[str, str]:
+        """What a child gets to see: nothing with which it could act on the person's Modal account."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith("MODAL_")}
+        env |= {**today.env, "NANOCHAT_BASE_DIR": str(self._work / "base"), "PYTHONPATH": place.folder}
+        if self._run.spec.engine == "rehearsal":
+            env["PYTHONPATH"] += os.pathsep + str(Path(__file__).parents[2])
+        if self._compiled:
+            env |= self._compiled.environment()
+        env.pop("PYTHONSAFEPATH", None)
+        return env
+
+    def _stopping(self, trail: Trail) -> bool:
+        return self._stop.look(self._journal.status) or self._ruined(trail)
+
+    def _ruined(self, trail: Trail) -> bool:
+        """Whether the loss is nan in a run that is to stop then."""
+        return bool(self._run.spec.overrides.stop_on_nan) and trail.nan_at is not None
+
+    def _output(self, trail: Trail, data: bytes) -> None:
+        for line, event in self._journal.output(data):
+            trail.see(line, event)
+            if isinstance(event, events.Saved):
+                self.wrote_at = time.monotonic()

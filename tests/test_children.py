@@ -1,0 +1,58 @@
+"""What a stage's command lines are started with, and what becomes of a job that could write nothing down."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from runner.backends.folder import FolderVolume
+from runner.backends.local import LocalBackend
+from runner.estimate import shape_of
+from runner.job import engines
+from runner.job.children import Children
+from runner.job.guard import Guard
+from runner.job.journal import Journal
+from runner.job.stop import Stop
+from runner.nanochat.layout import Inventory
+from runner.plan import plan
+from runner.run import Outcome, State, Status, observed
+from tests.test_run import NOW, SPEC, run
+
+
+def test_a_child_sees_nothing_that_opens_the_persons_modal_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NANOCHAT_TUI_HOME", str(tmp_path))
+    for name in ("MODAL_TOKEN_SECRET", "MODAL_TASK_ID", "MODAL_SERVER_URL"):
+        monkeypatch.setenv(name, "of-the-person")
+    monkeypatch.setattr(engines, "interpreter", lambda engine, home: engines.Interpreter(sys.executable, str(tmp_path)))
+    status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=0.0, updated_at=0.0, stage="base")
+    journal = Journal(FolderVolume(str(tmp_path)), "abc", status)
+    stop = Stop(Guard(run(), shape_of(12, SPEC.overrides), journal.say), None)
+    children = Children(run(), tmp_path, journal, stop, compiled=None, tick=lambda beat: None, grace_s=1.0)
+    shows = ("python", "-c", "import os; print(os.environ)")
+    assert children.run("base", [shows], plan(SPEC, Inventory(), backend="local")) is None
+    log = (tmp_path / "runs" / "abc" / "log").read_text()
+    assert "NANOCHAT_BASE_DIR" in log and "of-the-person" not in log
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "state"),
+    [
+        (msgspec.json.encode(Outcome("disk", "No space left on device: /v/x", "make room")).decode(), "disk", "failed"),
+        ("Traceback (most recent call last):\n  File\nOSError: [Errno 5] Input/output\x1b[2J error", "crash", "failed"),
+        ("a warning of some library", "killed", "interrupted"),
+        ("", "killed", "interrupted"),
+    ],
+)
+def test_what_a_dead_job_could_say_nowhere_else_is_read_from_its_own_output(
+    tmp_path: Path, said: str, kind: str, state: str
+) -> None:
+    work = tmp_path / "work" / "abc"
+    work.mkdir(parents=True)
+    (work / "job.out").write_text(f"something before\n{said}\n" if said else "")
+    here = run(volume=str(tmp_path))
+    found = observed(here, LocalBackend(tmp_path).poll(here), NOW)
+    assert found.outcome is not None
+    assert (found.state.value, found.outcome.kind) == (state, kind) and "\x1b" not in found.outcome.message

@@ -1,0 +1,60 @@
+"""What a container inherits from the one before it: a death counts, a goodbye that was cut short does not."""
+
+import errno
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from runner.backends.folder import FolderVolume
+from runner.job.outcome import trouble
+from runner.job.site import LocalSite
+from runner.job.succession import begun, never_began
+from runner.run import Run, State, Status
+from runner.survey import read_status
+from tests.test_run import run
+
+
+class Site(LocalSite):
+    """A place whose containers are told to stop at a time, or never."""
+
+    def __init__(self, told_at: float | None = None) -> None:
+        super().__init__("fc-1")
+        self.told_at = told_at
+
+    def told_to_stop(self, run: Run) -> float | None:
+        return self.told_at
+
+
+def died(state: State) -> Status:
+    return Status(attempt=1, state=state, call_id="fc-1", started_at=1000.0, updated_at=1300.0, fruitless=1)
+
+
+@pytest.mark.parametrize(
+    ("state", "told_at", "fruitless", "preemptions"),
+    [
+        (State.RUNNING, None, 2, 0),
+        (State.RUNNING, 900.0, 2, 0),
+        (State.RUNNING, 1299.0, 1, 1),
+        (State.PREPARING, 1299.0, 1, 1),
+        (State.STOPPING, None, 1, 1),
+        (State.PREEMPTED, 1299.0, 1, 0),
+    ],
+)
+def test_a_container_that_was_told_to_stop_is_never_counted_as_one_that_died(
+    state: State, told_at: float | None, fruitless: int, preemptions: int
+) -> None:
+    status = begun(run(), died(state), Site(told_at), "train", 2000.0)
+    assert (status.fruitless, status.preemptions) == (fruitless, preemptions)
+
+
+def test_a_job_that_could_not_begin_says_so_and_keeps_what_was_spent(tmp_path: Path) -> None:
+    volume = FolderVolume(str(tmp_path))
+    earlier = msgspec.structs.replace(died(State.FAILED), spent_before_s=700.0)
+    volume.path("runs/abc").mkdir(parents=True)
+    volume.write("runs/abc/status.json", msgspec.json.encode(earlier))
+    outcome = trouble(OSError(errno.ENOSPC, "No space left on device", "/v/runs/abc/log"))
+    assert never_began(volume, run(attempt=2), "local-1", outcome, 2000.0)
+    status = read_status(volume, "abc")
+    assert status is not None and status.outcome == outcome and outcome.kind == "disk"
+    assert (status.attempt, status.state, status.spent_before_s) == (2, State.FAILED, 700.0)
