@@ -3,12 +3,12 @@
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from textual.app import SystemCommand
 from textual.binding import BindingType
+from textual.command import Provider
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.worker import get_current_worker
@@ -23,14 +23,14 @@ from runner.terminal import safe
 from runner.usage import Usage
 from tui.background import background, start
 from tui.files import Files, Place
-from tui.keys import KEYS, bindings, shown
+from tui.keys import Key, bindings
 from tui.messages import RunsChanged, newest
+from tui.palette import Commands
 from tui.screens.base import NanochatScreen
 from tui.screens.checkpoints import CheckpointsScreen
 from tui.screens.compare import CompareScreen
 from tui.screens.cost import CostScreen
 from tui.screens.dialogs import Confirm, help_page
-from tui.screens.files import FilesScreen
 from tui.screens.launch import LaunchScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sizes import SizesScreen
@@ -38,6 +38,7 @@ from tui.screens.volume import VolumeScreen
 from tui.screens.watch import WatchScreen
 from tui.terminal_app import TerminalApp, exit_code
 from tui.theme import SWITCH_S
+from tui.trail import Trail
 from tui.widgets.log_view import LogView
 
 # A job writes its status once a second: of many runs, more often looks would show little more and cost twice as much.
@@ -60,6 +61,7 @@ class NanochatApp(TerminalApp):
     }
     DEFAULT_MODE = "runs"
     BINDINGS: ClassVar[list[BindingType]] = bindings("")
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
 
     def __init__(self, fleet: Fleet) -> None:
         super().__init__()
@@ -71,6 +73,7 @@ class NanochatApp(TerminalApp):
         self.compared: list[str] = []
         self.files = Files(self)
         self.usages: dict[Place, Usage] = {}
+        self._trail = Trail(self.DEFAULT_MODE)
         self._teller = Teller(fleet.registry, lambda: fleet.settings, self._tell)
 
     def on_mount(self) -> None:
@@ -169,14 +172,26 @@ class NanochatApp(TerminalApp):
                 screen.show_runs(self.runs)
 
     def action_show(self, mode: str) -> None:
+        self._trail.leave(self.current_mode, mode)
+        self._open(mode)
+
+    def go_back(self) -> None:
+        """To the screen from which one came to this one."""
+        self._open(self._trail.back())
+
+    def _open(self, mode: str) -> None:
         while len(self.screen_stack) > 1:
             self.pop_screen()
         self.switch_mode(mode)
 
+    def new_run(self) -> None:
+        """The form of a new run, empty."""
+        self.action_show("launch")
+        if isinstance(self.screen, LaunchScreen):
+            self.call_after_refresh(self.screen.begin_anew)
+
     def action_help(self) -> None:
-        here = {"watch": ("watch", "log", "metrics"), "volume": ("volume", "files"), "sizes": ("sizes", "files")}
-        mode = self.current_mode
-        self.push_screen(help_page(here.get(mode, (mode, "files") if mode == "checkpoints" else (mode,))))
+        self.push_screen(help_page(self.sections(self.screen)))
 
     async def action_quit(self) -> None:
         self.action_leave()
@@ -198,6 +213,9 @@ class NanochatApp(TerminalApp):
     def watch_run(self, run: Run) -> None:
         """Open the Watch screen on a run, also on one that the watcher has not seen yet."""
         self.watched = run.id
+        if self.current_mode == "launch":
+            # The form has done its work: it is nothing to go back to.
+            self._open(self._trail.back())
         if all(r.id != run.id for r in self.runs):
             self.runs = [run, *self.runs]
         if self.current_mode == "watch":
@@ -269,25 +287,20 @@ class NanochatApp(TerminalApp):
         self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), "local"))
         self._teller.look(runs, self.fleet.clock(), runs)
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: Textual's own commands and every key of the table that works here."""
-        yield from super().get_system_commands(screen)
-        mode = self.current_mode
-        for key in KEYS:
-            if (
-                key.screen in ("", mode, *(("files",) if isinstance(screen, FilesScreen) else ()))
-                and key.action != "command_palette"
-            ):
-                yield SystemCommand(f"{key.label}: {key.help}", shown(key.keys), self._runner(key.action))
+    def sections(self, screen: Screen[object]) -> tuple[str, ...]:
+        """The sections of the key table that work on a screen."""
+        return screen.SECTIONS if isinstance(screen, NanochatScreen) else ()
 
-    def _runner(self, action: str) -> Callable[[], None]:
+    def act_later(self, screen: Screen[object], key: Key) -> None:
+        """Do what a key does on a screen, once what is open over it is closed."""
+
         async def act() -> None:
-            await self.screen.run_action(action if not action.startswith("show(") else f"app.{action}")
+            if key.screen and isinstance(screen, NanochatScreen):
+                await screen.act(key)
+            else:
+                await self.run_action(key.action)
 
-        def later() -> None:
-            self.call_later(act)
-
-        return later
+        self.call_later(act)
 
 
 def _named(runs: list[Run]) -> str:

@@ -28,11 +28,11 @@ KEYS = (
     Key("", "ctrl+p", "command_palette", "Palette", "every command by name", False),
     Key("", "q,ctrl+c", "leave", "Quit", "leave; runs go on without the app"),
     Key("runs", "enter", "watch", "Watch", "watch the run under the cursor"),
-    Key("runs", "n", "show('launch')", "New", "plan and launch a run"),
+    Key("runs", "n", "new", "New", "plan and launch a run"),
     Key("runs", "c", "cancel", "Cancel", "stop the marked runs, or this one, keeping what is saved (asks)"),
     Key("runs", "r", "resume", "Resume", "go on from the newest complete checkpoint"),
     Key("runs", "d", "delete", "Delete", "delete the marked runs, or this one, with their files (asks)"),
-    Key("runs", "space", "mark", "Mark", "mark or unmark a run", False),
+    Key("runs", "space", "mark", "Mark", "mark or unmark a run, and go to the next", False),
     Key("runs", "v", "compare", "Compare", "the marked runs on the same axes, and where they differ"),
     Key("runs", "slash", "filter", "Filter", "show only runs with a text in tag, id, task, model or state"),
     Key("runs", "s", "sort", "Sort", "sort by the next column"),
@@ -44,7 +44,7 @@ KEYS = (
     Key("watch", "o", "report", "Report", "the report of a finished run"),
     Key("watch", "left_square_bracket", "other(1)", "Older", "watch the next older run", False),
     Key("watch", "right_square_bracket", "other(-1)", "Newer", "watch the next newer run", False),
-    Key("watch", "escape", "back", "Back", "take back filter or search, then back to all runs"),
+    Key("watch", "escape", "back", "Back", "take back filter or search, then back to where one came from"),
     Key("log", "slash", "ask('search')", "Search", "look for a text, ~regex or level:error"),
     Key("log", "f", "ask('filter')", "Filter", "only lines with a text, !without it, ~regex, level:error"),
     Key("log", "n", "next(1)", "Next", "the next hit", False),
@@ -66,8 +66,8 @@ KEYS = (
     ),
     Key("compare", "d", "differences", "All settings", "only the settings that differ, or all of them"),
     Key("compare", "s", "export", "Export", "curves as CSV and SVG, to files in the folder of the app"),
-    Key("compare", "escape", "back", "Back", "take back cursor or zoom, then back to all runs"),
-    Key("cost", "escape", "show('runs')", "Back", "back to all runs"),
+    Key("compare", "escape", "back", "Back", "take back cursor or zoom, then back to where one came from"),
+    Key("cost", "escape", "back", "Back", "back to where one came from"),
     Key("cost", "enter", "watch", "Watch", "watch the run under the cursor"),
     Key("metrics", "x", "axis", "Axis", "by step, time, tokens or dollars"),
     Key("metrics", "plus,equals_sign", "zoom(0.5)", "Closer", "show half as much, around the cursor"),
@@ -76,15 +76,15 @@ KEYS = (
     Key("metrics", "L", "log", "Log scale", "logarithmic values, and back"),
     Key("metrics", "enter", "large", "Large", "one chart over the whole screen, and back"),
     Key("launch", "f5,ctrl+enter,ctrl+j", "launch", "Launch", "launch what the plan shows"),
-    Key("launch", "escape", "show('runs')", "Back", "back to all runs"),
+    Key("launch", "escape", "back", "Back", "forget what is filled in, and back to where one came from"),
     Key("files", "g", "get", "Get", "bring the marked files, or this one, home: files, folders, whole runs"),
     Key("files", "x", "remove", "Delete", "delete the marked ones, or this one, after saying what depends on it"),
-    Key("files", "space", "mark", "Mark", "mark or unmark", False),
+    Key("files", "space", "mark", "Mark", "mark or unmark, and go to the next", False),
     Key("files", "s", "sort", "Sort", "sort by the next column", False),
     Key("files", "p", "pause", "Pause", "pause what is on its way, or go on with it", False),
     Key("files", "P", "stop", "Stop", "stop what is on its way; asked for again it goes on from there", False),
     Key("files", "ctrl+r", "reload", "Reload", "look at the volume again", False),
-    Key("files", "escape", "back", "Back", "take back filter, marks and preview, then back", False),
+    Key("files", "escape", "back", "Back", "take back filter, marks and preview, then back to where one came from"),
     Key("volume", "enter", "open", "Open", "go into a folder, or read a file"),
     Key("volume", "backspace", "up", "Up", "the folder above", False),
     Key("volume", "slash", "find", "Find", "find a file anywhere on the volume by a few letters of its path"),
@@ -118,12 +118,12 @@ MOVES = {
 
 def bindings(screen: str) -> list[BindingType]:
     """The bindings of one screen, or of the app for ""."""
-    found: list[BindingType] = []
-    for key in KEYS:
-        if key.screen == screen:
-            action = key.action if screen == "" or not key.action.startswith("show(") else f"app.{key.action}"
-            found.append(Binding(key.keys, action, key.label, show=key.footer))
-    return found
+    return [Binding(key.keys, key.action, key.label, show=key.footer) for key in KEYS if key.screen == screen]
+
+
+def through(screen: str, action: str) -> list[BindingType]:
+    """The keys of a part of a screen for when it has not the focus: `action` is called with what each does there."""
+    return [Binding(key.keys, f"{action}({key.action!r})", show=False) for key in KEYS if key.screen == screen]
 
 
 def moves(*, without: str = "", **actions: str) -> list[BindingType]:

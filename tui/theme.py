@@ -10,6 +10,7 @@ ToastRack { margin: 0; padding: 0 17 0 0; }
 ToastHolder { align-horizontal: left; }
 Toast { width: auto; max-width: 1fr; height: 1; margin: 0; padding: 0 1; background: $boost; text-wrap: nowrap;
         text-overflow: ellipsis; }
+CommandPalette CommandList { text-wrap: nowrap; text-overflow: ellipsis; }
 Toast.-error { height: auto; max-height: 3; text-wrap: wrap; }
 * { scrollbar-size-vertical: 1; scrollbar-background: $background; scrollbar-background-hover: $background;
     scrollbar-background-active: $background; scrollbar-color: $panel; }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.style import Style
 from rich.text import Text
@@ -16,6 +16,7 @@ from runner.run import Run
 from runner.terminal import safe
 from tui.cells import Cell
 from tui.flow import flow
+from tui.keys import Key
 
 if TYPE_CHECKING:
     from tui.app import NanochatApp
@@ -58,6 +59,9 @@ class Line(Static):
 class NanochatScreen(Screen[None]):
     """A screen of the app, told of every fresh look at the runs while it is on top."""
 
+    # The sections of the key table that work here, its own first.
+    SECTIONS: ClassVar[tuple[str, ...]] = ()
+
     @property
     def nanochat(self) -> NanochatApp:
         return cast("NanochatApp", self.app)
@@ -69,6 +73,13 @@ class NanochatScreen(Screen[None]):
 
     def show_runs(self, runs: list[Run]) -> None:
         """Runs were looked at; called on the UI thread, also when the screen comes back to the top."""
+
+    async def act(self, key: Key) -> None:
+        """Do what a key of one of its sections does."""
+        await self.run_action(key.action)
+
+    def action_back(self) -> None:
+        self.nanochat.go_back()
 
     def on_screen_resume(self) -> None:
         self.show_runs(self.nanochat.runs)

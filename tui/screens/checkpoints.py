@@ -52,6 +52,7 @@ class CheckpointsScreen(FilesScreen):
 
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings("checkpoints")
+    SECTIONS = ("checkpoints", "files")
 
     def __init__(self) -> None:
         super().__init__()
@@ -261,7 +262,7 @@ class CheckpointsScreen(FilesScreen):
             self._list.marked.clear()
             self._list.refresh()
         else:
-            self.nanochat.action_show("runs")
+            super().action_back()
 
     def picked(self) -> dict[Place, list[str]]:
         keys = self._list.marked or ({self._list.current} if self._list.current else set())

@@ -17,7 +17,7 @@ from runner.run import Run
 from runner.series import Curves, curves
 from runner.terminal import safe
 from tui.background import background
-from tui.keys import bindings
+from tui.keys import Key, bindings
 from tui.looks import said
 from tui.screens.base import Line, NanochatScreen
 from tui.widgets.key_line import KeyLine
@@ -30,6 +30,7 @@ class CompareScreen(NanochatScreen):
 
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings("compare")
+    SECTIONS = ("compare", "metrics")
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,9 +110,12 @@ class CompareScreen(NanochatScreen):
         self._every = not self._every
         self.show_runs(self.nanochat.runs)
 
+    async def act(self, key: Key) -> None:
+        await (self.query_one(Metrics) if key.screen == "metrics" else self).run_action(key.action)
+
     def action_back(self) -> None:
         if not self.query_one(Metrics).take_back():
-            self.nanochat.action_show("runs")
+            super().action_back()
 
     @background(group="export", doing="writing the curves", exclusive=True, finish=True)
     def action_export(self) -> None:

@@ -43,6 +43,7 @@ class CostScreen(NanochatScreen):
 
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings("cost")
+    SECTIONS = ("cost",)
 
     def __init__(self) -> None:
         super().__init__()

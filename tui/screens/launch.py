@@ -52,6 +52,7 @@ FIELDS = (
 )
 
 LABELS = {"stop-if-stalled": "if stalled"}
+REMEMBERED = ("task", "model")
 DEFAULTS = {name: value for name, value, _ in FIELDS}
 
 
@@ -76,9 +77,13 @@ class LaunchScreen(NanochatScreen):
         Binding("pagedown", "scroll_plan(1)", show=False),
     ]
 
+    SECTIONS = ("launch",)
+
     def __init__(self) -> None:
         super().__init__()
         self._spec: RunSpec | None = None
+        # What a person had chosen before the form was filled in for a checkpoint.
+        self._own: dict[str, str] = {}
         self._likely = Decimal(0)
         self._busy = False
         self._planning = self._wanted = False
@@ -119,12 +124,26 @@ class LaunchScreen(NanochatScreen):
     def action_field(self, by: int) -> None:
         (self.focus_previous if by < 0 else self.focus_next)("Input, Choice")
 
+    def action_back(self) -> None:
+        self.begin_anew()
+        super().action_back()
+
     def action_scroll_plan(self, by: int) -> None:
         right = self.query_one("#right", VerticalScroll)
         (right.scroll_page_up if by < 0 else right.scroll_page_down)(animate=False)
 
+    def begin_anew(self) -> None:
+        """Empty the form, but for the task and the model that were chosen last."""
+        for name, value, _ in FIELDS:
+            field = self.query_one(f"#{name}")
+            if isinstance(field, Input | Choice):
+                field.value = self._own.get(name, field.value if name in REMEMBERED else value)
+        self._own = {}
+
     def begin_from(self, run: Run, task: str, step: int) -> None:
         """Fill the form in for going on from a checkpoint of a run."""
+        self.begin_anew()
+        self._own = {name: self._value(name) for name in REMEMBERED}
         self.query_one("#task", Choice).value = task
         self.query_one("#from", Input).value = run.tag
         self.query_one("#step", Input).value = str(step)
@@ -296,7 +315,8 @@ class LaunchScreen(NanochatScreen):
 
     def _launched(self, run: Run) -> None:
         self._ready()
-        self.query_one("#tag", Input).value = ""
+        for name in ("tag", "from", "step"):
+            self.query_one(f"#{name}", Input).value = ""
         self.nanochat.watch_run(run)
 
     def _ready(self) -> None:

@@ -55,6 +55,7 @@ class RunsScreen(NanochatScreen):
 
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings("runs")
+    SECTIONS = ("runs",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,6 +182,9 @@ class RunsScreen(NanochatScreen):
     def action_watch(self) -> None:
         if self._list.current:
             self.nanochat.watch_run(self._by_id[self._list.current])
+
+    def action_new(self) -> None:
+        self.nanochat.new_run()
 
     def action_cancel(self) -> None:
         self.nanochat.ask_cancel(self._picked())

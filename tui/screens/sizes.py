@@ -45,6 +45,7 @@ class SizesScreen(FilesScreen):
 
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings("sizes")
+    SECTIONS = ("sizes", "files")
 
     def __init__(self) -> None:
         super().__init__()
@@ -195,7 +196,7 @@ class SizesScreen(FilesScreen):
         if self._folder:
             self.action_up()
         else:
-            self.nanochat.action_show("volume")
+            super().action_back()
 
     def picked(self) -> dict[Place, list[str]]:
         advice = self.query_one("#advice", FileList)

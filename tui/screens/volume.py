@@ -53,6 +53,7 @@ class VolumeScreen(FilesScreen):
 
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings("volume")
+    SECTIONS = ("volume", "files")
 
     def __init__(self) -> None:
         super().__init__()
@@ -349,7 +350,7 @@ class VolumeScreen(FilesScreen):
             self._list.marked.clear()
             self._list.refresh()
         else:
-            self.nanochat.action_show("runs")
+            super().action_back()
 
     def action_find(self) -> None:
         self._ask("find")

@@ -13,14 +13,14 @@ from runner.errors import NanochatError
 from runner.health import silences
 from runner.nanochat import layout
 from runner.plan import plan_of
-from runner.run import Run
+from runner.run import Run, State
 from runner.series import Curves, curves
 from runner.spool import LogFile
 from runner.terminal import safe
 from tui import glance, looks
 from tui.background import background
 from tui.cells import Cell
-from tui.keys import bindings
+from tui.keys import Key, bindings, through
 from tui.screens.base import Line, NanochatScreen
 from tui.screens.dialogs import Page
 from tui.widgets.key_line import KeyLine
@@ -37,7 +37,8 @@ class WatchScreen(NanochatScreen):
     """Follows the run that `app.watched` names."""
 
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
-    BINDINGS: ClassVar[list[BindingType]] = bindings("watch")
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("watch"), *through("log", "in_log")]
+    SECTIONS = ("watch", "log", "metrics")
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,6 +47,8 @@ class WatchScreen(NanochatScreen):
         self._like: dict[str, float] = {}
         self._reading = False
         self._pulled = ""
+        # Its log is to be shown from its first error on.
+        self._to_error = False
 
     def compose(self) -> ComposeResult:
         yield Line(id="title")
@@ -88,6 +91,9 @@ class WatchScreen(NanochatScreen):
         self._like = silences(run, runs)
         self._show_curves(run, self._curves)
         self.query_one(LogPane).open(LogFile(log), run.tag)
+        self._to_error = run.state is State.FAILED
+        if self._to_error and self.has_class("curves"):
+            self.action_metrics()
         self._read_curves()
 
     def _read_curves(self) -> None:
@@ -145,11 +151,35 @@ class WatchScreen(NanochatScreen):
             line.display = bool(cells)
         self.query_one(LogPane).put_title(live=run.live)
 
+    def on_log_view_changed(self) -> None:
+        view = self.query_one(LogView)
+        if self._to_error and view.scans and view.errors:
+            self._to_error = False
+            if view.following:
+                view.goto(view.scans.errors.hits[0])
+
+    async def act(self, key: Key) -> None:
+        if key.screen == "log":
+            await self.action_in_log(key.action)
+        elif key.screen == "metrics":
+            if not self.has_class("curves"):
+                self.action_metrics()
+            await self.query_one(Metrics).run_action(key.action)
+        else:
+            await super().act(key)
+
+    async def action_in_log(self, action: str) -> None:
+        """What a key of the log does, also while the curves are in its place."""
+        if self.has_class("curves"):
+            self.action_metrics()
+        await self.query_one(LogView).run_action(action)
+
     def action_metrics(self) -> None:
         """All curves in the place of the log, or the log again."""
         self.toggle_class("curves")
         focused = Metrics if self.has_class("curves") else LogView
-        self.query_one(focused).focus()
+        # At once: what comes next may open a prompt, which is to keep the focus.
+        self.set_focus(self.query_one(focused))
 
     def action_cancel(self) -> None:
         if self._run:
@@ -164,7 +194,7 @@ class WatchScreen(NanochatScreen):
             if not self.query_one(Metrics).take_back():
                 self.action_metrics()
         elif not self.query_one(LogView).action_clear():
-            self.nanochat.action_show("runs")
+            super().action_back()
 
     def action_other(self, by: int) -> None:
         """The next older or newer run."""

@@ -1,0 +1,148 @@
+"""The ways between screens, and the palette: back goes back, a command is found by its name and does its work."""
+
+from pathlib import Path
+
+from textual.command import CommandList, CommandPalette
+from textual.widgets import Input
+
+from runner.fleet import Fleet
+from runner.run import State
+from tests.test_app import put, text_of, until
+from tests.test_series import event, step
+from tui.app import NanochatApp
+from tui.palette import Command, score
+from tui.screens.watch import WatchScreen
+from tui.trail import Trail
+from tui.widgets.choice import Choice
+from tui.widgets.log_view import LogView
+
+
+def with_log(fleet: Fleet, number: int, log: str, state: State = State.DONE) -> str:
+    run_id = put(fleet, number, state)
+    folder = Path(fleet.registry.get(run_id).volume) / "runs" / run_id
+    folder.mkdir(parents=True)
+    (folder / "log").write_text(log)
+    lines = [event(1000, "container"), *(step(1001 + n, n, 5.0 - n * 0.01) for n in range(20))]
+    (folder / "events.jsonl").write_text("".join(lines))
+    return run_id
+
+
+def test_back_goes_the_way_that_one_came_and_the_root_ends_it() -> None:
+    trail = Trail("runs")
+    ways = [("runs", "checkpoints"), ("checkpoints", "launch"), ("launch", "launch")]
+    for way in ways:
+        trail.leave(*way)
+    assert [trail.back(), trail.back(), trail.back()] == ["checkpoints", "runs", "runs"]
+    trail.leave("runs", "cost")
+    trail.leave("cost", "runs")
+    assert trail.back() == "runs"
+    for _ in range(100):
+        trail.leave("cost", "watch")
+    assert [trail.back() for _ in range(21)][-2:] == ["cost", "runs"]
+
+
+async def test_escape_on_every_screen_goes_back_to_the_one_that_one_came_from(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    with_log(fleet, 1, "line\n")
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        for key, mode in (("5", "cost"), ("6", "checkpoints"), ("2", "watch"), ("4", "volume"), ("3", "launch")):
+            await pilot.press(key)
+            await until(pilot, lambda mode=mode: app.current_mode == mode, mode)
+        for mode in ("volume", "watch", "checkpoints", "cost", "runs", "runs"):
+            await pilot.press("escape")
+            await until(pilot, lambda mode=mode: app.current_mode == mode, f"back to {mode}")
+
+
+async def test_a_new_run_has_nothing_of_a_checkpoint_that_one_did_not_go_on_from_after_all(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    run_id = put(fleet, 1)
+    app = NanochatApp(fleet)
+
+    def form() -> dict[str, str]:
+        names = ("task", "model", "backend", "from", "step", "overrides")
+        fields = [app.screen.query_one(f"#{name}") for name in names]
+        return {n: f.value for n, f in zip(names, fields, strict=True) if isinstance(f, Input | Choice) and f.value}
+
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("n")
+        await until(pilot, lambda: app.current_mode == "launch", "the form")
+        await pilot.press("right")
+        fresh = form()
+        await pilot.press("escape", "6")
+        await until(pilot, lambda: app.current_mode == "checkpoints", "the checkpoints")
+        app.resume_from(fleet.registry.get(run_id), "base", 10)
+        await until(pilot, lambda: app.current_mode == "launch" and form().get("step") == "10", "the form filled in")
+        app.screen.query_one("#overrides", Input).value = "iterations=7"
+        assert form()["task"] == "base" and form()["from"] == "tag-1"
+        await pilot.press("escape")
+        await until(pilot, lambda: app.current_mode == "checkpoints", "back to the checkpoints")
+        await pilot.press("1", "n")
+        await until(pilot, lambda: app.current_mode == "launch" and form() == fresh, "an empty form")
+
+
+TRACE = "fine\n" * 40 + "Traceback (most recent call last):\nValueError: the first\n" + "later\n" * 60
+
+
+async def test_a_failed_run_opens_at_its_first_error_also_while_curves_are_shown(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    with_log(fleet, 2, "fine\n" * 100)
+    with_log(fleet, 1, TRACE + "RuntimeError: a later one\n", State.FAILED)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("enter", "M")
+        await until(pilot, lambda: app.screen.has_class("curves"), "the curves of the run that is done")
+        await pilot.press("left_square_bracket")
+        await until(pilot, lambda: "ValueError: the first" in text_of(app), "the first error")
+        assert not app.screen.has_class("curves") and "a later one" not in text_of(app)
+
+
+async def test_keys_of_the_log_leave_the_curves_and_do_their_work(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    with_log(fleet, 1, TRACE)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, WatchScreen) and "later" in text_of(app), "the log")
+        view = app.screen.query_one(LogView)
+        await until(pilot, lambda: view.errors, "the errors to be known")
+        await pilot.press("M", "e")
+        await until(pilot, lambda: "ValueError: the first" in text_of(app), "the error")
+        assert not app.screen.has_class("curves") and app.focused is view
+        await pilot.press("M", "slash")
+        await until(pilot, lambda: isinstance(app.focused, Input), "the search")
+
+
+async def test_the_palette_knows_the_commands_of_log_and_curves_one_line_each_and_does_them(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    with_log(fleet, 1, "line\n" * 50)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, WatchScreen) and "line" in text_of(app), "the log")
+        watch = app.screen
+        await pilot.press("ctrl+p", *"wrap")
+        await until(pilot, lambda: "long lines cut or wrapped" in text_of(app), "the command")
+        assert app.screen.query_one(CommandList).option_count == 1
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is watch and watch.query_one(LogView).wrap, "lines to be wrapped")
+        await pilot.press("ctrl+p", *"log scale")
+        await until(pilot, lambda: "logarithmic" in text_of(app), "the command of the curves")
+        assert isinstance(app.screen, CommandPalette)
+        await pilot.press(*["backspace"] * 9)
+        found = app.screen.query_one(CommandList)
+        await until(pilot, lambda: found.option_count > 30, "all commands")
+        assert found.virtual_size.height == found.option_count
+        await pilot.press(*"log scale")
+        await until(pilot, lambda: found.option_count == 1, "the command of the curves again")
+        await pilot.press("enter")
+        await until(pilot, lambda: watch.has_class("curves"), "the curves")
+
+
+def test_what_is_meant_comes_first_and_what_has_only_the_letters_not_at_all() -> None:
+    sort = Command("Sort", "s", "sort by the next column")
+    cancel = Command("Cancel", "c", "stop the marked runs, or this one, keeping what is saved (asks)")
+    deletion = Command("Delete", "d", "delete the marked runs, or this one, with their files (asks)")
+    assert score("sort", sort) == 1.0 and score("sort", cancel) == score("sort", deletion) == 0
+    assert score("so", sort) > score("stop", cancel) > 0 and score("marked del", deletion) > 0
+    assert score("", sort) and not score("zzz", sort)
