@@ -147,12 +147,12 @@ def of_file(volume: Volume, path: str, gpus: int | None) -> Checkpoint | None:
     return judge(volume, "", "", folder, entries, gpus) if entries else None
 
 
-def scan(volume: Volume, run: str, model: str, gpus: int | None) -> list[Checkpoint]:
-    """Every checkpoint of a run on its volume: base first, then sft, oldest first."""
+def scan(volume: Volume, run: str, path: str, model: str, gpus: int | None) -> list[Checkpoint]:
+    """Every checkpoint of a run, whose folder is at `path` of its volume: base first, then sft, oldest first."""
     return [
         found
         for kind, directory in layout.CHECKPOINT_DIRS.items()
-        for found in scan_folder(volume, run, kind, f"{layout.run_dir(run)}/{directory}/{model}", gpus)
+        for found in scan_folder(volume, run, kind, f"{path}/{directory}/{model}", gpus)
     ]
 
 

@@ -35,6 +35,7 @@ from runner.run import (
     cancel_requested,
     check_tag,
     move,
+    named,
     new_run_id,
     relaunched,
     spawned,
@@ -205,7 +206,7 @@ class Fleet:
             app=app,
             host=socket.gethostname(),
         )
-        run = self.registry.add(run, renamed)
+        run = self.registry.add(named(run, tag) if tag else run, renamed)
         if renamed:
             survey.write_run(self.volume_of(renamed), renamed)
             self.say(f"the earlier run {renamed.id} is now called {renamed.tag}; its files are kept")
@@ -265,7 +266,7 @@ class Fleet:
         """Take back a launch of which nothing was spawned."""
         self.registry.remove(run.id)
         with contextlib.suppress(OSError, NanochatError):
-            self.volume_of(run).remove(layout.run_dir(run.id))
+            self.volume_of(run).remove(run.path)
 
     def _not_spawned(self, run: Run, why: str, state: State) -> None:
         """A run that was not spawned keeps everything it had. INTERRUPTED is looked at again: the call may be there."""
@@ -331,7 +332,7 @@ class Fleet:
 
     def _went_back(self, run: Run) -> bool:
         try:
-            self.volume_of(run).stat(layout.aside_mark(run.id, run.attempt))
+            self.volume_of(run).stat(layout.aside_mark(run.path, run.attempt))
         except FileNotFoundError:
             return False
         return True
@@ -412,7 +413,7 @@ class Fleet:
         state = current.state
         current = self.registry.update(run.id, claim)
         try:
-            place.volume(current.volume).remove(layout.run_dir(current.id))
+            place.volume(current.volume).remove(current.path)
         except FileNotFoundError:
             self.say(f"{current.tag} had no files on its volume")
         except (NanochatError, OSError) as error:
@@ -433,7 +434,7 @@ class Fleet:
         """Raises UsageError when a live run goes on from this one, also one of another machine."""
         if run.backend != "local":
             self.discover()
-        against = removal.consider([layout.run_dir(run.id)], (), self.on_volume(run.backend, run.volume)).against
+        against = removal.consider([run.path], (), self.on_volume(run.backend, run.volume)).against
         if against:
             raise UsageError(f"{run.tag} is needed: {against[0]}", "let that end, or cancel it first")
 
@@ -479,14 +480,14 @@ class Fleet:
 
     def checkpoints(self, run: Run) -> list[Checkpoint]:
         """A run's checkpoints as they are on its volume now."""
-        return checkpoints.scan(self.volume_of(run), run.id, run.spec.model, run.spec.gpus)
+        return checkpoints.scan(self.volume_of(run), run.id, run.path, run.spec.model, run.spec.gpus)
 
     def log_file(self, run: Run) -> Path:
         """The file on this disk that holds the run's log, its events beside it; `pull_log` brings it up to date."""
         return self._log_folder(run) / layout.LOG_FILE
 
     def _log_folder(self, run: Run) -> Path:
-        return Path(run.volume) / layout.run_dir(run.id) if run.backend == "local" else self.home / "logs" / run.id
+        return Path(run.volume) / run.path if run.backend == "local" else self.home / "logs" / run.id
 
     def pull_log(self, run: Run) -> None:
         self.backend(run.backend).pull_log(run, self._log_folder(run))

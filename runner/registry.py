@@ -17,7 +17,7 @@ from msgspec import Struct
 from runner import atomic, process, stored
 from runner.client_log import LOG
 from runner.errors import NoSuchRun, Unreachable, UsageError
-from runner.run import Run, State, new_tag, run_of
+from runner.run import Run, State, named, new_tag, run_of
 
 VERSION = 3
 FILE = "registry.db"
@@ -61,7 +61,7 @@ def find(runs: list[Run], name: str) -> Run:
     if name == "last" and runs:
         return runs[0]
     for run in runs:
-        if name in (run.id, run.tag):
+        if name and name in (run.id, run.tag, run.folder):
             return run
     matches = [r for r in runs if name and (r.id.startswith(name) or r.tag.startswith(name))]
     if len(matches) > 1:
@@ -300,7 +300,7 @@ class Registry:
                 self._write(db, renamed)
             if not run.tag:
                 tags = {tag for (tag,) in db.execute("SELECT tag FROM runs")}
-                run = msgspec.structs.replace(run, tag=new_tag(run.spec.model, tags))
+                run = named(run, new_tag(run.spec.model, tags))
             taken = db.execute(
                 "SELECT id, tag, record FROM runs WHERE tag = ? AND id != ?", (run.tag, run.id)
             ).fetchone()

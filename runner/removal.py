@@ -72,7 +72,7 @@ def _touches(path: str, folder: str) -> bool:
 
 def _of_run(run: Run, gone: Sequence[str], files: Sequence[Entry], runs: Sequence[Run]) -> tuple[str, str]:
     """What a run loses, and what stands against that."""
-    folder = layout.run_dir(run.id)
+    folder = run.path
     touched = [path for path in gone if _touches(path, folder)]
     if not touched:
         return "", ""

@@ -235,7 +235,8 @@ class Run(Struct):
     `prices` are those it was launched at, `estimate` what it was then said to take. `back_to` is the step that this
     attempt goes on from, where a person chose it; what was saved later is put aside. `workspace` and `environment` are
     Modal's, and `app` the deployment that it runs in, empty on this machine and in records that do not say; `host` is
-    the machine that asked for this attempt.
+    the machine that asked for this attempt. `folder` is the name of its folder on the volume, which it keeps when its
+    tag changes; empty in records of earlier releases, whose folder has the id for a name.
     """
 
     id: str
@@ -258,6 +259,7 @@ class Run(Struct):
     environment: str = ""
     app: str = ""
     host: str = ""
+    folder: str = ""
     schema: int = SCHEMA
 
     @property
@@ -272,7 +274,7 @@ class Run(Struct):
     @property
     def path(self) -> str:
         """Its folder, relative to the volume."""
-        return layout.run_dir(self.id)
+        return layout.run_dir(self.folder if layout.is_folder_of(self.folder, self.id) else self.id)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -335,6 +337,11 @@ def new_tag(model: str, taken: set[str]) -> str:
     colours = f"{_COLOURS} {_MORE_COLOURS}".split()
     free = [f"{model}-{c}" for c in colours if f"{model}-{c}" not in taken]
     return free[os.urandom(1)[0] % len(free)] if free else f"{model}-{new_run_id()}"
+
+
+def named(run: Run, tag: str) -> Run:
+    """A new run with its tag, and with the folder that is called by it."""
+    return msgspec.structs.replace(run, tag=tag, folder=layout.folder_name(tag, run.id))
 
 
 def check_tag(tag: str) -> str:

@@ -57,14 +57,15 @@ def check_engine(volume: Volume, engine: str) -> None:
 def checkpoints_for(volume: Volume, run: Run) -> list[Checkpoint]:
     """A run's own checkpoints, and those of the run that it continues: only the step that was asked for, if one was."""
     spec = run.spec
-    found = checkpoints.scan(volume, run.id, spec.model, spec.gpus)
+    found = checkpoints.scan(volume, run.id, run.path, spec.model, spec.gpus)
     return found + (source_checkpoints(volume, spec) if spec.source else [])
 
 
 def source_checkpoints(volume: Volume, spec: RunSpec) -> list[Checkpoint]:
     """What the run that a spec continues has saved; its chat model is of use to an evaluation alone."""
     source = read_run(volume, spec.source)
-    found = checkpoints.scan(volume, spec.source, spec.model, source.spec.gpus if source else None)
+    path = source.path if source else layout.run_dir(next(iter(_folders_of(volume, spec.source)), spec.source))
+    found = checkpoints.scan(volume, spec.source, path, spec.model, source.spec.gpus if source else None)
     if spec.task != "eval":
         found = [c for c in found if c.kind == "base"]
     return [c for c in found if c.kind != "base" or spec.source_step in (None, c.step)]
@@ -78,16 +79,34 @@ def _record(volume: Volume, path: str, read: Callable[[bytes], T]) -> T | None:
         return None
 
 
+def _folders_of(volume: Volume, run_id: str) -> list[str]:
+    """Names of the folders that are a run's by their names: one, unless somebody has made a copy."""
+    return [e.name for e in _list(volume, layout.RUNS) if e.is_dir and layout.is_folder_of(e.name, run_id)]
+
+
+def _recorded(volume: Volume, folder: str) -> Run | None:
+    """The run that a folder is of, as its record tells it; None when that is missing, damaged or another run's."""
+    run = _record(volume, f"{layout.run_dir(folder)}/{layout.RUN_FILE}", run_of)
+    return run if run and layout.is_folder_of(folder, run.id) and 0 <= run.created_at < LATEST else None
+
+
+def _taken_from(run: Run, folder: str) -> Run:
+    """A run with the name of the folder where it was found, whatever its record says."""
+    return msgspec.structs.replace(run, folder="" if folder == run.id else folder)
+
+
 def read_run(volume: Volume, run_id: str) -> Run | None:
-    """A run's own record on its volume; None when it is missing or damaged."""
-    run = _record(volume, f"{layout.run_dir(run_id)}/{layout.RUN_FILE}", run_of)
-    return run if run and run.id == run_id and 0 <= run.created_at < LATEST else None
+    """A run's own record on its volume; None when it is missing or damaged. Of copies the one that was not moved."""
+    named = [(_recorded(volume, name), name) for name in _folders_of(volume, run_id)]
+    found = [(run, name) for run, name in named if run and run.id == run_id]
+    own = [pair for pair in found if pair[0].path == layout.run_dir(pair[1])]
+    return next((_taken_from(*pair) for pair in own or found), None)
 
 
 def write_run(volume: Volume, run: Run) -> None:
     """Put down on the volume what was asked for; the job reads it from there."""
     asked = msgspec.structs.replace(run, status=None)
-    volume.write(f"{layout.run_dir(run.id)}/{layout.RUN_FILE}", msgspec.json.encode(asked))
+    volume.write(f"{run.path}/{layout.RUN_FILE}", msgspec.json.encode(asked))
 
 
 def status_of(data: bytes) -> Status | None:
@@ -98,9 +117,9 @@ def status_of(data: bytes) -> Status | None:
         return None
 
 
-def read_status(volume: Volume, run_id: str) -> Status | None:
+def read_status(volume: Volume, run: Run) -> Status | None:
     """The job's own word; None before it has written any, or when it is damaged."""
-    return _possible(_record(volume, f"{layout.run_dir(run_id)}/{layout.STATUS_FILE}", job_status_of))
+    return _possible(_record(volume, f"{run.path}/{layout.STATUS_FILE}", job_status_of))
 
 
 def _possible(status: Status | None) -> Status | None:
@@ -114,20 +133,22 @@ def _number(data: bytes) -> int:
     return msgspec.json.decode(data, type=int)
 
 
-def cancelled_attempt(volume: Volume, run_id: str) -> int:
+def cancelled_attempt(volume: Volume, run: Run) -> int:
     """The attempt that somebody cancelled, 0 for none: a call that starts late must know."""
-    return _record(volume, f"{layout.run_dir(run_id)}/{layout.CANCEL_FILE}", _number) or 0
+    return _record(volume, f"{run.path}/{layout.CANCEL_FILE}", _number) or 0
 
 
 def mark_cancelled(volume: Volume, run: Run) -> None:
-    volume.write(f"{layout.run_dir(run.id)}/{layout.CANCEL_FILE}", msgspec.json.encode(run.attempt))
+    volume.write(f"{run.path}/{layout.CANCEL_FILE}", msgspec.json.encode(run.attempt))
 
 
 def runs_on(volume: Volume, known: Collection[str] = ()) -> list[Run]:
-    """Every run recorded on a volume but the `known`: what a registry is rebuilt from."""
-    found = []
+    """Every run recorded on a volume but the `known` ids: what a registry is rebuilt from."""
+    found: dict[str, Run] = {}
     for entry in _list(volume, layout.RUNS):
-        run = read_run(volume, entry.name) if entry.is_dir and entry.name not in known else None
-        if run:
-            found.append(run)
-    return found
+        if not entry.is_dir or layout.id_of(entry.name) in known:
+            continue
+        run = _recorded(volume, entry.name)
+        if run and run.id not in known and (run.id not in found or run.path == layout.run_dir(entry.name)):
+            found[run.id] = _taken_from(run, entry.name)
+    return list(found.values())

@@ -98,7 +98,7 @@ def free_tier() -> int:
 
 def advice(usage: Usage, runs: Iterable[Run]) -> list[Advice]:
     """What could go, the largest first, and what is lost with it. Nothing that a live run reads."""
-    known = {r.id: r for r in runs}
+    known = {r.path: r for r in runs}
     found = []
     if not any(r.live for r in known.values()):
         found += _caches(usage)
@@ -107,9 +107,9 @@ def advice(usage: Usage, runs: Iterable[Run]) -> list[Advice]:
         part = layout.checkpoint_part(entry.name)
         names = entry.path.split("/")
         if part and len(names) == 5 and names[0] == layout.RUNS:
-            steps.setdefault(names[1], {}).setdefault(names[2], {}).setdefault(part[1], []).append(entry)
-    for run_id, kinds in steps.items():
-        run = known.get(run_id)
+            steps.setdefault("/".join(names[:2]), {}).setdefault(names[2], {}).setdefault(part[1], []).append(entry)
+    for path, kinds in steps.items():
+        run = known.get(path)
         if run is None or run.live:
             continue
         if run.state is State.DONE:

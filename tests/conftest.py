@@ -84,7 +84,7 @@ class Cli:
 
     def run_dir(self, name: str = "last") -> Path:
         shown = self.run(name)
-        return Path(shown["volume"]) / "runs" / shown["id"]
+        return Path(shown["volume"]) / shown["folder"]
 
     def processes(self) -> list[int]:
         """Every process of a job of this home, and its children."""

@@ -16,7 +16,7 @@ from runner.fleet import Fleet
 from runner.job.journal import Journal
 from runner.nanochat import layout
 from runner.plan import plan
-from runner.run import Call, Outcome, Run, StageState, StageStatus, State, Status
+from runner.run import Call, Outcome, Run, StageState, StageStatus, State, Status, named
 from runner.spec import make_spec
 from tests.conftest import DATA
 
@@ -67,20 +67,9 @@ def demo(home: Path) -> Fleet:
             total_steps=total, loss=loss, val_bpb=bpb,
             outcome=outcome,
         )  # fmt: skip
-        fleet.registry.add(
-            Run(
-                f"run{number}demo",
-                tag,
-                made,
-                "local",
-                location,
-                began,
-                state,
-                [Call("local-1-x", began)],
-                status=status,
-                ended_at=NOW - 7000 * (number + 1),
-            )
-        )
+        run = Run(f"run{number}demo", tag, made, "local", location, began, state, [Call("local-1-x", began)])
+        run.status, run.ended_at = status, NOW - 7000 * (number + 1)
+        fleet.registry.add(named(run, tag))
     return fleet
 
 
@@ -89,8 +78,9 @@ def _ended(fleet: Fleet, location: str) -> None:
     made = spec("base", "d4", "nanochat", overrides={"iterations": 200})
     began, ended = NOW - 90_000, NOW - 86_400
     run = Run("ended4dm", "d4-green", made, "local", location, began, State.DONE, [Call("local-1-x", began)])
+    run = named(run, run.tag)
     status = Status(1, State.DONE, "local-1-x", began, ended, ended_at=ended, stage="base")
-    journal = Journal(FolderVolume(location), run.id, status, lambda: ended, lambda: 0.0, compiles=False)
+    journal = Journal(FolderVolume(location), run.path, status, lambda: ended, lambda: 0.0, compiles=False)
     journal.begin_stage()
     base, _, _ = (DATA / "logs" / "cpu_local_pipeline.log").read_bytes().partition(b"Peak memory usage")
     journal.output(base)
@@ -110,13 +100,14 @@ def _live(fleet: Fleet, location: str) -> None:
         "live4demo", "d4-blue", made, "local", location, NOW - 300, State.RUNNING, [Call(call_id, NOW - 300)],
         prices=prices, estimate=planned.estimate,
     )  # fmt: skip
+    run = named(run, run.tag)
     status = Status(1, State.RUNNING, call_id, NOW - 299, NOW - 1, stages=stages(2, StageState.RUNNING, NOW - 180))
     status.stage, status.saved_step, status.usd_per_hour = "base", 150, Decimal("3.95")
     status.val_every = status.save_every = 50
     volume = FolderVolume(location)
     survey.write_run(volume, msgspec.structs.replace(run, calls=[]))
     times = iter(range(10**6))
-    journal = Journal(volume, run.id, status, lambda: NOW - 100 + next(times) * 0.09, lambda: 0.0, compiles=False)
+    journal = Journal(volume, run.path, status, lambda: NOW - 100 + next(times) * 0.09, lambda: 0.0, compiles=False)
     journal.begin_stage()
     journal.say("[STAGE] base")
     journal.say("[EXEC] python -m scripts.base_train --depth=4 --num-iterations=200 --save-every=50 --model-tag=d4")
@@ -129,9 +120,9 @@ def _live(fleet: Fleet, location: str) -> None:
     journal.close()
     fleet.registry.add(run)
     # As long whatever the number of this process is: its size is in a picture.
-    saved = Path(location) / layout.run_dir(run.id) / layout.STATUS_FILE
+    saved = Path(location) / run.path / layout.STATUS_FILE
     saved.write_bytes(saved.read_bytes().ljust(2000))
-    report = Path(location) / "runs" / run.id / "report.md"
+    report = Path(location) / run.path / "report.md"
     shutil.copyfile(DATA / "report.md", report)
     saved_in = report.parent / "base_checkpoints" / "d4"
     saved_in.mkdir(parents=True)

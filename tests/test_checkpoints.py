@@ -26,7 +26,7 @@ def save(root: Path, step: int = 20, ranks: int = 2) -> Path:
 
 
 def look(root: Path, gpus: int = 2) -> list[Checkpoint]:
-    return scan(FolderVolume(str(root)), "r", "d12", gpus)
+    return scan(FolderVolume(str(root)), "r", "runs/r", "d12", gpus)
 
 
 def cut(path: Path) -> None:

@@ -31,7 +31,7 @@ def clock() -> Clock:
 @pytest.fixture
 def journal(tmp_path: Path, clock: Clock) -> Journal:
     status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=1000.0, updated_at=1000.0, stage="base")
-    made = Journal(FolderVolume(str(tmp_path)), "r", status, clock, clock)
+    made = Journal(FolderVolume(str(tmp_path)), "runs/r", status, clock, clock)
     made.begin_stage()
     return made
 
@@ -204,7 +204,7 @@ def test_a_moment_is_an_age_or_a_time_of_today(text: str, ago: int) -> None:
 def test_a_disk_that_takes_no_new_file_ends_no_job_and_nothing_said_is_lost(tmp_path: Path, clock: Clock) -> None:
     (tmp_path / "runs").write_text("no folder can be made here")
     status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=1000.0, updated_at=1000.0, stage="base")
-    made = Journal(FolderVolume(str(tmp_path)), "r", status, clock, clock)
+    made = Journal(FolderVolume(str(tmp_path)), "runs/r", status, clock, clock)
     made.say("[ATTEMPT 1]")
     made.write_status()
     assert made.status_problem

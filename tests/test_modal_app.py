@@ -77,7 +77,8 @@ def test_modal_run_spawns_on_the_deployed_app_and_says_how_to_watch(
     run = cli.run()
     assert run["call_ids"][0] in said and f"nanochat-tui watch {run['tag']}" in said
     assert (run["state"], run["engine"]) == ("queued", "nanochat")
-    assert f"runs/{run['id']}" in modal_command("volume", "ls", "nanochat-persistent-storage", "runs")
+    assert run["folder"] == f"runs/{run['tag']}-{run['id']}"
+    assert run["folder"] in modal_command("volume", "ls", "nanochat-persistent-storage", "runs")
     cli("cancel", run["id"])
 
 

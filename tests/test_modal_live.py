@@ -32,7 +32,7 @@ def test_a_rehearsed_speedrun_goes_through_every_stage_and_its_log_is_the_volume
     assert "✓ live done" in said.splitlines()[-1]
     run_id = next(iter((tmp_path / "logs").iterdir())).name
     log = tmp_path / "from-volume"
-    get = [sys.executable, "-m", "modal", "volume", "get", VOLUME, f"runs/{run_id}/log", str(log)]
+    get = [sys.executable, "-m", "modal", "volume", "get", VOLUME, f"runs/live-{run_id}/log", str(log)]
     subprocess.run(get, check=True, capture_output=True)
     assert log.read_bytes() == (tmp_path / "logs" / run_id / "log").read_bytes()
     command(tmp_path, "rm", "live", "--yes")

@@ -34,7 +34,7 @@ def finished(cli: Cli, tag: str, *, code: int | None = 0) -> Any:
 def same_log(cli: Cli, cloud: Cloud, run: Any) -> None:
     """What is on this disk is what the job wrote, to the byte."""
     cli("logs", run["id"])
-    there = cloud.folder(run["volume"]) / "runs" / run["id"]
+    there = cloud.folder(run["volume"]) / run["folder"]
     here = cli.home / "logs" / run["id"]
     for name in ("log", "events.jsonl"):
         assert (here / name).read_bytes() == (there / name).read_bytes(), name
@@ -95,7 +95,7 @@ def test_a_container_that_dies_again_and_again_stops_itself_and_says_so(modal_cl
         fresh = wait_until(
             lambda run=run: [c for c in cloud.containers(run["call_ids"], "train") if c not in seen], what="a container"
         )[0]
-        log = cloud.folder(run["volume"]) / "runs" / run["id"] / "log"
+        log = cloud.folder(run["volume"]) / run["folder"] / "log"
         wait_until(lambda log=log: log.read_text().count("scripts.base_train") > len(seen))
         seen.add(fresh)
         cloud.kill(fresh)
@@ -195,7 +195,7 @@ def test_a_cancel_between_the_parts_ends_the_one_that_waits_for_gpus(modal_cli: 
     assert modal_cli.run("between")["state"] == "cancelled"
     cloud.idle()
     assert modal_cli.run("between")["state"] == "cancelled"
-    log = (cloud.folder(state["volume"]) / "runs" / state["id"] / "log").read_text()
+    log = (cloud.folder(state["volume"]) / state["folder"] / "log").read_text()
     assert "[PREPARED]" in log and "scripts.base_train" not in log
 
 
@@ -240,7 +240,7 @@ def test_a_resumed_call_gets_no_more_time_than_what_is_left_of_its_budget_pays_f
     short = ("--task", "base", "--iterations", "40", "--save-every", "20", "--fault", "crash@30")
     modal_cli.modal("--tag", "cap", "--budget", "0.50", *short)
     run = finished(modal_cli, "cap", code=1)
-    status = cloud.folder(run["volume"]) / "runs" / run["id"] / "status.json"
+    status = cloud.folder(run["volume"]) / run["folder"] / "status.json"
     status.write_text(json.dumps({**json.loads(status.read_text()), "paid_usd": "0.40", "updated_at": 9e9}))
     modal_cli("resume", "cap")
     finished(modal_cli, "cap")

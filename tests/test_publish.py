@@ -28,7 +28,7 @@ class Bench:
         self.said: list[str] = []
         self.copy = copy
         self.publisher = Publisher(
-            self.work, FolderVolume(str(self.target)), "r", "d12", 2,
+            self.work, FolderVolume(str(self.target)), "runs/r", "d12", 2,
             on_saved=self.saved.append, say=self.said.append, copy=lambda a, b: self.copy(a, b),
         )  # fmt: skip
 
@@ -41,7 +41,7 @@ class Bench:
         return folder
 
     def kept(self) -> list[tuple[int, Verdict]]:
-        return [(c.step, c.verdict) for c in scan(FolderVolume(str(self.target)), "r", "d12", 2)]
+        return [(c.step, c.verdict) for c in scan(FolderVolume(str(self.target)), "r", "runs/r", "d12", 2)]
 
 
 def test_a_whole_checkpoint_is_kept_once_and_the_work_disk_keeps_only_the_newest(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_restoring_leaves_one_step_only_because_nanochat_takes_the_highest(tmp_p
     shutil.rmtree(bench.work / "base_checkpoints")
     folder = bench.save(40)
     cut(folder / "model_000040.pt")
-    (wanted,) = scan(FolderVolume(str(bench.target)), "r", "d12", 2)
+    (wanted,) = scan(FolderVolume(str(bench.target)), "r", "runs/r", "d12", 2)
     bench.publisher.restore(wanted)
     assert {p.name[6:12] for p in folder.glob("model_*")} == {"000020"}
 

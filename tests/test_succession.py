@@ -55,6 +55,6 @@ def test_a_job_that_could_not_begin_says_so_and_keeps_what_was_spent(tmp_path: P
     volume.write("runs/abc/status.json", msgspec.json.encode(earlier))
     outcome = trouble(OSError(errno.ENOSPC, "No space left on device", "/v/runs/abc/log"))
     assert never_began(volume, run(attempt=2), "local-1", outcome, 2000.0)
-    status = read_status(volume, "abc")
+    status = read_status(volume, run())
     assert status is not None and status.outcome == outcome and outcome.kind == "disk"
     assert (status.attempt, status.state, status.spent_before_s) == (2, State.FAILED, 700.0)

@@ -197,7 +197,7 @@ def test_a_folder_that_may_not_be_read_is_said_and_the_rest_is_shown(cli: Cli, t
 def test_a_run_on_modal_is_measured_and_brought_home_whole(modal_cli: Cli, cloud: Cloud, tmp_path: Path) -> None:
     modal_cli.modal("--task", "test", "--tag", "far", "--watch")
     run = modal_cli.run("far")
-    there = cloud.folder(run["volume"]) / "runs" / run["id"]
+    there = cloud.folder(run["volume"]) / run["folder"]
     files = [p for p in there.rglob("*") if p.is_file()]
     used = modal_cli.json("volume", "du", "far:")
     assert (used["files"], used["bytes"]) == (len(files), sum(p.stat().st_size for p in files))

@@ -16,7 +16,6 @@ from runner.cost import GPUS
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet
 from runner.home import has_modal_token, home
-from runner.nanochat import layout
 from runner.notices import Notice, Teller, terminal_bytes
 from runner.plan import Plan
 from runner.projection import spent_usd
@@ -205,8 +204,7 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     fields = as_json(found, units.money(spent_usd(found)))
     for name in ("task", "model", "engine", "backend", "volume", "attempts"):
         output.write(f"  {name:<9} {fields[name]!s}")
-    folder = layout.run_dir(found.id)
-    output.write(f"  {'folder':<9} {found.volume}/{folder}")
+    output.write(f"  {'folder':<9} {found.volume}/{found.path}")
     output.write(f"  {'on':<9} {looks.hardware(found)}")
     output.write(f"  {'step':<9} {looks.steps(found)}")
     output.write(f"  {'cost':<9} {fields['cost_usd']}")

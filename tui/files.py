@@ -14,7 +14,6 @@ from textual.notifications import SeverityLevel
 from runner import names, removal, transfer, units, upload
 from runner.backends.base import Entries, Volume
 from runner.errors import NanochatError, UsageError
-from runner.nanochat import layout
 from runner.registry import Wanted
 from runner.removal import Removal
 from runner.run import Run
@@ -133,7 +132,7 @@ class Files:
         """Ask where to, then bring files, folders or whole runs home."""
         if not paths:
             return
-        tags = {layout.run_dir(r.id): r.tag for r in self.runs_on(place)}
+        tags = {r.path: r.tag for r in self.runs_on(place)}
         first = names.shown(tags.get(paths[0], paths[0].rpartition("/")[2]))
         named = first if len(paths) == 1 else f"{len(paths)} of them"
         path = f"{tags[paths[0]]}:" if paths[0] in tags else paths[0]
@@ -241,7 +240,7 @@ class Files:
         self._app.call_from_thread(self._ask, place, removal.consider(paths, contents, self.runs_on(place)), done)
 
     def _ask(self, place: Place, wanted: Removal, done: Callable[[], None]) -> None:
-        runs = {layout.run_dir(r.id): r for r in self.runs_on(place)}
+        runs = {r.path: r for r in self.runs_on(place)}
         whole = [runs[p] for p in wanted.paths if p in runs]
         named = whole[0].tag if whole else names.shown(wanted.paths[0].rpartition("/")[2])
         title = named if len(wanted.paths) == 1 else f"{len(wanted.paths)} of them"
@@ -259,7 +258,7 @@ class Files:
         self._app.push_screen(Confirm(f"Delete {title}?", lines, command, "Delete", "Keep", word=word), answered)
 
     def _remove(self, place: Place, wanted: Removal, runs: list[Run], done: Callable[[], None]) -> None:
-        ended = {layout.run_dir(r.id): r for r in runs if not r.live}
+        ended = {r.path: r for r in runs if not r.live}
         for run in ended.values():
             self._app.fleet.delete(run)
         removal.remove(self.volume(place), [p for p in wanted.paths if p not in ended])

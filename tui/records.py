@@ -37,5 +37,6 @@ def as_json(run: Run, cost_usd: Any) -> dict[str, Any]:
         "preemptions": status.preemptions if status else 0,
         "last_sign_of_life": run.last_sign_of_life,
         "volume": run.volume,
+        "folder": run.path,
         "outcome": run.outcome,
     }

@@ -14,7 +14,6 @@ from runner import listing, names, removal, transfer, units, upload, usage
 from runner.backends.base import BLOCK, Entry, Volume
 from runner.errors import Exit, NanochatError, NoSuchRun, UsageError
 from runner.fleet import Fleet
-from runner.nanochat import layout
 from runner.registry import Wanted
 from runner.run import Run
 from runner.transfer import Progress
@@ -55,7 +54,7 @@ def where(fleet: Fleet, args: argparse.Namespace, text: str) -> Where:
         except NoSuchRun:
             pass
         else:
-            path = _plain(f"{layout.run_dir(found.id)}/{inside}")
+            path = _plain(f"{found.path}/{inside}")
             return Where(found.backend, found.volume, fleet.volume_of(found), path)
     engine = args.engine or ("nanochat" if args.backend == "modal" else "rehearsal")
     location = fleet.volume_location(args.backend, engine)
@@ -81,7 +80,7 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
         output.as_json([_record(e) for e in entries])
         return Exit.OK
     now = fleet.clock()
-    tags = {layout.run_dir(r.id): r.tag for r in fleet.registry.all()}
+    tags = {r.path: r.tag for r in fleet.registry.all()}
     rows = [
         (
             names.shown(e.name) + ("/" if e.is_dir else ""),
@@ -156,7 +155,7 @@ def _du(fleet: Fleet, args: argparse.Namespace) -> int:
             }
         )
         return Exit.OK
-    tags = {layout.run_dir(r.id): r.tag for r in runs}
+    tags = {r.path: r.tag for r in runs}
     rows = [
         (units.size(t.bytes), f"{t.files:,}", names.shown(t.path.rpartition("/")[2]) + "/", tags.get(t.path, ""))
         for t in folders
@@ -249,7 +248,7 @@ def _get(fleet: Fleet, args: argparse.Namespace) -> int:
 
 def _called(fleet: Fleet, place: Where) -> str:
     """What a folder is called at home: a run's folder by its tag."""
-    return next((r.tag for r in fleet.registry.all() if place.path == layout.run_dir(r.id)), "")
+    return next((r.tag for r in fleet.registry.all() if place.path == r.path), "")
 
 
 def moving(progress: Progress) -> str:

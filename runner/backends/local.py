@@ -100,7 +100,7 @@ class LocalBackend:
 
     def poll(self, run: Run) -> Poll:
         gone = not Path(run.volume).is_dir()
-        status = None if gone else survey.read_status(self.volume(run.volume), run.id)
+        status = None if gone else survey.read_status(self.volume(run.volume), run)
         alive = self._pid(run, status) is not None
         if not alive and run.live:
             self._end_leftovers(run)
@@ -111,7 +111,7 @@ class LocalBackend:
         if alive:
             return Poll(True, status)
         # The job may have ended between the two looks: its last word is read once more.
-        return Poll(False, survey.read_status(self.volume(run.volume), run.id), self._unwritten(run))
+        return Poll(False, survey.read_status(self.volume(run.volume), run), self._unwritten(run))
 
     def _unwritten(self, run: Run) -> Outcome | None:
         """What a job said that could not write it down: how it ended, or the end of a traceback."""
@@ -130,7 +130,7 @@ class LocalBackend:
         return Outcome("crash", f"the job itself failed: {clean(said)}"[:300], f"nanochat-tui resume {run.id}")
 
     def heartbeat(self, run: Run) -> Status | None:
-        return survey.read_status(self.volume(run.volume), run.id)
+        return survey.read_status(self.volume(run.volume), run)
 
     def breathes(self, run: Run) -> bool:
         return self._pid(run, None) is not None

@@ -25,7 +25,6 @@ from runner.backends.modal_where import Identity
 from runner.cost import Prices
 from runner.errors import NanochatError, Unreachable, VolumeGone
 from runner.modal_names import APPS, LIVE_DICT, PREPARE, TAG, VOLUMES, train_key
-from runner.nanochat import layout
 from runner.run import LIVE, Outcome, Poll, Run, State, Status, calls_of_attempt
 from runner.spooling import Spool
 
@@ -184,7 +183,7 @@ class ModalBackend:
         record: Status | None = None
         gone: VolumeGone | None = None
         try:
-            record = survey.read_status(self.volume(run.volume), run.id)
+            record = survey.read_status(self.volume(run.volume), run)
         except VolumeGone as error:
             gone = error
         return record or (self._heard(run) if record_first else None), gone
@@ -289,7 +288,7 @@ class ModalBackend:
         return True
 
     def _reader(self, run: Run) -> Callable[[str, int, int], bytes]:
-        volume, folder = self.volume(run.volume), layout.run_dir(run.id)
+        volume, folder = self.volume(run.volume), run.path
 
         def read(name: str, offset: int, length: int) -> bytes:
             try:

@@ -51,7 +51,7 @@ class Job:
         self._base = work / "base"
         self._device_batch = 1
         self._notes: queue.SimpleQueue[str | Checkpoint | GpuSample] = queue.SimpleQueue()
-        self._earlier = newest(survey.read_status(volume, run.id), site.recall(run))
+        self._earlier = newest(survey.read_status(volume, run), site.recall(run))
         self._clock = Clock()
         status = begun(run, self._earlier, site, part, self._clock())
         self._finished = self._earlier.stages if self._earlier else []
@@ -59,7 +59,7 @@ class Job:
         self._publisher: Publisher | None = None
         self._journal = Journal(
             volume,
-            run.id,
+            run.path,
             status,
             self._clock,
             hold_open=site.holds_files,
@@ -125,7 +125,7 @@ class Job:
         publisher = self._publisher = Publisher(
             self._base,
             self._volume,
-            self._run.id,
+            self._run.path,
             spec.model,
             spec.gpus,
             on_saved=self._notes.put,
@@ -238,7 +238,7 @@ class Job:
         self._drain_notes()
         if outcome:
             outcome = settled(outcome, self._status, self._device_batch)
-        publish.keep_results(self._base, self._volume, self._run.id)
+        publish.keep_results(self._base, self._volume, self._run.path)
         outcome = outcome or self._unkept(stage, publisher)
         record.ended_at = self._clock()
         ended = {None: StageState.DONE, "cancelled": StageState.STOPPED, "budget": StageState.STOPPED}
@@ -340,7 +340,7 @@ class Job:
         return cancelled(self._status) if outcome and self._stop.told else outcome
 
     def _missing_last_checkpoint(self) -> Outcome | None:
-        found = checkpoints.scan(self._volume, self._run.id, self._run.spec.model, self._run.spec.gpus)
+        found = checkpoints.scan(self._volume, self._run.id, self._run.path, self._run.spec.model, self._run.spec.gpus)
         newest = checkpoints.newest_complete(found)
         at = newest.step if newest else 0
         if at == self._status.total_steps:
@@ -350,7 +350,7 @@ class Job:
         )
 
     def _write_report(self, today: Plan) -> None:
-        folder = layout.run_dir(self._run.id)
+        folder = self._run.path
         self._journal.flush()
         events = self._volume.read(f"{folder}/{layout.EVENTS_FILE}").decode("utf-8", "replace")
         past = history(events.splitlines())

@@ -30,7 +30,7 @@ class Journal:
     def __init__(
         self,
         volume: FolderVolume,
-        run_id: str,
+        folder: str,
         status: Status,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
@@ -42,7 +42,7 @@ class Journal:
         wall: Callable[[], float] | None = None,
     ) -> None:
         self._volume = volume
-        self._folder, self._hold_open = layout.run_dir(run_id), hold_open
+        self._folder, self._hold_open = folder, hold_open
         self.tracker = Tracker(status, compiles=compiles)
         self._clock, self._ticks, self._wall = clock, ticks, wall or clock
         self._log, self._times = self._open(layout.LOG_FILE), self._open(layout.TIMES_FILE)

@@ -269,14 +269,14 @@ def _refused(
         return "it was asked for with a newer nanochat-tui"
     if run.attempt != attempt:
         return f"attempt {run.attempt} has begun"
-    if survey.cancelled_attempt(mount, run_id) >= attempt:
+    if survey.cancelled_attempt(mount, run) >= attempt:
         return "it was cancelled before it began"
     key = lease_key(run_id, attempt, part)
     if not patiently(lambda: live.put(key, call_id, skip_if_exists=True), PATIENCE_S):
         holder = patiently(lambda: live.get(key), PATIENCE_S)
         if holder != call_id:
             return f"{holder} has it"
-    saved = survey.read_status(mount, run_id)
+    saved = survey.read_status(mount, run)
     if saved and saved.attempt == attempt:
         if saved.state in (State.DONE, State.FAILED, State.CANCELLED, State.OUT_OF_BUDGET):
             return f"it is {saved.state} already"

@@ -40,7 +40,7 @@ class Publisher:
         self,
         work: Path,
         volume: FolderVolume,
-        run_id: str,
+        folder: str,
         model: str,
         gpus: int,
         *,
@@ -51,14 +51,12 @@ class Publisher:
     ) -> None:
         self._work = FolderVolume(str(work))
         self._volume = volume
-        self._run = run_id
         self._gpus = gpus
         self._on_saved, self._say, self._copy = on_saved, say, copy or self._copy_and_sync
         self._deadline = math.inf
         self._commit = commit
         self._sources = [
-            Source(kind, f"{folder}/{model}", f"{layout.run_dir(run_id)}/{folder}/{model}")
-            for kind, folder in layout.CHECKPOINT_DIRS.items()
+            Source(kind, f"{name}/{model}", f"{folder}/{name}/{model}") for kind, name in layout.CHECKPOINT_DIRS.items()
         ]
         self._known: set[tuple[str, int]] = set()
         self._refused: set[tuple[str, int]] = set()
@@ -69,7 +67,7 @@ class Publisher:
         for source in self._sources:
             for left in volume.path(source.target).glob(f"{PARTIAL}*"):
                 shutil.rmtree(left, ignore_errors=True)
-            for found in checkpoints.scan_folder(volume, run_id, source.kind, source.target, gpus):
+            for found in checkpoints.scan_folder(volume, "", source.kind, source.target, gpus):
                 if found.verdict is Verdict.COMPLETE:
                     self._known.add((source.kind, found.step))
 
@@ -109,7 +107,7 @@ class Publisher:
     def _look(self, source: Source, *, settled: bool) -> str:
         """Keep what is whole of one kind; what went wrong, in a few words."""
         try:
-            found = checkpoints.scan_folder(self._work, self._run, source.kind, source.work, self._gpus)
+            found = checkpoints.scan_folder(self._work, "", source.kind, source.work, self._gpus)
             problems = [self._consider(source, one, settled=settled or one is not found[-1]) for one in found]
         except Exception as error:  # noqa: BLE001 - whatever it is: a thread that ended here would keep no checkpoint
             return self._trouble(f"{source.kind} checkpoints", error)
@@ -176,7 +174,7 @@ class Publisher:
         """Bring a checkpoint from the volume to the work disk, as the only one there; it is not published again."""
         source = next(s for s in self._sources if s.kind == one.kind)
         local = self._work.path(source.work)
-        whole = checkpoints.scan_folder(self._work, self._run, one.kind, source.work, self._gpus)
+        whole = checkpoints.scan_folder(self._work, "", one.kind, source.work, self._gpus)
         if not any(c.step == one.step and c.verdict is Verdict.COMPLETE for c in whole):
             local.mkdir(parents=True, exist_ok=True)
             for name in one.files:
@@ -201,10 +199,10 @@ class Publisher:
                 file.unlink()
 
 
-def keep_results(work: Path, volume: FolderVolume, run_id: str) -> None:
+def keep_results(work: Path, volume: FolderVolume, folder: str) -> None:
     """Bring evaluation tables, and an eval bundle that a stage downloaded, to the volume."""
     for csv in sorted((work / "base_eval").glob("*.csv")):
-        volume.write(f"{layout.run_dir(run_id)}/base_eval/{csv.name}", csv.read_bytes())
+        volume.write(f"{folder}/base_eval/{csv.name}", csv.read_bytes())
     bundle, target = work / layout.EVAL_BUNDLE, volume.path(layout.EVAL_BUNDLE)
     if bundle.is_dir() and not bundle.is_symlink() and not target.exists():
         partial = target.with_name(f".{layout.EVAL_BUNDLE}.{os.getpid()}")

@@ -54,12 +54,12 @@ def begun(run: Run, earlier: Status | None, site: Site, part: str, now: float) -
 
 def never_began(volume: FolderVolume, run: Run, call_id: str, outcome: Outcome, now: float) -> bool:
     """Put down that a job could not even begin, keeping what earlier attempts have said; whether that was possible."""
-    earlier = survey.read_status(volume, run.id)
+    earlier = survey.read_status(volume, run)
     status = earlier or Status(run.attempt, State.FAILED, call_id, started_at=now, updated_at=now)
     status.attempt, status.state, status.call_id, status.outcome = run.attempt, State.FAILED, call_id, outcome
     status.updated_at = status.ended_at = now
     try:
-        volume.write(f"{layout.run_dir(run.id)}/{layout.STATUS_FILE}", msgspec.json.encode(status))
+        volume.write(f"{run.path}/{layout.STATUS_FILE}", msgspec.json.encode(status))
     except (OSError, NanochatError):
         return False
     return True
@@ -77,14 +77,14 @@ def put_aside(volume: FolderVolume, run: Run, attempt: int) -> list[Checkpoint] 
 
     It stays in the run's folder. The meta file goes first: what is half moved counts for nothing.
     """
-    done = layout.aside_mark(run.id, attempt)
+    done = layout.aside_mark(run.path, attempt)
     place = done.rpartition("/")[0]
     if run.back_to is None or volume.path(done).exists():
         return None
-    saved = checkpoints.scan(volume, run.id, run.spec.model, None)
+    saved = checkpoints.scan(volume, run.id, run.path, run.spec.model, None)
     later = [c for c in saved if c.kind != "base" or c.step > run.back_to]
     for one in later:
-        folder = one.path.removeprefix(f"{layout.run_dir(run.id)}/")
+        folder = one.path.removeprefix(f"{run.path}/")
         for name in sorted(one.files, key=lambda n: not n.startswith("meta_")):
             volume.rename(f"{one.path}/{name}", f"{place}/{folder}/{name}")
     volume.write(done, b"")

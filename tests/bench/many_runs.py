@@ -43,7 +43,7 @@ def put(home: Path) -> tuple[subprocess.Popen[bytes], list[Path], Status]:
         one = run(State.RUNNING, id=run_id, tag=run_id, volume=location, created_at=now - 60, calls=[Call(call, now)])
         survey.write_run(FolderVolume(location), one)
         fleet.registry.add(msgspec.structs.replace(one, status=status))
-        paths.append(Path(location) / layout.run_dir(run_id) / layout.STATUS_FILE)
+        paths.append(Path(location) / one.path / layout.STATUS_FILE)
     fleet.close()
     return carrier, paths, status
 

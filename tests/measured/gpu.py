@@ -84,7 +84,7 @@ class Bench:
             if until and until(run):
                 child.send_signal(signal.SIGKILL)
             time.sleep(0.1)
-        folder = self.volume.path(layout.run_dir(run.id))
+        folder = self.volume.path(run.path)
         shutil.copy(folder / layout.LOG_FILE, self.out / f"{run.tag}-{run.id}.log")
         found = [json.loads(line) for line in (folder / layout.EVENTS_FILE).read_text().splitlines()]
         return {"began": began, "seconds": time.time() - began, "events": [e for e in found if e["t"] >= began]}
@@ -155,7 +155,7 @@ def resume(bench: Bench) -> None:
     run = bench.run("base", "d12", **values, core_every=-1, sample_every=-1)
 
     def far_enough(run: Run) -> bool:
-        status = survey.read_status(bench.volume, run.id)
+        status = survey.read_status(bench.volume, run)
         return bool(status and (status.step or 0) >= 25 and (status.saved_step or 0) >= 20)
 
     killed = bench.job(run, until=far_enough)
@@ -163,7 +163,7 @@ def resume(bench: Bench) -> None:
     survey.write_run(bench.volume, again)
     resumed = bench.job(again)
     bpb = [[e["step"], e["bpb"]] for r in (killed, resumed) for e in r["events"] if e["kind"] == "val_bpb"]
-    status = survey.read_status(bench.volume, run.id)
+    status = survey.read_status(bench.volume, run)
     bench.put(
         "resume",
         killed_after=steps(killed)[-1]["step"],
@@ -179,7 +179,7 @@ def oom(bench: Bench) -> None:
         "base", "d24", **SMOKE, device_batch_size=128, compile=False, iterations=10, eval_every=-1, core_every=-1
     )
     bench.job(run)
-    status = survey.read_status(bench.volume, run.id)
+    status = survey.read_status(bench.volume, run)
     bench.put("oom", outcome=msgspec.to_builtins(status.outcome) if status else None)
 
 

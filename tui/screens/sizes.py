@@ -11,7 +11,6 @@ from textual.worker import get_current_worker
 
 from runner import names, units, usage
 from runner.errors import NanochatError
-from runner.nanochat import layout
 from runner.terminal import safe
 from runner.usage import Advice, Total, Usage
 from tui.background import background
@@ -152,7 +151,7 @@ class SizesScreen(FilesScreen):
     def _cells(self, key: str) -> list[Cell]:
         total, here = self._rows[key], self._usage.at(self._folder)
         share = total.bytes / here.bytes if here.bytes else 0.0
-        tags = {layout.run_dir(r.id): r.tag for r in self.files.runs_on(self.place)}
+        tags = {r.path: r.tag for r in self.files.runs_on(self.place)}
         name = "(files here)" if key == HERE else names.shown(key.rpartition("/")[2]) + "/"
         return [
             Cell(units.size(total.bytes)),

@@ -189,7 +189,7 @@ class VolumeScreen(FilesScreen):
         node = self._branches.get(path)
         if node is None:
             return
-        tags = {layout.run_dir(r.id): r.tag for r in self.files.runs_on(self.place)}
+        tags = {r.path: r.tag for r in self.files.runs_on(self.place)}
         kept = {str(child.data): child for child in node.children}
         folders = [e for e in entries if e.is_dir][:MOST_FOLDERS]
         if list(kept) != [e.path for e in folders]:

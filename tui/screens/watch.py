@@ -220,7 +220,7 @@ class WatchScreen(NanochatScreen):
             return
         try:
             volume = self.nanochat.fleet.volume_of(run)
-            data = volume.read(f"{layout.run_dir(run.id)}/{layout.REPORT_FILE}", 0, 1 << 20)
+            data = volume.read(f"{run.path}/{layout.REPORT_FILE}", 0, 1 << 20)
         except FileNotFoundError:
             self.notify("the report is written when the last stage has ended", markup=False, severity="warning")
         else:
