@@ -18,7 +18,7 @@ def test_a_launched_run_is_polled_to_its_end_and_leaves_its_record_on_the_volume
     assert run.state is State.QUEUED and len(run.calls) == 1
     done = place.ended(run)
     assert done.state is State.DONE and done.status and done.status.step == 10
-    names = {e.name for e in place.volume().list(f"runs/{run.id}")}
+    names = {e.name for e in place.volume().list(run.path)}
     assert {"run.json", "status.json", "log", "events.jsonl", "report.md", "base_checkpoints"} <= names
     assert [c.verdict.value for c in place.fleet.checkpoints(done)] == ["complete", "complete"]
 
@@ -33,9 +33,9 @@ def test_the_log_on_this_disk_is_the_log_on_the_volume(place: Place) -> None:
     place.until(run, some)
     done = place.ended(run)
     place.fleet.pull_log(done)
-    assert place.fleet.log_file(done).read_bytes() == place.volume().read(f"runs/{run.id}/log")
+    assert place.fleet.log_file(done).read_bytes() == place.volume().read(f"{run.path}/log")
     events = place.fleet.log_file(done).with_name("events.jsonl").read_bytes()
-    assert events == place.volume().read(f"runs/{run.id}/events.jsonl") and events.count(b"\n") > 10
+    assert events == place.volume().read(f"{run.path}/events.jsonl") and events.count(b"\n") > 10
 
 
 def test_a_run_that_has_not_begun_can_be_cancelled(place: Place) -> None:
@@ -96,7 +96,7 @@ def test_a_deleted_run_is_gone_from_the_volume_and_from_this_disk(place: Place) 
     place.fleet.pull_log(done)
     place.fleet.delete(done)
     assert place.fleet.registry.all() == []
-    assert [e for e in place.volume().list("runs") if e.name == done.id] == []
+    assert [e for e in place.volume().list("runs") if done.id in e.name] == []
     assert not place.fleet.log_file(done).exists()
 
 
