@@ -1,84 +1,95 @@
 """Everything that is looked for in one log at once: a filter, a search, its errors and its stages. No UI in it."""
 
 import time
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from runner.log_search import UNFINISHED, Query, Scan, query
-from runner.spool import LogFile
+from msgspec import Struct
+
+from runner.errors import FileChanged
+from runner.log_search import Query, Scan, query
+from runner.spool import READ, LogFile
 
 
 class Scans:
-    """One thread lets the scans go on, another asks them; what a person asked for goes first."""
+    """One thread lets the scans go on, another asks them; what a person asked for goes first.
+
+    Who asks sets filter, search and window; each scan looks after itself.
+    """
 
     def __init__(self, log: LogFile) -> None:
         self.log = log
         self.filter: Scan | None = None
         # The line that a window of time begins with; those before it are not shown.
         self.first = 0
-        self._open: list[int] = []
-        self._open_at = -1
         self.search: Scan | None = None
         self.errors, self.stages = Scan(log, query("level:error")), Scan(log, query("level:stage"))
 
     def advance(self, seconds: float) -> bool:
         """Go on for about so long; whether there was anything to do."""
-        until, worked = time.monotonic() + seconds, False
-        for scan in (self.filter, self.search, self.errors, self.stages):
+        until, worked, only = time.monotonic() + seconds, False, self.filter
+        for scan in (only, self.search, self.errors, self.stages):
             while scan and time.monotonic() < until and scan.advance():
                 worked = True
-        if (
-            self.filter
-            and self._open_at != self.log.size
-            and self.filter.done >= 1 - UNFINISHED / max(1, self.log.size)
-        ):
-            # The line that is being written has no place among the hits yet.
-            self._open_at, self._open = self.log.size, self.filter.last()
-            worked = True
-        return worked
+        # The line that is being written may be one of those that are shown.
+        return bool(only and only.look_at_unfinished()) or worked
 
     def set_filter(self, wanted: Query | None) -> None:
         self.filter = Scan(self.log, wanted) if wanted else None
-        self._open, self._open_at = [], -1
 
     @property
     def _hidden(self) -> int:
         """Rows before the first that is shown."""
-        return bisect_left(self.filter.hits, self.first) if self.filter else min(self.first, len(self.log))
+        return self.filter.before(self.first) if self.filter else min(self.first, len(self.log))
 
     @property
     def rows(self) -> int:
         """Lines that filter and window leave."""
-        return (len(self.filter.hits) + len(self._open) if self.filter else len(self.log)) - self._hidden
+        return max(0, (self.filter.count if self.filter else len(self.log)) - self._hidden)
 
     def line_of(self, row: int) -> int:
         row += self._hidden
-        if self.filter is None:
-            return row
-        hits, rest = self.filter.hits, self._open
-        return hits[row] if row < len(hits) else rest[0] if rest else len(self.log) - 1
+        line = self.filter.line(row) if self.filter else row
+        return line if line is not None else max(0, len(self.log) - 1)
 
     def row_of(self, line: int) -> int:
-        return (bisect_left(self.filter.hits, line) if self.filter else line) - self._hidden
+        return (self.filter.before(line) if self.filter else line) - self._hidden
 
-    def write_to(self, out: Callable[[bytes], object]) -> int:
-        """Every line that filter and window leave now, whole and as it is on disk; how many."""
-        lines = range(self.rows)
-        for line in map(self.line_of, lines):
-            start = self.log.start(line)
-            out(self.log.read(start, self.log.start(line + 1) - start))
-        return len(lines)
+    def kept(self) -> "Kept":
+        """The lines that filter and window leave now."""
+        hidden = self._hidden
+        lines = self.filter.lines()[hidden:] if self.filter else range(hidden, len(self.log))
+        return Kept(self.log, lines, self.log.anew)
 
     def landmark(self, first: int, last: int) -> str:
         """What the lines from `first` to before `last` hold that is worth a mark: error, stage, or nothing."""
         for scan, kind in ((self.errors, "error"), (self.stages, "stage")):
-            if bisect_left(scan.hits, first) < bisect_left(scan.hits, last):
+            if scan.before(first) < scan.before(last):
                 return kind
         return ""
 
 
-def nearest(scan: Scan, line: int, *, forward: bool) -> tuple[int | None, bool]:
-    """The next hit of a finished scan after or before a line, and whether that was round the end of the log."""
-    hits = scan.hits
-    at = bisect_right(hits, line) if forward else bisect_left(hits, line) - 1
-    return (hits[at % len(hits)] if hits else None), not 0 <= at < len(hits)
+class Kept(Struct, frozen=True):
+    """Lines of a log as they were shown at a moment, to be written somewhere."""
+
+    log: LogFile
+    lines: Sequence[int]
+    anew: int
+
+    def write_to(self, out: Callable[[bytes], object], stop: Callable[[], bool] = lambda: False) -> None:
+        """Every line, whole and as it is on disk, until told to stop. Raises FileChanged for a log that was cut."""
+        if isinstance(self.lines, range):
+            pieces = [(self.lines.start, self.lines.stop)] if self.lines else []
+        else:
+            pieces = [(line, line + 1) for line in self.lines]
+        for first, last in pieces:
+            at, end = self.log.start(first), self.log.start(last)
+            while at < end and not stop():
+                data = self.log.read(at, min(READ, end - at))
+                if not data:
+                    raise FileChanged("the log was cut while it was saved", "save it again")
+                out(data)
+                at += len(data)
+            if stop():
+                return
+        if self.log.anew != self.anew:
+            raise FileChanged("the log was written anew while it was saved", "save it again")

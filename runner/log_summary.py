@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from runner.job.outcome import Trail, explain
 from runner.job.supervise import Ended
-from runner.log_search import whole_lines
+from runner.log_search import slice_at
 from runner.nanochat import events, grammar
 from runner.nanochat.events import Event
 from runner.spool import LogFile
@@ -135,10 +135,14 @@ class Reader:
 
 def summarise(log: LogFile, into: Reader, offset: int = 0) -> Iterator[int]:
     """Read whole lines from `offset` on; yields, every so often, how far it has come. An unfinished line waits."""
-    while data := whole_lines(log, offset):
+    while True:
+        data, following = slice_at(log, offset)
+        if not data:
+            return
         for number, line in enumerate(data[:-1].split(b"\n")):
             into.take(line)
             offset += len(line) + 1
-            if number % TURN == 0:
+            if number % TURN == 0 and offset < following:
                 yield offset
+        offset = following
         yield offset

@@ -1,8 +1,10 @@
 """When the lines of a log came: a file beside it with a place in the log and a time, about one a second."""
 
 import math
+import os
 import re
 import struct
+import threading
 import time
 from array import array
 from bisect import bisect_right
@@ -12,6 +14,8 @@ from runner.errors import UsageError
 
 RECORD = struct.Struct("<Qd")
 EVERY_S = 1.0
+# So many are kept: seven weeks of output without a pause. What is later than LATEST, or before 1970, is no time.
+MOST, LATEST = 1 << 22, 1e11
 _AGO = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -42,42 +46,55 @@ def cut(path: Path, size: int) -> None:
 
 
 class LogTimes:
-    """The times of a log, as far as they are known; 16 bytes a second of output."""
+    """The times of a log, as far as they are known; 16 bytes a second of output.
+
+    One thread may refresh while others ask: the lock is for what they share.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
         self._offsets, self._times = array("Q"), array("d")
 
     def refresh(self) -> None:
-        """Read what was added; a file that is not there has no times."""
-        have = len(self._offsets) * RECORD.size
+        """Read what was added; a file that is not there has no times, one that was cut is read anew."""
         try:
             with self._path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                have = len(self._offsets) * RECORD.size
+                if size < have:
+                    have = 0
                 file.seek(have)
-                data = file.read()
+                data = file.read(min(size, MOST * RECORD.size) - have) if size > have else b""
         except FileNotFoundError:
             return
-        for offset, at in RECORD.iter_unpack(data[: len(data) // RECORD.size * RECORD.size]):
-            # Another thread finds by offset: the time must be there first.
-            self._times.append(at)
-            self._offsets.append(offset)
+        found = list(RECORD.iter_unpack(data[: len(data) // RECORD.size * RECORD.size]))
+        with self._lock:
+            if not have:
+                self._offsets, self._times = array("Q"), array("d")
+            self._offsets.extend(offset for offset, _ in found)
+            self._times.extend(at if 0 <= at < LATEST else math.nan for _, at in found)
 
     def at(self, offset: int) -> float | None:
         """When the byte at `offset` came, at most a second early; None where nobody noted it."""
-        number = bisect_right(self._offsets, offset) - 1
-        return self._times[number] if number >= 0 and math.isfinite(self._times[number]) else None
+        with self._lock:
+            number = bisect_right(self._offsets, offset) - 1
+            return self._times[number] if number >= 0 and math.isfinite(self._times[number]) else None
 
     @property
     def first(self) -> float | None:
-        return next((at for at in self._times if math.isfinite(at)), None)
+        with self._lock:
+            return next(filter(math.isfinite, self._times), None)
 
     @property
     def last(self) -> float | None:
-        return next((at for at in reversed(self._times) if math.isfinite(at)), None)
+        with self._lock:
+            return next(filter(math.isfinite, reversed(self._times)), None)
 
     def offset_since(self, then: float) -> int | None:
         """Where the log was at a time; None when that is after everything that is known."""
-        return next((place for place, at in zip(self._offsets, self._times, strict=True) if at >= then), None)
+        with self._lock:
+            return next((place for place, at in zip(self._offsets, self._times, strict=True) if at >= then), None)
 
 
 def moment(text: str, now: float) -> float:

@@ -7,8 +7,14 @@ _ESCAPES = re.compile(
 )
 # Characters that show nothing, or turn the text around them.
 HIDDEN = re.compile(
-    r"[\u00ad\u061c\ud800-\udfff\U000e0000-\U000e0fff\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
+    r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff"
+    r"\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+# What joins two emoji into one stays; the same between other letters hides.
+_EMOJI = "\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
+_JOINED = re.compile(f"(?<=[{_EMOJI}])\u200d(?=[{_EMOJI}])")
+_UNSEEN = re.compile(rf"(?!{_JOINED.pattern}){HIDDEN.pattern}")
+_IN_JSON = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f]|{HIDDEN.pattern}")
 
 
 def clean(text: str) -> str:
@@ -17,8 +23,21 @@ def clean(text: str) -> str:
 
 
 def safe(text: str) -> str:
-    """One line that a terminal shows as it stands: no controls, no bidirectional tricks; tabs become spaces."""
-    return HIDDEN.sub("", clean(text.replace("\n", " ").replace("\r", " "))).expandtabs(8)
+    """One line that a terminal shows as it stands: no controls, no tabs, what hides or turns text by its code."""
+    text = clean(text.replace("\n", " ").replace("\r", " "))
+    return (text if text.isascii() else _UNSEEN.sub(_code, text)).expandtabs(8)
+
+
+def harmless_json(text: str) -> str:
+    """JSON that says the same, in which no character is left that a terminal would act on, or not show."""
+    import json
+
+    return _IN_JSON.sub(lambda m: json.dumps(m[0])[1:-1], text)
+
+
+def _code(match: re.Match[str]) -> str:
+    number = ord(match[0])
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 1 << 16 else f"\\U{number:08x}"
 
 
 _SGR = re.compile(r"\x1b\[([0-9;]{0,40})m")

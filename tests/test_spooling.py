@@ -1,10 +1,7 @@
 """A log that travels as frames and is put together again: nothing lost, nothing double, in whatever order it comes."""
 
-import contextlib
 import fcntl
 import random
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -18,6 +15,7 @@ from runner.errors import Unreachable
 from runner.frames import Frame, Framer
 from runner.log_times import RECORD
 from runner.spooling import Spool
+from tests.disk import full_at
 
 NASTY = st.lists(
     st.one_of(
@@ -227,17 +225,6 @@ def test_events_that_are_gone_from_the_volume_stay_here(tmp_path: Path) -> None:
     volume.files["events.jsonl"] = b""
     spool.catch_up(volume, [0], ended=1.0)
     assert spool.events.read_bytes() == events(0, 5)
-
-
-@contextlib.contextmanager
-def full_at(size: int) -> Iterator[None]:
-    """No file may become longer than that: the first write that wants to is cut short, the next one fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_disk_that_is_full_for_a_while_leaves_nothing_half_written(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from runner.errors import CredentialsError, Exit, Unreachable, UsageError
+from runner.errors import CredentialsError, Exit, FileChanged, Unreachable, UsageError
 from runner.fleet import Fleet
 from runner.log_search import Query, Scan, lines_in, query
 from runner.log_summary import Reader, Summary, summarise
@@ -16,10 +16,14 @@ from runner.log_times import LogTimes, moment
 from runner.nanochat import layout
 from runner.run import Run
 from runner.spool import LogFile
+from runner.terminal import harmless_json
 from tui import output
 
 POLL_S = 0.25
-UNFINISHED = 1 << 20
+# So much of a line is looked at and printed.
+LONGEST = 1 << 20
+# So much of a log is read before it is said how far it is, and so long nothing is said.
+TURN, PATIENCE_S, SAID_EVERY_S = 64 << 20, 2.0, 30.0
 
 
 def log_of(fleet: Fleet, run_: Run) -> LogFile:
@@ -68,16 +72,18 @@ class Printer:
 
     def __call__(self, ended: bool) -> None:
         self._log.refresh()
+        if self._times:
+            self._times.refresh()
         whole = len(self._log) if ended else max(self._next, self._log.whole)
         for number in range(self._next, whole):
-            if all(lines_in(q, self._log.raw(number)) for q in self._wanted):
-                output.write(self._stamp(number) + self._log.text(number))
+            line = self._log.raw(number, LONGEST)
+            if all(lines_in(q, line) for q in self._wanted):
+                output.write(self._stamp(number) + line.decode("utf-8", "replace"))
         self._next = whole
 
     def _stamp(self, number: int) -> str:
         if self._times is None:
             return ""
-        self._times.refresh()
         at = self._times.at(self._log.start(number))
         return time.strftime("%Y-%m-%d %H:%M:%S  ", time.localtime(at)) if at is not None else f"{'–':<21}"
 
@@ -131,7 +137,8 @@ def _first(log: LogFile, wanted: list[Query], lines: int | None) -> int:
     scan = Scan(log, wanted[0])
     while scan.advance():
         pass
-    numbers = [n for n in [*scan.hits, *scan.last()] if all(lines_in(q, log.raw(n)) for q in wanted[1:])]
+    scan.look_at_unfinished()
+    numbers = [n for n in scan.lines() if all(lines_in(q, log.raw(n, LONGEST)) for q in wanted[1:])]
     return numbers[-lines] if 0 < lines <= len(numbers) else 0 if lines else len(log)
 
 
@@ -145,7 +152,7 @@ def _events(path: Path, lines: int | None) -> Callable[[bool], None]:
         log.refresh()
         for number in range(state["next"], log.whole):
             start = log.start(number)
-            sys.stdout.write(log.read(start, log.start(number + 1) - start).decode("utf-8", "replace"))
+            sys.stdout.write(harmless_json(log.read(start, log.start(number + 1) - start).decode("utf-8", "replace")))
         state["next"] = log.whole
 
     return show
@@ -161,7 +168,11 @@ def summary(args: argparse.Namespace) -> int:
                 shutil.copyfileobj(sys.stdin.buffer, file)
         if not path.is_file():
             raise UsageError(f"{args.file} is not a regular file", "give the path of a log, or pipe it to view -")
-        found = read_summary(path)
+        progress = _Progress(args.file)
+        try:
+            found = read_summary(path, progress)
+        finally:
+            progress.clear()
     if args.json:
         output.as_json(found)
         return Exit.OK
@@ -172,15 +183,41 @@ def summary(args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def read_summary(path: Path) -> Summary:
-    """The summary of a whole file, its unfinished last line included."""
-    log, reader = LogFile(path), Reader()
-    log.refresh()
-    offset = max(summarise(log, reader), default=0)
-    if rest := log.read(offset, UNFINISHED):
+def read_summary(path: Path, told: Callable[[float], None] = lambda share: None) -> Summary:
+    """The summary of a file as it is now, its unfinished last line included; `told` how far it is, now and then.
+
+    Raises FileChanged.
+    """
+    log, reader, offset, size = LogFile(path), Reader(), 0, path.stat().st_size
+    while log.size < size and log.refresh(TURN):
+        told(offset / size)
+        for reached in summarise(log, reader, offset):
+            offset = reached
+            told(offset / size)
+        if log.anew:
+            raise FileChanged(f"{path} was written anew while it was read", "try again")
+    if rest := log.read(offset, LONGEST):
         reader.take(rest)
-    log.close()
     return reader.end()
+
+
+class _Progress:
+    """Says on stderr, once it has lasted, how much of a log is read: over and over on a terminal, else at times."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._line = name, output.Rewritten()
+        self._due = time.monotonic() + PATIENCE_S
+
+    def __call__(self, share: float) -> None:
+        if time.monotonic() < self._due:
+            return
+        said = f"{share:.0%} of {self._name} is read"
+        if not self._line.put(said):
+            output.note(f"nanochat-tui: {said}")
+            self._due = time.monotonic() + SAID_EVERY_S
+
+    def clear(self) -> None:
+        self._line.clear()
 
 
 def _said(found: Summary) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from runner.terminal import safe
+from runner.terminal import harmless_json, safe
 from tui.cells import Cell
 
 REWRITE_EVERY_S = 0.1
@@ -16,11 +16,11 @@ TONES = {"success": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m", "dim
 
 
 def as_json(value: Any) -> None:
-    """One JSON document; money as numbers, unknown as null."""
+    """One JSON document; money as numbers, unknown as null, and no character that a terminal would act on."""
     import msgspec
 
     encoder = msgspec.json.Encoder(decimal_format="number")
-    sys.stdout.write(msgspec.json.format(encoder.encode(value), indent=2).decode() + "\n")
+    sys.stdout.write(harmless_json(msgspec.json.format(encoder.encode(value), indent=2).decode()) + "\n")
 
 
 def write(text: str) -> None:
@@ -46,20 +46,22 @@ def note(text: str) -> None:
 
 
 class Rewritten:
-    """One line on stderr that is written over again; nothing where stderr is no terminal."""
+    """One line on stderr that is written over again; nothing where stderr is no terminal, or one that cannot."""
 
     def __init__(self) -> None:
-        self._on = sys.stderr.isatty()
+        self._on = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._at = 0.0
         self._shown = False
 
-    def put(self, text: str) -> None:
+    def put(self, text: str) -> bool:
+        """Whether there is a terminal to put it on; it is put there at most so often."""
         now = time.monotonic()
         if self._on and now - self._at > REWRITE_EVERY_S:
             self._at, self._shown = now, True
             width = shutil.get_terminal_size().columns - 1
             sys.stderr.write(f"\r\x1b[K{safe(text)[:width]}")
             sys.stderr.flush()
+        return self._on
 
     def clear(self) -> None:
         if self._shown:

@@ -90,11 +90,13 @@ class ViewApp(TerminalApp):
 
     @background(group="numbers", doing="reading the numbers of the log")
     def _sum_up(self, log: LogFile, pane: LogView) -> None:
-        worker, reader, offset, told, shown = get_current_worker(), Reader(), 0, -1, 0.0
+        worker, reader, offset, told, shown, of = get_current_worker(), Reader(), 0, -1, 0.0, log.anew
         while not worker.is_cancelled:
             # The view's own thread indexes the log, and goes first; what it has seen is read here.
             while (log.behind > BEHIND or pane.busy) and not worker.is_cancelled:
                 time.sleep(BREATH_S * 10)
+            if of != log.anew:
+                reader, offset, told, of = Reader(), 0, -1, log.anew
             for reached in summarise(log, reader, offset):
                 offset = reached
                 if worker.is_cancelled:
@@ -104,6 +106,8 @@ class ViewApp(TerminalApp):
                 if time.monotonic() - shown > LOOK_EVERY_S:
                     shown = time.monotonic()
                     self.call_from_thread(self._show, numbers(reader.found))
+                if of != log.anew:
+                    break
                 time.sleep(BREATH_S)
             if offset != told:
                 told = offset

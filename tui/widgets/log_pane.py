@@ -10,11 +10,14 @@ from textual.widgets import Input
 
 from runner import units
 from runner.errors import UsageError
+from runner.log_scans import Kept
 from runner.log_search import Query, query
+from runner.names import disk_name
 from runner.spool import LogFile
 from runner.terminal import safe
 from tui.background import background
 from tui.cells import Cell
+from tui.saved import new_files
 from tui.screens.base import Line
 from tui.widgets.log_view import WINDOWS_S, LogView
 
@@ -63,18 +66,21 @@ class LogPane(Vertical):
     def put_title(self, *, live: bool) -> None:
         """Say how long the log is, and what of it is shown."""
         self._live, view = live, self.view
-        count = f"{view.lines:,} lines" if not view.reading else "the end of it; counting its lines"
+        count = f"{view.lines:,} lines"
+        if view.reading:
+            count = "the end of it; counting its lines" + (f" ({view.counted:.0%})" if view.counted else "")
         cells: list[Cell | str] = [Cell("Log", "accent"), count]
         if view.errors:
             cells.append(Cell(f"✗ {view.errors:,}", "error"))
         if view.filter:
-            share = "" if view.filter.done >= 1 else f" ({view.filter.done:.0%})"
+            share = " and more" if view.filter.full else "" if view.filter.done >= 1 else f" ({view.filter.done:.0%})"
             cells.append(Cell(f"only {view.filter.wanted.said!r}: {view.rows:,}{share}", "warning"))
         if view.window:
             cells.append(Cell(f"the last {units.duration(WINDOWS_S[view.window])}", "warning"))
         if view.search:
             share = "" if view.search.done >= 1 else f" so far ({view.search.done:.0%})"
-            cells.append(Cell(f"{view.search.wanted.said!r} in {len(view.search.hits):,} lines{share}", "warning"))
+            more = " and more" if view.search.full else ""
+            cells.append(Cell(f"{view.search.wanted.said!r} in {view.search.count:,} lines{more}{share}", "warning"))
         if view.following:
             cells.append(Cell("following" if live else "at the end", "success"))
         elif view.here is not None:
@@ -89,7 +95,8 @@ class LogPane(Vertical):
     def ask(self, what: str) -> None:
         """Open the prompt for a search or a filter, or save what is shown. The prompt has the focus on return."""
         if what == "save":
-            self._save()
+            if self.view.scans:
+                self._save(self.view.scans.kept(), disk_name(self._called))
             return
         self._asked = what
         prompt = self.query_one(Prompt)
@@ -116,18 +123,9 @@ class LogPane(Vertical):
         else:
             self.view.action_clear()
 
-    @background(group="save", doing="saving the log", exclusive=True, finish=True)
-    def _save(self) -> None:
+    @background(group="save", doing="saving the log", finish=True)
+    def _save(self, kept: Kept, called: str) -> None:
         """Write what is shown to a new file in the folder that the app was started in."""
-        scans = self.view.scans
-        if scans is None:
-            return
-        number = next(n for n in range(1, 10_000) if not _target(self._called, n).exists())
-        target = _target(self._called, number)
-        with target.open("xb") as file:
-            count = scans.write_to(file.write)
-        self.notify(safe(f"{count:,} lines are in {target}"), markup=False)
-
-
-def _target(name: str, number: int) -> Path:
-    return Path.cwd() / (f"{name}.log" if number == 1 else f"{name}.{number}.log")
+        with new_files(lambda n: [Path.cwd() / f"{called}{'' if n == 1 else f'.{n}'}.log"]) as (new,):
+            kept.write_to(new.file.write)
+        self.notify(safe(f"{len(kept.lines):,} lines are in {new.target}"), markup=False)

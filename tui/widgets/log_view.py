@@ -17,7 +17,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.worker import get_current_worker
 
-from runner.log_scans import Scans, nearest
+from runner.log_scans import Scans
 from runner.log_search import Query, Scan, next_hit
 from runner.log_times import LogTimes
 from runner.nanochat import layout
@@ -30,6 +30,8 @@ from tui.screens.dialogs import Page
 from tui.widgets.log_rows import STAMPS, LogRows, Look
 
 REFRESH_S, REST_S = 0.1, 0.5
+# So much is counted before somebody may want to leave, and before what is searched for has its turn.
+COUNTED = 64 << 20
 # So long may one turn of the scans take before what was found is shown.
 TURN_S = 0.1
 SIDEWAYS = 16
@@ -101,12 +103,16 @@ class LogView(ScrollView, can_focus=True):
         self._left = 0
         self._seen = 0
         self._wake = threading.Event()
-        self._finding = False
+        # The search for the next hit that is under way.
+        self._finding: object = None
+        # How often the log had been written anew when it was last drawn.
+        self._anew = 0
         self._rows = LogRows(self._tone)
         # Rows of the log that are on screen, and where each begins on it, when lines are wrapped.
         self._laid: list[int] = []
         self._laid_for: tuple[object, ...] = ()
-        self._shown = 0
+        # Share of the log whose lines are counted.
+        self.counted = 0.0
         self._times = LogTimes(Path())
         self.stamps = 0
         self.wrap = False
@@ -115,12 +121,18 @@ class LogView(ScrollView, can_focus=True):
     def open(self, log: LogFile) -> None:
         """Show another file from its end."""
         self._log, self.following, self._left, self._seen = log, True, 0, 0
-        self.scans, self.here = Scans(log), None
+        self.scans = Scans(log)
+        self._finding, self.counted, self._anew = None, 0.0, log.anew
+        self._begin(log)
+        self._index(log)
+
+    def _begin(self, log: LogFile) -> None:
+        """Nothing is known of the lines of a log."""
+        self.here = None
         self.marks, self._tail, self.window = set(), [], 0
         self._rows.clear()
         self._times = LogTimes(log.path.with_name(layout.TIMES_FILE))
         self._measure()
-        self._index(log)
 
     @property
     def lines(self) -> int:
@@ -138,7 +150,7 @@ class LogView(ScrollView, can_focus=True):
     @property
     def busy(self) -> bool:
         """Whether a search is under way: everything else may wait."""
-        return self._finding or (self.search is not None and self.search.done < 0.99)
+        return self._finding is not None or (self.search is not None and self.search.done < 0.99)
 
     @property
     def reading(self) -> bool:
@@ -157,7 +169,7 @@ class LogView(ScrollView, can_focus=True):
 
     @property
     def errors(self) -> int:
-        return len(self.scans.errors.hits) if self.scans else 0
+        return self.scans.errors.count if self.scans else 0
 
     def _line_of(self, row: int) -> int:
         return self.scans.line_of(row) if self.scans else row
@@ -173,18 +185,21 @@ class LogView(ScrollView, can_focus=True):
             return self.here
         return self._line_of(first) if first < self.rows else max(0, self.lines - 1)
 
-    @background(group="index", doing="reading the log", exclusive=True)
+    @background(group="index", doing="reading the log", exclusive=True, again=True)
     def _index(self, log: LogFile) -> None:
         worker, pause = get_current_worker(), REFRESH_S
-        if log.refresh(limit=0) and not worker.is_cancelled:
-            self.app.call_from_thread(self._show_tail, log, log.tail(500))
+        if log.refresh(limit=0) and log.behind and not worker.is_cancelled:
+            self.app.call_from_thread(self._show_tail, log, [safe(line) for line in log.tail(500)])
             # Let it be seen before all cores are busy with counting.
             time.sleep(REFRESH_S)
         while not worker.is_cancelled and log is self._log:
-            grown = log.refresh()
+            grown = log.refresh(COUNTED)
+            if grown and (behind := log.behind) > COUNTED:
+                self.app.call_from_thread(self._counting, log, log.size / (log.size + behind))
+                continue
             self._times.refresh()
             # A jump that is under way has the processor to itself.
-            searched = not self._finding and bool(self.scans and self.scans.advance(TURN_S))
+            searched = self._finding is None and bool(self.scans and self.scans.advance(TURN_S))
             if worker.is_cancelled:
                 break
             if grown or searched:
@@ -193,22 +208,29 @@ class LogView(ScrollView, can_focus=True):
             self._wake.wait(pause)
             self._wake.clear()
             pause = min(max(pause, REFRESH_S) * 1.5, REST_S)
-        log.close()
 
     def _show_tail(self, log: LogFile, lines: list[str]) -> None:
         """Until the index is there, which takes a moment for a very large file, its end is shown."""
-        if log is self._log and self.is_attached and log.behind:
-            self._tail = [safe(line) for line in lines]
+        if log is self._log and self.is_attached:
+            self._tail = lines
             self.refresh()
+            self.post_message(self.Changed())
+
+    def _counting(self, log: LogFile, share: float) -> None:
+        if log is self._log and self.is_attached:
+            self.counted = share
             self.post_message(self.Changed())
 
     def _grown(self, log: LogFile) -> None:
         if log is not self._log or not self.is_attached:
             return
-        self._tail = []
-        if self.rows < self._shown:
-            # Cut and written anew: what was drawn is of lines that are gone.
-            self._rows.clear()
+        self._tail, self.counted = [], 1.0
+        if self._anew != log.anew:
+            self._anew = log.anew
+            if self.scans:
+                self.scans.first = 0
+            self._begin(log)
+            self.notify("the log was cut or written anew: this is the new one", severity="warning", markup=False)
         self._measure()
         if self.following:
             self._seen = self.rows
@@ -330,28 +352,37 @@ class LogView(ScrollView, can_focus=True):
     def _find(self, scan: Scan, line: int, *, forward: bool) -> None:
         """Go to the nearest hit, round the end if need be; from a finished scan at once, else in a thread."""
         if scan.done < 1.0:
-            self._search_on(scan, line, forward)
+            self._finding = turn = object()
+            self._search_on(scan, line, forward, turn)
         else:
-            hit, wrapped = nearest(scan, line, forward=forward)
+            hit, wrapped = scan.nearest(line, forward=forward)
             self._found(hit, scan, wrapped=wrapped)
 
     @background(group="find", doing="searching the log", exclusive=True)
-    def _search_on(self, scan: Scan, line: int, forward: bool) -> None:
+    def _search_on(self, scan: Scan, line: int, forward: bool, turn: object) -> None:
         worker = get_current_worker()
         hit, wrapped = None, False
-        self._finding = True
-        for start in (line, -1 if forward else len(scan.log)):
-            hit = next_hit(scan.log, scan.wanted, start, forward=forward, stop=lambda: worker.is_cancelled)
-            if hit is not None or worker.is_cancelled:
-                break
-            wrapped = True
-        self._finding = False
+        try:
+            for start in (line, -1 if forward else len(scan.log)):
+                hit = next_hit(scan.log, scan.wanted, start, forward=forward, stop=lambda: worker.is_cancelled)
+                if hit is not None or worker.is_cancelled:
+                    break
+                wrapped = True
+        finally:
+            self.app.call_from_thread(self._ended, turn)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._found, hit, scan, wrapped=wrapped)
 
+    def _ended(self, turn: object) -> None:
+        if self._finding is turn:
+            self._finding = None
+
     def _found(self, line: int | None, scan: Scan, *, wrapped: bool) -> None:
+        if scan.log is not self._log:
+            return
         if line is None:
-            self.notify(safe(f"{scan.wanted.said!r} is not there"), severity="warning", markup=False, timeout=3)
+            where = "there" if self.counted == 1.0 else "in what is counted so far"
+            self.notify(safe(f"{scan.wanted.said!r} is not {where}"), severity="warning", markup=False, timeout=3)
             return
         if wrapped:
             self.notify("round the end of the log", markup=False, timeout=2)
@@ -435,7 +466,7 @@ class LogView(ScrollView, can_focus=True):
 
     def _measure(self) -> None:
         """How far there is to scroll: a row a line, and where lines are wrapped no further than the end needs."""
-        self._shown = rows = self.rows
+        rows = self.rows
         if self.wrap and rows:
             room, first = self.size.height, rows
             while first > 0 and (room := room - len(self._rows_of(first - 1))) >= 0:
