@@ -155,8 +155,8 @@ class WatchScreen(NanochatScreen):
         view = self.query_one(LogView)
         if self._to_error and view.scans and view.errors:
             self._to_error = False
-            if view.following:
-                view.goto(view.scans.errors.hits[0])
+            if view.following and (first := view.scans.errors.line(0)) is not None:
+                view.goto(first)
 
     async def act(self, key: Key) -> None:
         if key.screen == "log":
