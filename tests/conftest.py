@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,11 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from tests.gate import Gate
     from tests.modal_cloud import Cloud
     from tests.place import Place
 
 os.environ["TZ"] = "UTC"
 time.tzset()
+# `nohup` and a shell's `&` leave signals ignored, which every child would inherit, and then no Ctrl-C would reach it.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 DATA = Path(__file__).parent / "data"
 CLI = [sys.executable, "-m", "tui.cli"]
@@ -84,7 +90,7 @@ class Cli:
 
     def run_dir(self, name: str = "last") -> Path:
         shown = self.run(name)
-        return Path(shown["volume"]) / shown["folder"]
+        return Path(shown["volume"], shown["folder"])
 
     def processes(self) -> list[int]:
         """Every process of a job of this home, and its children."""
@@ -132,6 +138,16 @@ def failed_work() -> Iterator[list[str]]:
     assert not noted.said, "\n".join(noted.said)
 
 
+@pytest.fixture
+def gate(cli: Cli) -> "Gate":
+    """Holds the training of this test's local runs before a step."""
+    from tests.gate import Gate
+
+    made = Gate(cli.home.parent / "gate")
+    cli.env |= made.env
+    return made
+
+
 @pytest.fixture(scope="session")
 def one_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Cloud"]:
     from tests.modal_cloud import Cloud
@@ -143,10 +159,11 @@ def one_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Cloud"]:
 
 @pytest.fixture
 def cloud(one_cloud: "Cloud") -> Iterator["Cloud"]:
-    """The test server for Modal, behaving well at first; shared by the tests of one worker."""
+    """The test server for Modal, behaving well at first and without anything of an earlier test but deployed apps."""
     one_cloud.well()
     yield one_cloud
     one_cloud.well()
+    one_cloud.clean()
 
 
 @pytest.fixture

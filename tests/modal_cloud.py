@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import wait_until
+from tests.gate import Gate
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,7 +23,8 @@ class Cloud:
         root.mkdir(parents=True, exist_ok=True)
         self._stderr = (root / "stderr").open("w")
         self._stand_in(root / "nanochat")
-        inside = {"NANOCHAT_DIR": str(root / "nanochat"), "NANOCHAT_PYTHON": sys.executable}
+        self.gate = Gate(root / "gate")
+        inside = {**self.gate.env, "NANOCHAT_DIR": str(root / "nanochat"), "NANOCHAT_PYTHON": sys.executable}
         command = [sys.executable, "-m", "tests.modal_server", "--root", str(root)]
         self._process = subprocess.Popen(
             command,
@@ -64,6 +66,7 @@ class Cloud:
 
     def well(self) -> None:
         """Back to good behaviour."""
+        self.gate.open()
         self.post("/well")
 
     def fault(self, rpc: str, status: str, **more: Any) -> None:
@@ -74,6 +77,10 @@ class Cloud:
     def elsewhere(self) -> dict[str, str]:
         """`env` of somebody in another workspace, who sees nothing of this one."""
         return {**self.env, "MODAL_TOKEN_ID": "ak-other", "MODAL_TOKEN_SECRET": "as-other"}
+
+    def clean(self) -> None:
+        """End all that runs and forget it, so that no test sees the runs of another; deployed apps stay."""
+        self.post("/clean")
 
     def outage(self, seconds: float) -> None:
         self.knobs(outage_until=time.time() + seconds)
@@ -105,4 +112,4 @@ class Cloud:
 
     def folder(self, volume: str) -> Path:
         """Where the server keeps what is committed to a volume; one of another workspace is "other/NAME"."""
-        return self.root / "volumes" / self.state()["volumes"][volume]
+        return Path(self.root, "volumes", self.state()["volumes"][volume])

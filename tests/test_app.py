@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ async def test_a_bad_value_is_explained_at_its_field_and_cannot_be_launched(flee
         field = app.screen.query_one("#model", Input)
         for value, says in (("d13", "unknown depth d13"), ("[red]", "unknown model"), ("d34", "")):
             field.value = value
-            await until(pilot, lambda says=says: says in text_of(app), says)
+            await until(pilot, partial(lambda says: says in text_of(app), says), says)
         field.value = "gpt"
         await until(pilot, lambda: "unknown model 'gpt'" in text_of(app), "the error")
         await pilot.press("f5")

@@ -71,7 +71,7 @@ async def test_an_error_of_the_disk_says_what_was_being_done() -> None:
 async def test_an_unforeseen_error_is_told_and_logged_and_the_app_goes_on(failed_work: list[str]) -> None:
     app = TerminalApp()
     async with app.run_test() as pilot:
-        start(app, lambda: {}["gone"], group="x", doing="looking")
+        start(app, lambda: dict[str, str]()["gone"], group="x", doing="looking")
         await _until(pilot, lambda: _told(app))
         assert "looking went wrong (KeyError: 'gone')" in _told(app)[0]
         assert app.is_running
@@ -117,7 +117,7 @@ async def test_a_showing_that_fails_is_told_too(failed_work: list[str]) -> None:
         raise NanochatError("no")
 
     async with app.run_test() as pilot:
-        start(app, refused, group="x", doing="looking", failed=lambda e: {}["gone"])
+        start(app, refused, group="x", doing="looking", failed=lambda e: dict[str, str]()["gone"])
         await _until(pilot, lambda: _told(app))
         assert _told(app) == ["no"]
     assert failed_work.pop()

@@ -106,6 +106,7 @@ def test_what_a_full_disk_refuses_is_written_when_there_is_room(
         def write(self, data: bytes) -> int:
             if full:
                 raise OSError(errno.ENOSPC, "full")
+            assert real
             return real.write(data[:7]) or 0
 
     monkeypatch.setattr(journal._log, "_file", Disk())

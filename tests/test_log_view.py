@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -93,7 +94,7 @@ async def test_a_search_counts_its_hits_and_walks_through_them_round_the_end(app
         await until(pilot, lambda: view.here == 20 and "'error' in 2 lines" in title(app), "the first hit")
         for key, line in (("n", 60), ("n", 20), ("N", 60), ("N", 20)):
             await pilot.press(key)
-            await until(pilot, lambda line=line: view.here == line, f"{key} to {line}")
+            await until(pilot, partial(lambda line: view.here == line, line), f"{key} to {line}")
         assert any("Error: bad" in row for row in shown(app))
         await pilot.press("escape")
         assert "'error'" not in title(app)

@@ -22,7 +22,8 @@ def spawn(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     """Calls a function that behaves as told, and returns the call id."""
     for name, value in cloud.env.items():
         monkeypatch.setenv(name, value)
-    app = modal.App(f"behaves-{os.urandom(3).hex()}")
+    name = f"behaves-{os.urandom(3).hex()}"
+    app = modal.App(name)
 
     def behave(how: str) -> object:
         import os
@@ -44,7 +45,7 @@ def spawn(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 
     app.function(image=modal.Image.debian_slim(), serialized=True, name="behave")(behave)
     app.deploy()
-    function = modal.Function.from_name(app.name, "behave")
+    function = modal.Function.from_name(name, "behave")
 
     def call(how: str, timeout: int = 60) -> str:
         return function.with_options(timeout=timeout).spawn(how).object_id

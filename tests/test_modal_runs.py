@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,22 @@ import pytest
 from tests.conftest import CLI, Cli, wait_until
 from tests.modal_cloud import Cloud
 
-SLOW = ("--step-ms", "40")
+QUICK = ("--step-ms", "0")
 
 
-def at_step(cli: Cli, tag: str, step: int) -> Any:
-    """The run as soon as its last known step is that far."""
-    return wait_until(lambda: (r := cli.run(tag)) and (r["step"] or 0) >= step and r, seconds=60, what=f"step {step}")
+def held_at(cloud: Cloud, step: int) -> str:
+    """The container whose training stands before a step that `cloud.gate` holds."""
+    cloud.gate.reached(step)
+    (container,) = cloud.all_containers("train", alive=True)
+    return container
 
 
-def in_training(cli: Cli, cloud: Cloud, tag: str, step: int) -> tuple[Any, str]:
-    run = at_step(cli, tag, step)
-    return run, wait_until(lambda: cloud.containers(run["call_ids"], "train"), what="a container")[0]
+def has_begun(log: Path, times: int) -> bool:
+    return log.read_text().count("scripts.base_train") >= times
+
+
+def gone(cloud: Cloud, container: str) -> None:
+    wait_until(lambda: container not in cloud.all_containers("train", alive=True), what="the end of a container")
 
 
 def finished(cli: Cli, tag: str, *, code: int | None = 0) -> Any:
@@ -54,13 +60,13 @@ def test_the_smoke_test_runs_on_modal_and_its_log_arrives_whole(modal_cli: Cli, 
 
 
 def test_a_run_preempted_twice_still_ends_and_loses_at_most_one_save_interval(modal_cli: Cli, cloud: Cloud) -> None:
-    modal_cli.modal("--task", "speedrun", "--tag", "pre", "--step-ms", "80")
-    for number, step in enumerate((50, 110)):
-        # What the container before it last said is no word of the next one.
-        wait_until(lambda n=number: (r := modal_cli.run("pre"))["state"] == "running" and r["preemptions"] == n)
-        _, container = in_training(modal_cli, cloud, "pre", step)
+    cloud.gate.hold(55, 115)
+    modal_cli.modal("--task", "speedrun", "--tag", "pre", *QUICK)
+    for step in (55, 115):
+        container = held_at(cloud, step)
         cloud.preempt(container)
-        wait_until(lambda gone=container: gone not in cloud.all_containers("train", alive=True), what="its end")
+        gone(cloud, container)
+        cloud.gate.release(step)
     run = finished(modal_cli, "pre")
     assert (run["state"], run["preemptions"], run["attempts"]) == ("done", 2, 1)
     assert run["val_bpb"] == pytest.approx(0.579310, abs=1e-6)
@@ -74,10 +80,13 @@ def test_a_run_preempted_twice_still_ends_and_loses_at_most_one_save_interval(mo
 
 def test_a_container_that_dies_is_started_again_and_goes_on_from_its_checkpoint(modal_cli: Cli, cloud: Cloud) -> None:
     cloud.knobs(crash_reschedules=5)
-    modal_cli.modal("--task", "speedrun", "--tag", "dies", *SLOW)
-    for step in (50, 110):
-        _, container = in_training(modal_cli, cloud, "dies", step)
+    cloud.gate.hold(55, 115)
+    modal_cli.modal("--task", "speedrun", "--tag", "dies", *QUICK)
+    for step in (55, 115):
+        container = held_at(cloud, step)
         cloud.kill(container)
+        gone(cloud, container)
+        cloud.gate.release(step)
     run = finished(modal_cli, "dies")
     assert (run["state"], run["step"]) == ("done", 200)
     assert run["val_bpb"] == pytest.approx(0.579310, abs=1e-6)
@@ -88,17 +97,16 @@ def test_a_container_that_dies_is_started_again_and_goes_on_from_its_checkpoint(
 
 def test_a_container_that_dies_again_and_again_stops_itself_and_says_so(modal_cli: Cli, cloud: Cloud) -> None:
     cloud.knobs(crash_reschedules=50)
-    modal_cli.modal("--task", "speedrun", "--tag", "loop", "--save-every", "150", *SLOW)
-    seen: set[str] = set()
-    for _ in range(3):
-        run = at_step(modal_cli, "loop", 1)
-        fresh = wait_until(
-            lambda run=run: [c for c in cloud.containers(run["call_ids"], "train") if c not in seen], what="a container"
-        )[0]
-        log = cloud.folder(run["volume"]) / run["folder"] / "log"
-        wait_until(lambda log=log: log.read_text().count("scripts.base_train") > len(seen))
-        seen.add(fresh)
-        cloud.kill(fresh)
+    cloud.gate.hold(5)
+    modal_cli.modal("--task", "speedrun", "--tag", "loop", "--save-every", "150", *QUICK)
+    for deaths in range(3):
+        container = held_at(cloud, 5)
+        log = cloud.folder(modal_cli.volume) / modal_cli.run("loop")["folder"] / "log"
+        wait_until(partial(has_begun, log, deaths + 1), what="its first commit")
+        cloud.gate.again(5)
+        cloud.kill(container)
+        gone(cloud, container)
+    cloud.gate.open()
     run = finished(modal_cli, "loop", code=1)
     assert (run["state"], run["outcome"]["kind"]) == ("failed", "crash loop")
     assert "died 3 times without a new checkpoint" in run["outcome"]["message"]
@@ -107,17 +115,21 @@ def test_a_container_that_dies_again_and_again_stops_itself_and_says_so(modal_cl
 
 def test_a_broken_log_stream_loses_and_doubles_no_line(modal_cli: Cli, cloud: Cloud) -> None:
     cloud.knobs(log_stream_break=6)
-    modal_cli.modal("--task", "speedrun", "--tag", "torn", "--watch", *SLOW)
+    modal_cli.modal("--task", "speedrun", "--tag", "torn", "--watch", *QUICK)
     same_log(modal_cli, cloud, modal_cli.run("torn"))
 
 
 def test_an_outage_keeps_the_last_state_and_recovers(modal_cli: Cli, cloud: Cloud) -> None:
-    modal_cli.modal("--task", "speedrun", "--tag", "out", "--step-ms", "150")
-    before = at_step(modal_cli, "out", 5)
-    cloud.outage(30)
+    cloud.gate.hold(5)
+    modal_cli.modal("--task", "speedrun", "--tag", "out", *QUICK)
+    held_at(cloud, 5)
+    before = wait_until(lambda: (r := modal_cli.run("out"))["state"] == "running" and r, what="its word")
+    cloud.outage(600)
     during = modal_cli("ls", "--json")
     assert during.stderr.count("\n") == 1 and "showing what was last known" in during.stderr
     assert modal_cli.run("out")["state"] == before["state"] == "running"
+    cloud.outage(0)
+    cloud.gate.release(5)
     run = finished(modal_cli, "out")
     assert run["state"] == "done"
     same_log(modal_cli, cloud, run)
@@ -158,12 +170,15 @@ def test_when_the_outputs_have_expired_the_volume_tells_how_it_ended(modal_cli: 
 
 
 def test_a_run_cancelled_by_another_client_is_cancelled_here_too(modal_cli: Cli, cloud: Cloud) -> None:
-    modal_cli.modal("--task", "speedrun", "--tag", "other", *SLOW)
-    run, _ = in_training(modal_cli, cloud, "other", 30)
+    cloud.gate.hold(30)
+    modal_cli.modal("--task", "speedrun", "--tag", "other", *QUICK)
+    held_at(cloud, 30)
+    run = wait_until(lambda: len((r := modal_cli.run("other"))["call_ids"]) == 2 and r, what="both calls")
     other = "import modal, sys; [modal.FunctionCall.from_id(c).cancel(terminate_containers=True) for c in sys.argv[1:]]"
     subprocess.run([sys.executable, "-c", other, *run["call_ids"]], env=modal_cli.env, check=True)
     run = finished(modal_cli, "other", code=1)
     assert (run["state"], run["outcome"]["message"]) == ("cancelled", "cancelled by another client")
+    cloud.gate.release(30)
     resumed = modal_cli("resume", "other", "--watch")
     assert "✓ other done" in resumed.stdout
     again = modal_cli.run("other")
@@ -171,27 +186,25 @@ def test_a_run_cancelled_by_another_client_is_cancelled_here_too(modal_cli: Cli,
 
 
 def test_cancel_ends_every_call_and_keeps_what_is_saved(modal_cli: Cli, cloud: Cloud) -> None:
-    modal_cli.modal("--task", "speedrun", "--tag", "stop", *SLOW)
-    run, _ = in_training(modal_cli, cloud, "stop", 50)
+    cloud.gate.hold(50)
+    modal_cli.modal("--task", "speedrun", "--tag", "stop", *QUICK)
+    container = held_at(cloud, 50)
     modal_cli("cancel", "stop")
-    after = modal_cli.run("stop")
-    assert after["state"] == "cancelled"
-    wait_until(lambda: not cloud.containers(run["call_ids"], "train"), what="no container")
+    assert modal_cli.run("stop")["state"] == "cancelled"
+    gone(cloud, container)
     assert max(c["step"] for c in modal_cli.json("checkpoints", "stop") if c["verdict"] == "complete") >= 20
 
 
 def test_a_cancel_between_the_parts_ends_the_one_that_waits_for_gpus(modal_cli: Cli, cloud: Cloud) -> None:
-    cloud.knobs(schedule_delay=4.0)
+    cloud.knobs(hold_parts=["train"])
     modal_cli.modal("--tag", "between")
-    prepare = modal_cli.run("between")["call_ids"]
-    wait_until(lambda: cloud.containers(prepare, "prepare"), what="the first part")
-    cloud.knobs(hold=True)
-    state = wait_until(
-        lambda: (r := modal_cli.run("between")) and r["last_sign_of_life"] and r["state"] == "queued" and r
-    )
+    wait_until(lambda: len(cloud.state()["calls"]) == 2, what="the call that waits for GPUs")
+    wait_until(lambda: not cloud.all_containers("prepare", alive=True), what="the end of the first part")
+    state = modal_cli.run("between")
+    assert state["state"] == "queued"
     assert state["step"] in (None, 0)
     modal_cli("cancel", "between")
-    cloud.knobs(hold=False)
+    cloud.knobs(hold_parts=[])
     assert modal_cli.run("between")["state"] == "cancelled"
     cloud.idle()
     assert modal_cli.run("between")["state"] == "cancelled"
@@ -200,8 +213,10 @@ def test_a_cancel_between_the_parts_ends_the_one_that_waits_for_gpus(modal_cli: 
 
 
 def test_another_laptop_finds_the_run_and_can_cancel_it(modal_cli: Cli, cloud: Cloud, tmp_path: Path) -> None:
-    modal_cli.modal("--task", "speedrun", "--tag", "mine", *SLOW)
-    run = at_step(modal_cli, "mine", 10)
+    cloud.gate.hold(10)
+    modal_cli.modal("--task", "speedrun", "--tag", "mine", *QUICK)
+    held_at(cloud, 10)
+    run = wait_until(lambda: (r := modal_cli.run("mine"))["state"] == "running" and r, what="its word")
     other = Cli(tmp_path / "other-home")
     other.env |= cloud.env
     found = other.json("ls", "--backend", "modal", "--volume", modal_cli.volume)
@@ -223,13 +238,15 @@ def test_ctrl_c_leaves_the_run_going(modal_cli: Cli, cloud: Cloud) -> None:
         "c",
         "--watch",
     ]
+    cloud.gate.hold(10)
     watcher = subprocess.Popen(
-        [*CLI, *words, *SLOW], env=modal_cli.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*CLI, *words, *QUICK], env=modal_cli.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    wait_until(lambda: modal_cli.json("ls"), what="the run")
-    at_step(modal_cli, "c", 10)
+    held_at(cloud, 10)
+    wait_until(lambda: modal_cli.run("c")["state"] == "running", what="the run's word")
     watcher.send_signal(signal.SIGINT)
-    _, said = watcher.communicate(timeout=20)
+    _, said = watcher.communicate(timeout=60)
+    cloud.gate.release(10)
     assert watcher.returncode == 130 and "goes on" in said and "Traceback" not in said and "exception" not in said
     assert finished(modal_cli, "c")["state"] == "done"
 

@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -31,7 +31,7 @@ DAY = 86_400.0
 NOON = time.mktime((2026, 11, 10, 12, 0, 0, 0, 0, -1))
 
 
-def paid(usd: str, began: float, ended: float, **given: object) -> Run:
+def paid(usd: str, began: float, ended: float, **given: Any) -> Run:
     state = given.pop("state", State.DONE)
     status = Status(1, state, "c", began, ended, ended_at=ended, first_started_at=began, paid_usd=Decimal(usd))
     return run(state, **{"id": f"r{usd}", "tag": f"t{usd}", "status": status, "backend": "modal", **given})
@@ -118,7 +118,7 @@ def test_names_of_runs_are_text_in_a_picture(tmp_path: Path) -> None:
     assert "<script>" not in svg and ElementTree.fromstring(svg) is not None
 
 
-def of(state: State, **status: object) -> Run:
+def of(state: State, **status: Any) -> Run:
     known = Status(1, state, "c", 1000.0, 2000.0, **status)
     return run(state, status=known, ended_at=None if state in (State.RUNNING, State.PREEMPTED) else 2000.0)
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from tests.test_checkpoints import cut, save
 class Bench:
     """A publisher between two folders, with what it said."""
 
-    def __init__(self, root: Path, copy: object = shutil.copyfile) -> None:
+    def __init__(self, root: Path, copy: Callable[[Path, Path], object] = shutil.copyfile) -> None:
         self.work, self.target = root / "work", root / "volume"
         for folder in (self.work, self.target):
             folder.mkdir(exist_ok=True)

@@ -139,7 +139,8 @@ def test_a_registry_that_cannot_be_read_is_kept_aside_and_comes_back(
 
 
 def test_damage_in_the_middle_of_the_work_is_mended_and_the_work_is_done(tmp_path: Path) -> None:
-    registry, lost = Registry(tmp_path), []
+    lost: list[str] = []
+    registry = Registry(tmp_path)
     registry.restored_by(lost.append)
     registry.add(run(id="a", tag="a"))
     lost.clear()

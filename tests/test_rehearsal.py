@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -48,7 +49,10 @@ def weights(engine: Engine, step: int) -> bytes:
     return (engine.base / "base_checkpoints" / "d12" / f"model_{step:06d}.pt").read_bytes()[60:-200]
 
 
-def events(lines: list[str], kind: type[said.Event]) -> list[said.Event]:
+E = TypeVar("E", bound=said.Event)
+
+
+def events(lines: list[str], kind: type[E]) -> list[E]:
     return [e for e in map(grammar.parse, lines) if isinstance(e, kind)]
 
 

@@ -137,4 +137,5 @@ def test_zooming_in_for_ever_can_be_taken_back() -> None:
     assert view.begin is not None and view.end is not None and view.end > view.begin
     for _ in range(200):
         view.zoom(2.0, (0.0, 400.0))
-    assert (view.begin, view.end) == (None, None)
+    begin, end = view.begin, view.end
+    assert begin is None and end is None

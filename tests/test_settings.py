@@ -46,7 +46,7 @@ def test_a_settings_file_that_is_damaged_is_named_and_left_alone(cli: Cli) -> No
         settings.load(cli.home)
 
 
-def kept(folder: Path, name: str, size: int, age: int) -> Path:
+def kept(folder: Path, name: str, size: int, age: float) -> Path:
     run = folder / name
     run.mkdir(parents=True)
     for file, data in (("log", b"x" * size), ("lock", b"")):

@@ -2,6 +2,7 @@
 
 import fcntl
 import random
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -245,8 +246,12 @@ def test_a_disk_that_is_full_for_a_while_leaves_nothing_half_written(tmp_path: P
 
 def test_a_volume_that_shows_too_little_at_first_loses_nothing_of_a_part(tmp_path: Path) -> None:
     whole, spool = b"[ATTEMPT 1]\n[PREEMPTED] x\n[ATTEMPT 1] again\n", Spool(tmp_path)
+
+    def part(there: int, name: str, at: int, length: int) -> bytes:
+        return whole[:there][at : at + length]
+
     for there in (12, len(whole)):
-        spool.catch_up(lambda name, at, n, there=there: whole[:there][at : at + n], [0, 26])
+        spool.catch_up(partial(part, there), [0, 26])
     assert spool.log.read_bytes() == whole
 
 

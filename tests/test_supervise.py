@@ -71,7 +71,7 @@ def test_grandchildren_do_not_hold_the_job_nor_outlive_it(tmp_path: Path) -> Non
     code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid)"
     ended, out, seconds = supervise(tmp_path, code)
     assert ended.ok and seconds < 20
-    wait_until(lambda: process._stat(int(out)) is None or process._stat(int(out))[0] in "ZX", what="grandchild gone")
+    wait_until(lambda: (stat := process._stat(int(out))) is None or stat[0] in "ZX", what="grandchild gone")
 
 
 def test_a_program_that_does_not_exist_is_an_oserror(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -94,14 +95,19 @@ def test_a_download_that_is_stopped_goes_on_where_it_was(place: Place, store: Pa
     def open_slowly(entry: Entry) -> object:
         source = slow(entry)
         fast = source.block
-        source.block = lambda n: (time.sleep(0.15), fast(n))[1]  # type: ignore[method-assign]
+
+        def slowly(number: int) -> bytes | memoryview:
+            time.sleep(0.15)
+            return fast(number)
+
+        source.block = slowly
         return source
 
-    download._volume.open = open_slowly  # type: ignore[method-assign, assignment]
+    download._volume.open = open_slowly  # type: ignore[assignment]
     assert (
         download.run() is End.STOPPED and list((tmp_path / PARTS).glob("*.journal")) and not (tmp_path / "big").exists()
     )
-    download._volume.open = slow  # type: ignore[method-assign]
+    download._volume.open = slow
     rest = Download(place.volume(), items, tmp_path)
     assert rest.run() is End.WHOLE and (tmp_path / "big").read_bytes() == noise(10 * BLOCK + 1)
     assert rest.progress.bytes_read <= 8 * BLOCK and rest.progress.bytes_done == 10 * BLOCK + 1
@@ -163,7 +169,7 @@ def test_blocks_that_a_loss_of_power_may_have_taken_are_read_again(
 def changing(download: Download, change: Callable[[], object]) -> None:
     """Do something each time a block has come."""
     count = download._count
-    download._count = lambda *a: (count(*a), change())[0]  # type: ignore[method-assign]
+    download._count = lambda *a: (count(*a), change())[0]
 
 
 @pytest.mark.parametrize("times", [1, 99])
@@ -341,7 +347,7 @@ def test_an_upload_that_a_disk_refuses_names_the_file_that_it_is_about(
     (tmp_path / "x").write_bytes(noise(100))
     volume = FolderVolume(str(tmp_path / "v"))
 
-    def refused(*a: object) -> object:
+    def refused(*a: object) -> Any:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     class Broken(io.BytesIO):
@@ -432,7 +438,7 @@ def test_a_full_disk_is_noticed_before_anything_is_brought(
     place: Place, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (store / "big").write_bytes(noise(BIG))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(BIG, 0, BIG))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(BIG, 0, BIG))
     with pytest.raises(UsageError, match="free in"):
         Download(place.volume(), gather(place.volume(), "big"), tmp_path / "out").run()
     assert here(tmp_path / "out") == {}

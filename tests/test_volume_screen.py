@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -310,7 +311,7 @@ async def test_no_pickle_is_loaded_by_looking_at_it(fleet: Fleet, tmp_path: Path
     async with app.run_test(size=LARGE) as pilot:
         for path in made:
             await browse(pilot, app, "", path.name)
-            await until(pilot, lambda name=path.name: text_of(app).count(name) > 1, "the preview")
+            await until(pilot, partial(lambda name: text_of(app).count(name) > 1, path.name), "the preview")
             await pilot.pause(0.3)
         assert not sprung.exists()
 
@@ -360,7 +361,7 @@ async def test_leaving_with_a_paused_download_asks_and_the_next_start_offers_to_
         await pilot.press("g")
         await until(pilot, lambda: app.screen.query(Input) and "into which folder" in text_of(app), "where to")
         real = app.files.volume
-        app.files.volume = lambda place: Slow(real(place).location)  # type: ignore[method-assign]
+        app.files.volume = lambda place: Slow(real(place).location)
         app.screen.query_one(Input).value = str(tmp_path / "out")
         await pilot.press("enter")
         await until(pilot, lambda: app.files.busy and app.files._going[0].progress.bytes_done, "a beginning")
@@ -388,5 +389,10 @@ class Slow(FolderVolume):
     def open(self, entry: Any) -> Any:
         source = super().open(entry)
         fast = source.block
-        source.block = lambda number: (time.sleep(0.7 * (number > 0)), fast(number))[1]  # type: ignore[method-assign]
+
+        def slowly(number: int) -> Any:
+            time.sleep(0.7 * (number > 0))
+            return fast(number)
+
+        source.block = slowly
         return source

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,7 +24,7 @@ from tests.test_run import run
 
 REPLAYS = DATA / "replays"
 # Phase and word at each second: up to and with that second of the log.
-EXPECTED = {
+EXPECTED: dict[str, tuple[dict[str, Any], list[tuple[int, str, str]]]] = {
     "h100_d12_smoke_cold": (
         {"val_every": 10, "save_every": 10},
         [

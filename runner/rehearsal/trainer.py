@@ -2,12 +2,15 @@
 
 import argparse
 import math
+import os
 import signal
 import time
+from pathlib import Path
 
 from runner.rehearsal.model import ROWS, V
 
 TOKENS_PER_STEP = 256
+GATE = "NANOCHAT_REHEARSAL_GATE"
 
 
 class _OutOfMemoryError(RuntimeError):
@@ -30,6 +33,7 @@ class Faults:
 
     def __init__(self, given: list[str]) -> None:
         self._at = {name: int(step) for name, _, step in (one.partition("@") for one in given)}
+        self._gate = os.environ.get(GATE)
 
     def before(self, step: int) -> None:
         """Strike those that end or hang the process at this step."""
@@ -44,12 +48,21 @@ class Faults:
             )
         while self._at.get("hang") == step:
             time.sleep(3600)
+        if self._gate:
+            _wait_at(Path(self._gate), step)
 
     def loss(self, step: int, loss: float) -> float:
         return math.nan if step >= self._at.get("nan", step + 1) else loss
 
     def cuts(self, step: int) -> bool:
         return self._at.get("truncate") == step
+
+
+def _wait_at(gate: Path, step: int) -> None:
+    """Wait while the folder holds `hold-STEP`, and say so by `at-STEP`: tests strike where training is, not when."""
+    while (gate / f"hold-{step}").exists():
+        (gate / f"at-{step}").touch()
+        time.sleep(0.02)
 
 
 class Pace:

@@ -100,7 +100,7 @@ class Apps:
     async def AppList(self, stream):
         await stream.recv_message()
         res = pb.AppListResponse()
-        for a in filter(lambda a: ours(a.id), self.apps.values()):
+        for a in [a for a in self.apps.values() if ours(a.id)]:
             res.apps.add(
                 app_id=a.id,
                 description=a.description,

@@ -14,7 +14,7 @@ from modal_proto import api_pb2 as pb
 
 from tests.modal_server.rpc import ERR, OUT, SYS, WORKSPACE, nid, rpc, workspace_of
 from tests.modal_server.state import App, Input, R, Task
-from tests.modal_server.volumes import WorkCopy
+from tests.modal_server.volumes import WorkCopy, members
 
 
 class Containers:
@@ -105,21 +105,23 @@ class Containers:
             i.state, i.task_id = "pending", ""
             await self.notify()
 
+    def _held(self, i: Input) -> bool:
+        return self.knobs.hold or self.fns[self.calls[i.call_id].fn_id].name in self.knobs.hold_parts
+
+    def _may_start(self, i: Input) -> bool:
+        return i.state == "pending" and not self._held(i)
+
     async def _scheduler(self):
         while True:
-            await self.wait_until(
-                lambda: not self.knobs.hold and any(i.state == "pending" for i in self.inputs.values()), 3600
-            )
-            if self.knobs.hold:
-                continue
-            for i in [i for i in self.inputs.values() if i.state == "pending"]:
+            await self.wait_until(lambda: any(self._may_start(i) for i in self.inputs.values()), 3600)
+            for i in [i for i in self.inputs.values() if self._may_start(i)]:
                 i.state = "queued"
                 self.spawn_bg(self._start_after(i, self.knobs.schedule_delay))
 
     async def _start_after(self, i: Input, delay: float):
         WORKSPACE.set(workspace_of(i.id))
         await asyncio.sleep(delay)
-        if i.state == "queued" and self.knobs.hold:
+        if i.state == "queued" and self._held(i):
             i.state = "pending"
         if i.state == "queued":
             i.state = "running"
@@ -150,7 +152,7 @@ class Containers:
     def _kill(self, t: Task, sig):
         with contextlib.suppress(ProcessLookupError):
             if t.proc and t.proc.returncode is None:
-                os.killpg(t.proc.pid, sig) if sig == signal.SIGKILL else os.kill(t.proc.pid, sig)
+                os.kill(t.proc.pid, sig)
 
     async def _kill_later(self, t: Task, delay: float):
         await asyncio.sleep(delay)
@@ -251,8 +253,9 @@ class Containers:
         while t.proc.returncode is None:  # not proc.wait(): that also waits for pipes that orphans keep open
             await asyncio.sleep(0.02)
         rc = t.proc.returncode
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # a container takes its children with it
-            os.killpg(t.proc.pid, signal.SIGKILL)
+        for entry in members(t.proc.pid):  # a container takes all that runs in it with it
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(entry.name), signal.SIGKILL)
         await asyncio.wait(pumps, timeout=5)
         if tmo:
             tmo.cancel()

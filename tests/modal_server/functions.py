@@ -73,6 +73,7 @@ class Functions:
 
     def _fn_data(self, fn: Fn):
         d = fn.defn
+        assert d
         fd = pb.FunctionData(
             module_name=d.module_name,
             function_name=d.function_name,

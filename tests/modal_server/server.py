@@ -5,8 +5,8 @@ import base64
 import contextlib
 import dataclasses
 import hashlib
+import shutil
 import signal
-import threading
 import time
 from pathlib import Path
 
@@ -37,6 +37,11 @@ def _read_at(path: Path, start: int, length: int) -> bytes:
         return file.read(length)
 
 
+def bound_port(server: asyncio.AbstractServer | None) -> int:
+    assert isinstance(server, asyncio.Server)
+    return int(server.sockets[0].getsockname()[1])
+
+
 class ModalServer(
     Logs, Workspace, Apps, Images, Functions, Calls, Containers, Volumes, Dicts, api_grpc.ModalClientBase
 ):
@@ -61,7 +66,7 @@ class ModalServer(
         self.seq = 0
         self.blocks_given = 0
         self.rpc_log: dict[str, int] = {}
-        self.cond: asyncio.Condition | None = None
+        self.cond = asyncio.Condition()
         self.symlinks: list[Path] = []
         self._bg: set = set()
         (self.root / "volumes").mkdir(parents=True, exist_ok=True)
@@ -172,10 +177,9 @@ class ModalServer(
 
     async def serve(self):
         self.loop = asyncio.get_running_loop()
-        self.cond = asyncio.Condition()
         self.server = grpclib.server.Server([self], status_details_codec=custom_detail_codec)
         await self.server.start("127.0.0.1", self.port)
-        self.port = self.server._server.sockets[0].getsockname()[1]
+        self.port = bound_port(self.server._server)
         app = aiohttp.web.Application(client_max_size=4 << 30)
         app.router.add_route("*", "/blob/{id}", self._http_blob)
         app.router.add_put("/block/{sha}", self._http_put_block)
@@ -185,12 +189,13 @@ class ModalServer(
         app.router.add_post("/preempt/{task}", self._http_preempt)
         app.router.add_post("/expire/{call}", self._http_expire)
         app.router.add_post("/kill/{task}", self._http_kill)
+        app.router.add_post("/clean", self._http_clean)
         app.router.add_get("/state", self._http_state)
         self.runner = aiohttp.web.AppRunner(app)
         await self.runner.setup()
         site = aiohttp.web.TCPSite(self.runner, "127.0.0.1", self.http_port)
         await site.start()
-        self.http_port = site._server.sockets[0].getsockname()[1]
+        self.http_port = bound_port(site._server)
         self.spawn_bg(self._scheduler())
         self.spawn_bg(self._background_commits())
 
@@ -199,35 +204,16 @@ class ModalServer(
             self._kill(t, signal.SIGKILL)
         await asyncio.sleep(0.1)
         mine = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
-        for t in mine:
-            t.cancel()
-        await asyncio.wait(mine or [asyncio.sleep(0)], timeout=2)
+        for one in mine:
+            one.cancel()
+        if mine:
+            await asyncio.wait(mine, timeout=2)
         self.server.close()
         await self.server.wait_closed()
         await self.runner.cleanup()
         for p in self.symlinks:
             with contextlib.suppress(OSError):
                 p.unlink()
-
-    def start(self):  # run in a background thread (for pytest fixtures)
-        ready = threading.Event()
-
-        def run():
-            asyncio.set_event_loop(loop := asyncio.new_event_loop())
-            loop.run_until_complete(self.serve())
-            ready.set()
-            loop.run_forever()
-            loop.close()
-
-        self.thread = threading.Thread(target=run, daemon=True)
-        self.thread.start()
-        ready.wait(20)
-        return self
-
-    def stop(self):
-        asyncio.run_coroutine_threadsafe(self.aclose(), self.loop).result(20)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(5)
 
     async def _http_blob(self, req):
         if req.method == "PUT":
@@ -289,6 +275,31 @@ class ModalServer(
     def _told_name(object_id, thing):
         """A name, after that of its workspace and environment where these are not the first."""
         return "/".join(filter(None, [workspace_of(object_id), thing["env"].removeprefix("main"), thing["name"]]))
+
+    async def _http_clean(self, req):  # as a new workspace, but for what is deployed
+        for i in self.inputs.values():
+            i.state, i.cancelled = "done", True
+        deadline = time.monotonic() + 30
+        while alive := [t for t in self.tasks.values() if t.returncode is None]:
+            for t in alive:
+                self._kill(t, signal.SIGKILL)
+            await asyncio.sleep(0.02)
+            if time.monotonic() > deadline:
+                return aiohttp.web.Response(status=500, text=f"{len(alive)} containers do not end")
+        mounted = {m.volume_id for f in self.fns.values() if f.defn and not f.base_id for m in f.defn.volume_mounts}
+        for vid in list(self.volumes):
+            shutil.rmtree(self.root / "volumes" / vid, ignore_errors=True)
+            if vid in mounted:
+                (self.root / "volumes" / vid).mkdir()
+            else:
+                del self.volumes[vid]
+        shutil.rmtree(self.root / "tasks", ignore_errors=True)
+        for data in (self.tasks, self.inputs, self.calls, self.rpc_log, *(d["data"] for d in self.dicts.values())):
+            data.clear()
+        self.fns = {fid: fn for fid, fn in self.fns.items() if not fn.base_id}
+        for a in self.apps.values():
+            a.logs.clear()
+        return aiohttp.web.json_response({})
 
     async def _http_state(self, req):
         return aiohttp.web.json_response(

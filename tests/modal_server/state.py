@@ -14,7 +14,7 @@ class App:
     id: str
     description: str
     env: str
-    state: int
+    state: pb.AppState.ValueType
     tags: dict
     name: str = ""  # deployment name
     version: int = 0
@@ -101,6 +101,7 @@ class Knobs:
 
     schedule_delay: float = 0.0  # seconds an input stays queued ("waiting for a GPU")
     hold: bool = False  # never schedule (stuck pending)
+    hold_parts: list = dataclasses.field(default_factory=list)  # names of functions that are never scheduled
     boot_fail: str = ""  # text -> image build failure on next ImageGetOrCreate
     background_commit: float = 2.0  # seconds between background commits (0 = only explicit/at exit)
     log_stream_break: int = 0  # cut the next N AppGetLogs streams after one batch

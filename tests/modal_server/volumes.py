@@ -85,16 +85,24 @@ class WorkCopy:
 def open_files(session: int, root: Path, *, writing: bool = False) -> list[Path]:
     """Files under `root` that a process of a session holds open."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*") if session else ():
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            if int((entry / "stat").read_text().rpartition(")")[2].split()[3]) != session:
-                continue
+    for entry in members(session) if session else ():
+        with contextlib.suppress(OSError):
             for fd in (entry / "fd").iterdir():
                 with contextlib.suppress(OSError):
                     path = fd.readlink()
                     flags = int((entry / "fdinfo" / fd.name).read_text().split("flags:")[1].split()[0], 8)
                     if path.is_relative_to(root) and (not writing or flags & 3):
                         found.append(path)
+    return found
+
+
+def members(session: int) -> list[Path]:
+    """The folders in /proc of the processes of a session: what runs in one container."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if int((entry / "stat").read_text().rpartition(")")[2].split()[3]) == session:
+                found.append(entry)
     return found
 
 

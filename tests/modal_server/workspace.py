@@ -91,7 +91,7 @@ class Workspace:
             * step
         )
         for start in range(lo, hi, step):
-            for app in filter(lambda a: ours(a.id), self.apps.values()):
+            for app in [a for a in self.apps.values() if ours(a.id)]:
                 cost: dict[str, float] = {}
                 for t in (t for t in self.tasks.values() if t.app_id == app.id and t.started_at):
                     secs = max(0.0, min(t.finished_at or time.time(), start + step) - max(t.started_at, start))

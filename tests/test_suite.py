@@ -1,0 +1,46 @@
+"""What the other tests stand on: they may be started from anywhere, and see nothing of one another."""
+
+import os
+import subprocess
+import sys
+
+import modal
+import pytest
+
+from tests.modal_cloud import ROOT, Cloud
+
+SAYS = "import tests.conftest, subprocess, sys; subprocess.run([sys.executable, '-c', 'import signal as s; print(*(s.getsignal(n) is s.SIG_IGN for n in (s.SIGINT, s.SIGHUP, s.SIGTERM)))'])"  # noqa: E501 - one program
+
+
+def test_started_by_nohup_in_the_background_children_still_hear_their_signals() -> None:
+    words = ["sh", "-c", 'trap "" INT HUP TERM; exec "$0" -c "$1"', sys.executable, SAYS]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["False"] * 3
+
+
+def test_what_one_test_left_on_the_cloud_is_not_there_for_the_next(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cloud.env.items():
+        monkeypatch.setenv(name, value)
+    volume = modal.Volume.from_name(f"v{os.urandom(4).hex()}", create_if_missing=True)
+    with volume.batch_upload() as batch:
+        batch.put_file(__file__, "/left")
+    kept = modal.Dict.from_name("left", create_if_missing=True)
+    kept["key"] = "value"
+    app = modal.App("left")
+    waits = app.function(image=modal.Image.debian_slim(), serialized=True, name="waits")(_wait)
+    app.deploy()
+    call = waits.spawn()
+    assert [*cloud.state()["calls"]] == [call.object_id]
+    cloud.clean()
+    state = cloud.state()
+    assert state["calls"] == state["tasks"] == {}
+    assert volume.name not in state["volumes"] and "key" not in kept
+    assert "left" in {one["name"] for one in state["apps"].values()}
+
+
+def _wait() -> None:
+    import time
+
+    time.sleep(600)
