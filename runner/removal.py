@@ -22,8 +22,39 @@ class Removal(Struct, frozen=True):
 
     @property
     def large(self) -> bool:
-        """So much that its name should be typed."""
-        return self.bytes > LARGE_BYTES or self.files > LARGE_FILES
+        return is_large(self.files, self.bytes)
+
+
+def is_large(files: int, bytes_: int) -> bool:
+    """So much that its name should be typed."""
+    return bytes_ > LARGE_BYTES or files > LARGE_FILES
+
+
+class Weight(Struct, frozen=True):
+    """How much a folder holds: files, bytes, saved steps."""
+
+    files: int
+    bytes: int
+    checkpoints: int
+
+    @property
+    def large(self) -> bool:
+        return is_large(self.files, self.bytes)
+
+
+def weigh(volume: Volume, folder: str) -> Weight:
+    """What goes with a folder; nothing where there is none."""
+    files = size = 0
+    steps: set[tuple[str, int]] = set()
+    try:
+        for batch in volume.scan(folder, deep=True):
+            for entry in batch:
+                files, size = files + (not entry.is_dir), size + entry.bytes * (not entry.is_dir)
+                if part := layout.checkpoint_part(entry.name):
+                    steps.add((entry.path.rpartition("/")[0], part[1]))
+    except FileNotFoundError:
+        pass
+    return Weight(files, size, len(steps))
 
 
 def outermost(paths: Iterable[str]) -> tuple[str, ...]:

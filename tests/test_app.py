@@ -1,6 +1,7 @@
 """The app by keyboard, through Textual's pilot, over a real Fleet."""
 
 import re
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +15,7 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from runner import removal
 from runner.fleet import Fleet
 from runner.run import Call, Outcome, StageState, StageStatus, State, Status
 from runner.spool import LogFile
@@ -183,7 +185,10 @@ async def test_marked_runs_are_deleted_together_after_a_question(fleet: Fleet) -
         await pilot.pause(0.3)
         await pilot.press("space", "space", "d")
         assert "Delete 2 runs?" in text_of(app)
-        await pilot.press("n", "d", "y")
+        await until(pilot, lambda: "gone for good" in text_of(app), "what goes")
+        await pilot.press("n", "d")
+        await until(pilot, lambda: "gone for good" in text_of(app), "what goes")
+        await pilot.press("y")
         await until(pilot, lambda: [r.tag for r in fleet.registry.all()] == ["tag-0"], "two deleted")
 
 
@@ -343,3 +348,32 @@ async def test_curves_are_zoomed_read_under_a_cursor_and_shown_large_by_keyboard
         assert metrics.view.log and not metrics.has_class("large")
         await pilot.press("escape")
         await until(pilot, lambda: app.screen.query_one(LogView).has_focus, "the log again")
+
+
+async def test_a_deletion_says_how_much_goes_and_takes_no_yes_before(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = put(fleet, 1)
+    folder = Path(fleet.registry.get(run_id).volume) / "runs" / run_id / "base_checkpoints" / "d12"
+    folder.mkdir(parents=True)
+    for at in (10, 20):
+        for name in (f"model_{at:06d}.pt", f"meta_{at:06d}.json", f"optim_{at:06d}_rank0.pt"):
+            (folder / name).write_bytes(bytes(300_000))
+    known = threading.Event()
+    weighed = removal.weigh
+
+    def slow(*asked: Any) -> removal.Weight:
+        known.wait(20)
+        return weighed(*asked)
+
+    monkeypatch.setattr("tui.app.weigh", slow)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "tag-1" in text_of(app), "the run")
+        await pilot.press("d", "y", "y")
+        assert "Delete tag-1?" in text_of(app) and "adding up" in text_of(app)
+        known.set()
+        await until(pilot, lambda: "2 checkpoints" in text_of(app), "how much")
+        assert "1.8 MB, gone for good" in text_of(app) and fleet.registry.all()
+        await pilot.press("y")
+        await until(pilot, lambda: not fleet.registry.all(), "the deletion")

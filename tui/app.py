@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,10 +14,13 @@ from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from runner import health, units
+from runner.errors import NanochatError
 from runner.fleet import Fleet
 from runner.home import has_modal_token
+from runner.nanochat import layout
 from runner.notices import Notice, Teller, terminal_bytes
 from runner.projection import is_free, spent_usd
+from runner.removal import weigh
 from runner.run import TRANSITIONS, Run, State
 from runner.terminal import safe
 from runner.usage import Usage
@@ -43,6 +46,9 @@ from tui.widgets.log_view import LogView
 
 # A job writes its status once a second: of many runs, more often looks would show little more and cost twice as much.
 LOOK_EVERY_S, LOOK_AT_MANY_S, MANY = 0.5, 1.0, 5
+
+
+MOST_LISTED = 8
 
 
 class NanochatApp(TerminalApp):
@@ -271,12 +277,30 @@ class NanochatApp(TerminalApp):
         if live:
             self.notify(safe(f"{_named(live)} is live: cancel it first"), severity="warning", markup=False)
             return
-        lines = ["Log, events, report and every checkpoint go for good.", *[f"{r.tag} ({r.id})" for r in runs[:8]]]
-        command = f"nanochat-tui rm {' '.join(r.tag for r in runs)}"
-        self.push_screen(
-            Confirm(f"Delete {_named(runs)}?", lines, command, "Delete", "Keep"),
-            lambda yes: self._act(runs, self.fleet.delete, "deleting") if yes else None,
+        asked = Confirm(
+            f"Delete {_named(runs)}?",
+            ["adding up what goes …"],
+            f"nanochat-tui rm {' '.join(r.tag for r in runs)}",
+            "Delete",
+            "Keep",
+            waits=True,
         )
+        self.push_screen(asked, lambda yes: self._act(runs, self.fleet.delete, "deleting") if yes else None)
+        self._weigh(runs, asked)
+
+    @background(group="act", doing="adding up what goes")
+    def _weigh(self, runs: list[Run], asked: Confirm) -> None:
+        try:
+            weights = [weigh(self.fleet.volume_of(run), layout.run_dir(run.id)) for run in runs]
+        except (NanochatError, OSError) as error:
+            lines, word = [f"How much goes is not known: {error}", *_listed(runs)], ""
+        else:
+            checkpoints, size = sum(w.checkpoints for w in weights), units.size(sum(w.bytes for w in weights))
+            lines = [f"{units.counted(checkpoints, 'checkpoint')}, log, events and report: {size}, gone for good."]
+            sizes = [f": {units.counted(w.checkpoints, 'checkpoint')}, {units.size(w.bytes)}" for w in weights]
+            lines += _listed(runs, sizes if len(runs) > 1 else ())
+            word = _named(runs) if any(w.large for w in weights) else ""
+        self.call_from_thread(asked.put, lines, word)
 
     def _act(self, runs: list[Run], act: Callable[[Run], object], doing: str) -> None:
         each = [functools.partial(act, run) for run in runs]
@@ -305,6 +329,12 @@ class NanochatApp(TerminalApp):
 
 def _named(runs: list[Run]) -> str:
     return runs[0].tag if len(runs) == 1 else f"{len(runs)} runs"
+
+
+def _listed(runs: list[Run], notes: Sequence[str] = ()) -> list[str]:
+    """Some of the runs by name and id, each with what there is to say of it."""
+    lines = [f"{run.tag} ({run.id}){note}" for run, note in zip(runs, notes or [""] * len(runs), strict=True)]
+    return [*lines[:MOST_LISTED], *([f"and {len(runs) - MOST_LISTED} more"] if len(runs) > MOST_LISTED else [])]
 
 
 def run_app(home: Path, *, volume: str = "") -> int:

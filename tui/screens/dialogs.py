@@ -56,23 +56,47 @@ class Confirm(Window[bool]):
         Binding("left,right", "app.focus_next", show=False),
     ]
 
-    def __init__(self, title: str, lines: list[str], command: str, yes: str, no: str, *, word: str = "") -> None:
-        """With `word` yes is only taken once that word was typed: for what is large and gone for good."""
+    def __init__(
+        self, title: str, lines: list[str], command: str, yes: str, no: str, *, word: str = "", waits: bool = False
+    ) -> None:
+        """With `word` yes is only taken once that word was typed: for what is large and gone for good.
+
+        One that `waits` takes no yes before `put` has said what is at stake.
+        """
         super().__init__()
         self._title, self._body, self._command, self._yes, self._no = title, lines, command, yes, no
-        self._word = word
+        self._word, self._waits = word, waits
 
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(safe(self._title), markup=False, classes="title")
-            yield Static("\n".join(map(safe, self._body)), markup=False, classes="body")
+            yield Static("", markup=False, classes="body")
             yield Static(f"$ {safe(self._command)}", markup=False, classes="command")
-            if self._word:
-                yield Static(f"Type {safe(self._word)} to do it:", markup=False)
-                yield _still(Input(id="word", compact=True))
+            yield Static("", markup=False, id="asked")
+            yield _still(Input(id="word", compact=True, disabled=not self._word))
             with Horizontal():
                 yield Button(Text(f"{self._no} (n)"), id="no", variant="primary")
                 yield Button(Text(f"{self._yes} (y)"), id="yes", variant="error")
+
+    def on_mount(self) -> None:
+        self.query_one(".body", Static).update("\n".join(map(safe, self._body)))
+        self._ask_word()
+
+    def _ask_word(self) -> None:
+        asked, field = self.query_one("#asked", Static), self.query_one(Input)
+        asked.update(f"Type {safe(self._word)} to do it:")
+        asked.display = field.display = bool(self._word)
+        field.disabled = not self._word
+
+    def put(self, lines: list[str], word: str = "") -> None:
+        """Say what is at stake, now that it is known."""
+        self._waits, self._word, self._body = False, word, lines
+        # It may not be composed yet, or be closed by now.
+        if self.is_attached and self.is_mounted:
+            self.query_one(".body", Static).update("\n".join(map(safe, lines)))
+            self._ask_word()
+            if word:
+                self.query_one(Input).focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.action_answer(event.button.id == "yes")
@@ -81,6 +105,8 @@ class Confirm(Window[bool]):
         self.action_answer(True)
 
     def action_answer(self, yes: bool) -> None:
+        if yes and self._waits:
+            return
         if yes and self._word and self.query_one(Input).value.strip() != self._word:
             self.query_one(Input).focus()
             return
