@@ -27,6 +27,7 @@ def home() -> Path:
 
 
 def has_modal_token() -> bool:
-    """Whether there may be a Modal token on this machine, without loading Modal's client."""
+    """Whether there may be credentials for Modal on this machine, without loading Modal's client."""
     config = os.environ.get("MODAL_CONFIG_PATH") or os.path.expanduser("~/.modal.toml")
-    return "MODAL_TOKEN_ID" in os.environ or Path(config).is_file()
+    signs = ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_OAUTH_", "MODAL_IS_REMOTE")
+    return any(value and name.startswith(signs) for name, value in os.environ.items()) or Path(config).is_file()

@@ -1,6 +1,5 @@
 """What is known of a volume's folders: looked at when, sorted, filtered, found by a few letters. Pure."""
 
-import re
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
@@ -67,17 +66,29 @@ def fuzzy(entries: Iterable[Entry], letters: str, most: int = 500) -> Entries:
     typed = letters.replace(" ", "").lower()
     if not typed:
         return []
-    # The lookahead finds the match that ends where it began last, and so is short.
-    pattern = re.compile(".*".join(["", *map(re.escape, typed)]))
-    tight = re.compile("(?=(" + "[^/]*?".join(map(re.escape, typed)) + "))")
-    loose = re.compile("(?=(" + ".*?".join(map(re.escape, typed)) + "))")
     scored: list[tuple[int, int, str, Entry]] = []
     for entry in entries:
         path = entry.path.lower()
-        if not pattern.match(path):
+        if _after(path, typed, 0) is None:
             continue
-        name_at = len(path) - len(entry.name)
-        in_name = [len(m[1]) for m in tight.finditer(path, name_at)]
-        spans = in_name or [1000 + len(m[1]) for m in loose.finditer(path)]
-        scored.append((min(spans), len(path), entry.path, entry))
+        span = _tightest(path[len(path) - len(entry.name) :], typed) or 1000 + (_tightest(path, typed) or 0)
+        scored.append((span, len(path), entry.path, entry))
     return [entry for *_, entry in sorted(scored, key=lambda s: s[:3])[:most]]
+
+
+def _after(text: str, letters: str, at: int) -> int | None:
+    """Where the first match of all letters in their order ends that begins here or later, if there is one."""
+    for letter in letters:
+        at = text.find(letter, at) + 1
+        if not at:
+            return None
+    return at
+
+
+def _tightest(text: str, letters: str) -> int | None:
+    """The fewest characters that hold all letters in their order."""
+    best, at = None, text.find(letters[0])
+    while at >= 0 and (end := _after(text, letters, at)) is not None:
+        best = min(end - at, best or end)
+        at = text.find(letters[0], at + 1)
+    return best

@@ -11,7 +11,7 @@ from typing import Any
 import modal
 
 from runner import budget, cost, modal_names
-from runner.modal_names import APPS, LIVE_DICT, MOUNT, PREPARE, PREPARE_TIMEOUT_S, TAG, TRAIN, TRAIN_TIMEOUT_S, VOLUMES
+from runner.modal_names import APPS, LIVE_DICT, MOUNT, PREPARE, PREPARE_TIMEOUT_S, TAG, TRAIN, TRAIN_TIMEOUT_S
 from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.run import Run
 
@@ -51,13 +51,10 @@ rehearsal = modal.App(APPS["rehearsal"], tags=tags)
 live = modal.Dict.from_name(LIVE_DICT, create_if_missing=True)
 
 
-def _volume(name: str) -> modal.Volume:
-    return modal.Volume.from_name(name, create_if_missing=True, version=2)
-
-
 def _resources(part: str, engine: str) -> dict[str, Any]:
+    """What a part holds. Each call brings its volume: an app that is bound to none outlives every one of them."""
     holds = cost.box(part, engine, gpu="", gpus=1)
-    return {"cpu": float(holds.cores), "memory": holds.gib * 1024, "volumes": {MOUNT: _volume(VOLUMES[engine])}}
+    return {"cpu": float(holds.cores), "memory": holds.gib * 1024}
 
 
 def _asked(run: Run) -> dict[str, Any]:
@@ -75,13 +72,14 @@ def _asked(run: Run) -> dict[str, Any]:
 def _attend(part: str, engine: str, run_id: str, attempt: int, volume: str) -> dict[str, str]:
     from runner.job.modal_site import attend
 
-    mounted: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {MOUNT: _volume(volume)}
+    mounted: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]
+    mounted = {MOUNT: modal.Volume.from_name(volume)}
 
     def hand_over(run: Run) -> str:
         function = modal.Function.from_name(APPS[engine], TRAIN).with_options(**_asked(run), volumes=mounted)
         return function.spawn(run_id, attempt, volume).object_id
 
-    return attend(part, run_id, attempt, volume=_volume(volume), live=live, hand_over=hand_over)
+    return attend(part, run_id, attempt, volume=modal.Volume.from_name(volume), live=live, hand_over=hand_over)
 
 
 Body = Callable[[str, int, str], dict[str, str]]

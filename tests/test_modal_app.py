@@ -46,17 +46,16 @@ def test_the_image_is_built_from_the_pinned_commit_with_its_lock_file_and_withou
     assert not [s for s in steps if "runner" in s], "the package is mounted: editing it builds nothing again"
 
 
-def test_only_the_part_that_trains_gets_gpus_and_both_get_the_volume_and_a_container_of_their_own(
+def test_no_part_is_deployed_with_gpus_or_bound_to_a_volume_and_both_get_a_container_of_their_own(
     modal_command: Any, cloud: Cloud
 ) -> None:
     modal_command("deploy", "-m", "runner.modal_app")
     functions = {n.split(".")[1]: f for n, f in cloud.state()["functions"].items() if n.startswith("nanochat-tui.")}
-    volume = cloud.state()["volumes"]["nanochat-persistent-storage"]
     for name, hours in (("prepare", 6), ("train", 24)):
         function = functions[name]
         assert function["timeout_secs"] == hours * 3600 and function["single_use_containers"]
         assert not function["resources"]["gpu_config"].get("gpu_type")
-        assert [(m["volume_id"], m["mount_path"]) for m in function["volume_mounts"]] == [(volume, "/vol")]
+        assert "volume_mounts" not in function, "an app that is bound to a volume ends with it"
     assert functions["prepare"]["resources"]["milli_cpu"] == 16_000
 
 

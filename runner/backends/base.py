@@ -37,7 +37,8 @@ class Source(Protocol):
     `verified` once everything that came was compared with a digest of its origin, or never left this machine.
     """
 
-    verified: bool
+    @property
+    def verified(self) -> bool: ...
 
     def block(self, number: int) -> bytes | memoryview:
         """A whole block, the last one maybe shorter, for this thread to use before it asks for another.

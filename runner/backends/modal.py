@@ -364,6 +364,7 @@ class ModalBackend:
                 modal.Dict.from_name(LIVE_DICT, create_if_missing=True).hydrate()
                 checks.append(Check("modal access", True, "may make and read what a run needs"))
                 checks += [self._check_app(engine) for engine in APPS]
+                checks += [self._check_volume(engine) for engine in APPS]
         except NanochatError as error:
             return [*checks, Check("modal", False, error.what, error.do)]
         return [*checks, self._check_prices()]
@@ -375,6 +376,16 @@ class ModalBackend:
         except modal.exception.NotFoundError:
             return Check(f"modal {engine}", True, f"{name} is not deployed yet; the first launch does it")
         return Check(f"modal {engine}", True, f"{name} is deployed" + ("" if current else "; a launch renews it"))
+
+    def _check_volume(self, engine: str) -> Check:
+        name = VOLUMES[engine]
+        try:
+            self.volume(name).look_up()
+        except VolumeGone:
+            return Check(f"modal {engine} files", True, f"there is no volume {name} yet; the first launch makes it")
+        except Unreachable as error:
+            return Check(f"modal {engine} files", False, error.what, error.do)
+        return Check(f"modal {engine} files", True, f"volume {name}, version 2")
 
     def _check_prices(self) -> Check:
         prices = self.prices()

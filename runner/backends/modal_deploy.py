@@ -1,5 +1,6 @@
 """Which deployed app a run is spawned in; `modal deploy` where there is none of this source."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ import modal
 
 import runner
 from runner import modal_names
-from runner.backends.modal_errors import reaching, words
+from runner.backends.modal_errors import reaching, scrubbed, words
 from runner.errors import NanochatError
 from runner.modal_names import APPS, PREPARE, TAG, TRAIN
 from runner.run import Run
@@ -50,14 +51,23 @@ class Deployments:
     def _deploy(self, engine: str, name: str) -> str:
         argv = [sys.executable, "-m", "modal", "deploy", "--name", name, "-m", modal_names.REFERENCES[engine]]
         package = Path(runner.__file__).parents[1]
+        # What the client prints is read here, whatever this terminal can show.
+        env = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUTF8": "1"}
         done = subprocess.run(
-            argv, cwd=package, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+            argv,
+            cwd=package,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
         if done.returncode == 0:
             return name
         log = self._home / f"deploy-{engine}.log"
-        log.write_bytes(done.stdout)
-        raise NanochatError(f"the app could not be deployed: {_last_words(done.stdout)}", f"all of it is in {log}")
+        said = scrubbed(done.stdout.decode("utf-8", "replace"))
+        log.write_text(said, "utf-8")
+        raise NanochatError(f"the app could not be deployed: {_last_words(said)}", f"all of it is in {log}")
 
 
 def _source_of(name: str) -> str | None:
@@ -79,9 +89,9 @@ def _busy(name: str) -> bool:
     return False
 
 
-def _last_words(output: bytes) -> str:
+def _last_words(output: str) -> str:
     """The end of a failed deployment's output, from its last error on."""
-    lines = [" ".join(clean(line).strip("│╭╮╰╯─┃ ").split()) for line in output.decode("utf-8", "replace").split("\n")]
+    lines = [" ".join(clean(line).strip("│╭╮╰╯─┃ ").split()) for line in output.split("\n")]
     telling = [line for line in lines if line] or ["no output"]
     errors = [n for n, line in enumerate(telling) if "rror" in line or "ailed" in line]
     return " ".join(telling[errors[-1] if errors else -1 :])[:400]

@@ -41,9 +41,14 @@ def words(error: BaseException) -> str:
     text = _line(error)
     if cause is not error and _line(cause) not in text:
         text = f"{text.rstrip('.')}: {_line(cause)}"
+    return scrubbed(text)[:400]
+
+
+def scrubbed(text: str) -> str:
+    """Text without anything secret: no token, no password of a proxy."""
     for secret in secrets():
         text = text.replace(secret, "…")
-    return _SIGNED_IN.sub("//…@", text)[:400]
+    return _SIGNED_IN.sub("//…@", text)
 
 
 def _line(error: BaseException) -> str:

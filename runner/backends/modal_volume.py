@@ -19,7 +19,7 @@ from runner.backends.base import BLOCK, Entries, Entry, Paths
 from runner.backends.modal_errors import may_pass, reaching
 from runner.backends.modal_token import require_token
 from runner.backends.wire import Refused, fetch
-from runner.errors import FileChanged, NanochatError, Unreachable, VolumeGone
+from runner.errors import FileChanged, NanochatError, Unreachable, VolumeGone, about
 from runner.names import shown
 
 ATTEMPTS, PAUSE_S = 4, 0.3
@@ -82,6 +82,11 @@ async def _upload(volume: Any, origin: Path, path: str, told: Callable[[int], No
     await tasks[0]
 
 
+async def _is_v1(volume: Any) -> bool:
+    return bool(volume._is_v1)
+
+
+_is_v1_blocking = synchronizer.create_blocking(_is_v1)
 _get_file_blocking = synchronizer.create_blocking(_get_file)
 _scan_blocking = synchronizer.create_blocking(_scan)
 _upload_blocking = synchronizer.create_blocking(_upload)
@@ -97,23 +102,41 @@ class ModalVolume:
 
     def make(self) -> None:
         """Create it (version 2) if it is not there."""
-        require_token()
-        with reaching():
-            self._volume = modal.Volume.from_name(self.location, create_if_missing=True, version=2).hydrate()
+        with self._looking:
+            try:
+                self._volume = self._looked_up()
+            except VolumeGone:
+                with reaching():
+                    self._volume = modal.Volume.from_name(self.location, create_if_missing=True, version=2).hydrate()
+
+    def look_up(self) -> None:
+        """Raises VolumeGone when it is not there, Unreachable when it cannot be used."""
+        self._found()
 
     def _found(self) -> modal.Volume:
-        if self._volume is None:
-            require_token()
-            with reaching():
-                try:
-                    self._volume = modal.Volume.from_name(self.location).hydrate()
-                except modal.exception.NotFoundError as error:
-                    if "nvironment '" in str(error) and self.location not in str(error):
-                        raise
-                    raise VolumeGone(
-                        f"there is no Modal volume {self.location}", "a launch makes it; --volume names another"
-                    ) from error
-        return self._volume
+        volume = self._volume
+        if volume is None:
+            with self._looking:
+                volume = self._volume = self._volume or self._looked_up()
+        return volume
+
+    def _looked_up(self) -> modal.Volume:
+        require_token()
+        with reaching():
+            try:
+                volume = modal.Volume.from_name(self.location).hydrate()
+            except modal.exception.NotFoundError as error:
+                if "nvironment '" in str(error) and self.location not in str(error):
+                    raise
+                raise VolumeGone(
+                    f"there is no Modal volume {self.location}", "a launch makes it; --volume names another"
+                ) from error
+            if _is_v1_blocking(volume):
+                raise Unreachable(
+                    f"the Modal volume {self.location} is of version 1, and runs need version 2",
+                    f"--volume names another, or put it aside: modal volume rename {self.location} {self.location}-v1",
+                )
+            return volume
 
     def _asked(self, path: str, ask: Callable[[modal.Volume], T]) -> T:
         """Ask with patience: streamed replies are not tried again by the client."""
@@ -137,7 +160,7 @@ class ModalVolume:
             if time.monotonic() - self._seen_at < SEEN_S:
                 return
             was, self._volume = self._volume, None
-            now = self._found()
+            now = self._volume = self._looked_up()
             self._seen_at = time.monotonic()
             if was is not None and now.object_id != was.object_id:
                 raise Unreachable(f"the Modal volume {self.location} was made anew meanwhile", "try again") from error
@@ -223,8 +246,9 @@ class ModalVolume:
 
     def put(self, origin: Path, path: str, told: Callable[[int], None]) -> None:
         name = _named(path)
-        origin.lstat()
-        self._asked(path, lambda v: _upload_blocking(v, origin, name, told))
+        with about(origin):
+            origin.lstat()
+            self._asked(path, lambda v: _upload_blocking(v, origin, name, told))
 
     def remove(self, path: str) -> None:
         name = _named(path)
@@ -242,7 +266,11 @@ class ModalSource:
     def __init__(self, volume: ModalVolume, entry: Entry) -> None:
         self._volume, self._entry = volume, entry
         self._urls = volume.addresses(entry) if entry.bytes else ()
-        self.verified = True
+        self._unverified = threading.Event()
+
+    @property
+    def verified(self) -> bool:
+        return not self._unverified.is_set()
 
     def block(self, number: int) -> memoryview:
         wanted = min(BLOCK, self._entry.bytes - number * BLOCK)
@@ -257,7 +285,8 @@ class ModalSource:
                 problem = str(error)
             else:
                 if len(data) == wanted:
-                    self.verified &= compared
+                    if not compared:
+                        self._unverified.set()
                     return data
                 problem = f"{len(data):,} of {wanted:,} bytes came"
             time.sleep(PAUSE_S * 2**attempt)

@@ -1,12 +1,17 @@
 """A block of a file over HTTP, on connections that stay open: a thread has one for each host."""
 
 import base64
+import functools
 import hashlib
 import http.client
 import re
+import socket
+import ssl
 import threading
-import urllib.request
 from urllib.parse import urlsplit
+
+import certifi
+from modal._utils.proxy_support import _normalize_proxy_url, get_proxy_url
 
 from runner.backends.base import BLOCK
 
@@ -30,13 +35,15 @@ def fetch(url: str) -> tuple[memoryview, bool]:
     known = _open.__dict__.setdefault("connections", {})
     kept = known.pop(key, None)
     for connection in (kept, None) if kept else (None,):
-        wire = connection or _connect(*key)
+        wire = connection
         try:
+            wire = wire or _connect(*key)
             wire.request("GET", f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/")
             reply = wire.getresponse()
             data = _read(reply)
         except (http.client.HTTPException, OSError) as error:
-            wire.close()
+            if wire:
+                wire.close()
             if connection is not None:
                 # The store closes what was idle for long: one more try, on a new connection.
                 continue
@@ -75,11 +82,37 @@ def _judged(status: int, digest: str, data: memoryview, host: str) -> bool:
     return told is not None
 
 
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """The authorities that Modal's client trusts: some installations of Python know none."""
+    return ssl.create_default_context(cafile=certifi.where())
+
+
 def _connect(scheme: str, netloc: str) -> http.client.HTTPConnection:
-    kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-    proxy = urllib.request.getproxies().get(scheme)
-    if not proxy or urllib.request.proxy_bypass(netloc):
-        return kind(netloc, timeout=TIMEOUT_S)
-    through = kind(urlsplit(proxy).netloc.rpartition("@")[2], timeout=TIMEOUT_S)
-    through.set_tunnel(netloc)
-    return through
+    """A connection, through the proxy that Modal's client takes as well."""
+    secure = scheme == "https"
+    wire = (
+        http.client.HTTPSConnection(netloc, timeout=TIMEOUT_S, context=_trusted())
+        if secure
+        else http.client.HTTPConnection(netloc, timeout=TIMEOUT_S)
+    )
+    proxy = get_proxy_url(wire.host, use_ssl=secure)
+    if proxy:
+        through = _through(proxy, wire.host, wire.port)
+        wire.sock = _trusted().wrap_socket(through, server_hostname=wire.host) if secure else through
+        # Opened by itself again it would go past the proxy.
+        wire.auto_open = 0
+    return wire
+
+
+def _through(proxy: str, host: str, port: int) -> socket.socket:
+    from python_socks import ProxyError
+    from python_socks.sync import Proxy
+
+    url, names_there = _normalize_proxy_url(proxy)
+    try:
+        found = Proxy.from_url(url, rdns=names_there).connect(host, port, timeout=TIMEOUT_S)
+    except (ProxyError, ValueError) as error:
+        raise ConnectionError(f"the proxy refused ({error})") from error
+    found.settimeout(TIMEOUT_S)
+    return found
