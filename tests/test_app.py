@@ -207,7 +207,7 @@ async def test_filter_sort_and_the_cursor_that_stays_on_its_run(fleet: Fleet) ->
         await pilot.press("slash", *"failed", "enter")
         assert "tag-28" not in text_of(app) and "tag-29" in text_of(app) and "15 of 31" in text_of(app)
         await pilot.press("escape", "s")
-        assert "sorted by name" in text_of(app)
+        assert "sorted by run" in text_of(app)
 
 
 @pytest.mark.parametrize("size", SIZES)

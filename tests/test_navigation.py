@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 from textual.command import CommandList, CommandPalette
 from textual.widgets import Input
 
@@ -11,10 +12,12 @@ from tests.test_app import put, text_of, until
 from tests.test_series import event, step
 from tui.app import NanochatApp
 from tui.palette import Command, score
+from tui.screens.runs import COLUMNS, CYCLE, ordered
 from tui.screens.watch import WatchScreen
 from tui.trail import Trail
 from tui.widgets.choice import Choice
 from tui.widgets.log_view import LogView
+from tui.widgets.virtual_list import VirtualList
 
 
 def with_log(fleet: Fleet, number: int, log: str, state: State = State.DONE) -> str:
@@ -146,3 +149,46 @@ def test_what_is_meant_comes_first_and_what_has_only_the_letters_not_at_all() ->
     assert score("sort", sort) == 1.0 and score("sort", cancel) == score("sort", deletion) == 0
     assert score("so", sort) > score("stop", cancel) > 0 and score("marked del", deletion) > 0
     assert score("", sort) and not score("zzz", sort)
+
+
+async def test_a_click_on_a_column_sorts_by_it_and_one_on_the_row_under_the_cursor_opens_it(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    for number, loss in ((1, 2.5), (2, None), (3, 1.5)):
+        put(fleet, number, status={"loss": loss})
+    app = NanochatApp(fleet)
+
+    def tags() -> list[str]:
+        return [word for line in text_of(app).splitlines()[3:6] for word in line.split() if word.startswith("tag-")]
+
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: tags() == ["tag-3", "tag-2", "tag-1"], "the runs, newest first")
+        head = next(line for line in text_of(app).splitlines() if "loss" in line)
+        at = head.index("loss") + 1
+        await pilot.click(VirtualList, offset=(at, 0))
+        await until(pilot, lambda: tags() == ["tag-3", "tag-1", "tag-2"], "sorted by loss")
+        await pilot.click(VirtualList, offset=(at, 0))
+        await until(pilot, lambda: tags() == ["tag-1", "tag-3", "tag-2"], "reversed, what is not known still last")
+        await pilot.click(VirtualList, offset=(4, 1))
+        assert app.current_mode == "runs" and app.screen.query_one(VirtualList).current == "run0001"
+        await pilot.click(VirtualList, offset=(4, 1))
+        await until(pilot, lambda: app.current_mode == "watch" and app.watched == "run0001", "the run to be watched")
+
+
+def test_every_column_can_be_sorted_by_whatever_is_not_known(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    put(fleet, 1)
+    bare = msgspec.structs.replace(fleet.registry.all()[0], id="bare", status=None, state=State.QUEUED)
+    runs = [*fleet.registry.all(), bare]
+    for column in {column.name for column in COLUMNS} | set(CYCLE):
+        for reverse in (False, True):
+            assert {r.id for r in ordered(runs, column, 2000.0, reverse=reverse)} == {"run0001", "bare"}
+
+
+async def test_columns_of_live_runs_take_no_room_where_all_have_ended(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    put(fleet, 1)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(140, 24)) as pilot:
+        await until(pilot, lambda: "tag-1" in text_of(app), "the run")
+        head = next(line for line in text_of(app).splitlines() if "loss" in line)
+        assert "tok/s" not in head and "eta" not in head and "seen" in head and "id" in head

@@ -248,6 +248,11 @@ class CheckpointsScreen(FilesScreen):
         self._sort = order[(order.index(self._sort) + 1) % len(order)]
         self._show()
 
+    def on_virtual_list_head_clicked(self, message: FileList.HeadClicked) -> None:
+        if message.column in SORTS:
+            self._sort = message.column
+            self._show()
+
     def action_mark(self) -> None:
         self._list.toggle_mark()
         self._show_title()

@@ -11,6 +11,7 @@ from textual.binding import BindingType
 from textual.widgets import Input
 
 from runner import health, units
+from runner.progress import progress_of
 from runner.projection import is_free, project, spent_usd
 from runner.run import Run, State
 from runner.spending import per_hour, spending, today
@@ -41,13 +42,34 @@ COLUMNS = (
     Column("eta", 6, right=True, keep=11),
     Column("id", 8, keep=12),
 )
-SORTS: dict[str, Callable[[Run], Any]] = {
-    "started": lambda r: -r.created_at,
-    "name": lambda r: r.tag,
-    "state": lambda r: (not r.live, r.state),
-    "loss": lambda r: r.status.loss if r.status and r.status.loss is not None else 1e9,
-    "cost": lambda r: -spent_usd(r),
+# What only runs that are live have.
+OF_LIVE = frozenset({"tok/s", "eta"})
+# By column, the first to be shown lowest; None is not known, and goes last either way.
+SORTS: dict[str, Callable[[Run, float], Any]] = {
+    "started": lambda r, now: -r.created_at,
+    "run": lambda r, now: r.tag,
+    "state": lambda r, now: (not r.live, r.state),
+    "loss": lambda r, now: progress_of(r).loss,
+    "cost": lambda r, now: -spent_usd(r, now),
+    "step": lambda r, now: -share if (share := progress_of(r).share) is not None else None,
+    "seen": lambda r, now: -r.last_sign_of_life if r.last_sign_of_life is not None else None,
+    "task": lambda r, now: r.spec.task,
+    "model": lambda r, now: r.spec.depth,
+    "on": lambda r, now: looks.hardware(r),
+    "bpb": lambda r, now: r.status.val_bpb if r.status else None,
+    "tok/s": lambda r, now: -r.status.tokens_per_s if r.status and r.live and r.status.tokens_per_s else None,
+    "eta": lambda r, now: left.left.likely if (left := project(r, now)) and r.status else None,
+    "id": lambda r, now: r.id,
 }
+# Those that the key goes through.
+CYCLE = ("started", "run", "state", "loss", "cost")
+
+
+def ordered(runs: Sequence[Run], column: str, now: float, *, reverse: bool = False) -> list[Run]:
+    """Runs by a column; where it has no value they come last, newest first."""
+    keyed = [(SORTS[column](run, now), run) for run in runs]
+    known = sorted((k for k in keyed if k[0] is not None and k[0] == k[0]), key=lambda k: k[0], reverse=reverse)
+    return [run for _, run in known] + [run for key, run in keyed if key is None or key != key]
 
 
 class RunsScreen(NanochatScreen):
@@ -61,7 +83,7 @@ class RunsScreen(NanochatScreen):
         super().__init__()
         self._by_id: dict[str, Run] = {}
         self._filter = ""
-        self._sort = "started"
+        self._sort, self._reverse = "started", False
         self._states: list[tuple[str, State]] = []
         self._drawn_at = 0.0
 
@@ -99,8 +121,9 @@ class RunsScreen(NanochatScreen):
             return
         self._states, self._drawn_at = [(r.id, r.state) for r in runs], time.monotonic()
         self._by_id = {r.id: r for r in runs}
-        wanted = [r for r in runs if self._matches(r)]
-        wanted.sort(key=SORTS[self._sort])
+        matching = [r for r in runs if self._matches(r)]
+        wanted = ordered(matching, self._sort, self.nanochat.fleet.clock(), reverse=self._reverse)
+        self._list.leave_out(frozenset() if any(r.live for r in runs) else OF_LIVE)
         self._list.empty = NO_FIT if self._filter and runs else NO_RUNS
         self._list.show([r.id for r in wanted])
         self._show_title(runs, len(wanted))
@@ -123,7 +146,7 @@ class RunsScreen(NanochatScreen):
             cells.append(Cell(f"/{self._filter} {shown} of {len(runs)}", "warning"))
         if self._list.marked:
             cells.append(Cell(f"{len(self._list.marked)} marked", "accent"))
-        cells.append(Cell(f"sorted by {self._sort}", "dim"))
+        cells.append(Cell(f"sorted by {self._sort}{', reversed' if self._reverse else ''}", "dim"))
         if self.nanochat.files.busy:
             cells.append(Cell("files on their way, 4 shows them", "accent"))
         if self.nanochat.unreachable:
@@ -139,7 +162,7 @@ class RunsScreen(NanochatScreen):
             Cell(looks.steps(run)),
             Cell(looks.loss(run)),
             Cell("free" if is_free(run) else _cost(run, now)),
-            Cell(units.age(run.last_sign_of_life, now) if run.live else units.UNKNOWN),
+            Cell(units.age(run.last_sign_of_life, now)),
             Cell(run.spec.task),
             Cell(run.spec.model),
             Cell(looks.hardware(run)),
@@ -208,8 +231,14 @@ class RunsScreen(NanochatScreen):
         self._arrange(self.nanochat.runs)
 
     def action_sort(self) -> None:
-        names = list(SORTS)
-        self._sort = names[(names.index(self._sort) + 1) % len(names)]
+        at = CYCLE.index(self._sort) if self._sort in CYCLE else -1
+        self._sort, self._reverse = CYCLE[(at + 1) % len(CYCLE)], False
+        self._arrange(self.nanochat.runs)
+
+    def on_virtual_list_head_clicked(self, message: VirtualList.HeadClicked) -> None:
+        """Sort by a column, and a second time the other way round."""
+        self._reverse = not self._reverse if message.column == self._sort else False
+        self._sort = message.column
         self._arrange(self.nanochat.runs)
 
     def action_filter(self) -> None:

@@ -403,6 +403,10 @@ class VolumeScreen(FilesScreen):
         self._sort = order[(order.index(self._sort) + 1) % len(order)]
         self._again()
 
+    def on_virtual_list_head_clicked(self, message: FileList.HeadClicked) -> None:
+        self._sort = {"age": "time"}.get(message.column, message.column)
+        self._again()
+
     def action_mark(self) -> None:
         self._list.toggle_mark()
         self._show_title()

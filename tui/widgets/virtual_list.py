@@ -61,7 +61,14 @@ class VirtualList(ScrollView, can_focus=True):
         """The cursor is on another row."""
 
     class Chosen(Message):
-        """Enter or a double click on a row."""
+        """A click on the row under the cursor."""
+
+    class HeadClicked(Message):
+        """A click on the name of a column."""
+
+        def __init__(self, column: str) -> None:
+            super().__init__()
+            self.column = column
 
     def __init__(
         self,
@@ -75,6 +82,7 @@ class VirtualList(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._columns, self._cells_of, self._tones = tuple(columns), cells_of, tones
         self.empty = empty
+        self._left_out: frozenset[str] = frozenset()
         self._keys: list[str] = []
         self._drawn: dict[int, tuple[bool, tuple[Cell, ...]]] = {}
         self.marked: set[str] = set()
@@ -83,6 +91,12 @@ class VirtualList(ScrollView, can_focus=True):
     def begin(self) -> None:
         """Rows of something else are to come, in pieces: the cursor stays at their top until it is moved."""
         self._touched = False
+
+    def leave_out(self, columns: frozenset[str]) -> None:
+        """Give the room of columns that have nothing to say now to others."""
+        if columns != self._left_out:
+            self._left_out = columns
+            self.refresh()
 
     def show(self, keys: Sequence[str]) -> None:
         """New rows; the cursor stays on its row, or where it was when that row is gone."""
@@ -149,13 +163,33 @@ class VirtualList(ScrollView, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         row = event.y - 1 + self.scroll_offset.y
-        if 0 <= row < len(self._keys):
+        if event.y == 0:
+            if column := self._column_at(event.x):
+                self.post_message(self.HeadClicked(column))
+        elif row == self.cursor and self.current:
+            self.post_message(self.Chosen())
+        elif 0 <= row < len(self._keys):
             self.action_move(row - self.cursor)
-            if event.chain == 2:
-                self.post_message(self.Chosen())
+
+    def _column_at(self, x: int) -> str:
+        """The name of the column in whose cells `x` is, with the gap after it."""
+        width = self.scrollable_content_region.width
+        shown = self._visible_columns(width)
+        at = GUTTER
+        for i, cells in zip(shown, self._widths(shown, width - GUTTER), strict=True):
+            at += cells + GAP
+            if x < at:
+                return self._columns[i].name
+        return ""
+
+    def _widths(self, shown: list[int], width: int) -> list[int]:
+        """How many cells each column has; one that grows has the room that is left."""
+        room = max(0, width - sum(self._columns[i].width + GAP for i in shown) + GAP)
+        return [self._columns[i].width + (room if self._columns[i].grows else 0) for i in shown]
 
     def _visible_columns(self, width: int) -> list[int]:
-        order = sorted(range(len(self._columns)), key=lambda i: self._columns[i].keep)
+        wanted = [i for i, column in enumerate(self._columns) if column.name not in self._left_out]
+        order = sorted(wanted, key=lambda i: self._columns[i].keep)
         kept: list[int] = []
         used = GUTTER
         for i in order:
@@ -189,10 +223,8 @@ class VirtualList(ScrollView, can_focus=True):
 
     def _strip(self, shown: list[int], cells: Sequence[Cell], gutter: str, base: Style, width: int) -> Strip:
         segments = [Segment(gutter, base + self._tones("accent"))]
-        room = width - len(gutter) - sum(self._columns[i].width + GAP for i in shown) + GAP
-        for i, cell in zip(shown, cells, strict=True):
+        for i, cell, cells_wide in zip(shown, cells, self._widths(shown, width - len(gutter)), strict=True):
             column = self._columns[i]
-            cells_wide = column.width + (max(0, room) if column.grows else 0)
             sized = set_cell_size(cell.text, cells_wide)
             if column.right and (rest := cells_wide - cell_len(cell.text)) > 0:
                 sized = " " * rest + cell.text
