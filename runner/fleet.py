@@ -185,6 +185,8 @@ class Fleet:
         if spec.source:
             self._check_source(volume, spec)
         budgets.check_new(spec, backend, self._prices(place))
+        if planned.too_long:
+            raise UsageError(*planned.too_long, field="overrides")
         tags = {r.tag for r in self.registry.all()}
         if tag:
             check_tag(tag)

@@ -10,7 +10,7 @@ from typing import Any
 
 import modal
 
-from runner import budget, cost, modal_names
+from runner import budget, cost, legs, modal_names
 from runner.modal_names import APPS, LIVE_DICT, MOUNT, PREPARE, PREPARE_TIMEOUT_S, TAG, TRAIN, TRAIN_TIMEOUT_S
 from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.run import Run
@@ -63,26 +63,31 @@ def _asked(run: Run) -> dict[str, Any]:
     asked: dict[str, Any] = {"cpu": float(holds.cores), "memory": holds.gib * 1024}
     rate = cost.hourly_rate("modal", holds, run.prices)
     spent = run.status.spent_usd if run.status else Decimal(0)
-    asked["timeout"] = budget.timeout_s(run.spec.budget_usd, spent, rate, TRAIN_TIMEOUT_S)
+    most = legs.limit_s(run.spec, "modal") or TRAIN_TIMEOUT_S
+    asked["timeout"] = budget.timeout_s(run.spec.budget_usd, spent, rate, most)
     if holds.gpus:
         asked["gpu"] = f"{holds.gpu}:{holds.gpus}"
     return asked
 
 
-def _attend(part: str, engine: str, run_id: str, attempt: int, volume: str) -> dict[str, str]:
-    from runner.job.modal_site import attend
+def _attend(
+    part: str, engine: str, run_id: str, attempt: int, volume: str, leg: int = 1, limit_s: int | None = None
+) -> dict[str, str]:
+    from runner.job.modal_site import Asked, attend
 
     mounted: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]
     mounted = {MOUNT: modal.Volume.from_name(volume)}
 
-    def hand_over(run: Run) -> str:
-        function = modal.Function.from_name(APPS[engine], TRAIN).with_options(**_asked(run), volumes=mounted)
-        return function.spawn(run_id, attempt, volume).object_id
+    def hand_over(run: Run, leg: int) -> str:
+        asked = _asked(run)
+        function = modal.Function.from_name(run.app or APPS[engine], TRAIN).with_options(**asked, volumes=mounted)
+        return function.spawn(run_id, attempt, volume, leg, asked["timeout"]).object_id
 
-    return attend(part, run_id, attempt, volume=modal.Volume.from_name(volume), live=live, hand_over=hand_over)
+    asked = Asked(part, run_id, attempt, leg, limit_s)
+    return attend(asked, volume=modal.Volume.from_name(volume), live=live, hand_over=hand_over)
 
 
-Body = Callable[[str, int, str], dict[str, str]]
+Body = Callable[..., dict[str, str]]
 
 
 def _functions(to: modal.App, engine: str, of: modal.Image) -> Callable[[str, int], Callable[[Body], Any]]:
@@ -113,9 +118,9 @@ def prepare(run_id: str, attempt: int, volume: str) -> dict[str, str]:
 
 
 @_real(TRAIN, TRAIN_TIMEOUT_S)
-def train(run_id: str, attempt: int, volume: str) -> dict[str, str]:
-    """Everything that needs the GPUs, which `prepare` asks for with `with_options`."""
-    return _attend(TRAIN, "nanochat", run_id, attempt, volume)
+def train(run_id: str, attempt: int, volume: str, leg: int = 1, limit_s: int = TRAIN_TIMEOUT_S) -> dict[str, str]:
+    """All that needs the GPUs, which `prepare` asks for with `with_options`; then it spawns the next leg, if any."""
+    return _attend(TRAIN, "nanochat", run_id, attempt, volume, leg, limit_s)
 
 
 @_small(PREPARE, PREPARE_TIMEOUT_S)
@@ -124,8 +129,10 @@ def rehearse_prepare(run_id: str, attempt: int, volume: str) -> dict[str, str]:
 
 
 @_small(TRAIN, TRAIN_TIMEOUT_S)
-def rehearse_train(run_id: str, attempt: int, volume: str) -> dict[str, str]:
-    return _attend(TRAIN, "rehearsal", run_id, attempt, volume)
+def rehearse_train(
+    run_id: str, attempt: int, volume: str, leg: int = 1, limit_s: int = TRAIN_TIMEOUT_S
+) -> dict[str, str]:
+    return _attend(TRAIN, "rehearsal", run_id, attempt, volume, leg, limit_s)
 
 
 # An app of its own: `modal run` keeps its app only while the command runs, and a run must outlive that.

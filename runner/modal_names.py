@@ -14,14 +14,18 @@ TAG = "source"
 TRAIN_TIMEOUT_S, PREPARE_TIMEOUT_S = 24 * 3600, 6 * 3600
 
 
-def train_key(run_id: str, attempt: int) -> str:
-    """Where in the Dict the call id of the part that trains is written down."""
-    return f"train/{run_id}/{attempt}"
+def train_key(run_id: str, attempt: int, leg: int = 1) -> str:
+    """Where in the Dict the call id of a leg of the part that trains is written down."""
+    return f"train/{run_id}/{attempt}" + _later(leg)
 
 
-def lease_key(run_id: str, attempt: int, part: str) -> str:
-    """Where in the Dict the one call that may do this part is written down."""
-    return f"lease/{run_id}/{attempt}/{part}"
+def lease_key(run_id: str, attempt: int, part: str, leg: int = 1) -> str:
+    """Where in the Dict the one call that may do this part, or this leg of it, is written down."""
+    return f"lease/{run_id}/{attempt}/{part}" + _later(leg)
+
+
+def _later(leg: int) -> str:
+    return f"/{leg}" if leg > 1 else ""
 
 
 def stop_key(call_id: str) -> str:

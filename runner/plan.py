@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from runner import cost, estimate
+from runner import budget, cost, estimate, legs
 from runner.checkpoints import Checkpoint, newest_complete
 from runner.cost import Prices, Range
 from runner.errors import UsageError
@@ -63,7 +63,8 @@ class Plan(Struct, frozen=True):
     """What a launch will do. Pure data: shown to a person before it is paid for, recomputed by the job itself.
 
     `total_steps` is 0 where no base model is trained; `val_every` and `core_every` are steps, 0 for never; `speed`
-    says how fast a step is believed to be, and why.
+    says how fast a step is believed to be, and why. `calls` is how many the part that trains takes where each may take
+    no longer than a day; `too_long` why that cannot be, and what to do.
     """
 
     stages: tuple[Stage, ...]
@@ -83,6 +84,8 @@ class Plan(Struct, frozen=True):
     prices: str
     speed: str
     warnings: tuple[str, ...]
+    calls: int = 1
+    too_long: tuple[str, str] | None = None
 
     @property
     def estimate(self) -> Estimate:
@@ -176,6 +179,7 @@ def plan(
     trains = "base" in STAGES[spec.task]
     between = s.save_every * pace.step_s
     share = estimate.save_seconds(size, spec.gpus) / between if between and not maker.quick else 0.0
+    fit = _fit(maker, stages, legs.limit_s(spec, backend))
     return Plan(
         stages=stages,
         env=commands.environment(s),
@@ -193,8 +197,21 @@ def plan(
         usd_per_hour=rates["train"],
         prices=_price_source(backend, prices),
         speed=pace.why,
-        warnings=_warnings(spec, s, size, usd[1]),
+        warnings=(*_warnings(spec, s, size, usd[1]), *fit.warnings),
+        calls=fit.calls,
+        too_long=fit.too_long,
     )
+
+
+def _fit(maker: "_Maker", stages: tuple[Stage, ...], limit: int | None) -> legs.Fit:
+    """How the part that trains goes through calls that may take no longer than a limit."""
+    train = [stage for stage in stages if stage.name in PARTS["train"] and not stage.skip]
+    quickest, likely, slowest = (
+        [maker.piece(stage, getattr(stage.seconds, at)) for stage in train] for at in ("low", "likely", "high")
+    )
+    every = min(maker.s.save_every, max(1, maker.size.iterations - maker.resume.step))
+    publish_s = budget.publish_seconds(maker.size.model_bytes + maker.size.optimizer_bytes, None)
+    return legs.fit(quickest, likely, slowest, limit=limit, publish_s=publish_s, save_every=every)
 
 
 def _price_source(backend: str, prices: Prices) -> str:
@@ -322,6 +339,15 @@ class _Maker(Struct, frozen=True):
         at = rates["train" if name in PARTS["train"] else "prepare"]
         usd = (cost.dollars(seconds.low, at), cost.dollars(seconds.likely, at), cost.dollars(seconds.high, at))
         return Stage(name, argv, "", note, seconds, usd)
+
+    def piece(self, stage: Stage, seconds: float) -> legs.Piece:
+        """A stage as calls can hold it: base training in parts, from one checkpoint to the next."""
+        left = self.size.iterations - self.resume.step
+        if stage.name != "base" or left <= 0:
+            return legs.Piece(stage.name, seconds)
+        startup = min(seconds, estimate.startup(self.size, self.s).likely)
+        between = (seconds - startup) * min(1.0, self.s.save_every / left)
+        return legs.Piece(stage.name, seconds, startup, between)
 
     def _prepare(self) -> _Draft:
         task = self.s.spec.task

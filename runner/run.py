@@ -50,7 +50,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.LAUNCHING: frozenset({State.QUEUED}) | _WORKING | _ENDS,
     State.QUEUED: _WORKING | _ENDS,
     State.PREPARING: frozenset({State.QUEUED, State.RUNNING, State.PREEMPTED, State.STOPPING}) | _ENDS,
-    State.RUNNING: frozenset({State.PREPARING, State.PREEMPTED, State.STOPPING}) | _ENDS,
+    State.RUNNING: frozenset({State.QUEUED, State.PREPARING, State.PREEMPTED, State.STOPPING}) | _ENDS,
     State.PREEMPTED: frozenset({State.QUEUED, State.PREPARING, State.RUNNING, State.STOPPING}) | _ENDS,
     State.STOPPING: frozenset({State.QUEUED, State.PREPARING, State.RUNNING, State.PREEMPTED}) | _ENDS,
     State.DONE: _GONE,
@@ -125,7 +125,9 @@ class Status(Struct):
     waited for (val, core, sample, save); `publish_s` how long the last checkpoint took from written to kept;
     `budget_told` the last warning, in per cent. `stage_step` is the last step of fine-tuning, or how many tasks an
     evaluation has ended. `here_s` is how long this container has run, by a clock that does not
-    jump, which also gives the times of stages and of progress; `updated_at` is the time of day.
+    jump, which also gives the times of stages and of progress; `updated_at` is the time of day. Where a call may
+    take no longer than a day, training goes through several: `leg` counts them, `leg_began_at` is when the first
+    container of this one began.
     """
 
     attempt: int
@@ -179,6 +181,8 @@ class Status(Struct):
     budget_told: int = 0
     here_s: float | None = None
     preemptions: int = 0
+    leg: int = 1
+    leg_began_at: float | None = None
     device: str = ""
     warnings: list[str] = []
     outcome: Outcome | None = None

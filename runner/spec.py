@@ -62,13 +62,16 @@ class Overrides(Struct, frozen=True, omit_defaults=True, kw_only=True):
     eval_problems: Annotated[Count | None, Meta(description="most problems per chat evaluation task")] = None
     heartbeat: Annotated[Positive | None, Meta(description="seconds of silence before a heartbeat line")] = None
     step_ms: Annotated[NotNegative | None, Meta(description="rehearsal only: shortest time of a step")] = None
+    call_limit: Annotated[
+        Positive | None, Meta(description="rehearsal only: seconds that one call may take, in the place of a day")
+    ] = None
     fault: Annotated[
         tuple[str, ...] | None, Meta(description="rehearsal only: crash|hang|oom|nan|truncate|ignore-sigterm @ step")
     ] = None
 
 
 FAULTS = ("crash", "hang", "oom", "nan", "truncate", "ignore-sigterm")
-REHEARSAL_ONLY = ("step_ms", "fault")
+REHEARSAL_ONLY = ("step_ms", "call_limit", "fault")
 SWITCHES = ("fp8", "compile", "stop_on_nan")
 
 

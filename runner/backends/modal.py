@@ -155,8 +155,8 @@ class ModalBackend:
             return Poll(False, mine)
         ended = modal_calls.ended(calls[-1], look_closer=not beating)
         if ended and ended.kind == "returned" and ended.state == State.QUEUED.value:
-            spawned = self._entry(train_key(run.id, run.attempt))
-            ended = modal_calls.ended(spawned, look_closer=True) if spawned and spawned not in calls else None
+            later = [call for call in self._spawned(run, mine) if call not in calls]
+            ended = modal_calls.ended(later[-1], look_closer=True) if later else None
         leaving = beating and mine is not None and mine.state in _WORKING
         if ended is None or (leaving and ended.kind == "terminated"):
             # A container that is told to go still closes its books; it must not meet the next attempt.
@@ -209,8 +209,15 @@ class ModalBackend:
 
     def _all_calls(self, run: Run) -> list[str]:
         """The calls of an attempt, also those that a container has spawned."""
-        spawned = self._entry(train_key(run.id, run.attempt))
-        return list(dict.fromkeys([*calls_of_attempt(run), *([str(spawned)] if spawned else [])]))
+        return list(dict.fromkeys([*calls_of_attempt(run), *self._spawned(run, run.status)]))
+
+    def _spawned(self, run: Run, status: Status | None) -> list[str]:
+        """The calls that containers of this attempt have spawned, from the leg on that the job last told."""
+        leg = status.leg if status and status.attempt == run.attempt else 1
+        found: list[str] = []
+        while call := self._entry(train_key(run.id, run.attempt, leg + len(found))):
+            found.append(str(call))
+        return found
 
     def cancel(self, run: Run, *, force: bool = False) -> None:
         """End every call that is known, containers and all; then leave the mark that turns away one that is not."""

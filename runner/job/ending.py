@@ -1,11 +1,15 @@
 """The end of a container: its last word put down and committed, or its work handed over to the next call."""
 
+import contextlib
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from runner import survey
+from runner.backends.folder import FolderVolume
 from runner.errors import NanochatError
 from runner.job.commits import Commits
 from runner.job.journal import Journal
@@ -15,8 +19,8 @@ from runner.job.stop import Stop
 from runner.job.succession import leave
 from runner.run import Outcome, Run, StageState, State
 
-# The outcomes after which the run goes on in another call.
-HANDED_OVER = ("prepared", "time limit")
+# So long it is tried to commit what the next call begins with, where nothing presses.
+COMMIT_FOR_S, COMMIT_AGAIN_S = 300.0, 5.0
 
 
 class Ending:
@@ -24,6 +28,7 @@ class Ending:
 
     def __init__(
         self,
+        volume: FolderVolume,
         run: Run,
         work: Path,
         site: Site,
@@ -32,13 +37,15 @@ class Ending:
         stop: Stop,
         clock: Callable[[], float],
     ) -> None:
-        self._run, self._work, self._site, self._journal = run, work, site, journal
+        self._volume, self._run, self._work, self._site, self._journal = volume, run, work, site, journal
         self._commits, self._stop, self._clock = commits, stop, clock
 
     def end(self, outcome: Outcome) -> None:
         """Put down how the attempt ended, or that its container was told to go."""
         status, now = self._journal.status, self._clock()
-        ends = {"done": State.DONE, "cancelled": self._site.stopped_means, "budget": State.OUT_OF_BUDGET}
+        # Somebody cancelled it, if it was not this container that was told to go.
+        gone = self._site.stopped_means if self._stop.told else State.CANCELLED
+        ends = {"done": State.DONE, "cancelled": gone, "budget": State.OUT_OF_BUDGET}
         outcome = msgspec.structs.replace(outcome, advice=outcome.advice.replace("RUN", self._run.id))
         status.state = ends.get(outcome.kind, State.FAILED)
         for stage in status.stages:
@@ -57,28 +64,46 @@ class Ending:
         self._journal.event({**msgspec.to_builtins(outcome), "kind": "outcome", "outcome": outcome.kind})
         self._close()
 
-    def hand_over(self, line: str) -> Outcome | None:
-        """Let the next call begin; None when it was asked for, else why it was not.
+    def hand_over(self, leg: int, line: str) -> Outcome | None:
+        """Let a leg begin; None when it was asked for, else why it was not.
 
-        From then on that call writes these files: everything must be committed before, and nothing after.
+        From then on its call writes these files: everything must be committed before, and nothing after.
         """
         status, now = self._journal.status, self._clock()
         self._journal.say(line)
         was = msgspec.structs.replace(status)
         status.state, status.stage, status.doing = State.QUEUED, "", ""
         leave(status, now)
-        self._close()
-        try:
-            self._site.hand_over(msgspec.structs.replace(self._run, status=status))
-        except NanochatError as error:
+        problem = self._close()
+        within = self._stop.closing_s()
+        until = time.monotonic() + (COMMIT_FOR_S if within is None else within)
+        while problem and time.monotonic() < until and not self._stop.told:
+            time.sleep(COMMIT_AGAIN_S)
+            problem = self._commits.last(until - time.monotonic())
+        outcome = Outcome("volume", problem[:300], PUT_RIGHT) if problem else self._ask_for(leg)
+        if outcome:
             self._journal.reopen(was)
-            return Outcome("launch", error.what[:300], error.do or "put that right, then resume")
+        return outcome
+
+    def _ask_for(self, leg: int) -> Outcome | None:
+        """Ask for the call of a leg, unless somebody has cancelled the run, or this container is to go."""
+        # Where it cannot be looked at anew, the next call finds the mark: it looks before it begins.
+        with contextlib.suppress(OSError):
+            self._site.reload()
+        if self._stop.told or survey.cancelled_attempt(self._volume, self._run) >= self._run.attempt:
+            return Outcome("cancelled", "cancelled before the next call was asked for")
+        try:
+            self._site.hand_over(msgspec.structs.replace(self._run, status=self._journal.status), leg)
+        except NanochatError as error:
+            return Outcome("launch", error.what[:300], error.do or PUT_RIGHT)
         return None
 
-    def _close(self) -> None:
+    def _close(self) -> str:
+        """Put down and commit the last word, and tell it; what went wrong, in a line."""
         self._journal.close()
         problem = self._commits.last(self._stop.closing_s())
         # Whoever hears the last word finds on the volume what it speaks of.
         self._site.beat(self._journal.status, last=True)
         if problem := self._journal.status_problem or problem:
             last_word(Outcome("disk", f"how it ended could not be written down: {problem}", PUT_RIGHT))
+        return problem

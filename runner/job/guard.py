@@ -1,21 +1,46 @@
-"""What may end a job from within: a budget that is spent, a stage that makes no progress."""
+"""What may end a job from within: a budget or a call that is at its end, a stage that makes no progress."""
 
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from typing import NamedTuple
 
-from runner import budget, cost, units
+from runner import budget, cost, legs, units
+from runner.cost import Range
 from runner.nanochat.shapes import Shape
 from runner.run import Outcome, Run, Status
+
+RESUME = "resume RUN goes on from there"
+
+
+def _call_began(status: Status) -> float:
+    return status.started_at if status.leg_began_at is None else status.leg_began_at
+
+
+class End(NamedTuple):
+    """What comes to its end, in how many seconds, and the outcome of a run that stops for it."""
+
+    of: str
+    left_s: float
+    stop: Callable[[Status, str], Outcome]
+
+    @property
+    def lasts(self) -> str:
+        return f"the {self.of} lasts {units.duration(max(0.0, self.left_s))} besides closing down"
 
 
 class Guard:
     """Looks at a run's status and says when to stop, and why. `say` is told what a person should know."""
 
     def __init__(
-        self, run: Run, size: Shape, say: Callable[[str], None], clock: Callable[[], float] = time.time
+        self,
+        run: Run,
+        size: Shape,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+        call_limit_s: float | None = None,
     ) -> None:
-        self._run, self._say, self._clock = run, say, clock
+        self._run, self._say, self._clock, self._limit_s = run, say, clock, call_limit_s
         self._checkpoint_bytes = size.model_bytes + size.optimizer_bytes
         self._fresh = False
         self._paced = False
@@ -37,10 +62,16 @@ class Guard:
             publish_s=self._publish_s(status),
         )
 
+    def call_left(self, status: Status) -> float | None:
+        """Seconds until this call must begin to close, so that the next one goes on; None where calls have no limit."""
+        if self._limit_s is None:
+            return None
+        return legs.seconds_left(self._limit_s, _call_began(status), self._clock(), self._publish_s(status))
+
     def keeping_s(self, status: Status) -> float:
         """How long bringing checkpoints to the volume may take once it must stop."""
-        left = self.seconds_left(status)
-        return max(1.0, left or 0.0) + self._publish_s(status) + budget.CLOSING_S / 3
+        left = [s for s in (self.seconds_left(status), self.call_left(status)) if s is not None]
+        return max(1.0, min(left, default=0.0)) + self._publish_s(status) + budget.CLOSING_S / 3
 
     def _publish_s(self, status: Status) -> float:
         return budget.publish_seconds(self._checkpoint_bytes, status.publish_s)
@@ -52,25 +83,53 @@ class Guard:
     def verdict(self, status: Status) -> Outcome | None:
         """Called often, while a stage runs: why it must stop now, if it must."""
         self._warn(status)
-        left = self.seconds_left(status)
-        if left is not None and left <= 0:
-            return self._spent(status, "the rest pays for closing")
-        if left is not None and self._may_leave(status):
-            needs = self._until_kept(status)
-            if needs is not None and budget.better_here(left, needs):
-                lasts = f"the money lasts {units.duration(left)} besides closing down"
-                when = f"the next checkpoint is {units.duration(needs)} away, {lasts}"
-                return self._spent(status, when)
+        may_leave = self._may_leave(status)
+        for end in self._ends(status):
+            if end.left_s <= 0:
+                return end.stop(status, "the rest is for closing")
+            needs = self._until_kept(status) if may_leave else None
+            if needs is not None and budget.better_here(end.left_s, needs):
+                return end.stop(status, f"the next checkpoint is {units.duration(needs)} away, {end.lasts}")
         return self._stalled(status)
 
-    def fits(self, status: Status, stage: str, least_s: float) -> Outcome | None:
-        """Called before a stage that takes at least so long: why it had better not begin, if so."""
-        left = self.seconds_left(status)
-        if left is None or left >= least_s:
-            return None
-        lasts = f"the money lasts {units.duration(max(0.0, left))} besides closing down"
-        takes = f"takes at least {units.duration(least_s)}" if least_s else "cannot begin"
-        return self._spent(status, f"{stage} {takes}, {lasts}")
+    def fits(self, status: Status, stage: str, seconds: Range) -> Outcome | None:
+        """Called before a stage: why it had better not begin, or not in this call, if so.
+
+        Of money it must have what the stage takes at the least, of time what it takes at the most: the next call costs
+        no more. Of a call that has hardly begun there is no better one.
+        """
+        money, call = self.seconds_left(status), self.call_left(status)
+        if money is not None and money < seconds.low:
+            takes = f"takes at least {units.duration(seconds.low)}" if seconds.low else "cannot begin"
+            return self._spent(status, f"{stage} {takes}, {End('money', money, self._spent).lasts}")
+        if call is not None and call < seconds.high and not self._young(status):
+            takes = f"may take {units.duration(seconds.high)}"
+            return self._over(status, f"{stage} {takes}, {End('call', call, self._over).lasts}")
+        return None
+
+    def _ends(self, status: Status) -> list[End]:
+        """What comes to its end: the money first, then the call."""
+        money, call = self.seconds_left(status), self.call_left(status)
+        found = [End("money", money, self._spent)] if money is not None else []
+        return [*found, End("call", call, self._over)] if call is not None else found
+
+    def _young(self, status: Status, at: float | None = None) -> bool:
+        """Whether so little of this call was gone, at a time or now, that another one would have no more room."""
+        used = (self._clock() if at is None else at) - _call_began(status)
+        return self._limit_s is None or used <= legs.WORTH * self._limit_s
+
+    def hopeless(self, status: Status) -> str:
+        """What to do with a stage that the end of a call stopped with nothing kept, though it had nearly all of it.
+
+        Empty where it was given less: it may well fare better in the next call.
+        """
+        began = next((s.started_at for s in status.stages if s.name == status.stage), None)
+        if began is None or not self._young(status, began):
+            return ""
+        if status.stage != "base":
+            return f"{status.stage} fits into no call: launch --from RUN with more --gpus"
+        fewer = f" of less than {status.save_every:,}" if status.save_every else ""
+        return f"no checkpoint fits into a call: nanochat-tui launch --task base --from RUN with a --save-every{fewer}"
 
     def _may_leave(self, status: Status) -> bool:
         """Whether nothing would be lost now: something was just kept, or the pace is known and nothing was."""
@@ -109,6 +168,10 @@ class Guard:
             stage=status.stage,
         )
 
+    def _over(self, status: Status, why: str) -> Outcome:
+        limit = units.duration(self._limit_s or 0.0)
+        return Outcome("time limit", f"one call may take {limit}; {why}", RESUME, stage=status.stage)
+
     def _stalled(self, status: Status) -> Outcome | None:
         limit = self._run.spec.stop_if_stalled_s
         silent = self._clock() - (status.progress_at or status.started_at)
@@ -118,6 +181,6 @@ class Guard:
         return Outcome(
             "stalled",
             f"no progress for {units.duration(silent)}{doing}",
-            "resume RUN goes on from there",
+            RESUME,
             stage=status.stage,
         )

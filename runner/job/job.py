@@ -12,6 +12,7 @@ import msgspec
 from runner import checkpoints, survey
 from runner.backends.folder import FolderVolume
 from runner.checkpoints import Checkpoint
+from runner.cost import ZERO, Range
 from runner.errors import NanochatError
 from runner.estimate import shape_of
 from runner.job import engines, publish
@@ -50,6 +51,7 @@ class Job:
         self._site, self._part = site, part
         self._base = work / "base"
         self._device_batch = 1
+        self._kept_here = False
         self._notes: queue.SimpleQueue[str | Checkpoint | GpuSample] = queue.SimpleQueue()
         self._earlier = newest(survey.read_status(volume, run), site.recall(run))
         self._clock = Clock()
@@ -71,9 +73,9 @@ class Job:
         self._commits = Commits(site.commit, self._notes.put)
         self._compiled = site.compile_cache(volume, run, work)
         size = shape_of(run.spec.depth, settings(run.spec, run.backend).values)
-        self._guard = Guard(run, size, self._journal.say, self._clock)
+        self._guard = Guard(run, size, self._journal.say, self._clock, site.call_limit_s)
         self._stop = Stop(self._guard, site.killed_after_s)
-        self._ending = Ending(run, work, site, self._journal, self._commits, self._stop, self._clock)
+        self._ending = Ending(volume, run, work, site, self._journal, self._commits, self._stop, self._clock)
         self._children = Children(
             run, work, self._journal, self._stop, compiled=self._compiled, tick=self._tick, grace_s=grace_s
         )
@@ -215,7 +217,7 @@ class Job:
                 if record.state is StageState.SKIPPED:
                     self._journal.say(f"[STAGE] {stage.name} skipped: {stage.skip}")
                 continue
-            halt = self._stop.halt = self._stop.halt or self._guard.fits(self._status, stage.name, _least(stage))
+            halt = self._stop.halt = self._stop.halt or self._guard.fits(self._status, stage.name, _seconds(stage))
             if halt:
                 return settled(halt, self._status, self._device_batch)
             outcome = self._run_stage(stage, record, today, publisher)
@@ -241,8 +243,8 @@ class Job:
         publish.keep_results(self._base, self._volume, self._run.path)
         outcome = outcome or self._unkept(stage, publisher)
         record.ended_at = self._clock()
-        ended = {None: StageState.DONE, "cancelled": StageState.STOPPED, "budget": StageState.STOPPED}
-        record.state = ended.get(outcome.kind if outcome else None, StageState.FAILED)
+        record.state = _STOPPED.get(outcome.kind, StageState.FAILED) if outcome else StageState.DONE
+        self._kept_here |= record.state is StageState.DONE
         self._journal.event({"kind": "stage", "state": record.state.value})
         self._journal.write_status()
         if not self._stop.told:
@@ -322,7 +324,7 @@ class Job:
                 self._journal.event({"kind": "gpu", **msgspec.to_builtins(note)})
                 continue
             if note.kind == "base":
-                self._status.saved_step = note.step
+                self._status.saved_step, self._kept_here = note.step, True
                 if self._children.wrote_at is not None:
                     self._status.publish_s = round(time.monotonic() - self._children.wrote_at, 1)
                 self._guard.kept()
@@ -361,14 +363,23 @@ class Job:
         self._volume.write(f"{folder}/{layout.REPORT_FILE}", text.encode("utf-8", "replace"))
 
     def _finish(self, outcome: Outcome) -> None:
+        asked: Outcome | None = outcome
         if outcome.kind == "done" and self._part == "prepare":
-            handed = self._ending.hand_over("[PREPARED] asking for the GPUs")
-            if handed is None:
-                return
-            outcome = handed
-        self._ending.end(outcome)
+            asked = self._ending.hand_over(1, "[PREPARED] asking for the GPUs")
+        elif outcome.kind == "time limit":
+            advice = "" if self._kept_here else self._guard.hopeless(self._status)
+            # Legs that end with nothing kept are counted as containers that died: there must be an end to it.
+            self._status.fruitless += not self._kept_here
+            leg, line = self._status.leg + 1, f"[NEXT CALL] {outcome.message}; asking for call {self._status.leg + 1}"
+            asked = msgspec.structs.replace(outcome, advice=advice) if advice else self._ending.hand_over(leg, line)
+        if asked:
+            self._ending.end(asked)
 
 
-def _least(stage: Stage) -> float:
-    """Seconds that a stage takes at the very least: a budget for less is better kept. Training keeps what it has."""
-    return stage.seconds.low if stage.name in ("base_eval", "sft", "chat_eval") else 0.0
+# How a stage ended that was stopped: it goes on, in another call or attempt.
+_STOPPED = dict.fromkeys(("cancelled", "budget", "time limit"), StageState.STOPPED)
+
+
+def _seconds(stage: Stage) -> Range:
+    """What a stage takes that keeps nothing before its end. Base training keeps what it has."""
+    return stage.seconds if stage.name in ("base_eval", "sft", "chat_eval") else ZERO

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import modal
 import msgspec
@@ -45,8 +45,17 @@ class ModalSite:
     # Modal's grace between the signal and the end of a container.
     killed_after_s: float | None = 30.0
 
-    def __init__(self, volume: modal.Volume, live: modal.Dict, call_id: str, hand_over: Callable[[Run], str]) -> None:
-        self.call_id = call_id
+    def __init__(
+        self,
+        volume: modal.Volume,
+        live: modal.Dict,
+        call_id: str,
+        hand_over: Callable[[Run, int], str],
+        *,
+        leg: int = 1,
+        call_limit_s: float | None = None,
+    ) -> None:
+        self.call_id, self.leg, self.call_limit_s = call_id, leg, call_limit_s
         self._volume, self._live, self._hand_over = volume, live, hand_over
         self._committing = threading.Lock()
         self._latest: tuple[str, bytes] | None = None
@@ -186,15 +195,22 @@ class ModalSite:
         self._live.put(key, held, skip_if_exists=True)
         return False
 
-    def hand_over(self, run: Run) -> str:
-        """Spawn the part that trains, once: an earlier container of this call may have done so."""
-        key = train_key(run.id, run.attempt)
+    def reload(self) -> None:
+        with self._committing:
+            try:
+                self._volume.reload()
+            except Exception as error:
+                raise OSError(f"the volume could not be looked at anew: {words(error)}") from error
+
+    def hand_over(self, run: Run, leg: int) -> str:
+        """Spawn a leg of the part that trains, once: an earlier container of this call may have done so."""
+        key = train_key(run.id, run.attempt, leg)
         try:
             spawned = patiently(lambda: self._live.get(key), PATIENCE_S)
             if not spawned:
                 # The client asks again by itself, in a way that spawns once; another spawn would be a second call.
                 with reaching():
-                    spawned = self._hand_over(run)
+                    spawned = self._hand_over(run, leg)
                 patiently(lambda: self._live.put(key, spawned), PATIENCE_S)
         except NanochatError as error:
             why = words(error.__cause__ or error)
@@ -202,45 +218,54 @@ class ModalSite:
         return str(spawned)
 
 
+class Asked(NamedTuple):
+    """What a call was made for: a part of an attempt, which leg of it, and how long the call may take."""
+
+    part: str
+    run_id: str
+    attempt: int
+    leg: int = 1
+    limit_s: float | None = None
+
+    @property
+    def successor(self) -> int:
+        """The leg that comes next."""
+        return 1 if self.part == PREPARE else self.leg + 1
+
+
 def attend(
-    part: str,
-    run_id: str,
-    attempt: int,
-    *,
-    volume: modal.Volume,
-    live: modal.Dict,
-    hand_over: Callable[[Run], str],
+    asked: Asked, *, volume: modal.Volume, live: modal.Dict, hand_over: Callable[[Run, int], str]
 ) -> dict[str, str]:
-    """The body of a function: one part of one attempt. Returns how it ended, whatever happens.
+    """The body of a function. Returns how it ended, whatever happens.
 
     Raises KeyboardInterrupt when the container was told to stop, so that Modal starts the call again elsewhere.
     """
     try:
-        return _attend(part, run_id, attempt, volume, live, hand_over)
+        return _attend(asked, volume, live, hand_over)
     except Exception as error:  # noqa: BLE001 - a TimeoutError that gets out would look like a call that still runs
         return {"state": "failed", "error": f"{type(error).__name__}: {error}"[:500]}
 
 
 def _attend(
-    part: str, run_id: str, attempt: int, volume: modal.Volume, live: modal.Dict, hand_over: Callable[[Run], str]
+    asked: Asked, volume: modal.Volume, live: modal.Dict, hand_over: Callable[[Run, int], str]
 ) -> dict[str, str]:
     call_id = modal.current_function_call_id() or ""
     mount = FolderVolume(MOUNT)
-    run = survey.read_run(mount, run_id)
-    refused = _refused(mount, run, run_id, attempt, part, call_id, live)
+    run = survey.read_run(mount, asked.run_id)
+    refused = _refused(mount, run, asked, call_id, live)
     if refused or run is None:
-        print(f"nanochat-tui: {run_id} attempt {attempt} does not start here: {refused}")  # noqa: T201
+        print(f"nanochat-tui: {asked.run_id} attempt {asked.attempt} does not start here: {refused}")  # noqa: T201
         return {"state": "refused", "error": refused}
-    if part == PREPARE and patiently(lambda: live.get(train_key(run_id, attempt)), PATIENCE_S):
-        # An earlier container of this call got that far: the files are the other part's now.
+    if patiently(lambda: live.get(train_key(run.id, asked.attempt, asked.successor)), PATIENCE_S):
+        # An earlier container of this call got that far: the files are the next call's now.
         return {"state": State.QUEUED.value}
-    work = Path(tempfile.gettempdir()) / "nanochat-tui" / run_id
+    work = Path(tempfile.gettempdir()) / "nanochat-tui" / run.id
     work.mkdir(parents=True, exist_ok=True)
     os.environ["HF_HOME"] = str(mount.path(layout.HF_CACHE))
     os.environ.setdefault("NANOCHAT_TUI_HOME", str(work))
-    site = ModalSite(volume, live, call_id, hand_over)
-    site.watch_over(run_id)
-    job = Job(mount, run, work, site, part=part, grace_s=GRACE_S)
+    site = ModalSite(volume, live, call_id, hand_over, leg=asked.leg, call_limit_s=asked.limit_s)
+    site.watch_over(run.id)
+    job = Job(mount, run, work, site, part=asked.part, grace_s=GRACE_S)
     told: list[int] = []
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -259,28 +284,26 @@ def _attend(
     return {"state": job.state.value}
 
 
-def _refused(
-    mount: FolderVolume, run: Run | None, run_id: str, attempt: int, part: str, call_id: str, live: modal.Dict
-) -> str:
-    """Why this call must not run; empty when it may. One call holds the lease of each part of an attempt."""
+def _refused(mount: FolderVolume, run: Run | None, asked: Asked, call_id: str, live: modal.Dict) -> str:
+    """Why this call must not run; empty when it may. One call holds the lease of each part, and leg, of an attempt."""
     if run is None:
         return "its record is not on the volume"
     if run.newer:
         return "it was asked for with a newer nanochat-tui"
-    if run.attempt != attempt:
+    if run.attempt != asked.attempt:
         return f"attempt {run.attempt} has begun"
-    if survey.cancelled_attempt(mount, run) >= attempt:
+    if survey.cancelled_attempt(mount, run) >= run.attempt:
         return "it was cancelled before it began"
-    key = lease_key(run_id, attempt, part)
+    key = lease_key(run.id, run.attempt, asked.part, asked.leg)
     if not patiently(lambda: live.put(key, call_id, skip_if_exists=True), PATIENCE_S):
         holder = patiently(lambda: live.get(key), PATIENCE_S)
         if holder != call_id:
             return f"{holder} has it"
     saved = survey.read_status(mount, run)
-    if saved and saved.attempt == attempt:
+    if saved and saved.attempt == run.attempt:
         if saved.state in (State.DONE, State.FAILED, State.CANCELLED, State.OUT_OF_BUDGET):
             return f"it is {saved.state} already"
         # The lease may have expired with the Dict's entry; the volume remembers who had it.
-        if part == "train" and saved.stage and saved.call_id != call_id and saved.state is State.RUNNING:
+        if asked.part == "train" and saved.stage and saved.call_id != call_id and saved.state is State.RUNNING:
             return f"{saved.call_id} has it"
     return ""

@@ -160,7 +160,7 @@ def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
     match outcome.kind:
         case "cancelled":
             return cancelled(status)
-        case "budget" | "stalled":
+        case "budget" | "stalled" | "time limit":
             after = f"kept up to step {kept:,}" if kept else "no checkpoint was kept"
             return msgspec.structs.replace(outcome, message=f"{outcome.message}; {after}")
         case "oom":

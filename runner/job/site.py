@@ -20,13 +20,16 @@ class Site(Protocol):
     """`stopped_means` is the state of a run whose job was told to stop: its end, or a pause before it starts again.
 
     `holds_files` says whether files on the volume may stay open; `killed_after_s` how long after it was told to stop
-    a container is killed, None where nobody does that.
+    a container is killed, None where nobody does that; `call_limit_s` how long its call may take, `leg` which of an
+    attempt's calls it is.
     """
 
     call_id: str
     stopped_means: State
     holds_files: bool
     killed_after_s: float | None
+    call_limit_s: float | None
+    leg: int
 
     def usd_per_hour(self, run: Run, part: str) -> Decimal:
         """Price of the container that the job runs in."""
@@ -64,8 +67,12 @@ class Site(Protocol):
         """Hold `shared` for this job alone; False when `waiting` said to give up."""
         ...
 
-    def hand_over(self, run: Run) -> str:
-        """Start the part that trains, and return its call id."""
+    def reload(self) -> None:
+        """See what others have written to the volume; nothing of ours may be open. A failure is an OSError."""
+        ...
+
+    def hand_over(self, run: Run, leg: int) -> str:
+        """Start a leg of the part that trains, and return its call id."""
         ...
 
 
@@ -86,6 +93,8 @@ class LocalSite:
     stopped_means = State.CANCELLED
     holds_files = True
     killed_after_s: float | None = None
+    call_limit_s: float | None = None
+    leg = 1
 
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
@@ -127,5 +136,8 @@ class LocalSite:
                     return
             yield False
 
-    def hand_over(self, run: Run) -> str:
+    def reload(self) -> None:
+        return
+
+    def hand_over(self, run: Run, leg: int) -> str:
         raise NotImplementedError("one process does all parts on this machine")

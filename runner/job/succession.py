@@ -27,6 +27,7 @@ def begun(run: Run, earlier: Status | None, site: Site, part: str, now: float) -
     """The status at the start of a container: what the earlier ones reached and cost, and how often they died."""
     status = Status(attempt=run.attempt, state=State.PREPARING, call_id=site.call_id, started_at=now, updated_at=now)
     status.usd_per_hour, status.device, status.calls = site.usd_per_hour(run, part), site.device(), [site.call_id]
+    status.leg, status.leg_began_at = site.leg, now
     if earlier is None:
         return status
     status.first_started_at = earlier.first_started_at or earlier.started_at
@@ -39,6 +40,8 @@ def begun(run: Run, earlier: Status | None, site: Site, part: str, now: float) -
     status.unknown_lines = earlier.unknown_lines
     status.quiet_s, status.pauses, status.publish_s = earlier.quiet_s, earlier.pauses, earlier.publish_s
     status.budget_told = earlier.budget_told
+    if earlier.call_id == site.call_id:
+        status.leg_began_at = earlier.leg_began_at or now
     if earlier.attempt == run.attempt:
         status.calls = list(dict.fromkeys([*earlier.calls, site.call_id]))
         status.warnings = earlier.warnings
