@@ -69,6 +69,13 @@ class Terminal:
             os.write(self._fd, KEYS.get(key, key).encode())
             time.sleep(0.3 if key == "escape" else 0.05)
 
+    def send(self, data: bytes) -> None:
+        os.write(self._fd, data)
+
+    def hang_up(self) -> None:
+        """The window is closed, the line is cut: there is no terminal any more."""
+        os.close(self._fd)
+
     def wait_exit(self, seconds: float = 15.0) -> int:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from textual import events
+from textual.css.errors import StylesheetError
+from textual.css.stylesheet import Stylesheet
 from textual.screen import Screen
 
 from runner.backends.base import Entries
@@ -146,3 +148,20 @@ async def test_a_launch_that_is_not_confirmed_can_be_asked_for_again(
             await pilot.press("n")
             await until(pilot, lambda: not isinstance(app.screen, Confirm), "the form")
         assert not fleet.registry.all()
+
+
+async def test_an_upgrade_while_the_app_runs_takes_no_screen_away(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.pause()
+
+        def gone(_: object, path: object) -> None:
+            raise StylesheetError(f"unable to read CSS file {path}")
+
+        monkeypatch.setattr(Stylesheet, "read", gone)
+        for mode in app.MODES:
+            app.action_show(mode)
+            await pilot.pause()
+            assert app.current_mode == mode

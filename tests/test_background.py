@@ -1,6 +1,7 @@
 """Work beside the screen: what it raises is told in one line, never ends the app, and is not lost when one leaves."""
 
 import ast
+import importlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,11 @@ from runner.errors import NanochatError
 from runner.run import Run, State
 from tests.conftest import wait_until
 from tests.test_run import run, status
-from tui import background, terminal_app
+from tui import background, leaving
 from tui.background import start
+from tui.leaving import _finish
 from tui.messages import newest
-from tui.terminal_app import TerminalApp, _finish
+from tui.terminal_app import TerminalApp
 
 SOURCES = Path(background.__file__).parent
 
@@ -82,7 +84,6 @@ async def test_a_watcher_that_fails_is_begun_again_and_says_the_same_only_once(
     failed_work: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background, "AGAIN_S", 0.001)
-    monkeypatch.setattr(background, "AGAIN_AT_MOST_S", 0.001)
     app, tries = TerminalApp(), list[int]()
 
     def watch() -> None:
@@ -136,7 +137,7 @@ async def test_many_pieces_of_work_do_not_wait_for_each_other() -> None:
 async def test_what_was_asked_for_is_brought_to_its_end_when_the_app_is_left(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(terminal_app, "MOMENT_S", 0.05)
+    monkeypatch.setattr(leaving, "MOMENT_S", 0.05)
     app, begun, gate = TerminalApp(), threading.Event(), threading.Event()
 
     def launch() -> None:
@@ -182,3 +183,12 @@ def test_numbers_on_the_screen_never_go_back_to_those_on_record() -> None:
     assert newest(structs.replace(record, attempt=2), looked).status == record.status
     assert newest(later, looked) is later
     assert newest(record, None) is record
+
+
+async def test_a_module_that_an_upgrade_took_away_is_told_as_what_it_is(failed_work: list[str]) -> None:
+    app = TerminalApp()
+    async with app.run_test() as pilot:
+        start(app, lambda: importlib.import_module("runner.gone"), group="x", doing="looking")
+        await _until(pilot, lambda: _told(app))
+        assert _told(app) == ["looking failed, as nanochat-tui was changed on disk: leave it and start it again"]
+    assert failed_work.pop()

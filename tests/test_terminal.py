@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +19,9 @@ class Apps:
         self._cli = cli
         self.opened: list[Terminal] = []
 
-    def __call__(self, *words: str, columns: int = 80, lines: int = 24) -> Terminal:
+    def __call__(self, *words: str, columns: int = 80, lines: int = 24, before: tuple[str, ...] = ()) -> Terminal:
         env = {k: v for k, v in self._cli.env.items() if k != "NO_COLOR"}
-        self.opened.append(Terminal([*CLI, *words], env, columns, lines))
+        self.opened.append(Terminal([*before, *CLI, *words], env, columns, lines))
         return self.opened[-1]
 
 
@@ -154,3 +155,59 @@ def test_ctrl_c_leaves_the_app_and_the_terminal_as_it_was(cli: Cli, app: Apps) -
     terminal.press("\x03")
     assert terminal.wait_exit() == 0
     assert b"\x1b[?1049l" in terminal.raw
+
+
+RESTORED = (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1003l", b"\x1b[?2004l")
+
+
+@pytest.fixture(params=["app", "view"])
+def opened(request: pytest.FixtureRequest, app: Apps, tmp_path: Path) -> Terminal:
+    """The app, or the view of a log, open in a terminal."""
+    if request.param == "app":
+        terminal = app()
+        terminal.wait_for("No runs yet")
+    else:
+        (tmp_path / "some.log").write_text("a line of a log\n")
+        terminal = app("view", str(tmp_path / "some.log"))
+        terminal.wait_for("a line of a log")
+    return terminal
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda s: s.name)
+def test_a_signal_leaves_the_app_in_order_and_the_terminal_as_it_was(opened: Terminal, number: signal.Signals) -> None:
+    os.kill(opened.pid, number)
+    assert opened.wait_exit() == 128 + number
+    time.sleep(0.1)
+    assert all(restored in opened.raw for restored in RESTORED)
+    assert b"Traceback" not in opened.raw
+
+
+def test_the_app_ends_when_its_terminal_has_vanished(opened: Terminal) -> None:
+    opened.hang_up()
+    assert opened.wait_exit() == 128 + signal.SIGHUP
+
+
+def test_the_app_ends_when_its_terminal_has_vanished_and_nobody_tells_it(cli: Cli, app: Apps) -> None:
+    terminal = app(before=("sh", "-c", 'trap "" HUP; exec "$@"', "sh"))
+    terminal.wait_for("No runs yet")
+    terminal.hang_up()
+    assert terminal.wait_exit() == 128 + signal.SIGHUP
+
+
+def test_bytes_that_no_terminal_sends_do_not_end_the_app(cli: Cli, app: Apps) -> None:
+    terminal = app()
+    terminal.wait_for("No runs yet")
+    for data in (
+        b"\xff\xfe\xc3",
+        b"\x1b[M\xff\xff\xff",
+        b"\x1b[<;;M",
+        b"\x1b[<99999999999;1;1M",
+        b"\x1b[200~\x00\xff",
+        b"\x1b[201~",
+    ):
+        terminal.send(data)
+        time.sleep(0.1)
+    terminal.press("escape", "escape", "?")
+    terminal.wait_for("everywhere")
+    terminal.press("escape", "\x03")
+    assert terminal.wait_exit() == 0

@@ -27,6 +27,7 @@ from runner.usage import Usage
 from tui.background import background, start
 from tui.files import Files, Place
 from tui.keys import Key, bindings
+from tui.leaving import exit_code
 from tui.messages import RunsChanged, newest
 from tui.palette import Commands
 from tui.screens.base import NanochatScreen
@@ -39,7 +40,7 @@ from tui.screens.runs import RunsScreen
 from tui.screens.sizes import SizesScreen
 from tui.screens.volume import VolumeScreen
 from tui.screens.watch import WatchScreen
-from tui.terminal_app import TerminalApp, exit_code
+from tui.terminal_app import TerminalApp
 from tui.theme import SWITCH_S
 from tui.trail import Trail
 from tui.widgets.log_view import LogView
@@ -55,7 +56,7 @@ class NanochatApp(TerminalApp):
     """Shows what a Fleet knows. Closing it, or killing it, leaves every run as it is."""
 
     TITLE = "nanochat"
-    MODES = {
+    PAGES: ClassVar[dict[str, type[NanochatScreen]]] = {
         "runs": RunsScreen,
         "launch": LaunchScreen,
         "watch": WatchScreen,
@@ -65,6 +66,9 @@ class NanochatApp(TerminalApp):
         "checkpoints": CheckpointsScreen,
         "sizes": SizesScreen,
     }
+    MODES = {**PAGES}
+    # All of it is read at the start: the files may go or change while the app runs, as with an upgrade.
+    CSS_PATH = [path for path in (screen.CSS_PATH for screen in PAGES.values()) if path]
     DEFAULT_MODE = "runs"
     BINDINGS: ClassVar[list[BindingType]] = bindings("")
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
@@ -204,17 +208,17 @@ class NanochatApp(TerminalApp):
 
     def action_leave(self) -> None:
         if not self.files.busy or isinstance(self.screen, Confirm):
-            self._leave()
+            self.leave()
             return
         lines = ["It is stopped. What has come is kept, and asked for again it goes on from there."]
         self.push_screen(
             Confirm("Leave while files are on their way?", lines, "nanochat-tui volume get …", "Leave", "Stay"),
-            lambda yes: self._leave() if yes else None,
+            lambda yes: self.leave() if yes else None,
         )
 
-    def _leave(self) -> None:
+    def leave(self, code: int = 0) -> None:
         self.files.leave()
-        self.exit(0)
+        super().leave(code)
 
     def watch_run(self, run: Run) -> None:
         """Open the Watch screen on a run, also on one that the watcher has not seen yet."""

@@ -139,6 +139,8 @@ def _problem(node: DOMNode, work: Callable[[], object], doing: str) -> NanochatE
             # What it was done for is gone, and often took along what it needed.
             return None
         LOG.exception("%s", doing)
+        if isinstance(error, ImportError):
+            return NanochatError(f"{doing} failed, as nanochat-tui was changed on disk", "leave it and start it again")
         said = f"{doing} went wrong ({type(error).__name__}: {error}"
         return NanochatError(f"{said[:200]})", "nanochat-tui.log in the data folder has more")
     return None

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import signal
 import threading
 import time
 from collections import deque
@@ -15,15 +16,16 @@ from textual._callback import invoke
 from textual.app import App
 from textual.command import CommandPalette
 from textual.dom import DOMNode
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import ThemeProvider
 
 from runner.client_log import LOG
-from runner.errors import Exit
 from runner.terminal import safe
 from tui.background import MOMENT_S, Left, Threads
-from tui.output import note
+from tui.driver import TerminalDriver
 from tui.screens.base import tone_style
 from tui.screens.dialogs import Page, Palette, messages_page
 from tui.theme import CSS, THEME
@@ -51,8 +53,27 @@ class TerminalApp(App[int]):
         self._waiting = 0.0
         # What threads do that come to their end also when the app is left, and what they have to say by then.
         self.left = threading.Event()
+        self.signalled = self.is_alone = False
         self.unfinished: dict[int, str] = {}
         self.told_late: list[str] = []
+
+    def get_driver_class(self) -> type[Driver]:
+        ordinary = super().get_driver_class()
+        return TerminalDriver if ordinary is LinuxDriver else ordinary
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop while the app runs."""
+        return self._loop
+
+    def leave(self, code: int = 0) -> None:
+        """Leave at once, and in order."""
+        self.exit(code)
+
+    def vanished(self) -> None:
+        """The terminal is gone."""
+        self.is_alone = True
+        self.leave(128 + signal.SIGHUP)
 
     def on_load(self) -> None:
         asyncio.get_running_loop().set_default_executor(Threads())
@@ -187,26 +208,3 @@ class TerminalApp(App[int]):
         if wait == self._waiting:
             self._waiting, self._given_to, self._given_on = 0.0, [], self.screen
             self.call_later(self._take)
-
-
-def exit_code(app: TerminalApp) -> int:
-    """Run an app to its end; what the shell is told, which is not 0 when it crashed."""
-    said = app.run()
-    try:
-        _finish(app)
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
-    return said if said is not None else app.return_code or 0
-
-
-def _finish(app: TerminalApp) -> None:
-    """Wait for what must come to its end, and say so when that is more than a moment."""
-    until = time.monotonic() + MOMENT_S
-    while app.unfinished and time.monotonic() < until:
-        time.sleep(0.02)
-    if under_way := ", ".join(dict.fromkeys(app.unfinished.values())):
-        note(f"nanochat-tui: still {under_way}; Ctrl-C does not wait for it")
-    while app.unfinished:
-        time.sleep(0.02)
-    for line in app.told_late:
-        note(f"nanochat-tui: {line}")

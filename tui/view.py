@@ -21,9 +21,10 @@ from runner.spool import LogFile
 from tui.background import background
 from tui.cells import Cell
 from tui.keys import bindings
+from tui.leaving import exit_code
 from tui.screens.base import Line
 from tui.screens.dialogs import help_page
-from tui.terminal_app import TerminalApp, exit_code
+from tui.terminal_app import TerminalApp
 from tui.theme import SWITCH_S
 from tui.widgets.key_line import KeyLine
 from tui.widgets.log_pane import LogPane

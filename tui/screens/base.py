@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.style import Style
@@ -59,6 +60,7 @@ class Line(Static):
 class NanochatScreen(Screen[None]):
     """A screen of the app, told of every fresh look at the runs while it is on top."""
 
+    CSS_PATH: ClassVar[str | Path | None] = None
     # The sections of the key table that work here, its own first.
     SECTIONS: ClassVar[tuple[str, ...]] = ()
 
