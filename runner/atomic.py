@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from runner.errors import about
+
 # What is for one person's eyes: settings with their webhook, the registry, logs.
 PRIVATE = 0o600
 PRIVATE_FOLDER = 0o700
@@ -14,15 +16,20 @@ PRIVATE_FOLDER = 0o700
 @contextlib.contextmanager
 def replacing(target: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     """A new file, which takes the place of `target` at the end, unless an error came. Its folder is made if missing."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     # Short, as the target's name may be as long as a name can be; and nobody can have put a link there.
     temporary = target.with_name(f".{os.urandom(8).hex()}.tmp")
+    with about(target, instead_of=temporary):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as file:
+        with os.fdopen(fd, "wb") as file:
             yield file
-        temporary.replace(target)
+        with about(target, instead_of=temporary):
+            temporary.replace(target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        # Where this cannot be done, what went wrong before says more.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise
 
 

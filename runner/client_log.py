@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from runner.atomic import PRIVATE
+from runner.atomic import PRIVATE, tighten
 from runner.scrub import scrubbed
 from runner.terminal import safe
 
@@ -52,6 +52,7 @@ class LogFile(logging.Handler):
         self._let_go()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         self._fd = os.open(self._path, flags, PRIVATE)
+        tighten(self._path)
 
     def _let_go(self) -> None:
         if self._fd >= 0:

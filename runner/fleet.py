@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from runner import budget as budgets
-from runner import checkpoints, estimate, kept_logs, removal, settings, survey
+from runner import checkpoints, estimate, kept_logs, known_volumes, removal, settings, survey
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
 from runner.checkpoints import Checkpoint, Verdict, newest_complete
@@ -46,7 +46,6 @@ from runner.spending import question, spending, today
 
 BACKENDS = ("local", "modal")
 LOOK_AGE_S = 30.0
-VOLUMES_FILE = "volumes.txt"
 # The longest call there is lasts a day; of what has said nothing for so long, none is left.
 NO_CALL_LASTS_S = 2 * 86_400.0
 
@@ -69,7 +68,8 @@ class Fleet:
         self.notices: list[str] = []
         self.say = say or self.notices.append
         self._looks: dict[tuple[object, ...], tuple[float, layout.Inventory, list[Checkpoint]]] = {}
-        self.settings = settings.load(home)
+        set_here = settings.read(home)
+        self.settings = set_here.settings
         self._named_volume = volume
         local = volume or self.settings.volume
         self._volume_given = str(Path(os.path.expanduser(local)).absolute()) if local else ""
@@ -83,6 +83,7 @@ class Fleet:
         self.registry = Registry(home)
         self._polls = Poller(self.registry, self.backend, lambda: self.clock(), lambda text: self.say(text))
         self.registry.restored_by(self._rebuild)
+        self._say_what_is_not_obeyed(set_here)
 
     def backend(self, name: str) -> Backend:
         """The backend of that name; Modal's client is loaded when it is first needed, which takes half a second."""
@@ -111,22 +112,26 @@ class Fleet:
         """By run id, what kept the last look at it from being an answer."""
         return self._polls.unreachable
 
-    def _noted_volumes(self) -> list[str]:
-        """Folders given with --volume at a launch: the registry alone could not be rebuilt without them."""
-        noted = self.home / VOLUMES_FILE
-        return noted.read_text("utf-8", "replace").splitlines() if noted.is_file() else []
-
-    def _note_volume(self, location: str) -> None:
-        if location not in self._noted_volumes():
-            with (self.home / VOLUMES_FILE).open("a") as file:
-                file.write(location + "\n")
+    def _say_what_is_not_obeyed(self, found: settings.Found) -> None:
+        """Of the settings. Names of a newer release are told once and kept; what is wrong, until it is mended."""
+        if found.damage:
+            self.say(f"{found.damage}; until then all settings are as if never set")
+        if found.odd:
+            self.say(f"{settings.FILE}: the values of {', '.join(found.odd)} make no sense; their defaults are used")
+        unknown = ", ".join(name[:40] for name in found.unknown[:8])
+        if unknown and self.registry.first_to_tell(f"settings/{unknown}"):
+            self.say(f"{settings.FILE}: {unknown} mean nothing to this release; they are kept")
 
     def _rebuild(self, lost: str) -> None:
         """Bring back, from the records on all known volumes, what the registry has lost."""
         own = {str(p) for p in (self.home / "volumes").glob("*")}
-        folders = sorted(p for p in {*own, *self._noted_volumes(), self._volume_given} if p and Path(p).is_dir())
         known = {run.id for run in self.registry.all()}
-        runs = [(folder, r) for folder in folders for r in survey.runs_on(self.backend("local").volume(folder), known)]
+        runs = []
+        for folder in sorted({*own, *known_volumes.known(self.home), self._volume_given} - {""}):
+            # A folder of others, or one that is gone: what it has cannot come back now.
+            with contextlib.suppress(OSError, NanochatError):
+                if Path(folder).is_dir():
+                    runs += [(folder, r) for r in survey.runs_on(self.backend("local").volume(folder), known)]
         for folder, run in runs:
             self._polls.take_in(run, "local", folder)
         if runs or known or self.registry.set_aside:
@@ -213,7 +218,7 @@ class Fleet:
             survey.write_run(self.volume_of(renamed), renamed)
             self.say(f"the earlier run {renamed.id} is now called {renamed.tag}; its files are kept")
         if backend == "local":
-            self._note_volume(location)
+            known_volumes.put_down(self.home, location)
         return self._spawn(run, first=True)
 
     def _check_source(self, volume: Volume, spec: RunSpec) -> None:

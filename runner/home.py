@@ -1,8 +1,10 @@
 """The folder on this machine that holds the registry, local volumes and work space."""
 
 import os
+import stat
 from pathlib import Path
 
+from runner.atomic import PRIVATE_FOLDER
 from runner.errors import Unreachable
 
 VARIABLE = "NANOCHAT_TUI_HOME"
@@ -18,12 +20,22 @@ def home() -> Path:
 
         path = user_data_path("nanochat-tui", appauthor=False)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
     except OSError as error:
         raise Unreachable(f"cannot make {path} ({error.strerror})", f"set {VARIABLE} to a folder you own") from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise Unreachable(f"{path} is not writable", f"set {VARIABLE} to a folder you own")
+    if not is_new and (path / "registry.db").exists():
+        _tighten(path)
     return path
+
+
+def _tighten(path: Path) -> None:
+    """Let nobody else look into a data folder; one that serves others too, as /tmp does, is left as it is."""
+    found = path.stat()
+    if found.st_uid == os.geteuid() and found.st_mode & 0o077 and not found.st_mode & stat.S_ISVTX:
+        path.chmod(PRIVATE_FOLDER)
 
 
 def has_modal_token() -> bool:

@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_right
 from pathlib import Path
 
+from runner import atomic
 from runner.errors import UsageError
 
 RECORD = struct.Struct("<Qd")
@@ -42,7 +43,7 @@ def cut(path: Path, size: int) -> None:
         return
     data = path.read_bytes()
     kept = [r for r in RECORD.iter_unpack(data[: len(data) // RECORD.size * RECORD.size]) if r[0] < size]
-    path.write_bytes(b"".join(RECORD.pack(*r) for r in kept))
+    atomic.write(path, b"".join(RECORD.pack(*r) for r in kept))
 
 
 class LogTimes:

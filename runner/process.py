@@ -5,6 +5,8 @@ import os
 import signal
 from pathlib import Path
 
+from runner import atomic
+
 PREFIX = "local"
 
 
@@ -100,9 +102,7 @@ def kill_marked(mark: str) -> bool:
 
 def note_child(path: Path, pid: int) -> None:
     """Write down the child that a job has started, so that whoever finds the job dead can end it."""
-    partial = path.with_suffix(".part")
-    partial.write_text(call_id(pid))
-    partial.replace(path)
+    atomic.write(path, call_id(pid).encode())
 
 
 def kill_leftover(path: Path) -> bool:

@@ -1,20 +1,21 @@
 """What a person has set once for all runs on this machine: one file in the data folder."""
 
-import os
+import codecs
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
+from runner import atomic, stored
 from runner.errors import UsageError
 from runner.spec import closest
 
 FILE = "settings.json"
 
 
-class Settings(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Settings(Struct, frozen=True, omit_defaults=True):
     """Every setting with its default; `MEANING` says what each is for."""
 
     volume: str = ""
@@ -43,15 +44,67 @@ MEANING = {
 }
 
 
+class Found(Struct, frozen=True):
+    """What is set; what of the file is not obeyed: all of it, values that make no sense, names of a newer release."""
+
+    settings: Settings = Settings()
+    damage: str = ""
+    odd: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+def read(home: Path) -> Found:
+    """What is set; a default stands for what cannot be understood, which is left as it is."""
+    atomic.tighten(home / FILE)
+    try:
+        raw = _raw(home)
+    except UsageError as error:
+        return Found(damage=str(error))
+    good: dict[str, Any] = {}
+    odd = []
+    for name in sorted(raw.keys() & MEANING.keys()):
+        try:
+            good[name] = _valid(name, raw[name])
+        except UsageError:
+            odd.append(name)
+    return Found(Settings(**good), "", tuple(odd), tuple(sorted(raw.keys() - MEANING.keys())))
+
+
 def load(home: Path) -> Settings:
-    """What is set. Raises UsageError for a file that cannot be understood, which is left as it is."""
+    return read(home).settings
+
+
+def check(home: Path) -> None:
+    """Raises UsageError for a file of which nothing is obeyed."""
+    _raw(home)
+
+
+def _raw(home: Path) -> dict[str, Any]:
+    """The file as it is. Raises UsageError where it is no JSON object."""
     path = home / FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Settings)
+        return msgspec.json.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), type=dict[str, Any])
     except FileNotFoundError:
-        return Settings()
-    except msgspec.MsgspecError as error:
-        raise UsageError(f"{path}: {error}", "mend or remove the file") from error
+        return {}
+    except (OSError, *stored.UNREADABLE) as error:
+        raise UsageError(f"{path} cannot be read ({error})", "mend or remove it") from error
+
+
+def _valid(name: str, value: object) -> Any:
+    """A value of the file or of a person, as its type. Raises UsageError."""
+    field = next(f for f in msgspec.structs.fields(Settings) if f.name == name)
+    refused = f"{name} cannot be {str(value)[:40]!r}"
+    try:
+        wanted = msgspec.convert(value, type=field.type, strict=not isinstance(value, str))
+    except msgspec.ValidationError as error:
+        raise UsageError(refused, MEANING[name], field=name) from error
+    if isinstance(wanted, str) and not wanted.isprintable():
+        raise UsageError(refused, "leave out what cannot be seen", field=name)
+    if name == "webhook" and wanted and not str(wanted).startswith(("http://", "https://")):
+        raise UsageError(refused, "give an address that begins with https://", field=name)
+    if isinstance(wanted, Decimal) and not (wanted.is_finite() and 0 <= wanted < 10**9):
+        raise UsageError(refused, "give a number, 0 or more", field=name)
+    return wanted
 
 
 def changed(settings: Settings, name: str, value: str) -> Settings:
@@ -60,17 +113,9 @@ def changed(settings: Settings, name: str, value: str) -> Settings:
         raise UsageError(f"unknown setting {name[:40]!r}", closest(name, tuple(MEANING)), field=name)
     if value == "default":
         return msgspec.structs.replace(settings, **{name: getattr(Settings(), name)})
-    field = next(f for f in msgspec.structs.fields(Settings) if f.name == name)
-    said = {"on": "true", "off": "false"}.get(value, value) if field.type is bool else value
-    try:
-        wanted = msgspec.convert(said.strip(), type=field.type, strict=False)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{name} cannot be {value[:40]!r}", MEANING[name], field=name) from error
-    if name == "webhook" and wanted and not str(wanted).startswith(("http://", "https://")):
-        raise UsageError(f"{name} cannot be {value[:40]!r}", "give an address that begins with https://", field=name)
-    if isinstance(wanted, Decimal) and not (wanted.is_finite() and 0 <= wanted < 10**9):
-        raise UsageError(f"{name} cannot be {value[:40]!r}", "give a number, 0 or more", field=name)
-    return msgspec.structs.replace(settings, **{name: wanted})
+    is_flag = isinstance(getattr(settings, name), bool)
+    said = {"on": "true", "off": "false"}.get(value, value) if is_flag else value
+    return msgspec.structs.replace(settings, **{name: _valid(name, said.strip())})
 
 
 def shown(value: object) -> str:
@@ -79,14 +124,14 @@ def shown(value: object) -> str:
 
 
 def put(home: Path, name: str, value: str) -> Settings:
-    """Set one of them for good; the settings with it. Others may have been set by somebody else meanwhile."""
+    """Set one of them for good; the settings with it. Others may have been set by somebody else meanwhile.
+
+    What the file holds besides, as of a newer release, stays. Raises UsageError also for a file that is damaged.
+    """
+    kept = _raw(home)
     settings = changed(load(home), name, value)
-    _save(home, settings)
+    kept.pop(name, None)
+    if name in (new := msgspec.to_builtins(settings)):
+        kept[name] = new[name]
+    atomic.write(home / FILE, msgspec.json.format(msgspec.json.encode(kept)) + b"\n", atomic.PRIVATE)
     return settings
-
-
-def _save(home: Path, settings: Settings) -> None:
-    """Replace the file at once, so that no reader sees half of it."""
-    partial = home / f"{FILE}.{os.getpid()}.part"
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(settings)) + b"\n")
-    partial.replace(home / FILE)

@@ -13,6 +13,7 @@ from typing import IO
 import msgspec
 from msgspec import Struct
 
+from runner import atomic
 from runner.frames import Frame
 from runner.log_times import Stamper, cut
 from runner.nanochat import layout
@@ -108,9 +109,7 @@ class Spool:
         return at
 
     def _save(self, at: _Place) -> None:
-        partial = self._record.with_suffix(".part")
-        partial.write_bytes(msgspec.json.encode(at))
-        partial.replace(self._record)
+        atomic.write(self._record, msgspec.json.encode(at), atomic.PRIVATE)
 
     def take(self, frames: list[Frame]) -> None:
         """Add what connects; what comes early waits, what is known already is dropped."""
@@ -229,7 +228,7 @@ class Spool:
 def _held(folder: Path) -> IO[str]:
     """A lock that keeps others from removing the folder, which is made if need be."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=atomic.PRIVATE_FOLDER)
         lock = (folder / "lock").open("a")
         fcntl.flock(lock, fcntl.LOCK_SH)
         if os.fstat(lock.fileno()).st_nlink:

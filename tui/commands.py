@@ -366,6 +366,7 @@ def _settings(fleet: Fleet, args: argparse.Namespace) -> int:
         raise UsageError(f"no value for {args.name[:40]!r}", "give one, or `default`")
     if args.name:
         fleet.put_setting(args.name, args.value)
+    settings.check(fleet.home)
     if args.json:
         output.as_json({name: getattr(fleet.settings, name) for name in settings.MEANING})
         return Exit.OK

@@ -1,16 +1,13 @@
 """A folder that serves as a volume: on this machine, or mounted in a container."""
 
-import contextlib
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
-from typing import BinaryIO
 
+from runner import atomic
 from runner.backends.base import BLOCK, Entries, Entry, Paths
 from runner.errors import FileChanged, VolumeGone, about
 
@@ -86,7 +83,7 @@ class FolderVolume:
 
     def write(self, path: str, data: bytes) -> None:
         full = self.path(path)
-        with about(full), _Replacing(full) as file:
+        with about(full), atomic.replacing(full) as file:
             file.write(data)
 
     def open(self, entry: Entry) -> "FolderSource":
@@ -94,7 +91,7 @@ class FolderVolume:
 
     def put(self, origin: Path, path: str, told: Callable[[int], None]) -> None:
         full = self.path(path)
-        with about(origin), origin.open("rb") as source, _Replacing(full) as file:
+        with about(origin), origin.open("rb") as source, atomic.replacing(full) as file:
             while data := source.read(BLOCK):
                 with about(full):
                     file.write(data)
@@ -112,35 +109,6 @@ class FolderVolume:
             shutil.rmtree(full)
         else:
             full.unlink()
-
-
-class _Replacing:
-    """A temporary file beside another, which it replaces at the end, unless an error came."""
-
-    def __init__(self, target: Path) -> None:
-        self._target = target
-        # Short, as the name itself may be as long as a name can be; new, so that no link is followed.
-        digest = sha256(os.fsencode(target.name)).hexdigest()[:16]
-        self._temporary = target.with_name(f".{digest}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-
-    def __enter__(self) -> BinaryIO:
-        with about(self._target, instead_of=self._temporary):
-            self._target.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._temporary.open("xb")
-        return self._file
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        try:
-            if kind is None:
-                with about(self._target, instead_of=self._temporary):
-                    self._file.close()
-                    self._temporary.replace(self._target)
-        finally:
-            # Where this cannot be done, what went wrong before says more.
-            with contextlib.suppress(OSError):
-                self._file.close()
-            with contextlib.suppress(OSError):
-                self._temporary.unlink(missing_ok=True)
 
 
 class FolderSource:

@@ -1,5 +1,6 @@
 """Modal from this side: deploy, spawn, poll call ids, cancel; everything a run needs that happens elsewhere."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import modal
 import msgspec
 from msgspec import Struct
 
-from runner import cost, modal_names, survey
+from runner import atomic, cost, modal_names, survey
 from runner.backends import modal_calls
 from runner.backends.base import Check, Where
 from runner.backends.modal_calls import Ended
@@ -314,7 +315,7 @@ class ModalBackend:
         """The workspace's own rates, asked for once a day; the dated table where they cannot be had."""
         kept = self._home / "prices.json"
         try:
-            if time.time() - kept.stat().st_mtime < PRICES_AGE_S:
+            if 0 <= time.time() - kept.stat().st_mtime < PRICES_AGE_S:
                 return msgspec.json.decode(kept.read_bytes(), type=Prices)
         except (OSError, msgspec.MsgspecError):
             pass
@@ -328,7 +329,9 @@ class ModalBackend:
                 found = _prices({str(k): Decimal(str(v)) for k, v in rates.items()})
         except NanochatError:
             return cost.DATED
-        kept.write_bytes(msgspec.json.encode(found))
+        with contextlib.suppress(OSError):
+            # A disk that is full costs a question at each start, not the rates that were just told.
+            atomic.write(kept, msgspec.json.encode(found), atomic.PRIVATE)
         return found
 
     def billed(self, run: Run) -> dict[str, Decimal] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import modal
 
 import runner
-from runner import modal_names
+from runner import atomic, modal_names
 from runner.backends.modal_errors import reaching, scrubbed, words
 from runner.errors import NanochatError
 from runner.modal_names import APPS, PREPARE, TAG, TRAIN
@@ -66,7 +66,7 @@ class Deployments:
             return name
         log = self._home / f"deploy-{engine}.log"
         said = scrubbed(done.stdout.decode("utf-8", "replace"))
-        log.write_text(said, "utf-8")
+        atomic.write(log, said.encode(), atomic.PRIVATE)
         raise NanochatError(f"the app could not be deployed: {_last_words(said)}", f"all of it is in {log}")
 
 

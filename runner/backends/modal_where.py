@@ -9,6 +9,7 @@ from typing import Any
 import modal
 import msgspec
 
+from runner import atomic
 from runner.backends.base import Where
 from runner.backends.modal_errors import reaching
 from runner.errors import Unreachable
@@ -59,7 +60,7 @@ class Identity:
         key = _key()
         if key:
             kept = {**self._all(), key: _Kept(where, time.time())}
-            self._file.write_bytes(msgspec.json.encode(kept))
+            atomic.write(self._file, msgspec.json.encode(kept), atomic.PRIVATE)
         return where
 
     def _kept(self) -> Where | None:

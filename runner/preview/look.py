@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from runner import checkpoints, units
+from runner import atomic, checkpoints, units
 from runner.backends.base import Entry, Volume
 from runner.errors import UsageError
 from runner.nanochat import layout
@@ -170,7 +170,5 @@ def _brought(volume: Volume, entry: Entry, start: int, most: int, scratch: Path)
     name = sha256(f"{volume.location}/{entry.path}/{entry.mtime}/{entry.bytes}".encode("utf-8", "replace")).hexdigest()
     path = scratch / name[:24]
     if not path.exists():
-        partial = path.with_suffix(".part")
-        partial.write_bytes(volume.read(entry.path, start, most))
-        partial.replace(path)
+        atomic.write(path, volume.read(entry.path, start, most), atomic.PRIVATE)
     return path
