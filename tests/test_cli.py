@@ -57,6 +57,58 @@ def test_bad_input_is_one_line_with_what_to_do_and_its_exit_code(
     assert cli.json("ls") == []
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["lanch"], "did you mean launch?"),
+        (["stop", "x"], "did you mean cancel?"),
+        (["status"], "did you mean ls, or show RUN?"),
+        (["--volume", "/tmp", "delete", "x"], "did you mean rm?"),
+        (["volume", "lst"], "did you mean ls?"),
+        (["volume"], "required"),
+        (["ls", "--bakend", "local"], "--help"),
+        (["launch", "--iteratoins", "5"], "did you mean --iterations?"),
+        (["logs"], "required"),
+        (["logs", "x", "-n", "many"], "invalid int"),
+    ],
+)
+def test_a_wrong_word_is_one_line_that_names_the_right_one(cli: Cli, words: list[str], says: str) -> None:
+    done = cli(*words, code=2)
+    assert says in done.stderr and done.stderr.count("\n") == 1 and done.stdout == "", done.stderr
+
+
+def test_usual_words_of_other_tools_do_what_is_meant(cli: Cli) -> None:
+    assert cli("list", "--json").stdout == cli("ls", "--json").stdout == "[]\n"
+    assert cli("version").stdout == cli("--version").stdout
+    assert cli("help").stdout == cli("--help").stdout
+    assert cli("help", "cancel").stdout == cli("cancel", "--help").stdout
+    assert cli("config").stdout == cli("settings").stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["settings"], ["doctor"], ["volume", "tree"]], ids=" ".join)
+def test_a_reader_that_has_gone_is_no_error(cli: Cli, words: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([*CLI, *words], env=cli.env, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_app_says_so_where_the_terminal_shows_lines_alone(cli: Cli) -> None:
+    shown, terminal = pty.openpty()
+    done = subprocess.run(
+        CLI, env={**cli.env, "TERM": "dumb"}, stdin=terminal, stdout=terminal, stderr=subprocess.PIPE, check=False
+    )
+    os.close(terminal)
+    os.close(shown)
+    assert done.returncode == 2 and b"TERM=dumb" in done.stderr and done.stderr.count(b"\n") == 1
+
+
+def test_what_cost_nothing_is_said_in_words(cli: Cli) -> None:
+    done = cli("cost")
+    assert (done.stdout, done.stderr) == ("", "No run has cost anything yet.\n")
+
+
 def test_an_unknown_override_is_a_usage_error(cli: Cli) -> None:
     assert "--iteratoins" in cli("launch", "--iteratoins", "5", code=2).stderr
 
@@ -154,7 +206,7 @@ def test_a_full_disk_behind_stdout_and_a_poor_encoding_are_no_tracebacks(cli: Cl
     poor = subprocess.run(
         [*CLI, "ls"], env={**cli.env, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False
     )
-    assert poor.returncode == 0 and "\\u2713" in poor.stdout
+    assert poor.returncode == 0 and "ok done" in poor.stdout
 
 
 def test_watch_with_json_prints_json_alone(cli: Cli) -> None:

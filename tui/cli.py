@@ -3,9 +3,12 @@
 import argparse
 import contextlib
 import io
+import os
+import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from runner import __version__, client_log
 from runner.client_log import FILE, LOG
@@ -13,12 +16,63 @@ from runner.errors import Exit, NanochatError
 
 EPILOG = """exit codes: 0 ok, 1 the run failed or was stopped, 2 usage, 3 no such run, 4 credentials,
 5 backend, volume or data folder unreachable, 70 a fault of ours, 130 interrupted"""
+COMMANDS = (
+    "plan", "launch", "ls", "show", "logs", "view", "watch", "cancel", "resume", "rm", "cost", "compare", "checkpoints",
+    "volume", "settings", "doctor",
+)  # fmt: skip
+# Other tools' words: those that can do no harm are taken for ours, the others are answered with ours.
+ALIASES = {"list": "ls", "ps": "ls", "log": "logs", "config": "settings", "info": "show", "costs": "cost"}
+MEANT = {
+    **dict.fromkeys(("stop", "kill", "abort"), "cancel"),
+    **dict.fromkeys(("start", "run", "train"), "launch"),
+    **dict.fromkeys(("delete", "remove"), "rm"),
+    **dict.fromkeys(("attach", "follow", "tail"), "watch"),
+    **dict.fromkeys(("continue", "restart"), "resume"),
+    **dict.fromkeys(("download", "get"), "volume get"),
+    **dict.fromkeys(("upload", "put"), "volume put"),
+    **dict.fromkeys(("estimate", "price"), "plan"),
+    "status": "ls, or show RUN",
+    "files": "volume ls",
+    "diff": "compare",
+    "check": "doctor",
+    "ui": "nanochat-tui alone, which opens the app",
+}
 RUN_HELP = "id, tag, unique prefix of either, or 'last'"
 
 
-def parser(chosen: str = "") -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """Errors are one line with what to do, as everywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        from runner.errors import UsageError
+
+        do = f"{self.prog} --help"
+        choice = re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if choice:
+            known = re.findall(r"[\w-]+", choice[3])
+            raise UsageError(f"unknown {choice[1]} {choice[2][:40]!r}", f"{_nearest(choice[2], known)} ({do})")
+        unknown = re.fullmatch(r"unrecognized arguments: (--[\w-]+)\b.*", message)
+        if unknown and (near := _nearest(unknown[1], [*self.options()])).startswith("did you mean"):
+            do = f"{near} ({do})"
+        raise UsageError(message[:200], do)
+
+    def options(self) -> Iterator[str]:
+        """The long options of a command and of all below it."""
+        for action in self._actions:
+            yield from (name for name in action.option_strings if name.startswith("--"))
+            for below in action.choices.values() if isinstance(action.choices, dict) else ():
+                yield from below.options() if isinstance(below, Parser) else ()
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    from runner.spec import closest
+
+    return closest(word, list(known))
+
+
+def parser(chosen: str = "") -> Parser:
     """The parser; flags of overrides are added only for the subcommand that takes them."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="nanochat-tui",
         description="Launch, watch, stop, resume and take home nanochat training runs. No subcommand opens the app.",
         epilog=EPILOG,
@@ -32,13 +86,13 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     top.add_argument("--debug", action="store_true", help="write more into nanochat-tui.log in the data folder")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("--json", action="store_true", help="print JSON")
     common.add_argument("--plain", action="store_true", help="no colours, no live rewriting of lines")
     common.add_argument("--volume", default=argparse.SUPPRESS, metavar="DIR", help=argparse.SUPPRESS)
     common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
-    def add(name: str, help_: str, *, run: str = "") -> argparse.ArgumentParser:
+    def add(name: str, help_: str, *, run: str = "") -> Parser:
         sub = commands.add_parser(name, parents=[common], help=help_, description=help_, allow_abbrev=False)
         if run:
             sub.add_argument("run", metavar="RUN", nargs=None if run == "1" else run, help=RUN_HELP)
@@ -89,16 +143,16 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
     return top
 
 
-def _checkpoint_flags(sub: argparse.ArgumentParser) -> None:
+def _checkpoint_flags(sub: Parser) -> None:
     sub.add_argument("--prune", action="store_true", help="delete all but the best and the last, after asking")
     sub.add_argument("-y", "--yes", action="store_true", help="with --prune: do not ask")
 
 
-def _volume_flags(volume: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+def _volume_flags(volume: Parser, common: Parser) -> None:
     volume.epilog = "PATH is relative to the volume; RUN:PATH is in the folder of a run, wherever it is"
     actions = volume.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    def add(name: str, help_: str, *, path: str | None = "?") -> argparse.ArgumentParser:
+    def add(name: str, help_: str, *, path: str | None = "?") -> Parser:
         sub = actions.add_parser(name, parents=[common], help=help_, description=help_, allow_abbrev=False)
         sub.add_argument("--backend", choices=("local", "modal"), default="local", help="whose volume (default local)")
         sub.add_argument("--engine", choices=("rehearsal", "nanochat"), help="the volume of this engine")
@@ -130,7 +184,7 @@ def _volume_flags(volume: argparse.ArgumentParser, common: argparse.ArgumentPars
         sub.add_argument("-f", "--force", action="store_true", help=what)
 
 
-def _spec_flags(sub: argparse.ArgumentParser, *, launch: bool, overrides: bool) -> None:
+def _spec_flags(sub: Parser, *, launch: bool, overrides: bool) -> None:
     tasks = "test (10 steps, the default), speedrun (everything), or one stage: base, sft, eval"
     sub.add_argument("--task", default="test", metavar="TASK", help=tasks)
     sub.add_argument("--from", dest="source", metavar="RUN", help="base, sft, eval: the run to go on from")
@@ -165,8 +219,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     _have_streams()
     words = list(sys.argv[1:] if argv is None else argv)
-    args = parser(_subcommand(words)).parse_args(words)
     try:
+        args = _parsed(words)
         _begin_log(args, words)
         if args.command is None:
             return _open_app(args)
@@ -187,8 +241,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return int(Exit.INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output has gone, as in `| head`: nothing more to say.
-        sys.stderr.close()
+        # The reader of our output has gone, as in `| head`: nothing more to say, nor at the end of the process.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(nowhere, stream.fileno())
         return int(Exit.OK)
     except OSError as error:
         from tui.output import note
@@ -207,6 +264,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = scrubbed(f"{type(error).__name__}: {error}")[:200]
         note(f"nanochat-tui: unexpected error: {said}; details in {FILE}; nanochat-tui doctor --bundle makes a report")
         return int(Exit.FAULT)
+
+
+def _parsed(words: list[str]) -> argparse.Namespace:
+    """What was asked for. Raises UsageError for a command that there is none of."""
+    command = _subcommand(words)
+    if command in ALIASES:
+        words[words.index(command)] = ALIASES[command]
+        command = ALIASES[command]
+    if command == "help":
+        words = [*(w for w in words if w != "help"), "--help"]
+        command = _subcommand(words)
+    if command == "version":
+        words = ["--version"]
+    elif command and command not in COMMANDS:
+        from runner.errors import UsageError
+
+        hint = f"did you mean {MEANT[command]}?" if command in MEANT else _nearest(command, COMMANDS)
+        raise UsageError(f"unknown command {command[:40]!r}", f"{hint} (nanochat-tui --help lists all)")
+    try:
+        return parser(command).parse_args(words)
+    finally:
+        # What --help printed: if nobody reads it, that is known here.
+        sys.stdout.flush()
 
 
 def _begin_log(args: argparse.Namespace, words: Sequence[str]) -> None:
@@ -238,11 +318,20 @@ def _subcommand(words: Sequence[str]) -> str:
     return ""
 
 
+def _needs_screen(instead: str) -> None:
+    """Raises UsageError where the terminal shows lines alone."""
+    if os.environ.get("TERM") in ("dumb", "unknown"):
+        from runner.errors import UsageError
+
+        raise UsageError(f"this terminal cannot show the app (TERM={os.environ['TERM']})", instead)
+
+
 def _open_view(args: argparse.Namespace) -> int:
     if not sys.stdout.isatty():
         from runner.errors import UsageError
 
         raise UsageError("the view needs a terminal", "use view FILE --summary")
+    _needs_screen("use view FILE --summary")
     from tui.view import view
 
     return view(args.file)
@@ -253,6 +342,7 @@ def _open_app(args: argparse.Namespace) -> int:
         from runner.errors import UsageError
 
         raise UsageError("the app needs a terminal", "use a subcommand; nanochat-tui --help lists them")
+    _needs_screen("use a subcommand; nanochat-tui --help lists them")
     from runner.home import home
 
     where = home()

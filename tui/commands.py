@@ -16,13 +16,11 @@ from runner.cost import GPUS
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet
 from runner.home import has_modal_token, home
-from runner.notices import Notice, Teller, terminal_bytes
 from runner.plan import Plan
 from runner.projection import spent_usd
-from runner.run import Run, State
+from runner.run import Run
 from runner.spec import Overrides, RunSpec, closest, make_spec, parse_money
-from runner.spool import LogFile
-from tui import log_commands, looks, output
+from tui import log_commands, looks, output, watch_commands
 from tui.cells import Cell
 from tui.records import as_json
 
@@ -33,7 +31,7 @@ RIGHT = frozenset({"gpus", "step", "loss", "bpb", "last bpb", "cost", "seen", "s
 
 def run(args: argparse.Namespace) -> int:
     """Dispatch one subcommand."""
-    output.prepare()
+    output.prepare(plain=args.plain)
     fleet = Fleet(home(), volume=args.volume, say=lambda text: output.note(f"nanochat-tui: {text}"))
     with contextlib.closing(fleet):
         return COMMANDS[args.command](fleet, args)
@@ -132,7 +130,7 @@ def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
 def _started(fleet: Fleet, run_: Run, args: argparse.Namespace, verb: str, *, skip: int = 0) -> int:
     if args.watch:
         output.note(f"{verb} {run_.tag} ({run_.id}); Ctrl-C leaves it running")
-        return _follow_to_end(fleet, run_, args, skip=skip)
+        return watch_commands.follow_to_end(fleet, run_, args, skip=skip)
     if args.json:
         output.as_json(_record(run_))
     else:
@@ -200,7 +198,9 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
         more = {"warnings": warnings, "log": str(fleet.log_file(found)), "billed_usd_by_hour": fleet.billed(found)}
         output.as_json({**_record(found), **detail, **more})
         return Exit.OK
-    output.write(f"{found.tag} ({found.id}): {final_line(found) if not found.live else health.phase(found)}")
+    output.write(
+        f"{found.tag} ({found.id}): {watch_commands.final_line(found) if not found.live else health.phase(found)}"
+    )
     fields = as_json(found, units.money(spent_usd(found)))
     for name in ("task", "model", "engine", "backend", "volume", "attempts"):
         output.write(f"  {name:<9} {fields[name]!s}")
@@ -225,56 +225,6 @@ def _hours(billed: dict[str, Decimal]) -> str:
     return f"all runs of its app in the hours {when}"
 
 
-def final_line(run_: Run) -> str:
-    """How a run ended, in one line."""
-    status, outcome = run_.status, run_.outcome
-    took = units.duration(status.spent_s) if status else units.UNKNOWN
-    what = f": {outcome.message}" if outcome and outcome.message else ""
-    return f"{looks.STATES[run_.state][0]} {run_.tag} {run_.state} in {took}, {units.money(spent_usd(run_))}{what}"
-
-
-def _watch(fleet: Fleet, args: argparse.Namespace) -> int:
-    return _follow_to_end(fleet, fleet.registry.find(args.run), args)
-
-
-def _follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: int = 0) -> int:
-    echo = log_commands.Printer(LogFile(fleet.log_file(run_)), skip, [])
-    unsignalled, others = False, fleet.registry.all()
-    teller = Teller(fleet.registry, lambda: fleet.settings, lambda notice: _tell(fleet, notice))
-    try:
-        for current in log_commands.follow(fleet, run_, (lambda ended: None) if args.json else echo):
-            run_ = current
-            if run_.live and run_.state is not State.STOPPING:
-                sign = health.health(run_, time.time(), health.silences(run_, others))
-                no_signal = sign.word is health.Word.NO_SIGNAL
-                if no_signal and not unsignalled:
-                    output.note(f"nanochat-tui: {run_.tag} {sign.word}: {sign.why}")
-                unsignalled = no_signal
-            teller.look([run_], time.time(), others)
-        teller.wait()
-        for problem in teller.problems:
-            output.note(f"nanochat-tui: {problem}")
-    except KeyboardInterrupt:
-        output.note(f"\n{run_.tag} goes on; nanochat-tui watch {run_.tag} comes back to it")
-        raise
-    if args.json:
-        output.as_json(_record(run_))
-    else:
-        output.write(final_line(run_))
-    if run_.outcome and run_.outcome.advice:
-        output.note(f"nanochat-tui: {run_.outcome.advice}")
-    return Exit.OK if run_.state is State.DONE else Exit.FAILED
-
-
-def _tell(fleet: Fleet, notice: Notice) -> None:
-    """A notice of a run that is watched here: its end is printed anyway."""
-    if notice.kind in ("stalled", "preempted", "budget"):
-        output.note(f"nanochat-tui: {notice.text}")
-    if fleet.settings.bell and sys.stderr.isatty():
-        sys.stderr.write(terminal_bytes(notice))
-        sys.stderr.flush()
-
-
 def _named(fleet: Fleet, names: list[str]) -> list[Run]:
     """The runs behind several names, each once; the first name that is wrong is an error before anything is done."""
     found = {r.id: r for r in (fleet.registry.find(name) for name in names)}
@@ -297,7 +247,7 @@ def _cancel(fleet: Fleet, args: argparse.Namespace) -> int:
         output.as_json([_record(r) for r in asked])
     else:
         for r in asked:
-            output.write(f"{r.tag} is {r.state}" if r.live else final_line(r))
+            output.write(f"{r.tag} is {r.state}" if r.live else watch_commands.final_line(r))
     unanswered = not args.no_wait and any(r.live for r in asked)
     return max(worst, Exit.FAILED) if unanswered else worst
 
@@ -395,7 +345,7 @@ COMMANDS: dict[str, Callable[[Fleet, argparse.Namespace], int]] = {
     "ls": _ls,
     "show": _show,
     "logs": log_commands.logs,
-    "watch": _watch,
+    "watch": watch_commands.watch,
     "cancel": _cancel,
     "resume": _resume,
     "rm": _rm,

@@ -34,6 +34,9 @@ def cost(fleet: Fleet, args: argparse.Namespace) -> int:
             }
         )
         return Exit.OK
+    if not runs:
+        output.note("No run has cost anything yet.")
+        return Exit.OK
     rows = []
     for run in runs:
         likely = project(run, now)

@@ -4,14 +4,25 @@ import io
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar, TextIO
 
 from runner.terminal import harmless_json, safe
 from tui.cells import Cell
 
 REWRITE_EVERY_S = 0.1
+# No column of words is made narrower than this.
+FOLDED = 16
+# What a terminal without these characters is shown in their place.
+IN_ASCII = str.maketrans(
+    {
+        "✓": "ok", "✗": "x", "–": "-", "—": "-", "…": "...", "×": "x", "·": ".", "▶": ">", "■": "#", "◼": "#",
+        "◌": "o", "◐": "o", "↻": "~", "↯": "!", "♥": "*", "°": "", "█": "#", "→": "->", "↓": "v", "↑": "^",
+        "▏": "-", "▎": "-", "▍": "-", "▌": "=", "▋": "=", "▊": "=", "▉": "=",
+    }
+)  # fmt: skip
 TONES = {"success": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m", "dim": "\x1b[2m", "accent": "\x1b[36m"}
 
 
@@ -20,19 +31,36 @@ def as_json(value: Any) -> None:
     import msgspec
 
     encoder = msgspec.json.Encoder(decimal_format="number")
+    make_way()
     sys.stdout.write(harmless_json(msgspec.json.format(encoder.encode(value), indent=2).decode()) + "\n")
 
 
 def write(text: str) -> None:
     """A line of data, made harmless."""
-    sys.stdout.write(safe(text) + "\n")
+    make_way()
+    sys.stdout.write(_said(text) + "\n")
 
 
-def prepare() -> None:
-    """Let no character that the terminal's encoding lacks be an error."""
+def _said(text: str) -> str:
+    """Text made harmless, in characters that the terminal has."""
+    try:
+        "✓".encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return safe(text).translate(IN_ASCII)
+    return safe(text)
+
+
+def prepare(*, plain: bool = False) -> None:
+    """Let no character that the terminal's encoding lacks be an error; with `plain` nothing is written over again."""
+    Rewritten.allowed = not plain
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def obeys(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that understands more than text."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
 
 
 def flush() -> None:
@@ -41,33 +69,50 @@ def flush() -> None:
 
 def note(text: str) -> None:
     """A message for the person, on stderr, on one line."""
-    sys.stderr.write(f"{safe(text)}\n")
+    make_way()
+    sys.stderr.write(f"{_said(text)}\n")
     sys.stderr.flush()
 
 
 class Rewritten:
-    """One line on stderr that is written over again; nothing where stderr is no terminal, or one that cannot."""
+    """One line on stderr that is written over again, below all that is printed.
 
-    def __init__(self) -> None:
-        self._on = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    Nothing where stderr is no terminal, or one that cannot, or a person wants it plain, or it is not `wanted`.
+    """
+
+    allowed = True
+    shown: ClassVar[list["Rewritten"]] = []
+
+    def __init__(self, *, wanted: bool = True) -> None:
+        self._on = wanted and self.allowed and obeys(sys.stderr)
         self._at = 0.0
-        self._shown = False
 
     def put(self, text: str) -> bool:
         """Whether there is a terminal to put it on; it is put there at most so often."""
         now = time.monotonic()
         if self._on and now - self._at > REWRITE_EVERY_S:
-            self._at, self._shown = now, True
+            self._at = now
+            self.shown[:] = [self]
             width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(f"\r\x1b[K{safe(text)[:width]}")
+            sys.stderr.write(f"\r\x1b[K{_said(text)[:width]}")
             sys.stderr.flush()
         return self._on
 
-    def clear(self) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-            self._shown = False
+    def clear(self) -> bool:
+        """Take it away; whether it was there."""
+        if self not in self.shown:
+            return False
+        self.shown.clear()
+        self._at = 0.0
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+        return True
+
+
+def make_way() -> None:
+    """What is printed goes above the line that is written over again."""
+    for line in list(Rewritten.shown):
+        line.clear()
 
 
 def coloured(plain: bool) -> bool:
@@ -84,10 +129,11 @@ def table(
 ) -> None:
     """Columns as wide as their widest cell; no lines, so that it reads the same in a file. Tones colour a terminal.
 
-    On a terminal that is too narrow the `optional` columns are left out, the first named first.
+    On a terminal that is too narrow the `optional` columns are left out, the first named first; where that is not
+    enough, the widest column of words is folded.
     """
     cells = [[Cell(h) for h in head], *([c if isinstance(c, Cell) else Cell(c) for c in row] for row in rows)]
-    texts = [[safe(cell.text) for cell in row] for row in cells]
+    texts = [[_said(cell.text) for cell in row] for row in cells]
     widths = [max(len(row[i]) for row in texts) for i in range(len(head))]
     colour = coloured(plain)
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sum(widths) + 2 * len(widths)
@@ -95,18 +141,27 @@ def table(
     for name in optional:
         if sum(w + 2 for w, h in zip(widths, head, strict=True) if h not in left_out) - 2 > room:
             left_out.add(name)
+    kept = [n for n, name in enumerate(head) if name not in left_out]
+    widest = max((n for n in kept if head[n] not in right), key=lambda n: widths[n], default=kept[0])
+    over = sum(widths[n] + 2 for n in kept) - 2 - room
+    if over > 0:
+        widths[widest] = max(FOLDED, widths[widest] - over)
+    make_way()
     for row, words in zip(cells, texts, strict=True):
-        line = ""
-        for cell, text, width, name in zip(row, words, widths, head, strict=True):
-            if name in left_out:
-                continue
-            padded = text.rjust(width) if name in right else text.ljust(width)
-            line += (f"{TONES[cell.tone]}{padded}\x1b[0m" if colour and cell.tone in TONES else padded) + "  "
-        sys.stdout.write(line.rstrip() + "\n")
+        folded = (textwrap.wrap(words[widest], widths[widest]) if over > 0 else []) or [words[widest]]
+        for number, part in enumerate(folded):
+            line = ""
+            for n in kept:
+                text = part if n == widest else words[n] if not number else ""
+                padded = text.rjust(widths[n]) if head[n] in right else text.ljust(widths[n])
+                tone = row[n].tone
+                line += (f"{TONES[tone]}{padded}\x1b[0m" if colour and tone in TONES else padded) + "  "
+            sys.stdout.write(line.rstrip() + "\n")
 
 
 def confirm(question: str) -> bool:
     """Ask on the terminal; anything but yes is no."""
-    sys.stderr.write(f"{safe(question)} [y/N] ")
+    make_way()
+    sys.stderr.write(f"{_said(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,119 @@
+"""What the command line writes: above the one line that is written over again, in what the terminal has and can."""
+
+import io
+import sys
+from decimal import Decimal
+
+import msgspec
+import pyte
+import pytest
+
+from runner import cost
+from runner.run import State
+from tests.test_run import NOW, run, status
+from tui import output
+from tui.cells import Cell
+from tui.watch_commands import live_line
+
+
+class Tty(io.StringIO):
+    """A terminal that keeps what it is sent."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def screen(self, columns: int = 80) -> list[str]:
+        screen = pyte.Screen(columns, 24)
+        pyte.Stream(screen).feed(self.getvalue().replace("\n", "\r\n"))
+        return [line.rstrip() for line in screen.display if line.strip()]
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Tty:
+    """Standard output and error on one terminal."""
+    made = Tty()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, made)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    output.prepare()
+    return made
+
+
+def test_what_is_printed_scrolls_above_the_line_that_is_written_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tty = terminal(monkeypatch)
+    line = output.Rewritten()
+    output.write("first of the log")
+    line.put("step 1")
+    output.write("second of the log")
+    line.put("step 2")
+    output.note("a message")
+    line.put("step 3")
+    assert tty.screen() == ["first of the log", "second of the log", "a message", "step 3"]
+    output.table(("a", "b"), [("1", "2")], right=frozenset(), plain=True)
+    assert tty.screen()[-2:] == ["a  b", "1  2"]
+    line.put("step 4")
+    assert line.clear() and not line.clear()
+    assert tty.screen()[-1] == "1  2"
+
+
+@pytest.mark.parametrize("why", ["plain", "dumb", "no terminal", "not wanted"])
+def test_nothing_is_written_over_where_that_cannot_or_should_not_be(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    tty = terminal(monkeypatch)
+    if why == "dumb":
+        monkeypatch.setenv("TERM", "dumb")
+    if why == "no terminal":
+        monkeypatch.setattr(tty, "isatty", lambda: False)
+    output.prepare(plain=why == "plain")
+    line = output.Rewritten(wanted=why != "not wanted")
+    line.put("step 1")
+    output.write("a line")
+    line.clear()
+    assert tty.getvalue() == "a line\n"
+    output.prepare()
+
+
+def test_the_line_of_a_live_run_says_state_step_end_loss_and_cost_in_80_columns() -> None:
+    live = status(
+        State.RUNNING, stage="base", step=900, total_steps=2000, loss=2.9134, usd_per_hour=Decimal(36), doing="training"
+    )
+    prices = msgspec.structs.replace(cost.DATED, local=Decimal(36))
+    said = live_line(run(State.RUNNING, tag="d12-amber", status=live, prices=prices), NOW)
+    assert said.startswith("d12-amber  ▶ training  45%  step 900/2,000") and "loss 2.913" in said
+    assert said.endswith("$0.50") and len(said) < 80
+
+
+def test_a_terminal_without_our_signs_gets_words_in_aligned_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ascii(Tty):
+        encoding = "ascii"
+
+    made = Ascii()
+    monkeypatch.setattr(sys, "stdout", made)
+    output.write("✓ done – 8×H100 … ▶")
+    output.table(("state", "loss"), [("✓ done", "–"), ("running", "1.5")], right=frozenset(), plain=True)
+    lines = made.getvalue().splitlines()
+    assert lines[0] == "ok done - 8xH100 ... >"
+    assert lines[1:] == ["state    loss", "ok done  -", "running  1.5"]
+
+
+def test_every_sign_of_ours_has_a_word_in_ascii() -> None:
+    from tui import looks
+
+    signs = "".join(glyph for table in (looks.STATES, looks.STAGES, looks.HEALTH) for glyph, _ in table.values())
+    assert signs.translate(output.IN_ASCII).isascii()
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60])
+def test_a_table_stays_within_a_narrow_terminal_and_loses_no_word(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    tty = terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    meaning = "notices ring the bell of the terminal, and go to it as notifications"
+    rows = [("bell", "on", Cell(meaning)), ("keep", "5", Cell("GB of logs"))]
+    output.table(("name", "set", "meaning"), rows, right=frozenset({"set"}), plain=True, optional=())
+    lines = tty.getvalue().splitlines()
+    assert max(map(len, lines)) <= max(columns, 16 + 11)
+    said = " ".join(" ".join(lines).split())
+    assert all(word in said for word in meaning.split())

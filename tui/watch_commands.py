@@ -1,0 +1,87 @@
+"""`watch`: a run's log as it comes, how it stands in a line below it, and how it ended."""
+
+import argparse
+import sys
+import time
+
+from runner import health, units
+from runner.errors import Exit
+from runner.fleet import Fleet
+from runner.notices import Notice, Teller, terminal_bytes
+from runner.progress import progress_of
+from runner.projection import is_free, project, spent_usd
+from runner.run import Run, State
+from runner.spool import LogFile
+from tui import log_commands, looks, output
+from tui.records import as_json
+
+
+def watch(fleet: Fleet, args: argparse.Namespace) -> int:
+    return follow_to_end(fleet, fleet.registry.find(args.run), args)
+
+
+def follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: int = 0) -> int:
+    """Print what comes until the run has ended; the exit code says how."""
+    echo = log_commands.Printer(LogFile(fleet.log_file(run_)), skip, [])
+    line = output.Rewritten(wanted=sys.stdout.isatty())
+    unsignalled, others = False, fleet.registry.all()
+    teller = Teller(fleet.registry, lambda: fleet.settings, lambda notice: _tell(fleet, notice))
+    try:
+        for current in log_commands.follow(fleet, run_, (lambda ended: None) if args.json else echo):
+            run_, now = current, time.time()
+            if run_.live and run_.state is not State.STOPPING:
+                sign = health.health(run_, now, health.silences(run_, others))
+                no_signal = sign.word is health.Word.NO_SIGNAL
+                if no_signal and not unsignalled:
+                    output.note(f"nanochat-tui: {run_.tag} {sign.word}: {sign.why}")
+                unsignalled = no_signal
+            teller.look([run_], now, others)
+            if run_.live:
+                line.put(live_line(run_, now))
+        line.clear()
+        teller.wait()
+        for problem in teller.problems:
+            output.note(f"nanochat-tui: {problem}")
+    except KeyboardInterrupt:
+        if sys.stderr.isatty() and not line.clear():
+            # The terminal has written ^C where the cursor was.
+            output.note("")
+        output.note(f"{run_.tag} goes on; nanochat-tui watch {run_.tag} comes back to it")
+        raise
+    if args.json:
+        output.as_json(as_json(run_, spent_usd(run_)))
+    else:
+        output.write(final_line(run_))
+    if run_.outcome and run_.outcome.advice:
+        output.note(f"nanochat-tui: {run_.outcome.advice}")
+    return Exit.OK if run_.state is State.DONE else Exit.FAILED
+
+
+def live_line(run_: Run, now: float) -> str:
+    """How a live run stands: its state, how far it is, when it ends, its loss, what it costs."""
+    found, left = progress_of(run_), project(run_, now)
+    cells = [run_.tag, looks.state(run_).text]
+    cells += [f"{found.share:.0%}"] if found.share is not None else []
+    cells += [f"step {found.counted}" if found.stage == "base" else found.counted] if found.counted else []
+    cells += [f"eta {units.duration(left.left.likely)}"] if left and left.left.likely else []
+    cells += [f"loss {units.decimals(found.loss, 3)}"] if found.loss is not None else []
+    cells += [] if is_free(run_) else [units.money(spent_usd(run_, now))]
+    return "  ".join(cells)
+
+
+def final_line(run_: Run) -> str:
+    """How a run ended, in one line."""
+    status, outcome = run_.status, run_.outcome
+    took = units.duration(status.spent_s) if status else units.UNKNOWN
+    what = f": {outcome.message}" if outcome and outcome.message else ""
+    return f"{looks.STATES[run_.state][0]} {run_.tag} {run_.state} in {took}, {units.money(spent_usd(run_))}{what}"
+
+
+def _tell(fleet: Fleet, notice: Notice) -> None:
+    """A notice of a run that is watched here: its end is printed anyway."""
+    if notice.kind in ("stalled", "preempted", "budget"):
+        output.note(f"nanochat-tui: {notice.text}")
+    if fleet.settings.bell and output.obeys(sys.stderr):
+        output.make_way()
+        sys.stderr.write(terminal_bytes(notice))
+        sys.stderr.flush()
