@@ -38,6 +38,10 @@ def _tighten(path: Path) -> None:
         path.chmod(PRIVATE_FOLDER)
 
 
+# What there is to say, and to do, where there are no credentials for Modal.
+NO_MODAL_TOKEN = ("no Modal token on this machine", "modal setup")
+
+
 def has_modal_token() -> bool:
     """Whether there may be credentials for Modal on this machine, without loading Modal's client."""
     config = os.environ.get("MODAL_CONFIG_PATH") or os.path.expanduser("~/.modal.toml")

@@ -29,6 +29,7 @@ from tui.screens.dialogs import Confirm, Page
 from tui.screens.launch import LaunchScreen
 from tui.screens.watch import WatchScreen
 from tui.view import ViewApp
+from tui.widgets.choice import Choice
 from tui.widgets.log_view import LogView
 from tui.widgets.metrics import Metrics
 from tui.widgets.plot import Plot
@@ -377,3 +378,17 @@ async def test_a_deletion_says_how_much_goes_and_takes_no_yes_before(
         assert "1.8 MB, gone for good" in text_of(app) and fleet.registry.all()
         await pilot.press("y")
         await until(pilot, lambda: not fleet.registry.all(), "the deletion")
+
+
+async def test_modal_without_a_token_says_so_at_its_field_before_anything_is_launched(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MODAL_CONFIG_PATH", str(tmp_path / "modal.toml"))
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("n")
+        await until(pilot, lambda: "likely" in text_of(app), "the plan")
+        app.screen.query_one("#backend", Choice).value = "modal"
+        await until(pilot, lambda: "no Modal token" in text_of(app) and "$" in text_of(app), "the problem, and a plan")
+        app.screen.query_one("#backend", Choice).value = "local"
+        await until(pilot, lambda: "no Modal token" not in text_of(app), "no problem here")

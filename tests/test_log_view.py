@@ -151,7 +151,7 @@ async def test_lines_are_marked_copied_and_saved(app: ViewApp, tmp_path: Path) -
         assert view.here == 0
         await pilot.press("f", *"Error", "enter")
         await until(pilot, lambda: view.rows == 2, "the filter")
-        await pilot.press("s")
+        await pilot.press("s", "enter")
         saved = tmp_path / "some.2.log"
         await until(pilot, saved.exists, "the file")
         await until(pilot, lambda: saved.read_text().count("\n") == 2, "its lines")
@@ -386,7 +386,7 @@ async def test_another_log_can_be_filtered_when_the_one_before_was_left_in_the_m
         held.go_on.set()
         await pilot.press("f", *"loss", "enter")
         await until(pilot, lambda: [r for r in shown(app) if r] == ["one loss", "three loss"], "the filter")
-        assert pane.view.here is None and list(app._notifications) == []
+        assert pane.view.here is None and not app.toasts.all
 
 
 async def test_a_log_that_is_being_saved_is_saved_whole_though_another_one_is_opened(
@@ -401,14 +401,14 @@ async def test_a_log_that_is_being_saved_is_saved_whole_though_another_one_is_op
         await until(pilot, lambda: view.lines == 100 and view.errors == 2, "the log")
         held.go_on.clear()
         held.asked.clear()
-        await pilot.press("s")
+        await pilot.press("s", "enter")
         await until(pilot, held.asked.is_set, "the save")
         pane.open(other, "other")
         assert not (tmp_path / "held.log").exists()
         held.go_on.set()
         await until(pilot, (tmp_path / "held.log").exists, "the file")
         assert (tmp_path / "held.log").read_text() == app._path.read_text()
-        await until(pilot, lambda: any("100 lines are in" in n.message for n in app._notifications), "the word")
+        await until(pilot, lambda: any("100 lines are in" in told.text for told in app.toasts.all), "the word")
 
 
 async def test_a_log_that_cannot_be_saved_is_told_and_leaves_no_half_file(app: ViewApp, tmp_path: Path) -> None:
@@ -416,7 +416,7 @@ async def test_a_log_that_cannot_be_saved_is_told_and_leaves_no_half_file(app: V
         view = await ready(pilot, app)
         await until(pilot, lambda: view.errors == 2, "the log")
         with full_at(100):
-            await pilot.press("s")
+            await pilot.press("s", "enter")
             await until(pilot, lambda: bool(app._notifications), "the error")
         assert [n.severity for n in app._notifications] == ["error"] and "saving the log" in str(
             list(app._notifications)
@@ -459,7 +459,7 @@ async def test_a_log_that_is_cut_or_written_anew_is_shown_as_it_is_now(app: View
         await until(pilot, lambda: view.lines == len(lines) and view.rows == len(wanted), "the new log")
         await pilot.press("escape", "escape", "G")
         await until(pilot, lambda: "".join(shown(app)).endswith(lines[-1]), "its end")
-        assert not view.marks and any("written anew" in n.message for n in app._notifications)
+        assert not view.marks and any("written anew" in told.text for told in app.toasts.all)
 
 
 def sparse(tmp_path: Path, size: int) -> Path:

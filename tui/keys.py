@@ -58,7 +58,7 @@ KEYS = (
     Key("log", "m", "mark", "Mark", "mark a line, or take the mark back", False),
     Key("log", "apostrophe", "next_mark", "Next mark", "go to the next mark", False),
     Key("log", "y", "copy", "Copy", "copy the marked lines, or this one, to the terminal's clipboard", False),
-    Key("log", "s", "ask('save')", "Save", "save the lines that are shown to a file", False),
+    Key("log", "s", "ask('save')", "Save", "save the lines that are shown to a file that you name", False),
     Key("view", "0", "window(0)", "All", "all of the log, in nanochat-tui view", False),
     *(
         Key("view", str(n), f"window({n})", said, f"only the last {said}", False)

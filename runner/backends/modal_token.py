@@ -5,6 +5,7 @@ import os
 import modal
 
 from runner.errors import CredentialsError
+from runner.home import NO_MODAL_TOKEN
 
 _TOKEN = ("token_id", "token_secret")
 _OAUTH = ("oauth_refresh_token", "oauth_client_id", "oauth_client_secret", "oauth_jwt_key")
@@ -24,7 +25,7 @@ def require_token() -> None:
         profile = os.environ.get("MODAL_PROFILE", "")
         if profile:
             raise CredentialsError(f"there is no Modal token for the profile {profile}", "modal profile list")
-        raise CredentialsError("no Modal token on this machine", "modal setup")
+        raise CredentialsError(*NO_MODAL_TOKEN)
     for name in _SENT:
         value = str(modal.config.config.get(name) or "")
         sent = value.strip()

@@ -15,7 +15,8 @@ from textual.worker import get_current_worker
 from runner import fleet as fleets
 from runner import units
 from runner.cost import GPUS
-from runner.errors import NanochatError, NoSuchRun, UsageError
+from runner.errors import CredentialsError, NanochatError, NoSuchRun, UsageError
+from runner.home import NO_MODAL_TOKEN, has_modal_token
 from runner.plan import Plan
 from runner.registry import find
 from runner.run import Run, check_tag
@@ -211,26 +212,33 @@ class LaunchScreen(NanochatScreen):
         self._planning = self._wanted = False
         self._clear_errors()
         names = [name for name, _, _ in FIELDS]
-        where = self.query_one(f"#{field if field in names else 'overrides'}-error", Static)
-        where.update(safe(str(error)))
-        where.display = True
+        self._say_at(field if field in names else "overrides", error)
         self.query_one("#plan", Static).update(Text("No plan: a value is wrong.", style="dim"))
         self.query_one("#command", Static).update("")
+
+    def _say_at(self, field: str, error: NanochatError) -> None:
+        where = self.query_one(f"#{field}-error", Static)
+        where.update(safe(str(error)))
+        where.display = True
 
     @background(group="plan", doing="making the plan", exclusive=True, failed=_show_error)
     def _plan(self, spec: RunSpec, backend: str) -> None:
         worker = get_current_worker()
         planned = self.nanochat.fleet.plan(spec, backend)
+        problem = CredentialsError(*NO_MODAL_TOKEN) if backend == "modal" and not has_modal_token() else None
         if not worker.is_cancelled:
-            self.app.call_from_thread(self._show_plan, spec, planned)
+            self.app.call_from_thread(self._show_plan, spec, planned, problem)
 
     def _clear_errors(self) -> None:
         for one in self.query(".error"):
             one.display = False
 
-    def _show_plan(self, spec: RunSpec, planned: Plan) -> None:
+    def _show_plan(self, spec: RunSpec, planned: Plan, problem: NanochatError | None = None) -> None:
+        """The plan of a form; `problem` is what yet stands in the way of its backend."""
         self._spec, self._likely = spec, planned.usd[1]
         self._clear_errors()
+        if problem:
+            self._say_at("backend", problem)
         text = Text()
         for stage in planned.stages:
             style = "dim" if stage.skip else ""

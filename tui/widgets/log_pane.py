@@ -19,6 +19,7 @@ from tui.background import background
 from tui.cells import Cell
 from tui.saved import new_files
 from tui.screens.base import Line
+from tui.screens.dialogs import Ask
 from tui.widgets.log_view import WINDOWS_S, LogView
 
 HINTS = {"search": "text, or ~regex, or level:error", "filter": "text, ~regex, !without, level:error"}
@@ -96,7 +97,7 @@ class LogPane(Vertical):
         """Open the prompt for a search or a filter, or save what is shown. The prompt has the focus on return."""
         if what == "save":
             if self.view.scans:
-                self._save(self.view.scans.kept(), disk_name(self._called))
+                self._ask_where(self.view.scans.kept())
             return
         self._asked = what
         prompt = self.query_one(Prompt)
@@ -123,9 +124,25 @@ class LogPane(Vertical):
         else:
             self.view.action_clear()
 
+    def _ask_where(self, kept: Kept) -> None:
+        name = disk_name(self._called)
+
+        def answered(path: str | None) -> None:
+            if path:
+                self._save(kept, Path(path).expanduser().absolute())
+
+        title = f"{units.counted(len(kept.lines), 'line')}, to which file?"
+        command = f"nanochat-tui logs {name} > {name}.log"
+        self.app.push_screen(Ask(title, str(Path.cwd() / f"{name}.log"), command), answered)
+
     @background(group="save", doing="saving the log", finish=True)
-    def _save(self, kept: Kept, called: str) -> None:
-        """Write what is shown to a new file in the folder that the app was started in."""
-        with new_files(lambda n: [Path.cwd() / f"{called}{'' if n == 1 else f'.{n}'}.log"]) as (new,):
+    def _save(self, kept: Kept, path: Path) -> None:
+        """Write what was shown to a new file; where there is one, with a number in its name."""
+        numbered = path.with_suffix("") if path.suffix == ".log" else path
+
+        def named(number: int) -> list[Path]:
+            return [path if number == 1 else numbered.with_name(f"{numbered.name}.{number}{path.suffix}")]
+
+        with new_files(named) as (new,):
             kept.write_to(new.file.write)
         self.notify(safe(f"{len(kept.lines):,} lines are in {new.target}"), markup=False)
