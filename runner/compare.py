@@ -3,7 +3,7 @@
 import csv
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -78,16 +78,32 @@ def _flat(run: Run) -> dict[str, str]:
     return {name: str(value) for name, value in plain.items() if value not in (None, "")}
 
 
-def as_csv(runs: Sequence[Run], curves: Sequence[Curves]) -> str:
-    """Every point of every curve: run, metric, step, seconds of container time, value."""
+def as_csv(runs: Sequence[Run], curves: Sequence[Curves]) -> Iterator[str]:
+    """Every point that is kept of every curve, a line each: run, metric, step, seconds of container time, value."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(("run", "metric", "step", "seconds", "value"))
+
+    def line(*values: str) -> str:
+        out.seek(0)
+        out.truncate()
+        writer.writerow(values)
+        return out.getvalue()
+
+    yield line("run", "metric", "step", "seconds", "value")
     for run, found in zip(runs, curves, strict=True):
         for name, series in found.series.items():
             for step, seconds, value in zip(series.steps, series.seconds, series.values, strict=True):
-                writer.writerow((run.tag, name, f"{step:.0f}", f"{seconds:.1f}", repr(value)))
-    return out.getvalue()
+                yield line(run.tag, name, f"{step:.0f}", f"{seconds:.1f}", repr(value))
+
+
+def thinned(runs: Sequence[Run], curves: Sequence[Curves]) -> list[str]:
+    """Which curves had more points than are kept, for people."""
+    return [
+        f"{run.tag}: of {name} at places one point in {2**series.halved} is kept"
+        for run, found in zip(runs, curves, strict=True)
+        for name, series in found.series.items()
+        if series.halved
+    ]
 
 
 def as_svg(runs: Sequence[Run], curves: Sequence[Curves]) -> str:

@@ -3,7 +3,7 @@
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,10 @@ from runner.foreign import json_object, number
 
 FAN = 16
 READ_BYTES = 4 << 20
-# So many points are kept of one curve; beyond, every other one is left out.
-MOST = 1 << 19
+# So many points are kept of one curve, and so many marks; beyond, every other one is left out.
+MOST, MOST_MARKS = 1 << 19, 1 << 14
+# So much of what was read last tells whether the events go on from there.
+TOLD_BY = 256
 EMA = 0.9
 # What is beyond these is no value, step or moment of a training, and would break what is drawn.
 LARGEST, FURTHEST, LATEST = 1e300, 1e15, 1e11
@@ -51,12 +53,15 @@ class Series:
         self._lows: list[array[float]] = []
         self._highs: list[array[float]] = []
         self.not_finite = 0
+        # How often every other point was left out, and how often anything was changed.
+        self.halved = self.changes = 0
 
     def __len__(self) -> int:
         return len(self.values)
 
     def add(self, step: float, seconds: float, value: float) -> None:
         """The next point. A step that was there already takes its place: what came after it was lost."""
+        self.changes += 1
         if not abs(value) < LARGEST:
             self.not_finite += 1
             return
@@ -68,6 +73,14 @@ class Series:
             self._halve()
         # Two machines may not agree on the time; what comes later is never drawn before.
         self._append(step, max(seconds, self.seconds[-1]) if self.seconds else seconds, value)
+
+    def copy(self) -> "Series":
+        """The same curve, which stays as it is when this one grows."""
+        made = Series()
+        made.steps, made.seconds, made.values = self.steps[:], self.seconds[:], self.values[:]
+        made._lows, made._highs = [low[:] for low in self._lows], [high[:] for high in self._highs]
+        made.not_finite, made.halved, made.changes = self.not_finite, self.halved, self.changes
+        return made
 
     def _append(self, step: float, seconds: float, value: float) -> None:
         number = len(self.values)
@@ -104,6 +117,7 @@ class Series:
 
     def _halve(self) -> None:
         self._rebuild(slice(None, None, 2))
+        self.halved += 1
 
     def _rebuild(self, kept: slice) -> None:
         points = list(zip(self.steps[kept], self.seconds[kept], self.values[kept], strict=True))
@@ -167,70 +181,98 @@ class Mark(NamedTuple):
     seconds: float
 
 
-class Curves(Struct):
-    """Every curve of one run, and what happened on the way. `read` takes in what was added to its events."""
+class Curves(Struct, frozen=True):
+    """Every curve of one run, and what happened on the way, as of one moment: nothing changes them any more."""
 
-    path: Path
-    series: dict[str, Series]
-    marks: list[Mark]
-    offset: int = 0
-    began: float = 0.0
-    before_s: float = 0.0
-    last_t: float = 0.0
-    step: float = 0.0
-    ema: float = 0.0
-    ema_weight: float = 0.0
+    series: Mapping[str, Series]
+    marks: Sequence[Mark]
+
+
+NONE = Curves({name: Series() for name in METRICS}, ())
+
+
+class CurvesReader:
+    """Reads the curves of a run from its events as these grow. It is one thread's; `curves` is for others."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._given: dict[str, Series] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self.series = {name: Series() for name in METRICS}
+        self.marks: list[Mark] = []
+        self._offset, self._last = 0, b""
+        self._began = self._before_s = self._last_t = self._step = self._ema = self._ema_weight = 0.0
+        self._given.clear()
+
+    def curves(self) -> Curves:
+        """What was read so far, for whoever draws it; what has not changed since it was given before is not copied."""
+        for name, series in self.series.items():
+            known = self._given.get(name)
+            if known is None or known.changes != series.changes:
+                self._given[name] = series.copy()
+        return Curves(dict(self._given), tuple(self.marks))
 
     def read(self) -> bool:
-        """Take in new events, at most a few MB; whether there were any."""
+        """Take in new events, at most a few MB; whether there were any. Events that were written anew are read anew."""
+        anew = False
         try:
             with self.path.open("rb") as file:
-                size = file.seek(0, 2)
-                if size < self.offset:
-                    self.series, self.marks, self.offset = {name: Series() for name in METRICS}, [], 0
-                    self.before_s = self.began = self.last_t = self.step = self.ema = self.ema_weight = 0.0
-                file.seek(self.offset)
+                file.seek(self._offset - len(self._last))
+                if anew := file.read(len(self._last)) != self._last:
+                    self._begin()
+                    file.seek(0)
                 data = file.read(READ_BYTES)
         except FileNotFoundError:
             return False
         whole = data[: data.rfind(b"\n") + 1]
-        self.offset += len(whole)
+        if not whole and len(data) == READ_BYTES:
+            # No event is that long.
+            whole = data
+        self._offset += len(whole)
+        self._last = (self._last + whole)[-TOLD_BY:]
         for event in _events(whole):
             self._take(event)
-        return bool(whole)
+        return bool(whole) or anew
+
+    def _mark(self, what: str, step: float, seconds: float) -> None:
+        if len(self.marks) >= MOST_MARKS:
+            del self.marks[::2]
+        self.marks.append(Mark(what, step, seconds))
 
     def _take(self, event: dict[str, Any]) -> None:
         t = number(event.get("t"))
         if not 0 <= t < LATEST:
             return
         kind, stage = event.get("kind"), event.get("stage")
-        if kind == "container" or not self.began:
-            if self.began:
-                self.before_s += max(0.0, self.last_t - self.began)
-                self.marks.append(Mark("preemption", self.step, self.before_s))
-            self.began = t
-        self.last_t = max(self.last_t, t)
-        seconds = self.before_s + max(0.0, t - self.began)
+        if kind == "container" or not self._began:
+            if self._began:
+                self._before_s += max(0.0, self._last_t - self._began)
+                self._mark("preemption", self._step, self._before_s)
+            self._began = t
+        self._last_t = max(self._last_t, t)
+        seconds = self._before_s + max(0.0, t - self._began)
         if kind == "step" and stage == "base":
             step = number(event.get("step"))
-            self.step = step if abs(step) < FURTHEST else self.step
+            self._step = step if abs(step) < FURTHEST else self._step
             loss = number(event.get("loss"))
             self._put("loss", seconds, loss)
             if abs(loss) < LARGEST:
-                self.ema, self.ema_weight = EMA * self.ema + (1 - EMA) * loss, EMA * self.ema_weight + (1 - EMA)
-                self._put("loss EMA", seconds, self.ema / self.ema_weight)
+                self._ema, self._ema_weight = EMA * self._ema + (1 - EMA) * loss, EMA * self._ema_weight + (1 - EMA)
+                self._put("loss EMA", seconds, self._ema / self._ema_weight)
             for name, key in (("tok/s", "tokens_per_s"), ("MFU", "mfu"), ("lr", "lrm")):
                 self._put(name, seconds, number(event.get(key)))
         elif kind == "step" and stage == "sft":
             self.series["SFT loss"].add(number(event.get("step")), seconds, number(event.get("loss")))
         elif kind == "val_bpb" and stage == "base":
             self.series["val bpb"].add(number(event.get("step")), seconds, number(event.get("bpb")))
-            self.marks.append(Mark("val", self.step, seconds))
+            self._mark("val", self._step, seconds)
         elif kind == "core" and isinstance(event.get("step"), int):
             self.series["CORE"].add(number(event["step"]), seconds, number(event.get("core")))
         elif kind == "checkpoint" and event.get("of") == "base":
             if abs(step := number(event.get("step"))) < FURTHEST:
-                self.marks.append(Mark("save", step, seconds))
+                self._mark("save", step, seconds)
         elif kind == "gpu":
             self._put("GPU GB", seconds, number(event.get("memory")) / 1e9)
             self._put("GPU %", seconds, number(event.get("load")))
@@ -238,13 +280,8 @@ class Curves(Struct):
     def _put(self, name: str, seconds: float, value: float) -> None:
         series = self.series[name]
         # A sample of the GPUs may come twice in a step.
-        if not (name.startswith("GPU") and series.steps and series.steps[-1] == self.step):
-            series.add(self.step, seconds, value)
-
-
-def curves(path: Path) -> Curves:
-    """The curves of the run whose events are in a file, which need not be there yet."""
-    return Curves(path, {name: Series() for name in METRICS}, [])
+        if not (name.startswith("GPU") and series.steps and series.steps[-1] == self._step):
+            series.add(self._step, seconds, value)
 
 
 _KINDS = tuple(f'"kind":"{kind}"'.encode() for kind in ("step", "val_bpb", "core", "checkpoint", "gpu", "container"))

@@ -1,12 +1,10 @@
 """The headings of charts: whose number is whose, and no number is ever cut."""
 
-from pathlib import Path
-
 from rich.cells import cell_len
 
 from runner.compare import final
 from runner.run import State, Status
-from runner.series import curves
+from runner.series import NONE
 from tests.test_run import run
 from tui.looks import said
 from tui.widgets.metrics import Known, layers
@@ -38,7 +36,7 @@ def test_of_several_runs_every_number_is_whole_or_not_there() -> None:
 
 def test_the_legend_and_the_table_of_a_comparison_say_which_loss_is_meant() -> None:
     def known(tag: str) -> Known:
-        return Known(run(tag=tag), curves(Path("/nowhere")))
+        return Known(run(tag=tag), NONE)
 
     assert [one.name for one in layers([known("a")], "loss")] == ["", "ema"]
     assert [one.name for one in layers([known("a"), known("b")], "loss")] == ["a", "b"]

@@ -19,7 +19,7 @@ from runner import compare
 from runner.notices import Notice, Teller, due, terminal_bytes
 from runner.registry import Registry
 from runner.run import Outcome, Run, State, Status
-from runner.series import curves
+from runner.series import CurvesReader
 from runner.settings import Settings
 from runner.spending import by_day, per_hour, question, spending
 from runner.survey import status_of
@@ -112,9 +112,9 @@ def test_the_best_value_of_a_row_is_marked_and_a_tie_is_none() -> None:
 def test_names_of_runs_are_text_in_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text(event(1, "container") + step(2, 0, 3.0) + step(3, 1, 2.0))
-    read = curves(path)
+    read = CurvesReader(path)
     read.read()
-    svg = compare.as_svg([run(tag="<script>x</script>"), run(tag="&")], [read, read])
+    svg = "".join(compare.as_svg([run(tag="<script>x</script>"), run(tag="&")], [read.curves()] * 2))
     assert "<script>" not in svg and ElementTree.fromstring(svg) is not None
 
 

@@ -237,10 +237,10 @@ def test_each_kind_is_shown_in_its_form(
 def test_a_report_brings_its_picture(tmp_path: Path, volume: FolderVolume) -> None:
     (tmp_path / "runs" / "r").mkdir(parents=True)
     for name in ("report.md", "loss.svg", "events.jsonl"):
-        (tmp_path / "runs" / "r" / name).write_text("{}")
+        (tmp_path / "runs" / "r" / name).write_text('{"t":1.0,"stage":"base","kind":"step","step":1,"loss":2.5}\n')
     for name in ("report.md", "loss.svg"):
         seen = look(volume, volume.stat(f"runs/r/{name}"), tmp_path / "s")
-        assert seen.curves and seen.curves.path == tmp_path / "runs" / "r" / "events.jsonl"
+        assert seen.curves and list(seen.curves.series["loss"].values) == [2.5]
 
 
 def test_kinds_go_by_the_end_of_a_name_whatever_its_case() -> None:

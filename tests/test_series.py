@@ -4,6 +4,7 @@ import json
 import math
 from array import array
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,10 @@ from hypothesis import strategies as st
 from rich.style import Style
 from textual.geometry import Size
 
-from runner.series import Series, curves
+from runner import series
+from runner.compare import thinned
+from runner.series import CurvesReader, Series
+from tests.test_run import run
 from tui.widgets.plot import Layer, Plot, View
 
 floats = st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.inf)
@@ -70,7 +74,7 @@ def step(t: float, number: int, loss: float) -> str:
 
 def test_a_run_is_read_as_it_grows_and_over_a_preemption(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    found = curves(path)
+    found = CurvesReader(path)
     assert not found.read()
     first = event(100, "container") + step(110, 0, 4.0) + step(111, 1, 3.5) + event(112, "val_bpb", step=2, bpb=0.9)
     path.write_text(first + step(113, 2, 3.0)[:30])
@@ -121,7 +125,7 @@ def test_no_number_in_the_events_breaks_a_drawing(
         for kind, step, value, t in made
     ]
     path.write_text("\n".join(lines) + "\n")
-    found = curves(path)
+    found = CurvesReader(path)
     found.read()
     view = View(axis, cursor=cursor, log=log)
     for name in found.series:
@@ -139,3 +143,60 @@ def test_zooming_in_for_ever_can_be_taken_back() -> None:
         view.zoom(2.0, (0.0, 400.0))
     begin, end = view.begin, view.end
     assert begin is None and end is None
+
+
+def many(first: int, last: int) -> str:
+    return "".join(step(100.0 + n, n, 2.0 + n % 7) for n in range(first, last))
+
+
+def test_what_is_drawn_stays_as_it_is_while_more_is_read_and_what_did_not_grow_is_not_copied(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(many(0, 500) + event(700, "val_bpb", step=500, bpb=0.9))
+    reader = CurvesReader(path)
+    reader.read()
+    before = reader.curves()
+    drawn = [(n, s.columns(s.steps, 0, 999, 50), len(s)) for n, s in before.series.items()]
+    with path.open("a") as file:
+        # Resumed from step 100: points are taken back, levels built anew.
+        file.write(event(1000, "container") + many(100, 900) + event(2000, "checkpoint", of="base", step=900))
+    reader.read()
+    assert [(n, s.columns(s.steps, 0, 999, 50), len(s)) for n, s in before.series.items()] == drawn
+    assert [m.what for m in before.marks] == ["val"]
+    after = reader.curves()
+    assert len(after.series["loss"]) == 900 and [m.what for m in after.marks] == ["val", "preemption", "save"]
+    assert after.series["val bpb"] is before.series["val bpb"]
+
+
+@pytest.mark.parametrize("new", ["", many(0, 3), many(5, 400)], ids=["empty", "shorter", "longer"])
+def test_events_that_were_written_anew_are_read_anew(tmp_path: Path, new: str) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(many(0, 100))
+    reader = CurvesReader(path)
+    assert reader.read()
+    path.write_text(new)
+    assert reader.read() and not reader.read()
+    fresh = CurvesReader(path)
+    fresh.read()
+    assert list(reader.curves().series["loss"].steps) == list(fresh.curves().series["loss"].steps)
+
+
+def test_a_line_of_events_without_end_stops_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text("x" * 3000 + "\n" + many(0, 9))
+    with mock.patch.object(series, "READ_BYTES", 1000):
+        reader = CurvesReader(path)
+        while reader.read():
+            pass
+    assert len(reader.series["loss"]) == 9
+
+
+def test_of_too_many_points_and_marks_every_other_one_is_kept_and_that_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(many(0, 900) + "".join(event(2000 + n, "val_bpb", step=900, bpb=0.9) for n in range(99)))
+    with mock.patch.multiple(series, MOST=500, MOST_MARKS=10):
+        reader = CurvesReader(path)
+        reader.read()
+    found = reader.curves()
+    assert 250 <= len(found.series["loss"]) <= 650 and len(found.marks) <= 10
+    assert found.series["loss"].steps[-1] == 899
+    assert "r1: of loss at places one point in 4 is kept" in thinned([run(tag="r1")], [found])

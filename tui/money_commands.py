@@ -2,20 +2,21 @@
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from runner import units
-from runner.compare import as_csv, as_svg, differences, final
+from runner.compare import as_csv, as_svg, differences, final, thinned
 from runner.errors import Exit, UsageError
 from runner.fleet import Fleet
 from runner.nanochat import layout
 from runner.projection import is_free, project, spent_usd
 from runner.run import Run
-from runner.series import curves
+from runner.series import CurvesReader
 from runner.spending import per_hour, spending
 from tui import looks, output
 from tui.cells import Cell
+from tui.saved import whole_files
 
 
 def cost(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -83,14 +84,16 @@ def compare(fleet: Fleet, args: argparse.Namespace) -> int:
     known = []
     for run in runs if args.csv or args.svg else ():
         fleet.pull_log(run)
-        read = curves(fleet.log_file(run).with_name(layout.EVENTS_FILE))
+        read = CurvesReader(fleet.log_file(run).with_name(layout.EVENTS_FILE))
         while read.read():
             pass
-        known.append(read)
-    for path, made in ((args.csv, as_csv), (args.svg, as_svg)):
-        if path:
-            with Path(path).open("x", encoding="utf-8") as file:
-                file.write(made(runs, known))
+        known.append(read.curves())
+    if args.csv:
+        _write(args.csv, as_csv(runs, known))
+    if args.svg:
+        _write(args.svg, [as_svg(runs, known)])
+    for line in thinned(runs, known) if known else ():
+        output.note(f"nanochat-tui: {line}")
     if args.json:
         tags = [r.tag for r in runs]
         output.as_json(
@@ -111,3 +114,8 @@ def compare(fleet: Fleet, args: argparse.Namespace) -> int:
     head = ("", *(r.tag for r in runs))
     output.table(head, lines, right=frozenset(r.tag for r in runs), plain=args.plain)
     return Exit.OK
+
+
+def _write(path: str, pieces: Iterable[str]) -> None:
+    with whole_files([Path(path)]) as (new,):
+        new.file.writelines(piece.encode() for piece in pieces)

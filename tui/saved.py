@@ -1,6 +1,7 @@
 """Files that a person saves from the screen: new ones, whole or not there."""
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -16,11 +17,11 @@ class New(NamedTuple):
 
 
 @contextlib.contextmanager
-def new_files(named: Callable[[int], Sequence[Path]]) -> Iterator[list[New]]:
-    """Files of the first number whose names are free. While they are written `.part` is behind their names."""
-    made = next(filter(None, (_made(named(number)) for number in range(1, MOST))), None)
+def whole_files(targets: Sequence[Path]) -> Iterator[list[New]]:
+    """Files of these names, which must be free; while they are written `.part` is behind their names."""
+    made = _made(targets)
     if made is None:
-        raise FileExistsError(None, "all names are taken", str(named(MOST)[0]))
+        raise FileExistsError(errno.EEXIST, "is there already, or is being written", str(targets[0]))
     try:
         yield made
         for new in made:
@@ -30,6 +31,14 @@ def new_files(named: Callable[[int], Sequence[Path]]) -> Iterator[list[New]]:
     except BaseException:
         _let_go(made)
         raise
+
+
+@contextlib.contextmanager
+def new_files(named: Callable[[int], Sequence[Path]]) -> Iterator[list[New]]:
+    """Files of the first number whose names are free."""
+    number = next((n for n in range(1, MOST) if not any(t.exists() or _part(t).exists() for t in named(n))), MOST)
+    with whole_files(named(number)) as made:
+        yield made
 
 
 def _made(targets: Sequence[Path]) -> list[New] | None:

@@ -14,7 +14,7 @@ from runner.nanochat import layout
 from runner.preview import pictures, tables, tensors
 from runner.preview.kinds import Kind, is_text, kind_of
 from runner.preview.ranged import TooMuch, opened
-from runner.series import Curves, curves
+from runner.series import Curves, CurvesReader
 
 # The most that is read of a text, of a table or JSON, of an index of tensors, and of parquet.
 TEXT_BYTES, WHOLE_BYTES, INDEX_BYTES, PARQUET_BYTES = 4 << 20, 1 << 20, 6 << 20, 32 << 20
@@ -144,12 +144,12 @@ def _curves(volume: Volume, beside: str, scratch: Path) -> Curves | None:
     path = f"{beside.rpartition('/')[0]}/{layout.EVENTS_FILE}"
     try:
         entry = volume.stat(path)
-        found = curves(volume.here(path) or _brought(volume, entry, 0, EVENTS_BYTES, scratch))
+        found = CurvesReader(volume.here(path) or _brought(volume, entry, 0, EVENTS_BYTES, scratch))
     except FileNotFoundError:
         return None
     while found.read():
         continue
-    return found
+    return found.curves()
 
 
 def _text(volume: Volume, entry: Entry, about: list[str], scratch: Path) -> Shown:

@@ -10,19 +10,22 @@ from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from runner.compare import Row, as_csv, as_svg, differences, final
-from runner.errors import NanochatError
+from runner.compare import Row, as_csv, as_svg, differences, final, thinned
 from runner.nanochat import layout
 from runner.run import Run
-from runner.series import Curves, curves
+from runner.series import NONE, Curves
 from runner.terminal import safe
 from tui.background import background
+from tui.feed import Feed
 from tui.keys import Key, bindings
 from tui.looks import said
+from tui.saved import new_files
 from tui.screens.base import Line, NanochatScreen
 from tui.widgets.key_line import KeyLine
 from tui.widgets.metrics import Known, Metrics
 from tui.widgets.plot import TONES
+
+READ_EVERY_S = 2.0
 
 
 class CompareScreen(NanochatScreen):
@@ -34,6 +37,8 @@ class CompareScreen(NanochatScreen):
 
     def __init__(self) -> None:
         super().__init__()
+        # The thread that reads has the feeds, the screen what it was given.
+        self._feeds: dict[str, Feed] = {}
         self._curves: dict[str, Curves] = {}
         self._every = False
         self._reading = False
@@ -47,7 +52,7 @@ class CompareScreen(NanochatScreen):
 
     def on_mount(self) -> None:
         self.query_one(Metrics).focus()
-        self.set_interval(2.0, self._read)
+        self.set_interval(READ_EVERY_S, self._read)
 
     @property
     def _runs(self) -> list[Run]:
@@ -71,6 +76,8 @@ class CompareScreen(NanochatScreen):
             self._add(table, row)
         self.query_one("#table", Static).update(table)
         self.query_one("#title", Line).put(["Compare", *(r.tag for r in chosen)])
+        if not self.query_one(Metrics).showing([r.id for r in chosen]):
+            self._draw()
         self._read()
 
     def _add(self, table: Table, row: Row) -> None:
@@ -87,24 +94,23 @@ class CompareScreen(NanochatScreen):
     def _read_more(self, runs: list[Run]) -> None:
         fleet = self.nanochat.fleet
         try:
-            grown = False
             for run in runs:
-                if run.id not in self._curves:
-                    try:
-                        fleet.pull_log(run)
-                    except (NanochatError, OSError) as error:
-                        self.notify(safe(str(error)), severity="warning", markup=False)
-                    self._curves[run.id] = curves(fleet.log_file(run).with_name(layout.EVENTS_FILE))
-                    grown = True
-                while self._curves[run.id].read():
-                    grown = True
-            if grown or not self.query_one(Metrics).showing([r.id for r in runs]):
-                self.app.call_from_thread(self._show_curves, runs)
+                if run.id not in self._feeds:
+                    self._feeds[run.id] = Feed(fleet.log_file(run).with_name(layout.EVENTS_FILE))
+                if found := self._feeds[run.id].look(fleet, run, self._tell):
+                    self.app.call_from_thread(self._show_curves, run, found)
         finally:
             self._reading = False
 
-    def _show_curves(self, runs: list[Run]) -> None:
-        self.query_one(Metrics).show([Known(run, self._curves[run.id]) for run in runs])
+    def _tell(self, problem: str) -> None:
+        self.notify(safe(problem), severity="warning", markup=False)
+
+    def _show_curves(self, run: Run, found: Curves) -> None:
+        self._curves[run.id] = found
+        self._draw()
+
+    def _draw(self) -> None:
+        self.query_one(Metrics).show([Known(run, self._curves.get(run.id, NONE)) for run in self._runs])
 
     def action_differences(self) -> None:
         self._every = not self._every
@@ -117,12 +123,15 @@ class CompareScreen(NanochatScreen):
         if not self.query_one(Metrics).take_back():
             super().action_back()
 
-    @background(group="export", doing="writing the curves", exclusive=True, finish=True)
     def action_export(self) -> None:
-        runs = [r for r in self._runs if r.id in self._curves]
-        known = [self._curves[r.id] for r in runs]
-        number = next(n for n in range(1, 10_000) if not Path(f"compare-{n}.csv").exists())
-        for suffix, text in ((".csv", as_csv(runs, known)), (".svg", as_svg(runs, known))):
-            with Path(f"compare-{number}{suffix}").open("x", encoding="utf-8") as file:
-                file.write(text)
-        self.notify(safe(f"curves are in {Path.cwd()}/compare-{number}.csv and .svg"), markup=False)
+        runs = [run for run in self._runs if run.id in self._curves]
+        self._export(runs, [self._curves[run.id] for run in runs])
+
+    @background(group="export", doing="writing the curves", finish=True)
+    def _export(self, runs: list[Run], known: list[Curves]) -> None:
+        """Write the curves to new files in the folder that the app was started in."""
+        with new_files(lambda n: [Path.cwd() / f"compare-{n}{ending}" for ending in (".csv", ".svg")]) as made:
+            for new, pieces in zip(made, (as_csv(runs, known), [as_svg(runs, known)]), strict=True):
+                new.file.writelines(piece.encode() for piece in pieces)
+        lines = [f"curves are in {made[0].target} and .svg", *thinned(runs, known)]
+        self.notify(safe("; ".join(lines)), markup=False)

@@ -1,5 +1,6 @@
 """One run: its stages, its numbers, its heartbeat, its log."""
 
+import functools
 import shlex
 from pathlib import Path
 from typing import ClassVar
@@ -14,12 +15,13 @@ from runner.health import silences
 from runner.nanochat import layout
 from runner.plan import plan_of
 from runner.run import Run, State
-from runner.series import Curves, curves
+from runner.series import NONE, Curves
 from runner.spool import LogFile
 from runner.terminal import safe
 from tui import glance, looks
 from tui.background import background
 from tui.cells import Cell
+from tui.feed import Feed
 from tui.keys import Key, bindings, through
 from tui.screens.base import Line, NanochatScreen
 from tui.screens.dialogs import Page
@@ -43,10 +45,10 @@ class WatchScreen(NanochatScreen):
     def __init__(self) -> None:
         super().__init__()
         self._run: Run | None = None
-        self._curves: Curves | None = None
+        self._feed: Feed | None = None
+        self._curves = NONE
         self._like: dict[str, float] = {}
         self._reading = False
-        self._pulled = ""
         # Its log is to be shown from its first error on.
         self._to_error = False
 
@@ -86,10 +88,9 @@ class WatchScreen(NanochatScreen):
 
     def _open(self, run: Run, runs: list[Run]) -> None:
         log = self.nanochat.fleet.log_file(run)
-        self._pulled = ""
-        self._curves = curves(log.with_name(layout.EVENTS_FILE))
+        self._feed = Feed(log.with_name(layout.EVENTS_FILE))
         self._like = silences(run, runs)
-        self._show_curves(run, self._curves)
+        self._show_curves(self._feed, run, NONE)
         self.query_one(LogPane).open(LogFile(log), run.tag)
         self._to_error = run.state is State.FAILED
         if self._to_error and self.has_class("curves"):
@@ -99,37 +100,27 @@ class WatchScreen(NanochatScreen):
     def _read_curves(self) -> None:
         if not self._reading:
             self._reading = True
-            self._read_more(self._run)
+            self._read_more(self._run, self._feed)
 
     @background(group="curve", doing="reading the curves")
-    def _read_more(self, run: Run | None) -> None:
+    def _read_more(self, run: Run | None, feed: Feed | None) -> None:
         """Bring log and events to this disk, where they are elsewhere, and take in the new points."""
         try:
-            if run is not None:
-                self._pull(run)
-            self._take_points()
+            if run is None or feed is None:
+                return
+            tell = functools.partial(self.notify, severity="warning", markup=False)
+            found = feed.look(
+                self.nanochat.fleet, run, lambda problem: tell(safe(problem)), lambda: feed is not self._feed
+            )
+            if found:
+                self.app.call_from_thread(self._show_curves, feed, run, found)
         finally:
             self._reading = False
 
-    def _pull(self, run: Run) -> None:
-        try:
-            self.nanochat.fleet.pull_log(run)
-            problem = ""
-        except (NanochatError, OSError) as error:
-            problem = str(error)
-        if problem and problem != self._pulled:
-            self.notify(safe(problem), severity="warning", markup=False)
-        self._pulled = problem
-
-    def _take_points(self) -> None:
-        known = self._curves
-        grown = False
-        while known is not None and known is self._curves and known.read():
-            grown = True
-        if grown and known is self._curves and self._run:
-            self.app.call_from_thread(self._show_curves, self._run, known)
-
-    def _show_curves(self, run: Run, found: Curves) -> None:
+    def _show_curves(self, feed: Feed, run: Run, found: Curves) -> None:
+        if feed is not self._feed:
+            return
+        self._curves = found
         known = [Known(run, found)]
         for plot, name in zip(self.query("#plots Plot").results(Plot), PLOTS, strict=True):
             plot.show(layers(known, name))
