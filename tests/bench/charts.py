@@ -7,7 +7,6 @@ import asyncio
 import math
 import random
 import time
-from pathlib import Path
 
 from textual.app import App, ComposeResult
 
@@ -25,7 +24,7 @@ def made() -> Curves:
     for step in range(POINTS):
         for name, series in found.items():
             series.add(step, step * 1.3, 10 / math.log(step + 3) + dice.gauss(0, 0.1) + len(name))
-    return Curves(Path("none"), found, [])
+    return Curves(found, [])
 
 
 class Bench(TerminalApp):
