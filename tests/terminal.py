@@ -1,5 +1,6 @@
 """A real terminal for tests: the program in a pty, its screen kept by pyte."""
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -19,7 +20,10 @@ KEYS = {
     "up": "\x1b[A",
     "down": "\x1b[B",
     "right": "\x1b[C",
+    "left": "\x1b[D",
+    "f1": "\x1bOP",
     "f5": "\x1b[15~",
+    "backspace": "\x7f",
 }
 
 
@@ -30,12 +34,12 @@ class Terminal:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             os.execvpe(argv[0], list(argv), {**env, "TERM": "xterm-256color", "COLUMNS": "", "LINES": ""})
-        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        os.kill(self.pid, signal.SIGWINCH)
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
         self._lock = threading.Lock()
+        self._exit: int | None = None
         self.raw = bytearray()
+        self.resize(columns, lines)
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -63,10 +67,42 @@ class Terminal:
             time.sleep(0.03)
         raise AssertionError(f"{text!r} not on the screen within {seconds:.0f}s:\n{self.screen}")
 
+    def resize(self, columns: int, lines: int) -> None:
+        with self._lock:
+            self._screen.resize(lines, columns)
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGWINCH)
+
+    def settle(self, *, seconds: float = 10.0) -> None:
+        """Wait until nothing has been drawn for a third of a second."""
+        deadline = time.monotonic() + seconds
+        before = -1
+        while before != len(self.raw) and time.monotonic() < deadline:
+            before = len(self.raw)
+            time.sleep(0.35)
+
+    def write(self, text: str) -> None:
+        """Bytes as a terminal sends them, all at once; none where the program has closed it."""
+        with contextlib.suppress(OSError):
+            os.write(self._fd, text.encode())
+
+    def close(self) -> None:
+        """The terminal's window is closed: its end of the line goes away."""
+        os.close(self._fd)
+
+    @property
+    def alive(self) -> bool:
+        if self._exit is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._exit = os.waitstatus_to_exitcode(status)
+        return self._exit is None
+
     def press(self, *keys: str) -> None:
         """Keys by name or as text; a pause after Escape, as a terminal cannot tell it from Alt without one."""
         for key in keys:
-            os.write(self._fd, KEYS.get(key, key).encode())
+            self.write(KEYS.get(key, key))
             time.sleep(0.3 if key == "escape" else 0.05)
 
     def send(self, data: bytes) -> None:
@@ -79,15 +115,13 @@ class Terminal:
     def wait_exit(self, seconds: float = 15.0) -> int:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                return os.waitstatus_to_exitcode(status)
+            if not self.alive and self._exit is not None:
+                return self._exit
             time.sleep(0.03)
         raise AssertionError(f"still running after {seconds:.0f}s:\n{self.screen}")
 
     def kill(self) -> None:
-        try:
+        if self.alive:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            return
+            self._exit = -signal.SIGKILL

@@ -33,6 +33,7 @@ def test_a_child_sees_nothing_that_opens_the_persons_modal_account(
     children = Children(run(), tmp_path, journal, stop, compiled=None, tick=lambda beat: None, grace_s=1.0)
     shows = ("python", "-c", "import os; print(os.environ)")
     assert children.run("base", [shows], plan(SPEC, Inventory(), backend="local")) is None
+    journal.close()
     log = (tmp_path / "runs" / "abc" / "log").read_text()
     assert "NANOCHAT_BASE_DIR" in log and "of-the-person" not in log
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def journal(tmp_path: Path, clock: Clock) -> Journal:
+def journal(tmp_path: Path, clock: Clock) -> Iterator[Journal]:
     status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=1000.0, updated_at=1000.0, stage="base")
     made = Journal(FolderVolume(str(tmp_path)), "runs/r", status, clock, clock)
     made.begin_stage()
-    return made
+    yield made
+    made.close()
 
 
 def log(tmp_path: Path) -> str:
@@ -214,3 +216,4 @@ def test_a_disk_that_takes_no_new_file_ends_no_job_and_nothing_said_is_lost(tmp_
     clock.now += 2
     made.tick(60.0)
     assert log(tmp_path) == "[ATTEMPT 1]\n" and made.status_problem == ""
+    made.close()

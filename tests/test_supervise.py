@@ -98,6 +98,7 @@ def test_a_pid_alone_is_not_a_process() -> None:
     finally:
         child.kill()
     wait_until(lambda: process.pid_if_alive(name) is None, what="a killed child counts as gone, zombie or not")
+    child.wait()
 
 
 @pytest.mark.parametrize("name", ["", "local", "local--", "local-x-y", "modal-1-2", "fc-123", "local-99999999-1"])
