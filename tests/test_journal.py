@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from runner.backends.folder import FolderVolume
@@ -217,3 +218,27 @@ def test_a_disk_that_takes_no_new_file_ends_no_job_and_nothing_said_is_lost(tmp_
     made.tick(60.0)
     assert log(tmp_path) == "[ATTEMPT 1]\n" and made.status_problem == ""
     made.close()
+
+
+def test_a_change_of_phase_is_told_at_once_and_numbers_once_a_second(
+    journal: Journal, clock: Clock, tmp_path: Path
+) -> None:
+    saved = tmp_path / "runs" / "r" / "status.json"
+
+    def known() -> Status:
+        return msgspec.json.decode(saved.read_bytes(), type=Status)
+
+    journal.tick(60.0)
+    assert known().doing == "starting"
+    clock.now += 0.3
+    for step in range(3):
+        journal.output((STEP.format(step, 20, 2.5, 100) + "\n").encode())
+    journal.tick(60.0)
+    assert (known().doing, known().step) == ("training", 3)
+    clock.now += 0.3
+    journal.output((STEP.format(3, 20, 2.5, 100) + "\n").encode())
+    journal.tick(60.0)
+    assert known().step == 3
+    clock.now += 0.8
+    journal.tick(60.0)
+    assert known().step == 4

@@ -19,7 +19,8 @@ from runner.nanochat import events, grammar, layout
 from runner.nanochat.events import Event
 from runner.run import Status
 
-STATUS_EVERY_S = 1.0
+# A change of phase is told sooner: whoever watches sees the log at once.
+STATUS_EVERY_S, PHASE_S = 1.0, 0.2
 LINE_S = 0.5
 MAX_UNWRITTEN = 8 << 20
 
@@ -53,13 +54,17 @@ class Journal:
         self._events = self._open(layout.EVENTS_FILE)
         self._lines = Lines()
         self._at_line_start = True
-        self._written_at = 0.0
+        self._written_at, self._told = 0.0, self._phase
         self._stage_began = self._silent_since = self._spoke_at = ticks()
         self.status_problem = ""
 
     @property
     def status(self) -> Status:
         return self.tracker.status
+
+    @property
+    def _phase(self) -> tuple[str, str, str]:
+        return self.status.state, self.status.stage, self.status.doing
 
     def say(self, line: str) -> None:
         """A line of the job's own, on a line of its own."""
@@ -120,7 +125,7 @@ class Journal:
             self._spoke_at = now
             silent, total = now - self._silent_since, now - self._stage_began
             self.say(f"[HEARTBEAT] silent {silent:.0f}s / total {total:.0f}s{self._where()}")
-        if now - self._written_at >= STATUS_EVERY_S:
+        if now - self._written_at >= (STATUS_EVERY_S if self._phase == self._told else PHASE_S):
             self.flush()
             self.write_status()
 
@@ -136,6 +141,7 @@ class Journal:
     def write_status(self, *, beat: bool = True) -> None:
         """Replace the status on the volume; a failure is remembered, not raised, and tried again at the next tick."""
         self._written_at, self.status.updated_at = self._ticks(), self._wall()
+        self._told = self._phase
         self.status.here_s = round(max(0.0, self._clock() - self.status.started_at), 3)
         self.status.lost_log_bytes = self._log.lost
         if beat:
