@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input
 
 from runner.errors import Unreachable
 from runner.fleet import Fleet
@@ -13,6 +14,7 @@ from tests.test_series import many
 from tui.app import NanochatApp
 from tui.feed import Feed
 from tui.screens.compare import CompareScreen
+from tui.screens.dialogs import Ask
 from tui.widgets.metrics import Metrics
 from tui.widgets.plot import Plot
 
@@ -72,12 +74,19 @@ async def test_an_export_is_whole_or_not_there(fleet: Fleet, tmp_path: Path) -> 
         await until(pilot, lambda: isinstance(app.screen, CompareScreen) and len(app.screen._curves) == 2, "the curves")
         assert isinstance(app.screen, CompareScreen)
         with full_at(2000):
-            app.screen.action_export()
+            await pilot.press("s")
+            assert isinstance(app.screen, Ask) and app.screen.query_one(Input).value == str(Path.cwd() / "compare")
+            await pilot.press("enter")
             await until(pilot, lambda: any(n.severity == "error" for n in app._notifications), "the error")
         assert not list(tmp_path.glob("compare*"))
-        app.screen.action_export()
-        await until(pilot, lambda: len(list(tmp_path.glob("compare-1.[cs]*[vg]"))) == 2, "the files")
-        lines = (tmp_path / "compare-1.csv").read_text().splitlines()
+        for wanted in ("mine", "mine-2"):
+            await pilot.press("s")
+            app.screen.query_one(Input).value = str(tmp_path / "mine.csv")
+            await pilot.press("enter")
+            await until(pilot, lambda name=wanted: (tmp_path / f"{name}.svg").exists(), "the files")
+        await pilot.press("s", "escape")
+        assert {p.name for p in tmp_path.glob("mine*")} == {f"mine{n}.{e}" for n in ("", "-2") for e in ("csv", "svg")}
+        lines = (tmp_path / "mine.csv").read_text().splitlines()
         assert sum(line.startswith("tag-1,loss,") for line in lines) == 100
 
 

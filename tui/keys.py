@@ -65,7 +65,7 @@ KEYS = (
         for n, said in enumerate(("minute", "5 minutes", "15 minutes", "hour", "6 hours", "24 hours"), 1)
     ),
     Key("compare", "d", "differences", "All settings", "only the settings that differ, or all of them"),
-    Key("compare", "s", "export", "Export", "curves as CSV and SVG, to files in the folder of the app"),
+    Key("compare", "s", "export", "Export", "curves as CSV and SVG, to files that you name"),
     Key("compare", "escape", "back", "Back", "take back cursor or zoom, then back to where one came from"),
     Key("cost", "escape", "back", "Back", "back to where one came from"),
     Key("cost", "enter", "watch", "Watch", "watch the run under the cursor"),

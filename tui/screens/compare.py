@@ -21,11 +21,14 @@ from tui.keys import Key, bindings
 from tui.looks import said
 from tui.saved import new_files
 from tui.screens.base import Line, NanochatScreen
+from tui.screens.dialogs import Ask
+from tui.volume_commands import command_line
 from tui.widgets.key_line import KeyLine
 from tui.widgets.metrics import Known, Metrics
 from tui.widgets.plot import TONES
 
 READ_EVERY_S = 2.0
+ENDINGS = (".csv", ".svg")
 
 
 class CompareScreen(NanochatScreen):
@@ -124,13 +127,27 @@ class CompareScreen(NanochatScreen):
             super().action_back()
 
     def action_export(self) -> None:
+        """Ask for a name, then write the curves as they are now."""
         runs = [run for run in self._runs if run.id in self._curves]
-        self._export(runs, [self._curves[run.id] for run in runs])
+        known = [self._curves[run.id] for run in runs]
+
+        def answered(name: str | None) -> None:
+            if name:
+                path = Path(name).expanduser().absolute()
+                self._export(path.with_suffix("") if path.suffix in ENDINGS else path, runs, known)
+
+        command = command_line("compare", *(r.tag for r in runs), "--csv", "compare.csv", "--svg", "compare.svg")
+        title = "Curves as CSV and SVG, under which name?"
+        self.app.push_screen(Ask(title, str(Path.cwd() / "compare"), command), answered)
 
     @background(group="export", doing="writing the curves", finish=True)
-    def _export(self, runs: list[Run], known: list[Curves]) -> None:
-        """Write the curves to new files in the folder that the app was started in."""
-        with new_files(lambda n: [Path.cwd() / f"compare-{n}{ending}" for ending in (".csv", ".svg")]) as made:
+    def _export(self, path: Path, runs: list[Run], known: list[Curves]) -> None:
+        """Write the curves to new files; where there are such, with a number in their names."""
+
+        def named(number: int) -> list[Path]:
+            return [path.with_name(f"{path.name}{'' if number == 1 else f'-{number}'}{ending}") for ending in ENDINGS]
+
+        with new_files(named) as made:
             for new, pieces in zip(made, (as_csv(runs, known), [as_svg(runs, known)]), strict=True):
                 new.file.writelines(piece.encode() for piece in pieces)
         lines = [f"curves are in {made[0].target} and .svg", *thinned(runs, known)]
