@@ -26,6 +26,7 @@ from runner.backends.modal_deploy import Deployments
 from runner.backends.modal_errors import reaching, scrubbed
 from runner.backends.modal_logs import LogStream
 from runner.backends.modal_volume import ModalVolume
+from runner.backends.way import Door
 from runner.errors import CredentialsError, NanochatError, Unreachable
 from tests.conftest import Cli, wait_until
 from tests.modal_cloud import Cloud
@@ -111,6 +112,39 @@ def test_a_network_that_answers_with_its_sign_in_page_is_told_in_a_line_by_every
         doctor = cli("doctor", code=None)
     assert "cannot be reached" in doctor.stdout
     assert "Traceback" not in launched.stderr + doctor.stderr
+
+
+def test_where_nobody_answers_is_said_at_once_and_asked_again_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening(lambda connection: None) as port:
+        door, nobody = Door(timeout=1.0), f"http://127.0.0.1:{port}"
+        monkeypatch.setattr("runner.backends.way.socket.create_connection", no_way := Refusing())
+        for _ in range(5):
+            with pytest.raises(OSError, match=r"127\.0\.0\.1: No route"):
+                door.knock(nobody)
+        assert no_way.asked == 1
+        monkeypatch.undo()
+        monkeypatch.setattr("runner.backends.way.REFUSED_S", 0.0)
+        door.knock(nobody)
+        door.knock(f"http://127.0.0.1:1, {nobody}")
+    door.knock(nobody)
+
+
+class Refusing:
+    asked = 0
+
+    def __call__(self, *args: object) -> Any:
+        self.asked += 1
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+
+def test_a_command_without_a_network_says_so_before_the_client_tries_for_a_minute(cli: Cli, cloud: Cloud) -> None:
+    with listening(lambda connection: None) as port:
+        pass
+    cli.env |= {**cloud.env, "MODAL_SERVER_URL": f"http://127.0.0.1:{port}", "HTTP_PROXY": "http://u:pa55@127.0.0.1:9"}
+    pytest.importorskip("python_socks")
+    said = cli("launch", "--backend", "modal", "--task", "test", code=5).stderr
+    assert "cannot be reached" in said and "Could not connect to the Modal server" not in said
+    assert "proxy 127.0.0.1:9" in said and "pa55" not in said
 
 
 def test_a_secret_that_was_pasted_with_its_newline_is_good_without_it(modal_cli: Cli) -> None:

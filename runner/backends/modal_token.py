@@ -4,13 +4,15 @@ import os
 
 import modal
 
-from runner.errors import CredentialsError
+from runner.backends.way import Door
+from runner.errors import CredentialsError, Unreachable
 from runner.home import NO_MODAL_TOKEN
 
 _TOKEN = ("token_id", "token_secret")
 _OAUTH = ("oauth_refresh_token", "oauth_client_id", "oauth_client_secret", "oauth_jwt_key")
 # A key is not sent, but signs: it may have lines.
 _SENT = tuple(name for name in _TOKEN + _OAUTH if name != "oauth_jwt_key")
+_door = Door(timeout=10.0)
 
 
 def configured() -> bool:
@@ -20,7 +22,7 @@ def configured() -> bool:
 
 
 def require_token() -> None:
-    """Raises CredentialsError at once when there is nothing to sign in with, or it cannot be sent."""
+    """Raises CredentialsError at once when there is nothing to sign in with, Unreachable when nobody answers."""
     if not configured():
         profile = os.environ.get("MODAL_PROFILE", "")
         if profile:
@@ -37,6 +39,10 @@ def require_token() -> None:
         if sent != value:
             # What was pasted with its newline is good without it.
             modal.config.config.override_locally(name, sent)
+    try:
+        _door.knock(str(modal.config.config.get("server_url")))
+    except OSError as error:
+        raise Unreachable(f"Modal cannot be reached ({error})", "check the network; it is tried again") from error
 
 
 def secrets() -> list[str]:

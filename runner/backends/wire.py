@@ -5,15 +5,14 @@ import functools
 import hashlib
 import http.client
 import re
-import socket
 import ssl
 import threading
 from urllib.parse import urlsplit
 
 import certifi
-from modal._utils.proxy_support import _normalize_proxy_url, get_proxy_url
 
 from runner.backends.base import BLOCK
+from runner.backends.way import connected
 
 TIMEOUT_S = 60.0
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
@@ -89,30 +88,10 @@ def _trusted() -> ssl.SSLContext:
 
 
 def _connect(scheme: str, netloc: str) -> http.client.HTTPConnection:
-    """A connection, through the proxy that Modal's client takes as well."""
     secure = scheme == "https"
-    wire = (
-        http.client.HTTPSConnection(netloc, timeout=TIMEOUT_S, context=_trusted())
-        if secure
-        else http.client.HTTPConnection(netloc, timeout=TIMEOUT_S)
-    )
-    proxy = get_proxy_url(wire.host, use_ssl=secure)
-    if proxy:
-        through = _through(proxy, wire.host, wire.port)
-        wire.sock = _trusted().wrap_socket(through, server_hostname=wire.host) if secure else through
-        # Opened by itself again it would go past the proxy.
-        wire.auto_open = 0
+    wire = http.client.HTTPSConnection(netloc) if secure else http.client.HTTPConnection(netloc)
+    reached = connected(wire.host, wire.port, secure=secure, timeout=TIMEOUT_S)
+    wire.sock = _trusted().wrap_socket(reached, server_hostname=wire.host) if secure else reached
+    # Opened by itself again it would go past the proxy.
+    wire.auto_open = 0
     return wire
-
-
-def _through(proxy: str, host: str, port: int) -> socket.socket:
-    from python_socks import ProxyError
-    from python_socks.sync import Proxy
-
-    url, names_there = _normalize_proxy_url(proxy)
-    try:
-        found = Proxy.from_url(url, rdns=names_there).connect(host, port, timeout=TIMEOUT_S)
-    except (ProxyError, ValueError) as error:
-        raise ConnectionError(f"the proxy refused ({error})") from error
-    found.settimeout(TIMEOUT_S)
-    return found

@@ -1,0 +1,79 @@
+"""The way to a host: straight, or through the proxy that Modal's client takes as well."""
+
+import socket
+import threading
+import time
+from urllib.parse import urlsplit
+
+from modal._utils.proxy_support import _normalize_proxy_url, get_proxy_url
+
+# What nobody answered is not tried again by each of many that ask at once.
+REFUSED_S = 5.0
+
+
+def proxy_to(host: str, *, secure: bool) -> str:
+    """The address of the proxy to a host, which may hold a password; empty where there is none."""
+    return get_proxy_url(host, use_ssl=secure) or ""
+
+
+def connected(host: str, port: int, *, secure: bool, timeout: float) -> socket.socket:
+    """A connection to a host, without TLS as yet. Raises OSError when there is none to be had."""
+    proxy = proxy_to(host, secure=secure)
+    if not proxy:
+        return socket.create_connection((host, port), timeout)
+    from python_socks import ProxyError
+    from python_socks.sync import Proxy
+
+    url, names_there = _normalize_proxy_url(proxy)
+    try:
+        found = Proxy.from_url(url, rdns=names_there).connect(host, port, timeout=timeout)
+    except ValueError as error:
+        # Its text may hold the address, and that a password.
+        raise ConnectionError("the address of the proxy cannot be used") from error
+    except ProxyError as error:
+        raise ConnectionError(f"the proxy refused ({error})") from error
+    found.settimeout(timeout)
+    return found
+
+
+class Door:
+    """Whether anybody answers at an address: the client itself would try for a minute before it says so."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._knocking = threading.Lock()
+        self._open: set[str] = set()
+        self._refused: dict[str, tuple[float, OSError]] = {}
+
+    def knock(self, urls: str) -> None:
+        """Raises OSError when nobody answers at any of these addresses; one that has answered is not asked again."""
+        if urls in self._open:
+            return
+        with self._knocking:
+            at, error = self._refused.get(urls, (0.0, OSError()))
+            if not at or time.monotonic() - at > REFUSED_S:
+                try:
+                    self._try(urls)
+                except OSError as found:
+                    self._refused[urls] = (time.monotonic(), error := found)
+                else:
+                    self._open.add(urls)
+            if urls not in self._open:
+                raise error
+
+    def _try(self, urls: str) -> None:
+        problem: OSError | None = None
+        for url in urls.split(","):
+            parts = urlsplit(url.strip())
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                return
+            secure = parts.scheme == "https"
+            try:
+                connected(
+                    parts.hostname, parts.port or (443 if secure else 80), secure=secure, timeout=self._timeout
+                ).close()
+                return
+            except OSError as error:
+                problem = problem or ConnectionError(f"{parts.hostname}: {error.strerror or error}")
+        if problem:
+            raise problem
