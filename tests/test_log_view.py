@@ -28,7 +28,7 @@ from tui import log_commands
 from tui.log_commands import summary
 from tui.screens.dialogs import Page
 from tui.view import ViewApp
-from tui.widgets.log_lines import wrapped
+from tui.widgets.log_lines import line_kind, wrapped
 from tui.widgets.log_pane import LogPane, Prompt
 from tui.widgets.log_view import LogView
 
@@ -539,3 +539,9 @@ def test_the_times_of_lines_are_read_once_for_all_that_is_printed(tmp_path: Path
     with mock.patch.object(times, "refresh", side_effect=times.refresh) as read:
         log_commands.Printer(log, 0, [], times)(True)
     assert read.call_count == 1
+
+
+def test_what_each_rank_says_alike_is_read_once_and_stays_in_its_place() -> None:
+    said = "2026-11-25 22:36:45,645 - nanochat - INFO - Saved optimizer state to: /w/optim_000040_rank{}.pt"
+    assert [line_kind(said.format(rank)) for rank in (0, 1, 7, 12)] == ["", "again", "again", "again"]
+    assert line_kind("Saved model parameters to: /w/model_000040.pt") == ""

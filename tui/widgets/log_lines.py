@@ -1,6 +1,7 @@
 """What a line of a log is, for its colour and its mark in the gutter; and how it is painted."""
 
 import itertools
+import re
 
 from rich.cells import cell_len, get_character_cell_size, set_cell_size
 from rich.segment import Segment
@@ -10,16 +11,20 @@ from runner.log_search import is_level
 from runner.nanochat.events import Noted
 from runner.nanochat.grammar import parse
 
+# What every rank says alike: that of the first is enough to read.
+_AGAIN = re.compile(r".{0,200}Saved optimizer state to: .{0,400}_rank[1-9]\d*\.pt", re.ASCII)
 GLYPHS = {"stage": "▌", "ours": "·", "beat": "♥", "error": "✗", "eval": "▲"}
 
 
 def line_kind(text: str) -> str:
-    """stage, ours, beat, error, eval, or "" for any other."""
+    """stage, ours, beat, error, eval, again (said by another rank already), or "" for any other."""
     if text.startswith("[HEARTBEAT]"):
         return "beat"
     for level, kind in (("error", "error"), ("stage", "stage"), ("score", "eval")):
         if is_level(text, level):
             return kind
+    if "_rank" in text and _AGAIN.match(text):
+        return "again"
     return "ours" if text.startswith("[") and parse(text) == Noted("job") else ""
 
 

@@ -48,6 +48,7 @@ class LogView(ScrollView, can_focus=True):
         "log--stage",
         "log--ours",
         "log--beat",
+        "log--again",
         "log--error",
         "log--eval",
         "log--hit",
@@ -58,7 +59,7 @@ class LogView(ScrollView, can_focus=True):
     LogView { height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
     LogView > .log--stage { color: $accent; text-style: bold; }
     LogView > .log--ours { color: $accent; }
-    LogView > .log--beat { color: $text-muted; }
+    LogView > .log--beat, LogView > .log--again { color: $text-muted; }
     LogView > .log--error { color: $text-error; text-style: bold; }
     LogView > .log--eval { color: $text-success; }
     LogView > .log--hit { background: $warning 60%; color: $background; }
