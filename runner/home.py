@@ -1,7 +1,10 @@
 """The folder on this machine that holds the registry, local volumes and work space."""
 
 import os
+import shlex
+import shutil
 import stat
+import sys
 from pathlib import Path
 
 from runner.atomic import PRIVATE_FOLDER
@@ -38,8 +41,21 @@ def _tighten(path: Path) -> None:
         path.chmod(PRIVATE_FOLDER)
 
 
-# What there is to say, and to do, where there are no credentials for Modal.
-NO_MODAL_TOKEN = ("no Modal token on this machine", "modal setup")
+def modal_command(*words: str) -> str:
+    """A command of Modal's client as it can be typed here: it need not be on the PATH of who runs ours."""
+    beside = Path(sys.executable).with_name("modal")
+    if shutil.which("modal"):
+        argv = ["modal"]
+    elif beside.is_file():
+        argv = [str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)]
+    else:
+        argv = [sys.executable, "-m", "modal"]
+    return shlex.join([*argv, *words])
+
+
+def no_modal_token() -> tuple[str, str]:
+    """What there is to say, and to do, where there are no credentials for Modal."""
+    return "no Modal token on this machine", modal_command("setup")
 
 
 def has_modal_token() -> bool:

@@ -39,16 +39,22 @@ def inventory(volume: Volume) -> Inventory:
     return layout.inventory(data, tokenizer, bundle, task_data, models)
 
 
-def check_engine(volume: Volume, engine: str) -> None:
-    """A volume belongs to one engine: made-up data must never be trained on for money. Marks a new volume."""
+def engine_of(volume: Volume) -> str:
+    """The engine that a volume belongs to, empty for none yet. Raises UsageError when its mark is damaged."""
     try:
-        owner = msgspec.json.decode(volume.read(MARKER), type=dict[str, str]).get("engine", engine)
+        return msgspec.json.decode(volume.read(MARKER), type=dict[str, str]).get("engine", "")
     except FileNotFoundError:
-        volume.write(MARKER, msgspec.json.encode({"engine": engine}))
-        return
+        return ""
     except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise UsageError(f"{MARKER} on {volume.location} is damaged", "remove it, or use another --volume") from error
-    if owner != engine:
+
+
+def check_engine(volume: Volume, engine: str) -> None:
+    """A volume belongs to one engine: made-up data must never be trained on for money. Marks a new volume."""
+    owner = engine_of(volume)
+    if not owner:
+        volume.write(MARKER, msgspec.json.encode({"engine": engine}))
+    elif owner != engine:
         raise UsageError(
             f"{volume.location} holds data of the {owner} engine", "use another --volume for this one", field="volume"
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.home import modal_command
 from tests.conftest import CLI, Cli
 
 SPIES = "import sys; from tui.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
@@ -102,6 +103,33 @@ def test_the_app_says_so_where_the_terminal_shows_lines_alone(cli: Cli) -> None:
     os.close(terminal)
     os.close(shown)
     assert done.returncode == 2 and b"TERM=dumb" in done.stderr and done.stderr.count(b"\n") == 1
+
+
+def test_doctor_fails_where_something_stops_a_launch_and_only_there(cli: Cli, tmp_path: Path) -> None:
+    said = cli("doctor").stdout
+    assert "✗" not in said and "– modal token" in said and "✓ volume rehearsal" in said
+    assert "✗ engine nanochat" in cli("doctor", "--backend", "local", "--engine", "nanochat", code=1).stdout
+    assert "✗ modal token" in cli("doctor", "--backend", "modal", code=1).stdout
+    (tmp_path / "file").write_text("")
+    assert "✗ volume rehearsal" in cli("doctor", "--volume", str(tmp_path / "file"), code=1).stdout
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume" / "volume.json").write_text("{cut")
+    assert "is damaged" in cli("doctor", "--volume", str(tmp_path / "volume"), code=1).stdout
+
+
+def test_a_command_of_modal_is_told_as_it_can_be_typed_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "modal"
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert modal_command("setup") == f"{tmp_path}/bin/python -m modal setup"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    assert modal_command("setup") == f"{script} setup"
+    monkeypatch.chdir(tmp_path)
+    assert modal_command("setup") == "bin/modal setup"
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert modal_command("token", "set") == "modal token set"
 
 
 def test_what_cost_nothing_is_said_in_words(cli: Cli) -> None:

@@ -139,7 +139,9 @@ def parser(chosen: str = "") -> Parser:
     setting = add("settings", "what is set for all runs on this machine; NAME VALUE changes it")
     setting.add_argument("name", nargs="?", metavar="NAME")
     setting.add_argument("value", nargs="?", metavar="VALUE", help="the new value, or `default`")
-    add("doctor", "check this machine, the engines and the backends")
+    doctor = add("doctor", "check this machine, the engines and the backends; exit code 1 if something stops a launch")
+    doctor.add_argument("--backend", choices=("local", "modal"), help="what a launch there needs")
+    doctor.add_argument("--engine", choices=("rehearsal", "nanochat"), help="what a launch with it needs")
     return top
 
 

@@ -10,12 +10,12 @@ from decimal import Decimal
 from typing import Any
 
 from runner import fleet as fleets
-from runner import health, kept_logs, settings, units
+from runner import health, settings, units
 from runner.checkpoints import newest_complete
 from runner.cost import GPUS
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet
-from runner.home import has_modal_token, home
+from runner.home import home
 from runner.plan import Plan
 from runner.projection import spent_usd
 from runner.run import Run
@@ -285,30 +285,9 @@ def _checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
 
 
 def _doctor(fleet: Fleet, args: argparse.Namespace) -> int:
-    import platform
+    from tui import doctor_commands
 
-    from runner.backends.base import Check
-
-    no_token = Check("modal token", False, "none on this machine: runs here only", "modal setup")
-    kept = kept_logs.size(fleet.home / "logs")
-    checks = [
-        Check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer"),
-        Check("home", True, str(fleet.home)),
-        Check(
-            "logs of Modal", True, f"{units.size(kept)} of {fleet.settings.keep_logs_gb} GB in {fleet.home / 'logs'}"
-        ),
-        Check("registry", fleet.registry.set_aside is None, f"{len(fleet.registry.all())} runs"),
-        *fleet.backend("local").check(),
-        *(fleet.backend("modal").check() if has_modal_token() else [no_token]),
-    ]
-    if args.json:
-        output.as_json(checks)
-    else:
-        for check in checks:
-            output.write(f"{'✓' if check.ok else '✗'} {check.name:<17} {check.detail}")
-            if not check.ok and check.do:
-                output.write(f"  {'':<17} {check.do}")
-    return Exit.OK
+    return doctor_commands.doctor(fleet, args)
 
 
 def _settings(fleet: Fleet, args: argparse.Namespace) -> int:

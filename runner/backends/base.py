@@ -102,12 +102,13 @@ class Volume(Protocol):
 
 
 class Check(Struct, frozen=True):
-    """One line of `doctor`: is it fine, and what to do if not."""
+    """One line of `doctor`: is it fine, and what to do if not; `optional` is what a launch elsewhere can do without."""
 
     name: str
     ok: bool
     detail: str
     do: str = ""
+    optional: bool = False
 
 
 class Where(Struct, frozen=True):

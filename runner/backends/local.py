@@ -174,5 +174,5 @@ class LocalBackend:
         checks.append(Check("engine rehearsal", True, "needs nothing else"))
         problem = engines.problem("nanochat", self._home)
         detail = problem[0] if problem else str(engines.nanochat_python(self._home))
-        checks.append(Check("engine nanochat", problem is None, detail, problem[1] if problem else ""))
+        checks.append(Check("engine nanochat", problem is None, detail, problem[1] if problem else "", optional=True))
         return checks

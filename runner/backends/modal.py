@@ -25,6 +25,7 @@ from runner.backends.modal_volume import ModalVolume
 from runner.backends.modal_where import Identity
 from runner.cost import Prices
 from runner.errors import NanochatError, Unreachable, VolumeGone
+from runner.home import modal_command
 from runner.modal_names import APPS, LIVE_DICT, PREPARE, TAG, VOLUMES, train_key
 from runner.run import LIVE, Outcome, Poll, Run, State, Status, calls_of_attempt
 from runner.spooling import Spool
@@ -363,7 +364,7 @@ class ModalBackend:
 
     def check(self) -> list[Check]:
         if not configured():
-            return [Check("modal token", False, "none on this machine", "modal setup")]
+            return [Check("modal token", False, "none on this machine", modal_command("setup"), optional=True)]
         checks = []
         try:
             require_token()

@@ -14,6 +14,7 @@ import modal
 
 from runner.backends.modal_token import secrets
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError
+from runner.home import modal_command
 from runner.terminal import clean
 
 MAX_PAUSE_S = 15.0
@@ -74,13 +75,12 @@ def translated(error: Exception) -> NanochatError:
     text = words(error)
     match error:
         case modal.exception.AuthError():
-            return CredentialsError(f"Modal does not accept the token ({text})", "modal setup")
+            return CredentialsError(f"Modal does not accept the token ({text})", modal_command("setup"))
         case modal.exception.PermissionDeniedError():
             return CredentialsError(f"Modal does not permit that ({text})", "ask the owner of the workspace")
         case modal.exception.NotFoundError() if "nvironment" in text:
-            return CredentialsError(
-                f"Modal knows no such environment ({text})", "modal environment list, then set MODAL_ENVIRONMENT"
-            )
+            known = modal_command("environment", "list")
+            return CredentialsError(f"Modal knows no such environment ({text})", f"{known}, then set MODAL_ENVIRONMENT")
         case modal.exception.NotFoundError():
             return Unreachable(f"Modal does not know it ({text})", "nanochat-tui doctor")
         case modal.exception.ResourceExhaustedError():

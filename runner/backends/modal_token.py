@@ -6,7 +6,7 @@ import modal
 
 from runner.backends.way import Door
 from runner.errors import CredentialsError, Unreachable
-from runner.home import NO_MODAL_TOKEN
+from runner.home import modal_command, no_modal_token
 
 _TOKEN = ("token_id", "token_secret")
 _OAUTH = ("oauth_refresh_token", "oauth_client_id", "oauth_client_secret", "oauth_jwt_key")
@@ -26,15 +26,16 @@ def require_token() -> None:
     if not configured():
         profile = os.environ.get("MODAL_PROFILE", "")
         if profile:
-            raise CredentialsError(f"there is no Modal token for the profile {profile}", "modal profile list")
-        raise CredentialsError(*NO_MODAL_TOKEN)
+            known = modal_command("profile", "list")
+            raise CredentialsError(f"there is no Modal token for the profile {profile}", known)
+        raise CredentialsError(*no_modal_token())
     for name in _SENT:
         value = str(modal.config.config.get(name) or "")
         sent = value.strip()
         if not (sent.isascii() and sent.isprintable()):
             raise CredentialsError(
                 f"Modal's {name.replace('_', ' ')} holds a character that cannot be sent",
-                "set it anew: modal token set",
+                f"set it anew: {modal_command('token', 'set')}",
             )
         if sent != value:
             # What was pasted with its newline is good without it.

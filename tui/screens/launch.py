@@ -16,7 +16,7 @@ from runner import fleet as fleets
 from runner import units
 from runner.cost import GPUS
 from runner.errors import CredentialsError, NanochatError, NoSuchRun, UsageError
-from runner.home import NO_MODAL_TOKEN, has_modal_token
+from runner.home import has_modal_token, no_modal_token
 from runner.plan import Plan
 from runner.registry import find
 from runner.run import Run, check_tag
@@ -225,7 +225,7 @@ class LaunchScreen(NanochatScreen):
     def _plan(self, spec: RunSpec, backend: str) -> None:
         worker = get_current_worker()
         planned = self.nanochat.fleet.plan(spec, backend)
-        problem = CredentialsError(*NO_MODAL_TOKEN) if backend == "modal" and not has_modal_token() else None
+        problem = CredentialsError(*no_modal_token()) if backend == "modal" and not has_modal_token() else None
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show_plan, spec, planned, problem)
 

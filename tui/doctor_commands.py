@@ -1,0 +1,75 @@
+"""`doctor`: what is missing on this machine, and the command that mends it."""
+
+import argparse
+import os
+import platform
+import sys
+from pathlib import Path
+
+from runner import kept_logs, survey, units
+from runner.backends.base import Check
+from runner.errors import Exit, NanochatError, UsageError
+from runner.fleet import Fleet
+from runner.home import has_modal_token, modal_command
+from runner.spec import ENGINES
+from tui import output
+
+
+def doctor(fleet: Fleet, args: argparse.Namespace) -> int:
+    """Say how everything is; exit code 1 where something stops a launch, on the backend and engine that are named."""
+    checks = [*_here(fleet), *(_local(fleet) if args.backend != "modal" else [])]
+    if args.backend != "local":
+        checks += fleet.backend("modal").check() if has_modal_token() else [_no_token()]
+    needed = {("modal token", args.backend == "modal"), (f"engine {args.engine}", True)}
+    wrong = [c for c in checks if not c.ok and (not c.optional or (c.name, True) in needed)]
+    if args.json:
+        output.as_json(checks)
+        return Exit.FAILED if wrong else Exit.OK
+    for check in checks:
+        glyph = "✓" if check.ok else "✗" if check in wrong else "–"
+        output.write(f"{glyph} {check.name:<22} {check.detail}")
+        if not check.ok and check.do:
+            output.write(f"  {'':<22} {check.do}")
+    return Exit.FAILED if wrong else Exit.OK
+
+
+def _no_token() -> Check:
+    return Check("modal token", False, "none on this machine: runs here only", modal_command("setup"), optional=True)
+
+
+def _here(fleet: Fleet) -> list[Check]:
+    """What every launch needs."""
+    kept, folder = kept_logs.size(fleet.home / "logs"), fleet.home / "logs"
+    return [
+        Check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer"),
+        Check("home", True, str(fleet.home)),
+        Check("logs of Modal", True, f"{units.size(kept)} of {fleet.settings.keep_logs_gb} GB in {folder}"),
+        Check("registry", fleet.registry.set_aside is None, units.counted(len(fleet.registry.all()), "run")),
+    ]
+
+
+def _local(fleet: Fleet) -> list[Check]:
+    """This machine as a place for runs: its disk, its engines, and the folders that serve as volumes."""
+    locations = {engine: fleet.volume_location("local", engine) for engine in ENGINES}
+    return [*fleet.backend("local").check(), *(_volume(fleet, *found) for found in locations.items())]
+
+
+def _volume(fleet: Fleet, engine: str, location: str) -> Check:
+    name, folder = f"volume {engine}", Path(location)
+    if not folder.exists():
+        return Check(name, True, f"{location} is not there yet; the first launch makes it")
+    if not folder.is_dir():
+        return Check(name, False, f"{location} is no folder", "give another --volume")
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return Check(name, False, f"{location} cannot be written", "see that it is yours, or give another --volume")
+    try:
+        owner = survey.engine_of(fleet.backend("local").volume(location))
+    except UsageError as error:
+        return Check(name, False, error.what, error.do)
+    except (NanochatError, OSError) as error:
+        return Check(name, False, str(error), "see that it is yours, or give another --volume")
+    if owner not in ("", engine):
+        of = f"{location} holds data of the {owner} engine"
+        return Check(name, False, of, "give another --volume for this one", optional=True)
+    runs = sum(r.volume == location for r in fleet.registry.all())
+    return Check(name, True, f"{location}, {units.counted(runs, 'run')}")
