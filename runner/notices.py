@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from runner import budget, units
+from runner.alarms import alarm
 from runner.health import Word, health, silences
 from runner.projection import spent_usd
 from runner.registry import Registry
@@ -59,6 +60,9 @@ def due(run: Run, now: float, like: Mapping[str, float] | None = None) -> Iterat
     found = health(run, now, like)
     if found.word is Word.STALLED:
         yield notice("stalled", f"{run.tag} is stalled: {found.why}", status.step, int(status.progress_at or 0))
+    for warning in status.warnings:
+        if kind := alarm(warning):
+            yield notice("warning", f"{run.tag}: {warning}", kind)
     cap = run.spec.budget_usd
     if cap is not None and (share := budget.share(cap, spent_usd(run, now))):
         text = f"{run.tag} has spent {share}% of its budget of {units.money(cap)}"

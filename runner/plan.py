@@ -182,7 +182,7 @@ def plan(
     fit = _fit(maker, stages, legs.limit_s(spec, backend))
     return Plan(
         stages=stages,
-        env=commands.environment(s),
+        env=commands.environment(s, offline=_offline(s, backend, inventory)),
         resume=resume,
         total_steps=size.iterations if trains else 0,
         tokens=size.tokens if trains else 0,
@@ -212,6 +212,13 @@ def _fit(maker: "_Maker", stages: tuple[Stage, ...], limit: int | None) -> legs.
     every = min(maker.s.save_every, max(1, maker.size.iterations - maker.resume.step))
     publish_s = budget.publish_seconds(maker.size.model_bytes + maker.size.optimizer_bytes, None)
     return legs.fit(quickest, likely, slowest, limit=limit, publish_s=publish_s, save_every=every)
+
+
+def _offline(s: Settings, backend: str, inventory: Inventory) -> bool:
+    """Whether everything that nanochat would ask the Hub for is there: eight ranks asking is slow, and may fail."""
+    kernel = commands.kernel(s)
+    wanted = backend == "modal" and s.spec.engine == "nanochat" and kernel.offline
+    return wanted and layout.has_kernel(inventory, kernel)
 
 
 def _price_source(backend: str, prices: Prices) -> str:
@@ -367,9 +374,9 @@ class _Maker(Struct, frozen=True):
         if self.backend != "modal" or s.spec.engine != "nanochat":
             return {}
         found = {}
-        kernel = commands.flash_attention(s)
-        if kernel and not has.kernel:
-            found["attention kernel"] = kernel
+        kernel = commands.kernel(s)
+        if not layout.has_kernel(has, kernel):
+            found["attention kernel"] = commands.fetch_kernel(kernel)
         core = "base_eval" in STAGES[s.spec.task] or (s.spec.task == "base" and s.values.core_every != -1)
         if core and not has.eval_bundle:
             found["eval bundle"] = commands.EVAL_BUNDLE

@@ -34,6 +34,16 @@ def _stat(pid: int) -> tuple[str, str] | None:
     return (state[:1], "".join(c for c in started if c.isalnum())) if state else None
 
 
+def age_s() -> float:
+    """Seconds since this process began; 0 where the system does not tell."""
+    try:
+        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        return max(0.0, uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 def call_id(pid: int) -> str:
     """`local-<pid>-<start>`. Raises ProcessLookupError when the process is gone."""
     found = _stat(pid)

@@ -52,6 +52,7 @@ class Overrides(Struct, frozen=True, omit_defaults=True, kw_only=True):
     fp8: Annotated[bool | None, Meta(description="FP8 matmuls (H100 and newer)")] = None
     compile: Annotated[bool | None, Meta(description="torch.compile; off starts at once and trains slower")] = None
     stop_on_nan: Annotated[bool | None, Meta(description="stop when the loss is nan")] = None
+    require_fa3: Annotated[bool | None, Meta(description="stop when Flash Attention 3 does not load")] = None
     shards: Annotated[Count | None, Meta(description="training data shards to have on the volume")] = None
     vocab_size: Annotated[Count | None, Meta(description="vocabulary of a newly trained tokenizer")] = None
     tokenizer_chars: Annotated[Count | None, Meta(description="characters the tokenizer is trained on")] = None
@@ -72,7 +73,7 @@ class Overrides(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 FAULTS = ("crash", "hang", "oom", "nan", "truncate", "ignore-sigterm")
 REHEARSAL_ONLY = ("step_ms", "call_limit", "fault")
-SWITCHES = ("fp8", "compile", "stop_on_nan")
+SWITCHES = ("fp8", "compile", "stop_on_nan", "require_fa3")
 
 
 class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):

@@ -1,5 +1,6 @@
 """A look at a volume: what any run can use, and what one run has saved."""
 
+import contextlib
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
@@ -33,10 +34,14 @@ def inventory(volume: Volume) -> Inventory:
         {e.name: e.bytes for e in _list(volume, folder) if not e.is_dir and e.bytes}
         for folder in (layout.DATA, layout.TOKENIZER, layout.EVAL_BUNDLE)
     )
-    task_data, models = (
-        [e.name for e in _list(volume, folder) if e.is_dir] for folder in (layout.TASK_DATA, f"{layout.HF_CACHE}/hub")
-    )
-    return layout.inventory(data, tokenizer, bundle, task_data, models)
+    hub = f"{layout.HF_CACHE}/hub"
+    task_data, models = ([e.name for e in _list(volume, folder) if e.is_dir] for folder in (layout.TASK_DATA, hub))
+    kernels = {}
+    for name in models:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            # Noted when a kernel is whole.
+            kernels[name] = volume.read(f"{hub}/{name}/refs/main", 0, 64).decode("ascii", "replace")
+    return layout.inventory(data, tokenizer, bundle, task_data, kernels)
 
 
 def engine_of(volume: Volume) -> str:

@@ -14,6 +14,19 @@ from tests.gate import Gate
 
 ROOT = Path(__file__).parent.parent
 
+HUB = """
+import os
+from pathlib import Path
+
+def snapshot_download(name, *, revision, allow_patterns):
+    at = Path(os.environ["HF_HOME"], "hub", "models--" + name.replace("/", "--"), "snapshots", revision)
+    build = at / allow_patterns[0].rpartition("/")[0]
+    build.mkdir(parents=True, exist_ok=True)
+    (build / "__init__.py").write_text("")
+    print(f"fetched {name}")
+    return str(at)
+"""
+
 
 class Cloud:
     """One server; `env` is what the real client needs to talk to it instead of Modal."""
@@ -45,7 +58,7 @@ class Cloud:
         checkout.mkdir()
         for name in ("nanochat", "scripts"):
             (checkout / name).symlink_to(ROOT / "runner" / "rehearsal" / "stand_in" / name)
-        (checkout / "huggingface_hub.py").write_text("def snapshot_download(name):\n    print(f'fetched {name}')\n")
+        (checkout / "huggingface_hub.py").write_text(HUB)
 
     def close(self) -> None:
         self._process.terminate()

@@ -1,6 +1,7 @@
 """What was compiled is kept between runs; whatever is wrong with it costs a compilation, never a run."""
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -63,3 +64,12 @@ def test_a_volume_that_is_full_costs_nothing_but_the_cache(tmp_path: Path) -> No
     (cache.folder / "k").write_text("k")
     published(cache)
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_an_archive_that_a_killed_container_left_half_goes_with_the_next_but_not_one_under_way(tmp_path: Path) -> None:
+    old, new = tmp_path / ".d12.tar.1", tmp_path / ".d12.tar.2"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (1.0, 1.0))
+    CompileCache(tmp_path / "work", tmp_path / "d12.tar").restore()
+    assert not old.exists() and new.exists()

@@ -16,8 +16,7 @@ def test_training_goes_on_from_call_to_call_with_the_laptop_closed_and_ends_as_i
 ) -> None:
     modal_cli.modal(*LIMITED, "--tag", "long", "-y")
     # Nobody looks until it is over.
-    run_id = modal_cli.json("ls")[0]["id"]
-    folder = cloud.folder(modal_cli.volume) / "runs" / run_id
+    folder = cloud.folder(modal_cli.volume) / modal_cli.run("long")["folder"]
     wait_until(lambda: (folder / "report.md").exists(), seconds=110, what="the end")
     cloud.idle()
     run = modal_cli.run("long")
@@ -39,7 +38,7 @@ def test_a_cancel_between_two_calls_ends_the_one_that_waits_for_its_gpus(modal_c
     modal_cli.modal(*LIMITED, "--tag", "between", "-y")
     first = wait_until(lambda: (r := modal_cli.run("between"))["step"] and r, seconds=60, what="the first leg")
     cloud.knobs(hold=True)
-    folder = cloud.folder(modal_cli.volume) / "runs" / first["id"]
+    folder = cloud.folder(modal_cli.volume) / first["folder"]
     wait_until(lambda: "[NEXT CALL]" in (folder / "log").read_text(), seconds=60, what="its end")
     wait_until(lambda: modal_cli.run("between")["state"] == "queued", what="the next call")
     modal_cli("cancel", "between")

@@ -113,6 +113,44 @@ def test_a_container_that_dies_again_and_again_stops_itself_and_says_so(modal_cl
     assert len([t for t in cloud.all_containers("train") if cloud.state()["tasks"][t]["call"] in run["call_ids"]]) == 4
 
 
+def test_evictions_that_leave_no_time_to_close_are_no_crash_loop(modal_cli: Cli, cloud: Cloud) -> None:
+    cloud.gate.hold(5)
+    modal_cli.modal("--task", "base", "--tag", "busy", "--save-every", "150", *QUICK)
+    for evictions in range(3):
+        container = held_at(cloud, 5)
+        log = cloud.folder(modal_cli.volume) / modal_cli.run("busy")["folder"] / "log"
+        wait_until(partial(has_begun, log, evictions + 1), what="its first commit")
+        # What it still has to say does not get through before it is killed.
+        cloud.knobs(hold=True)
+        cloud.fault("container:VolumeCommit", "HANG")
+        cloud.gate.again(5)
+        cloud.preempt(container, grace=3.0)
+        gone(cloud, container)
+        cloud.knobs(hold=False, faults=[])
+    cloud.gate.open()
+    run = finished(modal_cli, "busy")
+    assert (run["state"], run["preemptions"]) == ("done", 3)
+    assert len([t for t in cloud.all_containers("train") if cloud.state()["tasks"][t]["call"] in run["call_ids"]]) == 4
+
+
+@pytest.mark.parametrize("skip_reload", [False, True])
+def test_two_launches_at_once_bring_each_shard_once_and_train_one_tokenizer(
+    modal_cli: Cli, cloud: Cloud, skip_reload: bool
+) -> None:
+    cloud.knobs(hold=True, skip_reload=skip_reload)
+    for tag in ("x1", "x2"):
+        modal_cli.modal("--tag", tag, "--shards", "12", *QUICK)
+    cloud.knobs(hold=False)
+    logs = []
+    for tag in ("x1", "x2"):
+        assert finished(modal_cli, tag)["state"] == "done"
+        logs.append(modal_cli("logs", tag).stdout)
+    both = "".join(logs)
+    assert both.count("Successfully downloaded") == 13
+    assert both.count("[EXEC] python -m scripts.tok_train") == 1
+    assert both.count("prepare was done by another run") == 1
+
+
 def test_a_broken_log_stream_loses_and_doubles_no_line(modal_cli: Cli, cloud: Cloud) -> None:
     cloud.knobs(log_stream_break=6)
     modal_cli.modal("--task", "speedrun", "--tag", "torn", "--watch", *QUICK)

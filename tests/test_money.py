@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from runner import compare
+from runner.alarms import NO_KERNEL, SLOW_WINDOWS
 from runner.notices import Notice, Teller, due, terminal_bytes
 from runner.registry import Registry
 from runner.run import Outcome, Run, State, Status
@@ -137,6 +138,13 @@ def of(state: State, **status: Any) -> Run:
 )
 def test_what_a_person_is_told_of(one: Run, kinds: list[str]) -> None:
     assert [n.kind for n in due(one, 2001.0)] == kinds
+
+
+def test_a_slow_kernel_and_a_loss_that_is_nan_are_told_beyond_the_screen_and_once_each() -> None:
+    one = of(State.RUNNING, warnings=[NO_KERNEL, SLOW_WINDOWS, "loss is nan at step 7", "the data is used up"])
+    found = [n for n in due(one, 1001.0) if n.kind == "warning"]
+    assert [n.key.rpartition("/")[2] for n in found] == ["attention", "attention", "nan"]
+    assert NO_KERNEL in found[0].text
 
 
 def test_each_notice_is_told_once_by_whoever_sees_it_first_and_old_news_never(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ import re
 
 import pytest
 
-from runner.job.outcome import Trail, explain, settled
+from runner.job.outcome import Trail, explain, settled, unwanted
 from runner.job.supervise import Ended
 from runner.nanochat import grammar
 from runner.run import Outcome, State, Status
+from runner.spec import Overrides
 from runner.terminal import clean
 from tests.conftest import DATA
 
@@ -110,7 +111,18 @@ def test_being_told_to_stop_is_no_crash() -> None:
 
 def test_the_first_step_whose_loss_is_nan_is_remembered() -> None:
     trail = trail_of([STEP.format(n, "2.5" if n < 7 else "nan") for n in range(10)])
-    found = explain("base", Ended(None, 15, stopped=True), trail, stop_on_nan=True)
+    why = unwanted("base", trail, Overrides(stop_on_nan=True))
+    found = explain("base", Ended(None, 15, stopped=True), trail, stopped_for=why)
     assert found
     outcome = settled(found, Status(1, State.RUNNING, "", 0.0, 0.0, stage="base", saved_step=5), 32)
     assert (outcome.kind, outcome.message) == ("nan", "the loss is nan since step 7; step 5 was kept before")
+
+
+def test_a_kernel_that_did_not_load_stops_only_the_run_that_asked_for_that() -> None:
+    trail = trail_of(["WARNING: Flash Attention 3 not available, using PyTorch SDPA fallback"])
+    assert unwanted("base", trail, Overrides()) is None
+    found = unwanted("base", trail, Overrides(require_fa3=True))
+    assert found is not None and found.kind == "attention" and "--require-fa3" in found.advice
+    assert explain("base", Ended(None, 15, stopped=True), trail, stopped_for=found) == found
+    loaded = trail_of(["✓ Using Flash Attention 3: efficient, new and awesome."])
+    assert unwanted("base", loaded, Overrides(require_fa3=True)) is None

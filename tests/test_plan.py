@@ -9,6 +9,7 @@ import pytest
 from runner.checkpoints import Checkpoint, Verdict
 from runner.cost import GPUS
 from runner.errors import UsageError
+from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
 from runner.nanochat.layout import Inventory
 from runner.plan import Plan, plan
 from runner.run import StageState, StageStatus
@@ -21,7 +22,7 @@ FULL = Inventory(
     token_bytes=132_300,
     eval_bundle=True,
     task_data=True,
-    kernel=True,
+    kernels={HOPPER_KERNEL.folder: HOPPER_KERNEL.revision},
 )
 
 
@@ -193,3 +194,23 @@ def test_a_checkpoint_of_another_number_of_gpus_is_not_resumed(ranks: int) -> No
     with pytest.raises(UsageError, match=f"saved on {ranks} GPU.*8 cannot go on from it") as refused:
         plan(spec(), FULL, backend="modal", checkpoints=saved, attempt=2)
     assert f"use --gpus {ranks}" in refused.value.do and "--load-optimizer 0" in refused.value.do
+
+
+def test_the_attention_kernel_is_pinned_fetched_for_its_gpu_and_then_not_asked_for_again() -> None:
+    bare = msgspec.structs.replace(FULL, kernels={})
+    fetch = planned(bare).stages[0]
+    assert fetch.note == "attention kernel"
+    words = fetch.commands[-1][-1]
+    assert HOPPER_KERNEL.revision in words and "torch29-cxx11-cu128-x86_64-linux" in words
+    compile(words, "fetch", "exec")
+    assert "HF_HUB_OFFLINE" not in planned(bare).env and planned(FULL).env["HF_HUB_OFFLINE"] == "1"
+    older = msgspec.structs.replace(FULL, kernels={HOPPER_KERNEL.folder: "0" * 40})
+    assert planned(older).stages[0].note == "attention kernel"
+
+
+def test_a_gpu_that_asks_the_hub_itself_is_left_to_do_so() -> None:
+    assert OTHER_KERNEL.repository in planned(gpu="A100-80GB", model="d12").stages[0].commands[-1][-1]
+    has = msgspec.structs.replace(FULL, kernels={OTHER_KERNEL.folder: "1" * 40})
+    there = planned(has, gpu="A100-80GB", model="d12")
+    assert there.stages[0].skip and "HF_HUB_OFFLINE" not in there.env
+    assert "HF_HUB_OFFLINE" not in planned(FULL, backend="local", engine="rehearsal").env

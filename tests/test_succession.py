@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from runner.backends.folder import FolderVolume
+from runner.job.job import Job
 from runner.job.outcome import trouble
 from runner.job.site import LocalSite
 from runner.job.succession import begun, never_began
@@ -58,3 +59,18 @@ def test_a_job_that_could_not_begin_says_so_and_keeps_what_was_spent(tmp_path: P
     status = read_status(volume, run())
     assert status is not None and status.outcome == outcome and outcome.kind == "disk"
     assert (status.attempt, status.state, status.spent_before_s) == (2, State.FAILED, 700.0)
+
+
+def test_what_a_container_ran_before_its_job_did_is_paid_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(LocalSite):
+        before_s = 30.0
+
+    monkeypatch.setenv("NANOCHAT_TUI_HOME", str(tmp_path))
+    volume = FolderVolume(str(tmp_path / "volume"))
+    Path(volume.location).mkdir()
+    here = run(volume=volume.location)
+    job = Job(volume, here, tmp_path / "work", Late("local-1"))
+    job.request_stop(15, None)
+    assert job.main() == 0
+    status = read_status(volume, here)
+    assert status is not None and status.state is State.CANCELLED and 30 <= status.spent_s < 90

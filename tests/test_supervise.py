@@ -88,6 +88,14 @@ def test_a_program_that_does_not_exist_is_an_oserror(tmp_path: Path) -> None:
         )
 
 
+def test_the_age_of_a_process_is_known_from_within() -> None:
+    code = "import time; from runner import process; a = process.age_s(); time.sleep(0.3); print(a, process.age_s())"
+    began = time.monotonic()
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    took = time.monotonic() - began
+    assert 0 <= float(said[0]) <= took + 0.1 and 0.25 <= float(said[1]) - float(said[0]) <= took
+
+
 def test_a_pid_alone_is_not_a_process() -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:

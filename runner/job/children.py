@@ -10,7 +10,7 @@ from pathlib import Path
 from runner.job import engines
 from runner.job.compile_cache import CompileCache
 from runner.job.journal import Journal
-from runner.job.outcome import Trail, explain
+from runner.job.outcome import Trail, explain, unwanted
 from runner.job.stop import Stop
 from runner.job.supervise import run_child
 from runner.nanochat import events
@@ -53,7 +53,7 @@ class Children:
                     note=self._work / engines.CHILD_FILE,
                     on_output=functools.partial(self._output, trail),
                     on_tick=lambda: self._tick(today.heartbeat_s),
-                    stopping=functools.partial(self._stopping, trail),
+                    stopping=functools.partial(self._stopping, stage, trail),
                     grace_s=self._grace_s,
                 )
             except OSError as error:
@@ -63,7 +63,8 @@ class Children:
                 trail.see(line, event)
             if self._stop.halt and not ended.ok:
                 return self._stop.halt
-            outcome = explain(stage, ended, trail, stop_on_nan=self._ruined(trail) and not self._stop.told)
+            unwanted_now = None if self._stop.told else unwanted(stage, trail, self._run.spec.overrides)
+            outcome = explain(stage, ended, trail, stopped_for=unwanted_now)
             if outcome:
                 return outcome
         return None
@@ -79,12 +80,9 @@ class Children:
         env.pop("PYTHONSAFEPATH", None)
         return env
 
-    def _stopping(self, trail: Trail) -> bool:
-        return self._stop.look(self._journal.status) or self._ruined(trail)
-
-    def _ruined(self, trail: Trail) -> bool:
-        """Whether the loss is nan in a run that is to stop then."""
-        return bool(self._run.spec.overrides.stop_on_nan) and trail.nan_at is not None
+    def _stopping(self, stage: str, trail: Trail) -> bool:
+        unwanted_now = unwanted(stage, trail, self._run.spec.overrides)
+        return self._stop.look(self._journal.status) or unwanted_now is not None
 
     def _output(self, trail: Trail, data: bytes) -> None:
         for line, event in self._journal.output(data):

@@ -5,6 +5,7 @@ import os
 import shutil
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 from runner.backends.folder import FolderVolume
@@ -12,7 +13,7 @@ from runner.nanochat import layout
 from runner.nanochat.commands import COMMIT
 from runner.run import Run
 
-ARCHIVE_S = 60.0
+ARCHIVE_S, LEFT_S = 60.0, 86_400.0
 VARIABLES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 
 
@@ -31,6 +32,11 @@ class CompileCache:
     def restore(self) -> str:
         """Unpack what an earlier run has compiled; a line about it, empty when there was none."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self._archive.parent.glob(f".{self._archive.name}.*"):
+            # Of a container that was killed; one that still writes is younger.
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > LEFT_S:
+                    left.unlink()
         if not self._archive.is_file():
             return ""
         try:

@@ -71,6 +71,7 @@ class Ending:
         """
         status, now = self._journal.status, self._clock()
         self._journal.say(line)
+        self._journal.event({"kind": "outcome", "outcome": "next call" if leg > 1 else "prepared"})
         was = msgspec.structs.replace(status)
         status.state, status.stage, status.doing = State.QUEUED, "", ""
         leave(status, now)

@@ -1,6 +1,5 @@
 """Execute a run's plan stage by stage, resuming at the first stage that is not done."""
 
-import contextlib
 import os
 import queue
 import time
@@ -21,6 +20,7 @@ from runner.job.clock import Clock
 from runner.job.commits import Commits
 from runner.job.curve import loss_svg
 from runner.job.ending import Ending
+from runner.job.filling import Filling
 from runner.job.gpus import Sampler
 from runner.job.guard import Guard
 from runner.job.history import history
@@ -55,7 +55,7 @@ class Job:
         self._notes: queue.SimpleQueue[str | Checkpoint | GpuSample] = queue.SimpleQueue()
         self._earlier = newest(survey.read_status(volume, run), site.recall(run))
         self._clock = Clock()
-        status = begun(run, self._earlier, site, part, self._clock())
+        status = begun(run, self._earlier, site, part, self._clock() - site.before_s)
         self._finished = self._earlier.stages if self._earlier else []
         self._sampler: Sampler | None = None
         self._publisher: Publisher | None = None
@@ -255,32 +255,34 @@ class Job:
         if stage.name == "report":
             self._write_report(today)
             return None
-        if stage.name not in ("prepare", "tokenizer"):
+        if stage.name not in PARTS["prepare"]:
             return self._children.run(stage.name, stage.commands, today)
-        with self._alone(self._volume.path(f"{layout.CACHE}/prepare.lock"), today.heartbeat_s) as mine:
-            if not mine:
-                return cancelled(self._status)
-            now = next(s for s in self._plan([]).stages if s.name == stage.name)
-            if now.skip:
-                self._journal.say(f"[STAGE] {stage.name} was done by another run: {now.skip}")
-            return self._children.run(stage.name, now.commands, today)
+        filling = Filling(
+            self._site,
+            self._volume.path(f"{layout.CACHE}/prepare.lock"),
+            self._journal,
+            self._stop,
+            look=lambda: self._plan([]),
+            run=lambda name, commands: self._children.run(name, commands, today),
+            tick=lambda: self._tick(today.heartbeat_s),
+            commit=self._commit,
+        )
+        return filling.fill(stage.name)
 
     def _checkout(self, today: Plan) -> Outcome | None:
         """Bring nanochat itself when this machine has no checkout."""
         if self._run.spec.engine != "nanochat":
             return None
         home = Path(os.environ["NANOCHAT_TUI_HOME"])
-        with self._alone(home / "nanochat.lock", today.heartbeat_s) as mine:
+
+        def waiting() -> bool:
+            self._tick(today.heartbeat_s)
+            return not self._stop.told
+
+        with self._site.alone(home / "nanochat.lock", waiting) as mine:
             if not mine:
                 return cancelled(self._status)
             return self._children.run("prepare", engines.clone_commands(home), today)
-
-    def _alone(self, shared: Path, heartbeat_s: float) -> contextlib.AbstractContextManager[bool]:
-        def waiting() -> bool:
-            self._tick(heartbeat_s)
-            return not self._stop.told
-
-        return self._site.alone(shared, waiting)
 
     def _tick(self, heartbeat_s: float) -> None:
         if not self._journal.mid_line:

@@ -84,6 +84,10 @@ class Journal:
         """Whether the child is in the middle of a line that it will end in a moment."""
         return not self._at_line_start and self._ticks() - self._silent_since < LINE_S
 
+    def now(self) -> float:
+        """What the job's clock shows."""
+        return self._clock()
+
     def begin_stage(self) -> None:
         self._stage_began = self._silent_since = self._spoke_at = self._ticks()
         self._lines = Lines()

@@ -17,13 +17,15 @@ from typing import Any, NamedTuple
 import modal
 import msgspec
 
-from runner import cost, survey
+from runner import cost, process, survey
 from runner.backends.folder import FolderVolume
 from runner.backends.modal_errors import may_pass, patiently, reaching, translated, words
 from runner.errors import NanochatError
 from runner.job.compile_cache import CompileCache, compile_cache_of
 from runner.job.job import Job
+from runner.job.outcome import trouble
 from runner.job.site import gpus_here
+from runner.job.succession import never_began
 from runner.modal_names import PREPARE, lease_key, stop_key, train_key
 from runner.nanochat import layout
 from runner.run import Run, State, Status
@@ -31,6 +33,8 @@ from runner.run import Run, State, Status
 MOUNT = os.environ.get("NANOCHAT_TUI_MOUNT", "/vol")
 BEAT_EVERY_S = 1.0
 LOCK_STALE_S = 90.0
+# A container takes no longer to get here: a system that says so counts otherwise.
+MOST_BEFORE_S = 1800.0
 LAST_WORD_S = 8.0
 GRACE_S = 2.5
 # So long is trouble on the way to Modal waited out: an attempt has cost a queue and a start.
@@ -44,6 +48,8 @@ class ModalSite:
     holds_files = False
     # Modal's grace between the signal and the end of a container.
     killed_after_s: float | None = 30.0
+    # Limits on downloads are counted by five minutes, and nobody may be there to resume; a CPU waits for cents.
+    tries, try_again_s = 6, 300.0
 
     def __init__(
         self,
@@ -56,6 +62,9 @@ class ModalSite:
         call_limit_s: float | None = None,
     ) -> None:
         self.call_id, self.leg, self.call_limit_s = call_id, leg, call_limit_s
+        # The client, its mounts and this package are loaded first, on paid GPUs.
+        age = process.age_s()
+        self.before_s = age if age < MOST_BEFORE_S else 0.0
         self._volume, self._live, self._hand_over = volume, live, hand_over
         self._committing = threading.Lock()
         self._latest: tuple[str, bytes] | None = None
@@ -265,7 +274,12 @@ def _attend(
     os.environ.setdefault("NANOCHAT_TUI_HOME", str(work))
     site = ModalSite(volume, live, call_id, hand_over, leg=asked.leg, call_limit_s=asked.limit_s)
     site.watch_over(run.id)
-    job = Job(mount, run, work, site, part=asked.part, grace_s=GRACE_S)
+    try:
+        job = Job(mount, run, work, site, part=asked.part, grace_s=GRACE_S)
+    except (OSError, NanochatError) as error:
+        if never_began(mount, run, call_id, trouble(error), time.time()):
+            site.commit()
+        raise
     told: list[int] = []
 
     def stop(signum: int, frame: FrameType | None) -> None:

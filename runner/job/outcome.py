@@ -10,6 +10,7 @@ from runner.job.supervise import Ended
 from runner.nanochat import events
 from runner.nanochat.events import Event
 from runner.run import Outcome, Status
+from runner.spec import Overrides
 
 WHOLE = "nanochat-tui checkpoints shows which are whole"
 RESUME = "resume continues from the last checkpoint"
@@ -18,6 +19,12 @@ LOG = "see the log: nanochat-tui logs RUN; then resume"
 # When one rank dies the others lose their connection to it: what they then say is no cause.
 _ECHOES = ("DistBackendError", "DistNetworkError", "DistStoreError", "ConnectionResetError", "BrokenPipeError")
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+# As urllib, requests and Hugging Face call it when they are refused, cut off, or kept waiting.
+_OF_A_DOWNLOAD = frozenset(
+    "URLError gaierror HTTPError ConnectionError ConnectTimeout ReadTimeout SSLError ProxyError ChunkedEncodingError"
+    " IncompleteRead RemoteDisconnected HfHubHTTPError LocalEntryNotFoundError".split()
+)
+_WITHOUT_FA3 = ("Flash Attention 3 not available", "Flash Attention 3 only supports")
 _ECHO_WORDS = ("NCCL error", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
@@ -49,6 +56,7 @@ class Trail(Struct):
     failure: Event | None = None
     downloaded: events.Downloaded | None = None
     nan_at: int | None = None
+    without_fa3: bool = False
     last_line: str = ""
 
     def see(self, line: str, event: Event | None) -> None:
@@ -63,15 +71,27 @@ class Trail(Struct):
                 self.nan_at = event.step
         elif isinstance(event, events.Downloaded):
             self.downloaded = event
+        elif isinstance(event, events.Warned) and event.text.startswith(_WITHOUT_FA3):
+            self.without_fa3 = True
         if line.strip():
             self.last_line = line.strip()[:300]
 
 
-def explain(stage: str, ended: Ended, trail: Trail, *, stop_on_nan: bool = False) -> Outcome | None:
+def unwanted(stage: str, trail: Trail, asked: Overrides) -> Outcome | None:
+    """Why a stage is to be stopped as it is going, by what the person has asked for."""
+    if asked.stop_on_nan and trail.nan_at is not None:
+        return Outcome("nan", f"the loss is nan since step {trail.nan_at:,}", stage=stage)
+    if asked.require_fa3 and trail.without_fa3:
+        advice = "resume RUN tries again; without --require-fa3 it trains all the same, slower"
+        return Outcome("attention", "Flash Attention 3 did not load", advice, stage=stage)
+    return None
+
+
+def explain(stage: str, ended: Ended, trail: Trail, *, stopped_for: Outcome | None = None) -> Outcome | None:
     """The outcome of a stage that cannot go on; None when it ended well. Exit code 0 is not trusted for downloads."""
     short = trail.downloaded if trail.downloaded and trail.downloaded.ok < trail.downloaded.total else None
-    if ended.stopped and stop_on_nan and trail.nan_at is not None:
-        return Outcome("nan", f"the loss is nan since step {trail.nan_at:,}", stage=stage)
+    if ended.stopped and stopped_for:
+        return stopped_for
     if ended.stopped:
         return Outcome("cancelled", f"stopped during {stage}", stage=stage, exit_code=ended.code, signal=ended.signal)
     if ended.ok and short is None:
@@ -136,7 +156,7 @@ def _exception(kind: str, text: str, who: str) -> tuple[str, str, str]:
         return "checkpoint", f"a checkpoint cannot be read: {message}", WHOLE
     if kind in ("ModuleNotFoundError", "ImportError"):
         return "environment", message, "nanochat-tui doctor shows which Python is used and what it lacks"
-    if kind.rpartition(".")[2] in ("URLError", "gaierror", "HTTPError", "ConnectionError"):
+    if kind.rpartition(".")[2] in _OF_A_DOWNLOAD:
         return "network", f"a download failed: {message}", "check the network, then resume: what arrived is kept"
     return "crash", message, LOG
 

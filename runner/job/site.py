@@ -21,7 +21,8 @@ class Site(Protocol):
 
     `holds_files` says whether files on the volume may stay open; `killed_after_s` how long after it was told to stop
     a container is killed, None where nobody does that; `call_limit_s` how long its call may take, `leg` which of an
-    attempt's calls it is.
+    attempt's calls it is; `before_s` how long the container ran before the job did, as far as is known. What did not
+    arrive is asked for so many `tries`, `try_again_s` apart.
     """
 
     call_id: str
@@ -30,6 +31,9 @@ class Site(Protocol):
     killed_after_s: float | None
     call_limit_s: float | None
     leg: int
+    before_s: float
+    tries: int
+    try_again_s: float
 
     def usd_per_hour(self, run: Run, part: str) -> Decimal:
         """Price of the container that the job runs in."""
@@ -95,6 +99,9 @@ class LocalSite:
     killed_after_s: float | None = None
     call_limit_s: float | None = None
     leg = 1
+    before_s = 0.0
+    # Somebody is there to see to the network.
+    tries, try_again_s = 1, 0.0
 
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id

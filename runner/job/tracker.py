@@ -3,23 +3,20 @@
 from collections import deque
 from statistics import median
 
+from runner.alarms import KERNEL_UNUSED, NAN, NO_KERNEL, SLOW_WINDOWS
 from runner.nanochat import events
 from runner.nanochat.events import Event
 from runner.run import Pause, Status
 
 MAX_WARNINGS = 20
-NAN = "loss is nan"
 SETTLING_STEPS = 10
 # A pace is the middle of so many steps: one slow step does not move it, a slow machine does.
 PACE_STEPS = 21
 # What nanochat says when its attention kernel did not load, and what that means to whoever pays; "" says it already.
 ATTENTION = {
-    "Flash Attention 3 not available": "Flash Attention 3 did not load: attention is slower, and paid for",
-    "Flash Attention 3 only supports": "Flash Attention 3 is not used: attention is slower, and paid for",
-    "SDPA has no support": (
-        "sliding windows without Flash Attention 3 cost a quarter of the speed: cancel and mend it, or launch with"
-        " --window-pattern L"
-    ),
+    "Flash Attention 3 not available": NO_KERNEL,
+    "Flash Attention 3 only supports": KERNEL_UNUSED,
+    "SDPA has no support": SLOW_WINDOWS,
     "Training will be less efficient": "",
     "Recommend using --window-pattern": "",
 }

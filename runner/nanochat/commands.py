@@ -83,13 +83,47 @@ TASK_DATA: Argv = (
     "from tasks.common import load_hub_dataset as get; "
     + "; ".join(f"get({name!r}, {subset!r}, {split!r})" for name, subset, splits in TASKS for split in splits),
 )
-KERNELS = {"H100": "varunneal/flash-attention-3", "H200": "varunneal/flash-attention-3"}
 
 
-def flash_attention(s: Settings) -> Argv | None:
-    """Fetch the attention kernel that nanochat would fetch on this GPU at its first step; None where it uses none."""
-    name = KERNELS.get(s.spec.gpu)
-    return (*_PYTHON, f"from huggingface_hub import snapshot_download as get; get({name!r})") if name else None
+class Kernel(Struct, frozen=True):
+    """An attention kernel on the Hub: the repository that nanochat asks for on a GPU, and the revision to bring.
+
+    Only a Hopper GPU does without the Hub then (`offline`): on the others nanochat first asks it whether there is one,
+    and then for what `main` is at that moment.
+    """
+
+    repository: str
+    revision: str = "main"
+    offline: bool = False
+
+    @property
+    def folder(self) -> str:
+        """Its place in Hugging Face's cache."""
+        return "models--" + self.repository.replace("/", "--")
+
+
+HOPPER = ("H100", "H200")
+HOPPER_KERNEL = Kernel("varunneal/flash-attention-3", "de87b9b5af06dd9984df595bef90b2eba44b181a", offline=True)
+OTHER_KERNEL = Kernel("kernels-community/flash-attn3")
+# The one build of each that fits the torch and the CUDA of nanochat's lock file.
+KERNEL_BUILD = "torch29-cxx11-cu128-x86_64-linux"
+
+
+def kernel(s: Settings) -> Kernel:
+    """What nanochat would fetch on this GPU at its first step."""
+    return HOPPER_KERNEL if s.spec.gpu in HOPPER else OTHER_KERNEL
+
+
+def fetch_kernel(wanted: Kernel) -> Argv:
+    """Bring a kernel to the cache; nanochat asks for `main`, so that name is noted last, when all is there."""
+    return (
+        *_PYTHON,
+        "from pathlib import Path; from huggingface_hub import snapshot_download as get; "
+        f"at = Path(get({wanted.repository!r}, revision={wanted.revision!r},"
+        f" allow_patterns=['build/{KERNEL_BUILD}/*'])); "
+        f"(at / 'build' / {KERNEL_BUILD!r}).is_dir() or print('WARNING: {wanted.repository} has no {KERNEL_BUILD}'); "
+        "main = at.parents[1] / 'refs' / 'main'; main.parent.mkdir(exist_ok=True); main.write_text(at.name)",
+    )
 
 
 def tok_train(s: Settings) -> Argv:
@@ -165,9 +199,11 @@ def _max_problems(s: Settings) -> tuple[str, ...]:
     return ("-x", str(s.values.eval_problems)) if s.values.eval_problems else ()
 
 
-def environment(s: Settings) -> dict[str, str]:
-    """Variables that every stage runs with, besides NANOCHAT_BASE_DIR."""
+def environment(s: Settings, *, offline: bool) -> dict[str, str]:
+    """Variables that every stage runs with, besides NANOCHAT_BASE_DIR. `offline`: the Hub is not to be asked."""
     env = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "2" if s.on_cpu else "1", "WANDB_MODE": "disabled"}
+    if offline:
+        env["HF_HUB_OFFLINE"] = "1"
     if s.values.compile is False:
         env["TORCHDYNAMO_DISABLE"] = "1"
     if s.spec.engine == "rehearsal" and s.spec.gpus > 1:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from runner.nanochat.commands import TASKS
+from runner.nanochat.commands import TASKS, Kernel
 
 DATA, TOKENIZER, EVAL_BUNDLE, TASK_DATA, CACHE, RUNS = (
     "base_data_climbmix",
@@ -48,7 +48,8 @@ _PART = re.compile(r"(model|meta|optim)_(\d{6})(?:_rank(\d{1,4}))?\.(pt|json)")
 
 class Inventory(Struct, frozen=True):
     """What a volume already holds for any run: count of training shards, validation shard, tokenizer, bundle,
-    task data, attention kernel; `token_bytes` is the size of the tokenizer's table, which tells its vocabulary."""
+    task data; `kernels` are the attention kernels in the cache of Hugging Face, by folder, with their revision;
+    `token_bytes` is the size of the tokenizer's table, which tells its vocabulary."""
 
     train_shards: int = 0
     validation_shard: bool = False
@@ -56,7 +57,13 @@ class Inventory(Struct, frozen=True):
     token_bytes: int = 0
     eval_bundle: bool = False
     task_data: bool = False
-    kernel: bool = False
+    kernels: Mapping[str, str] = {}
+
+
+def has_kernel(has: Inventory, wanted: Kernel) -> bool:
+    """Whether an attention kernel is in the cache, in the revision that was tried with nanochat, if one was."""
+    there = has.kernels.get(wanted.folder, "")
+    return bool(there) and (not wanted.offline or there == wanted.revision)
 
 
 def has_vocabulary(token_bytes: int, vocab: int) -> bool:
@@ -83,7 +90,7 @@ def inventory(
     tokenizer: Mapping[str, int],
     bundle: Iterable[str],
     task_data: Iterable[str] = (),
-    models: Iterable[str] = (),
+    kernels: Mapping[str, str] | None = None,
 ) -> Inventory:
     """File names of the shared folders, of the tokenizer with their sizes -> Inventory."""
     shards = {i for i in map(shard_index, data) if i is not None}
@@ -94,7 +101,7 @@ def inventory(
         token_bytes=tokenizer.get(TOKENIZER_FILES[1], 0),
         eval_bundle="core.yaml" in set(bundle),
         task_data={name.replace("/", "--") for name, *_ in TASKS} <= set(task_data),
-        kernel=any("flash-attention-3" in name for name in models),
+        kernels=dict(kernels or {}),
     )
 
 

@@ -29,6 +29,7 @@ from runner.job.compile_cache import CompileCache, compile_cache_of
 from runner.job.job import Job
 from runner.job.site import LocalSite, gpus_here
 from runner.nanochat import grammar, layout
+from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
 from runner.plan import plan
 from runner.run import Run, State, new_run_id
 from runner.spec import make_spec
@@ -56,7 +57,10 @@ class Bench:
         self.volume, self.out, self.gpu = FolderVolume(volume), Path(out), gpu
         self.out.mkdir(parents=True, exist_ok=True)
         # What the plan would fetch from the network is taken to be there.
-        self.volume.path(f"{layout.HF_CACHE}/hub/models--flash-attention-3").mkdir(parents=True, exist_ok=True)
+        for kernel in (HOPPER_KERNEL, OTHER_KERNEL):
+            refs = self.volume.path(f"{layout.HF_CACHE}/hub/{kernel.folder}/refs")
+            refs.mkdir(parents=True, exist_ok=True)
+            (refs / "main").write_text(kernel.revision)
 
     def put(self, what: str, **found: Any) -> None:
         line = json.dumps({"what": what, **found})

@@ -1,0 +1,91 @@
+"""The stages that fill a volume for all of its runs: one run at a time, and again while something does not arrive."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from runner import units
+from runner.job.journal import Journal
+from runner.job.outcome import cancelled
+from runner.job.site import LOOK_S, Site
+from runner.job.stop import Stop
+from runner.nanochat.commands import Argv
+from runner.plan import Plan, Stage
+from runner.run import Outcome
+
+# What may well be there in a few minutes.
+SHORT = ("data", "network")
+
+
+class Filling:
+    """`look` plans anew with what is on the volume, `run` runs the command lines of a stage, `tick` is called while it
+    waits, `commit` makes what came visible to the other runs.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        lock: Path,
+        journal: Journal,
+        stop: Stop,
+        *,
+        look: Callable[[], Plan],
+        run: Callable[[str, Sequence[Argv]], Outcome | None],
+        tick: Callable[[], None],
+        commit: Callable[[], None],
+    ) -> None:
+        self._site, self._lock, self._journal, self._stop = site, lock, journal, stop
+        self._look, self._run, self._tick, self._commit = look, run, tick, commit
+
+    def fill(self, name: str) -> Outcome | None:
+        """Do a stage; what stands in the way when that has been tried often enough."""
+        for more in range(self._site.tries - 1, -1, -1):
+            outcome = self._alone(name)
+            if outcome is None or outcome.kind not in SHORT or not more:
+                return outcome
+            if not self._wait(name, outcome, more):
+                return cancelled(self._journal.status)
+        return None
+
+    def _alone(self, name: str) -> Outcome | None:
+        with self._site.alone(self._lock, self._waiting) as mine:
+            if not mine:
+                return cancelled(self._journal.status)
+            try:
+                self._site.reload()
+            except OSError as error:
+                self._journal.say(f"[VOLUME] {error}")
+            now = self._stage(name)
+            if now.skip:
+                self._journal.say(f"[STAGE] {name} was done by another run: {now.skip}")
+                return None
+            outcome = self._run(name, now.commands)
+            if outcome is None and name == "prepare" and not (left := self._stage(name)).skip:
+                # An exit code of 0 says nothing of a download.
+                what = f"{left.note or 'the dataset'} did not arrive"
+                outcome = Outcome("data", what, "check the network, then resume: what arrived is kept", name)
+            # Before the lock is given back: whoever gets it looks at the volume.
+            self._commit()
+            return outcome
+
+    def _stage(self, name: str) -> Stage:
+        return next(stage for stage in self._look().stages if stage.name == name)
+
+    def _waiting(self) -> bool:
+        self._tick()
+        return not self._stop.told
+
+    def _wait(self, name: str, outcome: Outcome, more: int) -> bool:
+        """Wait for a better moment; False when it was told to stop."""
+        again = f"tried again in {units.duration(self._site.try_again_s)}, {more} time{'s' if more > 1 else ''} more"
+        self._journal.say(f"[STAGE] {name}: {outcome.message}; what arrived is kept, and it is {again}")
+        status, until = self._journal.status, time.monotonic() + self._site.try_again_s
+        status.doing = f"waiting to try again in {units.duration(self._site.try_again_s)}"
+        while time.monotonic() < until:
+            # It is meant to wait: no watcher is to take that for a stall.
+            status.progress_at = self._journal.now()
+            if not self._waiting():
+                return False
+            time.sleep(LOOK_S)
+        self._journal.begin_stage()
+        return True

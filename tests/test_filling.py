@@ -1,0 +1,110 @@
+"""What does not arrive is asked for again; a stage that fills the volume is done once, and seen by who waits for it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from runner.backends.folder import FolderVolume
+from runner.estimate import shape_of
+from runner.job.filling import Filling
+from runner.job.guard import Guard
+from runner.job.journal import Journal
+from runner.job.site import LocalSite
+from runner.job.stop import Stop
+from runner.nanochat.commands import Argv
+from runner.nanochat.layout import Inventory
+from runner.plan import Plan, plan
+from runner.run import Outcome, State, Status
+from tests.test_plan import FULL
+from tests.test_run import SPEC, run
+
+SHORT = Outcome("data", "1 of 3 shards arrived", stage="prepare")
+
+
+class Place(LocalSite):
+    """A container that waits for a moment in the place of five minutes, and notes what it is told to do."""
+
+    tries, try_again_s = 3, 0.05
+
+    def __init__(self) -> None:
+        super().__init__("fc-1")
+        self.did: list[str] = []
+
+    def reload(self) -> None:
+        self.did.append("reload")
+
+
+class Bench:
+    def __init__(self, tmp_path: Path, ends: Sequence[Outcome | None], *, arrives: bool = True) -> None:
+        status = Status(attempt=1, state=State.PREPARING, call_id="c", started_at=0.0, updated_at=0.0, stage="prepare")
+        self.volume, self.site, self.ends, self.arrives = FolderVolume(str(tmp_path)), Place(), list(ends), arrives
+        self.journal = Journal(self.volume, "runs/abc", status)
+        self.stop = Stop(Guard(run(), shape_of(12, SPEC.overrides), self.journal.say), None)
+        self.has, self.doing = Inventory(), [""]
+        self.on_tick: Callable[[], None] = lambda: None
+
+    def fill(self) -> Outcome | None:
+        return Filling(
+            self.site, self.volume.path("lock"), self.journal, self.stop,
+            look=self._look, run=self._run, tick=self._tick, commit=lambda: self.site.did.append("commit"),
+        ).fill("prepare")  # fmt: skip
+
+    def _look(self) -> Plan:
+        self.site.did.append("look")
+        return plan(SPEC, self.has, backend="local")
+
+    def _run(self, name: str, commands: Sequence[Argv]) -> Outcome | None:
+        self.site.did.append("run")
+        ended = self.ends.pop(0)
+        if ended is None and self.arrives:
+            self.has = FULL
+        return ended
+
+    def _tick(self) -> None:
+        self.doing.append(self.journal.status.doing)
+        self.on_tick()
+
+
+def test_what_others_brought_is_seen_before_anything_is_brought_and_shown_before_the_lock_goes(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, [None])
+    assert bench.fill() is None
+    assert bench.site.did == ["reload", "look", "run", "look", "commit"]
+    bench.has, bench.site.did = FULL, []
+    assert bench.fill() is None
+    assert bench.site.did == ["reload", "look"], "done by another run"
+
+
+def test_a_short_download_is_tried_again_and_told_as_waiting(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, [SHORT, SHORT, None])
+    assert bench.fill() is None
+    assert bench.site.did.count("run") == 3 and bench.site.did.count("commit") == 3
+    assert any(doing.startswith("waiting to try again in") for doing in bench.doing)
+    log = (tmp_path / "runs" / "abc" / "log").read_text()
+    assert "1 of 3 shards arrived; what arrived is kept, and it is tried again in" in log and "1 time more" in log
+
+
+def test_it_is_not_tried_for_ever_and_what_time_will_not_mend_is_not_tried_again(tmp_path: Path) -> None:
+    assert Bench(tmp_path / "a", [SHORT] * 3).fill() == SHORT
+    crash = Outcome("crash", "exit code 1", stage="prepare")
+    bench = Bench(tmp_path / "b", [crash])
+    assert bench.fill() == crash
+
+
+def test_an_exit_code_of_zero_is_not_believed(tmp_path: Path) -> None:
+    found = Bench(tmp_path, [None] * 3, arrives=False).fill()
+    assert found is not None and (found.kind, found.message) == ("data", "2 of 2 shards did not arrive")
+
+
+def test_a_cancel_ends_the_waiting_at_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, [SHORT])
+    bench.site.try_again_s = 3600.0
+    bench.on_tick = lambda: bench.stop.tell() if bench.journal.status.doing.startswith("waiting") else None
+    found = bench.fill()
+    assert found is not None and found.kind == "cancelled"
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
