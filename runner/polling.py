@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from runner import survey
+from runner import survey, units
 from runner.backends.base import Backend
 from runner.errors import NanochatError, UsageError
 from runner.registry import Registry
@@ -123,7 +123,7 @@ class Poller:
     def _adopt(self, run: Run, record: Run) -> Run:
         new = self._registry.update(run.id, lambda r: adopted(r, record))
         if new.attempt > run.attempt:
-            when = time.strftime("%H:%M", time.localtime(record.asked_at)) if record.asked_at else "some time"
+            when = units.moment(record.asked_at, self._clock()) if record.asked_at else "some time"
             self._say(f"{run.tag} was resumed on {record.host or 'another machine'} at {when}: attempt {new.attempt}")
         return new
 

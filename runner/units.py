@@ -48,6 +48,13 @@ def moment(then: float, now: float) -> str:
     return time.strftime(f"{day}%H:%M %Z", there)
 
 
+def days(first: float, last: float, now: float) -> str:
+    """The zone of clock times, with their days where not all are of today: `25 Nov to 26 Nov, UTC`."""
+    begin, end, today = (time.strftime("%d %b", time.localtime(at)) for at in (first, last, now))
+    zone = time.strftime("%Z", time.localtime(last))
+    return zone if begin == end == today else f"{begin}, {zone}" if begin == end else f"{begin} to {end}, {zone}"
+
+
 def money(usd: Decimal | None) -> str:
     if usd is None:
         return UNKNOWN

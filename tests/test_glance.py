@@ -121,3 +121,10 @@ def test_times_name_their_zone_and_their_day_where_it_is_another() -> None:
     assert units.moment(night, night - 60) == "23:50 UTC"
     assert units.moment(night + 3600, night) == "Thu 26 Nov 00:50 UTC"
     assert units.moment(night - 400 * 86400, night) == "21 Oct 2025 23:50 UTC"
+
+
+def test_the_times_of_a_log_name_their_zone_and_their_days() -> None:
+    midnight = 1_795_651_200.0
+    assert units.days(midnight - 60, midnight - 5, midnight - 1) == "UTC"
+    assert units.days(midnight - 60, midnight + 60, midnight + 90) == "25 Nov to 26 Nov, UTC"
+    assert units.days(midnight - 60, midnight - 5, midnight + 90) == "25 Nov, UTC"

@@ -26,6 +26,7 @@ from tests.disk import full_at
 from tests.terminal import Terminal
 from tui import log_commands
 from tui.log_commands import summary
+from tui.screens.base import Line
 from tui.screens.dialogs import Page
 from tui.view import ViewApp
 from tui.widgets.log_lines import line_kind, wrapped
@@ -236,6 +237,8 @@ async def test_times_of_lines_are_shown_by_the_clock_and_since_the_start(app: Vi
         await pilot.press("g", "t")
         clock = time.strftime("%H:%M:%S", time.localtime(1e9 + 2))
         assert shown(app)[1] == f"{clock} {LINES[1]}"
+        title = app.query_one("#log-title", Line)
+        await until(pilot, lambda: "09 Sep, UTC" in str(title.render()), "the day and the zone")
         await pilot.press("t")
         assert shown(app)[1].split() == ["2s", *LINES[1].split()]
         await pilot.press("t")

@@ -71,6 +71,7 @@ class LogPane(Vertical):
         if view.reading:
             count = "the end of it; counting its lines" + (f" ({view.counted:.0%})" if view.counted else "")
         cells: list[Cell | str] = [Cell("Log", "accent"), count]
+        cells += [view.clock] if view.clock else []
         if view.errors:
             cells.append(Cell(f"✗ {view.errors:,}", "error"))
         if view.filter:

@@ -17,6 +17,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.worker import get_current_worker
 
+from runner import units
 from runner.log_scans import Scans
 from runner.log_search import Query, Scan, next_hit
 from runner.log_times import LogTimes
@@ -152,6 +153,14 @@ class LogView(ScrollView, can_focus=True):
     def busy(self) -> bool:
         """Whether a search is under way: everything else may wait."""
         return self._finding is not None or (self.search is not None and self.search.done < 0.99)
+
+    @property
+    def clock(self) -> str:
+        """Which clock the times beside the lines are of, and of which days."""
+        first, last = self._times.first, self._times.last
+        if STAMPS[self.stamps] != "clock" or first is None or last is None:
+            return ""
+        return units.days(first, last, time.time())
 
     @property
     def reading(self) -> bool:
@@ -410,6 +419,7 @@ class LogView(ScrollView, can_focus=True):
 
     def action_times(self) -> None:
         self.present(self.stamps + 1, self.wrap)
+        self.post_message(self.Changed())
         self.post_message(self.Arranged(self.stamps, self.wrap))
 
     def action_wrap(self) -> None:
