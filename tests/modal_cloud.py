@@ -63,6 +63,8 @@ class Cloud:
     def close(self) -> None:
         self._process.terminate()
         self._process.wait(20)
+        assert self._process.stdout
+        self._process.stdout.close()
         self._stderr.close()
 
     def post(self, path: str, **body: Any) -> Any:

@@ -25,7 +25,6 @@ _DECIDED = (
     modal.exception.NotFoundError,
     modal.exception.AlreadyExistsError,
     modal.exception.InvalidError,
-    modal.exception.ResourceExhaustedError,
     modal.exception.UnimplementedError,
     modal.exception.VersionError,
 )
@@ -67,7 +66,9 @@ def of_this_disk(error: Exception) -> bool:
 
 def may_pass(error: Exception) -> bool:
     """Whether the same question may well be answered in a moment."""
-    return not (isinstance(error, (NanochatError, *_DECIDED)) or of_this_disk(error))
+    # A conflict is one with what somebody else does just now.
+    decided = isinstance(error, _DECIDED) and not isinstance(error, modal.exception.ConflictError)
+    return not (decided or isinstance(error, NanochatError) or of_this_disk(error))
 
 
 def translated(error: Exception) -> NanochatError:
