@@ -1,6 +1,7 @@
 """Every run a person has, and what can be done with them: the one core under the app and the command line."""
 
 import contextlib
+import math
 import os
 import shutil
 import socket
@@ -26,6 +27,7 @@ from runner.polling import Poller
 from runner.projection import spent_usd
 from runner.registry import Registry
 from runner.run import (
+    MAX_TAG,
     TRANSITIONS,
     UNSURE,
     Outcome,
@@ -93,7 +95,8 @@ class Fleet:
             with self._making:
                 from runner.backends.modal import ModalBackend
 
-                self._backends.setdefault(name, ModalBackend(self.home, lambda text: self.say(text)))
+                if name not in self._backends:
+                    self._backends[name] = ModalBackend(self.home, lambda text: self.say(text))
         return self._backends[name]
 
     def volume_location(self, backend: str, engine: str) -> str:
@@ -149,7 +152,7 @@ class Fleet:
         place = self.backend(backend)
         location = self._location(spec, backend)
         key = (backend, location, spec.source, spec.source_step, spec.task == "eval")
-        age, inventory, continued = self._looks.get(key, (0.0, layout.Inventory(), []))
+        age, inventory, continued = self._looks.get(key, (-math.inf, layout.Inventory(), []))
         if backend == "local" or time.monotonic() - age > LOOK_AGE_S:
             volume = place.volume(location)
             try:
@@ -244,8 +247,8 @@ class Fleet:
         old = self._polls.as_it_is(self.registry.find(tag).id)
         if old.live:
             raise UsageError(f"{tag} ({old.id}) is {old.state}", f"nanochat-tui cancel {tag} first", field="tag")
-        number = next(n for n in range(1, len(tags) + 2) if f"{tag}.{n}" not in tags)
-        return msgspec.structs.replace(old, tag=f"{tag}.{number}")
+        numbered = (f"{tag[: MAX_TAG - len(str(n)) - 1]}.{n}" for n in range(1, len(tags) + 2))
+        return msgspec.structs.replace(old, tag=next(name for name in numbered if name not in tags))
 
     def _spawn(self, run: Run, *, first: bool) -> Run:
         try:
@@ -469,6 +472,7 @@ class Fleet:
             place.close()
         if "modal" in self._backends:
             self.trim_logs()
+        self.registry.close()
 
     def discover(self) -> list[Run]:
         """Runs on the known Modal volumes that this machine has never seen, such as those of another laptop."""

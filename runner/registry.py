@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -24,7 +25,7 @@ FILE = "registry.db"
 PATIENCE_S = 10.0
 # A file of which one part after the other turns out to be damaged is mended so often within one call.
 MENDS = 4
-TABLES = {"runs", "refused", "told", "downloads"}
+TABLES = {"runs", "refused", "told", "telling", "downloads"}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, tag TEXT NOT NULL UNIQUE, created_at REAL NOT NULL, record BLOB NOT NULL
@@ -34,6 +35,7 @@ CREATE TABLE IF NOT EXISTS refused (
     id TEXT PRIMARY KEY, tag TEXT NOT NULL, created_at REAL NOT NULL, record BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS told (key TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS telling (key TEXT PRIMARY KEY, by TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS downloads (wanted TEXT PRIMARY KEY, by TEXT NOT NULL) WITHOUT ROWID;
 """
 
@@ -51,6 +53,14 @@ class Wanted(Struct, frozen=True):
     def key(self) -> str:
         """As a line of JSON, which also takes names that are no valid Unicode."""
         return json.dumps(msgspec.structs.astuple(self))
+
+
+class Telling(Enum):
+    """Who tells of something."""
+
+    OURS = "ours"
+    OTHERS = "others"
+    TOLD = "told"
 
 
 def find(runs: list[Run], name: str) -> Run:
@@ -250,7 +260,9 @@ class Registry:
             try:
                 yield self._db
             except sqlite3.Error as error:
-                if (code := error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                # What Python itself raises, as after `close`, has no code.
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                     raise _Damaged(str(error)) from error
                 if code == sqlite3.SQLITE_ERROR and "no such table" in str(error):
                     raise _Incomplete(str(error)) from error
@@ -340,6 +352,29 @@ class Registry:
         """Whether nobody has told of this yet; from now on somebody has."""
         with self._transaction() as db:
             return db.execute("INSERT OR IGNORE INTO told VALUES (?)", (key,)).rowcount == 1
+
+    @_mending
+    def may_tell(self, key: str) -> Telling:
+        """Whose it is to tell of this: ours from now on, that of another process while it lives, or it is told."""
+        with self._reading() as db:
+            if db.execute("SELECT 1 FROM told WHERE key = ?", (key,)).fetchone():
+                return Telling.TOLD
+        with self._transaction() as db:
+            if db.execute("SELECT 1 FROM told WHERE key = ?", (key,)).fetchone():
+                return Telling.TOLD
+            other = db.execute("SELECT by FROM telling WHERE key = ?", (key,)).fetchone()
+            if other and process.pid_if_alive(other[0]) is not None:
+                return Telling.OTHERS
+            db.execute("INSERT OR REPLACE INTO telling VALUES (?, ?)", (key, process.call_id(os.getpid())))
+            return Telling.OURS
+
+    @_mending
+    def end_telling(self, key: str, *, told: bool) -> None:
+        """Put down that it is told; or leave it to whoever looks next."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM telling WHERE key = ?", (key,))
+            if told:
+                db.execute("INSERT OR IGNORE INTO told VALUES (?)", (key,))
 
     @_mending
     def begin(self, wanted: Wanted) -> None:

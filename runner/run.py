@@ -348,9 +348,14 @@ def named(run: Run, tag: str) -> Run:
     return msgspec.structs.replace(run, tag=tag, folder=layout.folder_name(tag, run.id))
 
 
+MAX_TAG = 48
+
+
 def check_tag(tag: str) -> str:
     """A tag is also a file name: letters, digits, `.`, `_`, `-`, at most 48, beginning with a letter or digit."""
-    good = tag.isascii() and 0 < len(tag) <= 48 and tag[0].isalnum() and all(c.isalnum() or c in "._-" for c in tag)
+    good = (
+        tag.isascii() and 0 < len(tag) <= MAX_TAG and tag[0].isalnum() and all(c.isalnum() or c in "._-" for c in tag)
+    )
     if not good or tag == "last":
         raise UsageError(f"tag {tag[:60]!r} cannot be used", "use letters, digits, . _ - (at most 48)", field="tag")
     return tag

@@ -1,5 +1,6 @@
 """Numbers in the units people say: 742K tok/s, 1h02, $72.10, 2.0 GB. A value that is not known is a dash."""
 
+import math
 import time
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ UNKNOWN = "–"
 
 def duration(seconds: float | None) -> str:
     """`0.8s`, `41s`, `9m05`, `1h02`, `3d04h`."""
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return UNKNOWN
     if seconds < 9.95:
         return f"{max(0.0, seconds):.1f}s" if seconds % 1 else f"{seconds:.0f}s"
@@ -27,7 +28,7 @@ def duration(seconds: float | None) -> str:
 
 def age(then: float | None, now: float) -> str:
     """How long ago, coarse: `4s`, `3m`, `2h`, `5d`."""
-    if then is None:
+    if then is None or not math.isfinite(now - then):
         return UNKNOWN
     seconds = max(0, int(now - then))
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
@@ -38,12 +39,19 @@ def age(then: float | None, now: float) -> str:
 
 def clock(then: float) -> str:
     """A moment for a reader anywhere: `2026-11-23 19:58 UTC`."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(then))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(then))
+    except (OverflowError, ValueError, OSError):
+        return UNKNOWN
 
 
 def moment(then: float, now: float) -> str:
     """A moment for a reader here: `17:48 CET`, with its date where that is not today's: `Fri 27 Nov 01:10 CET`."""
-    there, here = time.localtime(then), time.localtime(now)
+    try:
+        there, here = time.localtime(then), time.localtime(now)
+    except (OverflowError, ValueError, OSError):
+        # A clock that shows a time beyond all calendars.
+        return UNKNOWN
     day = "" if there[:3] == here[:3] else "%a %d %b " if abs(then - now) < 300 * 86400 else "%d %b %Y "
     return time.strftime(f"{day}%H:%M %Z", there)
 
@@ -60,33 +68,39 @@ def money(usd: Decimal | None) -> str:
         return UNKNOWN
     if 0 < usd < Decimal("0.005"):
         return "<$0.01"
-    return f"${usd:,.0f}" if usd >= 1000 else f"${usd:.2f}"
+    # What is rounded first is told in the unit that it then has: never $1000.00 beside $1,001.
+    cents = f"{usd:.2f}"
+    return f"${usd:,.0f}" if Decimal(cents) >= 1000 else f"${cents}"
 
 
 def count(number: float | None) -> str:
     """`812`, `742K`, `1.68B`."""
     if number is None:
         return UNKNOWN
-    for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if number >= size:
-            scaled = number / size
-            return f"{scaled:.0f}{unit}" if scaled >= 100 else f"{scaled:.3g}{unit}"
-    return f"{number:.0f}"
+    text, unit = f"{number:.0f}", ""
+    for larger, scale in (("K", 1e3), ("M", 1e6), ("B", 1e9)):
+        if float(text) < 1000:
+            break
+        scaled, unit = number / scale, larger
+        text = f"{scaled:.0f}" if scaled >= 99.95 else f"{scaled:.3g}"
+    return text + unit
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `1,204 files`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def size(bytes_: int | None) -> str:
     """Decimal units, as disks and prices are given: `1.3 kB`, `3.9 GB`."""
     if bytes_ is None:
         return UNKNOWN
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if bytes_ >= scale:
-            return f"{bytes_ / scale:.1f} {unit}"
-    return f"{bytes_} B"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 file`, `1,204 files`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    text, unit = f"{bytes_}", "B"
+    for larger, scale in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12)):
+        if float(text) < 1000:
+            break
+        text, unit = f"{bytes_ / scale:.1f}", larger
+    return f"{text} {unit}"
 
 
 def decimals(value: float | None, places: int) -> str:

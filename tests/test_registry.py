@@ -278,3 +278,19 @@ def test_a_run_that_only_a_newer_release_knows_how_to_start_is_listed_and_not_re
         assert "lambda" in fleet.unreachable["b"]
         with pytest.raises(UsageError, match="newer nanochat-tui"):
             fleet.resume(fleet.registry.get("a"))
+
+
+def test_a_closed_registry_is_an_error_in_a_line_and_leaves_no_connection(tmp_path: Path) -> None:
+    with contextlib.closing(Fleet(tmp_path)) as fleet:
+        registry = fleet.registry
+    with pytest.raises(Unreachable):
+        registry.all()
+    assert not list(tmp_path.glob("registry.db-*"))
+
+
+def test_a_tag_of_full_length_gets_its_number_and_stays_a_tag(tmp_path: Path) -> None:
+    with contextlib.closing(Fleet(tmp_path)) as fleet:
+        tag = "t" * 48
+        fleet.registry.add(run(State.DONE, id="a", tag=tag, volume=str(tmp_path)))
+        released = fleet._renamed(tag, {tag})
+        assert check_tag(released.tag) and released.tag.endswith(".1")

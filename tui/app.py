@@ -84,7 +84,12 @@ class NanochatApp(TerminalApp):
         self.files = Files(self)
         self.usages: dict[Place, Usage] = {}
         self._trail = Trail(self.DEFAULT_MODE)
-        self._teller = Teller(fleet.registry, lambda: fleet.settings, self._tell)
+        self._teller = Teller(
+            fleet.registry,
+            lambda: fleet.settings,
+            self._tell,
+            lambda problem: self.say_later(f"a notice could not be sent: {problem}"),
+        )
 
     def on_mount(self) -> None:
         for text in self.fleet.notices:

@@ -134,7 +134,7 @@ def table(
     """
     cells = [[Cell(h) for h in head], *([c if isinstance(c, Cell) else Cell(c) for c in row] for row in rows)]
     texts = [[_said(cell.text) for cell in row] for row in cells]
-    widths = [max(len(row[i]) for row in texts) for i in range(len(head))]
+    widths = [max(_cells(row[i]) for row in texts) for i in range(len(head))]
     colour = coloured(plain)
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sum(widths) + 2 * len(widths)
     left_out: set[str] = set()
@@ -153,10 +153,20 @@ def table(
             line = ""
             for n in kept:
                 text = part if n == widest else words[n] if not number else ""
-                padded = text.rjust(widths[n]) if head[n] in right else text.ljust(widths[n])
+                space = " " * (widths[n] - _cells(text))
+                padded = space + text if head[n] in right else text + space
                 tone = row[n].tone
                 line += (f"{TONES[tone]}{padded}\x1b[0m" if colour and tone in TONES else padded) + "  "
             sys.stdout.write(line.rstrip() + "\n")
+
+
+def _cells(text: str) -> int:
+    """How many cells of a terminal a text takes: two for wide characters, none for marks upon the one before."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def confirm(question: str) -> bool:

@@ -41,17 +41,21 @@ def ask() -> GpuSample | None:
 
 
 class Sampler:
-    """A thread that hands each sample to `told`; it ends by itself where there is no GPU."""
+    """A thread that hands each sample to `told`; it ends by itself where the first one shows that there is no GPU."""
 
     def __init__(self, told: Callable[[GpuSample], None]) -> None:
         self._told, self._stop = told, threading.Event()
         threading.Thread(target=self._loop, name="gpus", daemon=True).start()
 
     def _loop(self) -> None:
-        while sample := ask():
-            self._told(sample)
-            if self._stop.wait(EVERY_S):
-                return
+        sample = ask()
+        if sample is None:
+            return
+        self._told(sample)
+        while not self._stop.wait(EVERY_S):
+            # A driver that is busy for once is asked again.
+            if sample := ask():
+                self._told(sample)
 
     def close(self) -> None:
         self._stop.set()
