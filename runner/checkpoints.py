@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from runner import units
 from runner.backends.base import Entry, Volume
 from runner.foreign import json_object
 from runner.nanochat import layout
@@ -68,7 +69,7 @@ def _reason(names: set[str], step: int, ranks: set[int], gpus: int | None) -> tu
     if missing:
         return Verdict.INCOMPLETE, f"optimizer of rank {', '.join(map(str, missing))} of {wanted} is missing"
     if len(ranks) > wanted:
-        return Verdict.INCOMPLETE, f"{len(ranks)} optimizer shards for {wanted} GPUs"
+        return Verdict.INCOMPLETE, f"{units.counted(len(ranks), 'optimizer shard')} for {units.counted(wanted, 'GPU')}"
     return None
 
 
@@ -95,7 +96,7 @@ def judge(volume: Volume, run: str, kind: str, folder: str, entries: list[Entry]
             found = (Verdict.INCOMPLETE, f"{entry.name} cannot be read")
         elif not zip_is_whole(data, entry.bytes):
             found = (Verdict.TRUNCATED, f"{entry.name} is truncated")
-    verdict, reason = found or (Verdict.COMPLETE, f"resumable on {len(ranks)} GPU{'s' if len(ranks) > 1 else ''}")
+    verdict, reason = found or (Verdict.COMPLETE, f"resumable on {units.counted(len(ranks), 'GPU')}")
     return Checkpoint(
         run=run,
         kind=kind,

@@ -147,8 +147,9 @@ class Fleet:
     def plan(self, spec: RunSpec, backend: str) -> Plan:
         """What a launch would do now. An unreachable or new volume counts as empty."""
         own = estimate.own(self.registry.all(), spec, backend)
+        whose = self.registry.get(spec.source).tag if spec.source else ""
         if backend == "modal" and not has_modal_token():
-            return plan(spec, layout.Inventory(), backend=backend, own=own)
+            return plan(spec, layout.Inventory(), backend=backend, own=own, whose=whose)
         place = self.backend(backend)
         location = self._location(spec, backend)
         key = (backend, location, spec.source, spec.source_step, spec.task == "eval")
@@ -161,7 +162,8 @@ class Fleet:
             except (Unreachable, CredentialsError):
                 inventory, continued = layout.Inventory(), []
             self._looks[key] = (time.monotonic(), inventory, continued)
-        return plan(spec, inventory, backend=backend, prices=self._prices(place), checkpoints=continued, own=own)
+        prices = self._prices(place)
+        return plan(spec, inventory, backend=backend, prices=prices, checkpoints=continued, own=own, whose=whose)
 
     def _prices(self, place: Backend) -> Prices:
         return msgspec.structs.replace(place.prices(), local=self.settings.local_usd_per_hour)

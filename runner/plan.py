@@ -64,7 +64,7 @@ class Plan(Struct, frozen=True):
 
     `total_steps` is 0 where no base model is trained; `val_every` and `core_every` are steps, 0 for never; `speed`
     says how fast a step is believed to be, and why. `calls` is how many the part that trains takes where each may take
-    no longer than a day; `too_long` why that cannot be, and what to do.
+    no longer than `limit_s`; `too_long` why that cannot be, and what to do.
     """
 
     stages: tuple[Stage, ...]
@@ -86,6 +86,7 @@ class Plan(Struct, frozen=True):
     warnings: tuple[str, ...]
     calls: int = 1
     too_long: tuple[str, str] | None = None
+    limit_s: int | None = None
 
     @property
     def estimate(self) -> Estimate:
@@ -151,9 +152,11 @@ def plan(
     attempt: int = 1,
     prices: Prices = cost.DATED,
     own: Own | None = None,
+    whose: str = "",
 ) -> Plan:
     """The plan of one attempt. `checkpoints` are the run's own and those of the run it continues; `finished` and
-    `trained_steps` are what earlier attempts left; `own` is what a run of the same shape has taken.
+    `trained_steps` are what earlier attempts left; `own` is what a run of the same shape has taken;
+    `whose` is what the run that it continues is called.
 
     Raises UsageError when it cannot be run, as on another number of GPUs than its checkpoint is of.
     """
@@ -167,10 +170,11 @@ def plan(
         for part in PARTS
     }
     pace = estimate.speed(size, s, own)
-    resume = _resume(newest_complete(found), spec, attempt)
+    whose = whose or spec.source
+    resume = _resume(newest_complete(found), spec, attempt, whose)
     if spec.task == "base" and spec.source and attempt == 1 and resume.step >= size.iterations:
-        raise UsageError(f"{spec.source} has trained {resume.step:,} steps already", "give more --iterations")
-    maker = _Maker(s, size, inventory, found, resume, attempt, backend, pace, own)
+        raise UsageError(f"{whose} has trained {resume.step:,} steps already", "give more --iterations")
+    maker = _Maker(s, size, inventory, found, resume, attempt, backend, pace, own, whose)
     stages = tuple(maker.stage(name, rates, skip="done" if name in done else "") for name in STAGES[spec.task])
     seconds = cost.ZERO
     for stage in stages:
@@ -179,7 +183,8 @@ def plan(
     trains = "base" in STAGES[spec.task]
     between = s.save_every * pace.step_s
     share = estimate.save_seconds(size, spec.gpus) / between if between and not maker.quick else 0.0
-    fit = _fit(maker, stages, legs.limit_s(spec, backend))
+    limit = legs.limit_s(spec, backend)
+    fit = _fit(maker, stages, limit)
     return Plan(
         stages=stages,
         env=commands.environment(s, offline=_offline(s, backend, inventory)),
@@ -200,6 +205,7 @@ def plan(
         warnings=(*_warnings(spec, s, size, usd[1]), *fit.warnings),
         calls=fit.calls,
         too_long=fit.too_long,
+        limit_s=limit,
     )
 
 
@@ -284,10 +290,10 @@ def starting_point(spec: RunSpec, checkpoints: list[Checkpoint], kind: str) -> C
     return newest_complete(checkpoints, kind, weights_only=not needs_optimizer(spec))
 
 
-def _resume(newest: Checkpoint | None, spec: RunSpec, attempt: int) -> Resume:
+def _resume(newest: Checkpoint | None, spec: RunSpec, attempt: int, whose: str) -> Resume:
     if newest:
-        whose = f" of {newest.run}" if newest.run == spec.source else ""
-        return Resume(newest.step, f"step {newest.step:,}{whose} is the newest complete checkpoint")
+        of = f" of {whose}" if newest.run == spec.source else ""
+        return Resume(newest.step, f"step {newest.step:,}{of} is the newest complete checkpoint")
     return Resume(0, "no complete checkpoint yet" if attempt > 1 else "a new run")
 
 
@@ -323,6 +329,7 @@ class _Maker(Struct, frozen=True):
     backend: str
     pace: Speed
     own: Own | None
+    whose: str
 
     @property
     def quick(self) -> bool:
@@ -420,7 +427,7 @@ class _Maker(Struct, frozen=True):
         """Why an evaluation of what another run has trained cannot be: it has no such checkpoint."""
         if self.s.spec.task != "eval" or starting_point(self.s.spec, self.checkpoints, kind):
             return ""
-        return f"{self.s.spec.source} has no whole {kind} checkpoint"
+        return f"{self.whose} has no whole {kind} checkpoint"
 
 
 def plan_of(run: Run) -> list[Argv]:

@@ -1,6 +1,7 @@
 """The record of a run and its states; the only place where a state changes."""
 
 import os
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from enum import StrEnum
@@ -282,9 +283,13 @@ class Run(Struct):
 
     @property
     def outcome(self) -> Outcome | None:
-        """How it ended; of one that is unknown, why."""
+        """How it ended; of one that is unknown, why. It is called by its tag of now: the record has its id."""
         ended = not self.live or self.state is State.UNKNOWN
-        return self.status.outcome if self.status and ended else None
+        found = self.status.outcome if self.status and ended else None
+        if found is None or self.id not in found.advice:
+            return found
+        called = re.sub(rf"\b{re.escape(self.id)}\b", lambda _: self.tag, found.advice)
+        return msgspec.structs.replace(found, advice=called)
 
     @property
     def last_sign_of_life(self) -> float | None:

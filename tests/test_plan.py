@@ -14,6 +14,7 @@ from runner.nanochat.layout import Inventory
 from runner.plan import Plan, plan
 from runner.run import StageState, StageStatus
 from runner.spec import RunSpec, make_spec
+from tui.looks import plan_notes
 
 FULL = Inventory(
     train_shards=600,
@@ -214,3 +215,20 @@ def test_a_gpu_that_asks_the_hub_itself_is_left_to_do_so() -> None:
     there = planned(has, gpu="A100-80GB", model="d12")
     assert there.stages[0].skip and "HF_HUB_OFFLINE" not in there.env
     assert "HF_HUB_OFFLINE" not in planned(FULL, backend="local", engine="rehearsal").env
+
+
+def test_the_run_that_is_continued_is_called_by_its_tag() -> None:
+    source = make_spec(task="base", model="d12", backend="modal", engine="nanochat", gpu_kinds=tuple(GPUS))
+    wanted = spec(task="base", model=None, source=source, source_id="r", overrides={"iterations": "90"})
+    made = plan(wanted, FULL, backend="modal", checkpoints=[checkpoint(40)], whose="my-base")
+    assert made.resume.reason == "step 40 of my-base is the newest complete checkpoint"
+    with pytest.raises(UsageError, match="my-base has trained 120 steps already"):
+        plan(wanted, FULL, backend="modal", checkpoints=[checkpoint(120)], whose="my-base")
+    judged = spec(task="eval", model=None, source=source, source_id="r")
+    skipped = [s.skip for s in plan(judged, FULL, backend="modal", checkpoints=[], whose="my-base").stages]
+    assert "my-base has no whole sft checkpoint" in skipped
+
+
+def test_how_long_a_call_may_take_is_said_where_there_is_a_limit() -> None:
+    assert dict(plan_notes(planned()))["limit"].startswith("a call takes 1d00h at most")
+    assert "limit" not in dict(plan_notes(planned(backend="local", engine="rehearsal")))

@@ -11,6 +11,9 @@ import pytest
 import runner.rehearsal
 from runner.nanochat import events as said
 from runner.nanochat import grammar
+from runner.preview.tensors import read_tensors
+from runner.rehearsal.common import load_checkpoint, save_checkpoint
+from runner.rehearsal.model import CharModel
 from runner.terminal import clean
 
 STAND_IN = Path(runner.rehearsal.__file__).parent / "stand_in"
@@ -104,3 +107,17 @@ def test_nan_and_truncation_come_at_their_step(engine: Engine) -> None:
     losses = [e.loss for e in events(lines, said.Step)]
     assert [x != x for x in losses] == [False] * 4 + [True] * 2
     assert len(weights(engine, 3)) < len(weights(engine, 6))
+
+
+def test_a_checkpoint_lists_its_tensors_as_one_of_torch_does_and_is_read_back(tmp_path: Path) -> None:
+    model = CharModel()
+    model.weights[7], model.squares[9] = 1.5, 2.5
+    save_checkpoint(tmp_path, 10, model, {"step": 10})
+    with (tmp_path / "model_000010.pt").open("rb") as file:
+        (weights,) = read_tensors(file)
+    assert (weights.dtype, weights.shape) == ("float32", (len(model.weights),)) and weights.name
+    with (tmp_path / "optim_000010_rank0.pt").open("rb") as file:
+        (squares,) = read_tensors(file)
+    assert (squares.dtype, squares.shape) == ("float64", (len(model.squares),))
+    back, _ = load_checkpoint(tmp_path, 10, optimizer=True)
+    assert (back.weights, back.squares) == (model.weights, model.squares)

@@ -249,3 +249,14 @@ def test_a_call_that_is_not_found_has_not_ended() -> None:
     assert got.state is State.UNKNOWN
     found = observed(got, Poll(True, status(State.RUNNING)), NOW + 1)
     assert found.state is State.RUNNING and found.ended_at is None
+
+
+def test_advice_calls_a_run_by_its_tag_of_now_and_says_the_rest_as_it_stands() -> None:
+    advice = "see the log: nanochat-tui logs abcd2345; then resume"
+    ended = status(State.FAILED, outcome=Outcome("crash", "it broke", advice))
+    first = run(State.FAILED, id="abcd2345", tag="d12", status=ended)
+    assert first.outcome and first.outcome.advice == "see the log: nanochat-tui logs d12; then resume"
+    renamed = msgspec.structs.replace(first, tag="d12.1")
+    assert renamed.outcome and renamed.outcome.advice.startswith("see the log: nanochat-tui logs d12.1;")
+    other = run(State.FAILED, id="r", tag="x", status=ended)
+    assert other.outcome and other.outcome.advice == advice

@@ -66,7 +66,7 @@ def _prune(fleet: Fleet, args: argparse.Namespace, found: list[tuple[Run, Checkp
     if gone and not args.yes:
         if not sys.stdin.isatty():
             raise UsageError("--prune deletes for good", "say --yes to do it without being asked")
-        if not output.confirm(f"delete these {len(gone)} checkpoints, {units.size(freed)}, for good?"):
+        if not output.confirm(f"delete {units.counted(len(gone), 'checkpoint')}, {units.size(freed)}, for good?"):
             output.note("nothing was deleted")
             return Exit.OK
     for run_, one in gone:
@@ -74,7 +74,6 @@ def _prune(fleet: Fleet, args: argparse.Namespace, found: list[tuple[Run, Checkp
     if args.json:
         output.as_json({"deleted": [c for _, c in gone], "bytes": freed})
     else:
-        output.write(
-            f"deleted {len(gone)} checkpoints, {units.size(freed)}" if gone else "only best and last are there"
-        )
+        said = f"deleted {units.counted(len(gone), 'checkpoint')}, {units.size(freed)}"
+        output.write(said if gone else "only best and last are there")
     return Exit.OK

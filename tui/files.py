@@ -244,7 +244,7 @@ class Files:
         whole = [runs[p] for p in wanted.paths if p in runs]
         named = whole[0].tag if whole else names.shown(wanted.paths[0].rpartition("/")[2])
         title = named if len(wanted.paths) == 1 else f"{len(wanted.paths)} of them"
-        lines = [f"{wanted.files:,} files, {units.size(wanted.bytes)}, for good.", *wanted.notes]
+        lines = [f"{units.counted(wanted.files, 'file')}, {units.size(wanted.bytes)}, for good.", *wanted.notes]
         lines += [f"! {reason}" for reason in wanted.against]
         lines += [names.shown(p) for p in wanted.paths[:6]] if len(wanted.paths) > 1 else []
         force = ["--force"] if wanted.against else []
@@ -262,7 +262,7 @@ class Files:
         for run in ended.values():
             self._app.fleet.delete(run)
         removal.remove(self.volume(place), [p for p in wanted.paths if p not in ended])
-        self._say(f"deleted {wanted.files:,} files, {units.size(wanted.bytes)}")
+        self._say(f"deleted {units.counted(wanted.files, 'file')}, {units.size(wanted.bytes)}")
         self._app.call_from_thread(done)
 
 

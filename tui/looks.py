@@ -77,6 +77,9 @@ def plan_notes(planned: Plan) -> list[tuple[str, str]]:
         risk = f"; a preemption loses at most that, {units.money(lost)}" if planned.usd_per_hour else ""
         found.append(("save", each + risk))
         found.append(("speed", planned.speed))
+    if planned.limit_s:
+        more = "what takes longer goes on in the next by itself"
+        found.append(("limit", f"a call takes {units.duration(planned.limit_s)} at most; {more}"))
     money = f"{units.money_span(planned.usd)} ({planned.prices})" if planned.usd_per_hour else planned.prices
     found.append(("likely", f"{units.span(planned.seconds)}, {money}"))
     return found

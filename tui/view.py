@@ -130,7 +130,7 @@ def numbers(found: Summary) -> list[Cell | str]:
     cells += [f"MFU {found.mfu:.0f}%"] if found.mfu else []
     cells += [f"CORE {found.core:.4f}"] if found.core is not None else []
     cells += [f"ChatCORE {found.chatcore:.4f}"] if found.chatcore is not None else []
-    cells += [f"{len(found.checkpoints)} checkpoints"] if found.checkpoints else []
+    cells += [units.counted(len(found.checkpoints), "checkpoint")] if found.checkpoints else []
     cells += [Cell(found.gpu, "dim")] if found.gpu else []
     cells += [Cell(f"✗ {found.errors}", "error")] if found.errors else []
     cells += [Cell(found.outcome, "accent")] if found.outcome else []

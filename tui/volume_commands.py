@@ -241,8 +241,8 @@ def _get(fleet: Fleet, args: argparse.Namespace) -> int:
     for warning in download.warnings:
         output.note(f"nanochat-tui: {warning}")
     where_to = ", ".join(str(folder / t) for t in targets) or str(folder)
-    state = "not whole" if download.warnings else "whole"
-    output.write(f"{units.size(progress.bytes)} in {progress.files:,} files, {state}: {where_to}")
+    state = ", not all of it as it is there" if download.warnings else ""
+    output.write(f"{units.size(progress.bytes)} in {units.counted(progress.files, 'file')}{state}: {where_to}")
     return Exit.FAILED if download.warnings else Exit.OK
 
 
@@ -295,7 +295,8 @@ def _put(fleet: Fleet, args: argparse.Namespace) -> int:
     if args.json:
         output.as_json({"files": len(sendings), "bytes": size, "to": names.told(target), "left_out": len(left_out)})
     else:
-        output.write(f"{units.size(size)} in {len(sendings):,} files: {place.location}/{names.shown(target)}")
+        sent = f"{units.size(size)} in {units.counted(len(sendings), 'file')}"
+        output.write(f"{sent}: {place.location}/{names.shown(target)}")
     return Exit.OK
 
 
@@ -342,7 +343,7 @@ def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
     if not args.yes:
         if not sys.stdin.isatty():
             raise UsageError("volume rm deletes for good", "say --yes to do it without being asked")
-        what = f"{wanted.files:,} files, {units.size(wanted.bytes)}"
+        what = f"{units.counted(wanted.files, 'file')}, {units.size(wanted.bytes)}"
         named = ", ".join(names.shown(p) for p in wanted.paths[:4]) + (", …" if len(wanted.paths) > 4 else "")
         if not output.confirm(f"delete {named}: {what}, for good?"):
             output.note("nothing was deleted")
@@ -351,7 +352,7 @@ def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
     if args.json:
         output.as_json({"files": wanted.files, "bytes": wanted.bytes, "paths": [names.told(p) for p in wanted.paths]})
     else:
-        output.write(f"deleted {wanted.files:,} files, {units.size(wanted.bytes)}")
+        output.write(f"deleted {units.counted(wanted.files, 'file')}, {units.size(wanted.bytes)}")
     return Exit.OK
 
 

@@ -59,7 +59,7 @@ class Ending:
             self._journal.say(f"[PREEMPTED] {outcome.message}; the same call starts again")
         else:
             status.outcome, status.ended_at = outcome, now
-            more = f" — {outcome.advice}" if outcome.advice else ""
+            more = f" — {outcome.advice.replace(self._run.id, self._run.tag)}" if outcome.advice else ""
             self._journal.say(f"[{status.state.value.upper()}] {outcome.message}{more}")
         self._journal.event({**msgspec.to_builtins(outcome), "kind": "outcome", "outcome": outcome.kind})
         self._close()

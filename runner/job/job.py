@@ -173,6 +173,7 @@ class Job:
 
     def _plan(self, found: list[Checkpoint]) -> Plan:
         """The plan as of now: other runs may have filled the volume meanwhile."""
+        source = survey.read_run(self._volume, self._run.spec.source) if self._run.spec.source else None
         return plan(
             self._run.spec,
             survey.inventory(self._volume),
@@ -182,6 +183,7 @@ class Job:
             trained_steps=self._earlier.total_steps if self._earlier else None,
             attempt=self._run.attempt,
             prices=self._run.prices,
+            whose=source.tag if source else "",
         )
 
     def _prepare_work(self, publisher: Publisher, found: list[Checkpoint], today: Plan) -> None:

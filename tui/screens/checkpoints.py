@@ -144,7 +144,7 @@ class CheckpointsScreen(FilesScreen):
             cells.append(Cell(f"{len(self._list.marked)} marked, {units.size(marked)}", "accent"))
         now = self.nanochat.fleet.clock()
         age = f"looked at {units.age(self._looked_at, now)} ago" if self._looked_at else ""
-        cells.append(Cell(f"{self._left} runs left to look at" if self._left else age, "dim"))
+        cells.append(Cell(f"{units.counted(self._left, 'run')} left to look at" if self._left else age, "dim"))
         if self._problems:
             cells.append(Cell(f"! {safe(next(iter(self._problems.values())))}", "error"))
         self.query_one("#title", Line).put(cells)
@@ -211,7 +211,7 @@ class CheckpointsScreen(FilesScreen):
             self.notify("only best and last are there", markup=False)
             return
         freed = units.size(sum(c.bytes for c in gone))
-        lines = [f"{len(gone)} checkpoints, {freed}, for good. Best and last of each kind stay."]
+        lines = [f"{units.counted(len(gone), 'checkpoint')}, {freed}, for good. Best and last of each kind stay."]
         lines += [f"{c.kind} step {c.step:,}: {units.size(c.bytes)}" for c in gone[:8]]
         lines += [f"and {len(gone) - 8} more"] if len(gone) > 8 else []
         command = command_line("checkpoints", run.tag, "--prune")

@@ -138,7 +138,7 @@ class SizesScreen(FilesScreen):
     def _show_title(self) -> None:
         whole, here = self._usage.at(""), self._usage.at(self._folder)
         cells: list[Cell | str] = [Cell("Sizes", "accent"), names.shown(self._folder) or "all of the volume"]
-        cells.append(f"{units.size(here.bytes)} in {here.files:,} files")
+        cells.append(f"{units.size(here.bytes)} in {units.counted(here.files, 'file')}")
         if self.place.backend == "modal":
             free = units.size(usage.free_tier())
             cells.append(f"{units.money(usage.per_month(whole.bytes))} a month but for the first {free}")
