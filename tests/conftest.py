@@ -120,8 +120,8 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
 class _Noted(logging.Handler):
     """Keeps what background work of the app failed at and nobody had foreseen."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
         self.said: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -131,7 +131,7 @@ class _Noted(logging.Handler):
 @pytest.fixture(autouse=True)
 def failed_work() -> Iterator[list[str]]:
     """A test is red when a thread of the app failed unexpectedly, unless it takes that out of this list."""
-    noted, log = _Noted(), logging.getLogger("nanochat_tui.background")
+    noted, log = _Noted(logging.ERROR), logging.getLogger("nanochat_tui.background")
     log.addHandler(noted)
     yield noted.said
     log.removeHandler(noted)

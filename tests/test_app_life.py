@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from textual import events
+from textual.command import CommandList
 from textual.css.errors import StylesheetError
 from textual.css.stylesheet import Stylesheet
 from textual.screen import Screen
@@ -165,3 +166,42 @@ async def test_an_upgrade_while_the_app_runs_takes_no_screen_away(
             app.action_show(mode)
             await pilot.pause()
             assert app.current_mode == mode
+
+
+async def test_an_action_that_fails_is_a_line_and_the_app_goes_on(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, failed_work: list[str]
+) -> None:
+    def odd(_: object) -> None:
+        raise KeyError("gone")
+
+    monkeypatch.setattr(NanochatApp, "action_help", odd)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("question_mark")
+        await until(pilot, lambda: any("KeyError: 'gone'" in told.text for told in app.toasts.all), "the word of it")
+        await pilot.press("5")
+        await until(pilot, lambda: app.current_mode == "cost", "another screen")
+    assert "Traceback" in failed_work.pop()
+
+
+async def test_keys_of_the_palette_do_nothing_where_its_list_has_no_room(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(10, 2)) as pilot:
+        await pilot.press("ctrl+p")
+        commands = app.screen.query_one(CommandList)
+        await until(pilot, lambda: commands.option_count, "the commands")
+        commands.highlighted = 0
+        await pilot.press("pageup", "pagedown")
+        assert isinstance(app.screen, Palette)
+
+
+async def test_keys_and_clicks_that_come_while_the_app_is_left_are_dropped(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("j")
+        app.exit(0)
+    await app.on_event(events.Key("j", "j"))
+    await app.on_event(
+        events.MouseMove(None, 0, 0, 0, 0, 0, shift=False, meta=False, ctrl=False, screen_x=0, screen_y=0)
+    )
+    app._rest(app._waiting)

@@ -132,25 +132,27 @@ def _problem(node: DOMNode, work: Callable[[], object], doing: str) -> NanochatE
         work()
     except Left:
         return None
-    except (NanochatError, OSError) as error:
-        return _as_ours(error, doing)
     except Exception as error:
-        if app.left.is_set() or not (node is app or node.is_attached):
-            # What it was done for is gone, and often took along what it needed.
-            return None
-        LOG.exception("%s", doing)
-        if isinstance(error, ImportError):
-            return NanochatError(f"{doing} failed, as nanochat-tui was changed on disk", "leave it and start it again")
-        said = f"{doing} went wrong ({type(error).__name__}: {error}"
-        return NanochatError(f"{said[:200]})", "nanochat-tui.log in the data folder has more")
+        gone = app.left.is_set() or not (node is app or node.is_attached)
+        if isinstance(error, NanochatError | OSError) or not gone:
+            return as_ours(error, doing)
+        # What it was done for is gone, and often took along what it needed.
+        LOG.debug("%s", doing, exc_info=True)
     return None
 
 
-def _as_ours(error: NanochatError | OSError, doing: str) -> NanochatError:
+def as_ours(error: Exception, doing: str) -> NanochatError:
+    """An error as it is told; one that nobody had foreseen is written down with its traceback."""
     if isinstance(error, NanochatError):
         return error
-    where = f" ({error.filename})" if error.filename else ""
-    return Unreachable(f"{doing} failed", f"{error.strerror or error}{where}")
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return Unreachable(f"{doing} failed", f"{error.strerror or error}{where}")
+    LOG.error("%s", doing, exc_info=error)
+    if isinstance(error, ImportError):
+        return NanochatError(f"{doing} failed, as nanochat-tui was changed on disk", "leave it and start it again")
+    said = f"{doing} went wrong ({type(error).__name__}: {error}"
+    return NanochatError(f"{said[:200]})", "nanochat-tui.log in the data folder has more")
 
 
 def _tell(app: TerminalApp, problem: NanochatError, failed: Failed | None, severity: Any) -> None:

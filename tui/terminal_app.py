@@ -1,18 +1,21 @@
 """What the app and the view of a log have in common: their looks, and keys that come faster than the screen."""
 
+from __future__ import annotations
+
 import asyncio
 import functools
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import CancelledError, wait
 from typing import Any, ClassVar, TypeVar
 
 from rich.style import Style
 from textual import events
 from textual._callback import invoke
+from textual.actions import ActionParseResult
 from textual.app import App
 from textual.command import CommandPalette
 from textual.dom import DOMNode
@@ -24,7 +27,7 @@ from textual.theme import ThemeProvider
 
 from runner.client_log import LOG
 from runner.terminal import safe
-from tui.background import MOMENT_S, Left, Threads
+from tui.background import MOMENT_S, Left, Threads, as_ours
 from tui.driver import TerminalDriver
 from tui.screens.base import tone_style
 from tui.screens.dialogs import Page, Palette, messages_page
@@ -146,6 +149,21 @@ class TerminalApp(App[int]):
         LOG.error("the app ended", exc_info=error)
         super()._handle_exception(error)
 
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """What a key or a click asks for. What it fails at is told in one line, and the app goes on."""
+        try:
+            return await super().run_action(action, default_namespace, namespaces)
+        except Exception as error:
+            LOG.debug("%s", action, exc_info=True)
+            if not self.left.is_set():
+                self.notify(str(as_ours(error, "what that key does")), severity="error", timeout=8)
+            return True
+
     def tone(self, name: str) -> Style:
         """A tone of the theme as a style; with NO_COLOR Textual takes the colours out again."""
         return tone_style(self.theme_variables, name) if name else Style()
@@ -155,6 +173,9 @@ class TerminalApp(App[int]):
 
         Textual hands all that came at once to what has the focus now, though the first of them may open a prompt.
         """
+        if isinstance(event, events.InputEvent) and self.left.is_set():
+            # The screens that it is meant for go, or are gone.
+            return
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
             if isinstance(event, events.Key):
                 self._see()
@@ -170,7 +191,7 @@ class TerminalApp(App[int]):
 
     async def _take(self) -> None:
         """Act upon the oldest key that waits, once nothing is left to do for the one before."""
-        if self._waiting or not self._ahead:
+        if self._waiting or not self._ahead or self.left.is_set():
             return
         if not (self._is_open and all(node.message_queue_size == 0 for node in self._given_to)):
             wait = self._waiting = time.monotonic() + PATIENCE_S
@@ -192,6 +213,8 @@ class TerminalApp(App[int]):
 
     def _through(self, nodes: list[DOMNode], wait: float) -> None:
         """Rest when each of these, which hand on to the next what comes of a key, has got that far."""
+        if self.left.is_set():
+            return
         for number, node in enumerate(nodes):
             if node.call_later(self._through, nodes[number + 1 :], wait):
                 return
@@ -205,6 +228,6 @@ class TerminalApp(App[int]):
             self.set_timer(SETTLE_S, lambda: self._through([], wait))
 
     def _rest(self, wait: float) -> None:
-        if wait == self._waiting:
+        if wait == self._waiting and not self.left.is_set():
             self._waiting, self._given_to, self._given_on = 0.0, [], self.screen
             self.call_later(self._take)
