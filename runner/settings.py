@@ -26,6 +26,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     ask_above_usd: Decimal = Decimal(50)
     monthly_limit_usd: Decimal = Decimal(0)
     bell: bool = True
+    theme: str = ""
     on_notice: str = ""
     webhook: str = ""
 
@@ -39,6 +40,7 @@ MEANING = {
     "ask_above_usd": "a launch that is likely to cost more asks first; 0 never asks",
     "monthly_limit_usd": "a launch that would take the month's spending over this asks first; 0 is no limit",
     "bell": "ring the terminal's bell with a notice, and send it as a notification (OSC 9 and 777)",
+    "theme": "colours of the app, as textual-light (Ctrl-P, Theme lists them all)",
     "on_notice": "command that is run with each notice: run, kind and text are in NANOCHAT_RUN, _KIND, _TEXT",
     "webhook": "address that each notice is sent to, as JSON, by POST",
 }

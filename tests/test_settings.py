@@ -81,16 +81,16 @@ def test_a_settings_file_that_makes_no_sense_is_told_in_a_line_and_stands_in_nob
 
 
 def test_a_setting_of_a_newer_release_is_told_once_and_kept_and_what_is_wrong_can_be_taken_back(tmp_path: Path) -> None:
-    (tmp_path / settings.FILE).write_bytes(b'\xef\xbb\xbf{"theme": "dark", "bell": false, "keep_logs_gb": "nan"}')
+    (tmp_path / settings.FILE).write_bytes(b'\xef\xbb\xbf{"palette": "dark", "bell": false, "keep_logs_gb": "nan"}')
     said = []
     for _ in range(2):
         with contextlib.closing(Fleet(tmp_path)) as fleet:
             said.append(" ".join(fleet.notices))
             assert fleet.settings == Settings(bell=False)
-    assert "theme" in said[0] and "theme" not in said[1] and "keep_logs_gb" in said[1]
+    assert "palette" in said[0] and "palette" not in said[1] and "keep_logs_gb" in said[1]
     settings.put(tmp_path, "log_wrap", "on")
     settings.put(tmp_path, "keep_logs_gb", "default")
-    assert json.loads((tmp_path / settings.FILE).read_text()) == {"theme": "dark", "bell": False, "log_wrap": True}
+    assert json.loads((tmp_path / settings.FILE).read_text()) == {"palette": "dark", "bell": False, "log_wrap": True}
     assert (tmp_path / settings.FILE).stat().st_mode & 0o777 == 0o600
 
 

@@ -43,7 +43,6 @@ from tui.screens.watch import WatchScreen
 from tui.terminal_app import TerminalApp
 from tui.theme import SWITCH_S
 from tui.trail import Trail
-from tui.widgets.log_view import LogView
 
 # A job writes its status once a second: of many runs, more often looks would show little more and cost twice as much.
 LOOK_EVERY_S, LOOK_AT_MANY_S, MANY = 0.5, 1.0, 5
@@ -92,6 +91,7 @@ class NanochatApp(TerminalApp):
         )
 
     def on_mount(self) -> None:
+        self.wear(self.fleet.settings.theme)
         for text in self.fleet.notices:
             self.notify(safe(text), severity="warning", markup=False, timeout=15)
         self.fleet.notices.clear()
@@ -172,10 +172,8 @@ class NanochatApp(TerminalApp):
         if has_modal_token():
             self.fleet.discover()
 
-    @background(group="settings", doing="keeping the settings", finish=True)
-    def on_log_view_arranged(self, message: LogView.Arranged) -> None:
-        for name, value in message.settings:
-            self.fleet.put_setting(name, value)
+    def put_setting(self, name: str, value: str) -> None:
+        self.fleet.put_setting(name, value)
 
     def on_runs_changed(self, message: RunsChanged) -> None:
         shown = {r.id: r for r in self.runs if r.backend != message.backend}

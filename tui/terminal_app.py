@@ -27,12 +27,13 @@ from textual.theme import ThemeProvider
 
 from runner.client_log import LOG
 from runner.terminal import safe
-from tui.background import MOMENT_S, Left, Threads, as_ours
+from tui.background import MOMENT_S, Left, Threads, as_ours, background
 from tui.driver import TerminalDriver
 from tui.screens.base import tone_style
 from tui.screens.dialogs import Page, Palette, messages_page
 from tui.theme import CSS, THEME
 from tui.toasts import Toasts, Told
+from tui.widgets.log_view import LogView
 
 T = TypeVar("T")
 
@@ -163,6 +164,26 @@ class TerminalApp(App[int]):
             if not self.left.is_set():
                 self.notify(str(as_ours(error, "what that key does")), severity="error", timeout=8)
             return True
+
+    def wear(self, theme: str) -> None:
+        """The colours that a person has set, where there are such; then whatever is chosen is kept."""
+        if theme in self.available_themes:
+            self.theme = theme
+        elif theme:
+            self.notify(f"there is no theme {theme!r}: Ctrl-P, then Theme, lists them", severity="warning")
+        self.theme_changed_signal.subscribe(self, lambda chosen: self._keep(("theme", chosen.name)))
+
+    def on_log_view_arranged(self, message: LogView.Arranged) -> None:
+        self._keep(*message.settings)
+
+    @background(group="settings", doing="keeping the settings", finish=True)
+    def _keep(self, *chosen: tuple[str, str]) -> None:
+        for name, value in chosen:
+            self.put_setting(name, value)
+
+    def put_setting(self, name: str, value: str) -> None:
+        """Remember what a person has chosen; in a thread."""
+        raise NotImplementedError
 
     def tone(self, name: str) -> Style:
         """A tone of the theme as a style; with NO_COLOR Textual takes the colours out again."""

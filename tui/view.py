@@ -65,7 +65,9 @@ class ViewApp(TerminalApp):
         log = LogFile(self._path)
         pane.open(log, Path(self._called).stem or "log")
         pane.put_title(live=True)
-        pane.view.present_as(settings.load(self._home))
+        found = settings.load(self._home)
+        self.wear(found.theme)
+        pane.view.present_as(found)
         pane.view.focus()
         self._sum_up(log, pane.view)
         if self._source:
@@ -81,10 +83,8 @@ class ViewApp(TerminalApp):
     def action_window(self, number: int) -> None:
         self.query_one(LogPane).view.action_window(number)
 
-    @background(group="settings", doing="keeping the settings", finish=True)
-    def on_log_view_arranged(self, message: LogView.Arranged) -> None:
-        for name, value in message.settings:
-            settings.put(self._home, name, value)
+    def put_setting(self, name: str, value: str) -> None:
+        settings.put(self._home, name, value)
 
     def action_help(self) -> None:
         self.push_screen(help_page())
