@@ -1,6 +1,6 @@
 """What is known of a volume's folders: looked at when, sorted, filtered, found by a few letters. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 
 from msgspec import Struct
@@ -61,17 +61,25 @@ def ordered(entries: Iterable[Entry], sort: str, words: str = "") -> Entries:
     return found
 
 
-def fuzzy(entries: Iterable[Entry], letters: str, most: int = 500) -> Entries:
-    """Entries whose path has these letters in this order, the tightest match first, in the name before in the path."""
+def fuzzy(entries: Iterable[Entry], letters: str, most: int = 500, called: Mapping[str, str] | None = None) -> Entries:
+    """Entries whose path has these letters in this order, the tightest match first, in the name before in the path.
+
+    `called` are folders, two names deep, that are also known by a name that is not in their path.
+    """
     typed = letters.replace(" ", "").lower()
     if not typed:
         return []
     scored: list[tuple[int, int, str, Entry]] = []
     for entry in entries:
-        path = entry.path.lower()
+        folder, name = "/".join(entry.path.split("/", 2)[:2]) if called else "", entry.name
+        if called and folder in called:
+            name = f"{name} {called[folder]}" if folder == entry.path else name
+            path = f"{folder} {called[folder]}{entry.path.removeprefix(folder)}".lower()
+        else:
+            path = entry.path.lower()
         if _after(path, typed, 0) is None:
             continue
-        span = _tightest(path[len(path) - len(entry.name) :], typed) or 1000 + (_tightest(path, typed) or 0)
+        span = _tightest(path[len(path) - len(name) :], typed) or 1000 + (_tightest(path, typed) or 0)
         scored.append((span, len(path), entry.path, entry))
     return [entry for *_, entry in sorted(scored, key=lambda s: s[:3])[:most]]
 

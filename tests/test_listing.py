@@ -27,3 +27,13 @@ def test_what_holds_the_letters_in_their_order_is_found_and_nothing_else(paths: 
         return all(letter in rest for letter in letters)
 
     assert {e.path for e in fuzzy(entries(*paths), letters)} == set(filter(holds, paths))
+
+
+def test_what_is_called_otherwise_is_found_by_that_name_and_by_its_own() -> None:
+    there = entries("runs/r1", "runs/r1/log", "runs/r2/log")
+    for letters, wanted in (
+        ("pink", ["runs/r1", "runs/r1/log"]),
+        ("pinklog", ["runs/r1/log"]),
+        ("r1log", ["runs/r1/log"]),
+    ):
+        assert [e.path for e in fuzzy(there, letters, called={"runs/r1": "d12-pink"})] == wanted

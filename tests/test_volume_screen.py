@@ -272,6 +272,15 @@ async def test_a_lost_optimizer_of_the_last_rank_is_missed_in_the_preview_too(fl
     }
 
 
+async def test_a_run_is_found_by_its_tag_though_its_folder_is_called_otherwise(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await browse(pilot, app, "runs", "run0001")
+        assert "run0001/  tag-1" in text_of(app)
+        await pilot.press("slash", *"tag-1 log", "enter")
+        await until(pilot, lambda: list(screen._entries)[:1] == ["runs/run0001/log"], "its log")
+
+
 async def test_best_and_last_are_kept_and_the_rest_goes(fleet: Fleet) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:

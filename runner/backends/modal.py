@@ -37,7 +37,7 @@ LOG_EVERY_S = 4.0
 LOGS_KEPT_S = 86400.0
 PRICES_AGE_S, PRICES_RETRY_S = 24 * 3600.0, 60.0
 _WORKING = (State.PREPARING, State.RUNNING, State.STOPPING)
-LAST_RESORT = "end it at modal.com/apps, or: modal container list, modal container stop ID"
+LAST_RESORT = f"end it at modal.com/apps, or: {modal_command('container')} list, then stop ID"
 RESUME = "nanochat-tui resume {0} continues from the last checkpoint"
 
 
@@ -421,7 +421,7 @@ def _outcome(run: Run, ended: Ended) -> Outcome:
             )
         case "returned":
             return Outcome("launch", ended.text or "the job ended without a word", resume)
-    return Outcome("crash", ended.text, f"modal app logs {APPS[run.spec.engine]} shows more; {resume}")
+    return Outcome("crash", ended.text, f"{modal_command('app', 'logs', APPS[run.spec.engine])} shows more; {resume}")
 
 
 def _prices(rates: dict[str, Decimal]) -> Prices:

@@ -20,6 +20,7 @@ from runner.backends.modal_errors import may_pass, reaching
 from runner.backends.modal_token import require_token
 from runner.backends.wire import Refused, fetch
 from runner.errors import FileChanged, NanochatError, Unreachable, VolumeGone, about
+from runner.home import modal_command
 from runner.names import shown
 
 ATTEMPTS, PAUSE_S = 4, 0.3
@@ -132,9 +133,10 @@ class ModalVolume:
                     f"there is no Modal volume {self.location}", "a launch makes it; --volume names another"
                 ) from error
             if _is_v1_blocking(volume):
+                aside = modal_command("volume", "rename", self.location, f"{self.location}-v1")
                 raise Unreachable(
                     f"the Modal volume {self.location} is of version 1, and runs need version 2",
-                    f"--volume names another, or put it aside: modal volume rename {self.location} {self.location}-v1",
+                    f"--volume names another, or put it aside: {aside}",
                 )
             return volume
 

@@ -67,6 +67,7 @@ class VolumeScreen(FilesScreen):
         self._wanted = ""
         self._resting: Timer | None = None
         self._branches: dict[str, TreeNode[str]] = {}
+        self._tags: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
         yield Line(id="title")
@@ -209,18 +210,28 @@ class VolumeScreen(FilesScreen):
         known = self._shelf.get(self._folder)
         if self._letters or (known and len(known.entries) > AT_ONCE and (self._words or self._sort != "name")):
             everything = self._known.get(self.place) or list(self._shelf.everything())
-            self._arrange(everything if self._letters else known.entries if known else [], self._letters)
+            called = self._called()
+            self._arrange(everything if self._letters else known.entries if known else [], self._letters, called)
         else:
             self._show(listing.ordered(known.entries, self._sort, self._words) if known else [])
 
     @background(group="arrange", doing="sorting the files", exclusive=True)
-    def _arrange(self, entries: Entries, letters: str) -> None:
+    def _arrange(self, entries: Entries, letters: str, called: dict[str, str]) -> None:
         worker = get_current_worker()
-        found = listing.fuzzy(entries, letters) if letters else listing.ordered(entries, self._sort, self._words)
+        if letters:
+            found = listing.fuzzy(entries, letters, called=called)
+        else:
+            found = listing.ordered(entries, self._sort, self._words)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show, found)
 
+    def _called(self) -> dict[str, str]:
+        """Tags of runs, by their folders, where the name of the folder does not say them."""
+        runs = self.files.runs_on(self.place)
+        return {r.path: r.tag for r in runs if r.path != layout.run_dir(layout.folder_name(r.tag, r.id))}
+
     def _show(self, found: Entries) -> None:
+        self._tags = self._called()
         self._entries = {e.path: e for e in found}
         problem = look_.problem if (look_ := self._shelf.get(self._folder)) else ""
         self._list.empty = f"{problem}: Ctrl-R tries again" if problem else "" if self._looking else "empty"
@@ -265,8 +276,10 @@ class VolumeScreen(FilesScreen):
         total = added_up.folders.get(path) if added_up and entry.is_dir else None
         size = units.size(total.bytes if total else None) if entry.is_dir else units.size(entry.bytes)
         name = names.shown(entry.path if self._letters else entry.name)
+        name += "/" if entry.is_dir else ""
+        name += f"  {names.shown(self._tags[path])}" if path in self._tags else ""
         return [
-            Cell(name + ("/" if entry.is_dir else ""), "accent" if entry.is_dir else ""),
+            Cell(name, "accent" if entry.is_dir else ""),
             Cell(size),
             Cell(units.age(entry.mtime, self.nanochat.fleet.clock()) if entry.mtime else units.UNKNOWN),
         ]
