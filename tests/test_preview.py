@@ -266,3 +266,20 @@ def test_an_image_becomes_half_blocks_of_its_colours(tmp_path: Path, volume: Fol
 def test_an_image_of_too_many_pixels_is_not_unfolded(tmp_path: Path, volume: FolderVolume) -> None:
     Image.new("1", (12_000, 12_000)).save(tmp_path / "x.png")
     assert "too many" in look(volume, volume.stat("x.png"), tmp_path / "s").warning
+
+
+def test_of_a_log_that_grows_far_away_only_the_last_pieces_are_kept_here(
+    volume: FolderVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FarAway(FolderVolume):
+        def here(self, path: str) -> Path | None:
+            return None
+
+    monkeypatch.setattr("runner.preview.look.KEPT_BYTES", 50_000)
+    far, scratch = FarAway(volume.location), tmp_path / "scratch"
+    for number in range(1, 20):
+        (tmp_path / "log").write_bytes(b"a line\n" * 1000 * number)
+        seen = look(far, far.stat("log"), scratch)
+        assert seen.log and seen.log.stat().st_size == 7000 * number, "what is looked at is there"
+    assert sum(path.stat().st_size for path in scratch.iterdir()) <= 7000 * 19
+    assert len(list(scratch.iterdir())) == 1

@@ -1,6 +1,9 @@
 """A look into one file of a volume: what kind it is, what is in it, in a form that a screen can show."""
 
+import contextlib
 import json
+import os
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,8 @@ TEXT_BYTES, WHOLE_BYTES, INDEX_BYTES, PARQUET_BYTES = 4 << 20, 1 << 20, 6 << 20,
 # A page of Markdown is a widget for each of its blocks.
 MARKDOWN_LINES = 1500
 IMAGE_BYTES, EVENTS_BYTES = 16 << 20, 64 << 20
+# So much of what was brought to this disk for looking at it stays there.
+KEPT_BYTES = 64 << 20
 
 
 class Shown(Struct):
@@ -169,6 +174,25 @@ def _brought(volume: Volume, entry: Entry, start: int, most: int, scratch: Path)
     scratch.mkdir(parents=True, exist_ok=True)
     name = sha256(f"{volume.location}/{entry.path}/{entry.mtime}/{entry.bytes}".encode("utf-8", "replace")).hexdigest()
     path = scratch / name[:24]
-    if not path.exists():
+    if path.exists():
+        path.touch()
+    else:
         atomic.write(path, volume.read(entry.path, start, most), atomic.PRIVATE)
+        _trim(scratch)
     return path
+
+
+def _trim(scratch: Path) -> None:
+    """Keep the pieces that were looked at last: a log that grows is another piece at every look."""
+    kept = 0
+    for size, path in [(s.st_size, p) for s, p in sorted(_stats(scratch), key=lambda one: -one[0].st_mtime_ns)]:
+        kept += size
+        if kept > KEPT_BYTES and kept > size:
+            path.unlink(missing_ok=True)
+
+
+def _stats(scratch: Path) -> Iterator[tuple[os.stat_result, Path]]:
+    for path in scratch.iterdir():
+        # Another app may trim at the same time.
+        with contextlib.suppress(FileNotFoundError):
+            yield path.stat(), path
