@@ -7,7 +7,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from runner.checkpoints import Checkpoint, Verdict, newest_complete
 from runner.cost import Prices
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError, VolumeGone
 from runner.home import has_modal_token
+from runner.liveness import BEATS_S
 from runner.nanochat import layout
 from runner.plan import Plan, plan, starting_point
 from runner.polling import Poller
@@ -467,6 +468,23 @@ class Fleet:
     def refreshed(self, run: Run) -> Run:
         """One run after a fresh look."""
         return self._polls.refreshed(run)
+
+    def now(self, run: Run) -> float:
+        """What time it is for a run: its sign of life is of another clock than ours."""
+        return self._polls.signs.now(run, self.clock())
+
+    def sure_of(self, runs: Sequence[Run]) -> list[Run]:
+        """The same runs, after so many looks as it takes to know whether those live whose clock is another than ours.
+
+        For who looks once; whoever looks again and again sees it.
+        """
+        found, until = {run.id: run for run in runs}, time.monotonic() + 2 * BEATS_S
+        while doubtful := [r for r in found.values() if self._polls.signs.doubtful(r, self.clock())]:
+            if time.monotonic() > until:
+                break
+            time.sleep(BEATS_S / 4)
+            found |= {run.id: run for run in self._polls.refresh(doubtful)}
+        return list(found.values())
 
     def close(self) -> None:
         """Let go of connections; runs are not touched."""

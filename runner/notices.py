@@ -169,13 +169,22 @@ class Teller:
         self._threads: list[threading.Thread] = []
         self._leaving = threading.Event()
 
-    def look(self, runs: Iterable[Run], now: float, among: Collection[Run] = ()) -> None:
-        """Tell what is new in these runs; `among` all of them. What ended long before anybody looked is no news."""
+    def look(
+        self,
+        runs: Iterable[Run],
+        now: float,
+        among: Collection[Run] = (),
+        clock_of: Callable[[Run], float] | None = None,
+    ) -> None:
+        """Tell what is new in these runs; `among` all of them. What ended long before anybody looked is no news.
+
+        `clock_of` tells the time by the clock of a run's signs of life, where that may be another than `now`.
+        """
         for run in runs:
             if run.live:
                 self._seen_live.add(run.id)
             old = run.id not in self._seen_live and _ended_long_ago(run, now)
-            for notice in due(run, now, silences(run, among) if run.live else None):
+            for notice in due(run, clock_of(run) if clock_of else now, silences(run, among) if run.live else None):
                 if notice.key not in self._settled:
                     self._tell(notice, old)
 

@@ -8,6 +8,7 @@ import msgspec
 from runner import survey, units
 from runner.backends.base import Backend
 from runner.errors import NanochatError, UsageError
+from runner.liveness import Signs
 from runner.registry import Registry
 from runner.run import TRANSITIONS, UNSURE, Run, State, Status, adopted, found_alive, found_on_volume, observed
 from runner.side_by_side import side_by_side
@@ -33,6 +34,7 @@ class Poller:
     ) -> None:
         self._registry, self._backend, self._clock, self._say = registry, backend, clock, say
         self.unreachable: dict[str, str] = {}
+        self.signs = Signs()
         self._kept_at: dict[str, float] = {}
         self._forced_at: dict[str, float] = {}
         self._glanced_at: dict[str, float] = {}
@@ -138,6 +140,7 @@ class Poller:
         if poll.alive and run.cancel_requested_at and not 0 <= now - run.cancel_requested_at <= FORCE_AFTER_S:
             self._force(run, now)
         new = observed(run, poll, now)
+        self.signs.saw(new)
         if new == run:
             return run
         if (new.state, new.calls) == (run.state, run.calls) and now - self._kept_at.get(run.id, 0.0) < KEEP_EVERY_S:

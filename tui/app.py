@@ -316,7 +316,7 @@ class NanochatApp(TerminalApp):
     def _look(self) -> None:
         runs = self.fleet.refresh("local")
         self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), "local"))
-        self._teller.look(runs, self.fleet.clock(), runs)
+        self._teller.look(runs, self.fleet.clock(), runs, self.fleet.now)
 
     def sections(self, screen: Screen[object]) -> tuple[str, ...]:
         """The sections of the key table that work on a screen."""

@@ -7,11 +7,11 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from runner import __version__, client_log
-from runner.client_log import FILE, LOG
+from runner import __version__
 from runner.errors import Exit, NanochatError
 
 EPILOG = """exit codes: 0 ok, 1 the run failed or was stopped, 2 usage, 3 no such run, 4 credentials,
@@ -220,7 +220,18 @@ def _spec_flags(sub: Parser, *, launch: bool, overrides: bool) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     _have_streams()
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        time.time()
+    except OverflowError:
+        # Nothing of Python that tells time works on: no log, no limit of a wait, no certificate.
+        sys.stderr.write("nanochat-tui: this machine's clock shows a year after 2261: set it\n")
+        return int(Exit.UNREACHABLE)
+    return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(words: list[str]) -> int:
+    from runner.client_log import FILE, LOG
+
     try:
         args = _parsed(words)
         _begin_log(args, words)
@@ -293,6 +304,7 @@ def _parsed(words: list[str]) -> argparse.Namespace:
 
 def _begin_log(args: argparse.Namespace, words: Sequence[str]) -> None:
     """Write down what is done, where there is a data folder; a setting may be a secret."""
+    from runner import client_log
     from runner.home import home
 
     if args.command == "view":
@@ -300,7 +312,8 @@ def _begin_log(args: argparse.Namespace, words: Sequence[str]) -> None:
         return
     client_log.begin(home(), debug=args.debug)
     value = args.value if args.command == "settings" else None
-    LOG.info("nanochat-tui %s: %s", __version__, " ".join("…" if w == value else shlex.quote(w) for w in words))
+    said = " ".join("…" if w == value else shlex.quote(w) for w in words)
+    client_log.LOG.info("nanochat-tui %s: %s", __version__, said)
 
 
 def _have_streams() -> None:

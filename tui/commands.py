@@ -132,24 +132,23 @@ def _started(fleet: Fleet, run_: Run, args: argparse.Namespace, verb: str, *, sk
         output.note(f"{verb} {run_.tag} ({run_.id}); Ctrl-C leaves it running")
         return watch_commands.follow_to_end(fleet, run_, args, skip=skip)
     if args.json:
-        output.as_json(_record(run_))
+        output.as_json(_record(fleet, run_))
     else:
         output.write(f"{verb} {run_.tag} ({run_.id}); nanochat-tui watch {run_.tag}")
     return Exit.OK
 
 
-def _record(run_: Run) -> dict[str, Any]:
-    return as_json(run_, spent_usd(run_))
+def _record(fleet: Fleet, run_: Run) -> dict[str, Any]:
+    return as_json(run_, spent_usd(run_), fleet.now(run_))
 
 
 def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
     if args.backend == "modal":
         fleet.discover()
-    runs = [r for r in fleet.refresh() if args.backend in (None, r.backend)]
+    runs = fleet.sure_of([r for r in fleet.refresh() if args.backend in (None, r.backend)])
     _say_unreachable(fleet)
-    now = time.time()
     if args.json:
-        output.as_json([_record(r) for r in runs])
+        output.as_json([_record(fleet, r) for r in runs])
         return Exit.OK
     rows = [
         (
@@ -163,7 +162,7 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
             looks.loss(r),
             units.decimals(r.status.val_bpb if r.status else None, 4),
             units.money(spent_usd(r)),
-            _sign(r, runs, now),
+            _sign(r, runs, fleet.now(r)),
         )
         for r in runs
     ]
@@ -188,7 +187,7 @@ def _say_unreachable(fleet: Fleet) -> None:
 
 
 def _show(fleet: Fleet, args: argparse.Namespace) -> int:
-    found = fleet.refreshed(fleet.registry.find(args.run))
+    [found] = fleet.sure_of([fleet.refreshed(fleet.registry.find(args.run))])
     _say_unreachable(fleet)
     if args.json:
         detail = {"spec": found.spec, "stages": found.status.stages if found.status else []}
@@ -196,12 +195,12 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
         unknown = found.status.unknown_lines if found.status else 0
         detail["unknown_lines"] = unknown
         more = {"warnings": warnings, "log": str(fleet.log_file(found)), "billed_usd_by_hour": fleet.billed(found)}
-        output.as_json({**_record(found), **detail, **more})
+        output.as_json({**_record(fleet, found), **detail, **more})
         return Exit.OK
     output.write(
         f"{found.tag} ({found.id}): {watch_commands.final_line(found) if not found.live else health.phase(found)}"
     )
-    fields = as_json(found, units.money(spent_usd(found)))
+    fields = as_json(found, units.money(spent_usd(found)), fleet.now(found))
     for name in ("task", "model", "engine", "backend", "volume", "attempts"):
         output.write(f"  {name:<9} {fields[name]!s}")
     output.write(f"  {'folder':<9} {found.volume}/{found.path}")
@@ -244,7 +243,7 @@ def _cancel(fleet: Fleet, args: argparse.Namespace) -> int:
         time.sleep(POLL_S)
         asked = [fleet.refreshed(r) for r in asked]
     if args.json:
-        output.as_json([_record(r) for r in asked])
+        output.as_json([_record(fleet, r) for r in asked])
     else:
         for r in asked:
             output.write(f"{r.tag} is {r.state}" if r.live else watch_commands.final_line(r))

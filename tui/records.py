@@ -1,14 +1,13 @@
 """Runs as programs read them; the names are a promise."""
 
-import time
 from typing import Any
 
 from runner import health
 from runner.run import Run
 
 
-def as_json(run: Run, cost_usd: Any) -> dict[str, Any]:
-    """One run; `cost_usd` is what it has cost so far."""
+def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
+    """One run; `cost_usd` is what it has cost so far, `now` the time by the clock of its signs of life."""
     status = run.status
     return {
         "id": run.id,
@@ -20,7 +19,7 @@ def as_json(run: Run, cost_usd: Any) -> dict[str, Any]:
         "gpu": run.spec.gpu,
         "gpus": run.spec.gpus,
         "state": run.state.value,
-        "health": health.health(run, time.time()).word if run.live else None,
+        "health": health.health(run, now).word if run.live else None,
         "stage": status.stage if status else "",
         "step": status.step if status else None,
         "total_steps": status.total_steps if status else None,

@@ -28,14 +28,14 @@ def follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: in
     teller = Teller(fleet.registry, lambda: fleet.settings, lambda notice: _tell(fleet, notice))
     try:
         for current in log_commands.follow(fleet, run_, (lambda ended: None) if args.json else echo):
-            run_, now = current, time.time()
+            run_, now = current, fleet.now(current)
             if run_.live and run_.state is not State.STOPPING:
                 sign = health.health(run_, now, health.silences(run_, others))
                 no_signal = sign.word is health.Word.NO_SIGNAL
                 if no_signal and not unsignalled:
                     output.note(f"nanochat-tui: {run_.tag} {sign.word}: {sign.why}")
                 unsignalled = no_signal
-            teller.look([run_], now, others)
+            teller.look([run_], time.time(), others, fleet.now)
             if run_.live:
                 line.put(live_line(run_, now))
         line.clear()
@@ -49,7 +49,7 @@ def follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: in
         output.note(f"{run_.tag} goes on; nanochat-tui watch {run_.tag} comes back to it")
         raise
     if args.json:
-        output.as_json(as_json(run_, spent_usd(run_)))
+        output.as_json(as_json(run_, spent_usd(run_), fleet.now(run_)))
     else:
         output.write(final_line(run_))
     if run_.outcome and run_.outcome.advice:

@@ -87,7 +87,8 @@ class CostScreen(NanochatScreen):
         self._ask()
 
     def _cells(self, run_id: str) -> list[Cell]:
-        run, now = self._by_id[run_id], self.nanochat.fleet.clock()
+        run = self._by_id[run_id]
+        now = self.nanochat.fleet.now(run)
         found = project(run, now)
         billed = self._billed.get(run_id)
         return [

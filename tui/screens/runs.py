@@ -154,7 +154,8 @@ class RunsScreen(NanochatScreen):
         self.query_one("#title", Line).put(cells)
 
     def _cells(self, run_id: str) -> list[Cell]:
-        run, now = self._by_id[run_id], self.nanochat.fleet.clock()
+        run = self._by_id[run_id]
+        now = self.nanochat.fleet.now(run)
         status = run.status
         return [
             Cell(safe(run.tag)),
@@ -180,7 +181,7 @@ class RunsScreen(NanochatScreen):
             stages.put([])
             why.display = False
             return
-        now = self.nanochat.fleet.clock()
+        now = self.nanochat.fleet.now(run)
         cells: list[Cell | str] = [Cell(run.tag, "accent"), looks.state(run), Cell(looks.progress(run, 10), "accent")]
         cells += glance.money(run, now) or ["free"]
         upcoming = health.upcoming(run.status) if run.status and run.live else []

@@ -84,7 +84,7 @@ class WatchScreen(NanochatScreen):
         if self._run is None or self._run.id != run.id:
             self._open(run, runs)
         self._run = run
-        self._show(run, self.nanochat.fleet.clock())
+        self._show(run, self.nanochat.fleet.now(run))
 
     def _open(self, run: Run, runs: list[Run]) -> None:
         log = self.nanochat.fleet.log_file(run)
