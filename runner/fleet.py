@@ -17,6 +17,7 @@ from runner import budget as budgets
 from runner import checkpoints, estimate, kept_logs, known_volumes, removal, settings, survey
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
+from runner.backends.modal_loading import modal_backend
 from runner.checkpoints import Checkpoint, Verdict, newest_complete
 from runner.cost import Prices
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError, VolumeGone
@@ -89,15 +90,13 @@ class Fleet:
         self._say_what_is_not_obeyed(set_here)
 
     def backend(self, name: str) -> Backend:
-        """The backend of that name; Modal's client is loaded when it is first needed, which takes half a second."""
+        """The backend of that name. Raises CredentialsError where Modal's client cannot be loaded."""
         if name not in self._backends:
             if name != "modal":
                 raise UsageError(f"unknown backend {name!r}", f"choose one of {', '.join(BACKENDS)}", field="backend")
             with self._making:
-                from runner.backends.modal import ModalBackend
-
                 if name not in self._backends:
-                    self._backends[name] = ModalBackend(self.home, lambda text: self.say(text))
+                    self._backends[name] = modal_backend()(self.home, lambda text: self.say(text))
         return self._backends[name]
 
     def volume_location(self, backend: str, engine: str) -> str:

@@ -147,6 +147,18 @@ def test_a_command_without_a_network_says_so_before_the_client_tries_for_a_minut
     assert "proxy 127.0.0.1:9" in said and "pa55" not in said
 
 
+@pytest.mark.parametrize("setting", ["MODAL_CONFIG_PATH", "MODAL_LOGLEVEL", "MODAL_SERVER_URL"])
+def test_settings_that_the_client_does_not_take_are_one_line_and_a_row_of_doctor(
+    cli: Cli, cloud: Cloud, tmp_path: Path, setting: str
+) -> None:
+    (tmp_path / "modal.toml").write_text("[garbage")
+    cli.env |= {**cloud.env, setting: str(tmp_path / "modal.toml")}
+    launched = cli("launch", "--backend", "modal", "--task", "test", code=None)
+    assert launched.returncode in (4, 5) and launched.stdout == "" and launched.stderr.count("\n") == 1
+    assert "Modal" in launched.stderr and "unexpected" not in launched.stderr
+    assert "✗ modal" in cli("doctor", code=1).stdout
+
+
 def test_a_secret_that_was_pasted_with_its_newline_is_good_without_it(modal_cli: Cli) -> None:
     modal_cli.env["MODAL_TOKEN_SECRET"] += "\n"
     assert "workspace emu" in modal_cli("doctor", code=None).stdout

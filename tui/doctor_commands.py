@@ -19,7 +19,7 @@ def doctor(fleet: Fleet, args: argparse.Namespace) -> int:
     """Say how everything is; exit code 1 where something stops a launch, on the backend and engine that are named."""
     checks = [*_here(fleet), *(_local(fleet) if args.backend != "modal" else [])]
     if args.backend != "local":
-        checks += fleet.backend("modal").check() if has_modal_token() else [_no_token()]
+        checks += _modal(fleet)
     needed = {("modal token", args.backend == "modal"), (f"engine {args.engine}", True)}
     wrong = [c for c in checks if not c.ok and (not c.optional or (c.name, True) in needed)]
     if args.json:
@@ -31,6 +31,15 @@ def doctor(fleet: Fleet, args: argparse.Namespace) -> int:
         if not check.ok and check.do:
             output.write(f"  {'':<22} {check.do}")
     return Exit.FAILED if wrong else Exit.OK
+
+
+def _modal(fleet: Fleet) -> list[Check]:
+    if not has_modal_token():
+        return [_no_token()]
+    try:
+        return fleet.backend("modal").check()
+    except NanochatError as error:
+        return [Check("modal", False, error.what, error.do)]
 
 
 def _no_token() -> Check:

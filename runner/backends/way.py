@@ -65,8 +65,10 @@ class Door:
         problem: OSError | None = None
         for url in urls.split(","):
             parts = urlsplit(url.strip())
-            if parts.scheme not in ("http", "https") or not parts.hostname:
+            if parts.scheme == "unix":
                 return
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ConnectionError(f"{url[:60]} is not the address of a server")
             secure = parts.scheme == "https"
             try:
                 connected(
