@@ -17,6 +17,7 @@ from tui.palette import Command, score
 from tui.screens.runs import COLUMNS, CYCLE, ordered
 from tui.screens.watch import WatchScreen
 from tui.trail import Trail
+from tui.view import ViewApp
 from tui.widgets.choice import Choice
 from tui.widgets.log_view import LogView
 from tui.widgets.virtual_list import VirtualList
@@ -212,3 +213,16 @@ async def test_a_theme_that_was_chosen_is_there_at_the_next_start(tmp_path: Path
     async with other.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: any("no theme" in told.text for told in other.toasts.all), "the word")
         assert other.theme == "nanochat"
+
+
+async def test_the_view_of_a_log_has_its_commands_in_its_palette(tmp_path: Path) -> None:
+    (tmp_path / "some.log").write_text("line\n" * 50)
+    app = ViewApp(tmp_path / "some.log", "some.log", tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.query_one(LogView).lines == 50, "the log")
+        await pilot.press("ctrl+p", *"wrap")
+        await until(pilot, lambda: isinstance(app.screen, CommandPalette), "the palette")
+        found = app.screen.query_one(CommandList)
+        await until(pilot, lambda: found.option_count == 1, "the command")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.query_one(LogView).wrap, "lines to be wrapped")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from textual.binding import BindingType
-from textual.command import Provider
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.worker import get_current_worker
@@ -29,7 +28,6 @@ from tui.files import Files, Place
 from tui.keys import Key, bindings
 from tui.leaving import exit_code
 from tui.messages import RunsChanged, newest
-from tui.palette import Commands
 from tui.screens.base import NanochatScreen
 from tui.screens.checkpoints import CheckpointsScreen
 from tui.screens.compare import CompareScreen
@@ -70,7 +68,6 @@ class NanochatApp(TerminalApp):
     CSS_PATH = [path for path in (screen.CSS_PATH for screen in PAGES.values()) if path]
     DEFAULT_MODE = "runs"
     BINDINGS: ClassVar[list[BindingType]] = bindings("")
-    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
 
     def __init__(self, fleet: Fleet) -> None:
         super().__init__()
@@ -319,19 +316,13 @@ class NanochatApp(TerminalApp):
         self._teller.look(runs, self.fleet.clock(), runs, self.fleet.now)
 
     def sections(self, screen: Screen[object]) -> tuple[str, ...]:
-        """The sections of the key table that work on a screen."""
-        return screen.SECTIONS if isinstance(screen, NanochatScreen) else ()
+        return (*(screen.SECTIONS if isinstance(screen, NanochatScreen) else ()), "")
 
-    def act_later(self, screen: Screen[object], key: Key) -> None:
-        """Do what a key does on a screen, once what is open over it is closed."""
-
-        async def act() -> None:
-            if key.screen and isinstance(screen, NanochatScreen):
-                await screen.act(key)
-            else:
-                await self.run_action(key.action)
-
-        self.call_later(act)
+    async def act(self, screen: Screen[object], key: Key) -> None:
+        if key.screen and isinstance(screen, NanochatScreen):
+            await screen.act(key)
+        else:
+            await super().act(screen, key)
 
 
 def _named(runs: list[Run]) -> str:

@@ -59,6 +59,10 @@ KEYS = (
     Key("log", "apostrophe", "next_mark", "Next mark", "go to the next mark", False),
     Key("log", "y", "copy", "Copy", "copy the marked lines, or this one, to the terminal's clipboard", False),
     Key("log", "s", "ask('save')", "Save", "save the lines that are shown to a file that you name", False),
+    Key("view", "q,ctrl+c", "quit", "Quit", "leave"),
+    Key("view", "escape", "clear", "Clear", "take back filter or search", False),
+    Key("view", "question_mark,f1", "help", "Help", "this page"),
+    Key("view", "exclamation_mark", "messages", "Messages", "what was told lately, in full", False),
     Key("view", "0", "window(0)", "All", "all of the log, in nanochat-tui view", False),
     *(
         Key("view", str(n), f"window({n})", said, f"only the last {said}", False)

@@ -10,7 +10,7 @@ from textual.command import DiscoveryHit, Hit, Hits, Provider
 from tui.keys import KEYS, shown
 
 if TYPE_CHECKING:
-    from tui.app import NanochatApp
+    from tui.terminal_app import TerminalApp
 
 # Textual's own commands that have no key of ours.
 OWN = ("Theme", "Screenshot")
@@ -47,9 +47,8 @@ class Commands(Provider):
     """The keys of the screen that the palette was opened on, of its log and of its curves, and those of the app."""
 
     def _all(self) -> Iterable[tuple[Command, Callable[[], object]]]:
-        app = cast("NanochatApp", self.app)
-        sections = app.sections(self.screen)
-        for section in (*sections, ""):
+        app = cast("TerminalApp", self.app)
+        for section in app.sections(self.screen):
             for key in KEYS:
                 if key.screen == section and key.action != "command_palette":
                     act = partial(app.act_later, self.screen, key)

@@ -17,7 +17,7 @@ from textual import events
 from textual._callback import invoke
 from textual.actions import ActionParseResult
 from textual.app import App
-from textual.command import CommandPalette
+from textual.command import CommandPalette, Provider
 from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
@@ -29,6 +29,8 @@ from runner.client_log import LOG
 from runner.terminal import safe
 from tui.background import MOMENT_S, Left, Threads, as_ours, background
 from tui.driver import TerminalDriver
+from tui.keys import Key
+from tui.palette import Commands
 from tui.screens.base import tone_style
 from tui.screens.dialogs import Page, Palette, messages_page
 from tui.theme import CSS, THEME
@@ -45,6 +47,7 @@ class TerminalApp(App[int]):
     """An app in the colours of nanochat-tui."""
 
     CSS: ClassVar[str] = CSS
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,6 +167,18 @@ class TerminalApp(App[int]):
             if not self.left.is_set():
                 self.notify(str(as_ours(error, "what that key does")), severity="error", timeout=8)
             return True
+
+    def sections(self, screen: Screen[object]) -> tuple[str, ...]:
+        """The sections of the key table that work on a screen, its own first."""
+        return ()
+
+    async def act(self, screen: Screen[object], key: Key) -> None:
+        """Do what a key of the table does on a screen."""
+        await self.run_action(key.action)
+
+    def act_later(self, screen: Screen[object], key: Key) -> None:
+        """The same, once what is open over it is closed."""
+        self.call_later(self.act, screen, key)
 
     def wear(self, theme: str) -> None:
         """The colours that a person has set, where there are such; then whatever is chosen is kept."""

@@ -8,7 +8,7 @@ CSS = """
 Screen { background: $background; }
 ToastRack { margin: 0; padding: 0 17 0 0; }
 ToastHolder { align-horizontal: left; }
-Toast { width: auto; max-width: 1fr; height: 1; margin: 0; padding: 0 1; background: $boost; text-wrap: nowrap;
+Toast { width: 1fr; max-width: 100%; height: 1; margin: 0; padding: 0 1; background: $boost; text-wrap: nowrap;
         text-overflow: ellipsis; }
 CommandPalette CommandList { text-wrap: nowrap; text-overflow: ellipsis; }
 Toast.-error { height: auto; max-height: 3; text-wrap: wrap; }

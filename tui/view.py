@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
+from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from runner import settings, units
@@ -20,7 +21,7 @@ from runner.nanochat import layout
 from runner.spool import LogFile
 from tui.background import background
 from tui.cells import Cell
-from tui.keys import bindings
+from tui.keys import Key, bindings
 from tui.leaving import exit_code
 from tui.screens.base import Line
 from tui.screens.dialogs import help_page
@@ -40,13 +41,7 @@ class ViewApp(TerminalApp):
     """One log and the numbers that are in it."""
 
     TITLE = "nanochat log"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q,ctrl+c", "quit", "Quit"),
-        Binding("escape", "clear", show=False),
-        Binding("question_mark,f1", "help", "Help"),
-        Binding("exclamation_mark", "messages", show=False),
-        *bindings("view"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("view")
 
     def __init__(self, path: Path, name: str, home: Path, source: BinaryIO | None = None) -> None:
         """With a `source`, what comes from it is put into the file while it comes."""
@@ -87,7 +82,16 @@ class ViewApp(TerminalApp):
         settings.put(self._home, name, value)
 
     def action_help(self) -> None:
-        self.push_screen(help_page())
+        self.push_screen(help_page(self.sections(self.screen)))
+
+    def sections(self, screen: Screen[object]) -> tuple[str, ...]:
+        return ("log", "view")
+
+    async def act(self, screen: Screen[object], key: Key) -> None:
+        if key.screen == "log":
+            await self.query_one(LogPane).view.run_action(key.action)
+        else:
+            await super().act(screen, key)
 
     @background(group="numbers", doing="reading the numbers of the log")
     def _sum_up(self, log: LogFile, pane: LogView) -> None:

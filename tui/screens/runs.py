@@ -34,12 +34,12 @@ COLUMNS = (
     Column("loss", 6, right=True, keep=3),
     Column("cost", 9, right=True, keep=4),
     Column("seen", 4, right=True, keep=5),
-    Column("task", 8, keep=8),
-    Column("model", 5, keep=7),
-    Column("on", 7, keep=9),
-    Column("bpb", 6, right=True, keep=6),
-    Column("tok/s", 6, right=True, keep=10),
-    Column("eta", 6, right=True, keep=11),
+    Column("task", 8, keep=10),
+    Column("model", 5, keep=9),
+    Column("on", 7, keep=11),
+    Column("bpb", 6, right=True, keep=7),
+    Column("tok/s", 6, right=True, keep=8),
+    Column("eta", 6, right=True, keep=6),
     Column("id", 8, keep=12),
 )
 # What only runs that are live have.
