@@ -38,6 +38,7 @@ from runner.run import (
     Status,
     cancel_requested,
     check_tag,
+    in_attempt,
     move,
     named,
     new_run_id,
@@ -285,7 +286,7 @@ class Fleet:
         now = self.clock()
         status = run.status or Status(run.attempt, state, "", now, now)
         outcome = Outcome("launch", why[:300], "put that right, then resume")
-        failed = msgspec.structs.replace(status, attempt=run.attempt, state=state, outcome=outcome)
+        failed = msgspec.structs.replace(in_attempt(status, run), state=state, outcome=outcome)
         self.registry.update(run.id, lambda r: msgspec.structs.replace(move(r, state), status=failed, ended_at=now))
 
     def resume(
@@ -414,14 +415,15 @@ class Fleet:
             current = self.registry.get(run.id)
         if forget and current.live and self._ended(current):
             current = self.registry.update(run.id, lambda r: move(r, State.INTERRUPTED))
-        if not forget:
-            self._check_users(current)
 
         def claim(now: Run) -> Run:
             if now.live:
                 raise UsageError(f"{now.tag} is {now.state}", f"nanochat-tui cancel {now.tag} first")
             return move(now, State.DELETING)
 
+        claim(current)
+        if not forget:
+            self._check_users(current)
         state = current.state
         current = self.registry.update(run.id, claim)
         try:

@@ -3,6 +3,7 @@
 `app` trains for money; `rehearsal` goes the same way on small CPU containers with a slim image.
 """
 
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import PurePosixPath
@@ -10,10 +11,14 @@ from typing import Any
 
 import modal
 
-from runner import budget, cost, legs, modal_names
+from runner import budget, cost, legs, modal_names, plan_text
+from runner.consent import ask_first
+from runner.errors import NanochatError
 from runner.modal_names import APPS, LIVE_DICT, MOUNT, PREPARE, PREPARE_TIMEOUT_S, TAG, TRAIN, TRAIN_TIMEOUT_S
 from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.run import Run
+from runner.spec import usual_engine
+from runner.terminal import safe
 
 NANOCHAT = "/opt/nanochat"
 PYTHON = "3.11"
@@ -143,20 +148,48 @@ launcher = modal.App(f"{APPS['nanochat']}-launcher")
 def main(
     task: str = "test",
     model: str = "d12",
-    engine: str = "nanochat",
+    engine: str = usual_engine("modal"),
     gpus: int = 0,
+    gpu: str = "H100",
+    budget: str = "",
+    yes: bool = False,
     tag: str = "",
     force_restart: bool = False,
 ) -> None:
-    """Deploy if need be, spawn a run that outlives this command, and say how to watch it."""
+    """Show the plan and its price, ask above the limits, and spawn a run that outlives this command."""
     from runner.fleet import Fleet
     from runner.home import home
     from runner.spec import make_spec
 
-    spec = make_spec(
-        task=task, model=model, backend="modal", engine=engine, gpus=gpus or None, gpu_kinds=tuple(cost.GPUS)
-    )
-    fleet = Fleet(home(), say=print)
-    run = fleet.launch(spec, backend="modal", tag=tag, force_restart=force_restart)
-    print(f"launched {run.tag} ({run.id}), call {run.calls[-1].call_id}")  # noqa: T201
-    print(f"watch it: nanochat-tui watch {run.tag}")  # noqa: T201
+    try:
+        spec = make_spec(
+            task=task,
+            model=model,
+            backend="modal",
+            engine=engine,
+            gpus=gpus or None,
+            gpu=gpu,
+            budget=budget or None,
+            gpu_kinds=tuple(cost.GPUS),
+        )
+        fleet = Fleet(home(), say=_say)
+        planned = fleet.plan(spec, "modal")
+        _say(plan_text.headline(spec, "modal", planned))
+        for line in plan_text.lines(planned):
+            _say(line)
+        if not yes:
+            ask_first(fleet.question(spec, planned.usd[1]), _confirmed)
+        run = fleet.launch(spec, backend="modal", tag=tag, force_restart=force_restart)
+    except NanochatError as error:
+        print(f"nanochat-tui: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(error.exit_code) from error
+    _say(f"launched {run.tag} ({run.id}), call {run.calls[-1].call_id}")
+    _say(f"watch it: nanochat-tui watch {run.tag}")
+
+
+def _say(line: str) -> None:
+    print(safe(line))  # noqa: T201
+
+
+def _confirmed(question: str) -> bool:
+    return input(f"{safe(question)} [y/N] ").strip().lower() in ("y", "yes")

@@ -530,4 +530,11 @@ def _last_words(run: Run, status: Status | None, said: Outcome | None = None) ->
         began = run.asked_at or run.created_at
         last = Status(attempt=run.attempt, state=run.state, call_id="", started_at=began, updated_at=began)
     ended = max(last.updated_at, last.started_at)
-    return msgspec.structs.replace(last, attempt=run.attempt, state=run.state, outcome=outcome, ended_at=ended)
+    return msgspec.structs.replace(in_attempt(last, run), state=run.state, outcome=outcome, ended_at=ended)
+
+
+def in_attempt(status: Status, run: Run) -> Status:
+    """What is known of a run, as the beginning of its current attempt; the calls of an earlier one are left out."""
+    if status.attempt == run.attempt:
+        return status
+    return msgspec.structs.replace(status, attempt=run.attempt, calls=[], call_id="", leg=1)

@@ -79,8 +79,9 @@ class Cli:
         return done
 
     def modal(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """`launch` on Modal, on a volume of its own."""
-        return self("launch", "--backend", "modal", "--volume", self.volume, *words, code=code)
+        """`launch` of a rehearsal on Modal, unless `words` say otherwise, on a volume of its own."""
+        engine = () if "--engine" in words or "--from" in words else ("--engine", "rehearsal")
+        return self("launch", "--backend", "modal", "--volume", self.volume, *engine, *words, code=code)
 
     def json(self, *words: str) -> Any:
         return json.loads(self(*words, "--json").stdout)

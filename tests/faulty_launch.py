@@ -46,7 +46,7 @@ def main() -> None:
     dies_at(number, Deployments, "_deploy", "deploy")
     dies_at(number, ModalBackend, "_spawn", "spawn")
     fleet = Fleet(Path(home), volume=volume)
-    spec = make_spec(task="test", model="d12", backend="modal", gpu_kinds=tuple(GPUS))
+    spec = make_spec(task="test", model="d12", backend="modal", engine="rehearsal", gpu_kinds=tuple(GPUS))
     fleet.launch(spec, backend="modal", tag="once")
     EFFECTS.append("return")
     if len(EFFECTS) == number:

@@ -71,10 +71,12 @@ class Cloud:
         request = urllib.request.Request(
             self._control + path, json.dumps(body).encode(), {"content-type": "application/json"}
         )
-        return json.load(urllib.request.urlopen(request))
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
 
     def state(self) -> Any:
-        return json.load(urllib.request.urlopen(self._control + "/state"))
+        with urllib.request.urlopen(self._control + "/state") as answer:
+            return json.load(answer)
 
     def knobs(self, **values: Any) -> None:
         self.post("/knobs", **values)

@@ -32,7 +32,9 @@ class Place:
     held: Callable[[], AbstractContextManager[None]]
 
     def spec(self, task: str = "test", **overrides: Any) -> RunSpec:
-        return make_spec(task=task, model="d12", backend=self.backend, gpu_kinds=tuple(GPUS), overrides=overrides)
+        return make_spec(
+            task=task, model="d12", backend=self.backend, engine="rehearsal", gpu_kinds=tuple(GPUS), overrides=overrides
+        )
 
     def launch(self, task: str = "test", **overrides: Any) -> Run:
         return self.fleet.launch(self.spec(task, **overrides), backend=self.backend)

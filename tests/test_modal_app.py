@@ -20,12 +20,12 @@ from tests.modal_cloud import ROOT, Cloud
 def modal_command(cli: Cli, cloud: Cloud, tmp_path: Path) -> Iterator[Any]:
     env = {**cli.env, **cloud.env}
 
-    def run(*words: str) -> str:
+    def run(*words: str, code: int = 0) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "modal", *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])
-        return done.stdout
+        assert done.returncode == code, (done.stdout[-2000:], done.stderr[-2000:])
+        return done.stdout if code == 0 else done.stdout + done.stderr
 
     cli.env = env
     yield run
@@ -65,8 +65,8 @@ def test_no_part_is_deployed_with_gpus_or_bound_to_a_volume_and_both_get_a_conta
     [
         "run -m runner.modal_app --task test",
         "run -m runner.modal_app --task speedrun",
-        "run -m runner.modal_app --task speedrun --model d26",
-        "run -m runner.modal_app --task speedrun --model d32 --force-restart",
+        "run -m runner.modal_app --task speedrun --model d26 --yes",
+        "run -m runner.modal_app --task speedrun --model d32 --force-restart --budget 40",
     ],
 )
 def test_modal_run_spawns_on_the_deployed_app_and_says_how_to_watch(
@@ -75,11 +75,20 @@ def test_modal_run_spawns_on_the_deployed_app_and_says_how_to_watch(
     cloud.knobs(hold=True)
     said = modal_command(*line.split())
     run = cli.run()
+    assert said.index("real nanochat on") < said.index("likely") < said.index("launched")
     assert run["call_ids"][0] in said and f"nanochat-tui watch {run['tag']}" in said
     assert (run["state"], run["engine"]) == ("queued", "nanochat")
     assert run["folder"] == f"runs/{run['tag']}-{run['id']}"
     assert run["folder"] in modal_command("volume", "ls", "nanochat-persistent-storage", "runs")
     cli("cancel", run["id"])
+
+
+def test_modal_run_shows_the_price_and_does_not_spend_above_the_limit_where_nobody_can_be_asked(
+    modal_command: Any, cli: Cli, cloud: Cloud
+) -> None:
+    said = modal_command("run", "-m", "runner.modal_app", "--task", "speedrun", "--model", "d26", code=2)
+    assert "real nanochat on 8 × H100: speedrun of d26" in said and "--yes starts it" in said
+    assert "Traceback" not in said and cli.json("ls") == []
 
 
 def test_a_rehearsal_by_modal_run_outlives_the_command(modal_command: Any, cli: Cli, cloud: Cloud) -> None:
@@ -96,7 +105,7 @@ def test_the_app_is_deployed_once_and_again_only_when_its_source_has_changed(
     other = "import modal; a = modal.App.lookup('nanochat-tui-rehearsal'); a.set_tags({'source': 'older'})"
     subprocess.run([sys.executable, "-c", other], env=modal_cli.env, check=True)
     third = modal_cli.modal("--tag", "three", "--watch").stderr
-    assert re.search(r"deploying nanochat-tui-rehearsal anew, its source has changed; the \d live runs? go", third)
+    assert re.search(r"deploying nanochat-tui-rehearsal(-\w{6}: .* live in| anew, its source has changed)", third)
 
 
 def test_the_gpus_of_a_real_run_are_asked_for_by_the_part_that_prepares(cli: Cli, cloud: Cloud) -> None:
@@ -152,7 +161,7 @@ def test_a_token_that_is_refused_is_said_once_and_never_shown(modal_cli: Cli, cl
     secret = f"as-{os.urandom(12).hex()}"
     modal_cli.env |= {"MODAL_TOKEN_ID": "ak-wrong", "MODAL_TOKEN_SECRET": secret}
     failed = modal_cli.modal("--tag", "x", code=4)
-    assert failed.stderr.count("\n") == 1 and "modal setup" in failed.stderr
+    assert "modal setup" in failed.stderr.splitlines()[-1]
     doctor = modal_cli("doctor", code=1)
     assert "modal setup" in doctor.stdout
     for path in modal_cli.home.rglob("*"):
@@ -162,7 +171,8 @@ def test_a_token_that_is_refused_is_said_once_and_never_shown(modal_cli: Cli, cl
 
 def test_without_a_token_everything_says_so_at_once(cli: Cli) -> None:
     failed = cli("launch", "--backend", "modal", code=4)
-    said = failed.stderr.removeprefix("nanochat-tui: no Modal token on this machine: ").strip()
+    assert failed.stderr.splitlines()[0].startswith("real nanochat on 1 × H100: test of d12")
+    said = failed.stderr.splitlines()[1].removeprefix("nanochat-tui: no Modal token on this machine: ").strip()
     assert Path(said.removesuffix(" setup")).is_file() or shutil.which("modal"), said
     assert said in cli("doctor").stdout and said in cli("doctor", "--backend", "modal", code=1).stdout
     assert cli.json("plan", "--backend", "modal")["plan"]["prices"] == "modal.com/pricing, 2026-10-04"

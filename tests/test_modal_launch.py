@@ -18,7 +18,7 @@ from runner.spec import make_spec
 from tests.conftest import wait_until
 from tests.modal_cloud import ROOT, Cloud
 
-SPEC = make_spec(task="test", model="d12", backend="modal", gpu_kinds=tuple(GPUS))
+SPEC = make_spec(task="test", model="d12", backend="modal", engine="rehearsal", gpu_kinds=tuple(GPUS))
 EFFECTS = [
     "make volume",
     "write on volume",

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from runner import plan_text
 from runner.checkpoints import Checkpoint, Verdict
 from runner.cost import GPUS
 from runner.errors import UsageError
@@ -14,7 +15,6 @@ from runner.nanochat.layout import Inventory
 from runner.plan import Plan, plan
 from runner.run import StageState, StageStatus
 from runner.spec import RunSpec, make_spec
-from tui.looks import plan_notes
 
 FULL = Inventory(
     train_shards=600,
@@ -230,5 +230,5 @@ def test_the_run_that_is_continued_is_called_by_its_tag() -> None:
 
 
 def test_how_long_a_call_may_take_is_said_where_there_is_a_limit() -> None:
-    assert dict(plan_notes(planned()))["limit"].startswith("a call takes 1d00h at most")
-    assert "limit" not in dict(plan_notes(planned(backend="local", engine="rehearsal")))
+    assert dict(plan_text.notes(planned()))["limit"].startswith("a call takes 1d00h at most")
+    assert "limit" not in dict(plan_text.notes(planned(backend="local", engine="rehearsal")))

@@ -194,7 +194,12 @@ def _spec_flags(sub: Parser, *, launch: bool, overrides: bool) -> None:
     sub.add_argument("--model", default=None, metavar="dN", help="d12, d26, d32 or any even depth (default d12)")
     sub.add_argument("--gpus", type=int, default=None, metavar="N", help="1, 2, 4 or 8 (default 1 for test, else 8)")
     sub.add_argument("--gpu", default=None, metavar="KIND", help="GPU kind (default H100)")
-    sub.add_argument("--engine", default=None, metavar="ENGINE", help="rehearsal (default, free) or nanochat")
+    sub.add_argument(
+        "--engine",
+        default=None,
+        metavar="ENGINE",
+        help="rehearsal or nanochat (default: nanochat on Modal, a free rehearsal on this machine)",
+    )
     sub.add_argument("--backend", default=None, metavar="BACKEND", help="local (default) or modal")
     sub.add_argument(
         "--budget", default=None, metavar="USD", help="most dollars over all attempts; the job stops before"

@@ -2,21 +2,20 @@
 
 import argparse
 import contextlib
-import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 from runner import fleet as fleets
-from runner import health, settings, units
+from runner import health, plan_text, settings, units
 from runner.checkpoints import newest_complete
+from runner.consent import ask_first
 from runner.cost import GPUS
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet
 from runner.home import home
-from runner.plan import Plan
 from runner.projection import spent_usd
 from runner.run import Run
 from runner.spec import Overrides, RunSpec, closest, make_spec, parse_money
@@ -70,48 +69,19 @@ def _plan(fleet: Fleet, args: argparse.Namespace) -> int:
     if args.json:
         output.as_json({"spec": spec, "plan": planned})
     else:
-        for line in plan_lines(planned):
+        for line in plan_text.lines(planned):
             output.write(line)
     return Exit.OK
 
 
-def plan_lines(planned: Plan) -> Iterator[str]:
-    """The plan as text: stages with time and cost, then the totals."""
-    for stage in planned.stages:
-        if stage.skip:
-            yield f"{stage.name:<10} skipped: {stage.skip}"
-            continue
-        cost = units.money_span(stage.usd) if planned.usd_per_hour else "free"
-        yield f"{stage.name:<10} {units.span(stage.seconds):<22} {cost:<26} {stage.note}".rstrip()
-        for argv in stage.commands:
-            yield f"           $ {shlex.join(argv)}"
-    for name, text in looks.plan_notes(planned):
-        yield f"{name:<10} {text}"
-    for warning in planned.warnings:
-        yield f"note       {warning}"
-
-
 def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
     spec, backend = _spec(fleet, args)
+    planned = fleet.plan(spec, backend)
+    output.note(plan_text.headline(spec, backend, planned))
     if not args.yes:
-        _ask_about_money(fleet, spec, backend)
+        ask_first(fleet.question(spec, planned.usd[1]), output.confirm)
     launched = fleet.launch(spec, backend=backend, tag=args.tag, force_restart=args.force_restart)
     return _started(fleet, launched, args, "launched")
-
-
-def _ask_about_money(fleet: Fleet, spec: RunSpec, backend: str) -> None:
-    """Raises UsageError when a launch that costs much is not wanted, or nobody is there to be asked."""
-    _ask_first(fleet.question(spec, fleet.plan(spec, backend).usd[1]))
-
-
-def _ask_first(question: str) -> None:
-    """Raises UsageError when the answer is no, or nobody is there to give one."""
-    if not question:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(f"not started: {question}", "--yes starts it; nanochat-tui settings changes the limits")
-    if not output.confirm(f"{question}. Start it?"):
-        raise UsageError("not started", "nothing was done")
 
 
 def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -121,7 +91,7 @@ def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
     earlier = log_commands.log_of(fleet, run_)
     budget = parse_money(args.budget) if args.budget is not None else None
     if not args.yes:
-        _ask_first(fleet.question_again(run_, budget))
+        ask_first(fleet.question_again(run_, budget), output.confirm)
     resumed = fleet.resume(run_, gpus=args.gpus, budget=budget, step=args.step)
     where = f"from step {begins:,}" if begins is not None else "from the beginning"
     return _started(fleet, resumed, args, f"attempt {resumed.attempt}, {where}, of", skip=len(earlier))
@@ -148,7 +118,8 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
     runs = fleet.sure_of([r for r in fleet.refresh() if args.backend in (None, r.backend)])
     _say_unreachable(fleet)
     if args.json:
-        output.as_json([_record(fleet, r) for r in runs])
+        # What stood in the way of a look: the rest of such a row is what was last known.
+        output.as_json([{**_record(fleet, r), "unreachable": fleet.unreachable.get(r.id)} for r in runs])
         return Exit.OK
     rows = [
         (

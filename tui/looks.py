@@ -2,9 +2,8 @@
 
 from decimal import Decimal
 
-from runner import cost, health, units
+from runner import health, units
 from runner.health import Word
-from runner.plan import Plan
 from runner.progress import progress_of
 from runner.run import Run, StageState, StageStatus, State
 from tui.cells import Cell
@@ -65,24 +64,6 @@ def hardware(run: Run) -> str:
     if run.spec.engine == "nanochat":
         return "cpu" if run.backend == "local" else f"{run.spec.gpus}×{run.spec.gpu}"
     return f"{run.spec.gpus} rank{'s' if run.spec.gpus > 1 else ''}"
-
-
-def plan_notes(planned: Plan) -> list[tuple[str, str]]:
-    """What a plan says besides its stages: where it begins, how often it saves, how long it takes and why."""
-    found = [("start", planned.resume.reason)]
-    if planned.total_steps:
-        saves, lost = planned.saves, cost.dollars(planned.saves.seconds, planned.usd_per_hour)
-        each = f"checkpoint every {saves.steps:,} steps ({units.duration(saves.seconds)}"
-        each += f", {saves.share:.1%} of the time)" if saves.share >= 0.0005 else ")"
-        risk = f"; a preemption loses at most that, {units.money(lost)}" if planned.usd_per_hour else ""
-        found.append(("save", each + risk))
-        found.append(("speed", planned.speed))
-    if planned.limit_s:
-        more = "what takes longer goes on in the next by itself"
-        found.append(("limit", f"a call takes {units.duration(planned.limit_s)} at most; {more}"))
-    money = f"{units.money_span(planned.usd)} ({planned.prices})" if planned.usd_per_hour else planned.prices
-    found.append(("likely", f"{units.span(planned.seconds)}, {money}"))
-    return found
 
 
 def progress(run: Run, width: int) -> str:

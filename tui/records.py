@@ -37,5 +37,7 @@ def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
         "last_sign_of_life": run.last_sign_of_life,
         "volume": run.volume,
         "folder": run.path,
+        "workspace": run.workspace,
+        "environment": run.environment,
         "outcome": run.outcome,
     }

@@ -13,7 +13,7 @@ from textual.widgets import Input, Label, Static
 from textual.worker import get_current_worker
 
 from runner import fleet as fleets
-from runner import units
+from runner import plan_text, units
 from runner.cost import GPUS
 from runner.errors import CredentialsError, NanochatError, NoSuchRun, UsageError
 from runner.home import has_modal_token, no_modal_token
@@ -22,7 +22,6 @@ from runner.registry import find
 from runner.run import Run, check_tag
 from runner.spec import ENGINES, GPU_COUNTS, SWITCHES, TASKS, RunSpec, flag, make_spec, parse_override_words
 from runner.terminal import safe
-from tui import looks
 from tui.background import background
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
@@ -32,7 +31,7 @@ from tui.widgets.key_line import KeyLine
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "task": TASKS,
-    "engine": ENGINES,
+    "engine": ("auto", *ENGINES),
     "backend": fleets.BACKENDS,
     "gpu": tuple(GPUS),
     "gpus": ("auto", *map(str, GPU_COUNTS)),
@@ -40,7 +39,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 FIELDS = (
     ("task", "test", ""),
     ("model", "d12", "d12, d26, d32 or an even depth"),
-    ("engine", "rehearsal", ""),
+    ("engine", "auto", ""),
     ("backend", "local", ""),
     ("gpu", "H100", ""),
     ("gpus", "auto", ""),
@@ -172,7 +171,7 @@ class LaunchScreen(NanochatScreen):
 
         What is left as it was is taken from the run to go on from.
         """
-        gpus, source = self._value("gpus"), self._source()
+        gpus, engine, source = self._value("gpus"), self._value("engine"), self._source()
         if self._value("tag"):
             check_tag(self._value("tag"))
 
@@ -184,7 +183,7 @@ class LaunchScreen(NanochatScreen):
             task=self._value("task"),
             model=asked("model"),
             backend=self._backend(),
-            engine=asked("engine"),
+            engine=None if engine == "auto" else engine,
             gpus=None if gpus == "auto" else int(gpus),
             gpu=asked("gpu"),
             budget=self._value("budget") or None,
@@ -239,7 +238,7 @@ class LaunchScreen(NanochatScreen):
         self._clear_errors()
         if problem:
             self._say_at("backend", problem)
-        text = Text()
+        text = Text(f"{safe(plan_text.headline(spec, self._backend(), planned))}\n\n", style="bold")
         for stage in planned.stages:
             style = "dim" if stage.skip else ""
             text.append(f"{stage.name:<10}", style="bold" if not stage.skip else "dim")
@@ -251,7 +250,7 @@ class LaunchScreen(NanochatScreen):
             if stage.note:
                 text.append(f"           {safe(stage.note)}\n", style="dim")
         text.append("\n")
-        for name, said in looks.plan_notes(planned):
+        for name, said in plan_text.notes(planned):
             text.append(f"{name:<7} {safe(said)}\n", style="bold" if name == "likely" else "")
         for warning in planned.warnings:
             text.append(f"note: {safe(warning)}\n", style=self.nanochat.tone("warning"))
