@@ -16,7 +16,7 @@ from runner.spool import LogFile
 SLICE = 1 << 19
 LONGEST = 200
 # So much of a line is looked at.
-LONGEST_LINE = 16 << 20
+LONGEST_LINE = 4 << 20
 # So many places of a line are marked.
 MOST_SPANS = 50
 # So many hits are kept of one query.

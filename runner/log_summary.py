@@ -15,6 +15,8 @@ from runner.spool import LogFile
 from runner.terminal import clean
 
 MAX_KEPT = 20
+# No line that says something is longer; and a longer one would keep the screen waiting.
+LONGEST = 1 << 14
 # Lines read before others have their turn.
 TURN = 200
 FAILURES = (events.Error, events.OutOfMemory, events.NcclTimeout, events.RankFailed, events.Signalled)
@@ -70,8 +72,8 @@ class Reader:
         found = self.found
         found.lines += 1
         known, blank = False, True
-        for piece in raw.decode("utf-8", "replace").split("\r"):
-            line = clean(piece)
+        for piece in raw.split(b"\r"):
+            line = clean(piece[:LONGEST].decode("utf-8", "replace"))
             if line.startswith("["):
                 self._own(line)
             event = grammar.parse(line)

@@ -190,7 +190,8 @@ def read_summary(path: Path, told: Callable[[float], None] = lambda share: None)
     """
     log, reader, offset, size = LogFile(path), Reader(), 0, path.stat().st_size
     while log.size < size and log.refresh(TURN):
-        told(offset / size)
+        # Its last line may be most of it, which is only counted.
+        told(max(offset, log.size - TURN) / size)
         for reached in summarise(log, reader, offset):
             offset = reached
             told(offset / size)
