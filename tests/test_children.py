@@ -28,12 +28,13 @@ def test_a_child_sees_nothing_that_opens_the_persons_modal_account(
         monkeypatch.setenv(name, "of-the-person")
     monkeypatch.setattr(engines, "interpreter", lambda engine, home: engines.Interpreter(sys.executable, str(tmp_path)))
     status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=0.0, updated_at=0.0, stage="base")
-    journal = Journal(FolderVolume(str(tmp_path)), "runs/abc", status)
+    journal = Journal(FolderVolume(str(tmp_path)), "runs/abc", status, hold_open=False)
     stop = Stop(Guard(run(), shape_of(12, SPEC.overrides), journal.say), None)
     children = Children(run(), tmp_path, journal, stop, compiled=None, tick=lambda beat: None, grace_s=1.0)
     shows = ("python", "-c", "import os; print(os.environ)")
     assert children.run("base", [shows], plan(SPEC, Inventory(), backend="local")) is None
     journal.close()
+    journal.flush()
     log = (tmp_path / "runs" / "abc" / "log").read_text()
     assert "NANOCHAT_BASE_DIR" in log and "of-the-person" not in log
 

@@ -39,7 +39,7 @@ class Bench:
     def __init__(self, tmp_path: Path, ends: Sequence[Outcome | None], *, arrives: bool = True) -> None:
         status = Status(attempt=1, state=State.PREPARING, call_id="c", started_at=0.0, updated_at=0.0, stage="prepare")
         self.volume, self.site, self.ends, self.arrives = FolderVolume(str(tmp_path)), Place(), list(ends), arrives
-        self.journal = Journal(self.volume, "runs/abc", status)
+        self.journal = Journal(self.volume, "runs/abc", status, hold_open=False)
         self.stop = Stop(Guard(run(), shape_of(12, SPEC.overrides), self.journal.say), None)
         self.has, self.doing = Inventory(), [""]
         self.on_tick: Callable[[], None] = lambda: None
@@ -80,6 +80,7 @@ def test_a_short_download_is_tried_again_and_told_as_waiting(tmp_path: Path) -> 
     assert bench.fill() is None
     assert bench.site.did.count("run") == 3 and bench.site.did.count("commit") == 3
     assert any(doing.startswith("waiting to try again in") for doing in bench.doing)
+    bench.journal.flush()
     log = (tmp_path / "runs" / "abc" / "log").read_text()
     assert "1 of 3 shards arrived; what arrived is kept, and it is tried again in" in log and "1 time more" in log
 

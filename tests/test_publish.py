@@ -28,9 +28,11 @@ class Bench:
         self.saved: list[Checkpoint] = []
         self.said: list[str] = []
         self.copy = copy
+        self.commit: Callable[[], None] = lambda: None
         self.publisher = Publisher(
             self.work, FolderVolume(str(self.target)), "runs/r", "d12", 2,
             on_saved=self.saved.append, say=self.said.append, copy=lambda a, b: self.copy(a, b),
+            commit=lambda: self.commit(),
         )  # fmt: skip
 
     def save(self, step: int) -> Path:
@@ -191,3 +193,24 @@ def test_a_publication_that_takes_too_long_is_not_waited_for(tmp_path: Path) -> 
     bench.publisher.flush(waiting)
     assert ticks == [1] and bench.kept() == []
     go_on.set()
+
+
+def test_a_commit_that_fails_is_tried_again_without_copying_all_of_it_again(tmp_path: Path) -> None:
+    copied: list[str] = []
+
+    def copy(origin: Path, target: Path) -> None:
+        copied.append(target.name)
+        shutil.copyfile(origin, target)
+
+    def refused() -> None:
+        raise OSError("the volume could not be committed")
+
+    bench = Bench(tmp_path, copy)
+    bench.save(20)
+    bench.commit = refused
+    bench.publisher.sweep(settled=False)
+    bench.publisher.sweep(settled=False)
+    assert bench.saved == [] and "could not be committed" in bench.publisher.problem
+    bench.commit = lambda: None
+    bench.publisher.sweep(settled=False)
+    assert [c.step for c in bench.saved] == [20] and len(copied) == len(set(copied))

@@ -74,3 +74,13 @@ def test_what_a_container_ran_before_its_job_did_is_paid_for(tmp_path: Path, mon
     assert job.main() == 0
     status = read_status(volume, here)
     assert status is not None and status.state is State.CANCELLED and 30 <= status.spent_s < 90
+
+
+def test_a_call_is_as_old_as_its_first_container_and_a_leg_begins_anew() -> None:
+    earlier = msgspec.structs.replace(died(State.PREEMPTED), leg=2, leg_began_at=400.0)
+    site = Site()
+    site.leg = 2
+    assert begun(run(), earlier, site, "train", 2000.0).leg_began_at == 400.0
+    site.call_id, site.leg = "fc-2", 3
+    status = begun(run(), earlier, site, "train", 2000.0)
+    assert (status.leg, status.leg_began_at) == (3, 2000.0)

@@ -60,6 +60,8 @@ class Publisher:
         ]
         self._known: set[tuple[str, int]] = set()
         self._refused: set[tuple[str, int]] = set()
+        # On the volume, though not yet seen by others: only the commit is tried again.
+        self._moved: set[tuple[str, int]] = set()
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._loop, name="publish", daemon=True)
@@ -142,6 +144,13 @@ class Publisher:
         return ""
 
     def _publish(self, source: Source, one: Checkpoint) -> None:
+        """Bring it to its place, then let others see it."""
+        if (source.kind, one.step) not in self._moved:
+            self._bring(source, one)
+            self._moved.add((source.kind, one.step))
+        self._commit()
+
+    def _bring(self, source: Source, one: Checkpoint) -> None:
         """Copy to a hidden folder beside the target, then move the files in, meta last: it completes the set."""
         target = self._volume.path(source.target)
         target.mkdir(parents=True, exist_ok=True)
@@ -158,7 +167,6 @@ class Publisher:
                 (partial / name).replace(target / name)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        self._commit()
 
     def _copy_and_sync(self, origin: Path, target: Path) -> None:
         """Copy a file and wait until it is on the disk: only then may its name stand for a checkpoint."""
