@@ -59,7 +59,11 @@ def test_the_smoke_test_runs_on_modal_and_its_log_arrives_whole(modal_cli: Cli, 
     assert {"prepare", "train"} <= functions
 
 
-def test_a_run_preempted_twice_still_ends_and_loses_at_most_one_save_interval(modal_cli: Cli, cloud: Cloud) -> None:
+@pytest.mark.parametrize("skip_reload", [False, True])
+def test_a_run_preempted_twice_still_ends_and_loses_at_most_one_save_interval(
+    modal_cli: Cli, cloud: Cloud, skip_reload: bool
+) -> None:
+    cloud.knobs(skip_reload=skip_reload)
     cloud.gate.hold(55, 115)
     modal_cli.modal("--task", "speedrun", "--tag", "pre", *QUICK)
     for step in (55, 115):
