@@ -20,6 +20,7 @@ from runner.nanochat import layout
 from runner.run import Run
 from runner.spec import RunSpec, make_spec
 from tests.conftest import wait_until
+from tests.gate import Gate
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Place:
     fleet: Fleet
     location: str
     held: Callable[[], AbstractContextManager[None]]
+    gate: Gate
 
     def spec(self, task: str = "test", **overrides: Any) -> RunSpec:
         return make_spec(
@@ -44,12 +46,16 @@ class Place:
             now = self.fleet.refreshed(self.fleet.registry.get(run.id))
             return now if true(now) else None
 
-        found = wait_until(look, seconds=60)
+        found = wait_until(look, seconds=150)
         assert isinstance(found, Run)
         return found
 
-    def at_step(self, run: Run, step: int) -> Run:
-        return self.until(run, lambda r: r.status is not None and (r.status.step or 0) >= step)
+    def launch_up_to(self, step: int, task: str = "test", **overrides: Any) -> Run:
+        """A run whose training stands before a step, and does not go on until `gate` lets it."""
+        self.gate.hold(step)
+        run = self.launch(task, step_ms=0, **overrides)
+        self.gate.reached(step)
+        return self.until(run, lambda r: r.status is not None and (r.status.step or 0) >= step - 1)
 
     def ended(self, run: Run) -> Run:
         return self.until(run, lambda r: not r.live)
@@ -74,6 +80,7 @@ def places(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         for name, value in cloud.env.items():
             monkeypatch.setenv(name, value)
         location = f"v{os.urandom(4).hex()}"
+        gate = cloud.gate
 
         @contextlib.contextmanager
         def held() -> Iterator[None]:
@@ -82,6 +89,9 @@ def places(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
             cloud.knobs(hold=False)
     else:
         location = str(tmp_path / "volume")
+        gate = Gate(tmp_path / "gate")
+        for name, value in gate.env.items():
+            monkeypatch.setenv(name, value)
 
         @contextlib.contextmanager
         def held() -> Iterator[None]:
@@ -94,7 +104,7 @@ def places(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setenv("NANOCHAT_TUI_HOME", str(tmp_path))
     with contextlib.closing(Fleet(tmp_path, volume=location)) as fleet:
-        place = Place(request.param, fleet, location, held)
+        place = Place(request.param, fleet, location, held, gate)
         fleet.backend(request.param).make_volume(location)
         yield place
         for run in fleet.registry.all():

@@ -48,9 +48,10 @@ def test_a_run_that_has_not_begun_can_be_cancelled(place: Place) -> None:
 
 
 def test_a_run_that_trains_can_be_cancelled_and_resumed_where_it_was_saved(place: Place) -> None:
-    run = place.at_step(place.launch("speedrun"), 50)
+    run = place.launch_up_to(50, "speedrun")
     place.fleet.cancel(run)
     ended = place.ended(run)
+    place.gate.open()
     assert ended.state is State.CANCELLED
     saved = max(c.step for c in place.fleet.checkpoints(ended) if c.verdict == "complete")
     assert saved >= 20
@@ -80,7 +81,7 @@ def test_a_failed_run_says_why_and_can_be_resumed(place: Place) -> None:
 
 
 def test_a_live_run_is_neither_resumed_nor_deleted_and_an_ended_one_not_cancelled(place: Place) -> None:
-    run = place.at_step(place.launch("speedrun"), 5)
+    run = place.launch_up_to(5, "speedrun")
     with pytest.raises(UsageError, match="already"):
         place.fleet.resume(run)
     with pytest.raises(UsageError, match="cancel"):

@@ -27,7 +27,6 @@ def spawn(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 
     def behave(how: str) -> object:
         import os
-        import time
 
         if how == "value-error":
             raise ValueError("loss is nan")
@@ -37,7 +36,9 @@ def spawn(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
             raise TimeoutError("the hub did not answer")
         if how == "dies":
             os._exit(137)
-        if how == "sleeps":
+        if how.startswith("sleeps"):
+            if begun := how.partition(" ")[2]:
+                os.close(os.open(begun, os.O_CREAT))
             time.sleep(60)
         if how.startswith("runs "):
             return type("Evil", (), {"__reduce__": lambda self: (os.system, (how[5:],))})()
@@ -84,10 +85,11 @@ def test_the_time_limit_of_a_call_is_told_from_a_crash(spawn: Callable[..., str]
     assert end_of(spawn("sleeps", timeout=1)).kind == "timeout"
 
 
-def test_a_cancelled_call_is_told_from_a_crash(spawn: Callable[..., str]) -> None:
-    call_id = spawn("sleeps")
+def test_a_cancelled_call_is_told_from_a_crash(spawn: Callable[..., str], tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    call_id = spawn(f"sleeps {begun}")
+    wait_until(begun.exists, what="its body")
     assert modal_calls.ended(call_id, look_closer=True) is None
-    time.sleep(1.5)
     modal_calls.terminate(call_id)
     assert end_of(call_id) == Ended("terminated")
     modal_calls.terminate(call_id)
@@ -101,10 +103,11 @@ def test_a_call_in_the_queue_has_not_ended_and_can_be_cancelled(spawn: Callable[
     assert end_of(call_id) == Ended("terminated")
 
 
-def test_a_preempted_call_has_not_ended(spawn: Callable[..., str], cloud: Cloud) -> None:
-    call_id = spawn("sleeps")
-    container = wait_until(lambda: cloud.containers([call_id], "behave"), what="a container")[0]
-    time.sleep(1.0)
+def test_a_preempted_call_has_not_ended(spawn: Callable[..., str], cloud: Cloud, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    call_id = spawn(f"sleeps {begun}")
+    wait_until(begun.exists, what="its body")
+    (container,) = cloud.containers([call_id], "behave")
     cloud.knobs(hold=True)
     cloud.preempt(container, grace=1)
     wait_until(lambda: not cloud.containers([call_id], "behave"), what="no container")

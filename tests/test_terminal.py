@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CLI, Cli, wait_until
+from tests.gate import Gate
+from tests.modal_cloud import Cloud
 from tests.terminal import Terminal
 
 
@@ -33,7 +35,10 @@ def app(cli: Cli) -> Iterator[Apps]:
         one.kill()
 
 
-def test_a_run_on_modal_is_launched_left_found_again_and_stopped_by_keyboard(modal_cli: Cli, app: Apps) -> None:
+def test_a_run_on_modal_is_launched_left_found_again_and_stopped_by_keyboard(
+    modal_cli: Cli, cloud: Cloud, app: Apps
+) -> None:
+    cloud.gate.hold(50)
     terminal = app("--volume", modal_cli.volume, columns=160, lines=50)
     terminal.wait_for("No runs yet")
     terminal.press("n")
@@ -43,10 +48,10 @@ def test_a_run_on_modal_is_launched_left_found_again_and_stopped_by_keyboard(mod
     terminal.press("down", "down", "down", "right")
     terminal.wait_for("--backend modal")
     terminal.press(*["down"] * 8)
-    terminal.press(*"step-ms=150")
-    terminal.wait_for("--step-ms 150")
+    terminal.press(*"step-ms=0")
+    terminal.wait_for("--step-ms 0")
     terminal.press("f5")
-    terminal.wait_for("step 2", seconds=60)
+    terminal.wait_for("step 4", seconds=60)
     terminal.press("q")
     assert terminal.wait_exit() == 0
     again = app("--volume", modal_cli.volume)
@@ -62,7 +67,8 @@ def test_a_run_on_modal_is_launched_left_found_again_and_stopped_by_keyboard(mod
 
 
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (160, 50)])
-def test_the_whole_job_by_keyboard(cli: Cli, app: Apps, columns: int, lines: int) -> None:
+def test_the_whole_job_by_keyboard(cli: Cli, gate: Gate, app: Apps, columns: int, lines: int) -> None:
+    gate.hold(45)
     terminal = app(columns=columns, lines=lines)
     terminal.wait_for("No runs yet")
     terminal.press("n")
@@ -70,7 +76,7 @@ def test_the_whole_job_by_keyboard(cli: Cli, app: Apps, columns: int, lines: int
     terminal.press("right")
     terminal.wait_for("launch --task speedrun")
     terminal.press("f5")
-    terminal.wait_for("step 2")
+    gate.reached(45)
     run_id = cli.run()["id"]
     wait_until(lambda: cli.json("checkpoints"), what="a checkpoint")
     terminal.press("c")
@@ -78,7 +84,8 @@ def test_the_whole_job_by_keyboard(cli: Cli, app: Apps, columns: int, lines: int
     began = time.monotonic()
     terminal.press("y")
     terminal.wait_for("cancelled")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
+    gate.open()
     assert cli.processes() == []
     assert cli.run()["state"] == "cancelled"
     terminal.press("r")
@@ -98,7 +105,7 @@ def test_the_whole_job_by_keyboard(cli: Cli, app: Apps, columns: int, lines: int
 def test_a_run_goes_on_without_the_app_which_finds_it_again_live_with_its_whole_log(
     cli: Cli, app: Apps, how: str
 ) -> None:
-    cli("launch", "--tag", "alone", "--iterations", "400", "--step-ms", "30", "--save-every", "50")
+    cli("launch", "--tag", "alone", "--iterations", "20000", "--step-ms", "30", "--save-every", "500")
     first = app()
     first.wait_for("alone")
     first.press("enter")
