@@ -1,5 +1,6 @@
 """When the lines of a log came: a file beside it with a place in the log and a time, about one a second."""
 
+import contextlib
 import math
 import os
 import re
@@ -44,6 +45,14 @@ def cut(path: Path, size: int) -> None:
     data = path.read_bytes()
     kept = [r for r in RECORD.iter_unpack(data[: len(data) // RECORD.size * RECORD.size]) if r[0] < size]
     atomic.write(path, b"".join(RECORD.pack(*r) for r in kept))
+
+
+def cut_to_whole(path: Path) -> None:
+    """Take off a record that a killed job left half written: all later ones would be read wrong."""
+    with contextlib.suppress(OSError):
+        size = path.stat().st_size
+        if size % RECORD.size:
+            os.truncate(path, size - size % RECORD.size)
 
 
 class LogTimes:

@@ -13,6 +13,7 @@ from runner.errors import UsageError
 from runner.nanochat import layout
 from runner.nanochat.layout import Inventory
 from runner.run import Run, Status, job_status_of, run_of
+from runner.side_by_side import side_by_side
 from runner.spec import RunSpec
 
 MARKER = "volume.json"
@@ -156,10 +157,9 @@ def mark_cancelled(volume: Volume, run: Run) -> None:
 def runs_on(volume: Volume, known: Collection[str] = ()) -> list[Run]:
     """Every run recorded on a volume but the `known` ids: what a registry is rebuilt from."""
     found: dict[str, Run] = {}
-    for entry in _list(volume, layout.RUNS):
-        if not entry.is_dir or layout.id_of(entry.name) in known:
-            continue
-        run = _recorded(volume, entry.name)
+    new = [e for e in _list(volume, layout.RUNS) if e.is_dir and layout.id_of(e.name) not in known]
+    records = side_by_side(lambda entry: _recorded(volume, entry.name), new)
+    for entry, run in zip(new, records, strict=True):
         if run and run.id not in known and (run.id not in found or run.path == layout.run_dir(entry.name)):
             found[run.id] = _taken_from(run, entry.name)
     return list(found.values())

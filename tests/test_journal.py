@@ -242,3 +242,18 @@ def test_a_change_of_phase_is_told_at_once_and_numbers_once_a_second(
     clock.now += 0.8
     journal.tick(60.0)
     assert known().step == 4
+
+
+def test_what_a_killed_job_left_half_written_is_ended_before_more_is_written(tmp_path: Path, clock: Clock) -> None:
+    folder = tmp_path / "runs" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "log").write_bytes(b"step 00040/00200 (20.00%) | loss")
+    (folder / "events.jsonl").write_bytes(b'{"kind":"step"}\n{"kind":"st')
+    (folder / "log.times").write_bytes(b"0" * 21)
+    made = Journal(FolderVolume(str(tmp_path)), "runs/abc", Status(2, State.PREPARING, "", 0.0, 0.0), clock, clock)
+    made.say("[ATTEMPT 2]")
+    made.event({"kind": "container"})
+    made.close()
+    assert (folder / "log").read_bytes().split(b"\n")[1] == b"[ATTEMPT 2]"
+    assert len((folder / "log.times").read_bytes()) % 16 == 0
+    assert [line[:4] for line in (folder / "events.jsonl").read_bytes().splitlines()] == [b'{"ki', b'{"ki', b'{"t"']

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from runner import modal_names, survey
+from runner.backends.modal import ModalBackend
 from runner.cost import GPUS
 from runner.errors import NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet
@@ -167,8 +169,6 @@ def test_a_cancel_that_cannot_end_the_calls_says_what_can(modal_cli: Cli, cloud:
 def test_a_resume_whose_answer_is_lost_is_never_taken_for_cancelled_and_is_seen_when_it_trains(
     fleet: Fleet, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runner.backends.modal import ModalBackend
-
     run = fleet.launch(spec(save_every=10, fault=["hang@15"]), backend="modal", tag="ghost")
     look(fleet, run, lambda r: r.status is not None and (r.status.step or 0) > 11)
     fleet.cancel(run)
@@ -233,9 +233,9 @@ def test_a_newer_source_is_deployed_beside_live_runs_and_never_under_them(
     first = fleet.launch(spec(), backend="modal", tag="first")
     source = modal_names.fingerprint()
     monkeypatch.setattr(modal_names, "fingerprint", lambda: "f" * 16)
-    plain = fleet.backend("modal")
+    plain = modal_of(fleet)
     deployed: list[str] = []
-    monkeypatch.setattr(plain._apps, "_deploy", lambda engine, name: deployed.append(name) or name)  # type: ignore[attr-defined]
+    monkeypatch.setattr(plain._apps, "_deploy", lambda engine, name: deployed.append(name) or name)
     assert plain.ready("rehearsal", live=[first]) == f"{first.app}-ffffff"
     assert plain.ready("rehearsal", live=[]) == f"{first.app}-ffffff", "a run of another laptop waits in it"
     fleet.cancel(first)
@@ -244,6 +244,31 @@ def test_a_newer_source_is_deployed_beside_live_runs_and_never_under_them(
     assert plain.ready("rehearsal", live=[]) == first.app
     monkeypatch.setattr(modal_names, "fingerprint", lambda: source)
     assert plain.ready("rehearsal", live=[]) == first.app and len(deployed) == 3
+
+
+def test_a_deployment_that_takes_long_ends_with_the_program_that_began_it(fleet: Fleet, cloud: Cloud) -> None:
+    cloud.knobs(latency={"AppPublish": 120.0})
+    deploys = modal_of(fleet)._apps
+    said: list[str] = []
+
+    def deploy() -> None:
+        try:
+            deploys._deploy("rehearsal", "slow-one")
+        except NanochatError as error:
+            said.append(error.what)
+
+    thread = threading.Thread(target=deploy)
+    thread.start()
+    wait_until(lambda: deploys._deploying, what="a deployment")
+    deploys.close()
+    thread.join(30)
+    assert said == ["the deployment of slow-one was stopped"]
+
+
+def modal_of(fleet: Fleet) -> ModalBackend:
+    found = fleet.backend("modal")
+    assert isinstance(found, ModalBackend)
+    return found
 
 
 def look(fleet: Fleet, run: Run, true: Any) -> Run:

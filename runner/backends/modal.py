@@ -118,7 +118,7 @@ class ModalBackend:
     def _spawn(run: Run) -> str:
         mounted: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]
         mounted = {modal_names.MOUNT: modal.Volume.from_name(run.volume)}
-        function = modal.Function.from_name(run.app or APPS[run.spec.engine], PREPARE).with_options(volumes=mounted)
+        function = modal.Function.from_name(_app(run), PREPARE).with_options(volumes=mounted)
         return str(function.spawn(run.id, run.attempt, run.volume).object_id)
 
     def poll(self, run: Run) -> Poll:
@@ -259,8 +259,9 @@ class ModalBackend:
         ended = run.status.updated_at if run.status and not run.live else None
         if ended is not None and spool.is_whole(ended):
             return
-        engine, calls = run.spec.engine, calls_of_attempt(run)
-        stream = self._streams.setdefault(engine, LogStream(APPS[engine]))
+        calls = calls_of_attempt(run)
+        app = _app(run)
+        stream = self._streams.setdefault(app, LogStream(app))
         if run.live:
             stream.want(calls)
         for call_id in calls:
@@ -343,7 +344,7 @@ class ModalBackend:
         try:
             require_token()
             with reaching():
-                app_id = modal.App.lookup(APPS[run.spec.engine]).app_id
+                app_id = modal.App.lookup(_app(run)).app_id
                 report = modal.Workspace.from_context().billing.report(
                     start=datetime.fromtimestamp(began, UTC), end=datetime.fromtimestamp(ended, UTC), resolution="h"
                 )
@@ -357,6 +358,7 @@ class ModalBackend:
         return found
 
     def close(self) -> None:
+        self._apps.close()
         for stream in self._streams.values():
             stream.close()
         for spool in self._spools.values():
@@ -403,6 +405,11 @@ class ModalBackend:
         return Check("modal prices", True, f"{prices.source}, {prices.date}")
 
 
+def _app(run: Run) -> str:
+    """The app that a run's calls are in."""
+    return run.app or APPS[run.spec.engine]
+
+
 def _outcome(run: Run, ended: Ended) -> Outcome:
     resume = RESUME.format(run.id)
     match ended.kind:
@@ -421,7 +428,7 @@ def _outcome(run: Run, ended: Ended) -> Outcome:
             )
         case "returned":
             return Outcome("launch", ended.text or "the job ended without a word", resume)
-    return Outcome("crash", ended.text, f"{modal_command('app', 'logs', APPS[run.spec.engine])} shows more; {resume}")
+    return Outcome("crash", ended.text, f"{modal_command('app', 'logs', _app(run))} shows more; {resume}")
 
 
 def _prices(rates: dict[str, Decimal]) -> Prices:

@@ -1,6 +1,8 @@
 """Which deployed app a run is spawned in; `modal deploy` where there is none of this source."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +28,14 @@ class Deployments:
 
     def __init__(self, home: Path, say: Callable[[str], None]) -> None:
         self._home, self._say = home, say
+        self._deploying: subprocess.Popen[bytes] | None = None
+
+    def close(self) -> None:
+        """End a deployment that is under way: whoever leaves does not wait for an image."""
+        deploying = self._deploying
+        if deploying:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(deploying.pid, signal.SIGTERM)
 
     def ready(self, engine: str, live: Sequence[Run]) -> str:
         """The name of an app that was deployed from this very source; `live` are the runs that may be in one."""
@@ -53,19 +63,29 @@ class Deployments:
         package = Path(runner.__file__).parents[1]
         # What the client prints is read here, whatever this terminal can show.
         env = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUTF8": "1"}
-        done = subprocess.run(
+        with subprocess.Popen(
             argv,
             cwd=package,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            check=False,
-        )
-        if done.returncode == 0:
+            start_new_session=True,
+        ) as deploying:
+            self._deploying = deploying
+            try:
+                output = deploying.communicate()[0]
+            except BaseException:
+                self.close()
+                raise
+            finally:
+                self._deploying = None
+        if deploying.returncode == 0:
             return name
+        if deploying.returncode < 0:
+            raise NanochatError(f"the deployment of {name} was stopped", "the same again begins it anew")
         log = self._home / f"deploy-{engine}.log"
-        said = scrubbed(done.stdout.decode("utf-8", "replace"))
+        said = scrubbed(output.decode("utf-8", "replace"))
         atomic.write(log, said.encode(), atomic.PRIVATE)
         raise NanochatError(f"the app could not be deployed: {_last_words(said)}", f"all of it is in {log}")
 

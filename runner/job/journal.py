@@ -14,7 +14,7 @@ from runner.errors import NanochatError
 from runner.frames import Framer
 from runner.job.lines import Lines
 from runner.job.tracker import Tracker
-from runner.log_times import Stamper
+from runner.log_times import Stamper, cut_to_whole
 from runner.nanochat import events, grammar, layout
 from runner.nanochat.events import Event
 from runner.run import Status
@@ -53,7 +53,10 @@ class Journal:
         self._emit, self._beat = emit, beat
         self._events = self._open(layout.EVENTS_FILE)
         self._lines = Lines()
-        self._at_line_start = True
+        # An earlier job may have been killed in the middle of a line.
+        self._at_line_start = not self._log.torn
+        if self._events.torn:
+            self._events.write(b"\n")
         self._written_at, self._told = 0.0, self._phase
         self._stage_began = self._silent_since = self._spoke_at = ticks()
         self.status_problem = ""
@@ -169,6 +172,8 @@ class Journal:
         self._times = self._open(layout.TIMES_FILE)
 
     def _open(self, name: str) -> "_Appender":
+        if name == layout.TIMES_FILE:
+            cut_to_whole(self._volume.path(f"{self._folder}/{name}"))
         return _Appender(self._volume.path(f"{self._folder}/{name}"), hold=self._hold_open)
 
     def close(self) -> None:
@@ -183,6 +188,7 @@ class _Appender:
     """Append-only file that outlives a full disk: unwritten bytes wait in memory, up to MAX_UNWRITTEN.
 
     Without `hold` it is open only while it is written, at a `flush`: a Modal volume leaves open files out of a commit.
+    `torn` says that what was there does not end with a line.
     """
 
     def __init__(self, path: Path, *, hold: bool) -> None:
@@ -190,9 +196,11 @@ class _Appender:
         self._file: BinaryIO | None = None
         self._waiting = bytearray()
         self.size = self.lost = 0
+        self.torn = False
         self.flush()
-        with contextlib.suppress(OSError):
-            self.size = path.stat().st_size
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            self.size = file.seek(0, os.SEEK_END)
+            self.torn = self.size > 0 and os.pread(file.fileno(), 1, self.size - 1) != b"\n"
 
     def write(self, data: bytes) -> None:
         self._waiting += data
