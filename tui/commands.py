@@ -145,7 +145,7 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
 def _sign(run_: Run, runs: list[Run], now: float) -> str | Cell:
     """The age of the last sign of life; of a run that is not well, how it is."""
     if not run_.live:
-        return units.UNKNOWN
+        return units.age(run_.last_sign_of_life, now)
     word = health.health(run_, now, health.silences(run_, runs)).word
     if word in (health.Word.STALLED, health.Word.NO_SIGNAL, health.Word.SLOW):
         return Cell(word, "warning" if word is health.Word.SLOW else "error")
