@@ -142,6 +142,8 @@ def parser(chosen: str = "") -> Parser:
     doctor = add("doctor", "check this machine, the engines and the backends; exit code 1 if something stops a launch")
     doctor.add_argument("--backend", choices=("local", "modal"), help="what a launch there needs")
     doctor.add_argument("--engine", choices=("rehearsal", "nanochat"), help="what a launch with it needs")
+    doctor.add_argument("--bundle", nargs="?", const="", metavar="FILE", help="write what a report of a fault needs")
+    doctor.add_argument("--run", default="", metavar="RUN", help="with --bundle: also the end of the log of this run")
     return top
 
 

@@ -31,6 +31,11 @@ RIGHT = frozenset({"gpus", "step", "loss", "bpb", "last bpb", "cost", "seen", "s
 def run(args: argparse.Namespace) -> int:
     """Dispatch one subcommand."""
     output.prepare(plain=args.plain)
+    if args.command == "doctor" and args.bundle is not None:
+        from tui import report_commands
+
+        # It works also where what it reports on does not.
+        return report_commands.bundle(home(), args)
     fleet = Fleet(home(), volume=args.volume, say=lambda text: output.note(f"nanochat-tui: {text}"))
     with contextlib.closing(fleet):
         return COMMANDS[args.command](fleet, args)

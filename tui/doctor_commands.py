@@ -17,20 +17,37 @@ from tui import output
 
 def doctor(fleet: Fleet, args: argparse.Namespace) -> int:
     """Say how everything is; exit code 1 where something stops a launch, on the backend and engine that are named."""
-    checks = [*_here(fleet), *(_local(fleet) if args.backend != "modal" else [])]
-    if args.backend != "local":
-        checks += _modal(fleet)
-    needed = {("modal token", args.backend == "modal"), (f"engine {args.engine}", True)}
-    wrong = [c for c in checks if not c.ok and (not c.optional or (c.name, True) in needed)]
+    found = checks(fleet, args)
     if args.json:
-        output.as_json(checks)
-        return Exit.FAILED if wrong else Exit.OK
-    for check in checks:
-        glyph = "✓" if check.ok else "✗" if check in wrong else "–"
-        output.write(f"{glyph} {check.name:<22} {check.detail}")
+        output.as_json(found)
+    else:
+        for line in lines(found, args):
+            output.write(line)
+    return Exit.FAILED if any(_is_wrong(check, args) for check in found) else Exit.OK
+
+
+def checks(fleet: Fleet, args: argparse.Namespace) -> list[Check]:
+    """How everything is, on the backend that is named, or on both."""
+    found = [*_here(fleet), *(_local(fleet) if args.backend != "modal" else [])]
+    if args.backend != "local":
+        found += _modal(fleet)
+    return found
+
+
+def lines(found: list[Check], args: argparse.Namespace) -> list[str]:
+    """Each check with its glyph, and what to do below it."""
+    told = []
+    for check in found:
+        glyph = "✓" if check.ok else "✗" if _is_wrong(check, args) else "–"
+        told.append(f"{glyph} {check.name:<22} {check.detail}")
         if not check.ok and check.do:
-            output.write(f"  {'':<22} {check.do}")
-    return Exit.FAILED if wrong else Exit.OK
+            told.append(f"  {'':<22} {check.do}")
+    return told
+
+
+def _is_wrong(check: Check, args: argparse.Namespace) -> bool:
+    needed = {("modal token", args.backend == "modal"), (f"engine {args.engine}", True)}
+    return not check.ok and (not check.optional or (check.name, True) in needed)
 
 
 def _modal(fleet: Fleet) -> list[Check]:
