@@ -19,7 +19,7 @@ from runner.backends.base import Check, Where
 from runner.backends.modal_calls import Ended
 from runner.backends.modal_deploy import Deployments
 from runner.backends.modal_errors import reaching
-from runner.backends.modal_logs import LogStream, fetched
+from runner.backends.modal_pull import Pulls
 from runner.backends.modal_token import configured, require_token
 from runner.backends.modal_volume import ModalVolume
 from runner.backends.modal_where import Identity
@@ -28,13 +28,10 @@ from runner.errors import NanochatError, Unreachable, VolumeGone
 from runner.home import modal_command
 from runner.modal_names import APPS, LIVE_DICT, PREPARE, TAG, VOLUMES, train_key
 from runner.run import LIVE, Outcome, Poll, Run, State, Status, calls_of_attempt
-from runner.spooling import Spool
+from runner.spooling import Read
 
 POLL_EVERY_S, POLL_ENDED_EVERY_S, MAX_BACK_OFF_S = 2.0, 30.0, 30.0
 FRESH_S = 15.0
-LOG_EVERY_S = 4.0
-# So long Modal keeps what a call has printed, at the least.
-LOGS_KEPT_S = 86400.0
 PRICES_AGE_S, PRICES_RETRY_S = 24 * 3600.0, 60.0
 _WORKING = (State.PREPARING, State.RUNNING, State.STOPPING)
 LAST_RESORT = f"end it at modal.com/apps, or: {modal_command('container')} list, then stop ID"
@@ -63,10 +60,7 @@ class ModalBackend:
         self._dict: modal.Dict | None = None
         self._volumes: dict[str, ModalVolume] = {}
         self._seen: dict[str, _Seen] = {}
-        self._streams: dict[str, LogStream] = {}
-        self._spools: dict[str, Spool] = {}
-        self._log_due: dict[str, float] = {}
-        self._back_filled: set[str] = set()
+        self._pulls = Pulls()
         self._ask_prices_at = 0.0
 
     def volume(self, location: str) -> ModalVolume:
@@ -253,51 +247,9 @@ class ModalBackend:
             self._say(f"the calls of {run.tag} were ended, but its volume could not be told ({error.what})")
 
     def pull_log(self, run: Run, folder: Path) -> None:
-        spool = self._spools.get(run.id)
-        if spool is None:
-            spool = self._spools[run.id] = Spool(folder)
-        ended = run.status.updated_at if run.status and not run.live else None
-        if ended is not None and spool.is_whole(ended):
-            return
-        calls = calls_of_attempt(run)
-        app = _app(run)
-        stream = self._streams.setdefault(app, LogStream(app))
-        if run.live:
-            stream.want(calls)
-        for call_id in calls:
-            spool.take(stream.taken(call_id))
-        now = time.monotonic()
-        if run.live and now < self._log_due.get(run.id, 0.0):
-            return
-        self._log_due[run.id] = now + LOG_EVERY_S
-        status = run.status
-        if status is None or not status.log_bases:
-            return
-        if calls and run.id not in self._back_filled:
-            if self._back_fill(spool, calls, status):
-                self._back_filled.add(run.id)
-            elif time.time() - status.updated_at < LOGS_KEPT_S:
-                # Without it the log may lack its last lines: it is asked for again.
-                ended = None
-        spool.catch_up(self._reader(run), status.log_bases, ended=ended)
+        self._pulls.pull(run, folder, _app(run), self._reader(run))
 
-    def _back_fill(self, spool: Spool, calls: list[str], status: Status) -> bool:
-        """What was printed since about the last commit, also by a container that died before its next.
-
-        False when it could not be asked for; the volume keeps its own log for good, Modal that of a call for a day.
-        """
-        for call_id in calls[-2:]:
-            try:
-                with reaching():
-                    frames = fetched(call_id, status.updated_at - 120)
-            except NanochatError as error:
-                if isinstance(error.__cause__, modal.exception.NotFoundError | ValueError):
-                    continue
-                return False
-            spool.take(frames)
-        return True
-
-    def _reader(self, run: Run) -> Callable[[str, int, int], bytes]:
+    def _reader(self, run: Run) -> Read:
         volume, folder = self.volume(run.volume), run.path
 
         def read(name: str, offset: int, length: int) -> bytes:
@@ -309,9 +261,7 @@ class ModalBackend:
         return read
 
     def forget(self, run: Run) -> None:
-        spool = self._spools.pop(run.id, None)
-        if spool:
-            spool.close()
+        self._pulls.forget(run.id)
 
     def prices(self) -> Prices:
         """The workspace's own rates, asked for once a day; the dated table where they cannot be had."""
@@ -359,10 +309,7 @@ class ModalBackend:
 
     def close(self) -> None:
         self._apps.close()
-        for stream in self._streams.values():
-            stream.close()
-        for spool in self._spools.values():
-            spool.close()
+        self._pulls.close()
 
     def check(self) -> list[Check]:
         if not configured():
