@@ -192,6 +192,15 @@ def test_what_was_billed_is_read_back_by_hour_and_left_out_where_the_plan_does_n
     assert "billed" not in shown.stdout and shown.stderr == ""
 
 
+def test_doctor_says_what_the_month_has_cost_and_where_the_workspace_has_its_limit(
+    modal_cli: Cli, cloud: Cloud
+) -> None:
+    said = modal_cli("doctor", code=None).stdout
+    assert "$12.25 this month" in said and "modal.com/settings/usage" in said
+    cloud.knobs(deny={"WorkspaceBillingSummary": "not in your plan"})
+    assert "this month" not in modal_cli("doctor", code=None).stdout
+
+
 def test_prices_are_the_workspaces_own_where_it_tells_them(modal_cli: Cli, cloud: Cloud) -> None:
     planned = modal_cli.json("plan", "--backend", "modal", "--engine", "nanochat", "--gpus", "8")["plan"]
     assert planned["prices"].startswith("this workspace's rates, 20")

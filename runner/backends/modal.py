@@ -1,10 +1,8 @@
 """Modal from this side: deploy, spawn, poll call ids, cancel; everything a run needs that happens elsewhere."""
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,9 +11,10 @@ import modal
 import msgspec
 from msgspec import Struct
 
-from runner import atomic, cost, modal_names, survey
+from runner import modal_names, survey
 from runner.backends import modal_calls
 from runner.backends.base import Check, Where
+from runner.backends.modal_billing import Billing
 from runner.backends.modal_calls import Ended
 from runner.backends.modal_deploy import Deployments
 from runner.backends.modal_errors import reaching
@@ -32,7 +31,6 @@ from runner.spooling import Read
 
 POLL_EVERY_S, POLL_ENDED_EVERY_S, MAX_BACK_OFF_S = 2.0, 30.0, 30.0
 FRESH_S = 15.0
-PRICES_AGE_S, PRICES_RETRY_S = 24 * 3600.0, 60.0
 _WORKING = (State.PREPARING, State.RUNNING, State.STOPPING)
 LAST_RESORT = f"end it at modal.com/apps, or: {modal_command('container')} list, then stop ID"
 RESUME = "nanochat-tui resume {0} continues from the last checkpoint"
@@ -55,13 +53,12 @@ class ModalBackend:
 
     def __init__(self, home: Path, say: Callable[[str], None]) -> None:
         self._home, self._say = home, say
-        self._apps, self._identity = Deployments(home, say), Identity(home)
+        self._apps, self._identity, self._billing = Deployments(home, say), Identity(home), Billing(home)
         self._getting = threading.Lock()
         self._dict: modal.Dict | None = None
         self._volumes: dict[str, ModalVolume] = {}
         self._seen: dict[str, _Seen] = {}
         self._pulls = Pulls()
-        self._ask_prices_at = 0.0
 
     def volume(self, location: str) -> ModalVolume:
         return self._volumes.setdefault(location, ModalVolume(location))
@@ -112,7 +109,7 @@ class ModalBackend:
     def _spawn(run: Run) -> str:
         mounted: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]
         mounted = {modal_names.MOUNT: modal.Volume.from_name(run.volume)}
-        function = modal.Function.from_name(_app(run), PREPARE).with_options(volumes=mounted)
+        function = modal.Function.from_name(app_of(run), PREPARE).with_options(volumes=mounted)
         return str(function.spawn(run.id, run.attempt, run.volume).object_id)
 
     def poll(self, run: Run) -> Poll:
@@ -247,7 +244,7 @@ class ModalBackend:
             self._say(f"the calls of {run.tag} were ended, but its volume could not be told ({error.what})")
 
     def pull_log(self, run: Run, folder: Path) -> None:
-        self._pulls.pull(run, folder, _app(run), self._reader(run))
+        self._pulls.pull(run, folder, app_of(run), self._reader(run))
 
     def _reader(self, run: Run) -> Read:
         volume, folder = self.volume(run.volume), run.path
@@ -264,48 +261,10 @@ class ModalBackend:
         self._pulls.forget(run.id)
 
     def prices(self) -> Prices:
-        """The workspace's own rates, asked for once a day; the dated table where they cannot be had."""
-        kept = self._home / "prices.json"
-        try:
-            if 0 <= time.time() - kept.stat().st_mtime < PRICES_AGE_S:
-                return msgspec.json.decode(kept.read_bytes(), type=Prices)
-        except (OSError, msgspec.MsgspecError):
-            pass
-        if not configured() or time.monotonic() < self._ask_prices_at:
-            return cost.DATED
-        self._ask_prices_at = time.monotonic() + PRICES_RETRY_S
-        try:
-            require_token()
-            with reaching():
-                rates: Any = modal.Workspace.from_context().billing.rates()
-                found = _prices({str(k): Decimal(str(v)) for k, v in rates.items()})
-        except NanochatError:
-            return cost.DATED
-        with contextlib.suppress(OSError):
-            # A disk that is full costs a question at each start, not the rates that were just told.
-            atomic.write(kept, msgspec.json.encode(found), atomic.PRIVATE)
-        return found
+        return self._billing.prices()
 
     def billed(self, run: Run) -> dict[str, Decimal] | None:
-        """Dollars that Modal billed for the run's app, by hour (UTC); None where the plan does not tell."""
-        status = run.status
-        began = (status.first_started_at or status.started_at) if status else run.created_at
-        ended = (run.ended_at or time.time()) + 3600
-        try:
-            require_token()
-            with reaching():
-                app_id = modal.App.lookup(_app(run)).app_id
-                report = modal.Workspace.from_context().billing.report(
-                    start=datetime.fromtimestamp(began, UTC), end=datetime.fromtimestamp(ended, UTC), resolution="h"
-                )
-        except NanochatError:
-            return None
-        found: dict[str, Decimal] = {}
-        for item in report:
-            if item.object_id == app_id:
-                hour = item.interval_start.strftime("%Y-%m-%dT%H:00Z")
-                found[hour] = found.get(hour, Decimal(0)) + item.cost
-        return found
+        return self._billing.billed(run, app_of(run))
 
     def close(self) -> None:
         self._apps.close()
@@ -327,7 +286,7 @@ class ModalBackend:
                 checks += [self._check_volume(engine) for engine in APPS]
         except NanochatError as error:
             return [*checks, Check("modal", False, error.what, error.do)]
-        return [*checks, self._check_prices()]
+        return [*checks, *self._billing.checks()]
 
     def _check_app(self, engine: str) -> Check:
         name = APPS[engine]
@@ -347,12 +306,8 @@ class ModalBackend:
             return Check(f"modal {engine} files", False, error.what, error.do)
         return Check(f"modal {engine} files", True, f"volume {name}, version 2")
 
-    def _check_prices(self) -> Check:
-        prices = self.prices()
-        return Check("modal prices", True, f"{prices.source}, {prices.date}")
 
-
-def _app(run: Run) -> str:
+def app_of(run: Run) -> str:
     """The app that a run's calls are in."""
     return run.app or APPS[run.spec.engine]
 
@@ -375,15 +330,4 @@ def _outcome(run: Run, ended: Ended) -> Outcome:
             )
         case "returned":
             return Outcome("launch", ended.text or "the job ended without a word", resume)
-    return Outcome("crash", ended.text, f"{modal_command('app', 'logs', _app(run))} shows more; {resume}")
-
-
-def _prices(rates: dict[str, Decimal]) -> Prices:
-    """`billing.rates()` by its own names -> Prices. Raises KeyError when CPU or memory are not among them."""
-    names = {"A10": "a10g", "A100-40GB": "a100_40gb", "A100-80GB": "a100_80gb", "RTX-PRO-6000": "rtx6000"}
-    gpus = {
-        kind: rates.get(f"gpu_hour_cost_{names.get(kind, kind.lower())}", gpu.usd_per_hour)
-        for kind, gpu in cost.GPUS.items()
-    }
-    today = datetime.now(UTC).strftime("%Y-%m-%d")
-    return Prices(gpus, rates["cpu_hour_cost"], rates["mem_gib_hour_cost"], "this workspace's rates", today)
+    return Outcome("crash", ended.text, f"{modal_command('app', 'logs', app_of(run))} shows more; {resume}")

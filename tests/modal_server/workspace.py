@@ -77,6 +77,11 @@ class Workspace:
         await stream.send_message(pb.WorkspaceBillingRatesResponse(rates=self.RATES, formatted="emulated rates"))
 
     @rpc
+    async def WorkspaceBillingSummary(self, stream):
+        await stream.recv_message()
+        await stream.send_message(pb.WorkspaceBillingSummaryResponse(metered_cost="14.5", billed_cost="12.25"))
+
+    @rpc
     async def WorkspaceBillingReport(self, stream):
         """Bills each container second at the RATES above, in whole (closed) intervals only."""
         req = await stream.recv_message()
