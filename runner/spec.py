@@ -216,9 +216,13 @@ def check_fault(text: str) -> None:
         raise UsageError(f"unknown fault {text[:40]!r}", f"use {'|'.join(FAULTS)}@STEP, as crash@30", field="overrides")
 
 
-def usual_engine(backend: str) -> Engine:
-    """What a launch means where no engine is named: the real thing on Modal, a rehearsal on this machine."""
-    return "nanochat" if backend == "modal" else "rehearsal"
+def usual_engine(backend: str, overrides: dict[str, Any] | None = None) -> Engine:
+    """What a launch means where no engine is named: the real thing on Modal, a rehearsal on this machine.
+
+    What only a rehearsal understands names it.
+    """
+    rehearsed = any((overrides or {}).get(name) is not None for name in REHEARSAL_ONLY)
+    return "nanochat" if backend == "modal" and not rehearsed else "rehearsal"
 
 
 def make_spec(
@@ -243,7 +247,7 @@ def make_spec(
     """
     if task not in TASKS:
         raise UsageError(f"unknown task {task[:40]!r}", closest(task, TASKS), field="task")
-    engine = engine or (source.engine if source else usual_engine(backend))
+    engine = engine or (source.engine if source else usual_engine(backend, overrides))
     gpu = gpu or (source.gpu if source else "H100")
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine[:40]!r}", closest(engine, ENGINES), field="engine")

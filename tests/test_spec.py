@@ -74,3 +74,20 @@ def test_any_text_as_a_budget_is_money_or_a_usage_error(text: str) -> None:
 def test_any_text_in_the_overrides_field_is_understood_or_a_usage_error(text: str) -> None:
     with contextlib.suppress(UsageError):
         spec.parse_overrides(spec.parse_override_words(text))
+
+
+@pytest.mark.parametrize(
+    ("backend", "overrides", "engine"),
+    [
+        ("local", {}, "rehearsal"),
+        ("modal", {}, "nanochat"),
+        ("modal", {"step_ms": "5"}, "rehearsal"),
+        ("modal", {"fault": ["crash@3"]}, "rehearsal"),
+        ("modal", {"iterations": "5"}, "nanochat"),
+    ],
+)
+def test_where_no_engine_is_named_modal_means_the_real_thing_but_for_what_only_a_rehearsal_understands(
+    backend: str, overrides: dict[str, Any], engine: str
+) -> None:
+    made = spec.make_spec(**{**GOOD, "backend": backend, "overrides": overrides})
+    assert made.engine == engine
