@@ -222,7 +222,8 @@ class Fleet:
         run = self.registry.add(named(run, tag) if tag else run, renamed)
         if renamed:
             survey.write_run(self.volume_of(renamed), renamed)
-            self.say(f"the earlier run {renamed.id} is now called {renamed.tag}; its files are kept")
+            frees = f"nanochat-tui rm {renamed.tag} frees its files"
+            self.say(f"the earlier run {renamed.id} is kept and now called {renamed.tag}; {frees}")
         if backend == "local":
             known_volumes.put_down(self.home, location)
         return self._spawn(run, first=True)

@@ -111,7 +111,7 @@ async def test_sizes_of_a_folder_are_asked_for_and_the_volume_takes_its_time_to_
         assert "runs/r2" in text_of(app), "the folder that was asked for stays"
         for gate in gates:
             gate.set()
-        await until(pilot, lambda: "1.0 kB in 1 files" in text_of(app), "its size")
+        await until(pilot, lambda: "1.0 kB in 1 file" in text_of(app), "its size")
 
 
 async def test_a_registry_that_is_locked_when_a_launch_is_asked_for_is_a_line_and_the_launch_can_be_tried_again(

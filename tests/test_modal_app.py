@@ -124,7 +124,7 @@ def test_the_gpus_of_a_real_run_are_asked_for_by_the_part_that_prepares(cli: Cli
     assert {s["name"]: s["state"] for s in found["stages"]}["prepare"] == "done"
     assert list((cloud.folder(volume) / "cache" / "compile").glob("nanochat-d12-1xH200-*.tar"))
     again = cli("launch", "--backend", "modal", "--volume", volume, *words[:-2], "again", "--watch")
-    assert "[COMPILE] 1 files compiled by an earlier run" in again.stdout
+    assert "[COMPILE] 1 file compiled by an earlier run" in again.stdout
 
 
 @pytest.mark.parametrize(

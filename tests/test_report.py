@@ -80,7 +80,7 @@ def test_estimate_and_truth_stand_side_by_side() -> None:
 def test_attempts_and_what_was_lost_are_told() -> None:
     text = text_of(KILLED)
     assert "| 1 | 8 × H100 | 1970-01-01 00:16 UTC | 2m56 | 0 to 76 | killed |" in text
-    assert "Preempted 1 times; 17 steps were trained twice." in text
+    assert "Preempted 1 time; 17 steps were trained twice." in text
 
 
 def test_scores_and_the_curve_are_there() -> None:

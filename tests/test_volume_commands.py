@@ -72,7 +72,7 @@ def test_a_file_is_printed_put_moved_and_deleted(crashed: Cli, tmp_path: Path) -
         (("mv", "runs", "runs/x"), "into itself"),
         (("mv", "volume.json", "runs"), ""),
         (("put", "/nowhere/at-all"), "is not here"),
-        (("ls", "--sort", "colour"), "invalid choice"),
+        (("ls", "--sort", "colour"), "choose one of name, size, time"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line_and_nothing_happens(cli: Cli, words: tuple[str, ...], said: str) -> None:

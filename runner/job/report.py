@@ -37,7 +37,9 @@ def report(run: Run, status: Status, plan: Plan, past: History, *, curve: bool) 
     lines += _section("Time and cost", ("stage", "state", "time", "cost", "estimated"), _stages(run, status, past))
     lines += _section("Attempts", ("attempt", "on", "began", "took", "steps", "ended"), _attempts(status, past))
     if past.repeated_steps or status.preemptions:
-        lines += [f"Preempted {status.preemptions} times; {past.repeated_steps:,} steps were trained twice.", ""]
+        times, again = units.counted(status.preemptions, "time"), units.counted(past.repeated_steps, "step")
+        were = "was" if past.repeated_steps == 1 else "were"
+        lines += [f"Preempted {times}; {again} {were} trained twice.", ""]
     lines += _section("What was run", ("what", "value"), _details(run, status, plan, past))
     if status.warnings:
         lines += ["## Warnings", "", *[f"- {_cell(w)}" for w in status.warnings], ""]
