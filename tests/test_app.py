@@ -354,8 +354,9 @@ async def test_curves_are_zoomed_read_under_a_cursor_and_shown_large_by_keyboard
 async def test_a_deletion_says_how_much_goes_and_takes_no_yes_before(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id = put(fleet, 1)
-    folder = Path(fleet.registry.get(run_id).volume) / "runs" / run_id / "base_checkpoints" / "d12"
+    found = fleet.registry.get(put(fleet, 1, folder="tag-1-run0001"))
+    assert found.path == "runs/tag-1-run0001"
+    folder = Path(found.volume) / found.path / "base_checkpoints" / "d12"
     folder.mkdir(parents=True)
     for at in (10, 20):
         for name in (f"model_{at:06d}.pt", f"meta_{at:06d}.json", f"optim_{at:06d}_rank0.pt"):

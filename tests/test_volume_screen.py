@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +16,7 @@ from textual.widgets import Input
 from runner import removal
 from runner.backends.base import Entries
 from runner.backends.folder import FolderVolume
+from runner.errors import Unreachable
 from runner.fleet import Fleet
 from runner.names import shown
 from runner.run import State
@@ -161,13 +163,13 @@ async def test_marked_files_are_deleted_after_asking_and_keep_is_the_default(fle
     async with app.run_test(size=LARGE) as pilot:
         screen = await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "meta_000020.json")
         await pilot.press("space", "space", "x")
-        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await until(pilot, lambda: isinstance(app.screen, Confirm) and "for good" in text_of(app), "the question")
         assert "2 files" in text_of(app) and "nanochat-tui volume rm -r" in text_of(app)
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is screen, "no")
         assert len(list(folder.iterdir())) == 9
         await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await until(pilot, lambda: isinstance(app.screen, Confirm) and "for good" in text_of(app), "the question")
         await pilot.press("y")
         await until(pilot, lambda: len(list(folder.iterdir())) == 7 and len(screen._entries) == 7, "yes")
 
@@ -178,7 +180,7 @@ async def test_what_is_large_goes_only_when_its_name_was_typed(fleet: Fleet, mon
     async with app.run_test(size=LARGE) as pilot:
         screen = await browse(pilot, app, "runs/run0001", "base_checkpoints")
         await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await until(pilot, lambda: isinstance(app.screen, Confirm) and "for good" in text_of(app), "the question")
         assert "could no longer be resumed" in text_of(app)
         for typed in ("", "base", "base_checkpoints"):
             assert (root(fleet) / "runs/run0001/base_checkpoints").is_dir()
@@ -187,6 +189,28 @@ async def test_what_is_large_goes_only_when_its_name_was_typed(fleet: Fleet, mon
             await pilot.press("enter")
         await until(pilot, lambda: app.screen is screen, "done")
         await until(pilot, lambda: not (root(fleet) / "runs/run0001/base_checkpoints").exists(), "gone")
+
+
+async def test_nothing_is_deleted_before_it_is_known_how_much_nor_when_that_cannot_be_known(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = threading.Event()
+
+    def unreachable(*asked: object) -> removal.Removal:
+        known.wait(20)
+        raise Unreachable("the volume is gone")
+
+    monkeypatch.setattr(removal, "consider", unreachable)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        screen = await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "meta_000020.json")
+        await pilot.press("x", "y")
+        await until(pilot, lambda: isinstance(app.screen, Confirm) and "adding up" in text_of(app), "the question")
+        known.set()
+        await until(pilot, lambda: "the volume is gone" in text_of(app), "the trouble")
+        await pilot.press("y", "escape")
+        await until(pilot, lambda: app.screen is screen, "no")
+        assert len(list((root(fleet) / "runs/run0001/base_checkpoints/d12").iterdir())) == 9
 
 
 async def test_a_run_is_brought_home_from_the_keyboard(fleet: Fleet, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from runner import health, units
 from runner.errors import NanochatError
 from runner.fleet import Fleet
 from runner.home import has_modal_token
-from runner.nanochat import layout
 from runner.notices import Notice, Teller, terminal_bytes
 from runner.projection import is_free, spent_usd
 from runner.removal import weigh
@@ -295,7 +294,7 @@ class NanochatApp(TerminalApp):
     @background(group="act", doing="adding up what goes")
     def _weigh(self, runs: list[Run], asked: Confirm) -> None:
         try:
-            weights = [weigh(self.fleet.volume_of(run), layout.run_dir(run.id)) for run in runs]
+            weights = [weigh(self.fleet.volume_of(run), run.path) for run in runs]
         except (NanochatError, OSError) as error:
             lines, word = [f"How much goes is not known: {error}", *_listed(runs)], ""
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -158,10 +158,31 @@ class Files:
         self._app.push_screen(Ask("Which file or folder of this machine?", f"{Path.cwd()}/", command), answered)
 
     def ask_remove(self, place: Place, paths: Iterable[str], done: Callable[[], None]) -> None:
-        """Find out what goes and what depends on it, ask, delete."""
-        wanted = list(paths)
-        if wanted:
-            self._in_thread("looking at what goes", self._consider, place, wanted, done)
+        """Ask at once, find out meanwhile what goes and what depends on it, delete."""
+        gone = removal.outermost(paths)
+        if not gone:
+            return
+        runs = {r.path: r for r in self.runs_on(place)}
+        whole = [runs[p] for p in gone if p in runs]
+        named = whole[0].tag if whole else names.shown(gone[0].rpartition("/")[2])
+        title = named if len(gone) == 1 else f"{len(gone)} of them"
+        known: list[Removal] = []
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._in_thread("deleting files", self._remove, place, known[0], whole, done)
+
+        adding = ["adding up what goes …"]
+        asked = Confirm(f"Delete {title}?", adding, _removing(gone), "Delete", "Keep", waits=True)
+        self._app.push_screen(asked, answered)
+        work = functools.partial(self._weigh, place, gone, named, asked, known)
+        start(
+            self._app,
+            work,
+            group="files",
+            doing="looking at what goes",
+            failed=lambda error: asked.fail(str(error)),
+        )
 
     def _in_thread(self, doing: str, act: Callable[..., None], *args: object) -> None:
         start(self._app, functools.partial(act, *args), group="files", doing=doing, finish=True)
@@ -229,7 +250,7 @@ class Files:
         finally:
             self._going.remove(one)
 
-    def _consider(self, place: Place, paths: list[str], done: Callable[[], None]) -> None:
+    def _weigh(self, place: Place, paths: Sequence[str], named: str, asked: Confirm, known: list[Removal]) -> None:
         volume = self.volume(place)
         contents: Entries = []
         for path in paths:
@@ -237,25 +258,13 @@ class Files:
                 contents += [e for batch in volume.scan(path, deep=True) for e in batch]
             except NotADirectoryError:
                 contents.append(volume.stat(path))
-        self._app.call_from_thread(self._ask, place, removal.consider(paths, contents, self.runs_on(place)), done)
-
-    def _ask(self, place: Place, wanted: Removal, done: Callable[[], None]) -> None:
-        runs = {r.path: r for r in self.runs_on(place)}
-        whole = [runs[p] for p in wanted.paths if p in runs]
-        named = whole[0].tag if whole else names.shown(wanted.paths[0].rpartition("/")[2])
-        title = named if len(wanted.paths) == 1 else f"{len(wanted.paths)} of them"
+        wanted = removal.consider(paths, contents, self.runs_on(place))
+        known.append(wanted)
         lines = [f"{units.counted(wanted.files, 'file')}, {units.size(wanted.bytes)}, for good.", *wanted.notes]
         lines += [f"! {reason}" for reason in wanted.against]
-        lines += [names.shown(p) for p in wanted.paths[:6]] if len(wanted.paths) > 1 else []
-        force = ["--force"] if wanted.against else []
-        command = command_line("volume", "rm", "-r", *force, *wanted.paths[:3])
+        lines += [names.shown(p) for p in paths[:6]] if len(paths) > 1 else []
         word = named if wanted.large or wanted.against else ""
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._in_thread("deleting files", self._remove, place, wanted, whole, done)
-
-        self._app.push_screen(Confirm(f"Delete {title}?", lines, command, "Delete", "Keep", word=word), answered)
+        self._app.call_from_thread(asked.put, lines, word, _removing(paths, force=bool(wanted.against)))
 
     def _remove(self, place: Place, wanted: Removal, runs: list[Run], done: Callable[[], None]) -> None:
         ended = {r.path: r for r in runs if not r.live}
@@ -264,6 +273,10 @@ class Files:
         removal.remove(self.volume(place), [p for p in wanted.paths if p not in ended])
         self._say(f"deleted {units.counted(wanted.files, 'file')}, {units.size(wanted.bytes)}")
         self._app.call_from_thread(done)
+
+
+def _removing(paths: Sequence[str], *, force: bool = False) -> str:
+    return command_line("volume", "rm", "-r", *(["--force"] if force else []), *paths[:3])
 
 
 def _name(wanted: Wanted) -> str:

@@ -75,7 +75,7 @@ class Confirm(Window[bool]):
         with Vertical():
             yield Static(safe(self._title), markup=False, classes="title")
             yield Static("", markup=False, classes="body")
-            yield Static(f"$ {safe(self._command)}", markup=False, classes="command")
+            yield Static("", markup=False, classes="command")
             yield Static("", markup=False, id="asked")
             yield _still(Input(id="word", compact=True, disabled=not self._word))
             with Horizontal():
@@ -83,24 +83,30 @@ class Confirm(Window[bool]):
                 yield Button(Text(f"{self._yes} (y)"), id="yes", variant="error")
 
     def on_mount(self) -> None:
-        self.query_one(".body", Static).update("\n".join(map(safe, self._body)))
-        self._ask_word()
+        self._show()
 
-    def _ask_word(self) -> None:
+    def put(self, lines: list[str], word: str = "", command: str = "") -> None:
+        """Say what is at stake, now that it is known."""
+        self._waits, self._body, self._word, self._command = False, lines, word, command or self._command
+        self._show()
+
+    def fail(self, line: str) -> None:
+        """What is at stake cannot be said, so that there is nothing to say yes to."""
+        self._body = [line]
+        self._show()
+
+    def _show(self) -> None:
+        if not self.query(".body"):
+            # Not composed yet, or closed by now.
+            return
+        self.query_one(".body", Static).update("\n".join(map(safe, self._body)))
+        self.query_one(".command", Static).update(f"$ {safe(self._command)}")
         asked, field = self.query_one("#asked", Static), self.query_one(Input)
         asked.update(f"Type {safe(self._word)} to do it:")
         asked.display = field.display = bool(self._word)
         field.disabled = not self._word
-
-    def put(self, lines: list[str], word: str = "") -> None:
-        """Say what is at stake, now that it is known."""
-        self._waits, self._word, self._body = False, word, lines
-        # It may not be composed yet, or be closed by now.
-        if self.is_attached and self.is_mounted:
-            self.query_one(".body", Static).update("\n".join(map(safe, lines)))
-            self._ask_word()
-            if word:
-                self.query_one(Input).focus()
+        if self._word:
+            field.focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.action_answer(event.button.id == "yes")
