@@ -59,7 +59,8 @@ class Bench:
         """What is made at the first strike and used by all."""
         if key not in self._made:
             self._made[key] = make()
-        return self._made[key]  # type: ignore[no-any-return]
+        made: T = self._made[key]
+        return made
 
     def cli(self, name: str = "") -> Cli:
         """The command line in a home of its own, or in one by name."""
