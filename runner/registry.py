@@ -82,6 +82,10 @@ def find(runs: list[Run], name: str) -> Run:
     return matches[0]
 
 
+# What SQLite finds in a damaged file. What we ask it for makes sense: if it does not, the file is not as it was made.
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR}
+
+
 class _Damaged(Exception):
     """The file cannot be read as what it is."""
 
@@ -159,13 +163,15 @@ class Registry:
         while True:
             try:
                 return self._open_once()
-            except sqlite3.OperationalError as error:
+            except UnicodeDecodeError as error:
+                raise _Damaged("names that are no text") from error
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF in _DAMAGE:
+                    raise _Damaged(str(error)) from error
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise Unreachable(
                         f"cannot open {self._path} ({error})", "check its permissions and free space"
                     ) from error
-            except sqlite3.DatabaseError as error:
-                raise _Damaged(str(error)) from error
             time.sleep(0.02)
 
     def _open_once(self) -> sqlite3.Connection:
@@ -189,7 +195,7 @@ class Registry:
             if "runs" not in tables:
                 self._lost.append("there was no registry")
             self._inode = self._path.stat().st_ino
-        except (sqlite3.DatabaseError, _FromTheFuture):
+        except BaseException:
             db.close()
             raise
         return db
@@ -259,13 +265,16 @@ class Registry:
                 raise _Damaged("it is gone")
             try:
                 yield self._db
+            except UnicodeDecodeError as error:
+                # SQLite told of the damage by a name that is part of it.
+                raise _Damaged("names that are no text") from error
             except sqlite3.Error as error:
                 # What Python itself raises, as after `close`, has no code.
                 code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-                if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                    raise _Damaged(str(error)) from error
                 if code == sqlite3.SQLITE_ERROR and "no such table" in str(error):
                     raise _Incomplete(str(error)) from error
+                if code in _DAMAGE:
+                    raise _Damaged(str(error)) from error
                 raise Unreachable(
                     f"cannot use {self._path} ({error})", "check its permissions and free space"
                 ) from error
@@ -442,6 +451,9 @@ def _save(damaged: Path, into: sqlite3.Connection) -> None:
     """All rows of a damaged file that can still be read, from both of its ends."""
     for table in sorted(TABLES):
         for order in ("ASC", "DESC"):
-            with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(damaged)) as db:
+            with (
+                contextlib.suppress(sqlite3.Error, UnicodeDecodeError),
+                contextlib.closing(sqlite3.connect(damaged)) as db,
+            ):
                 for row in db.execute(f"SELECT * FROM {table} ORDER BY 1 {order}"):
                     into.execute(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(row))})", row)

@@ -76,6 +76,10 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes(data[:3000])
     elif how in ("empty", "one byte"):
         path.write_bytes(data[: how == "one byte"])
+    elif how == "another format":
+        path.write_bytes(data[:44] + b"\0\0\0\7" + data[48:])
+    elif how == "a name that is no text":
+        path.write_bytes(data.replace(b"CREATE TABLE runs", b"CREATE \xf2\xc6\x11\x39\x82 runs", 1))
     elif how == "a page of it":
         # The root of the table of runs, as it is found by what it holds.
         page = data.rindex(b'"tag":"one"') // 4096 * 4096
@@ -84,6 +88,7 @@ def damage(path: Path, how: str) -> None:
         said = {
             "from the future": "PRAGMA user_version = 99",
             "no table of runs": "DROP TABLE runs",
+            "a table of others": "ALTER TABLE runs RENAME COLUMN record TO theirs",
             "no table of what was told": "DROP TABLE told",
             "a row that is no run": "UPDATE runs SET record = '{\"id\": 7}'",
             "a row of brackets": f"UPDATE runs SET record = '{'[' * 100_000}'",
@@ -107,6 +112,9 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Cli:
         ("not a database", "0 of its runs could be read; 1 run came back"),
         ("cut", "0 of its runs could be read; 1 run came back"),
         ("a page of it", "0 of its runs could be read; 1 run came back"),
+        ("another format", "1 run came back"),
+        ("a table of others", "1 of its runs could be read; 0 runs came back"),
+        ("a name that is no text", "1 run came back"),
         ("from the future", "newer nanochat-tui (version 99)"),
         ("empty", "there was no registry; 1 run came back"),
         ("one byte", "1 run came back"),
@@ -130,7 +138,7 @@ def test_a_registry_that_cannot_be_read_is_kept_aside_and_comes_back(
     [after] = fleet.refresh()
     assert (after.id, after.tag, after.state, after.outcome) == (before.id, "one", State.DONE, before.outcome)
     assert said.replace("ID", before.id) in " ".join(fleet.notices) and bool(said) == bool(fleet.notices)
-    kept_aside = "its runs" in said or "version" in said
+    kept_aside = "its runs" in said or "version" in said or how in ("another format", "a name that is no text")
     assert bool(list(cli.home.glob("registry.db.kept-*"))) == kept_aside
     fleet.close()
     again = Fleet(cli.home)
