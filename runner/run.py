@@ -127,8 +127,8 @@ class Status(Struct):
     `budget_told` the last warning, in per cent. `stage_step` is the last step of fine-tuning, or how many tasks an
     evaluation has ended. `here_s` is how long this container has run, by a clock that does not
     jump, which also gives the times of stages and of progress; `updated_at` is the time of day. Where a call may
-    take no longer than a day, training goes through several: `leg` counts them, `leg_began_at` is when the first
-    container of this one began.
+    take no longer than a day, training goes through several: `leg` counts them, `leg_before_s` is how
+    long the earlier containers of this one ran.
     """
 
     attempt: int
@@ -183,7 +183,7 @@ class Status(Struct):
     here_s: float | None = None
     preemptions: int = 0
     leg: int = 1
-    leg_began_at: float | None = None
+    leg_before_s: float = 0.0
     device: str = ""
     warnings: list[str] = []
     outcome: Outcome | None = None

@@ -58,7 +58,7 @@ class Call:
     def __init__(self, stage: str = "base", **given: Any) -> None:
         self.now = 0.0
         self.guard = Guard(run(), shape_of(12, run().spec.overrides), lambda line: None, lambda: self.now, DAY)
-        self.status = Status(1, State.RUNNING, "fc-2", 0.0, 0.0, stage=stage, leg_began_at=0.0, publish_s=60.0)
+        self.status = Status(1, State.RUNNING, "fc-2", 0.0, 0.0, stage=stage, publish_s=60.0)
         self.status.stages = [StageStatus(stage, started_at=60.0)]
         for name, value in given.items():
             setattr(self.status, name, value)
@@ -78,10 +78,10 @@ def test_a_call_is_left_right_after_the_last_checkpoint_that_fits() -> None:
     assert call.verdict_at(DAY - 9_000) == "time limit"
 
 
-def test_a_call_that_began_before_its_container_was_taken_has_no_day_more() -> None:
-    call = Call(started_at=DAY / 2)
-    assert call.verdict_at(DAY - 74) == "time limit"
-    assert Call(started_at=DAY / 2, leg_began_at=DAY / 2).verdict_at(DAY - 74) == ""
+def test_a_call_has_no_more_time_in_its_second_container_than_is_left_of_it_and_waiting_takes_none() -> None:
+    fresh, second = Call(started_at=5 * DAY), Call(started_at=5 * DAY, leg_before_s=DAY / 2)
+    assert fresh.verdict_at(6 * DAY - 76) == "" and fresh.verdict_at(6 * DAY - 74) == "time limit"
+    assert second.verdict_at(5.5 * DAY - 76) == "" and second.verdict_at(5.5 * DAY - 74) == "time limit"
 
 
 def test_only_a_stage_that_had_nearly_a_whole_call_and_kept_nothing_is_given_up() -> None:

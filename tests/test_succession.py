@@ -10,7 +10,7 @@ from runner.backends.folder import FolderVolume
 from runner.job.job import Job
 from runner.job.outcome import trouble
 from runner.job.site import LocalSite
-from runner.job.succession import begun, never_began
+from runner.job.succession import begun, leave, never_began
 from runner.run import Run, State, Status
 from runner.survey import read_status
 from tests.test_run import run
@@ -76,11 +76,14 @@ def test_what_a_container_ran_before_its_job_did_is_paid_for(tmp_path: Path, mon
     assert status is not None and status.state is State.CANCELLED and 30 <= status.spent_s < 90
 
 
-def test_a_call_is_as_old_as_its_first_container_and_a_leg_begins_anew() -> None:
-    earlier = msgspec.structs.replace(died(State.PREEMPTED), leg=2, leg_began_at=400.0)
+def test_a_call_has_run_as_long_as_its_containers_and_a_leg_begins_anew() -> None:
+    earlier = msgspec.structs.replace(died(State.RUNNING), leg=2, leg_before_s=50.0, here_s=250.0)
     site = Site()
     site.leg = 2
-    assert begun(run(), earlier, site, "train", 2000.0).leg_began_at == 400.0
+    assert begun(run(), earlier, site, "train", 2000.0).leg_before_s == 300.0
+    leave(earlier, 1310.0)
+    earlier.state = State.PREEMPTED
+    assert begun(run(), earlier, site, "train", 9000.0).leg_before_s == 360.0
     site.call_id, site.leg = "fc-2", 3
     status = begun(run(), earlier, site, "train", 2000.0)
-    assert (status.leg, status.leg_began_at) == (3, 2000.0)
+    assert (status.leg, status.leg_before_s) == (3, 0.0)

@@ -14,7 +14,8 @@ RESUME = "resume RUN goes on from there"
 
 
 def _call_began(status: Status) -> float:
-    return status.started_at if status.leg_began_at is None else status.leg_began_at
+    """When this call would have begun if no time had passed between its containers: nothing runs then."""
+    return status.started_at - status.leg_before_s
 
 
 class End(NamedTuple):
@@ -127,7 +128,8 @@ class Guard:
         if began is None or not self._young(status, began):
             return ""
         if status.stage != "base":
-            return f"{status.stage} fits into no call: launch --from RUN with more --gpus"
+            again = "--task sft --from RUN --load-optimizer 0" if status.stage == "sft" else "--task eval --from RUN"
+            return f"{status.stage} fits into no call: nanochat-tui launch {again} with more --gpus"
         fewer = f" of less than {status.save_every:,}" if status.save_every else ""
         return f"no checkpoint fits into a call: nanochat-tui launch --task base --from RUN with a --save-every{fewer}"
 

@@ -27,7 +27,7 @@ def begun(run: Run, earlier: Status | None, site: Site, part: str, now: float) -
     """The status at the start of a container: what the earlier ones reached and cost, and how often they died."""
     status = Status(attempt=run.attempt, state=State.PREPARING, call_id=site.call_id, started_at=now, updated_at=now)
     status.usd_per_hour, status.device, status.calls = site.usd_per_hour(run, part), site.device(), [site.call_id]
-    status.leg, status.leg_began_at = site.leg, now
+    status.leg = site.leg
     if earlier is None:
         return status
     status.first_started_at = earlier.first_started_at or earlier.started_at
@@ -41,7 +41,7 @@ def begun(run: Run, earlier: Status | None, site: Site, part: str, now: float) -
     status.quiet_s, status.pauses, status.publish_s = earlier.quiet_s, earlier.pauses, earlier.publish_s
     status.budget_told = earlier.budget_told
     if earlier.call_id == site.call_id:
-        status.leg_began_at = earlier.leg_began_at or now
+        status.leg_before_s = earlier.leg_before_s + earlier.spent_s - earlier.spent_before_s
     if earlier.attempt == run.attempt:
         status.calls = list(dict.fromkeys([*earlier.calls, site.call_id]))
         status.warnings = earlier.warnings
@@ -71,6 +71,7 @@ def never_began(volume: FolderVolume, run: Run, call_id: str, outcome: Outcome, 
 def leave(status: Status, now: float) -> None:
     """Put down what this container took: none is running, and none costs, until the next begins."""
     status.updated_at, status.here_s = now, max(0.0, now - status.started_at)
+    status.leg_before_s += status.here_s
     status.spent_before_s, status.paid_usd = status.spent_s, status.spent_usd
     status.started_at, status.usd_per_hour, status.here_s = now, Decimal(0), 0.0
 
