@@ -48,7 +48,7 @@ def same_log(cli: Cli, cloud: Cloud, run: Any) -> None:
 
 def test_the_smoke_test_runs_on_modal_and_its_log_arrives_whole(modal_cli: Cli, cloud: Cloud) -> None:
     done = modal_cli.modal("--task", "test", "--tag", "smoke", "--watch")
-    assert re.search(r"✓ smoke done in .*: 10 steps, loss 3\.102", done.stdout.splitlines()[-1])
+    assert re.search(r"✓ smoke done in .*: loss 3\.102, 10 steps", done.stdout.splitlines()[-1])
     assert "[STAGE] prepare" in done.stdout and "step 00009/00010" in done.stdout
     run = modal_cli.run("smoke")
     assert (run["state"], run["step"], len(run["call_ids"])) == ("done", 10, 2)
