@@ -63,6 +63,17 @@ def test_a_folder_comes_home_whole_with_its_times_and_leaves_no_scrap(
         assert int(mine.st_mtime) == int(there.st_mtime)
 
 
+def test_a_file_and_a_folder_whose_names_end_in_a_star_are_those_and_no_pattern(
+    place: Place, store: Path, tmp_path: Path
+) -> None:
+    (store / "all*").mkdir()
+    (store / "all*" / "x**").write_bytes(b"x")
+    (store / "all-others").write_bytes(b"y")
+    assert [e.path for e in place.volume().list("all*")] == ["all*/x**"]
+    assert Download(place.volume(), gather(place.volume(), "all*/x**"), tmp_path / "out").run() is End.WHOLE
+    assert list(here(tmp_path / "out").values()) == [b"x"]
+
+
 def test_what_is_there_already_is_not_read_again_and_another_file_is_not_overwritten_unless_forced(
     place: Place, store: Path, tmp_path: Path
 ) -> None:

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import modal
 from modal._utils.async_utils import synchronizer
-from modal.types import FileEntryType
 from modal.volume import _AbstractVolumeUploadContextManager
 from modal_proto import api_pb2
 
@@ -24,10 +23,10 @@ from runner.home import modal_command
 from runner.names import shown
 
 ATTEMPTS, PAUSE_S = 4, 0.3
-BATCH, BATCH_S = 1000, 0.05
 # A file that is not there may mean that its volume is gone; that is looked at no more often than this.
 SEEN_S = 5.0
-_KINDS = (int(FileEntryType.FILE), int(FileEntryType.DIRECTORY))
+_FOLDER = api_pb2.FileEntry.DIRECTORY
+_KINDS = (api_pb2.FileEntry.FILE, _FOLDER)
 T = TypeVar("T")
 
 
@@ -38,16 +37,14 @@ async def _get_file(volume: Any, path: str, start: int, length: int) -> Any:
 
 
 async def _scan(volume: Any, path: str, deep: bool) -> AsyncIterator[Entries]:
-    """The client hands entries over one by one between two threads; here they come in batches."""
-    found, since = Entries(), time.monotonic()
-    async for entry in volume.iterdir(path, recursive=deep):
-        if int(entry.type) in _KINDS:
-            is_dir = entry.type == FileEntryType.DIRECTORY
-            found.append(Entry(entry.path, is_dir, 0 if is_dir else entry.size, float(entry.mtime)))
-        if len(found) >= BATCH or (found and time.monotonic() - since > BATCH_S):
-            yield found
-            found, since = [], time.monotonic()
-    yield found
+    """In batches, as they are sent: the client hands them over one by one, and takes no name that ends in *."""
+    request = api_pb2.VolumeListFiles2Request(volume_id=volume.object_id, path=path, recursive=deep)
+    async for batch in volume.client._stub.VolumeListFiles2.unary_stream(request):
+        yield [
+            Entry(e.path, e.type == _FOLDER, 0 if e.type == _FOLDER else e.size, float(e.mtime))
+            for e in batch.entries
+            if e.type in _KINDS
+        ]
 
 
 async def _upload(volume: Any, origin: Path, path: str, told: Callable[[int], None]) -> None:

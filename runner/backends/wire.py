@@ -19,6 +19,14 @@ _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
 _open = threading.local()
 
 
+class _Connections(dict[tuple[str, str], http.client.HTTPConnection]):
+    """Those of a thread, by scheme and host; they end with it."""
+
+    def __del__(self) -> None:
+        for connection in self.values():
+            connection.close()
+
+
 class Refused(OSError):
     """The store does not give this address any more."""
 
@@ -31,7 +39,7 @@ def fetch(url: str) -> tuple[memoryview, bool]:
     """
     parts = urlsplit(url)
     key = (parts.scheme, parts.netloc)
-    known = _open.__dict__.setdefault("connections", {})
+    known = _open.__dict__.setdefault("connections", _Connections())
     kept = known.pop(key, None)
     for connection in (kept, None) if kept else (None,):
         wire = connection
