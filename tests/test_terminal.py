@@ -218,3 +218,11 @@ def test_bytes_that_no_terminal_sends_do_not_end_the_app(cli: Cli, app: Apps) ->
     terminal.wait_for("everywhere")
     terminal.press("escape", "\x03")
     assert terminal.wait_exit() == 0
+
+
+def test_keys_that_come_faster_than_they_can_be_acted_upon_are_dropped_and_the_app_answers(cli: Cli, app: Apps) -> None:
+    terminal = app()
+    terminal.wait_for("No runs yet")
+    terminal.send(b"jk" * 1500)
+    terminal.wait_for("those that waited were dropped")
+    wait_until(lambda: (terminal.press("?"), "everywhere" in terminal.screen)[1], what="the help")

@@ -8,8 +8,10 @@ import selectors
 from codecs import getincrementaldecoder
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from textual import events
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
+from textual.message import Message
 
 from runner.terminal import safe
 
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("nanochat_tui.terminal")
 LOOK_EVERY_S = 0.1
+# So many keys and clicks may wait. When more come, as of a file that is pasted as keys, they and those that wait are
+# dropped until there is a pause: half of a command is worse than none.
+MOST_BEHIND = 200
+DROPPED = events.Key | events.MouseMove | events.MouseScrollDown | events.MouseScrollUp
 
 
 class Drawing:
@@ -51,7 +57,20 @@ class TerminalDriver(LinuxDriver):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._sent, self._dropping = 0, False
         self._file = cast(Any, Drawing(cast(IO[str], self._file), self._gone))
+
+    def process_message(self, message: Message) -> None:
+        if isinstance(message, events.InputEvent) and not isinstance(message, events.Paste):
+            app = cast("TerminalApp", self._app)
+            behind = self._sent - app.acted_upon
+            if behind >= MOST_BEHIND and isinstance(message, events.Key) and not self._dropping:
+                self._dropping = True
+                super().process_message(events.Callback(callback=app.too_fast))
+            if (behind >= MOST_BEHIND or self._dropping) and isinstance(message, DROPPED):
+                return
+            self._sent += 1
+        super().process_message(message)
 
     def _gone(self) -> None:
         app = cast("TerminalApp", self._app)
@@ -67,6 +86,7 @@ class TerminalDriver(LinuxDriver):
             while not self.exit_event.is_set():
                 try:
                     data = os.read(self.fileno, 4096) if selector.select(LOOK_EVERY_S) else None
+                    self._dropping = self._dropping and data is not None
                 except BlockingIOError:
                     continue
                 except OSError:

@@ -41,6 +41,7 @@ T = TypeVar("T")
 
 # How long a key may keep the next ones waiting, and how often a screen that opens is looked at.
 PATIENCE_S, SETTLE_S = 1.0, 0.01
+TOO_FAST = "too many keys at once: those that waited were dropped"
 
 
 class TerminalApp(App[int]):
@@ -58,6 +59,8 @@ class TerminalApp(App[int]):
         self._given_to: list[DOMNode] = []
         self._given_on: Screen[object] | None = None
         self._waiting = 0.0
+        # Keys and events of the mouse that the terminal sent and that are done with.
+        self.acted_upon = 0
         # What threads do that come to their end also when the app is left, and what they have to say by then.
         self.left = threading.Event()
         self.signalled = self.is_alone = False
@@ -212,6 +215,8 @@ class TerminalApp(App[int]):
         if isinstance(event, events.InputEvent) and self.left.is_set():
             # The screens that it is meant for go, or are gone.
             return
+        if isinstance(event, events.MouseEvent) and not event.is_forwarded:
+            self.acted_upon += 1
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
             if isinstance(event, events.Key):
                 self._see()
@@ -223,7 +228,15 @@ class TerminalApp(App[int]):
     def _see(self) -> None:
         """Whoever presses a key has seen what was told; the key does its work all the same."""
         self.toasts.seen()
-        self.clear_notifications()
+        if self._notifications:
+            self.clear_notifications()
+
+    def too_fast(self) -> None:
+        """More keys come than can be acted upon: those that wait are dropped as well."""
+        self.acted_upon += sum(isinstance(event, events.Key) for event in self._ahead)
+        self._ahead.clear()
+        self.bell()
+        self.notify(TOO_FAST, severity="warning")
 
     async def _take(self) -> None:
         """Act upon the oldest key that waits, once nothing is left to do for the one before."""
@@ -236,6 +249,7 @@ class TerminalApp(App[int]):
             self.set_timer(PATIENCE_S, lambda: self._rest(wait))
             return
         event = self._ahead.popleft()
+        self.acted_upon += isinstance(event, events.Key)
         self._given_to, self._given_on = (self.focused or self.screen).ancestors_with_self, self.screen
         await super().on_event(event)
         if self._ahead:
