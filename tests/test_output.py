@@ -1,6 +1,7 @@
 """What the command line writes: above the one line that is written over again, in what the terminal has and can."""
 
 import io
+import re
 import sys
 from decimal import Decimal
 
@@ -10,6 +11,8 @@ import pytest
 
 from runner import cost
 from runner.run import State
+from tests.conftest import CLI, Cli, wait_until
+from tests.terminal import Terminal
 from tests.test_run import NOW, run, status
 from tui import output
 from tui.cells import Cell
@@ -42,6 +45,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Tty:
 def test_what_is_printed_scrolls_above_the_line_that_is_written_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(output, "REWRITE_EVERY_S", 0.0)
     tty = terminal(monkeypatch)
     line = output.Rewritten()
     output.write("first of the log")
@@ -54,6 +58,9 @@ def test_what_is_printed_scrolls_above_the_line_that_is_written_over(
     output.table(("a", "b"), [("1", "2")], right=frozenset(), plain=True)
     assert tty.screen()[-2:] == ["a  b", "1  2"]
     line.put("step 4")
+    once = tty.getvalue()
+    line.put("step 4")
+    assert tty.getvalue() == once, "what stands there already is not sent again"
     assert line.clear() and not line.clear()
     assert tty.screen()[-1] == "1  2"
 
@@ -117,3 +124,21 @@ def test_a_table_stays_within_a_narrow_terminal_and_loses_no_word(
     assert max(map(len, lines)) <= max(columns, 16 + 11)
     said = " ".join(" ".join(lines).split())
     assert all(word in said for word in meaning.split())
+
+
+def test_a_run_that_is_watched_stands_below_its_log_and_leaves_nothing_behind(cli: Cli) -> None:
+    terminal = Terminal([*CLI, "launch", "--tag", "w", "--watch", "--fault", "hang@5"], cli.env, 100, 24)
+    try:
+        stands = re.compile(r"w  . .*  50%  step 5/10  .*loss \d")
+        wait_until(lambda: stands.match(_last(terminal)), what="the line below")
+        assert "step 00004" in terminal.screen
+        cli("cancel", "w")
+        assert terminal.wait_exit(60) == 1
+    finally:
+        terminal.kill()
+    assert "w cancelled in" in terminal.screen and "  step 5/10" not in terminal.screen
+
+
+def _last(terminal: Terminal) -> str:
+    """The last line that there is on the screen."""
+    return next((line for line in reversed(terminal.screen.splitlines()) if line.strip()), "")

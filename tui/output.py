@@ -85,13 +85,14 @@ class Rewritten:
 
     def __init__(self, *, wanted: bool = True) -> None:
         self._on = wanted and self.allowed and obeys(sys.stderr)
-        self._at = 0.0
+        self._at, self._text = 0.0, ""
 
     def put(self, text: str) -> bool:
         """Whether there is a terminal to put it on; it is put there at most so often."""
         now = time.monotonic()
-        if self._on and now - self._at > REWRITE_EVERY_S:
-            self._at = now
+        stands = self in self.shown and text == self._text
+        if self._on and not stands and now - self._at > REWRITE_EVERY_S:
+            self._at, self._text = now, text
             self.shown[:] = [self]
             width = shutil.get_terminal_size().columns - 1
             sys.stderr.write(f"\r\x1b[K{_said(text)[:width]}")
