@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from runner import budget as budgets
-from runner import checkpoints, estimate, kept_logs, known_volumes, removal, settings, survey
+from runner import checkpoints, estimate, kept_logs, known_volumes, removal, settings, survey, units
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
 from runner.backends.modal_loading import modal_backend
@@ -139,7 +139,8 @@ class Fleet:
         for folder, run in runs:
             self._polls.take_in(run, "local", folder)
         if runs or known or self.registry.set_aside:
-            self.say(f"{lost}; {len(runs)} {'run' if len(runs) == 1 else 'runs'} came back from the volumes")
+            came = units.counted(len({run.id for _, run in runs}), "run")
+            self.say(f"{lost}; {came} came back from the volumes")
 
     def _location(self, spec: RunSpec, backend: str) -> str:
         """Where a run of this spec keeps its files: beside the run that it continues, if it continues one."""

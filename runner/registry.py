@@ -401,7 +401,14 @@ class Registry:
         """Downloads that have not ended, though nobody is at them any more."""
         with self._reading() as db:
             rows = db.execute("SELECT wanted, by FROM downloads").fetchall()
-        return [Wanted(*json.loads(key)) for key, by in rows if process.pid_if_alive(by) is None]
+        found = []
+        for key, by in rows:
+            # What is no download of ours cannot be offered again, and holds up none that can.
+            with contextlib.suppress(TypeError, ValueError, msgspec.ValidationError):
+                wanted = Wanted(*json.loads(key))
+                if process.pid_if_alive(by) is None:
+                    found.append(msgspec.convert(msgspec.to_builtins(wanted), Wanted))
+        return found
 
     @_mending
     def remove(self, run_id: str) -> None:
@@ -422,7 +429,7 @@ def _runs(rows: list[tuple[str, str, bytes]]) -> list[Run]:
     found, bad, why = [], [], ""
     for run_id, tag, record in rows:
         try:
-            run = run_of(record)
+            run = run_of(record if isinstance(record, bytes | str) else b"")
         except stored.UNREADABLE as error:
             bad.append((run_id, tag))
             why = str(error)

@@ -93,6 +93,7 @@ def damage(path: Path, how: str) -> None:
             "a row that is no run": "UPDATE runs SET record = '{\"id\": 7}'",
             "a row of brackets": f"UPDATE runs SET record = '{'[' * 100_000}'",
             "a row of nothing": "UPDATE runs SET record = x''",
+            "a row of a number": "UPDATE runs SET record = 5",
         }
         with contextlib.closing(sqlite3.connect(path)) as db, db:
             db.execute(said[how])
@@ -123,6 +124,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Cli:
         ("a row that is no run", "of one (ID) cannot be read (Expected `str`, got `int` - at `$.id`)"),
         ("a row of brackets", "1 run came back"),
         ("a row of nothing", "1 run came back"),
+        ("a row of a number", "1 run came back"),
     ],
 )
 def test_a_registry_that_cannot_be_read_is_kept_aside_and_comes_back(
@@ -268,6 +270,8 @@ def test_a_download_is_remembered_while_its_process_lives_and_offered_once_it_is
         assert other.stdout and other.stdout.readline()
         assert registry.cut() == []
         other.kill()
+    for odd in ('"x"', "'[1]'", "'[1, 2, 3, 4]'", "'{}'", "7"):
+        registry._db.execute(f"INSERT INTO downloads VALUES ({odd.replace(chr(34), chr(39))}, 'y')")
     assert registry.cut() == [wanted]
     registry.begin(wanted)
     assert registry.cut() == []
