@@ -7,6 +7,7 @@ import msgspec
 
 from runner import survey, units
 from runner.backends.base import Backend
+from runner.client_log import LOG
 from runner.errors import NanochatError, UsageError
 from runner.liveness import Signs
 from runner.registry import Registry
@@ -133,9 +134,12 @@ class Poller:
         try:
             poll = self._backend(run.backend).poll(run)
         except (NanochatError, OSError) as error:
+            if self.unreachable.get(run.id) != str(error):
+                LOG.warning("looking at %s (%s): %s", run.tag, run.id, error)
             self.unreachable[run.id] = str(error)
             return run
         self.unreachable.pop(run.id, None)
+        LOG.debug("%s (%s): alive %s, job says %s", run.tag, run.id, poll.alive, poll.status and poll.status.state)
         now = self._clock()
         if poll.alive and run.cancel_requested_at and not 0 <= now - run.cancel_requested_at <= FORCE_AFTER_S:
             self._force(run, now)

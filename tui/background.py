@@ -115,6 +115,8 @@ def _run(
                 if app.left.is_set():
                     app.told_late += [str(problem)] if finish else []
                     break
+                if str(problem) != last:
+                    LOG.warning("%s: %s", doing, problem)
                 if str(problem) != last and not worker.is_cancelled:
                     last = str(problem)
                     _tell(app, problem, failed, "warning" if again else "error")
