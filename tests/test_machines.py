@@ -20,8 +20,8 @@ from runner.spec import make_spec
 from tests.conftest import Cli, wait_until
 from tests.modal_cloud import Cloud
 
-# Trains until somebody ends it, however slow the machine is.
-LONG = ["--task", "speedrun", "--save-every", "10", "--fault", "hang@15"]
+# Trains until somebody ends it, however slow the machine is; once resumed, for two minutes.
+LONG = ["--task", "speedrun", "--save-every", "10", "--step-ms", "600", "--fault", "hang@15"]
 
 
 @pytest.fixture
