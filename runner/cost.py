@@ -90,6 +90,29 @@ class Range(Struct, frozen=True):
 ZERO = Range(0.0, 0.0, 0.0)
 
 
+class MoneyRange(Struct, frozen=True, array_like=True):
+    """Low, likely and high dollars; stored as three amounts in that order."""
+
+    low: Decimal
+    likely: Decimal
+    high: Decimal
+
+    def __add__(self, other: "MoneyRange") -> "MoneyRange":
+        return MoneyRange(self.low + other.low, self.likely + other.likely, self.high + other.high)
+
+    @staticmethod
+    def of(seconds: Range, usd_per_hour: Decimal) -> "MoneyRange":
+        """What a range of times costs at an hourly rate."""
+        return MoneyRange(*(dollars(s, usd_per_hour) for s in (seconds.low, seconds.likely, seconds.high)))
+
+    @staticmethod
+    def exactly(usd: Decimal) -> "MoneyRange":
+        return MoneyRange(usd, usd, usd)
+
+
+FREE = MoneyRange(Decimal(0), Decimal(0), Decimal(0))
+
+
 def spread(likely: float, down: float = 0.85, up: float = 1.25) -> Range:
     """A range around a likely time."""
     return Range(likely * down, likely, likely * up)

@@ -180,7 +180,7 @@ class Fleet:
 
     def question_again(self, run: Run, budget: Decimal | None = None) -> str:
         """Why a resume should ask first: what the rest is likely to cost; empty when it need not."""
-        whole = run.estimate.usd[1] if run.estimate else Decimal(0)
+        whole = run.estimate.usd.likely if run.estimate else Decimal(0)
         spent, cap = spent_usd(run), budget if budget is not None else run.spec.budget_usd
         rest = max(whole - spent, whole / 10)
         spec = msgspec.structs.replace(run.spec, budget_usd=None if cap is None else max(cap - spent, Decimal(0)))

@@ -1,12 +1,13 @@
 """RunSpec + what is on the volume + prices -> the stages to run, what is skipped and why, time and cost."""
 
 from decimal import Decimal
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from runner import budget, cost, estimate, legs
 from runner.checkpoints import Checkpoint, newest_complete
-from runner.cost import Prices, Range
+from runner.cost import MoneyRange, Prices, Range
 from runner.errors import UsageError
 from runner.estimate import Own, Speed
 from runner.nanochat import commands, layout, shapes
@@ -28,9 +29,15 @@ PARTS = {
     "train": frozenset({"base", "base_eval", "sft", "chat_eval", "report"}),
 }
 EVAL_SHARDS = 1
-_NO_MONEY = (Decimal(0), Decimal(0), Decimal(0))
-# Why a stage is left out, its command lines, a remark, its time.
-_Draft = tuple[str, tuple[Argv, ...], str, Range]
+
+
+class _Draft(NamedTuple):
+    """A stage before its price is known: why it is left out, its command lines, a remark, its time."""
+
+    skip: str
+    commands: tuple[Argv, ...]
+    note: str
+    seconds: Range
 
 
 class Stage(Struct, frozen=True):
@@ -41,7 +48,7 @@ class Stage(Struct, frozen=True):
     skip: str
     note: str
     seconds: Range
-    usd: tuple[Decimal, Decimal, Decimal]
+    usd: MoneyRange
 
 
 class Resume(Struct, frozen=True):
@@ -79,7 +86,7 @@ class Plan(Struct, frozen=True):
     device_batch: int
     heartbeat_s: float
     seconds: Range
-    usd: tuple[Decimal, Decimal, Decimal]
+    usd: MoneyRange
     usd_per_hour: Decimal
     prices: str
     speed: str
@@ -179,7 +186,7 @@ def plan(
     seconds = cost.ZERO
     for stage in stages:
         seconds = seconds + stage.seconds
-    usd = tuple(sum((stage.usd[i] for stage in stages), Decimal(0)) for i in range(3))
+    usd = sum((stage.usd for stage in stages), cost.FREE)
     trains = "base" in STAGES[spec.task]
     between = s.save_every * pace.step_s
     share = estimate.save_seconds(size, spec.gpus) / between if between and not maker.quick else 0.0
@@ -198,11 +205,11 @@ def plan(
         device_batch=s.device_batch,
         heartbeat_s=s.values.heartbeat or 60.0,
         seconds=seconds,
-        usd=(usd[0], usd[1], usd[2]),
+        usd=usd,
         usd_per_hour=rates["train"],
         prices=_price_source(backend, prices),
         speed=pace.why,
-        warnings=(*_warnings(spec, s, size, usd[1]), *fit.warnings),
+        warnings=(*_warnings(spec, s, size, usd.likely), *fit.warnings),
         calls=fit.calls,
         too_long=fit.too_long,
         limit_s=limit,
@@ -345,14 +352,13 @@ class _Maker(Struct, frozen=True):
             "chat_eval": self._chat_eval,
             "report": self._report,
         }
-        why_not, argv, note, seconds = drafts[name]()
-        skip = skip or why_not
+        draft = drafts[name]()
+        skip = skip or draft.skip
         if skip:
-            return Stage(name, (), skip, "", cost.ZERO, _NO_MONEY)
-        seconds = estimate.corrected(name, seconds, self.own)
+            return Stage(name, (), skip, "", cost.ZERO, cost.FREE)
+        seconds = estimate.corrected(name, draft.seconds, self.own)
         at = rates["train" if name in PARTS["train"] else "prepare"]
-        usd = (cost.dollars(seconds.low, at), cost.dollars(seconds.likely, at), cost.dollars(seconds.high, at))
-        return Stage(name, argv, "", note, seconds, usd)
+        return Stage(name, draft.commands, "", draft.note, seconds, MoneyRange.of(seconds, at))
 
     def piece(self, stage: Stage, seconds: float) -> legs.Piece:
         """A stage as calls can hold it: base training in parts, from one checkpoint to the next."""
@@ -373,7 +379,7 @@ class _Maker(Struct, frozen=True):
         skip = "" if fetch or also else there
         argv = (*((commands.dataset(self.s, wanted),) if fetch or not also else ()), *also.values())
         note = ", ".join([*([f"{missing} of {wanted} shards"] if fetch else []), *also])
-        return skip, argv, note, estimate.prepare(self.s, missing)
+        return _Draft(skip, argv, note, estimate.prepare(self.s, missing))
 
     def _also_needed(self) -> dict[str, Argv]:
         """Downloads besides the shards, by name, that no GPU should wait for; other engines and places do without."""
@@ -397,31 +403,33 @@ class _Maker(Struct, frozen=True):
         other = self.s.spec.engine == "nanochat" and not layout.has_vocabulary(has.token_bytes, vocab)
         note = f"the one there has not {vocab:,} tokens" if has.tokenizer and other else ""
         skip = "kept" if has.tokenizer and not other else ""
-        return skip, (commands.tok_train(self.s),), note, estimate.tokenizer(self.s)
+        return _Draft(skip, (commands.tok_train(self.s),), note, estimate.tokenizer(self.s))
 
     def _base(self) -> _Draft:
         left = max(0, self.size.iterations - self.resume.step)
         argv = commands.base_train(self.s, resume_from=self.resume.step or None, attempt=self.attempt)
         note = f"{left:,} steps" + (f", from {self.resume.step:,}" if self.resume.step else "")
         seconds = estimate.base(self.size, self.s, self.resume.step, self.pace, self.s.save_every)
-        return "", (argv,), note, seconds
+        return _Draft("", (argv,), note, seconds)
 
     def _base_eval(self) -> _Draft:
         core = self.s.spec.engine == "rehearsal" or not self.s.on_cpu or self.inventory.eval_bundle
         note = "" if core else "CORE left out: eval_bundle/ is not on the volume"
         skip = self._without("base")
-        return skip, (commands.base_eval(self.s, core=core),), note, estimate.base_eval(self.size, self.s, core=core)
+        return _Draft(
+            skip, (commands.base_eval(self.s, core=core),), note, estimate.base_eval(self.size, self.s, core=core)
+        )
 
     def _sft(self) -> _Draft:
         alone = self.s.spec.overrides.load_optimizer == 0
         note = "from the weights alone, with a fresh optimizer" if alone else ""
-        return "", (commands.chat_sft(self.s),), note, estimate.sft(self.size, self.s)
+        return _Draft("", (commands.chat_sft(self.s),), note, estimate.sft(self.size, self.s))
 
     def _chat_eval(self) -> _Draft:
-        return self._without("sft"), (commands.chat_eval(self.s),), "", estimate.chat_eval(self.size, self.s)
+        return _Draft(self._without("sft"), (commands.chat_eval(self.s),), "", estimate.chat_eval(self.size, self.s))
 
     def _report(self) -> _Draft:
-        return "", (), "", cost.spread(0.1)
+        return _Draft("", (), "", cost.spread(0.1))
 
     def _without(self, kind: str) -> str:
         """Why an evaluation of what another run has trained cannot be: it has no such checkpoint."""

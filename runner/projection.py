@@ -6,7 +6,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from runner import cost, estimate
-from runner.cost import Range
+from runner.cost import MoneyRange, Range
 from runner.plan import PARTS, settings
 from runner.run import Run, StageState, StageStatus, State, Status
 from runner.spec import RunSpec
@@ -22,7 +22,7 @@ class Projection(Struct, frozen=True):
     """Seconds left, and dollars at the end: low, likely, high."""
 
     left: Range
-    usd: tuple[Decimal, Decimal, Decimal]
+    usd: MoneyRange
 
 
 def spent_usd(run: Run, now: float | None = None) -> Decimal:
@@ -48,7 +48,7 @@ def project(run: Run, now: float) -> Projection | None:
     estimated = run.estimate.stages if run.estimate else {}
     status = run.status
     stages = status.stages if status and status.stages else [StageStatus(name) for name in estimated]
-    left, usd = cost.ZERO, [spent_usd(run, now)] * 3
+    left, usd = cost.ZERO, MoneyRange.exactly(spent_usd(run, now))
     for stage in stages:
         if stage.state is StageState.RUNNING and status:
             seconds = _current(run, status, stage, estimated.get(stage.name, cost.ZERO), now)
@@ -57,10 +57,8 @@ def project(run: Run, now: float) -> Projection | None:
         else:
             continue
         left = left + seconds
-        rate = _rate(run, stage.name)
-        costs = (cost.dollars(s, rate) for s in (seconds.low, seconds.likely, seconds.high))
-        usd = [so_far + more for so_far, more in zip(usd, costs, strict=True)]
-    return Projection(left, (usd[0], usd[1], usd[2]))
+        usd = usd + MoneyRange.of(seconds, _rate(run, stage.name))
+    return Projection(left, usd)
 
 
 def _rate(run: Run, stage: str) -> Decimal:

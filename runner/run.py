@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from runner import cost, stored
-from runner.cost import Prices, Range
+from runner.cost import MoneyRange, Prices, Range
 from runner.errors import UsageError
 from runner.nanochat import layout
 from runner.spec import MAX_USD, RunSpec
@@ -218,7 +218,7 @@ class Estimate(Struct, frozen=True):
     """What a launch was said to take: seconds and dollars, low, likely, high; seconds by stage."""
 
     seconds: Range
-    usd: tuple[Decimal, Decimal, Decimal]
+    usd: MoneyRange
     stages: dict[str, Range]
 
 

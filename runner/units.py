@@ -4,7 +4,7 @@ import math
 import time
 from decimal import Decimal
 
-from runner.cost import Range
+from runner.cost import MoneyRange, Range
 
 UNKNOWN = "–"
 
@@ -115,9 +115,9 @@ def span(range_: Range) -> str:
     return likely if low == high else f"{likely} ({low}–{high})"
 
 
-def money_span(usd: tuple[Decimal, Decimal, Decimal]) -> str:
-    low, likely, high = usd
-    return money(likely) if money(low) == money(high) else f"{money(likely)} ({money(low)}–{money(high)})"
+def money_span(usd: MoneyRange) -> str:
+    low, likely, high = (money(m) for m in (usd.low, usd.likely, usd.high))
+    return likely if low == high else f"{likely} ({low}–{high})"
 
 
 def bar(share: float | None, width: int) -> str:

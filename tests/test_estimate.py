@@ -83,7 +83,7 @@ def test_the_less_is_known_the_wider_the_range() -> None:
 def test_the_plan_says_its_own_figures_and_why() -> None:
     found = plan(spec(model="d26"), Inventory(), backend="modal")
     assert "documented (nanochat leaderboard, entries 2 and 3)" in found.speed and "8 × H100" in found.speed
-    assert 80 < found.usd[0] < found.usd[1] < found.usd[2] < 260
+    assert 80 < found.usd.low < found.usd.likely < found.usd.high < 260
 
 
 def run_that_took(step_s: float, wanted: RunSpec, **given: Any) -> Run:

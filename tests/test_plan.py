@@ -58,7 +58,7 @@ def test_the_smoke_test_is_ten_steps_of_the_chosen_depth_on_one_gpu_under_two_do
     words = argv(found, "base")
     assert {"--depth=26", "--num-iterations=10", "--eval-every=-1", "--core-metric-every=-1"} <= set(words)
     assert words[:3] == ("python", "-m", "scripts.base_train")
-    assert found.usd[2] < 2
+    assert found.usd.high < 2
     assert [s.name for s in found.stages] == ["prepare", "tokenizer", "base", "report"]
 
 
@@ -156,12 +156,12 @@ def test_fp8_on_a_gpu_without_it_is_refused() -> None:
 def test_low_likely_high_are_in_order_and_add_up() -> None:
     found = planned(model="d26", inventory=Inventory())
     assert found.seconds.low < found.seconds.likely < found.seconds.high
-    assert found.usd[0] < found.usd[1] < found.usd[2]
-    assert found.usd[1] == sum((s.usd[1] for s in found.stages), Decimal(0))
+    assert found.usd.low < found.usd.likely < found.usd.high
+    assert found.usd.likely == sum((s.usd.likely for s in found.stages), Decimal(0))
 
 
 def test_this_machine_costs_nothing_and_a_small_budget_is_warned_of() -> None:
-    assert planned(backend="local", engine="rehearsal").usd[2] == 0
+    assert planned(backend="local", engine="rehearsal").usd.high == 0
     assert any("over the budget" in w for w in planned(budget="5", model="d26").warnings)
 
 

@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.cost import GPUS, Range
+from runner.cost import GPUS, MoneyRange, Range
 from runner.job.curve import LARGEST, loss_svg
 from runner.job.history import history
 from runner.job.report import report
@@ -48,7 +48,7 @@ KILLED = [
 def made(**status_values: Any) -> tuple[Run, Status]:
     spec = make_spec(task="speedrun", model="d12", backend="modal", engine="nanochat", gpus=8, gpu_kinds=tuple(GPUS))
     run = Run("abcdefgh", "blue", spec, "modal", "v", 0.0)
-    money = (Decimal(1), Decimal(2), Decimal(3))
+    money = MoneyRange(Decimal(1), Decimal(2), Decimal(3))
     said = Range(100.0, 300.0, 400.0)
     run = msgspec.structs.replace(run, estimate=Estimate(said, money, {"base": said, "base_eval": said}))
     status = Status(2, State.RUNNING, "c", 5000.0, 5300.0, val_bpb=0.75, loss=8.0, **status_values)

@@ -254,9 +254,9 @@ def test_the_projection_of_a_two_hour_run_is_within_a_tenth_from_a_twentieth_of_
         found = project(r, now)
         assert found is not None
         if now >= life.end / 20:
-            worst = max(worst, abs(float(found.usd[1]) / truth - 1))
+            worst = max(worst, abs(float(found.usd.likely) / truth - 1))
             assert abs((now + found.left.likely) / life.end - 1) < 0.1, (now, life.end, found)
-            assert found.usd[0] <= found.usd[1] <= found.usd[2]
+            assert found.usd.low <= found.usd.likely <= found.usd.high
     assert worst < 0.1
 
 

@@ -84,7 +84,7 @@ def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
     planned = fleet.plan(spec, backend)
     output.note(plan_text.headline(spec, backend, planned))
     if not args.yes:
-        ask_first(fleet.question(spec, planned.usd[1]), output.confirm)
+        ask_first(fleet.question(spec, planned.usd.likely), output.confirm)
     launched = fleet.launch(spec, backend=backend, tag=args.tag, force_restart=args.force_restart)
     return _started(fleet, launched, args, "launched")
 

@@ -42,7 +42,7 @@ def cost(fleet: Fleet, args: argparse.Namespace) -> int:
     for run in runs:
         likely = project(run, now)
         estimate = units.money_span(run.estimate.usd) if run.estimate else units.UNKNOWN
-        ends = units.money(likely.usd[1]) if likely else units.UNKNOWN
+        ends = units.money(likely.usd.likely) if likely else units.UNKNOWN
         rows.append((run.tag, looks.state(run), run.spec.model, estimate, ends, units.money(spent_usd(run, now))))
     head = ("run", "state", "model", "estimated", "likely", "spent")
     output.table(head, rows, right=frozenset({"estimated", "likely", "spent"}), plain=args.plain)

@@ -95,7 +95,7 @@ class CostScreen(NanochatScreen):
             Cell(safe(run.tag)),
             looks.state(run),
             Cell(units.money_span(run.estimate.usd) if run.estimate else units.UNKNOWN),
-            Cell(units.money(found.usd[1]) if found else units.UNKNOWN),
+            Cell(units.money(found.usd.likely) if found else units.UNKNOWN),
             Cell(units.money(spent_usd(run, now))),
             Cell(units.money(billed)),
             Cell(run.spec.model),

@@ -234,7 +234,7 @@ class LaunchScreen(NanochatScreen):
 
     def _show_plan(self, spec: RunSpec, planned: Plan, problem: NanochatError | None = None) -> None:
         """The plan of a form; `problem` is what yet stands in the way of its backend."""
-        self._spec, self._likely = spec, planned.usd[1]
+        self._spec, self._likely = spec, planned.usd.likely
         self._clear_errors()
         if problem:
             self._say_at("backend", problem)
@@ -245,7 +245,7 @@ class LaunchScreen(NanochatScreen):
             if stage.skip:
                 text.append(f" ✓ {safe(stage.skip)}\n", style="dim")
                 continue
-            cost = "" if not planned.usd_per_hour else f"  {units.money(stage.usd[1])}"
+            cost = "" if not planned.usd_per_hour else f"  {units.money(stage.usd.likely)}"
             text.append(f" {units.span(stage.seconds)}{cost}\n", style=style)
             if stage.note:
                 text.append(f"           {safe(stage.note)}\n", style="dim")

@@ -267,6 +267,6 @@ class RunsScreen(NanochatScreen):
 def _cost(run: Run, now: float) -> str:
     """`$72.10`, and of a live run in whole dollars also where it will end: `$72→104`."""
     spent, found = spent_usd(run, now), project(run, now)
-    if found is None or found.usd[1] < 1:
+    if found is None or found.usd.likely < 1:
         return units.money(spent)
-    return f"${spent:,.0f}→{found.usd[1]:,.0f}"
+    return f"${spent:,.0f}→{found.usd.likely:,.0f}"
