@@ -10,12 +10,16 @@ from textual.command import CommandList
 from textual.css.errors import StylesheetError
 from textual.css.stylesheet import Stylesheet
 from textual.screen import Screen
+from textual.widgets import Input
 
 from runner.backends.base import Entries
 from runner.backends.folder import FolderVolume
 from runner.errors import Unreachable
 from runner.fleet import Fleet
+from runner.run import Run
+from runner.transfer import Download, End
 from tests.test_app import text_of, until
+from tui import background
 from tui.app import NanochatApp
 from tui.screens import sizes
 from tui.screens.dialogs import Ask, Confirm, Page, Palette, help_page
@@ -205,3 +209,52 @@ async def test_keys_and_clicks_that_come_while_the_app_is_left_are_dropped(fleet
         events.MouseMove(None, 0, 0, 0, 0, 0, shift=False, meta=False, ctrl=False, screen_x=0, screen_y=0)
     )
     app._rest(app._waiting)
+
+
+async def test_runs_of_other_machines_are_looked_for_until_the_network_is_there_and_ever_after(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def discover() -> list[Run]:
+        looks.append(1)
+        if len(looks) == 1:
+            raise Unreachable("Modal cannot be reached", "see that there is a network")
+        return []
+
+    monkeypatch.setattr(fleet, "discover", discover)
+    monkeypatch.setattr("tui.app.has_modal_token", lambda: True)
+    monkeypatch.setattr("tui.app.DISCOVER_EVERY_S", 0.01)
+    monkeypatch.setattr(background, "AGAIN_S", 0.01)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: len(looks) > 3, "looks after the first one failed")
+
+
+async def test_many_files_are_brought_home_one_after_the_other(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way, most = list[str](), list[int]()
+    folder = Path(fleet.volume_location("local", "rehearsal"))
+    for number in range(12):
+        (folder / f"f{number}").write_text("x")
+    real = Download.run
+
+    def run(self: Download) -> End:
+        under_way.append("")
+        most.append(len(under_way))
+        try:
+            return real(self)
+        finally:
+            under_way.pop()
+
+    monkeypatch.setattr(Download, "run", run)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.pause()
+        app.files.ask_get(app.files.places()[0], [f"f{number}" for number in range(12)])
+        await until(pilot, lambda: app.screen.query(Input), "where to")
+        app.screen.query_one(Input).value = str(tmp_path / "out")
+        await pilot.press("enter")
+        await until(pilot, lambda: len(most) == 12 and not app.files.busy, "the end of all")
+        assert max(most) == 1 and len(list((tmp_path / "out").glob("f*"))) == 12

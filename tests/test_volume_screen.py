@@ -397,7 +397,7 @@ async def test_leaving_with_a_paused_download_asks_and_the_next_start_offers_to_
         app.files.volume = lambda place: Slow(real(place).location)
         app.screen.query_one(Input).value = str(tmp_path / "out")
         await pilot.press("enter")
-        await until(pilot, lambda: app.files.busy and app.files._going[0].progress.bytes_done, "a beginning")
+        await until(pilot, lambda: app.files.busy and next(iter(app.files._going)).progress.bytes_done, "a beginning")
         await pilot.press("p")
         await until(pilot, lambda: "paused" in text_of(app), "the pause")
         await pilot.press("q")

@@ -43,6 +43,7 @@ from tui.trail import Trail
 
 # A job writes its status once a second: of many runs, more often looks would show little more and cost twice as much.
 LOOK_EVERY_S, LOOK_AT_MANY_S, MANY = 0.5, 1.0, 5
+DISCOVER_EVERY_S = 60.0
 
 
 MOST_LISTED = 8
@@ -165,8 +166,12 @@ class NanochatApp(TerminalApp):
 
     @background(group="discover", doing="looking for runs of other machines", exclusive=True, again=True)
     def _discover(self) -> None:
-        if has_modal_token():
-            self.fleet.discover()
+        """Another laptop may launch a run at any time; a network that is away at the start may come."""
+        worker = get_current_worker()
+        while not worker.is_cancelled:
+            if has_modal_token():
+                self.fleet.discover()
+            self.left.wait(DISCOVER_EVERY_S)
 
     def put_setting(self, name: str, value: str) -> None:
         self.fleet.put_setting(name, value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,14 +17,18 @@ from runner.registry import Wanted
 from runner.removal import Removal
 from runner.run import Run
 from runner.terminal import safe
-from runner.transfer import Progress
 from tui.background import start
 from tui.cells import Cell
+from tui.going import Going, Moving, name_of
 from tui.screens.dialogs import Ask, Confirm
 from tui.volume_commands import command_line, moving
 
 if TYPE_CHECKING:
     from tui.app import NanochatApp
+
+
+# So many transfers have room in their line.
+SHOWN = 3
 
 
 class Place(NamedTuple):
@@ -35,33 +38,12 @@ class Place(NamedTuple):
     location: str
 
 
-class Moving:
-    """One transfer: what it is called, how far it is, and how it is paused (a download) or stopped.
-
-    `cut` is a download that was begun and is not under way, as its app was killed or the line was.
-    """
-
-    def __init__(self, name: str, wanted: Wanted | None = None, *, cut: bool = False) -> None:
-        self.name, self.progress = name, Progress()
-        self.wanted, self.cut = wanted, cut
-        self.download: transfer.Download | None = None
-        self.stopped = threading.Event()
-
-    def told(self, progress: Progress) -> None:
-        self.progress = progress
-
-    def stop(self) -> None:
-        self.stopped.set()
-        if self.download:
-            self.download.stop()
-
-
 class Files:
     """Transfers and deletions. Its methods are called on the UI thread; the work is done in threads of their own."""
 
     def __init__(self, app: NanochatApp) -> None:
         self._app = app
-        self._going: list[Moving] = []
+        self._going = Going()
 
     def volume(self, place: Place) -> Volume:
         return self._app.fleet.backend(place.backend).volume(place.location)
@@ -85,18 +67,21 @@ class Files:
 
     def _look_for_cut_ones(self) -> None:
         found = self._app.fleet.registry.cut()
-        self._going += [Moving(_name(wanted), wanted, cut=True) for wanted in found]
+        self._going.cut(found)
         if found:
-            named = ", ".join(names.shown(_name(w)) for w in found[:3])
+            named = ", ".join(names.shown(name_of(w)) for w in found[:3])
             self._say(f"not all of {named} has come: 4, then p goes on with it, P forgets it", "warning")
 
     def line(self) -> list[Cell | str]:
         """What is on its way, for the line of a screen; empty when nothing is."""
         cells: list[Cell | str] = []
-        for one in self._going:
+        going = list(self._going)
+        for one in going[:SHOWN]:
             arrow = "↓" if one.wanted else "↑"
             cells += [Cell(f"{arrow} {names.shown(one.name)}", "accent"), "cut" if one.cut else moving(one.progress)]
-        moves = any(not (one.cut or one.progress.paused) for one in self._going)
+        if len(going) > SHOWN:
+            cells.append(f"and {len(going) - SHOWN} more")
+        moves = any(not (one.cut or one.progress.paused) for one in going)
         keys = "p pauses, P stops" if moves else "p goes on, P forgets"
         return [*cells, Cell(keys, "dim")] if cells else []
 
@@ -109,23 +94,20 @@ class Files:
             return
         for download in downloads:
             download.go_on()
-        for one in [one for one in self._going if one.cut]:
-            self._going.remove(one)
-            if one.wanted:
-                self._in_thread(f"bringing {names.shown(one.name)}", self._get, one.wanted)
+        self._get_all([one.wanted for one in self._going if one.cut and one.wanted])
 
     def stop(self) -> None:
         """Stop everything that is on its way, and think no more of it."""
-        for one in list(self._going):
+        ends = [functools.partial(self._app.fleet.registry.end, one.wanted) for one in self._going if one.wanted]
+        for one in self._going:
             if one.cut:
-                self._going.remove(one)
-            if one.wanted:
-                self._in_thread("stopping a download", self._app.fleet.registry.end, one.wanted)
+                self._going.end(one)
             one.stop()
+        start(self._app, *ends, group="files", doing="stopping downloads", finish=True)
 
     def leave(self) -> None:
         """Stop everything, to be offered again at the next start."""
-        for one in list(self._going):
+        for one in self._going:
             one.stop()
 
     def ask_get(self, place: Place, paths: list[str]) -> None:
@@ -141,9 +123,7 @@ class Files:
         def answered(folder: str | None) -> None:
             if folder:
                 target = str(Path(folder).expanduser().absolute())
-                for one in paths:
-                    wanted = Wanted(*place, one, target, tags.get(one, ""))
-                    self._in_thread(f"bringing {names.shown(_name(wanted))}", self._get, wanted)
+                self._get_all([Wanted(*place, one, target, tags.get(one, "")) for one in paths])
 
         self._app.push_screen(Ask(f"Bring {named} home, into which folder?", str(Path.cwd()), command), answered)
 
@@ -190,14 +170,29 @@ class Files:
     def _say(self, text: str, severity: SeverityLevel = "information") -> None:
         self._app.notify(safe(text), severity=severity, markup=False, timeout=10)
 
-    def _get(self, wanted: Wanted) -> None:
+    def _get_all(self, downloads: list[Wanted]) -> None:
+        """Bring them home one after the other: each takes the whole line anyhow."""
+        ones = []
+        for wanted in downloads:
+            one = Moving(name_of(wanted), wanted)
+            try:
+                self._going.begin(one)
+            except NanochatError as error:
+                self._say(str(error), "error")
+            else:
+                ones.append((wanted, one))
+        begun = [functools.partial(self._app.fleet.registry.begin, wanted) for wanted, _ in ones]
+        gets = [functools.partial(self._get, wanted, one) for wanted, one in ones]
+        named = names.shown(ones[0][1].name) if len(ones) == 1 else units.counted(len(ones), "download")
+        start(self._app, *begun, *gets, group="files", doing=f"bringing {named}", finish=True)
+
+    def _get(self, wanted: Wanted, one: Moving) -> None:
         registry, folder = self._app.fleet.registry, wanted.folder
-        if any(one.wanted == wanted and not one.cut for one in self._going):
-            raise NanochatError(f"{names.shown(_name(wanted))} is on its way already", "wait for it, or stop it with P")
-        self._going = [one for one in self._going if one.wanted != wanted]
-        registry.begin(wanted)
+        if one.stopped.is_set():
+            self._going.end(one)
+            return
         try:
-            with self._moving(_name(wanted), wanted) as one:
+            with self._until_its_end(one):
                 volume = self.volume(Place(wanted.backend, wanted.location))
                 items = transfer.gather(volume, wanted.path, wanted.called)
                 one.download = transfer.Download(volume, items, Path(folder), told=one.told, overwrite=wanted.overwrite)
@@ -210,13 +205,12 @@ class Files:
         except (NanochatError, OSError):
             # What the line or the volume did may pass.
             if not one.stopped.is_set():
-                self._going.append(Moving(_name(wanted), wanted, cut=True))
+                self._going.cut([wanted])
             raise
-        if whole:
-            registry.end(wanted)
         for warning in one.download.warnings:
             self._say(warning, "warning")
         if whole:
+            registry.end(wanted)
             size = units.size(one.download.progress.bytes)
             files = one.download.progress.files
             what = f"{files:,} files, {size}" if files > 1 else size
@@ -235,20 +229,20 @@ class Files:
         against = removal.consider([s.path for s in sendings], [], self.runs_on(place)).against
         if against:
             raise NanochatError(against[0], "volume put --force sends it all the same")
-        with self._moving(origin.name) as one:
+        one = Moving(origin.name)
+        self._going.begin(one)
+        with self._until_its_end(one):
             upload.send(volume, sendings, told=one.told, stopped=one.stopped.is_set)
         more = f"; {len(left_out)} links and devices were left out" if left_out else ""
         self._say(f"{names.shown(origin.name)} is on the volume{more}")
         self._app.call_from_thread(done)
 
     @contextlib.contextmanager
-    def _moving(self, name: str, wanted: Wanted | None = None) -> Iterator[Moving]:
-        one = Moving(name, wanted)
-        self._going.append(one)
+    def _until_its_end(self, one: Moving) -> Iterator[None]:
         try:
-            yield one
+            yield
         finally:
-            self._going.remove(one)
+            self._going.end(one)
 
     def _weigh(self, place: Place, paths: Sequence[str], named: str, asked: Confirm, known: list[Removal]) -> None:
         volume = self.volume(place)
@@ -277,7 +271,3 @@ class Files:
 
 def _removing(paths: Sequence[str], *, force: bool = False) -> str:
     return command_line("volume", "rm", "-r", *(["--force"] if force else []), *paths[:3])
-
-
-def _name(wanted: Wanted) -> str:
-    return wanted.called or wanted.path.rpartition("/")[2] or wanted.location
