@@ -155,10 +155,10 @@ class Files:
         adding = ["adding up what goes …"]
         asked = Confirm(f"Delete {title}?", adding, _removing(gone), "Delete", "Keep", waits=True)
         self._app.push_screen(asked, answered)
-        work = functools.partial(self._weigh, place, gone, named, asked, known)
+        weigh = functools.partial(self._weigh, place, gone, named, asked, known)
         start(
             self._app,
-            work,
+            weigh,
             group="files",
             doing="looking at what goes",
             failed=lambda error: asked.fail(str(error)),
