@@ -10,6 +10,7 @@ from typing import Any
 import modal
 import pytest
 
+from runner.backends.modal_dict import LiveDict
 from runner.backends.modal_errors import patiently
 from runner.errors import CredentialsError, Unreachable
 from runner.job.modal_site import LOCK_STALE_S, ModalSite
@@ -93,3 +94,22 @@ def test_patience_ends_and_does_not_wait_for_what_will_not_pass(live: modal.Dict
     cloud.fault("DictGet", "PERMISSION_DENIED")
     with pytest.raises(CredentialsError):
         patiently(lambda: live.get("x"), 3600)
+
+
+def test_what_somebody_put_into_the_dict_is_read_and_never_run(live: modal.Dict, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.system, (f"touch {tmp_path / 'run'}",)
+
+    live.update({"evil": Evil(), "call": "fc-1", "beat": b"x" * 3000})
+    read = LiveDict(str(live.name))
+    assert (read.get("call"), read.get("beat"), read.get("nothing")) == ("fc-1", b"x" * 3000, None)
+    assert not isinstance(read.get("evil"), str | bytes) and not (tmp_path / "run").exists()
+
+
+def test_a_dict_that_was_deleted_is_made_anew_and_is_empty(live: modal.Dict) -> None:
+    read = LiveDict(str(live.name))
+    live.put("call", "fc-1")
+    assert read.get("call") == "fc-1"
+    modal.Dict.objects.delete(str(live.name))
+    assert read.get("call") is None

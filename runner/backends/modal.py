@@ -1,11 +1,9 @@
 """Modal from this side: deploy, spawn, poll call ids, cancel; everything a run needs that happens elsewhere."""
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import modal
 import msgspec
@@ -17,6 +15,7 @@ from runner.backends.base import Check, Where
 from runner.backends.modal_billing import Billing
 from runner.backends.modal_calls import Ended
 from runner.backends.modal_deploy import Deployments
+from runner.backends.modal_dict import LiveDict
 from runner.backends.modal_errors import reaching
 from runner.backends.modal_pull import Pulls
 from runner.backends.modal_token import configured, require_token
@@ -54,8 +53,7 @@ class ModalBackend:
     def __init__(self, home: Path, say: Callable[[str], None]) -> None:
         self._home, self._say = home, say
         self._apps, self._identity, self._billing = Deployments(home, say), Identity(home), Billing(home)
-        self._getting = threading.Lock()
-        self._dict: modal.Dict | None = None
+        self._live = LiveDict(LIVE_DICT)
         self._volumes: dict[str, ModalVolume] = {}
         self._seen: dict[str, _Seen] = {}
         self._pulls = Pulls()
@@ -69,21 +67,6 @@ class ModalBackend:
     def make_volume(self, location: str) -> bool:
         self.volume(location).make()
         return False
-
-    def _entry(self, key: str) -> Any:
-        """What the Dict has under a key. It is looked up once; one that was deleted is made anew, and is empty."""
-        for again in (False, True):
-            with self._getting:
-                if self._dict is None:
-                    self._dict = modal.Dict.from_name(LIVE_DICT, create_if_missing=True).hydrate()
-                live = self._dict
-            try:
-                return live.get(key)
-            except modal.exception.NotFoundError:
-                if again:
-                    raise
-                self._dict = None
-        raise AssertionError("unreachable")
 
     def where(self) -> Where:
         require_token()
@@ -182,7 +165,7 @@ class ModalBackend:
         return record or (self._heard(run) if record_first else None), gone
 
     def _heard(self, run: Run) -> Status | None:
-        told = self._entry(run.id)
+        told = self._live.get(run.id)
         return survey.status_of(told) if isinstance(told, bytes) else None
 
     def heartbeat(self, run: Run) -> Status | None:
@@ -208,8 +191,8 @@ class ModalBackend:
         """The calls that containers of this attempt have spawned, from the leg on that the job last told."""
         leg = status.leg if status and status.attempt == run.attempt else 1
         found: list[str] = []
-        while call := self._entry(train_key(run.id, run.attempt, leg + len(found))):
-            found.append(str(call))
+        while isinstance(call := self._live.get(train_key(run.id, run.attempt, leg + len(found))), str):
+            found.append(call)
         return found
 
     def cancel(self, run: Run, *, force: bool = False) -> None:

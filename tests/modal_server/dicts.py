@@ -1,12 +1,25 @@
 """Dicts and queues."""
 
 from google.protobuf.empty_pb2 import Empty
+from grpclib import GRPCError, Status
 from modal_proto import api_pb2 as pb
 
 from tests.modal_server.rpc import rpc
 
 
 class Dicts:
+    def _entries(self, dict_id):
+        if dict_id not in self.dicts:
+            raise GRPCError(Status.NOT_FOUND, f"No such dict {dict_id}")
+        return self.dicts[dict_id]["data"]
+
+    @rpc
+    async def DictDelete(self, stream):
+        req = await stream.recv_message()
+        self._entries(req.dict_id)
+        del self.dicts[req.dict_id]
+        await stream.send_message(Empty())
+
     @rpc
     async def DictGetOrCreate(self, stream):
         req = await stream.recv_message()
@@ -19,7 +32,7 @@ class Dicts:
     @rpc
     async def DictUpdate(self, stream):
         req = await stream.recv_message()
-        data, created = self.dicts[req.dict_id]["data"], True
+        data, created = self._entries(req.dict_id), True
         for e in req.updates:
             if req.if_not_exists and e.key in data:
                 created = False
@@ -30,35 +43,35 @@ class Dicts:
     @rpc
     async def DictGet(self, stream):
         req = await stream.recv_message()
-        v = self.dicts[req.dict_id]["data"].get(req.key)
+        v = self._entries(req.dict_id).get(req.key)
         await stream.send_message(pb.DictGetResponse(found=v is not None, value=v))
 
     @rpc
     async def DictPop(self, stream):
         req = await stream.recv_message()
-        v = self.dicts[req.dict_id]["data"].pop(req.key, None)
+        v = self._entries(req.dict_id).pop(req.key, None)
         await stream.send_message(pb.DictPopResponse(found=v is not None, value=v))
 
     @rpc
     async def DictContains(self, stream):
         req = await stream.recv_message()
-        await stream.send_message(pb.DictContainsResponse(found=req.key in self.dicts[req.dict_id]["data"]))
+        await stream.send_message(pb.DictContainsResponse(found=req.key in self._entries(req.dict_id)))
 
     @rpc
     async def DictLen(self, stream):
         req = await stream.recv_message()
-        await stream.send_message(pb.DictLenResponse(len=len(self.dicts[req.dict_id]["data"])))
+        await stream.send_message(pb.DictLenResponse(len=len(self._entries(req.dict_id))))
 
     @rpc
     async def DictContents(self, stream):
         req = await stream.recv_message()
-        for k, v in list(self.dicts[req.dict_id]["data"].items()):
+        for k, v in list(self._entries(req.dict_id).items()):
             await stream.send_message(pb.DictEntry(key=k, value=v if req.values else b""))
 
     @rpc
     async def DictClear(self, stream):
         req = await stream.recv_message()
-        self.dicts[req.dict_id]["data"].clear()
+        self._entries(req.dict_id).clear()
         await stream.send_message(Empty())
 
     @rpc
