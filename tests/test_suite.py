@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+import time
 
+import hypothesis
+import hypothesis.strategies
 import modal
 import pytest
 
@@ -16,6 +19,23 @@ def test_started_by_nohup_in_the_background_children_still_hear_their_signals() 
     words = ["sh", "-c", 'trap "" INT HUP TERM; exec "$0" -c "$1"', sys.executable, SAYS]
     said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["False"] * 3
+
+
+_EXAMPLES: list[list[int]] = []
+
+
+@hypothesis.settings(max_examples=3)
+@hypothesis.given(hypothesis.strategies.integers())
+def _seen(number: int) -> None:
+    _EXAMPLES[-1].append(number)
+    time.sleep(0.25 if len(_EXAMPLES[-1]) == 2 else 0)
+
+
+def test_examples_are_the_same_every_time_and_a_slow_one_is_no_failure() -> None:
+    for _ in range(2):
+        _EXAMPLES.append([])
+        _seen()
+    assert _EXAMPLES[0] == _EXAMPLES[1] and len(_EXAMPLES[0]) == 3
 
 
 def test_what_one_test_left_on_the_cloud_is_not_there_for_the_next(
