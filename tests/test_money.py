@@ -180,6 +180,7 @@ def webhook() -> Iterator[str]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}/"
     server.shutdown()
+    server.server_close()
 
 
 def test_watch_runs_the_persons_command_and_calls_their_webhook_once(cli: Cli, tmp_path: Path, webhook: str) -> None:
