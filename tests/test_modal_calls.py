@@ -10,7 +10,7 @@ import modal
 import pytest
 
 from runner.backends import modal_calls
-from runner.backends.modal_calls import Ended
+from runner.backends.modal_calls import CallEnd, Ended
 from runner.backends.modal_errors import reaching, words
 from runner.errors import CredentialsError, NanochatError, Unreachable
 from tests.conftest import Cli, wait_until
@@ -61,28 +61,28 @@ def end_of(call_id: str) -> Ended:
 
 
 def test_a_body_that_returns_tells_its_state(spawn: Callable[..., str]) -> None:
-    assert end_of(spawn("done")) == Ended("returned", "", "done")
-    assert end_of(spawn("nonsense")) == Ended("returned", "an unexpected result: ['what']")
+    assert end_of(spawn("done")) == Ended(CallEnd.RETURNED, "", "done")
+    assert end_of(spawn("nonsense")) == Ended(CallEnd.RETURNED, "an unexpected result: ['what']")
 
 
 def test_what_a_body_raised_is_a_crash_with_its_words(spawn: Callable[..., str]) -> None:
-    assert end_of(spawn("value-error")) == Ended("crashed", "ValueError('loss is nan')")
+    assert end_of(spawn("value-error")) == Ended(CallEnd.CRASHED, "ValueError('loss is nan')")
 
 
 @pytest.mark.parametrize("how", ["timeout-error", "socket-timeout"])
 def test_a_timeout_error_out_of_a_body_is_not_taken_for_a_call_that_still_runs(
     spawn: Callable[..., str], how: str
 ) -> None:
-    assert end_of(spawn(how)) == Ended("crashed", "TimeoutError('the hub did not answer')")
+    assert end_of(spawn(how)) == Ended(CallEnd.CRASHED, "TimeoutError('the hub did not answer')")
 
 
 def test_a_container_that_dies_is_a_crash(spawn: Callable[..., str]) -> None:
     ended = end_of(spawn("dies"))
-    assert ended.kind == "crashed" and "137" in ended.text
+    assert ended.kind is CallEnd.CRASHED and "137" in ended.text
 
 
 def test_the_time_limit_of_a_call_is_told_from_a_crash(spawn: Callable[..., str]) -> None:
-    assert end_of(spawn("sleeps", timeout=1)).kind == "timeout"
+    assert end_of(spawn("sleeps", timeout=1)).kind is CallEnd.TIMEOUT
 
 
 def test_a_cancelled_call_is_told_from_a_crash(spawn: Callable[..., str], tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_cancelled_call_is_told_from_a_crash(spawn: Callable[..., str], tmp_pa
     wait_until(begun.exists, what="its body")
     assert modal_calls.ended(call_id, look_closer=True) is None
     modal_calls.terminate(call_id)
-    assert end_of(call_id) == Ended("terminated")
+    assert end_of(call_id) == Ended(CallEnd.TERMINATED)
     modal_calls.terminate(call_id)
 
 
@@ -100,7 +100,7 @@ def test_a_call_in_the_queue_has_not_ended_and_can_be_cancelled(spawn: Callable[
     call_id = spawn("done")
     assert modal_calls.ended(call_id, look_closer=True) is None
     modal_calls.terminate(call_id)
-    assert end_of(call_id) == Ended("terminated")
+    assert end_of(call_id) == Ended(CallEnd.TERMINATED)
 
 
 def test_a_preempted_call_has_not_ended(spawn: Callable[..., str], cloud: Cloud, tmp_path: Path) -> None:
@@ -119,8 +119,8 @@ def test_a_call_that_modal_has_forgotten_says_so(spawn: Callable[..., str], clou
     call_id = spawn("done")
     end_of(call_id)
     cloud.post(f"/expire/{call_id}")
-    assert end_of(call_id).kind == "expired"
-    assert end_of("fc-nobodyknowsthisone").kind == "unknown"
+    assert end_of(call_id).kind is CallEnd.EXPIRED
+    assert end_of("fc-nobodyknowsthisone").kind is CallEnd.UNKNOWN
     modal_calls.terminate("fc-nobodyknowsthisone")
 
 
@@ -149,14 +149,14 @@ def test_a_cancel_that_modal_could_not_do_just_now_is_not_taken_for_one_of_a_cal
     with pytest.raises(Unreachable, match="try again"), reaching():
         modal_calls.terminate(call_id)
     modal_calls.terminate(call_id)
-    assert end_of(call_id) == Ended("terminated")
+    assert end_of(call_id) == Ended(CallEnd.TERMINATED)
     cloud.fault("FunctionCallCancel", "FAILED_PRECONDITION", n=1)
     modal_calls.terminate(call_id)
 
 
 def test_a_result_is_read_and_never_run(spawn: Callable[..., str], tmp_path: Path) -> None:
     ended = end_of(spawn(f"runs touch {tmp_path / 'run'}"))
-    assert ended.kind == "returned" and "unexpected" in ended.text and not (tmp_path / "run").exists()
+    assert ended.kind is CallEnd.RETURNED and "unexpected" in ended.text and not (tmp_path / "run").exists()
 
 
 def test_an_outage_is_no_end(spawn: Callable[..., str], cloud: Cloud) -> None:
@@ -173,7 +173,7 @@ def test_an_environment_that_does_not_exist_is_named_with_the_command_that_lists
 ) -> None:
     modal_cli.env["MODAL_ENVIRONMENT"] = "nope"
     failed = modal_cli.modal("--tag", "x", code=4)
-    assert "'nope'" in failed.stderr and "modal environment list" in failed.stderr and failed.stderr.count("\n") == 1
+    assert "'nope'" in failed.stderr and "modal environment list" in failed.stderr and failed.stderr.count("\n") == 2
     assert "modal environment list" in modal_cli("doctor", code=1).stdout
 
 

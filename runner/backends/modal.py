@@ -13,7 +13,7 @@ from runner import modal_names, survey
 from runner.backends import modal_calls
 from runner.backends.base import Check, Where
 from runner.backends.modal_billing import Billing
-from runner.backends.modal_calls import Ended
+from runner.backends.modal_calls import CallEnd, Ended
 from runner.backends.modal_deploy import Deployments
 from runner.backends.modal_dict import LiveDict
 from runner.backends.modal_errors import reaching
@@ -130,11 +130,11 @@ class ModalBackend:
                 raise gone
             return Poll(False, mine)
         ended = modal_calls.ended(calls[-1], look_closer=not beating)
-        if ended and ended.kind == "returned" and ended.state == State.QUEUED.value:
+        if ended and ended.kind is CallEnd.RETURNED and ended.state == State.QUEUED.value:
             later = [call for call in self._spawned(run, mine) if call not in calls]
             ended = modal_calls.ended(later[-1], look_closer=True) if later else None
         leaving = beating and mine is not None and mine.state in _WORKING
-        if ended is None or (leaving and ended.kind == "terminated"):
+        if ended is None or (leaving and ended.kind is CallEnd.TERMINATED):
             # A container that is told to go still closes its books; it must not meet the next attempt.
             return Poll(True, mine)
         return self._over(run, ended)
@@ -179,7 +179,7 @@ class ModalBackend:
         with reaching():
             for call_id in self._all_calls(run):
                 ended = modal_calls.ended(call_id, look_closer=True)
-                if ended is None or ended.kind == "unknown":
+                if ended is None or ended.kind is CallEnd.UNKNOWN:
                     return True
         return False
 
@@ -298,19 +298,19 @@ def app_of(run: Run) -> str:
 def _outcome(run: Run, ended: Ended) -> Outcome:
     resume = RESUME.format(run.id)
     match ended.kind:
-        case "terminated":
+        case CallEnd.TERMINATED:
             by = "cancelled" if run.cancel_requested_at else "stopped from outside: a person, or the workspace's limit"
             return Outcome("cancelled", by, resume)
-        case "timeout":
+        case CallEnd.TIMEOUT:
             return Outcome("timeout", f"Modal's time limit for one call was reached ({ended.text})", resume)
-        case "expired":
+        case CallEnd.EXPIRED:
             return Outcome("killed", "Modal has forgotten the call, and the volume has no last word of it", resume)
-        case "unknown":
+        case CallEnd.UNKNOWN:
             return Outcome(
                 "unknown",
                 "this workspace knows no call of it, and the volume has no last word of it",
                 f"see modal.com/apps, also of other workspaces; nanochat-tui cancel {run.tag} ends what may be left",
             )
-        case "returned":
+        case CallEnd.RETURNED:
             return Outcome("launch", ended.text or "the job ended without a word", resume)
     return Outcome("crash", ended.text, f"{modal_command('app', 'logs', app_of(run))} shows more; {resume}")

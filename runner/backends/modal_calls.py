@@ -5,6 +5,7 @@ is trouble of the question, and is raised. A result is read as it came: what a b
 is loaded.
 """
 
+from enum import StrEnum
 from typing import Any
 
 import modal
@@ -28,13 +29,21 @@ async def _ask(call: Any) -> Any:
 _ask_blocking = synchronizer.create_blocking(_ask)
 
 
+class CallEnd(StrEnum):
+    """How a call ended; UNKNOWN is no end: this workspace knows no such call."""
+
+    RETURNED = "returned"
+    TERMINATED = "terminated"
+    TIMEOUT = "timeout"
+    EXPIRED = "expired"
+    CRASHED = "crashed"
+    UNKNOWN = "unknown"
+
+
 class Ended(Struct, frozen=True):
-    """`kind` is returned, terminated, timeout, expired, crashed or unknown; `state` is what a body that returned says.
+    """The end of a call; `state` is what a body that returned says."""
 
-    `unknown` is no end: this workspace knows no such call.
-    """
-
-    kind: str
+    kind: CallEnd
     text: str = ""
     state: str = ""
 
@@ -58,21 +67,21 @@ def _answer(call: modal.FunctionCall[Any]) -> Ended | None:
     try:
         reply = _ask_blocking(call)
     except modal.exception.NotFoundError:
-        return Ended("unknown")
+        return Ended(CallEnd.UNKNOWN)
     if not reply.outputs:
-        return None if reply.num_unfinished_inputs else Ended("expired")
+        return None if reply.num_unfinished_inputs else Ended(CallEnd.EXPIRED)
     output = reply.outputs[0]
     result, text = output.result, " ".join(clean(output.result.exception).split())[:400]
     match result.status:
         case _Result.GENERIC_STATUS_SUCCESS:
             return _returned(result.data, output.data_format)
         case _Result.GENERIC_STATUS_TIMEOUT:
-            return Ended("timeout", text)
+            return Ended(CallEnd.TIMEOUT, text)
         case _Result.GENERIC_STATUS_TERMINATED:
-            return Ended("terminated")
+            return Ended(CallEnd.TERMINATED)
         case _Result.GENERIC_STATUS_FAILURE if result.data:
-            return Ended("crashed", text)
-    return _by_graph(call, otherwise=Ended("crashed", text))
+            return Ended(CallEnd.CRASHED, text)
+    return _by_graph(call, otherwise=Ended(CallEnd.CRASHED, text))
 
 
 def _returned(data: bytes, data_format: int) -> Ended:
@@ -81,10 +90,10 @@ def _returned(data: bytes, data_format: int) -> Ended:
         in_cbor = data_format == api_pb2.DATA_FORMAT_CBOR
         value = deserialize_data_format(data, data_format, None) if in_cbor else pickles.outline(data)
     except ValueError as error:
-        return Ended("returned", f"a result that cannot be read: {error}"[:200])
+        return Ended(CallEnd.RETURNED, f"a result that cannot be read: {error}"[:200])
     if not isinstance(value, dict):
-        return Ended("returned", f"an unexpected result: {value!r}"[:200])
-    return Ended("returned", str(value.get("error", "")), str(value.get("state", "")))
+        return Ended(CallEnd.RETURNED, f"an unexpected result: {value!r}"[:200])
+    return Ended(CallEnd.RETURNED, str(value.get("error", "")), str(value.get("state", "")))
 
 
 def _by_graph(call: modal.FunctionCall[Any], *, otherwise: Ended | None) -> Ended | None:
@@ -93,11 +102,11 @@ def _by_graph(call: modal.FunctionCall[Any], *, otherwise: Ended | None) -> Ende
     status = ours[0].status if ours else InputStatus.PENDING
     match status:
         case InputStatus.TERMINATED:
-            return Ended("terminated")
+            return Ended(CallEnd.TERMINATED)
         case InputStatus.TIMEOUT:
-            return Ended("timeout")
+            return Ended(CallEnd.TIMEOUT)
         case InputStatus.FAILURE | InputStatus.INIT_FAILURE:
-            return otherwise or Ended("crashed", "the function's body failed")
+            return otherwise or Ended(CallEnd.CRASHED, "the function's body failed")
     return otherwise
 
 
