@@ -7,7 +7,8 @@ from msgspec import Struct
 
 from runner import cost, estimate
 from runner.cost import MoneyRange, Range
-from runner.plan import PARTS, settings
+from runner.defaults import settings
+from runner.plan import PARTS
 from runner.run import Run, StageState, StageStatus, State, Status
 from runner.spec import RunSpec
 

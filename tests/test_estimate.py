@@ -7,8 +7,9 @@ import pytest
 
 from runner import estimate
 from runner.cost import GPUS, Range
+from runner.defaults import settings
 from runner.nanochat.layout import Inventory
-from runner.plan import plan, settings
+from runner.plan import plan
 from runner.run import Run, StageState, StageStatus, State, Status
 from runner.spec import RunSpec, make_spec
 

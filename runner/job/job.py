@@ -12,6 +12,7 @@ from runner import checkpoints, survey
 from runner.backends.folder import FolderVolume
 from runner.checkpoints import Checkpoint
 from runner.cost import ZERO, Range
+from runner.defaults import compiles, settings
 from runner.errors import NanochatError
 from runner.estimate import shape_of
 from runner.job import engines, publish
@@ -32,7 +33,7 @@ from runner.job.site import Site
 from runner.job.stop import Stop
 from runner.job.succession import begun, crash_loop, newest, put_aside
 from runner.nanochat import layout
-from runner.plan import PARTS, Plan, Stage, compiles, needs_optimizer, plan, settings, starting_point
+from runner.plan import PARTS, Plan, Stage, needs_optimizer, plan, starting_point
 from runner.run import GpuSample, Outcome, Run, StageState, StageStatus, State, Status
 
 GRACE_S = 2.5
