@@ -84,6 +84,8 @@ class WatchScreen(NanochatScreen):
         if self._run is None or self._run.id != run.id:
             self._open(run, runs)
         self._run = run
+        # What it prints once it was resumed is followed.
+        self._to_error = self._to_error and not run.live
         self._show(run, self.nanochat.fleet.now(run))
 
     def _open(self, run: Run, runs: list[Run]) -> None:
