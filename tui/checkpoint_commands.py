@@ -47,7 +47,7 @@ def checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
         for r, c in found
     ]
     head = ("run", "kind", "step", "last bpb", "size", "ranks", "verdict", "reason")
-    output.table(head, rows, right=RIGHT, plain=args.plain, optional=("ranks", "size", "last bpb"))
+    output.table(head, rows, right=RIGHT, plain=args.plain, optional=("ranks", "size", "last bpb", "kind"))
     return worst
 
 

@@ -143,7 +143,9 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
         for r in runs
     ]
     head = ("tag", "id", "task", "model", "on", "state", "step", "loss", "bpb", "cost", "seen")
-    output.table(head, rows, right=RIGHT, plain=args.plain, optional=("id", "on", "bpb", "task", "model"))
+    output.table(
+        head, rows, right=RIGHT, plain=args.plain, optional=("id", "on", "bpb", "task", "model", "seen", "loss", "cost")
+    )
     return Exit.OK
 
 

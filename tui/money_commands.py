@@ -45,7 +45,8 @@ def cost(fleet: Fleet, args: argparse.Namespace) -> int:
         ends = units.money(likely.usd.likely) if likely else units.UNKNOWN
         rows.append((run.tag, looks.state(run), run.spec.model, estimate, ends, units.money(spent_usd(run, now))))
     head = ("run", "state", "model", "estimated", "likely", "spent")
-    output.table(head, rows, right=frozenset({"estimated", "likely", "spent"}), plain=args.plain)
+    right = frozenset({"estimated", "likely", "spent"})
+    output.table(head, rows, right=right, plain=args.plain, optional=("estimated", "model", "likely"))
     for name, sums in (("day", found.days), ("month", found.months), ("model", found.models)):
         for what, usd in list(sums.items())[:12]:
             output.write(f"{name:<6} {what:<11} {units.money(usd):>10}")

@@ -157,7 +157,7 @@ def table(
                 space = " " * (widths[n] - _cells(text))
                 padded = space + text if head[n] in right else text + space
                 tone = row[n].tone
-                line += (f"{TONES[tone]}{padded}\x1b[0m" if colour and tone in TONES else padded) + "  "
+                line += (f"{TONES[tone]}{padded}\x1b[0m" if colour and text and tone in TONES else padded) + "  "
             sys.stdout.write(line.rstrip() + "\n")
 
 

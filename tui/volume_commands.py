@@ -90,7 +90,8 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
         )
         for e in entries
     ]
-    output.table(("name", "size", "changed", "run"), rows, right=frozenset({"size", "changed"}), plain=args.plain)
+    right, first_to_go = frozenset({"size", "changed"}), ("run", "changed")
+    output.table(("name", "size", "changed", "run"), rows, right=right, plain=args.plain, optional=first_to_go)
     return Exit.OK
 
 
