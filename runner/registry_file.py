@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import sqlite3
 import threading
 import time
@@ -119,7 +120,7 @@ class RegistryFile:
             except UnicodeDecodeError as error:
                 raise _Damaged("names that are no text") from error
             except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode & 0xFF in _DAMAGE:
+                if self._is_damage(error):
                     raise _Damaged(str(error)) from error
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise Unreachable(
@@ -159,6 +160,13 @@ class RegistryFile:
             return self._path.stat().st_ino == self._inode
         except FileNotFoundError:
             return False
+
+    def _is_damage(self, error: sqlite3.Error) -> bool:
+        # What Python itself raises, as after `close`, has no code.
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        # A file that forbids itself to be written, though the disk does not.
+        ours = all(os.access(path, os.W_OK) for path in (self._path, self._path.parent))
+        return code in _DAMAGE or (code == sqlite3.SQLITE_READONLY and ours)
 
     def _mend(self, damage: _Damaged) -> None:
         LOG.error("the registry is mended: %s", damage)
@@ -222,11 +230,9 @@ class RegistryFile:
                 # SQLite told of the damage by a name that is part of it.
                 raise _Damaged("names that are no text") from error
             except sqlite3.Error as error:
-                # What Python itself raises, as after `close`, has no code.
-                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-                if code == sqlite3.SQLITE_ERROR and "no such table" in str(error):
+                if "no such table" in str(error):
                     raise _Incomplete(str(error)) from error
-                if code in _DAMAGE:
+                if self._is_damage(error):
                     raise _Damaged(str(error)) from error
                 raise Unreachable(
                     f"cannot use {self._path} ({error})", "check its permissions and free space"

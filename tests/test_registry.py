@@ -79,6 +79,8 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes(data[: how == "one byte"])
     elif how == "another format":
         path.write_bytes(data[:44] + b"\0\0\0\7" + data[48:])
+    elif how == "one that forbids writing":
+        path.write_bytes(data[:18] + b"\7" + data[19:])
     elif how == "a name that is no text":
         path.write_bytes(data.replace(b"CREATE TABLE runs", b"CREATE \xf2\xc6\x11\x39\x82 runs", 1))
     elif how == "a page of it":
@@ -117,6 +119,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Cli:
         ("another format", "1 run came back"),
         ("a table of others", "1 of its runs could be read; 0 runs came back"),
         ("a name that is no text", "1 run came back"),
+        ("one that forbids writing", ""),
         ("from the future", "newer nanochat-tui (version 99)"),
         ("empty", "there was no registry; 1 run came back"),
         ("one byte", "1 run came back"),
