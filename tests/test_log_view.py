@@ -1,6 +1,7 @@
 """The log on screen: followed, searched, filtered, copied and saved, by keyboard, whatever is in it."""
 
 import argparse
+import errno
 import json
 import os
 import re
@@ -358,11 +359,14 @@ class Held(LogFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.asked, self.go_on = threading.Event(), threading.Event()
+        self.broken = False
 
     def read(self, offset: int, length: int) -> bytes:
         if length > 1000 and threading.current_thread() is not threading.main_thread():
             self.asked.set()
             assert self.go_on.wait(30)
+            if self.broken:
+                raise OSError(errno.EIO, "Input/output error")
         return super().read(offset, length)
 
 
@@ -373,7 +377,7 @@ def other(tmp_path: Path) -> LogFile:
     return LogFile(path)
 
 
-async def test_another_log_can_be_filtered_when_the_one_before_was_left_in_the_middle_of_a_search(
+async def test_another_log_can_be_filtered_when_a_search_in_the_one_before_came_to_a_bad_end(
     app: ViewApp, other: LogFile
 ) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
@@ -384,12 +388,15 @@ async def test_another_log_can_be_filtered_when_the_one_before_was_left_in_the_m
         await until(pilot, held.asked.is_set, "the scan for errors")
         await pilot.press("E")
         await until(pilot, lambda: pane.view.busy, "the search")
-        pane.open(other, "other")
-        assert not pane.view.busy
+        held.broken = True
         held.go_on.set()
+        await until(pilot, lambda: not pane.view.busy, "its end")
+        pane.open(other, "other")
         await pilot.press("f", *"loss", "enter")
         await until(pilot, lambda: [r for r in shown(app) if r] == ["one loss", "three loss"], "the filter")
-        assert pane.view.here is None and not app.toasts.all
+        assert pane.view.here is None and "searching the log failed: Input/output error" in [
+            t.text for t in app.toasts.all
+        ]
 
 
 async def test_a_log_that_is_being_saved_is_saved_whole_though_another_one_is_opened(
