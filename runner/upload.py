@@ -96,6 +96,8 @@ def send(
             nonlocal arrived
             if stopped() or failed.is_set():
                 raise Stopped("stopped", "the same command sends the rest, with --force")
+            # What is sent a second time, after the line broke, is no more than the file.
+            amount = min(amount, sending.bytes - arrived)
             arrived += amount
             count(amount)
 

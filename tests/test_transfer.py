@@ -566,6 +566,20 @@ def test_a_folder_is_sent_whole_and_what_is_no_file_is_told(place: Place, store:
             upload.plan(odd, "x")
 
 
+def test_a_file_that_is_sent_a_second_time_is_never_told_as_more_than_it_is(tmp_path: Path) -> None:
+    class Twice(FolderVolume):
+        def put(self, origin: Path, path: str, told: Callable[[int], None]) -> None:
+            told(60)
+            super().put(origin, path, told)
+
+    (tmp_path / "v").mkdir()
+    (tmp_path / "x").write_bytes(noise(100))
+    told: list[int] = []
+    sendings = upload.plan(tmp_path / "x", "x")[0]
+    upload.send(Twice(str(tmp_path / "v")), sendings, told=lambda p: told.append(p.bytes_done))
+    assert max(told) == told[-1] == 100
+
+
 def test_a_file_that_is_stopped_on_its_way_leaves_nothing_on_the_volume(
     place: Place, store: Path, tmp_path: Path
 ) -> None:
