@@ -42,7 +42,8 @@ class Signs:
             return ours
         here = seen.sign + self._clock() - seen.since
         age = ours - seen.sign
-        if not seen.changed and -AHEAD_S <= age <= AGREES_S:
+        if not seen.changed and (-AHEAD_S <= age <= AGREES_S or not run.live):
+            # Nothing more is to come of one that has ended: there is no silence to doubt.
             return ours
         return max(here, ours) if self._is_silent(seen) and not seen.changed else here
 

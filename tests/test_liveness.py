@@ -152,3 +152,12 @@ def test_the_signs_of_many_runs_are_kept_apart() -> None:
         runs[name].id = name
         signs.saw(runs[name])
     assert abs(signs.now(runs["a"], 5e8) - 5e8) < 5 and abs(signs.now(runs["b"], 5e8) - 5e8 - DAY) < 5 and clock()
+
+
+def test_a_run_that_ended_before_anybody_looked_is_as_old_as_it_is() -> None:
+    clock, ended = Clock(), 5e8
+    signs = Signs(clock)
+    gone = msgspec.structs.replace(beating(ended), state=State.INTERRUPTED)
+    signs.saw(gone)
+    clock.at += BEATS_S / 2
+    assert signs.now(gone, ended + 600) == ended + 600
