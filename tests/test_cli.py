@@ -254,3 +254,11 @@ def test_colours_are_for_terminals_and_can_be_refused(cli: Cli) -> None:
         os.close(theirs)
         assert (b"\x1b[32m" in os.read(ours, 1 << 16)) is expected
         os.close(ours)
+
+
+def test_a_launch_says_first_what_it_is_and_costs_and_one_that_is_refused_only_why(cli: Cli) -> None:
+    started = cli("launch", "--tag", "x", "--volume", str(cli.home / "new"))
+    first, second = started.stderr.splitlines()
+    assert first.startswith("a rehearsal on this machine: test of d12, ") and first.endswith(", free")
+    assert "made the volume folder" in second
+    assert cli("launch", "--tag", "x", code=2).stderr.count("\n") == 1

@@ -171,8 +171,7 @@ def test_a_token_that_is_refused_is_said_once_and_never_shown(modal_cli: Cli, cl
 
 def test_without_a_token_everything_says_so_at_once(cli: Cli) -> None:
     failed = cli("launch", "--backend", "modal", code=4)
-    assert failed.stderr.splitlines()[0].startswith("real nanochat on 1 × H100: test of d12")
-    said = failed.stderr.splitlines()[1].removeprefix("nanochat-tui: no Modal token on this machine: ").strip()
+    said = failed.stderr.removeprefix("nanochat-tui: no Modal token on this machine: ").strip()
     assert Path(said.removesuffix(" setup")).is_file() or shutil.which("modal"), said
     assert said in cli("doctor").stdout and said in cli("doctor", "--backend", "modal", code=1).stdout
     assert cli.json("plan", "--backend", "modal")["plan"]["prices"] == "modal.com/pricing, 2026-10-04"

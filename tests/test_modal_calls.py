@@ -173,7 +173,7 @@ def test_an_environment_that_does_not_exist_is_named_with_the_command_that_lists
 ) -> None:
     modal_cli.env["MODAL_ENVIRONMENT"] = "nope"
     failed = modal_cli.modal("--tag", "x", code=4)
-    assert "'nope'" in failed.stderr and "modal environment list" in failed.stderr and failed.stderr.count("\n") == 2
+    assert "'nope'" in failed.stderr and "modal environment list" in failed.stderr and failed.stderr.count("\n") == 1
     assert "modal environment list" in modal_cli("doctor", code=1).stdout
 
 

@@ -82,11 +82,33 @@ def _plan(fleet: Fleet, args: argparse.Namespace) -> int:
 def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
     spec, backend = _spec(fleet, args)
     planned = fleet.plan(spec, backend)
-    output.note(plan_text.headline(spec, backend, planned))
+    heading = _Heading(fleet, plan_text.headline(spec, backend, planned))
     if not args.yes:
-        ask_first(fleet.question(spec, planned.usd.likely), output.confirm)
+        ask_first(fleet.question(spec, planned.usd.likely), heading.confirm)
     launched = fleet.launch(spec, backend=backend, tag=args.tag, force_restart=args.force_restart)
+    heading.show()
     return _started(fleet, launched, args, "launched")
+
+
+class _Heading:
+    """The first line of a launch, before whatever else is said of it; a launch that is refused says only why."""
+
+    def __init__(self, fleet: Fleet, line: str) -> None:
+        self._line, self._say = line, fleet.say
+        fleet.say = self._told
+
+    def show(self) -> None:
+        line, self._line = self._line, ""
+        if line:
+            output.note(line)
+
+    def confirm(self, question: str) -> bool:
+        self.show()
+        return output.confirm(question)
+
+    def _told(self, text: str) -> None:
+        self.show()
+        self._say(text)
 
 
 def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
