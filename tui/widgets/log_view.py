@@ -1,20 +1,13 @@
-"""A log, any size: draws the rows on screen straight from the file, follows its end until you scroll away."""
+"""A log, any size, as a person goes through it: followed, searched, filtered, marked, copied."""
 
 import threading
 import time
-from bisect import bisect_right
 from collections.abc import Callable
-from pathlib import Path
 from typing import ClassVar
 
-from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.binding import BindingType
-from textual.geometry import Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
-from textual.strip import Strip
 from textual.worker import get_current_worker
 
 from runner import units
@@ -28,7 +21,8 @@ from runner.terminal import safe
 from tui.background import background
 from tui.keys import bindings, moves
 from tui.screens.dialogs import Page
-from tui.widgets.log_rows import STAMPS, LogRows, Look
+from tui.widgets.log_rows import STAMPS
+from tui.widgets.log_scroll import LogScroll
 
 REFRESH_S, REST_S = 0.1, 0.5
 # So much is counted before somebody may want to leave, and before what is searched for has its turn.
@@ -41,21 +35,9 @@ MAX_WHOLE, MAX_PIECES = 64 << 10, 200
 WINDOWS_S = (0, 60, 300, 900, 3600, 6 * 3600, 24 * 3600)
 
 
-class LogView(ScrollView, can_focus=True):
-    """Shows a LogFile, or the lines of it that a filter leaves. A thread indexes and searches; drawing reads only the
-    lines on screen."""
+class LogView(LogScroll, can_focus=True):
+    """A LogFile, or the lines of it that a filter leaves, and what keys do with it. A thread indexes and searches."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "log--stage",
-        "log--ours",
-        "log--beat",
-        "log--again",
-        "log--error",
-        "log--eval",
-        "log--hit",
-        "log--here",
-        "log--mark",
-    }
     DEFAULT_CSS = """
     LogView { height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
     LogView > .log--stage { color: $accent; text-style: bold; }
@@ -95,29 +77,15 @@ class LogView(ScrollView, can_focus=True):
         """`ask` is called when a text is wanted to search or to filter for, or what is shown is to be saved."""
         super().__init__(id=id)
         self._ask = ask
-        self._log: LogFile | None = None
         self.following = True
-        self.scans: Scans | None = None
-        # The line that a search, a click or a jump has led to.
-        self.here: int | None = None
-        self.marks: set[int] = set()
-        self._tail: list[str] = []
-        self._left = 0
         self._seen = 0
         self._wake = threading.Event()
         # The search for the next hit that is under way.
         self._finding: object = None
         # How often the log had been written anew when it was last drawn.
         self._anew = 0
-        self._rows = LogRows(self._tone)
-        # Rows of the log that are on screen, and where each begins on it, when lines are wrapped.
-        self._laid: list[int] = []
-        self._laid_for: tuple[object, ...] = ()
         # Share of the log whose lines are counted.
         self.counted = 0.0
-        self._times = LogTimes(Path())
-        self.stamps = 0
-        self.wrap = False
         self.window = 0
 
     def open(self, log: LogFile) -> None:
@@ -135,19 +103,6 @@ class LogView(ScrollView, can_focus=True):
         self._rows.clear()
         self._times = LogTimes(log.path.with_name(layout.TIMES_FILE))
         self._measure()
-
-    @property
-    def lines(self) -> int:
-        """Lines of the whole log."""
-        return len(self._log) if self._log else 0
-
-    @property
-    def filter(self) -> Scan | None:
-        return self.scans.filter if self.scans else None
-
-    @property
-    def search(self) -> Scan | None:
-        return self.scans.search if self.scans else None
 
     @property
     def busy(self) -> bool:
@@ -168,11 +123,6 @@ class LogView(ScrollView, can_focus=True):
         return bool(self._tail)
 
     @property
-    def rows(self) -> int:
-        """Lines that the filter leaves."""
-        return self.scans.rows if self.scans else 0
-
-    @property
     def unseen(self) -> int:
         """Rows that came since following ended."""
         return 0 if self.following else max(0, self.rows - self._seen)
@@ -180,12 +130,6 @@ class LogView(ScrollView, can_focus=True):
     @property
     def errors(self) -> int:
         return self.scans.errors.count if self.scans else 0
-
-    def _line_of(self, row: int) -> int:
-        return self.scans.line_of(row) if self.scans else row
-
-    def _row_of(self, line: int) -> int:
-        return self.scans.row_of(line) if self.scans else line
 
     @property
     def _top(self) -> int:
@@ -459,74 +403,3 @@ class LogView(ScrollView, can_focus=True):
         lines = sorted(self.marks)[:MAX_COPIED] or [self._top]
         self.app.copy_to_clipboard("\n".join(safe(self._log.text(line)) for line in lines))
         self.notify(f"copied {len(lines)} line{'s' if len(lines) > 1 else ''}", markup=False)
-
-    def _tone(self, kind: str) -> Style:
-        return self.get_component_rich_style(f"log--{kind}") if kind else self.rich_style
-
-    @property
-    def _look(self) -> Look:
-        wanted = self.search.wanted if self.search else None
-        width, height = self.scrollable_content_region.width - 1, max(1, self.size.height)
-        return Look(width, height, self._left, wanted, self.stamps, self.wrap, self.app.theme)
-
-    def _rows_of(self, row: int) -> list[Strip]:
-        if self._log is None:
-            return []
-        line = self._line_of(row)
-        return self._rows.of(self._log, self._times, line, self._look, here=line == self.here, mark=line in self.marks)
-
-    def _measure(self) -> None:
-        """How far there is to scroll: a row a line, and where lines are wrapped no further than the end needs."""
-        rows = self.rows
-        if self.wrap and rows:
-            room, first = self.size.height, rows
-            while first > 0 and (room := room - len(self._rows_of(first - 1))) >= 0:
-                first -= 1
-            rows = min(first, rows - 1) + self.size.height
-        self.virtual_size = Size(1, rows)
-
-    def on_resize(self) -> None:
-        self._measure()
-
-    @property
-    def _on_screen(self) -> int:
-        """How many rows of the log the screen holds, the last one perhaps in part."""
-        return self._place(self.size.height - 1)[0] - round(self.scroll_y) + 1 if self.wrap else self.size.height
-
-    def _place(self, y: int) -> tuple[int, int]:
-        """The row of the log at a row of the screen, and which piece of it."""
-        first = round(self.scroll_y)
-        if not self.wrap:
-            return first + y, 0
-        key = (first, self.rows, self._log and self._log.size, self._look)
-        if key != self._laid_for:
-            self._laid_for, self._laid, used = key, [], 0
-            for row in range(first, self.rows):
-                self._laid.append(used)
-                used += len(self._rows_of(row))
-                if used >= self.size.height:
-                    break
-            else:
-                self._laid.append(used)
-        at = bisect_right(self._laid, y) - 1
-        return (first + at, y - self._laid[at]) if at >= 0 else (self.rows, 0)
-
-    def render_line(self, y: int) -> Strip:
-        look = self._look
-        if self._tail:
-            text = self._tail[y - self.size.height :][0] if self.size.height - y <= len(self._tail) else ""
-            return self._rows.plain(text, look.width + 1)
-        row, piece = self._place(y)
-        rows = self._rows_of(row) if row < self.rows else []
-        if piece >= len(rows):
-            return Strip.blank(look.width + 1, self.rich_style)
-        kind = self._map(y)
-        return Strip([*rows[piece], Segment("▐" if kind else " ", self._tone(kind))])
-
-    def _map(self, y: int) -> str:
-        """What the right edge shows of that part of the whole log: error, stage, or nothing."""
-        share = self.rows / max(1, self.size.height)
-        if share <= 1 or self.filter or self.scans is None:
-            return ""
-        first = self.scans.first
-        return self.scans.landmark(first + int(y * share), first + int((y + 1) * share))
