@@ -1,5 +1,6 @@
 """Shared by all tests: a home of their own, the command line as a subprocess, and patience with a limit."""
 
+import inspect
 import json
 import logging
 import os
@@ -144,6 +145,34 @@ def failed_work() -> Iterator[list[str]]:
     yield noted.said
     log.removeHandler(noted)
     assert not noted.said, "\n".join(noted.said)
+
+
+# Before the app runs; and what is written down when something has gone wrong.
+MAY_BLOCK = [
+    ("tui/app.py", {"__init__"}),
+    ("tui/view.py", {"__init__"}),
+    ("tui/background.py", {"as_ours", "submit"}),
+    ("tui/terminal_app.py", {"_handle_exception"}),
+    ("<frozen importlib._bootstrap_external>", {"get_code", "get_data", "path_stats"}),
+]
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Of what the app does on its event loop nothing waits for a disk, a database, a lock or a network."""
+    if not inspect.iscoroutinefunction(request.function):
+        yield
+        return
+    from blockbuster import BlockBuster
+
+    guard = BlockBuster("tui")
+    # Where the app was started is asked of the kernel, not of a disk.
+    guard.functions["os.getcwd"].can_block_predicate = lambda: True
+    for function in guard.functions.values():
+        function.can_block_functions += MAY_BLOCK
+    guard.activate()
+    yield
+    guard.deactivate()
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ class ViewApp(TerminalApp):
         """With a `source`, what comes from it is put into the file while it comes."""
         super().__init__()
         self._path, self._called, self._home, self._source = path, name, home, source
+        self._settings = settings.load(home)
 
     def compose(self) -> ComposeResult:
         yield Line(id="title")
@@ -60,9 +61,8 @@ class ViewApp(TerminalApp):
         log = LogFile(self._path)
         pane.open(log, Path(self._called).stem or "log")
         pane.put_title(live=True)
-        found = settings.load(self._home)
-        self.wear(found.theme)
-        pane.view.present_as(found)
+        self.wear(self._settings.theme)
+        pane.view.present_as(self._settings)
         pane.view.focus()
         self._sum_up(log, pane.view)
         if self._source:
