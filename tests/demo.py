@@ -62,7 +62,7 @@ def demo(home: Path) -> Fleet:
         began = NOW - 7200 * (number + 1)
         ended = StageState.DONE if state is State.DONE else StageState.FAILED
         status = Status(
-            1, state, "local-1-x", began, NOW - 600 * (number + 1), ended_at=NOW - 600 * (number + 1), stage="base",
+            1, state, "local-1-x", began, NOW - 660 * (number + 1), ended_at=NOW - 660 * (number + 1), stage="base",
             stages=stages(len(NAMES) if tag == "smoke" else 2, ended, began), step=round(total * share),
             total_steps=total, loss=loss, val_bpb=bpb,
             outcome=outcome,
