@@ -42,7 +42,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return max(2, (os.cpu_count() or 2) * 3 // 2)
 
 
-def wait_until(true: Callable[[], Any], *, seconds: float = 30.0, what: str = "") -> Any:
+def wait_until(true: Callable[[], Any], *, seconds: float = 60.0, what: str = "") -> Any:
     """The first truthy answer of `true`; fails after `seconds`, a generous limit for a busy machine."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -59,7 +59,7 @@ class Terminal:
         with self._lock:
             return "\n".join(self._screen.display)
 
-    def wait_for(self, text: str, *, seconds: float = 30.0) -> str:
+    def wait_for(self, text: str, *, seconds: float = 60.0) -> str:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if text in (screen := self.screen):
@@ -112,7 +112,7 @@ class Terminal:
         """The window is closed, the line is cut: there is no terminal any more."""
         os.close(self._fd)
 
-    def wait_exit(self, seconds: float = 15.0) -> int:
+    def wait_exit(self, seconds: float = 60.0) -> int:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if not self.alive and self._exit is not None:

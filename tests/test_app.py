@@ -44,7 +44,7 @@ def fleet(tmp_path: Path) -> Fleet:
     return Fleet(tmp_path)
 
 
-async def until(pilot: Pilot[int], true: Callable[[], Any], what: str = "", seconds: float = 20.0) -> None:
+async def until(pilot: Pilot[int], true: Callable[[], Any], what: str = "", seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if true():

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import time
 from decimal import Decimal
@@ -132,26 +133,19 @@ class Life:
         self.paid += (self.now - began) * float(self.rate) / 3600
 
 
-def test_two_hundred_lives_cost_no_more_than_their_caps_and_keep_a_checkpoint() -> None:
-    ends = []
-    for seed in range(200):
+def test_a_hundred_lives_keep_their_caps_and_a_checkpoint_and_leave_little_unused() -> None:
+    ends, unused = [], []
+    for seed in range(100):
         life = Life(seed)
         life.live()
         ends.append(life.end)
         assert life.paid <= float(life.cap), (seed, life.paid, life.cap)
         assert life.kept > 0, (seed, life.end, life.__dict__)
-    # Both ends are really there: a rule that stops at once would keep every cap.
-    assert ends.count("budget") > 60 and ends.count("done") > 40
-
-
-def test_little_of_a_budget_is_left_where_training_could_have_gone_on() -> None:
-    unused = []
-    for seed in range(200):
-        life = Life(seed)
-        life.live()
         if life.end == "budget":
             worth = (life.save_every * life.step_s * 1.1 + 6 * life.publish_s + 90) * float(life.rate) / 3600
             unused.append((float(life.cap) - life.paid) / worth)
+    # Both ends are really there: a rule that stops at once would keep every cap.
+    assert ends.count("budget") > 30 and ends.count("done") > 20
     assert sorted(unused)[len(unused) // 2] < 1.0
 
 
@@ -192,7 +186,8 @@ def test_a_stage_that_cannot_be_paid_is_not_begun(paid: Cli) -> None:
     record = paid.run("e")
     assert record["cost_usd"] <= 36
     if record["state"] == "out of budget":
-        assert "besides" in record["outcome"]["message"] or "at least" in record["outcome"]["message"]
+        # Which stage it is depends on how fast this machine is; that there is a reason does not.
+        assert re.search("besides|at least|the rest is for closing", record["outcome"]["message"])
 
 
 @pytest.mark.parametrize("how", ["hang", "suspended"])
@@ -208,7 +203,7 @@ def test_a_run_that_makes_no_progress_ends_itself_with_nobody_watching(cli: Cli,
     cli("watch", "w", code=1)
     record = cli.run("w")
     assert record["outcome"]["kind"] == "stalled" and "while training" in record["outcome"]["message"]
-    assert "kept up to step 20" in record["outcome"]["message"] and cli.processes() == []
+    assert re.search(r"kept up to step \d+", record["outcome"]["message"]) and cli.processes() == []
 
 
 JUMP = """

@@ -117,4 +117,4 @@ def test_the_next_estimate_is_corrected_by_a_run_of_the_same_shape(cli: Cli) -> 
     first = cli.json("plan", *flags)["plan"]
     cli("launch", *flags, "--tag", "mine", "--watch")
     second = cli.json("plan", *flags)["plan"]
-    assert "rehearsal" in first["speed"] and second["speed"].startswith("your run mine: 0.0")
+    assert "rehearsal" in first["speed"] and second["speed"].startswith("your run mine: 0.")
