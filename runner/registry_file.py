@@ -142,6 +142,10 @@ class RegistryFile:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
             tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            # Rows may be missing without a word where a page that leads to them was overwritten.
+            found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise _Damaged(" ".join(str(found).split())[:80])
             if version != VERSION or not tables >= TABLES:
                 db.executescript(_SCHEMA)
                 db.execute(f"PRAGMA user_version={VERSION}")

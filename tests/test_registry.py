@@ -310,3 +310,23 @@ def test_a_tag_of_full_length_gets_its_number_and_stays_a_tag(tmp_path: Path) ->
         fleet.registry.add(run(State.DONE, id="a", tag=tag, volume=str(tmp_path)))
         released = fleet._renamed(tag, {tag})
         assert check_tag(released.tag) and released.tag.endswith(".1")
+
+
+def test_runs_that_a_damaged_page_no_longer_leads_to_are_missed(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    for number in range(40):
+        registry.add(run(id=f"id{number:02}", tag=f"t{number:02}"))
+    registry.close()
+    path = tmp_path / FILE
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        root = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'runs'").fetchone()[0]
+        size = db.execute("PRAGMA page_size").fetchone()[0]
+    data, page = bytearray(path.read_bytes()), (root - 1) * size
+    first = page + int.from_bytes(data[page + 12 : page + 14], "big")
+    # The way to the runs at the end leads to those at the beginning.
+    data[page + 8 : page + 12] = data[first : first + 4]
+    path.write_bytes(data)
+    again, lost = Registry(tmp_path), list[str]()
+    again.restored_by(lost.append)
+    assert "damaged" in lost[0] and again.set_aside
+    again.close()
