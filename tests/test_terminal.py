@@ -2,8 +2,9 @@
 
 import os
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,11 @@ class Apps:
         self._cli = cli
         self.opened: list[Terminal] = []
 
-    def __call__(self, *words: str, columns: int = 80, lines: int = 24, before: tuple[str, ...] = ()) -> Terminal:
+    def __call__(
+        self, *words: str, columns: int = 80, lines: int = 24, before: Sequence[str] = (), command: Sequence[str] = CLI
+    ) -> Terminal:
         env = {k: v for k, v in self._cli.env.items() if k != "NO_COLOR"}
-        self.opened.append(Terminal([*before, *CLI, *words], env, columns, lines))
+        self.opened.append(Terminal([*before, *command, *words], env, columns, lines))
         return self.opened[-1]
 
 
@@ -226,3 +229,19 @@ def test_keys_that_come_faster_than_they_can_be_acted_upon_are_dropped_and_the_a
     terminal.send(b"jk" * 1500)
     terminal.wait_for("those that waited were dropped")
     wait_until(lambda: (terminal.press("?"), "everywhere" in terminal.screen)[1], what="the help")
+
+
+def test_a_fault_of_the_app_is_one_line_in_the_shell_and_its_traceback_is_in_the_log(cli: Cli, app: Apps) -> None:
+    broken = "import sys, tui.cli\n"
+    broken += "from tui.screens.cost import CostScreen\n"
+    broken += "CostScreen.on_mount = lambda self: {}['gone']\nsys.exit(tui.cli.main())\n"
+    path = cli.home.parent / "broken.py"
+    path.write_text(broken)
+    terminal = app(before=(sys.executable, str(path)), command=())
+    terminal.wait_for("No runs yet")
+    terminal.press("5")
+    assert terminal.wait_exit() == 70
+    time.sleep(0.1)
+    assert "unexpected error: KeyError: 'gone'; details in nanochat-tui.log" in " ".join(terminal.screen.split())
+    assert b"Traceback" not in terminal.raw
+    assert "Traceback" in (cli.home / "nanochat-tui.log").read_text()

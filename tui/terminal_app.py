@@ -25,7 +25,9 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import ThemeProvider
 
-from runner.client_log import LOG
+from runner.client_log import FILE, LOG
+from runner.errors import Exit
+from runner.scrub import scrubbed
 from runner.terminal import safe
 from tui.background import MOMENT_S, Left, Threads, as_ours, background
 from tui.driver import TerminalDriver
@@ -155,6 +157,14 @@ class TerminalApp(App[int]):
     def _handle_exception(self, error: Exception) -> None:
         LOG.error("the app ended", exc_info=error)
         super()._handle_exception(error)
+        if not self.is_headless:
+            # Textual would draw pages of traceback with the values in them over the shell.
+            self._exit_renderables.clear()
+            said = scrubbed(f"{type(error).__name__}: {error}")[:200]
+            self.told_late.append(
+                f"unexpected error: {said}; details in {FILE}; nanochat-tui doctor --bundle makes a report"
+            )
+            self._return_code = Exit.FAULT
 
     async def run_action(
         self,
