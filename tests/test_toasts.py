@@ -44,8 +44,9 @@ async def test_news_takes_the_last_row_only_and_the_next_key_clears_it_and_does_
         put(fleet, number)
     app = NanochatApp(fleet)
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
-        await until(pilot, lambda: "tag-19" in text_of(app), "the runs")
+        await until(pilot, lambda: len(app.toasts.all) == 20 and "20 runs" in app.toasts.line(), "what is told first")
         await pilot.press("j")
+        await until(pilot, lambda: "runs finished" not in text_of(app), "nothing to be told any more")
         before = text_of(app).splitlines()
         for number in range(5):
             app._show_notice(notice(number, "finished"))
