@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 import msgspec
 from msgspec import Struct
@@ -52,7 +51,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._owner = _held(folder)
-        self._turn = (folder / "turn").open("a")
+        self._turn = _Lock(folder / "turn")
         self.log, self.events = folder / layout.LOG_FILE, folder / layout.EVENTS_FILE
         self._record = folder / "place.json"
         self._lock = threading.Lock()
@@ -225,11 +224,28 @@ class Spool:
         return True
 
 
-def _held(folder: Path) -> IO[str]:
+class _Lock:
+    """A file that processes lock; it is let go when it is closed, or when nobody refers to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    __del__ = close
+
+
+def _held(folder: Path) -> _Lock:
     """A lock that keeps others from removing the folder, which is made if need be."""
     while True:
         folder.mkdir(parents=True, exist_ok=True, mode=atomic.PRIVATE_FOLDER)
-        lock = (folder / "lock").open("a")
+        lock = _Lock(folder / "lock")
         fcntl.flock(lock, fcntl.LOCK_SH)
         if os.fstat(lock.fileno()).st_nlink:
             return lock
@@ -237,7 +253,7 @@ def _held(folder: Path) -> IO[str]:
         lock.close()
 
 
-def _turn(lock: IO[str]) -> bool:
+def _turn(lock: _Lock) -> bool:
     """Take a lock for oneself, and wait a little for it; whether that was possible."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
