@@ -33,6 +33,7 @@ from runner.run import (
     TRANSITIONS,
     UNSURE,
     Outcome,
+    OutcomeKind,
     Run,
     State,
     Status,
@@ -287,7 +288,7 @@ class Fleet:
         """A run that was not spawned keeps everything it had. INTERRUPTED is looked at again: the call may be there."""
         now = self.clock()
         status = run.status or Status(run.attempt, state, "", now, now)
-        outcome = Outcome("launch", why[:300], "put that right, then resume")
+        outcome = Outcome(OutcomeKind.LAUNCH, why[:300], "put that right, then resume")
         failed = msgspec.structs.replace(in_attempt(status, run), state=state, outcome=outcome)
         self.registry.update(run.id, lambda r: msgspec.structs.replace(move(r, state), status=failed, ended_at=now))
 

@@ -83,10 +83,41 @@ class StageStatus(Struct):
     note: str = ""
 
 
-class Outcome(Struct, frozen=True):
-    """How an attempt ended: `kind` is done, cancelled, crash, oom, data, tokenizer, checkpoint, disk, killed, …"""
+class OutcomeKind(StrEnum):
+    """How an attempt ended, in a word; one that only a newer release knows is UNKNOWN here, its message is kept."""
 
-    kind: str
+    DONE = "done"
+    CANCELLED = "cancelled"
+    BUDGET = "budget"
+    TIME_LIMIT = "time limit"
+    STALLED = "stalled"
+    CRASH = "crash"
+    CRASH_LOOP = "crash loop"
+    OOM = "oom"
+    NAN = "nan"
+    NCCL = "nccl"
+    KILLED = "killed"
+    DATA = "data"
+    TOKENIZER = "tokenizer"
+    CHECKPOINT = "checkpoint"
+    DISK = "disk"
+    VOLUME = "volume"
+    NETWORK = "network"
+    ENVIRONMENT = "environment"
+    ATTENTION = "attention"
+    LAUNCH = "launch"
+    TIMEOUT = "timeout"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "OutcomeKind":
+        return cls.UNKNOWN
+
+
+class Outcome(Struct, frozen=True):
+    """How an attempt ended."""
+
+    kind: OutcomeKind
     message: str
     advice: str = ""
     stage: str = ""
@@ -490,7 +521,11 @@ def _with_calls(run: Run, status: Status) -> Run:
     return msgspec.structs.replace(run, calls=[*run.calls, *found])
 
 
-_CALL_ENDS = {"cancelled": State.CANCELLED, "killed": State.INTERRUPTED, "unknown": State.UNKNOWN}
+_CALL_ENDS = {
+    OutcomeKind.CANCELLED: State.CANCELLED,
+    OutcomeKind.KILLED: State.INTERRUPTED,
+    OutcomeKind.UNKNOWN: State.UNKNOWN,
+}
 
 
 def _target(run: Run, status: Status | None, poll: Poll, now: float) -> State:
@@ -513,14 +548,14 @@ def _last_words(run: Run, status: Status | None, said: Outcome | None = None) ->
     """The status of a run whose job ended without a word: the numbers it last had, and what to do."""
     if run.cancel_requested_at:
         kept = f"; kept up to step {status.saved_step:,}" if status and status.saved_step else ""
-        outcome = Outcome("cancelled", f"cancelled before it could answer{kept}")
+        outcome = Outcome(OutcomeKind.CANCELLED, f"cancelled before it could answer{kept}")
     elif said:
         outcome = said
     elif status is None:
-        outcome = Outcome("killed", "the job ended before it wrote anything", f"nanochat-tui resume {run.id}")
+        outcome = Outcome(OutcomeKind.KILLED, "the job ended before it wrote anything", f"nanochat-tui resume {run.id}")
     else:
         outcome = Outcome(
-            "killed",
+            OutcomeKind.KILLED,
             "the job was killed or its machine went away",
             f"nanochat-tui resume {run.id} continues from the last checkpoint",
             stage=status.stage,

@@ -16,7 +16,7 @@ from runner.fleet import Fleet
 from runner.job.journal import Journal
 from runner.nanochat import layout
 from runner.plan import plan
-from runner.run import Call, Outcome, Run, StageState, StageStatus, State, Status, named
+from runner.run import Call, Outcome, OutcomeKind, Run, StageState, StageStatus, State, Status, named
 from runner.spec import make_spec
 from tests.conftest import DATA
 
@@ -51,10 +51,10 @@ def demo(home: Path) -> Fleet:
     _ended(fleet, location)
     gone, oom = "the job was killed or its machine went away", "out of GPU memory (1.50 GiB more did not fit)"
     ends = (
-        ("d26-red", "d26", State.INTERRUPTED, Outcome("killed", gone, RESUME), 0.33, 2.733, 0.8012),
-        ("smoke", "d12", State.DONE, Outcome("done", "10 steps, loss 5.102"), 1.0, 5.102, None),
-        ("d32-try", "d32", State.FAILED, Outcome("oom", oom, "use --device-batch-size 4"), 0, None, None),
-        ("d12-lr2", "d12", State.CANCELLED, Outcome("cancelled", "stopped at step 900"), 0.36, 3.071, 0.9120),
+        ("d26-red", "d26", State.INTERRUPTED, Outcome(OutcomeKind.KILLED, gone, RESUME), 0.33, 2.733, 0.8012),
+        ("smoke", "d12", State.DONE, Outcome(OutcomeKind.DONE, "10 steps, loss 5.102"), 1.0, 5.102, None),
+        ("d32-try", "d32", State.FAILED, Outcome(OutcomeKind.OOM, oom, "use --device-batch-size 4"), 0, None, None),
+        ("d12-lr2", "d12", State.CANCELLED, Outcome(OutcomeKind.CANCELLED, "stopped at step 900"), 0.36, 3.071, 0.9120),
     )
     for number, (tag, model, state, outcome, share, loss, bpb) in enumerate(ends):
         made = spec("test" if tag == "smoke" else "speedrun", model, budget="25" if tag == "d26-red" else None)
@@ -84,7 +84,7 @@ def _ended(fleet: Fleet, location: str) -> None:
     journal.begin_stage()
     base, _, _ = (DATA / "logs" / "cpu_local_pipeline.log").read_bytes().partition(b"Peak memory usage")
     journal.output(base)
-    status.outcome, status.stage = Outcome("done", "200 steps"), ""
+    status.outcome, status.stage = Outcome(OutcomeKind.DONE, "200 steps"), ""
     journal.close()
     status.updated_at = ended
     fleet.registry.add(msgspec.structs.replace(run, status=status, ended_at=ended))

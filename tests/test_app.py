@@ -17,7 +17,7 @@ from textual.widgets import Input
 
 from runner import removal
 from runner.fleet import Fleet
-from runner.run import Call, Outcome, StageState, StageStatus, State, Status
+from runner.run import Call, Outcome, OutcomeKind, StageState, StageStatus, State, Status
 from runner.spool import LogFile
 from tests.test_run import run
 from tests.test_series import event, step
@@ -215,7 +215,7 @@ async def test_filter_sort_and_the_cursor_that_stays_on_its_run(fleet: Fleet) ->
 async def test_foreign_text_is_shown_as_text_at_every_size(fleet: Fleet, size: tuple[int, int]) -> None:
     run_id = put(
         fleet, 1, State.FAILED, tag=HOSTILE,
-        status={"outcome": Outcome("crash", HOSTILE, HOSTILE), "warnings": [HOSTILE],
+        status={"outcome": Outcome(OutcomeKind.CRASH, HOSTILE, HOSTILE), "warnings": [HOSTILE],
                 "stages": [StageStatus("base", StageState.FAILED, note=HOSTILE)]},
     )  # fmt: skip
     folder = Path(fleet.volume_location("local", "rehearsal")) / "runs" / run_id

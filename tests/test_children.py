@@ -16,7 +16,7 @@ from runner.job.journal import Journal
 from runner.job.stop import Stop
 from runner.nanochat.layout import Inventory
 from runner.plan import plan
-from runner.run import Outcome, State, Status, observed
+from runner.run import Outcome, OutcomeKind, State, Status, observed
 from tests.test_run import NOW, SPEC, run
 
 
@@ -42,7 +42,11 @@ def test_a_child_sees_nothing_that_opens_the_persons_modal_account(
 @pytest.mark.parametrize(
     ("said", "kind", "state"),
     [
-        (msgspec.json.encode(Outcome("disk", "No space left on device: /v/x", "make room")).decode(), "disk", "failed"),
+        (
+            msgspec.json.encode(Outcome(OutcomeKind.DISK, "No space left on device: /v/x", "make room")).decode(),
+            "disk",
+            "failed",
+        ),
         ("Traceback (most recent call last):\n  File\nOSError: [Errno 5] Input/output\x1b[2J error", "crash", "failed"),
         ("a warning of some library", "killed", "interrupted"),
         ("", "killed", "interrupted"),

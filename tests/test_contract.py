@@ -8,7 +8,7 @@ import pytest
 from runner import removal
 from runner.backends.base import Volume
 from runner.errors import Unreachable, UsageError
-from runner.run import Run, State
+from runner.run import OutcomeKind, Run, State
 from runner.transfer import Download, End, gather
 from tests.place import Place, hostile_names
 
@@ -76,7 +76,7 @@ def test_a_run_goes_back_to_a_chosen_checkpoint(place: Place) -> None:
 def test_a_failed_run_says_why_and_can_be_resumed(place: Place) -> None:
     failed = place.ended(place.launch("speedrun", fault=["oom@30"]))
     assert failed.state is State.FAILED and failed.outcome
-    assert failed.outcome.kind == "oom" and "out of GPU memory" in failed.outcome.message
+    assert failed.outcome.kind is OutcomeKind.OOM and "out of GPU memory" in failed.outcome.message
     assert place.ended(place.fleet.resume(failed)).state is State.DONE
 
 

@@ -15,11 +15,11 @@ from runner.job.stop import Stop
 from runner.nanochat.commands import Argv
 from runner.nanochat.layout import Inventory
 from runner.plan import Plan, plan
-from runner.run import Outcome, State, Status
+from runner.run import Outcome, OutcomeKind, State, Status
 from tests.test_plan import FULL
 from tests.test_run import SPEC, run
 
-SHORT = Outcome("data", "1 of 3 shards arrived", stage="prepare")
+SHORT = Outcome(OutcomeKind.DATA, "1 of 3 shards arrived", stage="prepare")
 
 
 class Place(LocalSite):
@@ -87,7 +87,7 @@ def test_a_short_download_is_tried_again_and_told_as_waiting(tmp_path: Path) -> 
 
 def test_it_is_not_tried_for_ever_and_what_time_will_not_mend_is_not_tried_again(tmp_path: Path) -> None:
     assert Bench(tmp_path / "a", [SHORT] * 3).fill() == SHORT
-    crash = Outcome("crash", "exit code 1", stage="prepare")
+    crash = Outcome(OutcomeKind.CRASH, "exit code 1", stage="prepare")
     bench = Bench(tmp_path / "b", [crash])
     assert bench.fill() == crash
 

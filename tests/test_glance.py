@@ -10,7 +10,7 @@ from runner.job.tracker import Tracker
 from runner.nanochat import events
 from runner.progress import TASKS, progress_of
 from runner.rehearsal.base_eval import CORE_TASKS
-from runner.run import Outcome, Run, StageState, StageStatus, State, Status
+from runner.run import Outcome, OutcomeKind, Run, StageState, StageStatus, State, Status
 from tests.test_run import run
 from tui import glance, looks
 from tui.cells import Cell
@@ -79,18 +79,20 @@ def test_base_training_and_a_run_that_is_done_show_the_steps_of_the_base_model()
 
 
 SCORES = "CORE 0.2231, ChatCORE 0.3100, val bpb 0.7641, SFT val bpb 0.4012, loss 2.412, 10,510 steps"
-FAILED = Outcome("oom", "out of GPU memory (1.50 GiB more did not fit)", "use --device-batch-size 4; then resume")
+FAILED = Outcome(
+    OutcomeKind.OOM, "out of GPU memory (1.50 GiB more did not fit)", "use --device-batch-size 4; then resume"
+)
 
 
 @pytest.mark.parametrize("width", [78, 100, 200])
 @pytest.mark.parametrize(
     ("state", "outcome", "wanted"),
     [
-        (State.DONE, Outcome("done", SCORES), SCORES.split(", ")),
+        (State.DONE, Outcome(OutcomeKind.DONE, SCORES), SCORES.split(", ")),
         (State.FAILED, FAILED, [FAILED.message, "kept up to step 7,400", FAILED.advice]),
         (
             State.CANCELLED,
-            Outcome("cancelled", "stopped during base; kept up to step 7,400"),
+            Outcome(OutcomeKind.CANCELLED, "stopped during base; kept up to step 7,400"),
             ["kept up to step 7,400"],
         ),
     ],

@@ -19,7 +19,7 @@ from runner import compare
 from runner.alarms import NO_KERNEL, SLOW_WINDOWS
 from runner.notices import Notice, Teller, due, terminal_bytes
 from runner.registry import Registry
-from runner.run import Outcome, Run, State, Status
+from runner.run import Outcome, OutcomeKind, Run, State, Status
 from runner.series import CurvesReader
 from runner.settings import Settings
 from runner.spending import by_day, per_hour, question, spending
@@ -127,8 +127,8 @@ def of(state: State, **status: Any) -> Run:
 @pytest.mark.parametrize(
     ("one", "kinds"),
     [
-        (of(State.DONE, outcome=Outcome("done", "10 steps")), ["finished"]),
-        (of(State.FAILED, outcome=Outcome("oom", "no memory")), ["failed"]),
+        (of(State.DONE, outcome=Outcome(OutcomeKind.DONE, "10 steps")), ["finished"]),
+        (of(State.FAILED, outcome=Outcome(OutcomeKind.OOM, "no memory")), ["failed"]),
         (of(State.CANCELLED), []),
         (of(State.OUT_OF_BUDGET), ["out of budget"]),
         (of(State.RUNNING, doing="training", progress_at=1999.0), []),

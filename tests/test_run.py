@@ -16,6 +16,7 @@ from runner.run import (
     Call,
     IllegalTransition,
     Outcome,
+    OutcomeKind,
     Poll,
     Run,
     State,
@@ -67,7 +68,7 @@ def test_a_change_is_made_or_refused_as_the_table_says(a: State, b: State) -> No
 CALL_ENDS = [
     None,
     *(
-        Outcome(kind, "said by the backend")
+        Outcome(OutcomeKind(kind), "said by the backend")
         for kind in ("cancelled", "killed", "timeout", "crash", "launch", "unknown")
     ),
 ]
@@ -99,16 +100,23 @@ def test_a_preempted_run_is_live_goes_on_and_can_still_be_cancelled() -> None:
     assert observed(told, Poll(True, status(State.RUNNING)), NOW).state is State.RUNNING
     asked = cancel_requested(run(), NOW)
     assert observed(asked, Poll(True, status(State.RUNNING)), NOW).state is State.STOPPING
-    gone = observed(waits, Poll(False, status(State.PREEMPTED, step=40), Outcome("cancelled", "by another")), NOW)
+    gone = observed(
+        waits, Poll(False, status(State.PREEMPTED, step=40), Outcome(OutcomeKind.CANCELLED, "by another")), NOW
+    )
     assert gone.state is State.CANCELLED and gone.status and gone.status.step == 40
     assert gone.outcome and gone.outcome.message == "by another"
 
 
 @pytest.mark.parametrize(
     ("kind", "becomes"),
-    [("timeout", State.FAILED), ("crash", State.FAILED), ("killed", State.INTERRUPTED), ("cancelled", State.CANCELLED)],
+    [
+        (OutcomeKind.TIMEOUT, State.FAILED),
+        (OutcomeKind.CRASH, State.FAILED),
+        (OutcomeKind.KILLED, State.INTERRUPTED),
+        (OutcomeKind.CANCELLED, State.CANCELLED),
+    ],
 )
-def test_how_the_backend_says_a_call_ended_is_how_the_run_ended(kind: str, becomes: State) -> None:
+def test_how_the_backend_says_a_call_ended_is_how_the_run_ended(kind: OutcomeKind, becomes: State) -> None:
     ended = observed(run(), Poll(False, status(State.RUNNING, step=7), Outcome(kind, "why", "what to do")), NOW)
     assert (ended.state, ended.outcome) == (becomes, Outcome(kind, "why", "what to do"))
 
@@ -146,7 +154,7 @@ def test_a_run_taken_for_dead_yields_to_its_job_when_that_is_found_alive_or_done
     assert late.state is State.INTERRUPTED
     assert spawned(late, "local-2-y", NOW).state is State.QUEUED
     assert observed(late, Poll(True, status(State.RUNNING)), NOW).state is State.RUNNING
-    ended = status(State.DONE, outcome=Outcome("done", "ok"), ended_at=NOW)
+    ended = status(State.DONE, outcome=Outcome(OutcomeKind.DONE, "ok"), ended_at=NOW)
     assert observed(late, Poll(False, ended), NOW).state is State.DONE
     assert observed(late, Poll(False, status(State.RUNNING)), NOW) == late
 
@@ -168,7 +176,7 @@ def test_the_same_after_a_cancel_is_cancelled() -> None:
 
 def test_the_last_word_of_the_job_wins_over_a_cancel_that_came_too_late() -> None:
     asked = cancel_requested(run(), NOW)
-    said = status(State.DONE, outcome=Outcome("done", "ok"), ended_at=NOW)
+    said = status(State.DONE, outcome=Outcome(OutcomeKind.DONE, "ok"), ended_at=NOW)
     assert observed(asked, Poll(False, said), NOW).state is State.DONE
 
 
@@ -244,7 +252,7 @@ def test_a_run_that_was_taken_for_ended_is_looked_at_again_only_when_its_job_bea
 
 
 def test_a_call_that_is_not_found_has_not_ended() -> None:
-    poll = Poll(False, None, Outcome("unknown", "Modal does not know its calls"))
+    poll = Poll(False, None, Outcome(OutcomeKind.UNKNOWN, "Modal does not know its calls"))
     got = observed(run(State.RUNNING, status=status(State.RUNNING)), poll, NOW)
     assert got.state is State.UNKNOWN
     found = observed(got, Poll(True, status(State.RUNNING)), NOW + 1)
@@ -253,10 +261,16 @@ def test_a_call_that_is_not_found_has_not_ended() -> None:
 
 def test_advice_calls_a_run_by_its_tag_of_now_and_says_the_rest_as_it_stands() -> None:
     advice = "see the log: nanochat-tui logs abcd2345; then resume"
-    ended = status(State.FAILED, outcome=Outcome("crash", "it broke", advice))
+    ended = status(State.FAILED, outcome=Outcome(OutcomeKind.CRASH, "it broke", advice))
     first = run(State.FAILED, id="abcd2345", tag="d12", status=ended)
     assert first.outcome and first.outcome.advice == "see the log: nanochat-tui logs d12; then resume"
     renamed = msgspec.structs.replace(first, tag="d12.1")
     assert renamed.outcome and renamed.outcome.advice.startswith("see the log: nanochat-tui logs d12.1;")
     other = run(State.FAILED, id="r", tag="x", status=ended)
     assert other.outcome and other.outcome.advice == advice
+
+
+def test_an_end_that_only_a_newer_release_knows_keeps_its_message() -> None:
+    said = msgspec.json.decode(b'{"kind":"eaten by a bear","message":"in the woods"}', type=Outcome)
+    assert said == Outcome(OutcomeKind.UNKNOWN, "in the woods")
+    assert msgspec.json.encode(Outcome(OutcomeKind.TIME_LIMIT, "x")).startswith(b'{"kind":"time limit"')

@@ -11,7 +11,7 @@ from runner.job.job import Job
 from runner.job.outcome import trouble
 from runner.job.site import LocalSite
 from runner.job.succession import begun, leave, never_began
-from runner.run import Run, State, Status
+from runner.run import OutcomeKind, Run, State, Status
 from runner.survey import read_status
 from tests.test_run import run
 
@@ -57,7 +57,7 @@ def test_a_job_that_could_not_begin_says_so_and_keeps_what_was_spent(tmp_path: P
     outcome = trouble(OSError(errno.ENOSPC, "No space left on device", "/v/runs/abc/log"))
     assert never_began(volume, run(attempt=2), "local-1", outcome, 2000.0)
     status = read_status(volume, run())
-    assert status is not None and status.outcome == outcome and outcome.kind == "disk"
+    assert status is not None and status.outcome == outcome and outcome.kind is OutcomeKind.DISK
     assert (status.attempt, status.state, status.spent_before_s) == (2, State.FAILED, 700.0)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from runner import health, units
 from runner.progress import progress_of
 from runner.projection import Projection, is_free, project, spent_usd
-from runner.run import Run, State
+from runner.run import OutcomeKind, Run, State
 from tui import looks
 from tui.cells import Cell
 
@@ -63,7 +63,7 @@ def verdict(run: Run) -> Cells:
     outcome, status = run.outcome, run.status
     if outcome is None:
         return []
-    if outcome.kind == "done":
+    if outcome.kind is OutcomeKind.DONE:
         return list(outcome.message.split(", "))
     cells: Cells = [outcome.message]
     if status and status.saved_step and "kept" not in outcome.message:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from runner import health, units
 from runner.health import Word
 from runner.progress import progress_of
-from runner.run import Run, StageState, StageStatus, State
+from runner.run import OutcomeKind, Run, StageState, StageStatus, State
 from tui.cells import Cell
 
 STATES = {
@@ -39,13 +39,13 @@ HEALTH = {
     Word.NO_SIGNAL: ("?", "error"),
 }
 OUTCOMES = {
-    "oom": "out of memory",
-    "killed": "killed",
-    "data": "data missing",
-    "disk": "volume full",
-    "crash loop": "crash loop",
-    "timeout": "timed out",
-    "stalled": "stalled",
+    OutcomeKind.OOM: "out of memory",
+    OutcomeKind.KILLED: "killed",
+    OutcomeKind.DATA: "data missing",
+    OutcomeKind.DISK: "volume full",
+    OutcomeKind.CRASH_LOOP: "crash loop",
+    OutcomeKind.TIMEOUT: "timed out",
+    OutcomeKind.STALLED: "stalled",
 }
 
 

@@ -18,7 +18,7 @@ from runner.backends.folder import FolderVolume
 from runner.cost import Prices
 from runner.errors import UsageError, VolumeGone
 from runner.job import engines
-from runner.run import Outcome, Poll, Run, State, Status
+from runner.run import Outcome, OutcomeKind, Poll, Run, State, Status
 from runner.terminal import clean
 
 # Where a job's own output goes: what it could not put on the volume.
@@ -127,7 +127,9 @@ class LocalBackend:
             return msgspec.json.decode(said, type=Outcome)
         if not any(line.startswith("Traceback ") for line in lines):
             return None
-        return Outcome("crash", f"the job itself failed: {clean(said)}"[:300], f"nanochat-tui resume {run.id}")
+        return Outcome(
+            OutcomeKind.CRASH, f"the job itself failed: {clean(said)}"[:300], f"nanochat-tui resume {run.id}"
+        )
 
     def heartbeat(self, run: Run) -> Status | None:
         return survey.read_status(self.volume(run.volume), run)

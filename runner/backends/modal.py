@@ -25,7 +25,7 @@ from runner.cost import Prices
 from runner.errors import NanochatError, Unreachable, VolumeGone
 from runner.home import modal_command
 from runner.modal_names import APPS, LIVE_DICT, PREPARE, TAG, VOLUMES, train_key
-from runner.run import LIVE, Outcome, Poll, Run, State, Status, calls_of_attempt
+from runner.run import LIVE, Outcome, OutcomeKind, Poll, Run, State, Status, calls_of_attempt
 from runner.spooling import Read
 
 POLL_EVERY_S, POLL_ENDED_EVERY_S, MAX_BACK_OFF_S = 2.0, 30.0, 30.0
@@ -300,17 +300,19 @@ def _outcome(run: Run, ended: Ended) -> Outcome:
     match ended.kind:
         case CallEnd.TERMINATED:
             by = "cancelled" if run.cancel_requested_at else "stopped from outside: a person, or the workspace's limit"
-            return Outcome("cancelled", by, resume)
+            return Outcome(OutcomeKind.CANCELLED, by, resume)
         case CallEnd.TIMEOUT:
-            return Outcome("timeout", f"Modal's time limit for one call was reached ({ended.text})", resume)
+            return Outcome(OutcomeKind.TIMEOUT, f"Modal's time limit for one call was reached ({ended.text})", resume)
         case CallEnd.EXPIRED:
-            return Outcome("killed", "Modal has forgotten the call, and the volume has no last word of it", resume)
+            return Outcome(
+                OutcomeKind.KILLED, "Modal has forgotten the call, and the volume has no last word of it", resume
+            )
         case CallEnd.UNKNOWN:
             return Outcome(
-                "unknown",
+                OutcomeKind.UNKNOWN,
                 "this workspace knows no call of it, and the volume has no last word of it",
                 f"see modal.com/apps, also of other workspaces; nanochat-tui cancel {run.tag} ends what may be left",
             )
         case CallEnd.RETURNED:
-            return Outcome("launch", ended.text or "the job ended without a word", resume)
-    return Outcome("crash", ended.text, f"{modal_command('app', 'logs', app_of(run))} shows more; {resume}")
+            return Outcome(OutcomeKind.LAUNCH, ended.text or "the job ended without a word", resume)
+    return Outcome(OutcomeKind.CRASH, ended.text, f"{modal_command('app', 'logs', app_of(run))} shows more; {resume}")

@@ -16,7 +16,7 @@ from runner.job.job import GRACE_S, Job
 from runner.job.outcome import PUT_RIGHT, last_word, trouble
 from runner.job.site import LOOK_S, LocalSite
 from runner.job.succession import never_began
-from runner.run import Outcome
+from runner.run import Outcome, OutcomeKind
 
 PATIENCE_S = 20.0
 
@@ -46,13 +46,17 @@ def main() -> int:
     args = parser.parse_args()
     with (args.work / "lock").open("a") as lock:
         if not _take(lock, args.patience):
-            last_word(Outcome("launch", f"{args.run} is running already"))
+            last_word(Outcome(OutcomeKind.LAUNCH, f"{args.run} is running already"))
             return 3
         volume = FolderVolume(args.volume)
         run = survey.read_run(volume, args.run)
         if run is None or run.newer or run.attempt != args.attempt:
             last_word(
-                Outcome("launch", f"{args.run} has no record of attempt {args.attempt} on {args.volume}", PUT_RIGHT)
+                Outcome(
+                    OutcomeKind.LAUNCH,
+                    f"{args.run} has no record of attempt {args.attempt} on {args.volume}",
+                    PUT_RIGHT,
+                )
             )
             return 2
         site = LocalSite(process.call_id(os.getpid()))

@@ -16,7 +16,7 @@ from runner.job.supervise import run_child
 from runner.nanochat import events
 from runner.nanochat.commands import Argv
 from runner.plan import Plan
-from runner.run import Outcome, Run
+from runner.run import Outcome, OutcomeKind, Run
 
 
 class Children:
@@ -58,7 +58,7 @@ class Children:
                 )
             except OSError as error:
                 why = f"{argv[0]} cannot be started: {error.strerror}"
-                return Outcome("environment", why, "nanochat-tui doctor", stage)
+                return Outcome(OutcomeKind.ENVIRONMENT, why, "nanochat-tui doctor", stage)
             for line, event in self._journal.end_stage():
                 trail.see(line, event)
             if self._stop.halt and not ended.ok:

@@ -17,7 +17,7 @@ from runner.job.outcome import PUT_RIGHT, last_word
 from runner.job.site import Site
 from runner.job.stop import Stop
 from runner.job.succession import leave
-from runner.run import Outcome, Run, StageState, State
+from runner.run import Outcome, OutcomeKind, Run, StageState, State
 
 # So long it is tried to commit what the next call begins with, where nothing presses.
 COMMIT_FOR_S, COMMIT_AGAIN_S = 300.0, 5.0
@@ -45,13 +45,13 @@ class Ending:
         status, now = self._journal.status, self._clock()
         # Somebody cancelled it, if it was not this container that was told to go.
         gone = self._site.stopped_means if self._stop.told else State.CANCELLED
-        ends = {"done": State.DONE, "cancelled": gone, "budget": State.OUT_OF_BUDGET}
+        ends = {OutcomeKind.DONE: State.DONE, OutcomeKind.CANCELLED: gone, OutcomeKind.BUDGET: State.OUT_OF_BUDGET}
         outcome = msgspec.structs.replace(outcome, advice=outcome.advice.replace("RUN", self._run.id))
         status.state = ends.get(outcome.kind, State.FAILED)
         for stage in status.stages:
             if stage.state is StageState.RUNNING:
                 stage.state, stage.ended_at = StageState.FAILED, now
-        if outcome.kind == "done":
+        if outcome.kind is OutcomeKind.DONE:
             shutil.rmtree(self._work / "base", ignore_errors=True)
         if status.state is State.PREEMPTED:
             status.preemptions += 1
@@ -81,7 +81,7 @@ class Ending:
         while problem and time.monotonic() < until and not self._stop.told:
             time.sleep(COMMIT_AGAIN_S)
             problem = self._commits.last(until - time.monotonic())
-        outcome = Outcome("volume", problem[:300], PUT_RIGHT) if problem else self._ask_for(leg)
+        outcome = Outcome(OutcomeKind.VOLUME, problem[:300], PUT_RIGHT) if problem else self._ask_for(leg)
         if outcome:
             self._journal.reopen(was)
         return outcome
@@ -92,11 +92,11 @@ class Ending:
         with contextlib.suppress(OSError):
             self._site.reload()
         if self._stop.told or survey.cancelled_attempt(self._volume, self._run) >= self._run.attempt:
-            return Outcome("cancelled", "cancelled before the next call was asked for")
+            return Outcome(OutcomeKind.CANCELLED, "cancelled before the next call was asked for")
         try:
             self._site.hand_over(msgspec.structs.replace(self._run, status=self._journal.status), leg)
         except NanochatError as error:
-            return Outcome("launch", error.what[:300], error.do or PUT_RIGHT)
+            return Outcome(OutcomeKind.LAUNCH, error.what[:300], error.do or PUT_RIGHT)
         return None
 
     def _close(self) -> str:
@@ -106,5 +106,5 @@ class Ending:
         # Whoever hears the last word finds on the volume what it speaks of.
         self._site.beat(self._journal.status, last=True)
         if problem := self._journal.status_problem or problem:
-            last_word(Outcome("disk", f"how it ended could not be written down: {problem}", PUT_RIGHT))
+            last_word(Outcome(OutcomeKind.DISK, f"how it ended could not be written down: {problem}", PUT_RIGHT))
         return problem

@@ -11,7 +11,7 @@ from runner.job.site import LOOK_S, Site
 from runner.job.stop import Stop
 from runner.nanochat.commands import Argv
 from runner.plan import Plan, Stage
-from runner.run import Outcome
+from runner.run import Outcome, OutcomeKind
 
 # What may well be there in a few minutes.
 SHORT = ("data", "network")
@@ -63,7 +63,7 @@ class Filling:
             if outcome is None and name == "prepare" and not (left := self._stage(name)).skip:
                 # An exit code of 0 says nothing of a download.
                 what = f"{left.note or 'the dataset'} did not arrive"
-                outcome = Outcome("data", what, "check the network, then resume: what arrived is kept", name)
+                outcome = Outcome(OutcomeKind.DATA, what, "check the network, then resume: what arrived is kept", name)
             # Before the lock is given back: whoever gets it looks at the volume.
             self._commit()
             return outcome

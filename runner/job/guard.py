@@ -8,7 +8,7 @@ from typing import NamedTuple
 from runner import budget, cost, legs, units
 from runner.cost import Range
 from runner.nanochat.shapes import Shape
-from runner.run import Outcome, Run, Status
+from runner.run import Outcome, OutcomeKind, Run, Status
 
 RESUME = "resume RUN goes on from there"
 
@@ -164,7 +164,7 @@ class Guard:
     def _spent(self, status: Status, why: str) -> Outcome:
         cap = self._run.spec.budget_usd
         return Outcome(
-            "budget",
+            OutcomeKind.BUDGET,
             f"{units.money(self.spent(status))} of {units.money(cap)} is spent, {why}",
             "resume RUN --budget USD goes on with more",
             stage=status.stage,
@@ -172,7 +172,7 @@ class Guard:
 
     def _over(self, status: Status, why: str) -> Outcome:
         limit = units.duration(self._limit_s or 0.0)
-        return Outcome("time limit", f"one call may take {limit}; {why}", RESUME, stage=status.stage)
+        return Outcome(OutcomeKind.TIME_LIMIT, f"one call may take {limit}; {why}", RESUME, stage=status.stage)
 
     def _stalled(self, status: Status) -> Outcome | None:
         limit = self._run.spec.stop_if_stalled_s
@@ -181,7 +181,7 @@ class Guard:
             return None
         doing = f" while {status.doing}" if status.doing else ""
         return Outcome(
-            "stalled",
+            OutcomeKind.STALLED,
             f"no progress for {units.duration(silent)}{doing}",
             RESUME,
             stage=status.stage,

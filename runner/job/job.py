@@ -34,7 +34,7 @@ from runner.job.stop import Stop
 from runner.job.succession import begun, crash_loop, newest, put_aside
 from runner.nanochat import layout
 from runner.plan import PARTS, Plan, Stage, needs_optimizer, plan, starting_point
-from runner.run import GpuSample, Outcome, Run, StageState, StageStatus, State, Status
+from runner.run import GpuSample, Outcome, OutcomeKind, Run, StageState, StageStatus, State, Status
 
 GRACE_S = 2.5
 
@@ -106,10 +106,12 @@ class Job:
         except (OSError, NanochatError) as error:
             outcome = trouble(error, self._status.stage)
         except BaseException as error:
-            self._finish(Outcome("crash", f"the job itself failed: {error!r}"[:300], "see the log", self._status.stage))
+            self._finish(
+                Outcome(OutcomeKind.CRASH, f"the job itself failed: {error!r}"[:300], "see the log", self._status.stage)
+            )
             raise
         self._finish(outcome)
-        return 0 if outcome.kind in ("done", "cancelled") else 1
+        return 0 if outcome.kind in (OutcomeKind.DONE, OutcomeKind.CANCELLED) else 1
 
     @property
     def state(self) -> State:
@@ -140,7 +142,9 @@ class Job:
         self._go_back(publisher)
         found = survey.checkpoints_for(self._volume, self._run)
         if spec.source and not any(starting_point(spec, found, kind) for kind in layout.CHECKPOINT_DIRS):
-            return Outcome("checkpoint", f"no whole checkpoint of {spec.source} is on the volume", "launch a new run")
+            return Outcome(
+                OutcomeKind.CHECKPOINT, f"no whole checkpoint of {spec.source} is on the volume", "launch a new run"
+            )
         today = self._plan(found)
         fruitless = crash_loop(self._status, found, self._finished)
         if fruitless:
@@ -226,7 +230,7 @@ class Job:
             outcome = self._run_stage(stage, record, today, publisher)
             if outcome:
                 return outcome
-        return Outcome("done", result_line(self._status))
+        return Outcome(OutcomeKind.DONE, result_line(self._status))
 
     def _run_stage(self, stage: Stage, record: StageStatus, today: Plan, publisher: Publisher) -> Outcome | None:
         status = self._status
@@ -341,7 +345,9 @@ class Job:
         """What a stage that ended well has made and is not on the volume."""
         outcome = None
         if publisher.problem:
-            outcome = Outcome("disk", f"checkpoints could not be kept: {publisher.problem}", "make room, then resume")
+            outcome = Outcome(
+                OutcomeKind.DISK, f"checkpoints could not be kept: {publisher.problem}", "make room, then resume"
+            )
         elif stage.name == "base":
             outcome = self._missing_last_checkpoint()
         return cancelled(self._status) if outcome and self._stop.told else outcome
@@ -353,7 +359,9 @@ class Job:
         if at == self._status.total_steps:
             return None
         return Outcome(
-            "checkpoint", f"the last checkpoint is not whole; step {at:,} is", "resume repeats the steps since"
+            OutcomeKind.CHECKPOINT,
+            f"the last checkpoint is not whole; step {at:,} is",
+            "resume repeats the steps since",
         )
 
     def _write_report(self, today: Plan) -> None:
@@ -369,9 +377,9 @@ class Job:
 
     def _finish(self, outcome: Outcome) -> None:
         asked: Outcome | None = outcome
-        if outcome.kind == "done" and self._part == "prepare":
+        if outcome.kind is OutcomeKind.DONE and self._part == "prepare":
             asked = self._ending.hand_over(1, "[PREPARED] asking for the GPUs")
-        elif outcome.kind == "time limit":
+        elif outcome.kind is OutcomeKind.TIME_LIMIT:
             advice = "" if self._kept_here else self._guard.hopeless(self._status)
             # Legs that end with nothing kept are counted as containers that died: there must be an end to it.
             self._status.fruitless += not self._kept_here
@@ -382,7 +390,7 @@ class Job:
 
 
 # How a stage ended that was stopped: it goes on, in another call or attempt.
-_STOPPED = dict.fromkeys(("cancelled", "budget", "time limit"), StageState.STOPPED)
+_STOPPED = dict.fromkeys((OutcomeKind.CANCELLED, OutcomeKind.BUDGET, OutcomeKind.TIME_LIMIT), StageState.STOPPED)
 
 
 def _seconds(stage: Stage) -> Range:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from runner.job.supervise import Ended
 from runner.nanochat import events
 from runner.nanochat.events import Event
-from runner.run import Outcome, Status
+from runner.run import Outcome, OutcomeKind, Status
 from runner.spec import Overrides
 
 WHOLE = "nanochat-tui checkpoints shows which are whole"
@@ -80,10 +80,10 @@ class Trail(Struct):
 def unwanted(stage: str, trail: Trail, asked: Overrides) -> Outcome | None:
     """Why a stage is to be stopped as it is going, by what the person has asked for."""
     if asked.stop_on_nan and trail.nan_at is not None:
-        return Outcome("nan", f"the loss is nan since step {trail.nan_at:,}", stage=stage)
+        return Outcome(OutcomeKind.NAN, f"the loss is nan since step {trail.nan_at:,}", stage=stage)
     if asked.require_fa3 and trail.without_fa3:
         advice = "resume RUN tries again; without --require-fa3 it trains all the same, slower"
-        return Outcome("attention", "Flash Attention 3 did not load", advice, stage=stage)
+        return Outcome(OutcomeKind.ATTENTION, "Flash Attention 3 did not load", advice, stage=stage)
     return None
 
 
@@ -93,7 +93,9 @@ def explain(stage: str, ended: Ended, trail: Trail, *, stopped_for: Outcome | No
     if ended.stopped and stopped_for:
         return stopped_for
     if ended.stopped:
-        return Outcome("cancelled", f"stopped during {stage}", stage=stage, exit_code=ended.code, signal=ended.signal)
+        return Outcome(
+            OutcomeKind.CANCELLED, f"stopped during {stage}", stage=stage, exit_code=ended.code, signal=ended.signal
+        )
     if ended.ok and short is None:
         return None
     kind, message, advice = _reason(ended, trail, short)
@@ -112,53 +114,65 @@ def _smaller(stage: str, device_batch: int, saved: int | None) -> str:
     return f"launch a new run with {half}"
 
 
-def _reason(ended: Ended, trail: Trail, short: events.Downloaded | None) -> tuple[str, str, str]:
+def _reason(ended: Ended, trail: Trail, short: events.Downloaded | None) -> tuple[OutcomeKind, str, str]:
     if short:
         got = f"{short.ok} of {short.total} dataset shards arrived"
-        return "data", got, "check the network, then resume: what arrived is kept"
+        return OutcomeKind.DATA, got, "check the network, then resume: what arrived is kept"
     match trail.failure:
         case events.OutOfMemory(tried=tried, capacity=capacity):
-            return "oom", f"out of GPU memory ({tried} more did not fit in {capacity})", ""
+            return OutcomeKind.OOM, f"out of GPU memory ({tried} more did not fit in {capacity})", ""
         case events.Signalled(signal=number):
-            return "killed", f"torchrun was stopped by signal {number}", RESUME
+            return OutcomeKind.KILLED, f"torchrun was stopped by signal {number}", RESUME
         case events.NcclTimeout(rank=rank, op=op, waited_s=waited):
             waits = f" for {waited:,.0f} s" if waited else ""
             who = f"rank {rank}" if rank is not None else "a rank"
-            return "nccl", f"{who} waited{waits} in {op or 'a collective'} for GPUs that did not answer", RESUME
+            return (
+                OutcomeKind.NCCL,
+                f"{who} waited{waits} in {op or 'a collective'} for GPUs that did not answer",
+                RESUME,
+            )
         case events.RankFailed(rank=rank, exit_code=code) if code < 0:
             hint = "the container may have run out of memory; " if code == -9 else ""
-            return "killed", f"rank {rank} was killed by signal {-code}", hint + RESUME
+            return OutcomeKind.KILLED, f"rank {rank} was killed by signal {-code}", hint + RESUME
         case events.RankFailed(rank=rank, exit_code=code):
-            return "crash", f"rank {rank} ended with exit code {code}: {trail.last_line}"[:300], LOG
+            return OutcomeKind.CRASH, f"rank {rank} ended with exit code {code}: {trail.last_line}"[:300], LOG
         case events.Error(type=kind, message=text, rank=rank):
             return _exception(kind, text, f"rank {rank}: " if rank is not None else "")
     if ended.signal is not None:
         hint = "the machine may have run out of memory; " if ended.signal == 9 else ""
-        return "killed", f"killed by signal {ended.signal}", hint + RESUME
-    return "crash", f"exit code {ended.code}: {trail.last_line}", LOG
+        return OutcomeKind.KILLED, f"killed by signal {ended.signal}", hint + RESUME
+    return OutcomeKind.CRASH, f"exit code {ended.code}: {trail.last_line}", LOG
 
 
-def _exception(kind: str, text: str, who: str) -> tuple[str, str, str]:
+def _exception(kind: str, text: str, who: str) -> tuple[OutcomeKind, str, str]:
     message = f"{who}{kind}: {text}"[:300]
     if "No dataset parquet files found" in text:
-        return "data", "the dataset is not on the volume", "resume: the prepare stage fetches it"
+        return OutcomeKind.DATA, "the dataset is not on the volume", "resume: the prepare stage fetches it"
     if kind == "FileNotFoundError" and "/tokenizer/" in text:
-        return "tokenizer", "the tokenizer is not on the volume", "resume: the tokenizer stage trains it"
+        return OutcomeKind.TOKENIZER, "the tokenizer is not on the volume", "resume: the tokenizer stage trains it"
     if kind == "FileNotFoundError" and "/optim_" in text:
         return (
-            "checkpoint",
+            OutcomeKind.CHECKPOINT,
             f"{who}its part of the optimizer is missing",
             WHOLE,
         )
     if "Tokenizer vocab size" in text:
-        return "tokenizer", message, "the model was trained with another tokenizer: put that one on the volume"
+        return (
+            OutcomeKind.TOKENIZER,
+            message,
+            "the model was trained with another tokenizer: put that one on the volume",
+        )
     if "PytorchStreamReader" in text or "zip archive" in text:
-        return "checkpoint", f"a checkpoint cannot be read: {message}", WHOLE
+        return OutcomeKind.CHECKPOINT, f"a checkpoint cannot be read: {message}", WHOLE
     if kind in ("ModuleNotFoundError", "ImportError"):
-        return "environment", message, "nanochat-tui doctor shows which Python is used and what it lacks"
+        return OutcomeKind.ENVIRONMENT, message, "nanochat-tui doctor shows which Python is used and what it lacks"
     if kind.rpartition(".")[2] in _OF_A_DOWNLOAD:
-        return "network", f"a download failed: {message}", "check the network, then resume: what arrived is kept"
-    return "crash", message, LOG
+        return (
+            OutcomeKind.NETWORK,
+            f"a download failed: {message}",
+            "check the network, then resume: what arrived is kept",
+        )
+    return OutcomeKind.CRASH, message, LOG
 
 
 def trouble(error: Exception, stage: str = "") -> Outcome:
@@ -166,7 +180,7 @@ def trouble(error: Exception, stage: str = "") -> Outcome:
     disk = isinstance(error, OSError) and error.errno in _DISK
     what = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
     advice = "make room on the disk, or use another, then resume" if disk else PUT_RIGHT
-    return Outcome("disk" if disk else "volume", what[:300], advice, stage=stage)
+    return Outcome(OutcomeKind.DISK if disk else OutcomeKind.VOLUME, what[:300], advice, stage=stage)
 
 
 def last_word(outcome: Outcome) -> None:
@@ -178,14 +192,14 @@ def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
     """The outcome once it is known what was kept: where it can go on, and how."""
     kept = status.saved_step
     match outcome.kind:
-        case "cancelled":
+        case OutcomeKind.CANCELLED:
             return cancelled(status)
-        case "budget" | "stalled" | "time limit":
+        case OutcomeKind.BUDGET | OutcomeKind.STALLED | OutcomeKind.TIME_LIMIT:
             after = f"kept up to step {kept:,}" if kept else "no checkpoint was kept"
             return msgspec.structs.replace(outcome, message=f"{outcome.message}; {after}")
-        case "oom":
+        case OutcomeKind.OOM:
             return msgspec.structs.replace(outcome, advice=_smaller(outcome.stage, device_batch, kept))
-        case "nan":
+        case OutcomeKind.NAN:
             before = f"step {kept:,} was kept before" if kept else "no checkpoint was kept before"
             steadier = "--no-fp8 is the steadier arithmetic"
             advice = f"launch it anew; {steadier}"
@@ -201,7 +215,7 @@ def cancelled(status: Status) -> Outcome:
     at = f" at step {s.step:,} of {s.total_steps:,}" if s.stage == "base" and s.step and s.total_steps else ""
     kept = f"; kept up to step {s.saved_step:,}" if s.saved_step else ""
     where = f"during {s.stage}" if s.stage else "before the first stage"
-    return Outcome("cancelled", f"stopped {where}{at}{kept}", stage=s.stage)
+    return Outcome(OutcomeKind.CANCELLED, f"stopped {where}{at}{kept}", stage=s.stage)
 
 
 def result_line(status: Status) -> str:

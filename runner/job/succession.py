@@ -10,7 +10,7 @@ from runner.checkpoints import Checkpoint
 from runner.errors import NanochatError
 from runner.job.site import Site
 from runner.nanochat import layout
-from runner.run import Outcome, Run, StageState, StageStatus, State, Status
+from runner.run import Outcome, OutcomeKind, Run, StageState, StageStatus, State, Status
 
 MAX_FRUITLESS = 3
 DIED_IN = (State.PREPARING, State.RUNNING, State.STOPPING)
@@ -104,7 +104,7 @@ def crash_loop(status: Status, found: list[Checkpoint], finished: list[StageStat
     if status.fruitless < MAX_FRUITLESS:
         return None
     return Outcome(
-        "crash loop",
+        OutcomeKind.CRASH_LOOP,
         f"the container died {status.fruitless} times without a new checkpoint",
         "see the log: nanochat-tui logs RUN; then resume",
         stage=status.stage,
