@@ -169,7 +169,7 @@ def test_a_cancel_that_cannot_end_the_calls_says_what_can(modal_cli: Cli, cloud:
 def test_a_resume_whose_answer_is_lost_is_never_taken_for_cancelled_and_is_seen_when_it_trains(
     fleet: Fleet, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = fleet.launch(spec(save_every=10, fault=["hang@15"]), backend="modal", tag="ghost")
+    run = fleet.launch(spec(save_every=10, step_ms=600, fault=["hang@15"]), backend="modal", tag="ghost")
     look(fleet, run, lambda r: r.status is not None and (r.status.step or 0) > 11)
     fleet.cancel(run)
     ended = look(fleet, run, lambda r: not r.live)

@@ -193,7 +193,7 @@ def test_the_error_of_a_failed_image_build_reaches_the_person_and_no_run_is_left
     try:
         cli.env |= fresh.env
         fresh.knobs(boot_fail="no matching distribution for msgspec==99")
-        failed = cli("launch", "--backend", "modal", "--tag", "never", code=1)
+        failed = cli("launch", "--backend", "modal", "--engine", "rehearsal", "--tag", "never", code=1)
         assert "no matching distribution for msgspec==99" in failed.stderr
         assert "deploy-rehearsal.log" in failed.stderr
         assert cli.json("ls") == []
@@ -219,7 +219,10 @@ def test_a_run_cancelled_by_another_client_is_cancelled_here_too(modal_cli: Cli,
     other = "import modal, sys; [modal.FunctionCall.from_id(c).cancel(terminate_containers=True) for c in sys.argv[1:]]"
     subprocess.run([sys.executable, "-c", other, *run["call_ids"]], env=modal_cli.env, check=True)
     run = finished(modal_cli, "other", code=1)
-    assert (run["state"], run["outcome"]["message"]) == ("cancelled", "cancelled by another client")
+    assert (run["state"], run["outcome"]["message"]) == (
+        "cancelled",
+        "stopped from outside: a person, or the workspace's limit",
+    )
     cloud.gate.release(30)
     resumed = modal_cli("resume", "other", "--watch")
     assert "✓ other done" in resumed.stdout

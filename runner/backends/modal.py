@@ -31,7 +31,7 @@ from runner.spooling import Read
 POLL_EVERY_S, POLL_ENDED_EVERY_S, MAX_BACK_OFF_S = 2.0, 30.0, 30.0
 FRESH_S = 15.0
 _WORKING = (State.PREPARING, State.RUNNING, State.STOPPING)
-LAST_RESORT = f"end it at modal.com/apps, or: {modal_command('container')} list, then stop ID"
+LAST_RESORT = f"end it at modal.com/apps, or: {modal_command('container', 'stop')} ID, as container list names it"
 RESUME = "nanochat-tui resume {0} continues from the last checkpoint"
 
 
