@@ -1,7 +1,6 @@
 """What both sides of Modal call things: apps, functions, the Dict; and which source an app was deployed from."""
 
 import hashlib
-from importlib.metadata import version
 from pathlib import Path
 
 APPS = {"nanochat": "nanochat-tui", "rehearsal": "nanochat-tui-rehearsal"}
@@ -35,6 +34,8 @@ def stop_key(call_id: str) -> str:
 
 def fingerprint() -> str:
     """Names the source that a container would run: this package, byte for byte, and the client's version."""
+    from importlib.metadata import version
+
     digest = hashlib.sha256(version("modal").encode())
     root = Path(__file__).parent
     for path in sorted(root.rglob("*.py")):

@@ -25,10 +25,10 @@ from runner.terminal import HIDDEN, clean, safe
 from tests.conftest import CLI, DATA, Cli
 from tests.disk import full_at
 from tests.terminal import Terminal
-from tui import log_commands
-from tui.log_commands import summary
+from tui import log_commands, summary_commands
 from tui.screens.base import Line
 from tui.screens.dialogs import Page
+from tui.summary_commands import summary
 from tui.view import ViewApp
 from tui.widgets.log_lines import line_kind, wrapped
 from tui.widgets.log_pane import LogPane, Prompt
@@ -498,7 +498,7 @@ def test_a_summary_that_lasts_says_how_far_it_is_and_can_be_interrupted(tmp_path
 def test_a_summary_that_lasts_says_so_where_there_is_no_terminal_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_commands, "PATIENCE_S", -1.0)
+    monkeypatch.setattr(summary_commands, "PATIENCE_S", -1.0)
     path = tmp_path / "some.log"
     path.write_text("\n".join(LINES))
     summary(argparse.Namespace(file=str(path), json=False))

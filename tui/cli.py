@@ -246,9 +246,14 @@ def _main(words: list[str]) -> int:
             return _open_app(args)
         if args.command == "view" and not (args.summary or args.json):
             return _open_view(args)
-        from tui import commands, log_commands
+        if args.command == "view":
+            from tui.summary_commands import summary
 
-        code = log_commands.summary(args) if args.command == "view" else int(commands.run(args))
+            code = summary(args)
+        else:
+            from tui import commands
+
+            code = int(commands.run(args))
         sys.stdout.flush()
         return code
     except NanochatError as error:

@@ -1,17 +1,14 @@
 """`logs` and `view --summary`: a run's log, or any log, for people and for pipes."""
 
 import argparse
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from runner.errors import CredentialsError, Exit, FileChanged, Unreachable, UsageError
+from runner.errors import CredentialsError, Exit, Unreachable, UsageError
 from runner.fleet import Fleet
 from runner.log_search import Query, Scan, lines_in, query
-from runner.log_summary import Reader, Summary, summarise
 from runner.log_times import LogTimes, moment
 from runner.nanochat import layout
 from runner.run import Run
@@ -22,8 +19,6 @@ from tui import output
 POLL_S = 0.25
 # So much of a line is looked at and printed.
 LONGEST = 1 << 20
-# So much of a log is read before it is said how far it is, and so long nothing is said.
-TURN, PATIENCE_S, SAID_EVERY_S = 64 << 20, 2.0, 30.0
 
 
 def log_of(fleet: Fleet, run_: Run) -> LogFile:
@@ -156,92 +151,3 @@ def _events(path: Path, lines: int | None) -> Callable[[bool], None]:
         state["next"] = log.whole
 
     return show
-
-
-def summary(args: argparse.Namespace) -> int:
-    """`nanochat-tui view FILE --summary`: what is in a log, in a few lines or as JSON."""
-    with tempfile.TemporaryDirectory(prefix="nanochat-log-") as folder:
-        path = Path(args.file)
-        if args.file == "-":
-            path = Path(folder) / "stdin.log"
-            with path.open("wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
-        if not path.is_file():
-            raise UsageError(f"{args.file} is not a regular file", "give the path of a log, or pipe it to view -")
-        progress = _Progress(args.file)
-        try:
-            found = read_summary(path, progress)
-        finally:
-            progress.clear()
-    if args.json:
-        output.as_json(found)
-        return Exit.OK
-    for name, value in _said(found):
-        output.write(f"{name:<15} {value}")
-    for problem in found.problems:
-        output.write(f"  line {problem.line:>8,}  {problem.text}")
-    return Exit.OK
-
-
-def read_summary(path: Path, told: Callable[[float], None] = lambda share: None) -> Summary:
-    """The summary of a file as it is now, its unfinished last line included; `told` how far it is, now and then.
-
-    Raises FileChanged.
-    """
-    log, reader, offset, size = LogFile(path), Reader(), 0, path.stat().st_size
-    while log.size < size and log.refresh(TURN):
-        # Its last line may be most of it, which is only counted.
-        told(max(offset, log.size - TURN) / size)
-        for reached in summarise(log, reader, offset):
-            offset = reached
-            told(offset / size)
-        if log.anew:
-            raise FileChanged(f"{path} was written anew while it was read", "try again")
-    if rest := log.read(offset, LONGEST):
-        reader.take(rest)
-    return reader.end()
-
-
-class _Progress:
-    """Says on stderr, once it has lasted, how much of a log is read: over and over on a terminal, else at times."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._line = name, output.Rewritten()
-        self._due = time.monotonic() + PATIENCE_S
-
-    def __call__(self, share: float) -> None:
-        if time.monotonic() < self._due:
-            return
-        said = f"{share:.0%} of {self._name} is read"
-        if not self._line.put(said):
-            output.note(f"nanochat-tui: {said}")
-            self._due = time.monotonic() + SAID_EVERY_S
-
-    def clear(self) -> None:
-        self._line.clear()
-
-
-def _said(found: Summary) -> Iterator[tuple[str, str]]:
-    unknown = "–"
-    step = unknown if found.step is None else f"{found.step:,}" + (f" of {found.total:,}" if found.total else "")
-    yield "lines", f"{found.lines:,}, {found.not_understood:,} of them not understood"
-    yield "stages", ", ".join(found.stages) or unknown
-    yield "steps", f"{found.steps:,}, the last {step}"
-    for name, value, places in (
-        ("loss", found.loss, 4),
-        ("val bpb", found.val_bpb, 4),
-        ("CORE", found.core, 4),
-        ("ChatCORE", found.chatcore, 4),
-        ("MFU", found.mfu, 1),
-    ):
-        if value is not None:
-            yield name, f"{value:.{places}f}"
-    if found.tokens_per_s is not None:
-        yield "tokens/s", f"{found.tokens_per_s:,}"
-    if found.gpu:
-        yield "GPU", found.gpu
-    yield "checkpoints", ", ".join(f"{step:,}" for step in found.checkpoints) or unknown
-    for warning in found.warnings:
-        yield "warning", warning
-    yield "outcome", found.outcome or unknown
-    yield "errors", f"{found.errors:,}"
