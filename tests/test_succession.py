@@ -10,8 +10,8 @@ from runner.backends.folder import FolderVolume
 from runner.job.job import Job
 from runner.job.outcome import trouble
 from runner.job.site import LocalSite
-from runner.job.succession import begun, leave, never_began
-from runner.run import OutcomeKind, Run, State, Status
+from runner.job.succession import MAX_FRUITLESS, begun, crash_loop, leave, never_began
+from runner.run import OutcomeKind, Run, StageState, StageStatus, State, Status
 from runner.survey import read_status
 from tests.test_run import run
 
@@ -47,6 +47,21 @@ def test_a_container_that_was_told_to_stop_is_never_counted_as_one_that_died(
 ) -> None:
     status = begun(run(), died(state), Site(told_at), "train", 2000.0)
     assert (status.fruitless, status.preemptions) == (fruitless, preemptions)
+
+
+def test_containers_that_die_in_their_first_second_are_counted_and_one_that_got_on_begins_the_count_anew() -> None:
+    done = [StageStatus(name, StageState.DONE) for name in ("prepare", "tokenizer")]
+    told = Status(1, State.QUEUED, "fc-0", 1000.0, 1300.0, stages=done)
+    for deaths in range(MAX_FRUITLESS + 1):
+        # All that is left of it is the status that it began with.
+        told = begun(run(), told, Site(), "train", 2000.0 + deaths)
+        assert (told.progress, told.fruitless) == ((2, 0), deaths)
+        told.stages = done if deaths else []
+    ended = crash_loop(told, [], done)
+    assert ended is not None and ended.kind is OutcomeKind.CRASH_LOOP
+    told.saved_step = 40
+    again = begun(run(), told, Site(), "train", 3000.0)
+    assert (again.progress, again.fruitless) == ((2, 40), 0)
 
 
 def test_a_job_that_could_not_begin_says_so_and_keeps_what_was_spent(tmp_path: Path) -> None:

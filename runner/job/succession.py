@@ -45,14 +45,21 @@ def begun(run: Run, earlier: Status | None, site: Site, part: str, now: float) -
     if earlier.attempt == run.attempt:
         status.calls = list(dict.fromkeys([*earlier.calls, site.call_id]))
         status.warnings = earlier.warnings
-        status.progress, status.fruitless = earlier.progress, earlier.fruitless
+        # By what the earlier one told of itself, before this one can die: a death in its first second must count.
+        reached = (_done(earlier.stages), earlier.saved_step or 0)
+        got_on = reached > earlier.progress
+        status.progress, status.fruitless = (reached, 0) if got_on else (earlier.progress, earlier.fruitless)
         if earlier.call_id == site.call_id and earlier.state in DIED_IN:
             # The same call again, though its container never said goodbye.
             if earlier.state is State.STOPPING or (site.told_to_stop(run) or 0.0) >= earlier.started_at:
                 status.preemptions += 1
-            else:
+            elif not got_on:
                 status.fruitless += 1
     return status
+
+
+def _done(stages: list[StageStatus]) -> int:
+    return sum(stage.state is StageState.DONE for stage in stages)
 
 
 def never_began(volume: FolderVolume, run: Run, call_id: str, outcome: Outcome, now: float) -> bool:
@@ -98,7 +105,7 @@ def put_aside(volume: FolderVolume, run: Run, attempt: int) -> list[Checkpoint] 
 def crash_loop(status: Status, found: list[Checkpoint], finished: list[StageStatus]) -> Outcome | None:
     """A container that dies is started again by the cloud, for ever: this ends it when nothing comes of it."""
     newest_one = checkpoints.newest_complete(found)
-    now = (sum(stage.state is StageState.DONE for stage in finished), newest_one.step if newest_one else 0)
+    now = (_done(finished), newest_one.step if newest_one else 0)
     if now > status.progress:
         status.progress, status.fruitless = now, 0
     if status.fruitless < MAX_FRUITLESS:
