@@ -167,7 +167,9 @@ class LogFile:
             offset = min(max(0, offset), self._view[1])
             block = offset // BLOCK
             before = self._newlines[block - 1] if 0 < block <= len(self._newlines) else 0
-            return before + bisect_left(self._ends(block), offset - block * BLOCK + 1)
+            found = before + bisect_left(self._ends(block), offset - block * BLOCK + 1)
+            # A file that was written anew since the last look may have more lines in as many bytes.
+            return min(found, len(self))
 
     def _ends(self, block: int) -> "array[int]":
         """Where the lines of a block end, just behind their newlines, from the block's beginning."""

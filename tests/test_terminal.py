@@ -89,7 +89,7 @@ def test_the_whole_job_by_keyboard(cli: Cli, gate: Gate, app: Apps, columns: int
     terminal.wait_for("cancelled")
     assert time.monotonic() - began < 30
     gate.open()
-    assert cli.processes() == []
+    wait_until(lambda: cli.processes() == [], what="no process of the run")
     assert cli.run()["state"] == "cancelled"
     terminal.press("r")
     terminal.wait_for("attempt 2")
