@@ -1,0 +1,185 @@
+"""What was seen of a failure while a log was read, and what of it was survived. Line by line, in bounded memory."""
+
+import msgspec
+from msgspec import Struct, field
+
+from runner.diagnosis.advice import Cause as C
+from runner.diagnosis.causes import Tier, cause_of, tier
+from runner.diagnosis.signs import Sign, sign_of
+from runner.diagnosis.tracebacks import RANK, Link, Raised, Tracebacks, bare, ends_process
+from runner.nanochat import events
+from runner.nanochat.events import Event
+
+# So much of a child's output may come late, from its buffer, after what it had said of its end.
+LATE_BYTES = 128 << 10
+# A rank that said that it ends has ended: the others go on for a moment, not for so many scores and saves.
+PROOFS_FOR_RANK = 3
+MOST_RANKS, MOST_CHAINS, MOST_SIGNS = 1024, 8, 200
+_PROOFS = (
+    events.Saved, events.ValBpb, events.Core, events.ChatCore, events.TaskScore, events.TrainBpb,
+)  # fmt: skip
+# What only a training that came to its end prints.
+_END_FACTS = ("min_val_bpb", "training_time", "core_csv")
+_FAILED = (events.Error, events.OutOfMemory, events.NcclTimeout, events.RankFailed, events.Signalled)
+# Notes that may stand in a text that a model wrote.
+_IN_TEXT = ("traceback", "rule", "banner", "config")
+
+
+class Seen(Struct, frozen=True):
+    """One thing that was seen, the line that it was on, and whether an exception told it."""
+
+    cause: C
+    text: str
+    line: int
+    rank: int | None = None
+    code: int | None = None
+    raised: Raised | None = None
+    weak: bool = False
+
+    @property
+    def tier(self) -> Tier:
+        """How far it is from the cause; an exception without its traceback is a hint alone."""
+        found = tier(self.cause)
+        return max(found, Tier.WAITED) if self.weak else found
+
+
+class Evidence(Struct):
+    """Takes a log of one process, or of all the ranks that torchrun started."""
+
+    tracebacks: Tracebacks = field(default_factory=Tracebacks)
+    chains: dict[int | None, list[list[Raised]]] = field(default_factory=dict)
+    signs: list[Seen] = field(default_factory=list)
+    proofs: int = 0
+    stepped: int = 0
+    in_text: bool = False
+
+    def see(self, line: str, event: Event | None, number: int) -> None:
+        """One cleaned line more, and what nanochat's grammar makes of it."""
+        if isinstance(event, events.Step):
+            self._progress(line)
+            if self.tracebacks.open:
+                self.tracebacks.take(line, number, known=True)
+            return
+        told = event is None or isinstance(event, (*_FAILED, events.Warned, events.Noted))
+        note = event.about if isinstance(event, events.Noted) else ""
+        if not told:
+            self._known(event)
+        elif isinstance(event, events.Noted) and note not in (*_IN_TEXT, "torchrun", "job", "python warning"):
+            self.in_text = note == "chat"
+        sign = _sign(line) if told and note != "job" else None
+        chain = self.tracebacks.take(line, number, known=sign is not None or not told or note not in ("", *_IN_TEXT))
+        if sign:
+            self._shown(sign, number)
+        elif chain:
+            self._raised(chain)
+        elif chain is None and told and note != "job" and not self.in_text:
+            self._hinted(line, number)
+
+    def _known(self, event: Event | None) -> None:
+        self.in_text = isinstance(event, events.Sample)
+        if isinstance(event, _PROOFS):
+            self.proofs += 1
+            self._survived(ranks=self.proofs >= PROOFS_FOR_RANK)
+        elif isinstance(event, events.Fact) and event.name in _END_FACTS:
+            self._survived(ranks=True)
+        elif not isinstance(event, events.Sample):
+            self._caught()
+
+    def _progress(self, line: str) -> None:
+        self.in_text = False
+        if self.chains or self.signs:
+            self.stepped += len(line) + 1
+            self._caught()
+            if self.stepped > LATE_BYTES:
+                self._survived(ranks=False)
+
+    def _caught(self) -> None:
+        """nanochat goes on: what was raised inside a function of it was caught there."""
+        if None in self.chains:
+            self._keep(None, [chain for chain in self.chains[None] if ends_process(chain[0])])
+        self.signs = [one for one in self.signs if not one.weak]
+
+    def _survived(self, *, ranks: bool) -> None:
+        self._keep(None, [])
+        self.signs = [] if ranks else [one for one in self.signs if one.rank is not None]
+        if ranks:
+            self.chains.clear()
+
+    def _keep(self, rank: int | None, chains: list[list[Raised]]) -> None:
+        if chains:
+            self.chains[rank] = chains
+        else:
+            self.chains.pop(rank, None)
+
+    def _raised(self, chain: list[Raised]) -> None:
+        one = chain[-1]
+        if self.in_text and one.rank is None and not any(each.of_code for each in chain):
+            return
+        if not one.below:
+            self.proofs = self.stepped = 0
+        found = self.chains.get(one.rank, [])
+        if found and (found[-1] is chain or found[-1][0] is chain[0]):
+            found[-1] = chain
+        elif len(self.chains) < MOST_RANKS or one.rank in self.chains:
+            self.chains[one.rank] = [*found[1 - MOST_CHAINS :], chain]
+
+    def _hinted(self, line: str, number: int) -> None:
+        """An exception's line alone, as when the beginning of a log was cut off."""
+        m = RANK.match(line)
+        text = line[m.end() :] if m else line
+        if found := bare(text):
+            rank = int(m[1]) if m else None
+            self._put(Seen(cause_of(found[1], found[2], []), text.strip()[:300], number, rank, weak=True))
+
+    def _shown(self, sign: Sign, number: int) -> None:
+        if not (sign.prose and self.in_text):
+            self.proofs = self.stepped = 0
+            self._put(Seen(sign.cause, sign.text, number, sign.rank, sign.code))
+
+    def _put(self, one: Seen) -> None:
+        same = ((old.cause, old.rank, old.weak) == (one.cause, one.rank, one.weak) for old in self.signs)
+        if len(self.signs) < MOST_SIGNS and not any(same):
+            self.signs.append(one)
+
+    def all(self) -> list[Seen]:
+        """Everything that was not survived: of each chain of exceptions the one that caused the others."""
+        found = [told(nearest(chain)) for chains in self.chains.values() for chain in chains]
+        return [*found, *self.signs]
+
+
+def _sign(line: str) -> Sign | None:
+    found = sign_of(line)
+    if found is None and (m := RANK.match(line)):
+        found = sign_of(line[m.end() :])
+        return msgspec.structs.replace(found, rank=int(m[1])) if found and found.rank is None else found
+    return found
+
+
+def nearest(chain: list[Raised]) -> Raised:
+    """Of exceptions that followed from each other the one that is the cause.
+
+    What was raised from another has it as its cause. What was raised while another was handled may have to do with
+    that or not: the last one counts, unless it alone says nothing.
+    """
+    best = chain[-1]
+    for before, after in zip(reversed(chain[:-1]), reversed(chain[1:]), strict=True):
+        here, there = _cause(best), _cause(before)
+        knows = there not in (C.CRASH, C.ECHO)
+        silent = here in (C.CRASH, C.ECHO)
+        if after.link is Link.CAUSED:
+            best = before if knows or silent else best
+        elif (knows and silent) or (knows and there is here):
+            best = before
+    return best
+
+
+def _cause(one: Raised) -> C:
+    return cause_of(one.name, one.text, one.files)
+
+
+def told(one: Raised) -> Seen:
+    """An exception as something that was seen."""
+    text = f"{one.name}: {one.message}".rstrip(": ")
+    if (cause := _cause(one)) is C.ECHO and (sign := sign_of(text)):
+        return Seen(sign.cause, sign.text, one.line, one.rank, sign.code)
+    return Seen(cause, text, one.line, one.rank, raised=one)

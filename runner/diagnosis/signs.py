@@ -1,0 +1,360 @@
+"""Lines that tell a failure by themselves: of the kernel, the driver, a scheduler, a compiler, a shell, the runtime of
+C++, torchrun and NCCL. One table, also for the search for errors in a log."""
+
+import re
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from runner import units
+from runner.diagnosis.advice import Cause as C
+from runner.diagnosis.words import said
+
+# As shells and torchrun call them; those of a real-time kind have no name.
+SIGNALS = {
+    1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL",
+    10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ",
+}  # fmt: skip
+_SHELL = {
+    "Killed": 9, "Segmentation fault": 11, "Aborted": 6, "Bus error": 7, "Illegal instruction": 4, "Terminated": 15,
+    "Floating point exception": 8, "Hangup": 1, "Trace/breakpoint trap": 5,
+}  # fmt: skip
+_OF_SIGNAL = {4: C.ILLEGAL, 6: C.ABORT, 7: C.BUS, 8: C.NATIVE, 11: C.NATIVE, 2: C.CANCELLED, 25: C.DISK_FULL}
+# What an Xid says of the program that ran on the GPU, not of the GPU.
+_XID_OF_PROGRAM = frozenset({8, 13, 31, 43, 45, 68, 69})
+
+
+class Sign(Struct, frozen=True):
+    """What one line shows. `prose`: a model could have written it; `rank` and `code` where it names them."""
+
+    cause: C
+    text: str
+    rank: int | None = None
+    code: int | None = None
+    prose: bool = False
+
+
+def of_signal(number: int) -> C:
+    """What the end by a signal is, as long as nothing else is known."""
+    return _OF_SIGNAL.get(number, C.SIGNAL)
+
+
+def by_signal(number: int) -> str:
+    """`signal 9 (SIGKILL)`."""
+    return f"signal {number}" + (f" ({SIGNALS[number]})" if number in SIGNALS else "")
+
+
+def of_exit(code: int) -> int | None:
+    """The signal that an exit code of a shell or a container stands for."""
+    return code - 128 if 128 < code <= 128 + 31 else -code if code < 0 else None
+
+
+_Make = Callable[[re.Match[str]], Sign | None]
+
+
+def _text(cause: C) -> _Make:
+    return lambda m: Sign(cause, m[0].strip())
+
+
+def _named(cause: C, what: str) -> _Make:
+    return lambda m: Sign(cause, what.format(*m.groups()))
+
+
+def _by_words(otherwise: C) -> _Make:
+    """The words in the pattern's last group decide."""
+    return lambda m: Sign(said(m[m.lastindex or 0]) or otherwise, m[m.lastindex or 0].strip())
+
+
+def _shell(m: re.Match[str]) -> Sign:
+    number = _SHELL[m["word"]]
+    return Sign(of_signal(number), f"killed by {by_signal(number)}", code=-number, prose=m["at"] is None)
+
+
+def _exit_code(m: re.Match[str]) -> Sign | None:
+    number = of_exit(int(m[1]))
+    return Sign(of_signal(number), f"killed by {by_signal(number)}", code=-number) if number else None
+
+
+def _xid(m: re.Match[str]) -> Sign:
+    number = int(m[1])
+    words = ", ".join(part for part in m[2].strip(" ,:.").split(", ") if not part.startswith(("pid=", "name=")))
+    what = f"the GPU reported Xid {number}" + (f": {words}" if words else "")
+    return Sign(C.KERNEL_FAULT if number in _XID_OF_PROGRAM else C.GPU_FAULT, what[:300])
+
+
+def _rank_failed(m: re.Match[str]) -> Sign:
+    code, rank = int(m[1]), int(m[2])
+    number = of_exit(code)
+    if number:
+        return Sign(of_signal(number), f"rank {rank} was killed by {by_signal(number)}", rank, -number)
+    return Sign(C.EXIT, f"rank {rank} ended with exit code {code} and did not say why", rank, code)
+
+
+def _got_signal(m: re.Match[str]) -> Sign:
+    return Sign(of_signal(int(m[1])), f"torchrun was stopped by signal {m[1]}", code=-int(m[1]))
+
+
+def _watchdog(m: re.Match[str]) -> Sign:
+    said_by = re.search(r"\[[Rr]ank ?(\d{1,6})\]", m[0])
+    rank = int(said_by[1]) if said_by else None
+    op, waited = re.search(r"OpType=(\w{1,40})", m[1]), re.search(r"Timeout\(ms\)=(\d{1,12})", m[1])
+    who = f"rank {rank}" if rank is not None else "a rank"
+    waits = f" for {int(waited[1]) / 1000:,.0f} s" if waited else ""
+    return Sign(
+        C.TIMED_OUT, f"{who} waited{waits} in {op[1] if op else 'a collective'} for GPUs that did not answer", rank
+    )
+
+
+def _stuck(m: re.Match[str]) -> Sign:
+    return Sign(C.TIMED_OUT, f"a rank waited {m[1]} s in vain for the others (NCCL's watchdog got stuck)")
+
+
+def _oom_kill(m: re.Match[str]) -> Sign:
+    size = re.search(r"anon-rss:(\d{1,15})kB", m[0])
+    had = f", which had {units.size(int(size[1]) * 1024)}" if size else ""
+    return Sign(
+        C.HOST_KILLER, f"the kernel killed {m[2] or 'a process'}{had}: the machine or container ran out of memory"
+    )
+
+
+_OURS = re.compile(r"slurmstepd|srun|=>>|Job |job ")
+_OUT = "a limit on memory was reached and the job was killed: "
+# Each line: words of which it has one (what the search for errors looks for first), its pattern, what it becomes. A
+# pattern is tried at the beginning of the line, after `[rankN]:`; `.*` in front of it where others print before it.
+_TABLE: tuple[tuple[str, str, _Make], ...] = (
+    # The kernel and what limits memory.
+    (
+        "Killed process|Kill process",
+        r".{0,200}?\bKill(?:ed)? process (\d+) \((.{1,60}?)\).*",
+        _oom_kill,
+    ),
+    (
+        "oom-kill:constraint",
+        r".{0,200}oom-kill:constraint=.*",
+        lambda m: Sign(C.HOST_KILLER, "the kernel killed a process for want of memory"),
+    ),
+    (
+        "oom_kill event|oom-kill event",
+        r".{0,200}[Dd]etected \d+ oom[-_]kill event.*",
+        lambda m: Sign(C.HOST_KILLER, _OUT + m[0].strip()[:160]),
+    ),
+    (
+        "Out Of Memory",
+        r"srun: error: .{1,200}: task .{1,40}: Out Of Memory",
+        lambda m: Sign(C.HOST_KILLER, _OUT + m[0]),
+    ),
+    (
+        "emory limit",
+        r".{0,200}(?:[Ee]xceed\w*|[Oo]ver) .{0,60}?\b(?:job |step |its |the )*[Mm]emory limit.*",
+        lambda m: Sign(C.HOST_KILLER, _OUT + m[0].strip()[:160], prose=not _OURS.match(m[0])),
+    ),
+    ("TERM_MEMLIMIT", r"TERM_MEMLIMIT.*", lambda m: Sign(C.HOST_KILLER, _OUT + m[0])),
+    (
+        "job killed: ",
+        r"=>> PBS: job killed: walltime.*",
+        lambda m: Sign(C.TIME_LIMIT, f"the scheduler's time limit was reached: {m[0][4:]}"),
+    ),
+    ("job killed: ", r"=>> PBS: job killed: .*mem.*", lambda m: Sign(C.HOST_KILLER, _OUT + m[0][4:])),
+    (
+        "OOMKilled",
+        r".{0,200}\bOOMKilled\b.*",
+        lambda m: Sign(C.HOST_KILLER, "the container was killed: it ran out of memory (OOMKilled)", prose=True),
+    ),
+    (
+        "earlyoom|systemd-oomd|memory pressure",
+        r".{0,120}(?:earlyoom|systemd-oomd|killed due to (?:the node running low on memory|memory pressure)).*",
+        lambda m: Sign(C.HOST_KILLER, _OUT + m[0].strip()[:160]),
+    ),
+    # A scheduler, a platform.
+    (
+        "DUE TO ",
+        r".{0,200}CANCELLED AT \S{1,40} DUE TO TIME LIMIT.*",
+        lambda m: Sign(C.TIME_LIMIT, "the scheduler's time limit was reached"),
+    ),
+    (
+        "TERM_RUNLIMIT",
+        r"TERM_RUNLIMIT.*",
+        lambda m: Sign(C.TIME_LIMIT, f"the scheduler's time limit was reached ({m[0][:80]})"),
+    ),
+    (
+        "hard limit|time limit",
+        r".{0,120}(?:reached|exceeded|hit) (?:the |its )?(?:hard |wall(?:clock|time) |run ?)?time limit.*",
+        lambda m: Sign(C.TIME_LIMIT, f"a time limit was reached: {m[0].strip()[:160]}", prose=not _OURS.match(m[0])),
+    ),
+    (
+        "DeadlineExceeded",
+        r".{0,120}\bDeadlineExceeded\b.{0,40}(?:longer than|deadline).*",
+        lambda m: Sign(C.TIME_LIMIT, "the job was active longer than its deadline allows", prose=True),
+    ),
+    (
+        "DUE TO ",
+        r".{0,200}CANCELLED AT \S{1,40} DUE TO PREEMPTION.*",
+        lambda m: Sign(C.PREEMPTED, "the scheduler took its machine for another job"),
+    ),
+    (
+        "DUE TO |NODE FAIL",
+        r".{0,200}(?:CANCELLED AT \S{1,40} DUE TO NODE FAIL\w*|Node failure on \S{1,80}).*",
+        lambda m: Sign(C.NODE, "the machine it ran on failed"),
+    ),
+    (
+        "CANCELLED AT",
+        r"slurmstepd: error: \*\*\* .{1,120} CANCELLED AT \S{1,40}(?: \*\*\*)?.*",
+        lambda m: Sign(C.CUT_OFF, "somebody or the scheduler cancelled the job"),
+    ),
+    (
+        "preemption|preempted",
+        r".{0,60}(?:interrupted|stopped|terminated|reclaimed) (?:due to|by|for) (?:\w+ ){0,2}preempt\w*.*",
+        lambda m: Sign(C.PREEMPTED, "its machine was taken away (preempted)", prose=True),
+    ),
+    (
+        "ephemeral",
+        r".{0,160}(?:low on resource: ephemeral-storage|ephemeral local storage usage exceeds).*",
+        lambda m: Sign(C.DISK_FULL, m[0].strip()[:200]),
+    ),
+    (
+        "exit code |exited with |exit status ",
+        r".{0,120}\b(?:exit(?:ed with)? (?:code|status):? ?|exited with code )(1[3-5]\d)\b.*",
+        _exit_code,
+    ),
+    (
+        "exited on signal",
+        r"mpirun noticed .{1,200} exited on signal (\d{1,2}).*",
+        lambda m: Sign(of_signal(int(m[1])), f"killed by {by_signal(int(m[1]))}", code=-int(m[1])),
+    ),
+    # The GPU and its driver.
+    (
+        "Xid",
+        r".{0,200}?\bXid\b(?:[^(\d]{0,10}\([^)]{0,40}\))?\D{0,20}(\d{1,3})\b(.{0,300})",
+        _xid,
+    ),
+    (
+        "fallen off",
+        r".{0,120}\bGPU\b.{0,80}fallen off (?:of )?the bus.*",
+        lambda m: Sign(C.GPU_FAULT, "the GPU has fallen off the bus", prose=True),
+    ),
+    ("Unable to determine the device handle", r"Unable to determine the device handle.*", _text(C.GPU_FAULT)),
+    (
+        "nvidia-container-cli|could not select device driver",
+        r".{0,400}(nvidia-container-cli: .{1,300}|could not select device driver.{0,100})",
+        lambda m: Sign(C.GPU_MISSING, m[1].strip()[:300]),
+    ),
+    (
+        "Failed to initialize NVML",
+        r"Failed to initialize NVML: (.*)",
+        lambda m: Sign(said(m[1]) or C.GPU_MISSING, m[0].strip()),
+    ),
+    (
+        "Assertion `",
+        r"\S{1,300}\.(?:cu|cuh|h|hpp|cpp):\d{1,6}: .{0,300}[Aa]ssertion `(.{1,200}?)` failed.*",
+        lambda m: Sign(
+            C.TOKEN_RANGE if said(m[1]) is C.TOKEN_RANGE or "index" in m[1].lower() else C.KERNEL_FAULT,
+            f"a kernel's assertion failed: {m[1]}",
+        ),
+    ),
+    # Compilers and loaders.
+    (
+        "fatal error: ",
+        r"(?:\S{1,300}:\d{1,7}: |\S{0,80}(?:gcc|g\+\+|clang|cc1plus|c\+\+)\S{0,20}: )fatal error: (.{1,300})",
+        _named(C.COMPILER, "the compiler gave up: {}"),
+    ),
+    (
+        "ld: |ld returned",
+        r"(?:\S{0,200}/)?(?:\S{0,40}-)?ld(?:\.\w+)?: (cannot find .{1,200}|.{1,200}undefined reference.{0,200})",
+        _named(C.COMPILER, "the linker gave up: {}"),
+    ),
+    (
+        "nvcc fatal|ptxas fatal",
+        r"(?:nvcc|ptxas) fatal\s*: (.{1,300})",
+        lambda m: Sign(said(m[0]) or C.COMPILER, f"the compiler gave up: {m[1]}"),
+    ),
+    (
+        "error while loading shared libraries",
+        r".{1,300}: error while loading shared libraries: (.{1,300})",
+        lambda m: Sign(said(m[1]) or C.LIBRARY, m[1]),
+    ),
+    (
+        "symbol lookup error|GLIBC",
+        r".{1,300}: (symbol lookup error: .{1,300}|version `GLIBC\S{1,40} not found.*)",
+        lambda m: Sign(C.LIBRARY, m[1]),
+    ),
+    # Shells, Python and command lines.
+    (
+        "|".join(_SHELL),
+        r"(?P<at>(?:\S{1,300}: )?line \d{1,7}: +\d{1,9} |srun: error: .{1,120}: task .{1,40}: )?(?P<word>"
+        + "|".join(_SHELL)
+        + r")(?P<core> +\(core dumped\))?(?(at).*|(?: +(?:python|torchrun|uv)\b.{0,300})?)",
+        _shell,
+    ),
+    (
+        "Fatal Python error: ",
+        r"Fatal Python error: (.{1,100})",
+        lambda m: Sign(of_signal(_SHELL.get(m[1], 6)), f"Python itself died: {m[1]}", code=-_SHELL.get(m[1], 6)),
+    ),
+    (
+        "Segfault encountered",
+        r"!!!!+ Segfault encountered !!!!+",
+        lambda m: Sign(C.NATIVE, "killed by signal 11 (SIGSEGV)", code=-11),
+    ),
+    (
+        "command not found|: not found|executable file not found",
+        r"(?:\S{0,80}sh: (?:(?:line )?\d{1,7}: )?|exec: \"?)(\S{1,200}?)\"?: "
+        r"(?:command not found|not found|executable file not found.*)",
+        _named(C.PROGRAM, "{} is not installed where the run looks for it"),
+    ),
+    (
+        "can't open file|No module named",
+        r"\S{0,200}python\S{0,10}: (can't open file .{1,300}|No module named .{1,200})",
+        lambda m: Sign(C.PROGRAM, m[1]),
+    ),
+    (": error: ", r"(?:\S{0,80}/)?[\w.]{1,80}\.py: error: (.{1,300})", lambda m: Sign(C.SETTINGS, m[1], prose=True)),
+    (
+        "No space left on device|quota exceeded",
+        r"[\w./ -]{1,120}: .{0,200}(?:No space left on device|[Dd]isk quota exceeded)(?:\W.{0,200})?",
+        lambda m: Sign(said(m[0]) or C.DISK_FULL, m[0].strip()[:300]),
+    ),
+    # The runtime of C++, and the threads of PyTorch.
+    (
+        "terminate called",
+        r"terminate called after throwing an instance of '(.{1,200}?)'.*",
+        lambda m: Sign(said(m[1]) or C.ABORT, f"native code gave up ({m[1]})"),
+    ),
+    ("  what():  ", r"  what\(\):  (.{1,600})", _by_words(C.CRASH)),
+    (
+        "WorkNCCL(",
+        r".{0,400}?Watchdog caught collective operation timeout: WorkNCCL\((.{0,400})",
+        _watchdog,
+    ),
+    ("watchdog got stuck", r".{0,400}watchdog got stuck for (\d{1,6}) seconds.*", _stuck),
+    (
+        "eartbeat monitor timed out",
+        r".{0,400}[Hh]eartbeat monitor timed out!.*",
+        lambda m: Sign(C.TIMED_OUT, "NCCL's heartbeat monitor timed out: a rank hung"),
+    ),
+    (
+        "terminated with exception: ",
+        r".{0,400}watchdog thread terminated with exception: (?!.{0,40}Watchdog caught)(.{1,400})",
+        _by_words(C.NCCL),
+    ),
+    ("NCCL WARN ", r".{0,200}NCCL WARN (.{1,300})", lambda m: Sign(said(m[1]), m[1]) if said(m[1]) else None),  # type: ignore[arg-type]
+    # torchrun.
+    ("failed (exitcode: ", r".{0,200}failed \(exitcode: (-?\d{1,4})\) local_rank: (\d{1,4}) .*", _rank_failed),
+    (
+        "SignalException: ",
+        r"(?:torch\.distributed\.elastic\.\S{1,80})?SignalException: Process \d{1,9} got signal: (\d{1,3})",
+        _got_signal,
+    ),
+)
+WORDS = tuple(dict.fromkeys(word for words, _, _ in _TABLE for word in words.split("|")))
+_HAS = re.compile("|".join(map(re.escape, WORDS)))
+_PATTERNS = tuple((re.compile(pattern), make) for _, pattern, make in _TABLE)
+_OF_WORD = {word: [n for n, (words, _, _) in enumerate(_TABLE) if word in words.split("|")] for word in WORDS}
+
+
+def sign_of(line: str) -> Sign | None:
+    """What a cleaned line shows by itself; None for one that tells no failure."""
+    words = set(_HAS.findall(line))
+    for number in sorted({number for word in words for number in _OF_WORD[word]}) if words else ():
+        pattern, make = _PATTERNS[number]
+        if (whole := pattern.fullmatch(line)) and (sign := make(whole)):
+            return sign
+    return None

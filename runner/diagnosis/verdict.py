@@ -1,0 +1,153 @@
+"""What was seen, and how the process ended -> the cause in one sentence, its kind, what to do, whether to resume."""
+
+import itertools
+import re
+
+from msgspec import Struct
+
+from runner.diagnosis.advice import ADVICE, Resume
+from runner.diagnosis.advice import Cause as C
+from runner.diagnosis.causes import Tier
+from runner.diagnosis.evidence import Evidence, Seen
+from runner.diagnosis.signs import by_signal, of_exit, of_signal
+from runner.diagnosis.tracebacks import ends_process
+from runner.diagnosis.words import said
+from runner.run import OutcomeKind
+
+SIGABRT, SIGTERM, SIGKILL = 6, 15, 9
+# What the machine did explains whatever the program says of it.
+_OF_MACHINE = frozenset({C.HOST_KILLER, C.GPU_FAULT, C.TIME_LIMIT, C.PREEMPTED, C.NODE})
+_TRIED = re.compile(r"[Tt]ried to allocate ([\d.]{1,24} \w{1,8})")
+_CAPACITY = re.compile(r"total capacity of ([\d.]{1,24} \w{1,8})")
+MOST = 300
+
+
+class How(Struct, frozen=True):
+    """How a child ended, as its parent knows it; `oom_kills` of the kernel while it ran."""
+
+    code: int | None = None
+    signal: int | None = None
+    oom_kills: int = 0
+
+
+class Verdict(Struct, frozen=True):
+    """What ended a run; `line` is the number of the log's line that tells it, from 1."""
+
+    cause: C
+    kind: OutcomeKind
+    message: str
+    advice: str
+    resume: Resume
+    line: int | None = None
+
+
+def judge(evidence: Evidence, how: How | None = None) -> Verdict | None:
+    """The cause of the end; None where nothing was seen that a run did not survive. `how` None: nobody saw it end."""
+    if how and how.code == 0:
+        return None
+    seen = _possible(evidence.all(), how)
+    best = min(seen, key=lambda one: _distance(one, _root(seen)), default=None)
+    best = _by_end(best, how)
+    if best is None:
+        return None
+    if best.raised:
+        same = [one for one in seen if one.cause is best.cause and not one.raised and one.line < best.line]
+        best = min(same, key=lambda one: one.line, default=best)
+    advice = ADVICE[best.cause]
+    return Verdict(best.cause, advice.kind, _sentence(best), advice.do, advice.resume, best.line or None)
+
+
+def _root(seen: list[Seen]) -> Seen | None:
+    """The rank whose end torchrun saw first."""
+    return next((one for one in seen if one.code is not None and one.rank is not None), None)
+
+
+def _possible(seen: list[Seen], how: How | None) -> list[Seen]:
+    """Without what the way of the end rules out: an exception ends a process with an exit code, not by a signal."""
+    root = _root(seen)
+    code = root.code if root and root.code is not None else 0
+    if how and how.signal not in (None, SIGABRT):
+        return [one for one in seen if one.rank is not None or not one.raised]
+    if root and code < 0 and -code not in (SIGABRT, SIGTERM):
+        return [
+            one
+            for one in seen
+            if not one.raised or (one.rank != root.rank and (one.rank is not None or ends_process(one.raised)))
+        ]
+    return seen
+
+
+def _distance(one: Seen, root: Seen | None) -> tuple[int, bool, bool, bool, bool, int]:
+    """What is to be told first has the least: the tier, then the machine, then the rank that ended first.
+
+    Of one process the last exception counts, as whatever was raised before was caught; of several ranks the first.
+    """
+    elsewhere = root is not None and one.rank is not None and one.rank != root.rank
+    last = one.raised is not None and one.rank is None
+    return (
+        one.tier,
+        one.cause not in _OF_MACHINE,
+        one.code == -SIGTERM,
+        one.raised is None,
+        elsewhere,
+        -one.line if last else one.line,
+    )
+
+
+def _by_end(best: Seen | None, how: How | None) -> Seen | None:
+    """What the end itself shows, where nothing that was seen stands nearer to the cause."""
+    if how is None:
+        return best
+    number = how.signal or of_exit(how.code or 0)
+    if how.oom_kills and (best is None or best.tier >= Tier.DEATH):
+        text = "the kernel killed it: the machine or container ran out of memory"
+        return Seen(C.HOST_KILLER, text, best.line if best else 0)
+    if number and (best is None or best.tier > Tier.DEATH or (best.weak and number != SIGABRT)):
+        if number == SIGABRT and best and best.tier < Tier.GAVE_UP:
+            return best
+        return Seen(of_signal(number), f"killed by {by_signal(number)}", 0, code=-number)
+    if best is None:
+        return Seen(C.EXIT, f"it ended with exit code {how.code} and did not say why", 0)
+    return best
+
+
+_INSTEAD = {
+    C.DATA_MISSING: "the dataset is not on the volume",
+    C.TOKENIZER_MISSING: "the tokenizer is not on the volume",
+    C.CHECKPOINT_PART: "its part of the optimizer is missing",
+}
+_BEFORE = {
+    C.GPU_MEMORY: "out of GPU memory",
+    C.HOST_MEMORY: "out of the machine's memory (not the GPU's)",
+    C.DISK_FULL: "the disk is full",
+    C.SHARED_MEMORY: "out of shared memory (/dev/shm)",
+    C.CHECKPOINT_DAMAGED: "a checkpoint cannot be read",
+    C.DATA_DAMAGED: "a file of the data is damaged",
+    C.DOWNLOAD: "a download failed",
+    C.TOKEN_RANGE: "a token or an index is out of range",
+    C.COMPILER: "compiling failed",
+}
+
+
+def _sentence(one: Seen) -> str:
+    who = f"rank {one.rank}: " if one.rank is not None and (one.raised or one.weak) else ""
+    if one.cause in _INSTEAD:
+        return who + _INSTEAD[one.cause]
+    text = _telling(one)
+    whole = one.raised.text if one.raised else one.text
+    if one.cause is C.GPU_MEMORY and (tried := _TRIED.search(whole)) and (capacity := _CAPACITY.search(whole)):
+        return f"out of GPU memory ({tried[1]} more did not fit in {capacity[1]})"
+    if one.cause is C.SIGNAL and one.code == -SIGKILL:
+        text += "; it may have run out of memory"
+    before = _BEFORE.get(one.cause, "")
+    return f"{who}{before}{': ' if before else ''}{text}"[:MOST]
+
+
+def _telling(one: Seen) -> str:
+    """What an exception says of its cause, which may be on a line below its first."""
+    if not one.raised or not one.raised.below or said(one.raised.message) is one.cause:
+        return one.text
+    lines = one.raised.below
+    named = next((below for above, below in itertools.pairwise(lines) if above == "Last error:"), None)
+    found = named or next((line for line in lines if said(line) is one.cause), None)
+    return f"{one.raised.name}: {found}" if found else one.text
