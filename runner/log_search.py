@@ -27,8 +27,8 @@ DENSE = 128
 # is for millions of them.
 LEVELS = {
     "error": (
-        (b"Error", b"Exception", b"Traceback ", b"FAILED", b"nan", b"out of memory"),
-        rb"(?:Error|Exception)\b|^Traceback |^\[FAILED\]|FAILED$|loss: -?nan|CUDA out of memory",
+        (b"Error", b"Exception", b"Traceback ", b"FAILED", b": nan", b": inf", b": -inf", b"out of memory"),
+        rb"(?:Error|Exception)\b|^Traceback |^\[FAILED\]|FAILED$|(?:loss|bpb): -?(?:nan|inf)\b|CUDA out of memory",
     ),
     "warning": (
         (b"WARNING", b"Warning: ", b"[HEARTBEAT]", b"[VOLUME]", b"[PREEMPTED]"),

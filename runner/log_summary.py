@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
+from runner.alarms import lost
 from runner.job.outcome import Trail, explain
 from runner.job.supervise import Ended
 from runner.log_search import slice_at
@@ -19,10 +20,11 @@ MAX_KEPT = 20
 LONGEST = 1 << 14
 # Lines read before others have their turn.
 TURN = 200
-FAILURES = (events.Error, events.OutOfMemory, events.NcclTimeout, events.RankFailed, events.Signalled)
 _STAGE = re.compile(r"\[STAGE\] (\w{1,20})( skipped.*)?")
 _END = re.compile(r"\[(DONE|FAILED|CANCELLED|PREEMPTED|OUT OF BUDGET)\] ?(.*)")
 _HEARTBEAT = "[HEARTBEAT]"
+# Where nanochat saved what it trained between base model and conversations, until 2026.
+_MID = "/mid_checkpoints/"
 
 
 class Problem(Struct):
@@ -32,26 +34,34 @@ class Problem(Struct):
     text: str
 
 
-class Summary(Struct):
-    """Everything found so far; `step` and `total` of the last step, `tokens_per_s` the median of the last steps.
+class Training(Struct):
+    """What one kind of training has come to: `step` and `total` of the last step, pace the median of the last steps."""
 
-    `stages` as the log names them, `checkpoints` the steps whose model was saved, `outcome` how the last attempt ended.
-    """
-
-    lines: int = 0
-    not_understood: int = 0
-    stages: list[str] = field(default_factory=list)
     steps: int = 0
     step: int | None = None
     total: int | None = None
     loss: float | None = None
     val_bpb: float | None = None
-    core: float | None = None
-    chatcore: float | None = None
     tokens_per_s: int | None = None
     mfu: float | None = None
-    gpu: str = ""
     checkpoints: list[int] = field(default_factory=list)
+
+
+class Summary(Training, kw_only=True):
+    """Everything found so far. Its own training is the base model's where there is any, then beside the `fine_tuning`.
+
+    `stages` as the log names or shows them, `checkpoints` the steps whose model was saved, `outcome` how the last
+    attempt ended.
+    """
+
+    lines: int = 0
+    not_understood: int = 0
+    attempts: int = 0
+    stages: list[str] = field(default_factory=list)
+    fine_tuning: Training | None = None
+    core: float | None = None
+    chatcore: float | None = None
+    gpu: str = ""
     heartbeats: int = 0
     warnings: list[str] = field(default_factory=list)
     errors: int = 0
@@ -63,61 +73,99 @@ class Reader:
     """Takes a log line by line; `found` is what it has said so far."""
 
     def __init__(self) -> None:
-        self.found = Summary()
-        self._speeds: deque[int] = deque(maxlen=MAX_KEPT)
+        self._found = Summary()
+        self._base, self._tuned = _Pace(), _Pace()
+        # Which training the lines are of; whether the log itself names its stages; whether the base model is done.
+        self._tuning = self._named = self._base_done = False
         self._trail = Trail()
+
+    @property
+    def found(self) -> Summary:
+        """What was found so far, brought together."""
+        found, base, tuned = self._found, self._base.training, self._tuned.training
+        first = tuned if base == Training() else base
+        for name in Training.__struct_fields__:
+            setattr(found, name, getattr(first, name))
+        found.fine_tuning = None if first is tuned or tuned == Training() else tuned
+        return found
 
     def take(self, raw: bytes) -> None:
         """One line more, without its newline; what carriage returns have overwritten counts too."""
-        found = self.found
+        found = self._found
         found.lines += 1
         known, blank = False, True
         for piece in raw.split(b"\r"):
             line = clean(piece[:LONGEST].decode("utf-8", "replace"))
             if line.startswith("["):
                 self._own(line)
-            event = grammar.parse(line)
-            self._trail.see(line, event)
-            blank = blank and not line.strip()
-            if event is not None:
-                known = True
-                self._event(event, line)
+            for said, event in grammar.read(line):
+                self._trail.see(said, event)
+                blank = blank and not said.strip()
+                if event is not None:
+                    known = True
+                    self._event(event, said)
         found.not_understood += not known and not blank
 
     def end(self) -> Summary:
         """The summary, with the cause of the end where the log does not name one itself."""
-        if not self.found.outcome and self._trail.failure:
+        if not self._found.outcome and self._trail.failure:
             cause = explain("", Ended(1, None, stopped=False), self._trail)
-            self.found.outcome = f"{cause.kind}: {cause.message}" if cause else ""
+            self._found.outcome = f"{cause.kind}: {cause.message}" if cause else ""
         return self.found
 
     def _own(self, line: str) -> None:
+        found = self._found
         if m := _STAGE.fullmatch(line):
-            self.found.stages.append(m[1] + (" (skipped)" if m[2] else ""))
+            if not self._named:
+                found.stages, self._named = [], True
+            self._tuning = m[1] in ("sft", "chat_eval")
+            self._stage(m[1], skipped=bool(m[2]))
         elif m := _END.fullmatch(line):
-            self.found.outcome = f"{m[1].lower()}: {m[2]}".rstrip(": ")
+            found.outcome = f"{m[1].lower()}: {m[2]}".rstrip(": ")
         elif line.startswith("[ATTEMPT"):
-            self.found.stages, self.found.outcome = [], ""
+            found.attempts, found.outcome = found.attempts + 1, ""
         elif line.startswith(_HEARTBEAT):
-            self.found.heartbeats += 1
+            found.heartbeats += 1
+
+    def _stage(self, name: str, *, skipped: bool = False) -> None:
+        """A stage that was come to: one that ran in any attempt is not told as skipped."""
+        stages, left_out = self._found.stages, f"{name} (skipped)"
+        if skipped:
+            if name not in stages and left_out not in stages:
+                stages.append(left_out)
+        elif left_out in stages:
+            stages[stages.index(left_out)] = name
+        elif name not in stages:
+            stages.append(name)
 
     def _event(self, event: Event, line: str) -> None:
-        found = self.found
+        found = self._found
+        if not self._named and (stage := _shown(event, line)):
+            self._stage(stage)
         match event:
             case events.Step():
-                found.steps, found.step, found.total, found.loss = found.steps + 1, event.step, event.total, event.loss
-                self._speeds.append(event.tokens_per_s)
-                found.tokens_per_s, found.mfu = sorted(self._speeds)[len(self._speeds) // 2], event.mfu
-                if event.loss != event.loss:
-                    self._problem(line)
-            case events.ValBpb():
-                found.val_bpb = event.bpb
+                self._tuning = event.tunes
+                (self._tuned if event.tunes else self._base).take(event)
+            case events.ValBpb(step=step):
+                # Fine-tuning begins with a look at what the base model has come to.
+                if step is None or (step == 0 and self._base_done and not self._named):
+                    self._tuning = step is not None
+                (self._tuned if self._tuning else self._base).training.val_bpb = event.bpb
             case events.Core():
                 found.core = event.core
             case events.ChatCore():
                 found.chatcore = event.chatcore
-            case events.Saved(what="model parameters"):
-                found.checkpoints.append(event.step)
+            case events.Saved(what="model parameters", folder=folder):
+                if _MID in folder and "sft" in found.stages and not self._named:
+                    # Until then its steps look like those of fine-tuning on conversations.
+                    found.stages[found.stages.index("sft")] = "mid"
+                (self._tuned if self._tuning else self._base).training.checkpoints.append(event.step)
+            case events.Fact(name="min_val_bpb"):
+                self._base_done = self._base_done or not self._tuning
+            case events.Fact(name="sft_rows"):
+                self._tuning = True
+            case events.Fact(name="iterations") | events.Resumed():
+                self._tuning = self._base_done = False
             case events.Fact(name="gpu", value=value):
                 found.gpu = value.partition(" | ")[0]
             case events.Warned(text=text):
@@ -127,12 +175,51 @@ class Reader:
                 events.Error() | events.OutOfMemory() | events.NcclTimeout() | events.RankFailed() | events.Signalled()
             ):
                 self._problem(line)
+        if lost(event):
+            self._problem(line)
 
     def _problem(self, line: str) -> None:
-        found = self.found
+        found = self._found
         found.errors += 1
         if len(found.problems) < MAX_KEPT:
             found.problems.append(Problem(found.lines, line.strip()[:300]))
+
+
+class _Pace:
+    """One kind of training as its steps come."""
+
+    def __init__(self) -> None:
+        self.training = Training()
+        self._speeds: deque[int] = deque(maxlen=MAX_KEPT)
+        self._mfus: deque[float] = deque(maxlen=MAX_KEPT)
+
+    def take(self, event: events.Step) -> None:
+        all_of = self.training
+        all_of.steps, all_of.step, all_of.total, all_of.loss = all_of.steps + 1, event.step, event.total, event.loss
+        if event.tokens_per_s is not None:
+            self._speeds.append(event.tokens_per_s)
+            all_of.tokens_per_s = sorted(self._speeds)[len(self._speeds) // 2]
+        if event.mfu is not None:
+            self._mfus.append(event.mfu)
+            all_of.mfu = sorted(self._mfus)[len(self._mfus) // 2]
+
+
+def _shown(event: Event, line: str) -> str:
+    """The stage that a line shows to be under way, for a log that names none; empty for most lines."""
+    match event:
+        case events.Step():
+            return "sft" if event.tunes else "base"
+        case events.Downloaded():
+            return "prepare"
+        case events.Noted(about="tokenizer"):
+            return "tokenizer"
+        case events.ValBpb(step=None) | events.Core(step=None):
+            return "base_eval"
+        case events.ChatCore(step=None):
+            return "chat_eval"
+        case events.TaskScore(centered=None) if not line.startswith(" "):
+            return "chat_eval"
+    return ""
 
 
 def summarise(log: LogFile, into: Reader, offset: int = 0) -> Iterator[int]:

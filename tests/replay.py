@@ -11,13 +11,13 @@ from runner.job.tracker import Tracker
 from runner.nanochat import events, grammar
 from runner.run import Run, StageState, StageStatus, State, Status
 
-_STAMPED = re.compile(r"\[ *(\d+\.\d\d)\] (.*)")
+_STAMPED = re.compile(r"\[ *(\d+\.\d\d)\] ([^\[]*(?:\[(?! *\d+\.\d\d\] )[^\[]*)*)")
 
 
 def stamped(path: Path) -> list[tuple[float, str]]:
-    """Lines and when they came, from a log with `[  12.34] ` before each."""
-    found = (_STAMPED.fullmatch(line) for line in path.read_text("utf-8", "replace").split("\n"))
-    return [(float(m[1]), m[2]) for m in found if m]
+    """Lines and when they came, from a log with `[  12.34] ` before each write, of a text or of its newline."""
+    found = [m for line in path.read_text("utf-8", "replace").split("\n") for m in _STAMPED.finditer(line)]
+    return [(float(m[1]), m[2]) for m in found]
 
 
 def replay(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from runner.errors import Exit, FileChanged, UsageError
-from runner.log_summary import Reader, Summary, summarise
+from runner.log_summary import Reader, Summary, Training, summarise
 from runner.spool import LogFile
 from tui import output
 
@@ -83,10 +83,11 @@ class _Progress:
 
 def _said(found: Summary) -> Iterator[tuple[str, str]]:
     unknown = "–"
-    step = unknown if found.step is None else f"{found.step:,}" + (f" of {found.total:,}" if found.total else "")
     yield "lines", f"{found.lines:,}, {found.not_understood:,} of them not understood"
+    if found.attempts > 1:
+        yield "attempts", f"{found.attempts:,}"
     yield "stages", ", ".join(found.stages) or unknown
-    yield "steps", f"{found.steps:,}, the last {step}"
+    yield "steps", _steps(found)
     for name, value, places in (
         ("loss", found.loss, 4),
         ("val bpb", found.val_bpb, 4),
@@ -98,6 +99,10 @@ def _said(found: Summary) -> Iterator[tuple[str, str]]:
             yield name, f"{value:.{places}f}"
     if found.tokens_per_s is not None:
         yield "tokens/s", f"{found.tokens_per_s:,}"
+    if tuned := found.fine_tuning:
+        said = [f"loss {tuned.loss:.4f}"] if tuned.loss is not None else []
+        said += [f"val bpb {tuned.val_bpb:.4f}"] if tuned.val_bpb is not None else []
+        yield "fine-tuning", ", ".join([f"steps {_steps(tuned)}", *said])
     if found.gpu:
         yield "GPU", found.gpu
     yield "checkpoints", ", ".join(f"{step:,}" for step in found.checkpoints) or unknown
@@ -105,3 +110,8 @@ def _said(found: Summary) -> Iterator[tuple[str, str]]:
         yield "warning", warning
     yield "outcome", found.outcome or unknown
     yield "errors", f"{found.errors:,}"
+
+
+def _steps(of: Training) -> str:
+    last = "–" if of.step is None else f"{of.step:,}" + (f" of {of.total:,}" if of.total else "")
+    return f"{of.steps:,}, the last {last}"

@@ -103,19 +103,20 @@ class Journal:
         self._at_line_start = data.endswith(b"\n")
         self._silent_since = self._spoke_at = self._ticks()
         self.tracker.heard(now)
-        return [self._line(line, now) for line in self._lines.feed(data)]
+        return [said for line in self._lines.feed(data) for said in self._line(line, now)]
 
     def end_stage(self) -> list[tuple[str, Event | None]]:
-        return [self._line(line, self._clock()) for line in self._lines.rest()]
+        return [said for line in self._lines.rest() for said in self._line(line, self._clock())]
 
-    def _line(self, line: str, now: float) -> tuple[str, Event | None]:
-        event = grammar.parse(line)
-        if event is None:
-            self.status.unknown_lines += bool(line.strip())
-        elif not isinstance(event, events.Noted):
-            self.tracker.take(event, now)
-            self.event(event, now)
-        return line, event
+    def _line(self, line: str, now: float) -> list[tuple[str, Event | None]]:
+        found = grammar.read(line)
+        for said, event in found:
+            if event is None:
+                self.status.unknown_lines += bool(said.strip())
+            elif not isinstance(event, events.Noted):
+                self.tracker.take(event, now)
+                self.event(event, now)
+        return found
 
     def event(self, event: Event | dict[str, object], now: float | None = None) -> None:
         """Append an event with its time, attempt and stage."""

@@ -6,6 +6,7 @@ import sys
 import msgspec
 from msgspec import Struct
 
+from runner.alarms import lost
 from runner.job.supervise import Ended
 from runner.nanochat import events
 from runner.nanochat.events import Event
@@ -55,11 +56,13 @@ class Trail(Struct):
 
     failure: Event | None = None
     downloaded: events.Downloaded | None = None
-    nan_at: int | None = None
+    lost: str = ""
     without_fa3: bool = False
     last_line: str = ""
 
     def see(self, line: str, event: Event | None) -> None:
+        if not self.lost and isinstance(event, events.Step | events.ValBpb) and (gone := lost(event)):
+            self.lost = f"the {gone}" + (f" since step {event.step:,}" if event.step is not None else "")
         weight = _weight(event) if event else None
         if weight is not None:
             before = _weight(self.failure) if self.failure else None
@@ -67,8 +70,6 @@ class Trail(Struct):
                 self.failure = event
         elif isinstance(event, events.Step):
             self.failure = None
-            if event.loss != event.loss and self.nan_at is None:
-                self.nan_at = event.step
         elif isinstance(event, events.Downloaded):
             self.downloaded = event
         elif isinstance(event, events.Warned) and event.text.startswith(_WITHOUT_FA3):
@@ -79,8 +80,8 @@ class Trail(Struct):
 
 def unwanted(stage: str, trail: Trail, asked: Overrides) -> Outcome | None:
     """Why a stage is to be stopped as it is going, by what the person has asked for."""
-    if asked.stop_on_nan and trail.nan_at is not None:
-        return Outcome(OutcomeKind.NAN, f"the loss is nan since step {trail.nan_at:,}", stage=stage)
+    if asked.stop_on_nan and trail.lost:
+        return Outcome(OutcomeKind.NAN, trail.lost, stage=stage)
     if asked.require_fa3 and trail.without_fa3:
         advice = "resume RUN tries again; without --require-fa3 it trains all the same, slower"
         return Outcome(OutcomeKind.ATTENTION, "Flash Attention 3 did not load", advice, stage=stage)

@@ -3,7 +3,7 @@
 from collections import deque
 from statistics import median
 
-from runner.alarms import KERNEL_UNUSED, NAN, NO_KERNEL, SLOW_WINDOWS
+from runner.alarms import KERNEL_UNUSED, NO_KERNEL, SLOW_WINDOWS, alarm, lost
 from runner.nanochat import events
 from runner.nanochat.events import Event
 from runner.run import Pause, Status
@@ -143,11 +143,14 @@ class Tracker:
 
 def seconds_of(event: events.Step) -> float:
     """How long a step took; 0 for a time that is none."""
-    return event.dt_ms / 1000 if 0 <= event.dt_ms < 1e9 else 0.0
+    return event.dt_ms / 1000 if event.dt_ms is not None and 0 <= event.dt_ms < 1e9 else 0.0
 
 
 def fold(status: Status, event: Event) -> None:
     """Bring the numbers of a status up to date with one event of the stage it is in."""
+    if isinstance(event, events.Step | events.ValBpb) and (gone := lost(event)):
+        in_base = status.stage == "base" and event.step is not None
+        warn(status, f"{gone} at step {event.step:,}" if in_base else f"{gone} while {status.stage}")
     match event:
         case events.Step() if status.stage == "base":
             status.step, status.total_steps = event.step + 1, event.total or status.total_steps
@@ -155,15 +158,11 @@ def fold(status: Status, event: Event) -> None:
             status.dt_s = seconds_of(event)
             if event.step >= (status.resumed_from or 0) + SETTLING_STEPS:
                 status.train_s, status.train_steps = status.train_s + status.dt_s, status.train_steps + 1
-            if event.loss != event.loss:
-                warn(status, f"{NAN} at step {event.step:,}")
             if event.epoch is not None and event.epoch > 1:
                 warn(status, f"the data is used up: epoch {event.epoch} begins to repeat it; fetch more --shards")
         case events.Step():
             status.stage_percent, status.stage_loss = min(100.0, max(0.0, event.percent)), event.loss
             status.stage_step = event.step
-            if event.loss != event.loss:
-                warn(status, f"{NAN} while {status.stage}")
         case events.TaskScore() if status.stage in ("base_eval", "chat_eval"):
             status.stage_step = (status.stage_step or 0) + 1
         case events.ValBpb() if status.stage in ("base", "base_eval"):
@@ -190,7 +189,7 @@ def fold(status: Status, event: Event) -> None:
 
 def warn(status: Status, text: str) -> None:
     """Keep a warning, once; every nan after the first says nothing new."""
-    if text.startswith(NAN) and any(known.startswith(NAN) for known in status.warnings):
+    if alarm(text) == "nan" and any(alarm(known) == "nan" for known in status.warnings):
         return
     if text not in status.warnings and len(status.warnings) < MAX_WARNINGS:
         status.warnings.append(text)

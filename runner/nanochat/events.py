@@ -8,18 +8,26 @@ class Event(Struct, frozen=True, tag_field="kind", tag="event"):
 
 
 class Step(Event, frozen=True, tag="step"):
-    """A training step that has ended. `dt_ms` milliseconds, `tokens_per_s` over all GPUs, `mfu` per cent."""
+    """A training step that has ended. `dt_ms` milliseconds, `tokens_per_s` over all GPUs, `mfu` per cent.
+
+    None is what the line does not say: releases of nanochat differ in that.
+    """
 
     step: int
     total: int | None
     percent: float
     loss: float
-    lrm: float
-    dt_ms: float
-    tokens_per_s: int
-    mfu: float
+    lrm: float | None
+    dt_ms: float | None
+    tokens_per_s: int | None
+    mfu: float | None
     epoch: int | None = None
     eta_s: float | None = None
+
+    @property
+    def tunes(self) -> bool:
+        """Whether it is of fine-tuning, which knows no total; that of 2025 knew one, and no speed."""
+        return self.total is None or self.dt_ms is None
 
 
 class ValBpb(Event, frozen=True, tag="val_bpb"):

@@ -4,6 +4,7 @@ Feed it a line as split on `\\n` and `\\r`; `terminal.clean` takes out colours a
 Every pattern is anchored and has no repetition inside a repetition, so a hostile line costs what its length costs.
 """
 
+import itertools
 import re
 from collections.abc import Callable
 
@@ -29,6 +30,7 @@ from runner.nanochat.events import (
     ValBpb,
     Warned,
 )
+from runner.nanochat.fields import fields_event
 
 MAX_LINE = 4096
 
@@ -43,26 +45,31 @@ _STEP = re.compile(
 )
 _RANK = re.compile(r"\[rank(\d{1,6})\]: ?")
 _LOGGER = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - [\w.]{1,80} - ([A-Z]{1,12}) - (.*)", re.ASCII)
-_SAVED = re.compile(r"Saved (model parameters|metadata|optimizer state) to: (.*)/(?:model|meta|optim)_(\d{6})\D.*")
+_SAVED = re.compile(
+    r"Saved (model parameters|metadata|optimizer state|model file|metadata file|optimizer file) to: "
+    r"(.*)/(?:model|meta|optim)_(\d{6})\D.*"
+)
+# What was saved, as releases before 2026 called it.
+_SAVED_BEFORE = {"model file": "model parameters", "metadata file": "metadata", "optimizer file": "optimizer state"}
+# Where another line begins in the middle of one: `print` writes text and newline apart, and others write between.
+_GLUED = re.compile(
+    r"(?<=.)(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - [\w.]{1,80} - [A-Z]{1,12} - "
+    r"|\[rank\d{1,6}\]:|step \d{5,9}[/ ]|Step \d{5,9} \||(?<!\]: )(?<!\]:)Traceback \(most recent call last\):)",
+    re.ASCII,
+)
+_SHORTEST_GLUED = 40
+# What is of one line for sure.
+_WHOLE = frozenset((Sample, TaskScore))
 _WORLD = "Distributed world size: "
-
-
-def _text(group: str | None) -> int | None:
-    return int(group) if group else None
 
 
 # Lines that carry numbers, each with what it becomes; tried in order, by the first character of the line.
 _Make = Callable[[re.Match[str]], Event]
 _NUMBERED: tuple[tuple[str, str, _Make], ...] = (
-    ("S", rf"Step {_COUNT} \| Validation bpb: {_NUMBER}", lambda m: ValBpb(int(m[1]), float(m[2]))),
     ("v", rf"val bpb: {_NUMBER}", lambda m: ValBpb(None, float(m[1]))),
     ("t", rf"train bpb: {_NUMBER}", lambda m: TrainBpb(float(m[1]))),
-    ("SC", rf"(?:Step {_COUNT} \| )?CORE metric: {_NUMBER}", lambda m: Core(_text(m[1]), float(m[2]))),
-    (
-        "SC",
-        rf"(?:Step {_COUNT} \| ChatCORE|ChatCORE metric): {_NUMBER}(?: \|.*)?",
-        lambda m: ChatCore(_text(m[1]), float(m[2])),
-    ),
+    ("C", rf"CORE metric: {_NUMBER}", lambda m: Core(None, float(m[1]))),
+    ("C", rf"ChatCORE metric: {_NUMBER}(?: \|.*)?", lambda m: ChatCore(None, float(m[1]))),
     (
         "E",
         rf"Evaluating: (\S{{1,80}}) \(\d{{1,4}}-shot, type: \w{{1,40}}\)\.\.\. accuracy: {_NUMBER}"
@@ -111,6 +118,8 @@ _FACTS = {
     "Calculated number of iterations from target FLOPs: ": "iterations",
     "Total number of training tokens: ": "tokens",
     "Tokens : Scaling params ratio: ": "data_ratio",
+    "Number of parameters: ": "parameters",
+    "Tokens : Params ratio: ": "data_ratio",
     "Total training FLOPs estimate: ": "flops",
     "Peak memory usage: ": "peak_memory",
     "Total training time: ": "training_time",
@@ -120,7 +129,12 @@ _FACTS = {
     "Training mixture: ": "sft_rows",
     "Results written to: ": "core_csv",
 }
-_WARNINGS = ("WARNING: ", "Warning: ", "  WARNING: ", "Failed to download ")
+_FACTS_BY_HEAD: dict[str, list[tuple[str, str]]] = {}
+for _prefix, _name in _FACTS.items():
+    _FACTS_BY_HEAD.setdefault(_prefix[0], []).append((_prefix, _name))
+_SAMPLE = "<|bos|>"
+_WARNINGS = ("WARNING: ", "Warning: ", "  WARNING: ", "FOOTGUN WARNING: ", "Failed to download ")
+_WARNING = re.compile(r"(?:  )?(?:FOOTGUN )?(?:WARNING|Warning): ")
 _FAILURE = re.compile(
     r"((?:[A-Za-z_]\w{0,80}\.){0,8}(?:[A-Z]\w{0,80}(?:Error|Exception|Interrupt|Unsupported)|gaierror|error))"
     r"(?:: ?(.*))?",
@@ -132,7 +146,7 @@ _NCCL_OP, _NCCL_MS = re.compile(r"OpType=(\w{1,40})"), re.compile(r"Timeout\(ms\
 
 _TORCHRUN = re.compile(r"[EWI]\d{4} \S{1,20} \d{1,9} (?:site-packages/)?torch/\S{1,200}\] .*", re.ASCII)
 _PYTHON_WARNING = re.compile(r"\S{1,300}:\d{1,7}: \w{0,60}Warning: .*", re.ASCII)
-_TRACE = "traceback"
+_TRACE, _TRACEBACK = "traceback", "Traceback (most recent call last):"
 _NOTES = {
     "Autodetected device type: ": "header",
     "Parameter counts:": "header",
@@ -150,6 +164,20 @@ _NOTES = {
     "Adjusted split_tokens ": "header",
     "Total sequences per step: ": "header",
     "Calculated number of steps: ": "header",
+    "Overriding": "header",
+    "num_layers: ": "header",
+    "model_dim: ": "header",
+    "num_heads: ": "header",
+    "num_kv_heads: ": "header",
+    "Target examples per step: ": "header",
+    "Device batch size: ": "header",
+    "Examples per step is ": "header",
+    "=> Setting grad accum steps: ": "header",
+    "Number of iterations is too high: ": "header",
+    "Device: ": "header",
+    "Loading model from: ": "evaluation",
+    "Loading huggingface model from: ": "evaluation",
+    "Model: ": "evaluation",
     "Calculated examples per rank: ": "header",
     "Model config:": "config",
     '  "': "config",
@@ -163,7 +191,7 @@ _NOTES = {
     "CORE Evaluation": "evaluation",
     "Rank ": "progress",
     "Final: ": "progress",
-    "Traceback (most recent call last):": _TRACE,
+    _TRACEBACK: _TRACE,
     "During handling of the above exception": _TRACE,
     "The above exception was the direct cause": _TRACE,
     '  File "': _TRACE,
@@ -215,17 +243,43 @@ _RULE, _BANNER, _CARETS = frozenset("-=!"), frozenset(" █░"), frozenset(" ~^
 _SHORTEST_RULE = 20
 
 
-def parse(line: str) -> Event | None:
-    """The event that a cleaned line says. Never raises; lines over MAX_LINE are plain text."""
+def read(line: str, rank: int | None = None) -> list[tuple[str, Event | None]]:
+    """The lines that a cleaned line is made of, each with what it says: one, unless others were written into it."""
+    if line.startswith("step ") and (m := _STEP.fullmatch(line)):
+        return [(line, _step(m.groups()))]
+    event = _parse(line, rank)
+    if len(line) < _SHORTEST_GLUED or type(event) in _WHOLE or not _may_be_glued(line):
+        return [(line, event)]
+    edges = [0, *(m.start() for m in _GLUED.finditer(line)), len(line)]
+    return [(line[a:b], parse(line[a:b], rank)) for a, b in itertools.pairwise(edges)]
+
+
+def _may_be_glued(line: str) -> bool:
+    # A logger's line has its own stamp before the first of these.
+    found = line.find(" - nanochat.", 24) > 0 or line.find("[rank", 1) > 0 or line.find("tep 0", 2) > 0
+    return (found or line.find(_TRACEBACK, 1) > 0) and len(line) <= MAX_LINE
+
+
+def parse(line: str, rank: int | None = None) -> Event | None:
+    """The event that a cleaned line says, of a `rank` that is known otherwise or by the line's own prefix.
+
+    Never raises; lines over MAX_LINE are plain text.
+    """
+    if line.startswith("step ") and (m := _STEP.fullmatch(line)):
+        return _step(m.groups())
+    return _parse(line, rank)
+
+
+def _parse(line: str, rank: int | None) -> Event | None:
+    """The same of a line that is no step in the words of today."""
     if not line or len(line) > MAX_LINE:
         return None
-    if line[0] == "s" and (m := _STEP.fullmatch(line)):
-        return _step(m.groups())
-    rank = None
     if line[0] == "[" and (m := _RANK.match(line)):
         rank, line = int(m[1]), line[m.end() :]
         if not line:
             return Noted(_TRACE)
+    if line[0] in "sS" and (event := fields_event(line)):
+        return event
     for pattern, make in _BY_HEAD.get(line[0], ()):
         if m := pattern.fullmatch(line):
             return make(m)
@@ -260,7 +314,7 @@ def _group(m: re.Match[str]) -> Fact:
 
 def _logger_line(level: str, message: str) -> Event:
     if m := _SAVED.fullmatch(message):
-        return Saved(what=m[1], folder=m[2], step=int(m[3]))
+        return Saved(what=_SAVED_BEFORE.get(m[1], m[1]), folder=m[2], step=int(m[3]))
     if message.startswith(_WORLD):
         return Fact(name="world_size", value=message[len(_WORLD) :])
     if level in ("WARNING", "ERROR", "CRITICAL"):
@@ -269,13 +323,13 @@ def _logger_line(level: str, message: str) -> Event:
 
 
 def _fact(line: str) -> Event | None:
-    if line.startswith("<|bos|>"):
-        return Sample(line[7 : 7 + SAMPLE_CHARS])
-    for prefix, name in _FACTS.items():
+    if line.startswith(_SAMPLE):
+        return Sample(line[len(_SAMPLE) :][:SAMPLE_CHARS])
+    for prefix, name in _FACTS_BY_HEAD.get(line[0], ()):
         if line.startswith(prefix):
             return Fact(name=name, value=line[len(prefix) :].strip())
     if line.startswith(_WARNINGS):
-        return Warned(line.removeprefix("  ").removeprefix("WARNING: ").removeprefix("Warning: "))
+        return Warned(_WARNING.sub("", line))
     return None
 
 
