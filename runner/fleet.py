@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from runner import budget as budgets
-from runner import checkpoints, estimate, kept_logs, known_volumes, removal, settings, survey, units
+from runner import checkpoints, estimate, kept_logs, known_volumes, process, removal, settings, survey, units
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
 from runner.backends.modal_loading import modal_backend
@@ -308,7 +308,9 @@ class Fleet:
                     f"see modal.com/apps; nanochat-tui cancel {current.tag} ends what may be left, then resume",
                 )
             if current.live:
-                raise UsageError(f"{current.tag} is {current.state} already", f"nanochat-tui watch {current.tag}")
+                where = process.host_of(current.calls[-1].call_id) if current.calls else ""
+                away = f" on {where}" if where and not process.is_here(current.calls[-1].call_id) else ""
+                raise UsageError(f"{current.tag} is {current.state}{away} already", f"nanochat-tui watch {current.tag}")
             if State.LAUNCHING not in TRANSITIONS[current.state]:
                 raise UsageError(f"{current.tag} is {current.state}", "launch a new run")
             again = msgspec.structs.replace(

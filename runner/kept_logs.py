@@ -1,10 +1,11 @@
 """Logs of Modal runs that are kept on this disk, and how much of them."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 from pathlib import Path
+
+from runner import locks
 
 
 def size(folder: Path) -> int:
@@ -23,8 +24,9 @@ def trim(folder: Path, most: int, live: set[str]) -> int:
     for run in by_age:
         if kept - freed <= most:
             break
-        with contextlib.suppress(FileNotFoundError, BlockingIOError), (run / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(FileNotFoundError, locks.NoLocks), (run / "lock").open("a") as lock:
+            if not locks.take(lock, run / "lock"):
+                continue
             freed += sum(_stat(path).st_size for path in run.iterdir() if path.is_file())
             shutil.rmtree(run)
     return freed

@@ -7,7 +7,6 @@ finds both.
 
 import contextlib
 import errno
-import fcntl
 import os
 import threading
 import zipfile
@@ -19,7 +18,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from runner import process
+from runner import locks, process
 from runner.backends.base import BLOCK, Entry, Source, Volume
 from runner.errors import FileChanged, NanochatError, Unreachable, UsageError
 from runner.names import PARTS, shown
@@ -133,9 +132,9 @@ class Part:
     def _claim(self) -> None:
         """Have the part for ourselves, as it was when we looked. Raises NanochatError when somebody else is at it."""
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ours = self._path.lstat().st_ino == os.fstat(self._fd).st_ino and self._read_journal() == self._noted
-        except (BlockingIOError, FileNotFoundError):
+            ours = locks.take(self._fd, self._path) and self._path.lstat().st_ino == os.fstat(self._fd).st_ino
+            ours = ours and self._read_journal() == self._noted
+        except FileNotFoundError:
             ours = False
         if not ours:
             name = shown(self.item.entry.path)

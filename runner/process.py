@@ -1,13 +1,21 @@
-"""A process named so that a reused pid is never mistaken for it: pid and start time."""
+"""A process named so that no other is mistaken for it: host, process namespace, pid and start time."""
 
 import contextlib
 import os
+import re
 import signal
+import socket
 from pathlib import Path
+from typing import IO
+
+from msgspec import Struct
 
 from runner import atomic
 
 PREFIX = "local"
+# Its lock is held for as long as a job lives, and names the job.
+LOCK_FILE = "lock"
+_HOST_LETTERS = 40
 
 
 def boot_id() -> str:
@@ -44,23 +52,87 @@ def age_s() -> float:
         return 0.0
 
 
+class _Name(Struct, frozen=True):
+    """What a call id says. Names of earlier releases have neither host nor namespace."""
+
+    pid: int
+    start: str
+    host: str = ""
+    namespace: str | None = None
+
+    @property
+    def boot(self) -> str:
+        return self.start.partition(".")[0] if "." in self.start else ""
+
+
+_NAME = re.compile(rf"{PREFIX}-(\d{{1,12}})-(?:(.*)-(\d*)-)?([^-]+)", re.ASCII)
+
+
+def _parsed(name: str) -> _Name | None:
+    found = _NAME.fullmatch(name.strip())
+    return _Name(int(found[1]), found[4], found[2] or "", found[3]) if found else None
+
+
+def _namespace() -> str:
+    """The numbers of processes mean something within one only, as in one container; empty where there are none."""
+    try:
+        return str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:
+        return ""
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "", socket.gethostname())[:_HOST_LETTERS]
+
+
 def call_id(pid: int) -> str:
-    """`local-<pid>-<start>`. Raises ProcessLookupError when the process is gone."""
+    """`local-<pid>-<host>-<namespace>-<start>`. Raises ProcessLookupError when the process is gone."""
     found = _stat(pid)
     if found is None:
         raise ProcessLookupError(pid)
-    return f"{PREFIX}-{pid}-{found[1]}"
+    return f"{PREFIX}-{pid}-{_host()}-{_namespace()}-{found[1]}"
+
+
+def is_here(name: str) -> bool:
+    """Whether a process, alive or not, is one of those that can be asked for by their number from here."""
+    known = _parsed(name)
+    if known is None or known.namespace != _namespace():
+        return False
+    # Where the system has no name for what it is since it was started, its host's must do.
+    return known.boot == boot_id() if known.boot else known.host == _host()
+
+
+def is_on_this_machine(name: str) -> bool:
+    """Whether a process is of this machine as it was started last, maybe in another container."""
+    known = _parsed(name)
+    return known is not None and bool(known.boot) and known.boot == boot_id()
+
+
+def host_of(name: str) -> str:
+    """The host of a process, for people; empty where its name does not say."""
+    known = _parsed(name)
+    return known.host if known else ""
+
+
+def without_host(text: str) -> str:
+    """A text whose call ids do not say on which machine they are."""
+    return re.sub(rf"\b({PREFIX}-\d+-)[\w.-]+?(-\d*-[\w.]+)", r"\1HOST\2", text)
+
+
+def sign(lock: IO[str]) -> None:
+    """Write into a lock who has it."""
+    lock.truncate(0)
+    lock.write(call_id(os.getpid()))
+    lock.flush()
 
 
 def pid_if_alive(name: str) -> int | None:
     """The pid of a call id while that very process runs; a zombie counts as gone and is reaped if it is ours."""
-    prefix, _, rest = name.partition("-")
-    digits, _, start = rest.partition("-")
-    if prefix != PREFIX or not digits.isdecimal():
+    known = _parsed(name)
+    if known is None or known.namespace not in (None, _namespace()):
         return None
-    pid = int(digits)
-    found = _stat(pid)
-    if found is None or found[1] != start:
+    pid, found = known.pid, _stat(known.pid)
+    if found is None or found[1] != known.start:
         return None
     if found[0] in "ZX":
         with contextlib.suppress(ChildProcessError):
@@ -124,5 +196,7 @@ def kill_leftover(path: Path) -> bool:
     pid = pid_if_alive(name)
     if pid is not None:
         kill_group(pid, signal.SIGKILL)
-    path.unlink(missing_ok=True)
+    if not (host_of(name) and is_on_this_machine(name) and not is_here(name)):
+        # One of another container is left to who can see it.
+        path.unlink(missing_ok=True)
     return pid is not None

@@ -1,7 +1,6 @@
 """A run's log brought to this disk: frames of a live stream and bytes of the volume, joined without gap or double."""
 
 import contextlib
-import fcntl
 import math
 import os
 import threading
@@ -12,7 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from runner import atomic
+from runner import atomic, locks
 from runner.frames import Frame
 from runner.log_times import Stamper, cut
 from runner.nanochat import layout
@@ -22,7 +21,7 @@ READ_BYTES = 4 << 20
 # So much of the end of the events must be the same on the volume, or they are brought anew: several lines with times.
 OVERLAP = 4096
 # So long another process that fills the same spool is waited for.
-PATIENCE_S, LOOK_S = 2.0, 0.02
+PATIENCE_S = 2.0
 
 # Bytes of a file on the volume from an offset on, at most so many; none where the file is not that long, or not there.
 Read = Callable[[str, int, int], bytes]
@@ -67,7 +66,7 @@ class Spool:
     def _mine(self) -> Iterator[_Place | None]:
         """Hold the spool for writing; None when another process fills it meanwhile, which is as good."""
         with self._lock:
-            if self._closed or not _turn(self._turn):
+            if self._closed or not locks.take_within(self._turn.fileno(), self._turn.path, PATIENCE_S):
                 yield None
                 return
             try:
@@ -79,7 +78,7 @@ class Spool:
                     if msgspec.structs.astuple(at) != before:
                         self._save(at)
             finally:
-                fcntl.flock(self._turn, fcntl.LOCK_UN)
+                locks.give_back(self._turn.fileno())
 
     def is_whole(self, ended: float) -> bool:
         """Whether everything is here of a run that has ended with a status of that time."""
@@ -228,6 +227,7 @@ class _Lock:
     """A file that processes lock; it is let go when it is closed, or when nobody refers to it."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def fileno(self) -> int:
@@ -246,25 +246,11 @@ def _held(folder: Path) -> _Lock:
     while True:
         folder.mkdir(parents=True, exist_ok=True, mode=atomic.PRIVATE_FOLDER)
         lock = _Lock(folder / "lock")
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        if os.fstat(lock.fileno()).st_nlink:
+        held = locks.take_within(lock.fileno(), lock.path, PATIENCE_S, shared=True)
+        if held and os.fstat(lock.fileno()).st_nlink:
             return lock
         # It was being removed.
         lock.close()
-
-
-def _turn(lock: _Lock) -> bool:
-    """Take a lock for oneself, and wait a little for it; whether that was possible."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(LOOK_S)
-        else:
-            return True
 
 
 def _put(path: Path, size: int, data: bytes) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from runner import __version__, client_log, settings
+from runner import __version__, client_log, process, settings
 from runner.atomic import PRIVATE
 from runner.client_log import LOG
 from runner.errors import Exit, NoSuchRun, UsageError
@@ -101,6 +101,7 @@ def _write(target: Path, pieces: dict[str, str]) -> None:
 def _harmless(text: str) -> str:
     """Without secrets, without escapes, and without where a person lives on this machine."""
     lines = "\n".join(safe(line) for line in scrubbed(text).splitlines())
+    lines = process.without_host(lines)
     for place, shown in ((str(Path.home()), "~"), (platform.node(), "HOST")):
         if len(place) > 2:
             lines = lines.replace(place, shown)

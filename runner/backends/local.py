@@ -1,7 +1,6 @@
 """A detached process and a folder: for a first try, for rehearsals and for tests."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -12,12 +11,14 @@ from pathlib import Path
 
 import msgspec
 
-from runner import cost, process, survey
+from runner import cost, locks, process, survey
 from runner.backends.base import Check, Where
 from runner.backends.folder import FolderVolume
+from runner.backends.local_life import Life, life
 from runner.cost import Prices
-from runner.errors import UsageError, VolumeGone
+from runner.errors import Unreachable, UsageError, VolumeGone
 from runner.job import engines
+from runner.nanochat import layout
 from runner.run import Outcome, OutcomeKind, Poll, Run, State, Status
 from runner.terminal import clean
 
@@ -71,7 +72,8 @@ class LocalBackend:
         import subprocess
 
         work = self._work(run)
-        work.mkdir(parents=True, exist_ok=True)
+        locks.check(work, process.LOCK_FILE)
+        locks.check(Path(run.volume) / layout.CACHE, layout.PREPARE_LOCK)
         argv = [sys.executable, "-m", "runner.job", "--run", run.id, "--volume", run.volume]
         argv += ["--work", str(work), "--attempt", str(run.attempt)]
         environ = {**os.environ, "NANOCHAT_TUI_HOME": str(self._home), "PYTHONSAFEPATH": "1"}
@@ -87,21 +89,13 @@ class LocalBackend:
             )
         return process.call_id(job.pid)
 
-    def _pid(self, run: Run, status: Status | None) -> int | None:
-        """The job's pid while it lives. A call id names a process; only one that runs this run is believed."""
-        names = [c.call_id for c in run.calls[-1:]]
-        if status and status.attempt == run.attempt:
-            names.append(status.call_id)
-        for name in names:
-            pid = process.pid_if_alive(name)
-            if pid is not None and process.runs(pid, ("runner.job", run.id)):
-                return pid
-        return None
+    def _life(self, run: Run, status: Status | None) -> Life | None:
+        return life(run, status, self._work(run))
 
     def poll(self, run: Run) -> Poll:
         gone = not Path(run.volume).is_dir()
         status = None if gone else survey.read_status(self.volume(run.volume), run)
-        alive = self._pid(run, status) is not None
+        alive = self._life(run, status) is not None
         if not alive and run.live:
             self._end_leftovers(run)
         if gone and (alive or not run.cancel_requested_at):
@@ -111,10 +105,11 @@ class LocalBackend:
         if alive:
             return Poll(True, status)
         # The job may have ended between the two looks: its last word is read once more.
-        return Poll(False, survey.read_status(self.volume(run.volume), run), self._unwritten(run))
+        last = survey.read_status(self.volume(run.volume), run)
+        return Poll(False, last, self._unwritten(run, wrote=last is not None and last.attempt == run.attempt))
 
-    def _unwritten(self, run: Run) -> Outcome | None:
-        """What a job said that could not write it down: how it ended, or the end of a traceback."""
+    def _unwritten(self, run: Run, *, wrote: bool) -> Outcome | None:
+        """What a job said that could not write it down: how it ended, the end of a traceback, or its only words."""
         if run.state is State.LAUNCHING:
             # What is there may be of the attempt before.
             return None
@@ -125,7 +120,7 @@ class LocalBackend:
         said = next((line for line in reversed(lines) if line.strip()), "")
         with contextlib.suppress(msgspec.MsgspecError):
             return msgspec.json.decode(said, type=Outcome)
-        if not any(line.startswith("Traceback ") for line in lines):
+        if not said or (wrote and not any(line.startswith("Traceback ") for line in lines)):
             return None
         return Outcome(
             OutcomeKind.CRASH, f"the job itself failed: {clean(said)}"[:300], f"nanochat-tui resume {run.id}"
@@ -135,24 +130,34 @@ class LocalBackend:
         return survey.read_status(self.volume(run.volume), run)
 
     def breathes(self, run: Run) -> bool:
-        return self._pid(run, None) is not None
+        return self._life(run, None) is not None
 
     def _end_leftovers(self, run: Run) -> None:
         """End the children of a job that is dead: the lock is free, so no other attempt lives."""
         work = self._work(run)
-        with contextlib.suppress(FileNotFoundError, BlockingIOError), (work / "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            engines.end_leftovers(work)
+        path = work / process.LOCK_FILE
+        # Where nobody can say whether another attempt lives, nothing is ended.
+        with contextlib.suppress(FileNotFoundError, locks.NoLocks), path.open("r+") as lock:
+            if locks.take(lock, path):
+                engines.end_leftovers(work)
 
     def cancel(self, run: Run, *, force: bool = False) -> None:
-        pid = self._pid(run, run.status)
-        if pid is None:
+        job = self._life(run, run.status)
+        if job is None:
+            return
+        if job.pid is None:
+            # It looks for this mark itself.
+            survey.mark_cancelled(self.volume(run.volume), run)
+            if force:
+                raise Unreachable(
+                    f"{run.tag} runs on {job.host or 'another machine'} and has not answered", "cancel it there"
+                )
             return
         if not force:
-            process.stop(pid)
+            process.stop(job.pid)
             return
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(job.pid, signal.SIGKILL)
         self._end_leftovers(run)
 
     def pull_log(self, run: Run, folder: Path) -> None:

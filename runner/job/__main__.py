@@ -1,38 +1,35 @@
 """`python -m runner.job`: one attempt of a run, as a process on this machine."""
 
 import argparse
-import fcntl
+import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import IO
 
-from runner import process, survey
+from runner import locks, process, survey
 from runner.backends.folder import FolderVolume
 from runner.errors import NanochatError
 from runner.job.job import GRACE_S, Job
 from runner.job.outcome import PUT_RIGHT, last_word, trouble
 from runner.job.site import LOOK_S, LocalSite
 from runner.job.succession import never_began
-from runner.run import Outcome, OutcomeKind
+from runner.run import Outcome, OutcomeKind, Run
 
-PATIENCE_S = 20.0
+PATIENCE_S, HEED_S = 20.0, 1.0
 
 
-def _take(lock: IO[str], patience_s: float) -> bool:
-    """Take the lock of the run's only job; an earlier attempt's job may still be on its way out."""
-    deadline = time.monotonic() + patience_s
+def _heed(volume: FolderVolume, run: Run, job: Job) -> None:
+    """Stop the job when somebody asks for it who cannot send it a signal: from another machine or container."""
     while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(LOOK_S)
-        else:
-            return True
+        # A volume that is gone is told by the job, at its next write.
+        with contextlib.suppress(OSError, NanochatError):
+            if survey.cancelled_attempt(volume, run) >= run.attempt:
+                job.request_stop(signal.SIGTERM, None)
+                return
+        time.sleep(HEED_S)
 
 
 def main() -> int:
@@ -44,10 +41,18 @@ def main() -> int:
     parser.add_argument("--grace", type=float, default=GRACE_S)
     parser.add_argument("--patience", type=float, default=PATIENCE_S)
     args = parser.parse_args()
-    with (args.work / "lock").open("a") as lock:
-        if not _take(lock, args.patience):
+    path = args.work / process.LOCK_FILE
+    with path.open("a") as lock:
+        try:
+            # An earlier attempt's job may still be on its way out.
+            mine = locks.take_within(lock, path, args.patience, LOOK_S)
+        except (OSError, NanochatError) as error:
+            last_word(trouble(error))
+            return 1
+        if not mine:
             last_word(Outcome(OutcomeKind.LAUNCH, f"{args.run} is running already"))
             return 3
+        process.sign(lock)
         volume = FolderVolume(args.volume)
         run = survey.read_run(volume, args.run)
         if run is None or run.newer or run.attempt != args.attempt:
@@ -70,6 +75,7 @@ def main() -> int:
         signal.signal(signal.SIGTERM, job.request_stop)
         signal.signal(signal.SIGINT, job.request_stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        threading.Thread(target=_heed, args=(volume, run, job), daemon=True).start()
         return job.main()
 
 

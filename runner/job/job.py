@@ -266,7 +266,7 @@ class Job:
             return self._children.run(stage.name, stage.commands, today)
         filling = Filling(
             self._site,
-            self._volume.path(f"{layout.CACHE}/prepare.lock"),
+            self._volume.path(f"{layout.CACHE}/{layout.PREPARE_LOCK}"),
             self._journal,
             self._stop,
             look=lambda: self._plan([]),

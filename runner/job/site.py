@@ -1,7 +1,6 @@
 """What a job needs of the place it runs in, besides a folder and processes."""
 
 import contextlib
-import fcntl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
+from runner import locks
 from runner.backends.folder import FolderVolume
 from runner.job.compile_cache import CompileCache
 from runner.run import Run, State, Status
@@ -134,13 +134,10 @@ class LocalSite:
     def alone(self, shared: Path, waiting: Callable[[], bool]) -> Iterator[bool]:
         with shared.open("a") as lock:
             while waiting():
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    time.sleep(LOOK_S)
-                else:
+                if locks.take(lock, shared):
                     yield True
                     return
+                time.sleep(LOOK_S)
             yield False
 
     def reload(self) -> None:

@@ -36,6 +36,9 @@ RUN_FILE, STATUS_FILE, EVENTS_FILE, LOG_FILE, TIMES_FILE, REPORT_FILE, CURVE_FIL
     "cancel.json",
 )
 
+# Of the runs that fill a volume for all, one at a time has it; it lies in CACHE.
+PREPARE_LOCK = "prepare.lock"
+
 # Files that a live run only adds to, and those that it writes anew as it goes.
 GROWING = frozenset({LOG_FILE, EVENTS_FILE, TIMES_FILE})
 REWRITTEN = GROWING | {STATUS_FILE}
