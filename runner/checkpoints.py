@@ -1,7 +1,6 @@
 """A checkpoint's files -> is it complete, on how many GPUs can it be resumed, and why not."""
 
 import math
-from collections.abc import Collection
 from enum import StrEnum
 
 from msgspec import Struct
@@ -24,7 +23,11 @@ class Verdict(StrEnum):
 
 
 class Checkpoint(Struct, frozen=True):
-    """One saved step of one run. `path` is its folder on the volume, `ranks` the optimizer shards it has."""
+    """One saved step of one run. `path` is its folder on the volume, `ranks` the optimizer shards it has.
+
+    `val_bpb` is what its meta file has: the last that was measured, maybe long before. `measured` is what the run's
+    events tell, `measured_at` the step at which that was; None where they tell nothing.
+    """
 
     run: str
     kind: str
@@ -37,6 +40,8 @@ class Checkpoint(Struct, frozen=True):
     path: str
     files: tuple[str, ...]
     saved_at: float
+    measured_at: int | None = None
+    measured: float | None = None
 
     @property
     def paths(self) -> list[str]:
@@ -155,23 +160,6 @@ def scan(volume: Volume, run: str, path: str, model: str, gpus: int | None) -> l
         for kind, directory in layout.CHECKPOINT_DIRS.items()
         for found in scan_folder(volume, run, kind, f"{path}/{directory}/{model}", gpus)
     ]
-
-
-def expendable(found: list[Checkpoint], needed: Collection[int] = ()) -> list[Checkpoint]:
-    """What a run saved besides the best and the last complete one of each kind; what is newer than that one stays.
-
-    `needed` are steps of the base model that other runs go on from.
-    """
-    gone = []
-    for kind in {c.kind for c in found}:
-        whole = [c for c in found if c.kind == kind and c.verdict is Verdict.COMPLETE]
-        if not whole:
-            continue
-        last = max(whole, key=lambda c: c.step)
-        best = min(whole, key=lambda c: (c.val_bpb if c.val_bpb is not None else math.inf, -c.step))
-        kept = {best.step, *(needed if kind == "base" else ())}
-        gone += [c for c in found if c.kind == kind and c.step < last.step and c.step not in kept]
-    return sorted(gone, key=lambda c: (c.run, c.kind, c.step))
 
 
 def newest_complete(found: list[Checkpoint], kind: str = "base", *, weights_only: bool = False) -> Checkpoint | None:

@@ -18,6 +18,7 @@ from runner import checkpoints, estimate, kept_logs, known_volumes, process, rem
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
 from runner.backends.modal_loading import modal_backend
+from runner.best import with_measures
 from runner.checkpoints import Checkpoint, Verdict, newest_complete
 from runner.cost import Prices
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError, VolumeGone
@@ -516,8 +517,10 @@ class Fleet:
         return found
 
     def checkpoints(self, run: Run) -> list[Checkpoint]:
-        """A run's checkpoints as they are on its volume now."""
-        return checkpoints.scan(self.volume_of(run), run.id, run.path, run.spec.model, run.spec.gpus)
+        """A run's checkpoints as they are on its volume now, with what was measured where."""
+        volume = self.volume_of(run)
+        found = checkpoints.scan(volume, run.id, run.path, run.spec.model, run.spec.gpus)
+        return with_measures(found, survey.measured(volume, run)) if found else found
 
     def log_file(self, run: Run) -> Path:
         """The file on this disk that holds the run's log, its events beside it; `pull_log` brings it up to date."""

@@ -2,7 +2,7 @@
 
 import math
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from runner.foreign import json_object, number
+from runner.going_back import KINDS, begins, goes_back_to
 
 FAN = 16
 READ_BYTES = 4 << 20
@@ -20,6 +21,7 @@ TOLD_BY = 256
 EMA = 0.9
 # What is beyond these is no value, step or moment of a training, and would break what is drawn.
 LARGEST, FURTHEST, LATEST = 1e300, 1e15, 1e11
+SFT = "SFT loss"
 METRICS = {
     "loss": "loss",
     "loss EMA": "loss, smoothed",
@@ -30,8 +32,10 @@ METRICS = {
     "lr": "learning-rate multiplier",
     "GPU GB": "GPU memory, GB",
     "GPU %": "GPU load, per cent",
-    "SFT loss": "fine-tuning loss",
+    SFT: "fine-tuning loss",
 }
+# At a step, before it is trained.
+MEASURED = {"val bpb", "CORE"}
 
 
 class Column(NamedTuple):
@@ -73,6 +77,13 @@ class Series:
             self._halve()
         # Two machines may not agree on the time; what comes later is never drawn before.
         self._append(step, max(seconds, self.seconds[-1]) if self.seconds else seconds, value)
+
+    def give_up(self, step: float, *, measured: bool = False) -> None:
+        """Training goes on from a step: leave out what comes after it, and at it, unless it was `measured` there."""
+        kept = (bisect_right if measured else bisect_left)(self.steps, step)
+        if kept < len(self.steps):
+            self.changes += 1
+            self._cut(kept)
 
     def copy(self) -> "Series":
         """The same curve, which stays as it is when this one grows."""
@@ -204,6 +215,7 @@ class CurvesReader:
         self.marks: list[Mark] = []
         self._offset, self._last = 0, b""
         self._began = self._before_s = self._last_t = self._step = self._ema = self._ema_weight = 0.0
+        self._trained = 0.0
         self._given.clear()
 
     def curves(self) -> Curves:
@@ -241,11 +253,32 @@ class CurvesReader:
             del self.marks[::2]
         self.marks.append(Mark(what, step, seconds))
 
+    def _go_back(self, step: float) -> None:
+        """What was trained, measured and made after a step was given up."""
+        for name, series in self.series.items():
+            series.give_up(-1.0 if name == SFT else step, measured=name in MEASURED)
+        # What a container took, it took; the rest did not happen on this way.
+        self.marks = [
+            mark._replace(step=min(mark.step, step))
+            for mark in self.marks
+            if mark.step <= step or mark.what == "preemption"
+        ]
+        self._step = step
+        kept = self.series["loss EMA"].values
+        self._ema_weight = 1 - EMA ** len(kept)
+        self._ema = kept[-1] * self._ema_weight if kept else 0.0
+
     def _take(self, event: dict[str, Any]) -> None:
         t = number(event.get("t"))
         if not 0 <= t < LATEST:
             return
         kind, stage = event.get("kind"), event.get("stage")
+        back_to = goes_back_to(event, self._trained)
+        if back_to is not None:
+            self._trained = back_to
+            self._go_back(back_to)
+        if begins(event, "sft"):
+            self.series[SFT].give_up(-1.0)
         if kind == "container" or not self._began:
             if self._began:
                 self._before_s += max(0.0, self._last_t - self._began)
@@ -255,7 +288,8 @@ class CurvesReader:
         seconds = self._before_s + max(0.0, t - self._began)
         if kind == "step" and stage == "base":
             step = number(event.get("step"))
-            self._step = step if abs(step) < FURTHEST else self._step
+            if abs(step) < FURTHEST:
+                self._step, self._trained = step, step + 1
             loss = number(event.get("loss"))
             self._put("loss", seconds, loss)
             if abs(loss) < LARGEST:
@@ -264,7 +298,7 @@ class CurvesReader:
             for name, key in (("tok/s", "tokens_per_s"), ("MFU", "mfu"), ("lr", "lrm")):
                 self._put(name, seconds, number(event.get(key)))
         elif kind == "step" and stage == "sft":
-            self.series["SFT loss"].add(number(event.get("step")), seconds, number(event.get("loss")))
+            self.series[SFT].add(number(event.get("step")), seconds, number(event.get("loss")))
         elif kind == "val_bpb" and stage == "base":
             self.series["val bpb"].add(number(event.get("step")), seconds, number(event.get("bpb")))
             self._mark("val", self._step, seconds)
@@ -284,7 +318,7 @@ class CurvesReader:
             series.add(self._step, seconds, value)
 
 
-_KINDS = tuple(f'"kind":"{kind}"'.encode() for kind in ("step", "val_bpb", "core", "checkpoint", "gpu", "container"))
+_KINDS = tuple(f'"kind":"{kind}"'.encode() for kind in (*KINDS, "checkpoint", "gpu", "container"))
 
 
 def _events(data: bytes) -> Iterator[dict[str, Any]]:

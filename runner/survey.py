@@ -6,8 +6,9 @@ from typing import TypeVar
 
 import msgspec
 
-from runner import checkpoints, stored
+from runner import best, checkpoints, stored
 from runner.backends.base import Entry, Volume
+from runner.best import Measured
 from runner.checkpoints import Checkpoint
 from runner.errors import UsageError
 from runner.nanochat import layout
@@ -81,6 +82,15 @@ def source_checkpoints(volume: Volume, spec: RunSpec) -> list[Checkpoint]:
     if spec.task != "eval":
         found = [c for c in found if c.kind == "base"]
     return [c for c in found if c.kind != "base" or spec.source_step in (None, c.step)]
+
+
+def measured(volume: Volume, run: Run) -> Measured:
+    """What a run's events tell of val bpb; of events that cannot be read nothing is known."""
+    try:
+        data = volume.read(f"{run.path}/{layout.EVENTS_FILE}")
+    except OSError:
+        return {}
+    return best.measured(data.splitlines())
 
 
 def _record(volume: Volume, path: str, read: Callable[[bytes], T]) -> T | None:

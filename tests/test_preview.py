@@ -179,7 +179,7 @@ def test_the_meta_of_a_checkpoint_says_what_the_checkpoint_is_good_for(tmp_path:
     (tmp_path / "meta_000010.json").write_text(json.dumps({"step": 10, "val_bpb": 0.75}))
     for name in ("meta_000010.json", "model_000010.pt", "optim_000010_rank0.pt"):
         seen = look(volume, volume.stat(name), tmp_path / "s")
-        assert "step 10, val bpb 0.7500, complete: resumable on 1 GPU" in seen.about
+        assert "step 10, last bpb 0.7500, complete: resumable on 1 GPU" in seen.about
     (tmp_path / "optim_000010_rank0.pt").unlink()
     seen = look(volume, volume.stat("model_000010.pt"), tmp_path / "s")
     assert any("weights only" in line for line in seen.about) and seen.groups

@@ -123,3 +123,17 @@ def test_the_curve_is_well_formed_whatever_the_numbers(loss: dict[int, float], v
 
 def test_a_long_run_gives_a_small_curve() -> None:
     assert len(loss_svg({n: 1.0 / (n + 1) for n in range(100_000)}, {})) < 40_000
+
+
+def test_a_report_tells_nothing_of_steps_that_were_given_up() -> None:
+    before = [*KILLED, line(5250, "checkpoint", "base_eval", 2, of="base", step=100)]
+    past = history([*before, line(6000, "container", "", 3), line(6001, "goes_on", "", 3, step=80)])
+    assert max(past.loss) == 79 and not past.val and not past.core_tasks and not past.samples and not past.saves
+    assert past.stage_s["base"] > 0 and len(past.containers) == 3
+
+
+def test_a_fine_tuning_that_was_begun_anew_is_told_alone() -> None:
+    tuned = [line(5310, "step", "sft", 2, step=n, loss=1.0) for n in range(9)]
+    again = [line(5400, "stage", "sft", 2, state="running"), line(5410, "step", "sft", 2, step=0, loss=2.0)]
+    past = history([*KILLED, *tuned, *again])
+    assert past.sft_loss == {0: 2.0} and len(past.loss) == 100

@@ -151,7 +151,7 @@ def many(first: int, last: int) -> str:
 
 def test_what_is_drawn_stays_as_it_is_while_more_is_read_and_what_did_not_grow_is_not_copied(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    path.write_text(many(0, 500) + event(700, "val_bpb", step=500, bpb=0.9))
+    path.write_text(many(0, 50) + event(150, "val_bpb", step=50, bpb=0.9) + many(50, 500))
     reader = CurvesReader(path)
     reader.read()
     before = reader.curves()
@@ -200,3 +200,90 @@ def test_of_too_many_points_and_marks_every_other_one_is_kept_and_that_is_said(t
     assert 250 <= len(found.series["loss"]) <= 650 and len(found.marks) <= 10
     assert found.series["loss"].steps[-1] == 899
     assert "r1: of loss at places one point in 4 is kept" in thinned([run(tag="r1")], [found])
+
+
+WAY = (
+    many(0, 40)
+    + event(150, "val_bpb", step=40, bpb=0.9)
+    + event(151, "core", step=40, core=0.1)
+    + event(151, "checkpoint", of="base", step=40)
+    + "".join(step(160.0 + n, n, 2.0) for n in range(40, 80))
+    + event(300, "val_bpb", step=80, bpb=0.7)
+    + event(301, "core", step=80, core=0.2)
+    + event(301, "checkpoint", of="base", step=80)
+    + "".join(step(302.0, n, 2.0) for n in range(80, 90))
+    + event(310, "step", "sft", step=1, loss=1.0)
+    + event(400, "container")
+)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        event(401, "goes_on", "", step=40),
+        event(401, "resumed", step=40),
+        event(401, "val_bpb", step=40, bpb=0.9),
+        step(401, 40, math.nan),
+    ],
+    ids=["the job says so", "nanochat says so", "it measures again", "it trains again, to nan"],
+)
+def test_no_curve_and_no_mark_goes_beyond_the_step_that_training_went_back_to(tmp_path: Path, told: str) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(WAY + told)
+    reader = CurvesReader(path)
+    reader.read()
+    found = reader.curves()
+    last = {name: series.steps[-1] for name, series in found.series.items() if len(series)}
+    assert last.pop("loss") == last.pop("loss EMA") == 39 and max(last.values()) == 40 and "SFT loss" not in last
+    assert max(mark.step for mark in found.marks) == 40
+    assert [mark.what for mark in found.marks][:3] == ["val", "save", "preemption"]
+    assert list(found.series["val bpb"].values) == [0.9]
+
+
+def test_a_smoothed_curve_goes_on_from_the_step_that_training_went_back_to(tmp_path: Path) -> None:
+    there, straight = tmp_path / "events.jsonl", tmp_path / "straight.jsonl"
+    there.write_text(many(0, 200) + event(900, "goes_on", "", step=100) + many(100, 150))
+    straight.write_text(many(0, 150))
+    readers = [CurvesReader(there), CurvesReader(straight)]
+    for reader in readers:
+        reader.read()
+    after, expected = (reader.series["loss EMA"].values for reader in readers)
+    assert list(after) == pytest.approx(list(expected))
+
+
+def test_a_fine_tuning_that_begins_anew_shows_nothing_of_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text(WAY + event(401, "stage", "sft", state="running"))
+    reader = CurvesReader(path)
+    reader.read()
+    assert len(reader.series["SFT loss"]) == 0 and len(reader.series["loss"]) == 90
+
+
+back_and_forth = st.lists(
+    st.tuples(st.sampled_from(["step", "val_bpb", "core", "resumed", "goes_on", "container"]), st.integers(0, 30)),
+    max_size=80,
+)
+
+
+@given(back_and_forth)
+def test_however_often_training_goes_back_no_point_is_of_a_way_that_was_given_up(
+    tmp_path_factory: pytest.TempPathFactory, made: list[tuple[str, int]]
+) -> None:
+    path = tmp_path_factory.mktemp("e") / "events.jsonl"
+    lines, way, val, trained = [], dict[int, float](), dict[int, float](), 0
+    for number, (kind, at) in enumerate(made):
+        lines.append(event(100.0 + number, kind, step=at, loss=float(number), bpb=float(number), core=0.1))
+        if kind != "container" and (at < trained or (kind == "goes_on" and at <= trained)):
+            trained = at
+            way = {s: v for s, v in way.items() if s < at}
+            val = {s: v for s, v in val.items() if s <= at}
+        if kind == "step":
+            way, trained = {s: v for s, v in way.items() if s < at} | {at: float(number)}, at + 1
+        elif kind == "val_bpb":
+            val = {s: v for s, v in val.items() if s < at} | {at: float(number)}
+    path.write_text("".join(lines))
+    reader = CurvesReader(path)
+    reader.read()
+    assert dict(zip(reader.series["loss"].steps, reader.series["loss"].values, strict=True)) == way
+    assert dict(zip(reader.series["val bpb"].steps, reader.series["val bpb"].values, strict=True)) == val
+    assert all(mark.step <= max(trained, *val, 0) for mark in reader.marks) if val else True

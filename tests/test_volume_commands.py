@@ -108,7 +108,7 @@ def test_all_but_best_and_last_go(crashed: Cli) -> None:
     assert steps(crashed) == [10, 20, 30, 40]
     (crashed.run_dir() / "base_checkpoints" / "d12" / "model_000050.pt").write_bytes(b"being written")
     found = crashed.json("checkpoints", "one")
-    best = min((c for c in found if c["verdict"] == "complete"), key=lambda c: (c["val_bpb"], -c["step"]))["step"]
+    best = min((c for c in found if c["verdict"] == "complete"), key=lambda c: (c["val_bpb"], c["step"]))["step"]
     gone = crashed.json("checkpoints", "one", "--prune", "--yes")
     assert [c["step"] for c in gone["deleted"]] == [s for s in (10, 20, 30) if s != best]
     assert steps(crashed) == sorted({best, 40, 50}), "what is newer than the last whole one may still be written"

@@ -86,7 +86,7 @@ async def test_a_checkpoint_shows_its_verdict_and_its_tensors(fleet: Fleet) -> N
     async with app.run_test(size=LARGE) as pilot:
         await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "model_000040.pt")
         await until(pilot, lambda: "lm_head.weight" in text_of(app), "its tensors")
-        assert "step 40, val bpb 0.7000, complete: resumable on 1 GPU" in text_of(app)
+        assert "step 40, last bpb 0.7000, complete: resumable on 1 GPU" in text_of(app)
 
 
 async def test_a_log_opens_in_the_log_view_and_escape_gives_the_list_back(fleet: Fleet) -> None:

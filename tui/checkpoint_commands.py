@@ -4,14 +4,15 @@ import argparse
 import sys
 
 from runner import removal, units
-from runner.checkpoints import Checkpoint, Verdict, expendable
+from runner.best import expendable
+from runner.checkpoints import Checkpoint, Verdict
 from runner.errors import Exit, Unreachable, UsageError
 from runner.fleet import Fleet
 from runner.run import Run, needed_steps
-from tui import output
+from tui import looks, output
 from tui.cells import Cell
 
-RIGHT = frozenset({"step", "last bpb", "size", "ranks"})
+RIGHT = frozenset({"step", "val bpb", "size", "ranks"})
 
 
 def checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -38,7 +39,7 @@ def checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
             r.tag,
             c.kind,
             f"{c.step:,}",
-            units.decimals(c.val_bpb, 4),
+            looks.measured(c),
             units.size(c.bytes),
             str(c.ranks),
             Cell(c.verdict, "success" if c.verdict is Verdict.COMPLETE else "error"),
@@ -46,8 +47,8 @@ def checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
         )
         for r, c in found
     ]
-    head = ("run", "kind", "step", "last bpb", "size", "ranks", "verdict", "reason")
-    output.table(head, rows, right=RIGHT, plain=args.plain, optional=("ranks", "size", "last bpb", "kind"))
+    head = ("run", "kind", "step", "val bpb", "size", "ranks", "verdict", "reason")
+    output.table(head, rows, right=RIGHT, plain=args.plain, optional=("ranks", "size", "val bpb", "kind"))
     return worst
 
 

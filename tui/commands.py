@@ -25,7 +25,7 @@ from tui.records import as_json
 
 POLL_S = 0.25
 CANCEL_WAIT_S = 60.0
-RIGHT = frozenset({"gpus", "step", "loss", "bpb", "last bpb", "cost", "seen", "size", "ranks", "time"})
+RIGHT = frozenset({"gpus", "step", "loss", "bpb", "cost", "seen", "size", "ranks", "time"})
 
 
 def run(args: argparse.Namespace) -> int:

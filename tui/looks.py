@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from runner import health, units
+from runner.checkpoints import Checkpoint
 from runner.health import Word
 from runner.progress import progress_of
 from runner.run import OutcomeKind, Run, StageState, StageStatus, State
@@ -110,3 +111,11 @@ def said(value: object, digits: int = 4) -> str:
     if isinstance(value, float):
         return f"{value:,.{digits}f}" if abs(value) < 100 or digits < 4 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def measured(one: Checkpoint) -> str:
+    """A checkpoint's val bpb; where it was measured at an earlier step, which it was, as far as that is known."""
+    value = one.val_bpb if one.val_bpb is not None else one.measured
+    if value is None or one.measured_at == one.step:
+        return units.decimals(value, 4)
+    return f"{value:.4f} @{one.measured_at:,}" if one.measured_at is not None else f"last {value:.4f}"

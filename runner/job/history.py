@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from runner.foreign import json_object, number
+from runner.going_back import goes_back_to
 
 MAX_SAMPLES = 16
 
@@ -23,22 +24,23 @@ class Container(Struct):
 
 
 class History(Struct):
-    """`stage_s` sums over all containers; `loss` and `val` are of the base model, by step, the last word of each.
+    """`stage_s` sums over all containers; `loss`, `val` and `core` are of the base model, by step, the last word each.
 
-    The same of fine-tuning are `sft_loss` and `sft_val`.
+    The same of fine-tuning are `sft_loss` and `sft_val`. Of a way that was given up only time and containers count.
     """
 
     containers: list[Container] = field(default_factory=list)
     stage_s: dict[str, float] = field(default_factory=dict)
     loss: dict[int, float] = field(default_factory=dict)
     val: dict[int, float] = field(default_factory=dict)
+    core: dict[int, float] = field(default_factory=dict)
     sft_loss: dict[int, float] = field(default_factory=dict)
     sft_val: dict[int, float] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     core_tasks: dict[str, tuple[float, float | None]] = field(default_factory=dict)
     chat_tasks: dict[str, float] = field(default_factory=dict)
     samples: list[str] = field(default_factory=list)
-    saves: int = 0
+    saves: set[tuple[str, int]] = field(default_factory=set)
     commands: list[str] = field(default_factory=list)
 
     @property
@@ -50,11 +52,29 @@ class History(Struct):
                 lost += max(0, before.last_step + 1 - after.first_step)
         return lost
 
+    def go_back(self, step: float) -> None:
+        """Forget what was trained, measured and made after a step of the base model."""
+        self.loss = {at: value for at, value in self.loss.items() if at < step}
+        self.val, self.core = ({at: v for at, v in values.items() if at <= step} for values in (self.val, self.core))
+        self.saves = {(kind, at) for kind, at in self.saves if kind == "base" and at <= step}
+        for stage in ("base_eval", "sft", "chat_eval"):
+            self.begin(stage)
+
+    def begin(self, stage: str) -> None:
+        """Forget what an earlier try of a stage said that keeps nothing before its end."""
+        if stage == "base_eval":
+            self.samples, self.core_tasks = [], {}
+        elif stage == "sft":
+            self.sft_loss, self.sft_val = {}, {}
+        elif stage == "chat_eval":
+            self.chat_tasks = {}
+
 
 def history(lines: Iterable[str]) -> History:
     """Read events in the order in which they were written; a line that is none is passed over."""
     found = History()
     open_stage: tuple[str, float] | None = None
+    trained = 0.0
     for event in filter(None, map(json_object, lines)):
         kind, stage, t = event.get("kind"), str(event.get("stage", "")), event.get("t")
         if not isinstance(t, int | float):
@@ -63,13 +83,18 @@ def history(lines: Iterable[str]) -> History:
             _close(found, open_stage)
             open_stage = None
             found.containers.append(Container(_number(event.get("attempt")), t, t, str(event.get("device", ""))))
+        if (back_to := goes_back_to(event, trained)) is not None:
+            trained = back_to
+            found.go_back(back_to)
+        if kind == "step" and stage == "base":
+            trained = max(trained, number(event.get("step")) + 1)
         here = found.containers[-1]
         here.last = max(here.last, t)
         if kind == "stage":
             _close(found, open_stage, t)
             open_stage = (stage, t) if event.get("state") == "running" else None
-            if open_stage and stage == "base_eval":
-                found.samples = []
+            if open_stage:
+                found.begin(stage)
         elif kind == "outcome":
             _close(found, open_stage, t)
             open_stage = None
@@ -99,17 +124,19 @@ def _take(found: History, here: Container, kind: str, stage: str, event: dict[st
             _put(found.sft_loss, step, event.get("loss"))
         case "val_bpb" if isinstance(step, int):
             _put(found.val if stage == "base" else found.sft_val, step, event.get("bpb"))
+        case "core" if stage == "base" and isinstance(step, int):
+            _put(found.core, step, event.get("core"))
         case "task" if stage == "base_eval":
             centered = event.get("centered")
             found.core_tasks[task] = (number(event.get("accuracy")), number(centered) if centered is not None else None)
-        case "task":
+        case "task" if stage != "base":
             found.chat_tasks[task] = number(event.get("accuracy"))
         case "sample" if stage == "base_eval" and len(found.samples) < MAX_SAMPLES:
             found.samples.append(str(event.get("text", "")))
         case "fact":
             found.facts[str(event.get("name"))] = str(event.get("value"))
         case "checkpoint":
-            found.saves += 1
+            found.saves.add((str(event.get("of")), _number(step)))
         case "exec":
             found.commands.append(str(event.get("command")))
 

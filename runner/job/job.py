@@ -15,6 +15,7 @@ from runner.cost import ZERO, Range
 from runner.defaults import compiles, settings
 from runner.errors import NanochatError
 from runner.estimate import shape_of
+from runner.going_back import GOES_ON
 from runner.job import engines, publish
 from runner.job.children import Children
 from runner.job.clock import Clock
@@ -24,14 +25,14 @@ from runner.job.ending import Ending
 from runner.job.filling import Filling
 from runner.job.gpus import Sampler
 from runner.job.guard import Guard
-from runner.job.history import history
+from runner.job.history import History, history
 from runner.job.journal import Journal
 from runner.job.outcome import cancelled, result_line, settled, trouble
 from runner.job.publish import Publisher
 from runner.job.report import report
 from runner.job.site import Site
 from runner.job.stop import Stop
-from runner.job.succession import begun, crash_loop, newest, put_aside
+from runner.job.succession import at_step, begun, crash_loop, newest, put_aside
 from runner.nanochat import layout
 from runner.plan import PARTS, Plan, Stage, needs_optimizer, plan, starting_point
 from runner.run import GpuSample, Outcome, OutcomeKind, Run, StageState, StageStatus, State, Status
@@ -139,7 +140,7 @@ class Job:
         )
         publisher.flush()
         self._drain_notes()
-        self._go_back(publisher)
+        went_back = self._go_back(publisher)
         found = survey.checkpoints_for(self._volume, self._run)
         if spec.source and not any(starting_point(spec, found, kind) for kind in layout.CHECKPOINT_DIRS):
             return Outcome(
@@ -149,6 +150,9 @@ class Job:
         fruitless = crash_loop(self._status, found, self._finished)
         if fruitless:
             return fruitless
+        if went_back or (self._status.step or 0) > today.resume.step:
+            self._journal.event({"kind": GOES_ON, "step": today.resume.step})
+            at_step(self._status, self._history())
         self._prepare_work(publisher, found, today)
         if self._compiled and self._part != "prepare" and (line := self._compiled.restore()):
             self._journal.say(line)
@@ -166,15 +170,16 @@ class Job:
             publisher.close()
             self._drain_notes()
 
-    def _go_back(self, publisher: Publisher) -> None:
-        """Begin at the step that a person chose for this attempt, if they did."""
+    def _go_back(self, publisher: Publisher) -> bool:
+        """Begin at the step that a person chose for this attempt; whether they did."""
         aside = put_aside(self._volume, self._run, self._status.attempt)
         if aside is None:
-            return
+            return False
         publisher.forget(aside)
         self._finished = [s for s in self._finished if s.name in PARTS["prepare"]]
         steps = ", ".join(f"{c.kind} {c.step:,}" for c in aside) or "nothing"
         self._journal.say(f"[BACK] to step {self._run.back_to:,}; put aside: {steps}")
+        return True
 
     def _plan(self, found: list[Checkpoint]) -> Plan:
         """The plan as of now: other runs may have filled the volume meanwhile."""
@@ -213,6 +218,11 @@ class Job:
         ]
         self._device_batch = today.device_batch
         self._journal.say(f"[PLAN] {today.resume.reason}; checkpoint every {today.saves.steps} steps")
+
+    def _history(self) -> History:
+        self._journal.flush()
+        events = self._volume.read(f"{self._run.path}/{layout.EVENTS_FILE}").decode("utf-8", "replace")
+        return history(events.splitlines())
 
     def _run_stages(self, today: Plan, publisher: Publisher) -> Outcome:
         for stage, record in zip(today.stages, self._status.stages, strict=True):
@@ -366,9 +376,7 @@ class Job:
 
     def _write_report(self, today: Plan) -> None:
         folder = self._run.path
-        self._journal.flush()
-        events = self._volume.read(f"{folder}/{layout.EVENTS_FILE}").decode("utf-8", "replace")
-        past = history(events.splitlines())
+        past = self._history()
         curve = loss_svg(past.loss, past.val) if past.loss else loss_svg(past.sft_loss, past.sft_val)
         if curve:
             self._volume.write(f"{folder}/{layout.CURVE_FILE}", curve.encode())

@@ -136,7 +136,7 @@ def _details(run: Run, status: Status, plan: Plan, past: History) -> Rows:
         ("tokens", facts.get("tokens", "–")),
         ("training FLOPs", facts.get("flops", "–")),
         ("peak memory", facts.get("peak_memory", "–")),
-        ("checkpoints kept", past.saves),
+        ("checkpoints kept", len(past.saves)),
         ("expected speed", plan.speed),
         ("seconds a step", f"{status.train_s / status.train_steps:.3g}" if status.train_steps else "–"),
         ("prices", plan.prices),

@@ -5,9 +5,11 @@ from decimal import Decimal
 import msgspec
 
 from runner import checkpoints, survey
+from runner.alarms import alarm
 from runner.backends.folder import FolderVolume
 from runner.checkpoints import Checkpoint
 from runner.errors import NanochatError
+from runner.job.history import History
 from runner.job.site import Site
 from runner.nanochat import layout
 from runner.run import Outcome, OutcomeKind, Run, StageState, StageStatus, State, Status
@@ -56,6 +58,15 @@ def begun(run: Run, earlier: Status | None, site: Site, part: str, now: float) -
             elif not got_on:
                 status.fruitless += 1
     return status
+
+
+def at_step(status: Status, past: History) -> None:
+    """Leave in a status what holds at the step that training has gone back to: the numbers known there."""
+    status.loss = past.loss[max(past.loss)] if past.loss else None
+    status.val_bpb = past.val[max(past.val)] if past.val else None
+    status.core = past.core[max(past.core)] if past.core else None
+    status.chatcore = status.sft_bpb = None
+    status.warnings = [said for said in status.warnings if alarm(said) != "nan"]
 
 
 def _done(stages: list[StageStatus]) -> int:

@@ -96,7 +96,7 @@ def _verdict(volume: Volume, entry: Entry, gpus: int | None) -> list[str]:
     one = checkpoints.of_file(volume, entry.path, gpus)
     if one is None:
         return []
-    bpb = f", val bpb {one.val_bpb:.4f}" if one.val_bpb is not None else ""
+    bpb = f", last bpb {one.val_bpb:.4f}" if one.val_bpb is not None else ""
     size = f"{units.size(one.bytes)} in {units.counted(len(one.files), 'file')}"
     return [f"step {one.step:,}{bpb}, {one.verdict}: {one.reason}", size]
 

@@ -10,10 +10,12 @@ from textual.widgets import Input
 from textual.worker import get_current_worker
 
 from runner import removal, units
-from runner.checkpoints import Checkpoint, Verdict, expendable
+from runner.best import expendable
+from runner.checkpoints import Checkpoint, Verdict
 from runner.errors import NanochatError
 from runner.run import Run, needed_steps
 from runner.terminal import safe
+from tui import looks
 from tui.background import background
 from tui.cells import Cell
 from tui.files import Place
@@ -29,7 +31,7 @@ COLUMNS = (
     Column("run", 16, keep=0),
     Column("kind", 4, keep=3),
     Column("step", 7, right=True, keep=1),
-    Column("val bpb", 7, right=True, keep=4),
+    Column("val bpb", 13, right=True, keep=4),
     Column("CORE", 6, right=True, keep=8),
     Column("age", 4, right=True, keep=6),
     Column("size", 8, right=True, keep=5),
@@ -41,7 +43,7 @@ TONES = {Verdict.COMPLETE: "success", Verdict.WEIGHTS_ONLY: "warning"}
 GLYPHS = {Verdict.COMPLETE: "✓", Verdict.WEIGHTS_ONLY: "◐"}
 SORTS: dict[str, Callable[[Run, Checkpoint], Any]] = {
     "run": lambda r, c: (-r.created_at, r.id, c.kind, -c.step),
-    "val bpb": lambda r, c: (c.val_bpb if c.val_bpb is not None else 99.0, -c.step),
+    "val bpb": lambda r, c: (c.val_bpb if c.val_bpb is not None else 99.0, c.step),
     "size": lambda r, c: -c.bytes,
     "age": lambda r, c: -c.saved_at,
 }
@@ -173,7 +175,7 @@ class CheckpointsScreen(FilesScreen):
             Cell(safe(run.tag)),
             Cell(one.kind),
             Cell(f"{one.step:,}"),
-            Cell(units.decimals(one.val_bpb, 4)),
+            Cell(looks.measured(one)),
             Cell(units.decimals(status.core if status and final else None, 4)),
             Cell(units.age(one.saved_at, self.nanochat.fleet.clock())),
             Cell(units.size(one.bytes)),
