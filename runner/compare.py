@@ -9,6 +9,7 @@ from decimal import Decimal
 import msgspec
 from msgspec import Struct
 
+from runner.nanochat import flops
 from runner.projection import spent_usd
 from runner.run import Run
 from runner.series import Curves, Series
@@ -47,6 +48,7 @@ def final(runs: Sequence[Run], now: float) -> list[Row]:
         _best("ChatCORE", [s.chatcore if s else None for s in statuses]),
         _best("tok/s", [s.tokens_per_s if s else None for s in statuses]),
         _best("MFU %", [s.mfu if s else None for s in statuses], digits=1),
+        Row("MFU % printed", tuple(s.mfu_printed if s else None for s in statuses), note=flops.WHY, digits=1),
         _best("seconds", [s.spent_s if s else None for s in statuses], low=True, digits=1),
         _best("dollars", [spent_usd(run, now) for run in runs], low=True),
         Row("preemptions", tuple(s.preemptions if s else None for s in statuses)),

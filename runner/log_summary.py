@@ -10,7 +10,7 @@ from runner.alarms import lost
 from runner.job.outcome import Trail, explain
 from runner.job.supervise import Ended
 from runner.log_search import slice_at
-from runner.nanochat import events, grammar
+from runner.nanochat import events, flops, grammar
 from runner.nanochat.events import Event
 from runner.spool import LogFile
 from runner.terminal import clean
@@ -44,6 +44,7 @@ class Training(Struct):
     val_bpb: float | None = None
     tokens_per_s: int | None = None
     mfu: float | None = None
+    mfu_printed: float | None = None
     checkpoints: list[int] = field(default_factory=list)
 
 
@@ -168,6 +169,9 @@ class Reader:
                 self._tuning = self._base_done = False
             case events.Fact(name="gpu", value=value):
                 found.gpu = value.partition(" | ")[0]
+            case events.Fact(name=name, value=value):
+                # Fine-tuning knows no FP8.
+                self._base.counted.take(name, value)
             case events.Warned(text=text):
                 if text not in found.warnings and len(found.warnings) < MAX_KEPT:
                     found.warnings.append(text)
@@ -192,6 +196,7 @@ class _Pace:
         self.training = Training()
         self._speeds: deque[int] = deque(maxlen=MAX_KEPT)
         self._mfus: deque[float] = deque(maxlen=MAX_KEPT)
+        self.counted = flops.Counted()
 
     def take(self, event: events.Step) -> None:
         all_of = self.training
@@ -201,7 +206,7 @@ class _Pace:
             all_of.tokens_per_s = sorted(self._speeds)[len(self._speeds) // 2]
         if event.mfu is not None:
             self._mfus.append(event.mfu)
-            all_of.mfu = sorted(self._mfus)[len(self._mfus) // 2]
+            all_of.mfu, all_of.mfu_printed = self.counted.corrected(sorted(self._mfus)[len(self._mfus) // 2])
 
 
 def _shown(event: Event, line: str) -> str:

@@ -11,7 +11,7 @@ from runner.cost import MoneyRange, Prices, Range
 from runner.defaults import settings
 from runner.errors import UsageError
 from runner.estimate import Own, Speed
-from runner.nanochat import commands, layout, shapes
+from runner.nanochat import commands, flops, layout, shapes
 from runner.nanochat.commands import Argv, Settings
 from runner.nanochat.layout import Inventory
 from runner.run import Estimate, Run, StageState, StageStatus
@@ -263,6 +263,12 @@ def _warnings(spec: RunSpec, s: Settings, size: shapes.Shape, likely: Decimal) -
     shards = s.values.shards
     if trains and shards and spec.engine == "nanochat" and not s.on_cpu and shards < size.shards:
         found.append(f"{shards} shards are fewer than the {size.shards} of one epoch: text will be seen again")
+    if trains and s.values.fp8 and spec.engine == "nanochat" and not s.on_cpu:
+        times = f"{flops.left_out(size):.1f}"
+        found.append(
+            f"in FP8 nanochat's own FLOPs and MFU are {times} times too low ({flops.WHY}): here both are whole, and its"
+            f" --target-flops would train {times} times too long"
+        )
     if spec.overrides.iterations and spec.overrides.data_ratio:
         found.append("--iterations decides the length; --data-ratio only the batch")
     return tuple(found)

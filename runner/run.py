@@ -148,7 +148,8 @@ class GpuSample(Struct, frozen=True):
 class Status(Struct):
     """What the job says of itself, rewritten as it goes; only the job writes it.
 
-    Times are seconds since the epoch; `dt_s` seconds per step; `tokens_per_s` over all GPUs; `mfu` per cent.
+    Times are seconds since the epoch; `dt_s` seconds per step; `tokens_per_s` over all GPUs; `mfu` per
+    cent, `mfu_printed` what nanochat prints where that is wrong.
     `spent_before_s` and `paid_usd` are what earlier containers took; `usd_per_hour` is the price of this one.
     `log_bases` holds where in the log each container's own part begins; `fruitless` counts the containers that
     died since `progress` (stages done, step kept) was last better. `train_s` seconds went into `train_steps` steps
@@ -181,6 +182,7 @@ class Status(Struct):
     sft_bpb: float | None = None
     tokens_per_s: int | None = None
     mfu: float | None = None
+    mfu_printed: float | None = None
     dt_s: float | None = None
     slowest_dt_s: float | None = None
     stage_percent: float | None = None

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from runner.foreign import json_object, number
 from runner.going_back import KINDS, begins, goes_back_to
+from runner.nanochat import flops
 
 FAN = 16
 READ_BYTES = 4 << 20
@@ -29,6 +30,7 @@ METRICS = {
     "CORE": "CORE",
     "tok/s": "tokens a second",
     "MFU": "MFU, per cent",
+    "MFU printed": "MFU as nanochat prints it, which leaves out the layers in FP8",
     "lr": "learning-rate multiplier",
     "GPU GB": "GPU memory, GB",
     "GPU %": "GPU load, per cent",
@@ -214,6 +216,7 @@ class CurvesReader:
         self.series = {name: Series() for name in METRICS}
         self.marks: list[Mark] = []
         self._offset, self._last = 0, b""
+        self._counted = flops.Counted()
         self._began = self._before_s = self._last_t = self._step = self._ema = self._ema_weight = 0.0
         self._trained = 0.0
         self._given.clear()
@@ -295,8 +298,12 @@ class CurvesReader:
             if abs(loss) < LARGEST:
                 self._ema, self._ema_weight = EMA * self._ema + (1 - EMA) * loss, EMA * self._ema_weight + (1 - EMA)
                 self._put("loss EMA", seconds, self._ema / self._ema_weight)
-            for name, key in (("tok/s", "tokens_per_s"), ("MFU", "mfu"), ("lr", "lrm")):
+            for name, key in (("tok/s", "tokens_per_s"), ("lr", "lrm")):
                 self._put(name, seconds, number(event.get(key)))
+            printed, factor = number(event.get("mfu")), self._counted.factor
+            self._put("MFU", seconds, printed * factor)
+            if factor != 1.0:
+                self._put("MFU printed", seconds, printed)
         elif kind == "step" and stage == "sft":
             self.series[SFT].add(number(event.get("step")), seconds, number(event.get("loss")))
         elif kind == "val_bpb" and stage == "base":
@@ -307,6 +314,8 @@ class CurvesReader:
         elif kind == "checkpoint" and event.get("of") == "base":
             if abs(step := number(event.get("step"))) < FURTHEST:
                 self._mark("save", step, seconds)
+        elif kind == "fact":
+            self._counted.take(str(event.get("name")), str(event.get("value")))
         elif kind == "gpu":
             self._put("GPU GB", seconds, number(event.get("memory")) / 1e9)
             self._put("GPU %", seconds, number(event.get("load")))
@@ -318,7 +327,7 @@ class CurvesReader:
             series.add(self._step, seconds, value)
 
 
-_KINDS = tuple(f'"kind":"{kind}"'.encode() for kind in (*KINDS, "checkpoint", "gpu", "container"))
+_KINDS = tuple(f'"kind":"{kind}"'.encode() for kind in (*KINDS, "checkpoint", "gpu", "container", "fact"))
 
 
 def _events(data: bytes) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ import pytest
 
 from runner.backends.folder import FolderVolume
 from runner.backends.local import LocalBackend
+from runner.cost import GPUS
 from runner.estimate import shape_of
 from runner.job import engines
 from runner.job.children import Children
@@ -17,6 +18,7 @@ from runner.job.stop import Stop
 from runner.nanochat.layout import Inventory
 from runner.plan import plan
 from runner.run import Outcome, OutcomeKind, State, Status, observed
+from runner.spec import make_spec
 from tests.test_run import NOW, SPEC, run
 
 
@@ -37,6 +39,28 @@ def test_a_child_sees_nothing_that_opens_the_persons_modal_account(
     journal.flush()
     log = (tmp_path / "runs" / "abc" / "log").read_text()
     assert "NANOCHAT_BASE_DIR" in log and "of-the-person" not in log
+
+
+def test_a_training_that_takes_the_processor_while_gpus_are_paid_for_is_stopped_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NANOCHAT_TUI_HOME", str(tmp_path))
+    monkeypatch.setattr(engines, "interpreter", lambda engine, home: engines.Interpreter(sys.executable, str(tmp_path)))
+    paid = make_spec(task="base", model="d12", backend="modal", engine="nanochat", gpu_kinds=tuple(GPUS))
+    here = run(spec=paid, backend="modal")
+    status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=0.0, updated_at=0.0, stage="base")
+    journal = Journal(FolderVolume(str(tmp_path)), "runs/abc", status, hold_open=False)
+    stop = Stop(Guard(here, shape_of(12, paid.overrides), journal.say), None)
+    children = Children(here, tmp_path, journal, stop, compiled=None, tick=lambda beat: None, grace_s=1.0)
+    says = "print('Autodetected device type: cpu', flush=True)"
+    for code in (f"import time; {says}; time.sleep(900)", f"{says}; raise MemoryError"):
+        ended = children.run("base", [("python", "-c", code)], plan(paid, Inventory(), backend="modal"))
+        assert ended and (ended.kind, ended.stage) == (OutcomeKind.ENVIRONMENT, "base")
+        assert ended.message.startswith("8 × H100 are paid for, nanochat runs on the CPU")
+    status.device = "4 × NVIDIA H100 80GB HBM3"
+    fewer = children.other_gpus(plan(paid, Inventory(), backend="modal"))
+    assert fewer and "the container has 4 × NVIDIA H100" in fewer.message
+    journal.close()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from runner.cost import GPUS
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet
 from runner.home import home
+from runner.nanochat import flops
 from runner.projection import spent_usd
 from runner.run import Run
 from runner.spec import Overrides, RunSpec, closest, make_spec, parse_money
@@ -206,6 +207,8 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     output.write(f"  {'folder':<9} {found.volume}/{found.path}")
     output.write(f"  {'on':<9} {looks.hardware(found)}")
     output.write(f"  {'step':<9} {looks.steps(found)}")
+    if found.status and found.status.mfu is not None:
+        output.write(f"  {'MFU':<9} {flops.said(found.status.mfu, found.status.mfu_printed)}")
     output.write(f"  {'cost':<9} {fields['cost_usd']}")
     if billed := fleet.billed(found):
         output.write(f"  {'billed':<9} {units.money(sum(billed.values(), Decimal(0)))} for {_hours(billed)}")

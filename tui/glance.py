@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from runner import health, units
+from runner.nanochat import flops
 from runner.progress import progress_of
 from runner.projection import Projection, is_free, project, spent_usd
 from runner.run import OutcomeKind, Run, State
@@ -117,6 +118,8 @@ def numbers(run: Run, now: float) -> Cells:
         cells += [f"{units.count(status.tokens_per_s)} tok/s"] if status.tokens_per_s else []
         cells += [f"{status.pace_s:.3g} s/step"] if status.pace_s else []
         cells += [f"MFU {status.mfu:.0f}%"] if status.mfu else []
+        printed = status.mfu_printed
+        cells += [Cell(f"nanochat prints {printed:.0f}%: {flops.WHY}", "dim")] if printed is not None else []
         if status.gpu:
             gpu = status.gpu
             memory = f"{gpu.memory / 1e9:.0f} of {gpu.memory_total / 1e9:.0f} GB"

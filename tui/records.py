@@ -26,6 +26,8 @@ def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
         "loss": status.loss if status else None,
         "val_bpb": status.val_bpb if status else None,
         "tokens_per_s": status.tokens_per_s if status else None,
+        "mfu": status.mfu if status else None,
+        "mfu_printed": status.mfu_printed if status else None,
         "attempts": run.attempt,
         "call_ids": [c.call_id for c in run.calls],
         "created_at": run.created_at,

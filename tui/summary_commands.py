@@ -94,6 +94,7 @@ def _said(found: Summary) -> Iterator[tuple[str, str]]:
         ("CORE", found.core, 4),
         ("ChatCORE", found.chatcore, 4),
         ("MFU", found.mfu, 1),
+        ("MFU as printed", found.mfu_printed, 1),
     ):
         if value is not None:
             yield name, f"{value:.{places}f}"

@@ -132,6 +132,7 @@ def numbers(found: Summary) -> list[Cell | str]:
     cells += [f"bpb {found.val_bpb:.4f}"] if found.val_bpb is not None else []
     cells += [f"{units.count(found.tokens_per_s)} tok/s"] if found.tokens_per_s else []
     cells += [f"MFU {found.mfu:.0f}%"] if found.mfu else []
+    cells += [Cell(f"printed {found.mfu_printed:.0f}%", "dim")] if found.mfu_printed is not None else []
     cells += [f"CORE {found.core:.4f}"] if found.core is not None else []
     cells += [f"ChatCORE {found.chatcore:.4f}"] if found.chatcore is not None else []
     cells += [units.counted(len(found.checkpoints), "checkpoint")] if found.checkpoints else []

@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from runner import expectations
 from runner.job import engines
 from runner.job.compile_cache import CompileCache
 from runner.job.journal import Journal
 from runner.job.outcome import Trail, explain, unwanted
 from runner.job.stop import Stop
 from runner.job.supervise import run_child
+from runner.job.tracker import warn
 from runner.nanochat import events
 from runner.nanochat.commands import Argv
-from runner.plan import Plan
+from runner.nanochat.events import Event
+from runner.plan import PARTS, Plan
 from runner.run import Outcome, OutcomeKind, Run
 
 
@@ -36,13 +39,17 @@ class Children:
         self._run, self._work, self._journal, self._stop = run, work, journal, stop
         self._compiled, self._tick, self._grace_s = compiled, tick, grace_s
         self.wrote_at: float | None = None
+        self._watch: expectations.Watch | None = None
+        self._unlike: Outcome | None = None
 
     def run(self, stage: str, commands: Sequence[Argv], today: Plan) -> Outcome | None:
         """What went wrong, or why it was stopped; None when every command line ended well."""
         place = engines.interpreter(self._run.spec.engine, Path(os.environ["NANOCHAT_TUI_HOME"]))
         env = self._environment(today, place)
         for argv in commands:
-            trail = Trail()
+            trail, self._unlike = Trail(), None
+            wanted = None if stage in PARTS["prepare"] else self._asked(today)
+            self._watch = expectations.Watch(wanted, stage) if wanted else None
             self._journal.say(f"[EXEC] {shlex.join(argv)}")
             self._journal.event({"kind": "exec", "command": shlex.join(argv)})
             try:
@@ -60,9 +67,11 @@ class Children:
                 why = f"{argv[0]} cannot be started: {error.strerror}"
                 return Outcome(OutcomeKind.ENVIRONMENT, why, "nanochat-tui doctor", stage)
             for line, event in self._journal.end_stage():
-                trail.see(line, event)
+                self._see(trail, line, event)
             if self._stop.halt and not ended.ok:
                 return self._stop.halt
+            if self._unlike and not self._stop.told:
+                return self._unlike
             unwanted_now = None if self._stop.told else unwanted(stage, trail, self._run.spec.overrides)
             outcome = explain(stage, ended, trail, stopped_for=unwanted_now)
             if outcome:
@@ -82,10 +91,32 @@ class Children:
 
     def _stopping(self, stage: str, trail: Trail) -> bool:
         unwanted_now = unwanted(stage, trail, self._run.spec.overrides)
-        return self._stop.look(self._journal.status) or unwanted_now is not None
+        return self._stop.look(self._journal.status) or unwanted_now is not None or self._unlike is not None
 
     def _output(self, trail: Trail, data: bytes) -> None:
         for line, event in self._journal.output(data):
-            trail.see(line, event)
+            self._see(trail, line, event)
             if isinstance(event, events.Saved):
                 self.wrote_at = time.monotonic()
+
+    def other_gpus(self, today: Plan) -> Outcome | None:
+        """Why the GPUs of this container are not those that are paid for, as their driver tells it."""
+        wanted = self._asked(today)
+        found = expectations.device(wanted, self._journal.status.device) if wanted else None
+        return self._told(found) if found else None
+
+    def _asked(self, today: Plan) -> expectations.Asked | None:
+        return expectations.asked(self._run.spec, self._run.backend, today.resume.step)
+
+    def _see(self, trail: Trail, line: str, event: Event | None) -> None:
+        trail.see(line, event)
+        unlike = self._watch.take(event) if self._watch and event else None
+        if unlike:
+            self._unlike = self._unlike or self._told(unlike)
+
+    def _told(self, unlike: expectations.Difference) -> Outcome | None:
+        """The end of the run for what it must not go on with; else a warning."""
+        if not unlike.fatal:
+            warn(self._journal.status, unlike.message)
+            return None
+        return Outcome(OutcomeKind.ENVIRONMENT, unlike.message, unlike.advice, self._journal.status.stage)

@@ -150,6 +150,8 @@ class Job:
         fruitless = crash_loop(self._status, found, self._finished)
         if fruitless:
             return fruitless
+        if self._part != "prepare" and (unlike := self._children.other_gpus(today)):
+            return unlike
         if went_back or (self._status.step or 0) > today.resume.step:
             self._journal.event({"kind": GOES_ON, "step": today.resume.step})
             at_step(self._status, self._history())

@@ -7,7 +7,7 @@ from decimal import Decimal
 from runner import cost, units
 from runner.cost import Range
 from runner.job.history import Container, History
-from runner.nanochat import layout
+from runner.nanochat import flops, layout
 from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.plan import PARTS, Plan
 from runner.projection import is_free
@@ -134,7 +134,8 @@ def _details(run: Run, status: Status, plan: Plan, past: History) -> Rows:
         ("hardware", status.device or facts.get("gpu", facts.get("dtype", "–"))),
         ("parameters", facts.get("parameters", "–")),
         ("tokens", facts.get("tokens", "–")),
-        ("training FLOPs", facts.get("flops", "–")),
+        ("training FLOPs", flops.total(facts) or "–"),
+        ("MFU", flops.said(status.mfu, status.mfu_printed) if status.mfu is not None else "–"),
         ("peak memory", facts.get("peak_memory", "–")),
         ("checkpoints kept", len(past.saves)),
         ("expected speed", plan.speed),

@@ -4,7 +4,7 @@ from collections import deque
 from statistics import median
 
 from runner.alarms import KERNEL_UNUSED, NO_KERNEL, SLOW_WINDOWS, alarm, lost
-from runner.nanochat import events
+from runner.nanochat import events, flops
 from runner.nanochat.events import Event
 from runner.run import Pause, Status
 
@@ -39,6 +39,7 @@ class Tracker:
         self._paces: deque[float] = deque(maxlen=PACE_STEPS)
         self._steps = 0
         self._heard_at = self._marked_at = status.started_at
+        self._counted = flops.Counted()
 
     def begin_stage(self, now: float) -> None:
         """A stage begins; its name is in the status."""
@@ -68,6 +69,8 @@ class Tracker:
         if not isinstance(event, events.Fact | events.Warned | events.Error | events.Noted):
             status.progress_at = now
         fold(status, event)
+        if isinstance(event, events.Fact):
+            self._counted.take(event.name, event.value)
         match event:
             case events.Step():
                 self._step(event, now)
@@ -102,6 +105,7 @@ class Tracker:
             if len(self._paces) == PACE_STEPS:
                 status.best_pace_s = min(status.best_pace_s or status.pace_s, status.pace_s)
         if status.stage == "base":
+            status.mfu, status.mfu_printed = self._counted.corrected(event.mfu)
             self._next(event.step + 1, "step")
         elif status.stage == "sft":
             status.doing = "fine-tuning"
@@ -154,7 +158,7 @@ def fold(status: Status, event: Event) -> None:
     match event:
         case events.Step() if status.stage == "base":
             status.step, status.total_steps = event.step + 1, event.total or status.total_steps
-            status.loss, status.tokens_per_s, status.mfu = event.loss, event.tokens_per_s, event.mfu
+            status.loss, status.tokens_per_s = event.loss, event.tokens_per_s
             status.dt_s = seconds_of(event)
             if event.step >= (status.resumed_from or 0) + SETTLING_STEPS:
                 status.train_s, status.train_steps = status.train_s + status.dt_s, status.train_steps + 1

@@ -83,6 +83,11 @@ _NUMBERED: tuple[tuple[str, str, _Make], ...] = (
     ),
     ("R", r"Resuming optimization from step (\d{1,9})", lambda m: Resumed(int(m[1]))),
     ("D", r"Done! Downloaded: (\d{1,9})/(\d{1,9}) shards to .*", lambda m: Downloaded(int(m[1]), int(m[2]))),
+    (
+        " ",
+        r'  "(sequence_len|n_layer|n_embd|window_pattern)": "?(\w{1,64})"?,?',
+        lambda m: Fact(m[1], m[2]),
+    ),
     ("wvlst", r"(wte|value_embeds|lm_head|transformer_matrices|scalars|total) +: ([\d,]{1,24})", lambda m: _group(m)),
     (
         "t",
@@ -108,6 +113,7 @@ for _heads, _pattern, _make in _NUMBERED:
         _BY_HEAD.setdefault(_head, []).append((re.compile(_pattern, re.ASCII), _make))
 
 _FACTS = {
+    "Autodetected device type: ": "device_type",
     "GPU: ": "gpu",
     "COMPUTE_DTYPE: ": "dtype",
     "Vocab size: ": "vocab_size",
@@ -117,6 +123,8 @@ _FACTS = {
     "Calculated number of iterations from target data:param ratio: ": "iterations",
     "Calculated number of iterations from target FLOPs: ": "iterations",
     "Total number of training tokens: ": "tokens",
+    "Tokens / micro-batch / rank: ": "micro_batch",
+    "Total batch size ": "total_batch",
     "Tokens : Scaling params ratio: ": "data_ratio",
     "Number of parameters: ": "parameters",
     "Tokens : Params ratio: ": "data_ratio",
@@ -148,14 +156,12 @@ _TORCHRUN = re.compile(r"[EWI]\d{4} \S{1,20} \d{1,9} (?:site-packages/)?torch/\S
 _PYTHON_WARNING = re.compile(r"\S{1,300}:\d{1,7}: \w{0,60}Warning: .*", re.ASCII)
 _TRACE, _TRACEBACK = "traceback", "Traceback (most recent call last):"
 _NOTES = {
-    "Autodetected device type: ": "header",
     "Parameter counts:": "header",
     "Padding vocab_size ": "header",
     "Scaling LRs by ": "header",
     "Scaling weight decay ": "header",
     "Scaling the LR ": "header",
     "Tokens / micro-batch": "header",
-    "Total batch size ": "header",
     "GradScaler enabled": "header",
     "Inherited ": "header",
     "Using ": "header",

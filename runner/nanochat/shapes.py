@@ -79,6 +79,14 @@ def _scaling(depth: int, aspect: int, head_dim: int, vocab: int) -> int:
     return _matrices(depth, dim, heads) + vocab * dim
 
 
+def flops_per_token(weights: int, *, depth: int, dim: int, seq_len: int, window: str) -> int:
+    """FLOPs of training on a token: every weight that is multiplied with, and the attention of every layer."""
+    short = -(-seq_len // 4 // 128) * 128
+    spans = [seq_len if window[i % len(window)] == "L" else short for i in range(depth)]
+    spans[-1] = seq_len
+    return 6 * (weights + 24) + 12 * dim * sum(spans)
+
+
 def shape(
     depth: int,
     *,
@@ -96,10 +104,6 @@ def shape(
     padded = -(-vocab // 64) * 64
     matrices = _matrices(depth, dim, heads)
     lm_head = padded * dim
-    short = -(-seq_len // 4 // 128) * 128
-    spans = [seq_len if window[i % len(window)] == "L" else short for i in range(depth)]
-    spans[-1] = seq_len
-    flops_per_token = 6 * (matrices + lm_head + 24) + 12 * dim * sum(spans)
     scaling = matrices + lm_head
     target = int(ratio * scaling)
     if batch is None:
@@ -114,7 +118,7 @@ def shape(
         lm_head=lm_head,
         matrices=matrices,
         scalars=2 * depth + 26,
-        flops_per_token=flops_per_token,
+        flops_per_token=flops_per_token(matrices + lm_head, depth=depth, dim=dim, seq_len=seq_len, window=window),
         batch=batch,
         iterations=iterations if iterations is not None else max(1, target // batch),
     )
