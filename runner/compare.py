@@ -41,17 +41,17 @@ def final(runs: Sequence[Run], now: float) -> list[Row]:
     statuses = [run.status for run in runs]
     rows = [
         Row("state", tuple(run.state.value for run in runs)),
-        Row("step", tuple(s.step if s else None for s in statuses)),
-        _best("loss", [s.loss if s else None for s in statuses], low=True, note="last step"),
-        _best("val bpb", [s.val_bpb if s else None for s in statuses], low=True),
-        _best("CORE", [s.core if s else None for s in statuses]),
-        _best("ChatCORE", [s.chatcore if s else None for s in statuses]),
-        _best("tok/s", [s.tokens_per_s if s else None for s in statuses]),
-        _best("MFU %", [s.mfu if s else None for s in statuses], digits=1),
-        Row("MFU % printed", tuple(s.mfu_printed if s else None for s in statuses), note=flops.WHY, digits=1),
+        Row("step", tuple(s.training.step if s else None for s in statuses)),
+        _best("loss", [s.training.loss if s else None for s in statuses], low=True, note="last step"),
+        _best("val bpb", [s.training.val_bpb if s else None for s in statuses], low=True),
+        _best("CORE", [s.training.core if s else None for s in statuses]),
+        _best("ChatCORE", [s.training.chatcore if s else None for s in statuses]),
+        _best("tok/s", [s.training.tokens_per_s if s else None for s in statuses]),
+        _best("MFU %", [s.training.mfu if s else None for s in statuses], digits=1),
+        Row("MFU % printed", tuple(s.training.mfu_printed if s else None for s in statuses), note=flops.WHY, digits=1),
         _best("seconds", [s.spent_s if s else None for s in statuses], low=True, digits=1),
         _best("dollars", [spent_usd(run, now) for run in runs], low=True),
-        Row("preemptions", tuple(s.preemptions if s else None for s in statuses)),
+        Row("preemptions", tuple(s.containers.preemptions if s else None for s in statuses)),
     ]
     return [row for row in rows if any(value is not None for value in row.values)]
 

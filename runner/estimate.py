@@ -15,8 +15,9 @@ from runner.cost import GPUS, Range, spread
 from runner.nanochat import shapes
 from runner.nanochat.commands import Settings
 from runner.nanochat.shapes import Shape
-from runner.run import Run, StageState
+from runner.run import Run
 from runner.spec import Overrides, RunSpec
+from runner.status import StageState
 
 
 class Known(Struct, frozen=True):
@@ -270,16 +271,16 @@ def own(runs: Iterable[Run], spec: RunSpec, backend: str) -> Own | None:
     """The newest of a person's runs that tells the pace of another; `runs` newest first."""
     for run in runs:
         status = run.status
-        if run.backend != backend or status is None or status.train_steps < MIN_OWN_STEPS:
+        if run.backend != backend or status is None or status.pace.train_steps < MIN_OWN_STEPS:
             continue
         if same_shape(run.spec, spec):
             alike = same_shape(run.spec, spec, (*_PACE, *_LENGTH)) and run.attempt == 1
             stages = {
                 stage.name: stage.ended_at - stage.started_at
-                for stage in status.stages
+                for stage in status.work.stages
                 if alike and stage.state is StageState.DONE and stage.started_at and stage.ended_at
             }
-            return Own(run.tag, status.train_s / status.train_steps, stages)
+            return Own(run.tag, status.pace.train_s / status.pace.train_steps, stages)
     return None
 
 

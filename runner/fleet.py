@@ -29,27 +29,13 @@ from runner.plan import Plan, plan, starting_point
 from runner.polling import Poller
 from runner.projection import spent_usd
 from runner.registry import Registry
-from runner.run import (
-    MAX_TAG,
-    TRANSITIONS,
-    UNSURE,
-    Outcome,
-    OutcomeKind,
-    Run,
-    State,
-    Status,
-    cancel_requested,
-    check_tag,
-    in_attempt,
-    move,
-    named,
-    new_run_id,
-    relaunched,
-    spawned,
-)
+from runner.run import MAX_TAG, Run, check_tag, named, new_run_id
 from runner.side_by_side import side_by_side
 from runner.spec import CONTINUING, ENGINES, RunSpec, on_gpus
 from runner.spending import question, spending, today
+from runner.states import TRANSITIONS, UNSURE, State
+from runner.status import Outcome, OutcomeKind, Status
+from runner.transitions import cancel_requested, in_attempt, move, relaunched, spawned
 
 BACKENDS = ("local", "modal")
 LOOK_AGE_S = 30.0
@@ -369,8 +355,8 @@ class Fleet:
             layout.Inventory(),
             backend=run.backend,
             checkpoints=survey.checkpoints_for(self.volume_of(run), run),
-            finished=status.stages if status else [],
-            trained_steps=status.total_steps if status else None,
+            finished=status.work.stages if status else [],
+            trained_steps=status.training.total_steps if status else None,
             attempt=run.attempt + 1,
         )
 

@@ -6,7 +6,9 @@ from enum import StrEnum
 from msgspec import Struct
 
 from runner import units
-from runner.run import Run, State, Status
+from runner.run import Run
+from runner.states import State
+from runner.status import Status
 
 SIGNAL_LOST_S = 30.0
 # How long each phase may say nothing before it is told as stalled, where this run and its like have shown no more.
@@ -54,15 +56,15 @@ def phase(run: Run) -> str:
     """What a run is doing, in the words of the field."""
     status = run.status
     working = run.state in (State.RUNNING, State.PREPARING)
-    return status.doing if working and status and status.doing else run.state.value
+    return status.work.doing if working and status and status.work.doing else run.state.value
 
 
 def patience(status: Status, like: Mapping[str, float] | None = None) -> float:
     """Seconds without progress that are usual in the phase that a run is in. `like`: silences of runs alike."""
-    doing = status.doing
-    if doing == "training" and status.slowest_dt_s is not None:
-        return max(LEAST_S, STALL_FACTOR * status.slowest_dt_s)
-    shown = max(status.quiet_s.get(doing, 0.0), (like or {}).get(doing, 0.0))
+    doing = status.work.doing
+    if doing == "training" and status.pace.slowest_dt_s is not None:
+        return max(LEAST_S, STALL_FACTOR * status.pace.slowest_dt_s)
+    shown = max(status.pace.quiet_s.get(doing, 0.0), (like or {}).get(doing, 0.0))
     if doing in ("starting", "compiling"):
         # Each happens once: what was longest so far is no measure of it, only a sign that it may take longer.
         return max(QUIET_S[doing], 2 * shown)
@@ -77,7 +79,7 @@ def silences(run: Run, runs: Iterable[Run]) -> dict[str, float]:
     for other in runs:
         same = (other.spec.engine, other.spec.depth, other.spec.gpu, other.spec.gpus, other.backend)
         if other.id != run.id and other.status and same == (spec.engine, spec.depth, spec.gpu, spec.gpus, run.backend):
-            for doing, seconds in other.status.quiet_s.items():
+            for doing, seconds in other.status.pace.quiet_s.items():
                 found[doing] = max(found.get(doing, 0.0), seconds)
     return found
 
@@ -93,14 +95,14 @@ def health(run: Run, now: float, like: Mapping[str, float] | None = None) -> Hea
         return Health(Word.QUIET, f"{why}; costs nothing until it starts")
     if now - status.updated_at > SIGNAL_LOST_S:
         return Health(Word.NO_SIGNAL, f"last known {units.duration(now - status.updated_at)} ago")
-    silent = max(0.0, status.at(now) - (status.progress_at or status.started_at))
+    silent = max(0.0, status.at(now) - (status.work.progress_at or status.started_at))
     allowed = patience(status, like)
-    usual = (status.pace_s or status.dt_s or 0.0) * 2 + 5.0 if status.doing == "training" else 10.0
+    usual = (status.pace.pace_s or status.pace.dt_s or 0.0) * 2 + 5.0 if status.work.doing == "training" else 10.0
     if silent > allowed:
         why = f"no progress for {units.duration(silent)}, usual up to {units.duration(allowed)}"
         return Health(Word.STALLED, why, silent)
-    pace, best = status.pace_s or 0.0, status.best_pace_s
-    if status.doing == "training" and best and pace > SLOW_FACTOR * best:
+    pace, best = status.pace.pace_s or 0.0, status.pace.best_pace_s
+    if status.work.doing == "training" and best and pace > SLOW_FACTOR * best:
         return Health(Word.SLOW, f"{pace:.2f}s a step, was {best:.2f}s", silent)
     if silent <= usual:
         return Health(Word.OK, f"last progress {silent:.0f}s ago", silent)
@@ -109,12 +111,16 @@ def health(run: Run, now: float, like: Mapping[str, float] | None = None) -> Hea
 
 def upcoming(status: Status) -> list[Next]:
     """What base training will do next besides steps, the soonest first: val bpb, CORE, save, its end."""
-    step, total = status.step, status.total_steps
-    if step is None or not total or status.stage != "base" or step >= total:
+    step, total = status.training.step, status.training.total_steps
+    if step is None or not total or status.work.stage != "base" or step >= total:
         return []
     found: dict[int, list[str]] = {total: ["end"]}
-    for what, every in (("val", status.val_every), ("CORE", status.core_every), ("save", status.save_every or 0)):
+    for what, every in (
+        ("val", status.training.val_every),
+        ("CORE", status.training.core_every),
+        ("save", status.training.save_every or 0),
+    ):
         if every:
             found.setdefault(min(total, (step // every + 1) * every), []).append(what)
-    pace = status.pace_s or status.dt_s
+    pace = status.pace.pace_s or status.pace.dt_s
     return [Next(" and ".join(names), at, (at - step) * pace if pace else None) for at, names in sorted(found.items())]

@@ -16,8 +16,9 @@ from runner.client_log import LOG
 from runner.health import Word, health, silences
 from runner.projection import spent_usd
 from runner.registry import Registry, Telling
-from runner.run import Run, State
+from runner.run import Run
 from runner.settings import Settings
+from runner.states import State
 from runner.terminal import safe
 
 HOOK_S, POST_S = 10.0, 10.0
@@ -58,13 +59,15 @@ def due(run: Run, now: float, like: Mapping[str, float] | None = None) -> Iterat
         yield notice(ENDS[run.state], f"{run.tag} {ENDS[run.state]}{cost}" + (f": {said}" if said else ""))
     if not run.live or status is None:
         return
-    if run.state is State.PREEMPTED or status.preemptions:
-        kept = f"kept up to step {status.saved_step:,}" if status.saved_step else "nothing kept yet"
-        yield notice("preempted", f"{run.tag} was preempted; {kept}", status.preemptions)
+    if run.state is State.PREEMPTED or status.containers.preemptions:
+        kept = f"kept up to step {status.training.saved_step:,}" if status.training.saved_step else "nothing kept yet"
+        yield notice("preempted", f"{run.tag} was preempted; {kept}", status.containers.preemptions)
     found = health(run, now, like)
     if found.word is Word.STALLED:
-        yield notice("stalled", f"{run.tag} is stalled: {found.why}", status.step, int(status.progress_at or 0))
-    for warning in status.warnings:
+        yield notice(
+            "stalled", f"{run.tag} is stalled: {found.why}", status.training.step, int(status.work.progress_at or 0)
+        )
+    for warning in status.work.warnings:
         if kind := alarm(warning):
             yield notice("warning", f"{run.tag}: {warning}", kind)
     cap = run.spec.budget_usd

@@ -14,8 +14,9 @@ from runner.estimate import Own, Speed
 from runner.nanochat import commands, flops, layout, shapes
 from runner.nanochat.commands import Argv, Settings
 from runner.nanochat.layout import Inventory
-from runner.run import Estimate, Run, StageState, StageStatus
+from runner.run import Estimate, Run
 from runner.spec import RunSpec
+from runner.status import StageState, StageStatus
 
 STAGES: dict[str, tuple[str, ...]] = {
     "test": ("prepare", "tokenizer", "base", "report"),

@@ -11,8 +11,11 @@ from runner.client_log import LOG
 from runner.errors import NanochatError, UsageError
 from runner.liveness import Signs
 from runner.registry import Registry
-from runner.run import TRANSITIONS, UNSURE, Run, State, Status, adopted, found_alive, found_on_volume, observed
+from runner.run import Run
 from runner.side_by_side import side_by_side
+from runner.states import TRANSITIONS, UNSURE, State
+from runner.status import Status
+from runner.transitions import adopted, found_alive, found_on_volume, observed
 
 FORCE_AFTER_S = 15.0
 # The numbers of a live run are put on record so often; what changes its state, at once.

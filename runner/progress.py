@@ -3,7 +3,8 @@ evaluation. Pure."""
 
 from msgspec import Struct
 
-from runner.run import Run, State
+from runner.run import Run
+from runner.states import State
 
 # Evaluations by the score that they end with, and of how many tasks that is made. nanochat does not print it.
 SCORES = {"base_eval": "CORE", "chat_eval": "ChatCORE"}
@@ -27,20 +28,20 @@ def progress_of(run: Run) -> Progress:
     status = run.status
     if status is None:
         return Progress("")
-    total, step = status.total_steps, status.step or 0
+    total, step = status.training.total_steps, status.training.step or 0
     if run.state is not State.DONE:
-        if status.stage == "sft":
-            percent = status.stage_percent
+        if status.work.stage == "sft":
+            percent = status.work.stage_percent
             share = None if percent is None else percent / 100
-            return Progress("sft", share, None if percent is None else f"sft {percent:.0f}%", status.stage_loss)
-        if score := SCORES.get(status.stage):
-            loss, done = status.loss if status.stage == "base_eval" else None, status.stage_step
+            return Progress("sft", share, None if percent is None else f"sft {percent:.0f}%", status.work.stage_loss)
+        if score := SCORES.get(status.work.stage):
+            loss, done = status.training.loss if status.work.stage == "base_eval" else None, status.work.stage_step
             if not done:
                 # Samples and bpb come first, and it may be that no task follows.
-                return Progress(status.stage, loss=loss)
-            tasks = max(done, TASKS[run.spec.engine][status.stage])
-            return Progress(status.stage, done / tasks, f"{score} {done}/{tasks}", loss)
+                return Progress(status.work.stage, loss=loss)
+            tasks = max(done, TASKS[run.spec.engine][status.work.stage])
+            return Progress(status.work.stage, done / tasks, f"{score} {done}/{tasks}", loss)
     if total:
         share = 1.0 if run.state is State.DONE else min(1.0, step / total)
-        return Progress("base", share, f"{step:,}/{total:,}", status.loss)
-    return Progress(status.stage, 1.0 if run.state is State.DONE else None, None, status.loss)
+        return Progress("base", share, f"{step:,}/{total:,}", status.training.loss)
+    return Progress(status.work.stage, 1.0 if run.state is State.DONE else None, None, status.training.loss)

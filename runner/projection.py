@@ -9,8 +9,10 @@ from runner import cost, estimate
 from runner.cost import MoneyRange, Range
 from runner.defaults import settings
 from runner.plan import PARTS
-from runner.run import Run, StageState, StageStatus, State, Status
+from runner.run import Run
 from runner.spec import RunSpec
+from runner.states import State
+from runner.status import StageState, StageStatus, Status
 
 # A meter goes on by itself for so long after the last sign of life; then it is better to know less.
 METER_RUNS_S = 30.0
@@ -33,7 +35,7 @@ def spent_usd(run: Run, now: float | None = None) -> Decimal:
         return Decimal(0)
     spent = status.spent_usd
     if now is not None and run.state in _COSTS:
-        spent += cost.dollars(min(max(0.0, now - status.updated_at), METER_RUNS_S), status.usd_per_hour)
+        spent += cost.dollars(min(max(0.0, now - status.updated_at), METER_RUNS_S), status.money.usd_per_hour)
     return spent
 
 
@@ -48,7 +50,7 @@ def project(run: Run, now: float) -> Projection | None:
         return None
     estimated = run.estimate.stages if run.estimate else {}
     status = run.status
-    stages = status.stages if status and status.stages else [StageStatus(name) for name in estimated]
+    stages = status.work.stages if status and status.work.stages else [StageStatus(name) for name in estimated]
     left, usd = cost.ZERO, MoneyRange.exactly(spent_usd(run, now))
     for stage in stages:
         if stage.state is StageState.RUNNING and status:
@@ -71,10 +73,10 @@ def _rate(run: Run, stage: str) -> Decimal:
 def _current(run: Run, status: Status, stage: StageStatus, estimated: Range, now: float) -> Range:
     """Seconds left of the stage that runs."""
     gone = max(0.0, status.at(now) - (stage.started_at or status.at(now)))
-    if stage.name == "base" and status.step is not None and status.total_steps and status.pace_s:
-        return _base(run, status, status.pace_s)
+    if stage.name == "base" and status.training.step is not None and status.training.total_steps and status.pace.pace_s:
+        return _base(run, status, status.pace.pace_s)
     expected = Range(*(max(0.05 * total, total - gone) for total in (estimated.low, estimated.likely, estimated.high)))
-    done = (status.stage_percent or 0.0) / 100
+    done = (status.work.stage_percent or 0.0) / 100
     if not 0.02 < done <= 1:
         return expected
     # What it has taken counts the more, the more of it is done: its beginning was slower than the rest will be.
@@ -84,13 +86,17 @@ def _current(run: Run, status: Status, stage: StageStatus, estimated: Range, now
 
 def _base(run: Run, status: Status, pace_s: float) -> Range:
     """Seconds left of base training: steps at their pace, and what they will wait for."""
-    step, total = status.step or 0, status.total_steps or 0
+    step, total = status.training.step or 0, status.training.total_steps or 0
     steps = (total - step) * pace_s
     left = Range(steps * PACE_DOUBT[0], steps, steps * PACE_DOUBT[1])
     planned = _pauses(run.spec, run.backend)
-    for kind, every in (("val", status.val_every), ("core", status.core_every), ("save", status.save_every or 0)):
+    for kind, every in (
+        ("val", status.training.val_every),
+        ("core", status.training.core_every),
+        ("save", status.training.save_every or 0),
+    ):
         if every:
-            known = status.pauses.get(kind)
+            known = status.pace.pauses.get(kind)
             each = cost.spread(known.seconds / known.count, 0.9, 1.1) if known and known.count else planned[kind]
             left = left + each.times(total // every - step // every + (total % every > 0))
     return left

@@ -14,7 +14,8 @@ from runner import process, stored
 from runner.client_log import LOG
 from runner.errors import NoSuchRun, UsageError
 from runner.registry_file import RegistryFile, mending, runs_in
-from runner.run import Run, State, named, new_tag
+from runner.run import Run, named, new_tag, renewed
+from runner.states import State
 
 
 class Wanted(Struct, frozen=True):
@@ -123,8 +124,9 @@ class Registry(RegistryFile):
             if after.state != before.state:
                 LOG.info("%s (%s), attempt %d: %s -> %s", after.tag, run_id, after.attempt, before.state, after.state)
             if after != before:
-                raw, *both = msgspec.json.decode(row[2]), msgspec.to_builtins(before), msgspec.to_builtins(after)
-                self._write(db, after, stored.merged(raw, *both))
+                raw = renewed(msgspec.json.decode(row[2]))
+                merged = stored.merged(raw, msgspec.to_builtins(before), msgspec.to_builtins(after))
+                self._write(db, after, merged)
             return after
 
     @mending

@@ -6,7 +6,8 @@ from msgspec import Struct
 
 from runner.backends.base import Entry, Volume
 from runner.nanochat import layout
-from runner.run import TRANSITIONS, Run, State
+from runner.run import Run
+from runner.states import TRANSITIONS, State
 
 LARGE_BYTES, LARGE_FILES = 10**9, 1000
 
@@ -113,7 +114,7 @@ def _of_run(run: Run, gone: Sequence[str], files: Sequence[Entry], runs: Sequenc
         problem = f"{users[0]} goes on from {run.tag} right now"
     if any(path == folder or folder.startswith(f"{path}/") for path in touched):
         return f"{run.tag} loses its log, its report and every checkpoint", problem
-    saved = run.status.saved_step if run.status else None
+    saved = run.status.training.saved_step if run.status else None
     steps = {part[1] for e in files if e.path.startswith(f"{folder}/") and (part := layout.checkpoint_part(e.name))}
     whole = [f"{folder}/{name}" for name in layout.CHECKPOINT_DIRS.values()]
     if any(_touches(path, base) and not path.startswith(f"{base}/") for path in touched for base in whole[:1]):

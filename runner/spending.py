@@ -8,8 +8,9 @@ from msgspec import Struct
 
 from runner import units
 from runner.projection import spent_usd
-from runner.run import Run, State
+from runner.run import Run
 from runner.settings import Settings
+from runner.states import State
 
 DAY_S = 86_400
 # A run that says that it took longer has a wrong clock somewhere: its cost is not laid out by day.
@@ -69,7 +70,7 @@ def spending(runs: Iterable[Run], now: float) -> Spending:
 def per_hour(runs: Iterable[Run]) -> Decimal:
     """Dollars an hour that are being spent at this moment."""
     working = (State.PREPARING, State.RUNNING, State.STOPPING)
-    return sum((r.status.usd_per_hour for r in runs if r.status and r.state in working), Decimal(0))
+    return sum((r.status.money.usd_per_hour for r in runs if r.status and r.state in working), Decimal(0))
 
 
 def question(month: Decimal, likely: Decimal, settings: Settings) -> str:

@@ -1,7 +1,7 @@
 """Records of other releases: read as far as they are understood, and written again without losing the rest."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,21 +15,28 @@ _AT = re.compile(r" - at `\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
-def decode(data: bytes, kind: type[T], stand_ins: Mapping[str, str] | None = None) -> tuple[T, tuple[str, ...]]:
+def decode(
+    data: bytes,
+    kind: type[T],
+    stand_ins: Mapping[str, str] | None = None,
+    renew: Callable[[Any], Any] | None = None,
+) -> tuple[T, tuple[str, ...]]:
     """A record, and the paths of those of its values that mean nothing here, as another release may have written.
 
     Such a value is left out, so that its default takes its place; `stand_ins` has one for what has no default.
+    `renew` makes of a raw record of an earlier release what it would be today.
     Raises one of UNREADABLE when what is left makes no record.
     """
-    try:
-        return msgspec.json.decode(data, type=kind), ()
-    except msgspec.ValidationError as error:
-        first, raw = error, msgspec.json.decode(data)
+    raw = msgspec.json.decode(data)
+    if renew:
+        raw = renew(raw)
+    first: msgspec.ValidationError | None = None
     odd: list[str] = []
     while True:
         try:
             return msgspec.convert(raw, kind), tuple(odd)
         except msgspec.ValidationError as error:
+            first = first or error
             said = _AT.search(str(error))
             path = said.group(1) if said else ""
             if not path or len(odd) >= MOST_LEFT_OUT:
@@ -65,7 +72,8 @@ def merged(raw: Any, before: Any, after: Any) -> Any:
     if before == after:
         return raw
     if isinstance(raw, dict) and isinstance(before, dict) and isinstance(after, dict):
-        known = {name: merged(raw.get(name), before.get(name), value) for name, value in after.items()}
+        changed = {name: value for name, value in after.items() if name in raw or before.get(name) != value}
+        known = {name: merged(raw.get(name), before.get(name), value) for name, value in changed.items()}
         return {name: value for name, value in raw.items() if name not in before} | known
     if isinstance(raw, list) and isinstance(before, list) and isinstance(after, list) and len(raw) == len(before):
         kept = [merged(*three) for three in zip(raw, before, after, strict=False)]

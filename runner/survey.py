@@ -13,9 +13,10 @@ from runner.checkpoints import Checkpoint
 from runner.errors import UsageError
 from runner.nanochat import layout
 from runner.nanochat.layout import Inventory
-from runner.run import Run, Status, job_status_of, run_of
+from runner.run import Run, renewed, run_of
 from runner.side_by_side import side_by_side
 from runner.spec import RunSpec
+from runner.status import Status, job_status_of
 
 MARKER = "volume.json"
 RECORD_BYTES = 4 << 20
@@ -126,9 +127,14 @@ def read_run(volume: Volume, run_id: str) -> Run | None:
 
 
 def write_run(volume: Volume, run: Run) -> None:
-    """Put down on the volume what was asked for; the job reads it from there."""
-    asked = msgspec.structs.replace(run, status=None)
-    volume.write(f"{run.path}/{layout.RUN_FILE}", msgspec.json.encode(asked))
+    """Put down on the volume what was asked for; the job reads it from there. What only others know of it stays."""
+    path, asked = f"{run.path}/{layout.RUN_FILE}", msgspec.structs.replace(run, status=None)
+    before = _record(volume, path, lambda data: (renewed(msgspec.json.decode(data)), run_of(data)))
+    record = msgspec.to_builtins(asked)
+    if before:
+        raw, known = before
+        record = stored.merged(raw, msgspec.to_builtins(known), record)
+    volume.write(path, msgspec.json.encode(record))
 
 
 def status_of(data: bytes) -> Status | None:
@@ -147,7 +153,7 @@ def read_status(volume: Volume, run: Run) -> Status | None:
 def _possible(status: Status | None) -> Status | None:
     if status is None:
         return None
-    times = (status.started_at, status.updated_at, status.first_started_at, status.ended_at, status.progress_at)
+    times = (status.started_at, status.updated_at, status.first_started_at, status.ended_at, status.work.progress_at)
     return status if all(t is None or 0 <= t < LATEST for t in times) else None
 
 

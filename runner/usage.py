@@ -8,7 +8,8 @@ from msgspec import Struct, structs
 from runner.backends.base import Entry
 from runner.cost import STORAGE_FREE_GIB, STORAGE_GIB_USD_PER_MONTH
 from runner.nanochat import layout
-from runner.run import Run, State
+from runner.run import Run
+from runner.states import State
 
 
 class Total(Struct):

@@ -16,9 +16,12 @@ from runner.fleet import Fleet
 from runner.job.journal import Journal
 from runner.nanochat import layout
 from runner.plan import plan
-from runner.run import Call, Outcome, OutcomeKind, Run, StageState, StageStatus, State, Status, named
+from runner.run import Call, Run, named
 from runner.spec import make_spec
+from runner.states import State
+from runner.status import Outcome, OutcomeKind, StageState, StageStatus
 from tests.conftest import DATA
+from tests.statuses import a_status
 
 NOW = 1_795_000_000.0
 RESUME = "nanochat-tui resume goes on from the last checkpoint"
@@ -61,7 +64,7 @@ def demo(home: Path) -> Fleet:
         total = 10 if tag == "smoke" else 2520
         began = NOW - 7200 * (number + 1)
         ended = StageState.DONE if state is State.DONE else StageState.FAILED
-        status = Status(
+        status = a_status(
             1, state, "local-1-x", began, NOW - 660 * (number + 1), ended_at=NOW - 660 * (number + 1), stage="base",
             stages=stages(len(NAMES) if tag == "smoke" else 2, ended, began), step=round(total * share),
             total_steps=total, loss=loss, val_bpb=bpb,
@@ -79,12 +82,12 @@ def _ended(fleet: Fleet, location: str) -> None:
     began, ended = NOW - 90_000, NOW - 86_400
     run = Run("ended4dm", "d4-green", made, "local", location, began, State.DONE, [Call("local-1-x", began)])
     run = named(run, run.tag)
-    status = Status(1, State.DONE, "local-1-x", began, ended, ended_at=ended, stage="base")
+    status = a_status(1, State.DONE, "local-1-x", began, ended, ended_at=ended, stage="base")
     journal = Journal(FolderVolume(location), run.path, status, lambda: ended, lambda: 0.0, compiles=False)
     journal.begin_stage()
     base, _, _ = (DATA / "logs" / "cpu_local_pipeline.log").read_bytes().partition(b"Peak memory usage")
     journal.output(base)
-    status.outcome, status.stage = Outcome(OutcomeKind.DONE, "200 steps"), ""
+    status.outcome, status.work.stage = Outcome(OutcomeKind.DONE, "200 steps"), ""
     journal.close()
     status.updated_at = ended
     fleet.registry.add(msgspec.structs.replace(run, status=status, ended_at=ended))
@@ -101,9 +104,9 @@ def _live(fleet: Fleet, location: str) -> None:
         prices=prices, estimate=planned.estimate,
     )  # fmt: skip
     run = named(run, run.tag)
-    status = Status(1, State.RUNNING, call_id, NOW - 299, NOW - 1, stages=stages(2, StageState.RUNNING, NOW - 180))
-    status.stage, status.saved_step, status.usd_per_hour = "base", 150, Decimal("3.95")
-    status.val_every = status.save_every = 50
+    status = a_status(1, State.RUNNING, call_id, NOW - 299, NOW - 1, stages=stages(2, StageState.RUNNING, NOW - 180))
+    status.work.stage, status.training.saved_step, status.money.usd_per_hour = "base", 150, Decimal("3.95")
+    status.training.val_every = status.training.save_every = 50
     volume = FolderVolume(location)
     survey.write_run(volume, msgspec.structs.replace(run, calls=[]))
     times = iter(range(10**6))
@@ -115,7 +118,7 @@ def _live(fleet: Fleet, location: str) -> None:
     for line in lines[: next(i for i, line in enumerate(lines) if line.startswith(b"step 00152"))]:
         journal.output(line)
     journal.say("[PUBLISH] base step 150 kept: 6.4 MB, resumable on 1 GPU")
-    status.last_line_at = status.progress_at = NOW - 2
+    status.work.last_line_at = status.work.progress_at = NOW - 2
     journal._clock = journal._wall = lambda: NOW - 1
     journal.close()
     fleet.registry.add(run)

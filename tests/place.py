@@ -55,7 +55,7 @@ class Place:
         self.gate.hold(step)
         run = self.launch(task, step_ms=0, **overrides)
         self.gate.reached(step)
-        return self.until(run, lambda r: r.status is not None and (r.status.step or 0) >= step - 1)
+        return self.until(run, lambda r: r.status is not None and (r.status.training.step or 0) >= step - 1)
 
     def ended(self, run: Run) -> Run:
         return self.until(run, lambda r: not r.live)

@@ -9,7 +9,10 @@ import msgspec
 
 from runner.job.tracker import Tracker
 from runner.nanochat import events, grammar
-from runner.run import Run, StageState, StageStatus, State, Status
+from runner.run import Run
+from runner.states import State
+from runner.status import StageState, StageStatus, Status
+from tests.statuses import a_status
 
 _STAMPED = re.compile(r"\[ *(\d+\.\d\d)\] ([^\[]*(?:\[(?! *\d+\.\d\d\] )[^\[]*)*)")
 
@@ -35,10 +38,15 @@ def replay(
 ) -> Iterator[tuple[float, Run]]:
     """The run as it is known at each second from `began` on, its job writing its status once a second."""
     if status is None:
-        status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=began, updated_at=began)
-        status.stages = [StageStatus(stage, StageState.RUNNING, began)]
-        status.usd_per_hour = Decimal("31.60")
-    status.stage, status.val_every, status.core_every, status.save_every = stage, val_every, core_every, save_every
+        status = a_status(1, State.RUNNING, "c", began, began)
+        status.work.stages = [StageStatus(stage, StageState.RUNNING, began)]
+        status.money.usd_per_hour = Decimal("31.60")
+    status.work.stage, status.training.val_every, status.training.core_every, status.training.save_every = (
+        stage,
+        val_every,
+        core_every,
+        save_every,
+    )
     tracker = Tracker(status, compiles=compiles)
     tracker.begin_stage(began)
     waiting = list(lines)

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from textual import events
 from textual.app import App
@@ -17,8 +16,11 @@ from textual.widgets import Input
 
 from runner import removal
 from runner.fleet import Fleet
-from runner.run import Call, Outcome, OutcomeKind, StageState, StageStatus, State, Status
+from runner.run import Call
 from runner.spool import LogFile
+from runner.states import State
+from runner.status import Outcome, OutcomeKind, StageState, StageStatus
+from tests.statuses import a_status
 from tests.test_run import run
 from tests.test_series import event, step
 from tui.app import NanochatApp
@@ -61,8 +63,8 @@ def text_of(app: NanochatApp) -> str:
 def put(fleet: Fleet, number: int, state: State = State.DONE, **given: Any) -> str:
     """A run on record that no process stands behind."""
     run_id = f"run{number:04d}"
-    status = Status(1, state, "local-1-x", 1000.0, 1100.0, ended_at=1100.0, step=5, total_steps=10, loss=2.5)
-    status = msgspec.structs.replace(status, **given.pop("status", {}))
+    values = {"ended_at": 1100.0, "step": 5, "total_steps": 10, "loss": 2.5, **given.pop("status", {})}
+    status = a_status(1, state, "local-1-x", 1000.0, 1100.0, **values)
     base = {"id": run_id, "tag": f"tag-{number}", "volume": str(fleet.home / "volumes" / "rehearsal")}
     made = run(
         state, **{**base, "created_at": 1000.0 + number, "status": status, "calls": [Call("local-1-x", 1.0)], **given}
@@ -264,8 +266,7 @@ async def test_the_log_follows_lets_go_when_scrolled_and_says_what_came_meanwhil
         await pilot.press("enter")
         await until(pilot, lambda: "line 999" in text_of(app), "the end of the log")
         await pilot.press("pageup")
-        await pilot.pause(0.1)
-        assert not app.screen.query_one(LogView).following
+        await until(pilot, lambda: not app.screen.query_one(LogView).following, "the end let go")
         with log.open("a") as file:
             file.write("one more\n" * 7)
         await until(pilot, lambda: "7 new lines below" in text_of(app), "the count of new lines")

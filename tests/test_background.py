@@ -12,7 +12,8 @@ from msgspec import structs
 from textual.pilot import Pilot
 
 from runner.errors import NanochatError
-from runner.run import Run, State
+from runner.run import Run
+from runner.states import State
 from tests.conftest import wait_until
 from tests.test_run import run, status
 from tui import background, leaving

@@ -18,9 +18,12 @@ from runner.job.clock import Clock
 from runner.job.guard import Guard
 from runner.job.tracker import Tracker
 from runner.nanochat.events import Saved, Step
-from runner.run import Run, State, Status
+from runner.run import Run
 from runner.spec import make_spec, parse_seconds
+from runner.states import State
+from runner.status import Status
 from tests.conftest import Cli
+from tests.statuses import a_status
 from tests.test_run import run
 
 PRICE = "3600"
@@ -63,15 +66,19 @@ class Life:
         dies_at = began + dice.expovariate(1 / self.mean_life_s) + 5
         politely = dice.random() < 0.7
         self.now += dice.uniform(0.2, 2.0)
-        status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=self.now, updated_at=self.now)
-        status.usd_per_hour, status.total_steps, status.save_every = self.rate, self.total, self.save_every
-        status.stage, status.step, status.saved_step = "base", self.kept, self.kept or None
-        status.resumed_from = self.kept or None
+        status = a_status(1, State.RUNNING, "c", self.now, self.now)
+        status.money.usd_per_hour, status.training.total_steps, status.training.save_every = (
+            self.rate,
+            self.total,
+            self.save_every,
+        )
+        status.work.stage, status.training.step, status.training.saved_step = "base", self.kept, self.kept or None
+        status.training.resumed_from = self.kept or None
         if self.told:
-            status.paid_usd, status.publish_s = self.told.spent_usd, self.told.publish_s
-            status.log_bases = [*self.told.log_bases, 0]
+            status.money.paid_usd, status.pace.publish_s = self.told.spent_usd, self.told.pace.publish_s
+            status.containers.log_bases = [*self.told.containers.log_bases, 0]
         else:
-            status.log_bases = [0]
+            status.containers.log_bases = [0]
         tracker = Tracker(status)
         tracker.begin_stage(self.now)
         guard = Guard(self.run, shape_of(12, self.run.spec.overrides), lambda line: None, lambda: self.now)
@@ -82,8 +89,8 @@ class Life:
                 self._die(began, status, politely)
                 return
             if publishing and self.now >= publishing[1]:
-                self.kept = status.saved_step = publishing[0]
-                status.publish_s = self.now - publishing[2]
+                self.kept = status.training.saved_step = publishing[0]
+                status.pace.publish_s = self.now - publishing[2]
                 guard.kept()
                 publishing = None
             if verdict := guard.verdict(status):
@@ -101,7 +108,7 @@ class Life:
                 self.end = "budget"
                 return
             if self.now >= next_step:
-                step = status.step or 0
+                step = status.training.step or 0
                 if step >= self.total:
                     self.now += self.publish_s
                     self.kept = self.total

@@ -17,8 +17,11 @@ from runner.job.journal import Journal
 from runner.job.stop import Stop
 from runner.nanochat.layout import Inventory
 from runner.plan import plan
-from runner.run import Outcome, OutcomeKind, State, Status, observed
 from runner.spec import make_spec
+from runner.states import State
+from runner.status import Outcome, OutcomeKind
+from runner.transitions import observed
+from tests.statuses import a_status
 from tests.test_run import NOW, SPEC, run
 
 
@@ -29,7 +32,7 @@ def test_a_child_sees_nothing_that_opens_the_persons_modal_account(
     for name in ("MODAL_TOKEN_SECRET", "MODAL_TASK_ID", "MODAL_SERVER_URL"):
         monkeypatch.setenv(name, "of-the-person")
     monkeypatch.setattr(engines, "interpreter", lambda engine, home: engines.Interpreter(sys.executable, str(tmp_path)))
-    status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=0.0, updated_at=0.0, stage="base")
+    status = a_status(1, State.RUNNING, "c", 0.0, 0.0, stage="base")
     journal = Journal(FolderVolume(str(tmp_path)), "runs/abc", status, hold_open=False)
     stop = Stop(Guard(run(), shape_of(12, SPEC.overrides), journal.say), None)
     children = Children(run(), tmp_path, journal, stop, compiled=None, tick=lambda beat: None, grace_s=1.0)
@@ -48,7 +51,7 @@ def test_a_training_that_takes_the_processor_while_gpus_are_paid_for_is_stopped_
     monkeypatch.setattr(engines, "interpreter", lambda engine, home: engines.Interpreter(sys.executable, str(tmp_path)))
     paid = make_spec(task="base", model="d12", backend="modal", engine="nanochat", gpu_kinds=tuple(GPUS))
     here = run(spec=paid, backend="modal")
-    status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=0.0, updated_at=0.0, stage="base")
+    status = a_status(1, State.RUNNING, "c", 0.0, 0.0, stage="base")
     journal = Journal(FolderVolume(str(tmp_path)), "runs/abc", status, hold_open=False)
     stop = Stop(Guard(here, shape_of(12, paid.overrides), journal.say), None)
     children = Children(here, tmp_path, journal, stop, compiled=None, tick=lambda beat: None, grace_s=1.0)
@@ -57,7 +60,7 @@ def test_a_training_that_takes_the_processor_while_gpus_are_paid_for_is_stopped_
         ended = children.run("base", [("python", "-c", code)], plan(paid, Inventory(), backend="modal"))
         assert ended and (ended.kind, ended.stage) == (OutcomeKind.ENVIRONMENT, "base")
         assert ended.message.startswith("8 × H100 are paid for, nanochat runs on the CPU")
-    status.device = "4 × NVIDIA H100 80GB HBM3"
+    status.containers.device = "4 × NVIDIA H100 80GB HBM3"
     fewer = children.other_gpus(plan(paid, Inventory(), backend="modal"))
     assert fewer and "the container has 4 × NVIDIA H100" in fewer.message
     journal.close()

@@ -7,7 +7,8 @@ from textual.widgets import Input
 
 from runner.errors import Unreachable
 from runner.fleet import Fleet
-from runner.run import Run, State
+from runner.run import Run
+from runner.states import State
 from tests.disk import full_at
 from tests.test_app import put, until
 from tests.test_series import many

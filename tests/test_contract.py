@@ -8,7 +8,9 @@ import pytest
 from runner import removal
 from runner.backends.base import Volume
 from runner.errors import Unreachable, UsageError
-from runner.run import OutcomeKind, Run, State
+from runner.run import Run
+from runner.states import State
+from runner.status import OutcomeKind
 from runner.transfer import Download, End, gather
 from tests.place import Place, hostile_names
 
@@ -17,7 +19,7 @@ def test_a_launched_run_is_polled_to_its_end_and_leaves_its_record_on_the_volume
     run = place.launch()
     assert run.state is State.QUEUED and len(run.calls) == 1
     done = place.ended(run)
-    assert done.state is State.DONE and done.status and done.status.step == 10
+    assert done.state is State.DONE and done.status and done.status.training.step == 10
     names = {e.name for e in place.volume().list(run.path)}
     assert {"run.json", "status.json", "log", "events.jsonl", "report.md", "base_checkpoints"} <= names
     assert [c.verdict.value for c in place.fleet.checkpoints(done)] == ["complete", "complete"]
@@ -44,7 +46,7 @@ def test_a_run_that_has_not_begun_can_be_cancelled(place: Place) -> None:
         assert place.fleet.refreshed(run).live
         place.fleet.cancel(run)
         ended = place.ended(run)
-    assert ended.state is State.CANCELLED and ended.status and not ended.status.step
+    assert ended.state is State.CANCELLED and ended.status and not ended.status.training.step
 
 
 def test_a_run_that_trains_can_be_cancelled_and_resumed_where_it_was_saved(place: Place) -> None:
@@ -57,7 +59,7 @@ def test_a_run_that_trains_can_be_cancelled_and_resumed_where_it_was_saved(place
     assert saved >= 20
     again = place.ended(place.fleet.resume(ended))
     assert (again.state, again.attempt) == (State.DONE, 2)
-    assert again.status and again.status.val_bpb == pytest.approx(0.579310, abs=1e-6)
+    assert again.status and again.status.training.val_bpb == pytest.approx(0.579310, abs=1e-6)
     place.fleet.pull_log(again)
     assert f"step {saved} is the newest complete checkpoint" in place.fleet.log_file(again).read_text()
 

@@ -16,8 +16,11 @@ from runner.job.guard import Guard
 from runner.job.journal import Journal
 from runner.job.site import LocalSite
 from runner.job.stop import Stop
-from runner.run import Outcome, Run, State, Status
+from runner.run import Run
+from runner.states import State
+from runner.status import Outcome, Status
 from runner.survey import mark_cancelled, read_status
+from tests.statuses import a_status
 from tests.test_run import SPEC, run
 
 
@@ -47,7 +50,7 @@ class Bench:
     def __init__(self, tmp_path: Path) -> None:
         self.site, self.volume = Place(), FolderVolume(str(tmp_path))
         self.run = run(volume=str(tmp_path))
-        status = Status(1, State.RUNNING, "fc-1", 0.0, 0.0, stage="base", step=50, saved_step=40)
+        status = a_status(1, State.RUNNING, "fc-1", 0.0, 0.0, stage="base", step=50, saved_step=40)
         self.journal = Journal(self.volume, self.run.path, status, hold_open=False)
         self.stop = Stop(Guard(self.run, shape_of(12, SPEC.overrides), self.journal.say), None)
         commits = Commits(self.site.commit, lambda line: None)
@@ -67,7 +70,7 @@ def test_the_next_call_is_asked_for_once_everything_is_committed(tmp_path: Path)
     committed: list[State] = []
     assert bench.ending.hand_over(2, "[NEXT CALL]") is None
     assert committed == [State.QUEUED] and bench.site.asked == [(2, State.QUEUED)]
-    assert bench.told().usd_per_hour == 0
+    assert bench.told().money.usd_per_hour == 0
 
 
 def test_no_call_is_asked_for_where_the_run_was_cancelled_or_the_container_is_to_go(tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ def test_a_call_that_cannot_be_had_ends_the_run_with_all_its_numbers(tmp_path: P
     assert found is not None and (found.kind, found.advice) == ("launch", "put that right, then resume")
     bench.ending.end(found)
     status = bench.told()
-    assert (status.state, status.stage, status.step, status.outcome) == (State.FAILED, "base", 50, found)
+    assert (status.state, status.work.stage, status.training.step, status.outcome) == (State.FAILED, "base", 50, found)
 
 
 def test_what_is_not_committed_is_not_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,11 @@ from runner.cost import GPUS, Range
 from runner.defaults import settings
 from runner.nanochat.layout import Inventory
 from runner.plan import plan
-from runner.run import Run, StageState, StageStatus, State, Status
+from runner.run import Run
 from runner.spec import RunSpec, make_spec
+from runner.states import State
+from runner.status import StageState, StageStatus
+from tests.statuses import a_status
 
 HOUR = 3600.0
 # What was run, and how long its training took alone: nanochat's `total_training_time` counts no start-up, no evaluation
@@ -88,8 +91,8 @@ def test_the_plan_says_its_own_figures_and_why() -> None:
 
 
 def run_that_took(step_s: float, wanted: RunSpec, **given: Any) -> Run:
-    status = Status(1, State.DONE, "", 0.0, 0.0, train_s=step_s * 100, train_steps=100)
-    status.stages = [StageStatus("sft", StageState.DONE, 1.0, 334.0)]
+    status = a_status(1, State.DONE, "", 0.0, 0.0, train_s=step_s * 100, train_steps=100)
+    status.work.stages = [StageStatus("sft", StageState.DONE, 1.0, 334.0)]
     values = {"id": "a", "tag": "mine", "spec": wanted, "backend": "modal", "volume": "v", "created_at": 0.0}
     return Run(**{**values, **given}, state=State.DONE, status=status)
 

@@ -15,7 +15,9 @@ from runner.job.stop import Stop
 from runner.nanochat.commands import Argv
 from runner.nanochat.layout import Inventory
 from runner.plan import Plan, plan
-from runner.run import Outcome, OutcomeKind, State, Status
+from runner.states import State
+from runner.status import Outcome, OutcomeKind
+from tests.statuses import a_status
 from tests.test_plan import FULL
 from tests.test_run import SPEC, run
 
@@ -37,7 +39,7 @@ class Place(LocalSite):
 
 class Bench:
     def __init__(self, tmp_path: Path, ends: Sequence[Outcome | None], *, arrives: bool = True) -> None:
-        status = Status(attempt=1, state=State.PREPARING, call_id="c", started_at=0.0, updated_at=0.0, stage="prepare")
+        status = a_status(1, State.PREPARING, "c", 0.0, 0.0, stage="prepare")
         self.volume, self.site, self.ends, self.arrives = FolderVolume(str(tmp_path)), Place(), list(ends), arrives
         self.journal = Journal(self.volume, "runs/abc", status, hold_open=False)
         self.stop = Stop(Guard(run(), shape_of(12, SPEC.overrides), self.journal.say), None)
@@ -62,7 +64,7 @@ class Bench:
         return ended
 
     def _tick(self) -> None:
-        self.doing.append(self.journal.status.doing)
+        self.doing.append(self.journal.status.work.doing)
         self.on_tick()
 
 
@@ -100,7 +102,7 @@ def test_an_exit_code_of_zero_is_not_believed(tmp_path: Path) -> None:
 def test_a_cancel_ends_the_waiting_at_once(tmp_path: Path) -> None:
     bench = Bench(tmp_path, [SHORT])
     bench.site.try_again_s = 3600.0
-    bench.on_tick = lambda: bench.stop.tell() if bench.journal.status.doing.startswith("waiting") else None
+    bench.on_tick = lambda: bench.stop.tell() if bench.journal.status.work.doing.startswith("waiting") else None
     found = bench.fill()
     assert found is not None and found.kind == "cancelled"
 

@@ -14,11 +14,13 @@ from runner.log_summary import Reader
 from runner.nanochat import events, flops, grammar, shapes
 from runner.nanochat.layout import Inventory
 from runner.plan import plan
-from runner.run import Run, State, Status
+from runner.run import Run
 from runner.series import CurvesReader
 from runner.spec import make_spec
+from runner.states import State
 from runner.terminal import clean
 from tests.conftest import DATA
+from tests.statuses import a_status
 from tests.test_run import run
 
 FP8 = DATA / "logs" / "h100_d26_fp8.log"
@@ -35,7 +37,7 @@ def facts(path: Path) -> dict[str, str]:
 
 def watched(path: Path) -> Run:
     """A run whose base training has printed a log."""
-    status = Status(1, State.RUNNING, "c", 0.0, 0.0, stage="base")
+    status = a_status(1, State.RUNNING, "c", 0.0, 0.0, stage="base")
     tracker = Tracker(status)
     for event in parsed(path):
         tracker.take(event, 1.0)
@@ -60,9 +62,9 @@ def test_no_log_without_fp8_is_corrected(path: Path) -> None:
 
 def test_a_run_in_fp8_does_not_show_a_tenth_of_its_utilisation() -> None:
     status = watched(FP8).status
-    assert status and status.mfu == pytest.approx(63.8, abs=0.1) and status.mfu_printed == 10.32
+    assert status and status.training.mfu == pytest.approx(63.8, abs=0.1) and status.training.mfu_printed == 10.32
     plain = watched(DATA / "logs" / "h100_d12_smoke_cold.log").status
-    assert plain and plain.mfu == pytest.approx(45, abs=1) and plain.mfu_printed is None
+    assert plain and plain.training.mfu == pytest.approx(45, abs=1) and plain.training.mfu_printed is None
 
 
 def test_a_viewed_log_in_fp8_does_not_show_a_tenth_of_its_utilisation() -> None:

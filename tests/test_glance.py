@@ -10,7 +10,10 @@ from runner.job.tracker import Tracker
 from runner.nanochat import events
 from runner.progress import TASKS, progress_of
 from runner.rehearsal.base_eval import CORE_TASKS
-from runner.run import Outcome, OutcomeKind, Run, StageState, StageStatus, State, Status
+from runner.run import Run
+from runner.states import State
+from runner.status import Outcome, OutcomeKind, StageState, StageStatus, Status
+from tests.statuses import a_status
 from tests.test_run import run
 from tui import glance, looks
 from tui.cells import Cell
@@ -23,7 +26,7 @@ def status(stage: str, **given: Any) -> Status:
     """Of a speedrun whose base model is trained."""
     stages = [StageStatus(stage, StageState.RUNNING, NOW - 60)]
     base = {"stages": stages, "stage": stage, "step": 40, "total_steps": 40, "loss": 2.1, "val_bpb": 0.9}
-    return Status(1, State.RUNNING, "c", NOW - 600, NOW - 1, **{**base, **given})
+    return a_status(1, State.RUNNING, "c", NOW - 600, NOW - 1, **{**base, **given})
 
 
 def said(found: Run) -> str:
@@ -57,7 +60,7 @@ def test_an_evaluation_counts_its_tasks_and_is_no_full_bar() -> None:
     spec = msgspec.structs.replace(found.spec, engine="nanochat")
     nanochat = run(State.RUNNING, spec=spec, status=tracker.status)
     assert looks.steps(nanochat) == "CORE 4/22" and looks.progress(nanochat, 4).endswith(" 18%")
-    tracker.status.stage = "chat_eval"
+    tracker.status.work.stage = "chat_eval"
     tracker.begin_stage(NOW - 20)
     tracker.take(events.TaskScore("ARC-Easy", 0.5), NOW - 10)
     assert (looks.steps(nanochat), looks.loss(nanochat)) == ("ChatCORE 1/5", "–")

@@ -3,8 +3,9 @@
 from rich.cells import cell_len
 
 from runner.compare import final
-from runner.run import State, Status
 from runner.series import NONE
+from runner.states import State
+from tests.statuses import a_status
 from tests.test_run import run
 from tui.looks import said
 from tui.widgets.metrics import Known, layers
@@ -40,7 +41,7 @@ def test_the_legend_and_the_table_of_a_comparison_say_which_loss_is_meant() -> N
 
     assert [one.name for one in layers([known("a")], "loss")] == ["", "ema"]
     assert [one.name for one in layers([known("a"), known("b")], "loss")] == ["a", "b"]
-    status = Status(1, State.DONE, "c", 0.0, 40.552, loss=0.4196, mfu=0.0)
+    status = a_status(1, State.DONE, "c", 0.0, 40.552, loss=0.4196, mfu=0.0)
     rows = {row.name: row for row in final([run(status=status), run(status=status)], 41.0)}
     assert rows["loss"].label == "loss, last step"
     shown = {name: said(row.values[0], row.digits) for name, row in rows.items()}

@@ -13,7 +13,9 @@ from runner.errors import UsageError
 from runner.job import journal as journals
 from runner.job.journal import Journal
 from runner.log_times import LogTimes, Stamper, cut, moment
-from runner.run import State, Status
+from runner.states import State
+from runner.status import Status
+from tests.statuses import a_status
 
 STEP = "step {:05d}/00020 ({:.2f}%) | loss: {:.6f} | lrm: 0.05 | dt: {:.2f}ms | tok/sec: 5,000 | bf16_mfu: 45.86"
 
@@ -32,7 +34,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def journal(tmp_path: Path, clock: Clock) -> Iterator[Journal]:
-    status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=1000.0, updated_at=1000.0, stage="base")
+    status = a_status(1, State.RUNNING, "c", 1000.0, 1000.0, stage="base")
     made = Journal(FolderVolume(str(tmp_path)), "runs/r", status, clock, clock)
     made.begin_stage()
     yield made
@@ -77,27 +79,41 @@ def test_the_status_follows_the_steps_and_forgets_the_compile_when_it_judges_slo
     for step, ms in ((0, 63709.0), (1, 1000.0), (2, 1200.0), (3, 1100.0)):
         journal.output((STEP.format(step, 5 * step, 3.0 - step, ms) + "\n").encode())
     s = journal.status
-    assert (s.step, s.total_steps, s.loss, s.tokens_per_s, s.dt_s, s.slowest_dt_s) == (4, 20, 0.0, 5000, 1.1, 1.2)
+    assert (
+        s.training.step,
+        s.training.total_steps,
+        s.training.loss,
+        s.training.tokens_per_s,
+        s.pace.dt_s,
+        s.pace.slowest_dt_s,
+    ) == (4, 20, 0.0, 5000, 1.1, 1.2)
 
 
 def test_a_loss_that_is_nan_is_a_warning_and_valid_json(journal: Journal, tmp_path: Path) -> None:
     journal.output(STEP.format(3, 15, float("nan"), 9).encode() + b"\n")
     journal.write_status()
     written = json.loads((tmp_path / "runs" / "r" / "status.json").read_text())
-    assert written["loss"] is None and written["warnings"] == ["loss is nan at step 3"]
+    assert written["training"]["loss"] is None
+    assert written["work"]["warnings"] == ["loss is nan at step 3"]
     for line in (tmp_path / "runs" / "r" / "events.jsonl").read_text().splitlines():
         json.loads(line)
 
 
 def test_fine_tuning_does_not_overwrite_the_numbers_of_the_base_model(journal: Journal) -> None:
     journal.output((STEP.format(19, 95, 2.0, 9) + "\nStep 00020 | Validation bpb: 0.700000\n").encode())
-    journal.status.stage = "sft"
+    journal.status.work.stage = "sft"
     journal.output(
         b"step 00002 (102.50%) | loss: 0.100000 | lrm: -0.05 | dt: 9.00ms | tok/sec: 10 | mfu: 0.00 | epoch: 1\n"
     )
     journal.output(b"Step 00002 | Validation bpb: 0.1000\n")
     s = journal.status
-    assert (s.step, s.loss, s.val_bpb, s.stage_percent, s.stage_loss) == (20, 2.0, 0.7, 100.0, 0.1)
+    assert (s.training.step, s.training.loss, s.training.val_bpb, s.work.stage_percent, s.work.stage_loss) == (
+        20,
+        2.0,
+        0.7,
+        100.0,
+        0.1,
+    )
 
 
 def test_what_a_full_disk_refuses_is_written_when_there_is_room(
@@ -140,29 +156,29 @@ WINDOWS = b"WARNING: SDPA has no support for sliding window attention (window_pa
 
 def test_a_missing_attention_kernel_is_a_loud_warning_on_a_gpu_and_none_on_a_cpu(journal: Journal) -> None:
     journal.output(FALLBACK + WINDOWS)
-    assert journal.status.warnings == []
+    assert journal.status.work.warnings == []
     journal.output(HEADER + FALLBACK + WINDOWS)
-    slow, costly = journal.status.warnings
+    slow, costly = journal.status.work.warnings
     assert slow.startswith("Flash Attention 3 did not load") and "a quarter of the speed" in costly
-    assert journal.status.device == "NVIDIA H100 80GB HBM3"
+    assert journal.status.containers.device == "NVIDIA H100 80GB HBM3"
 
 
 def test_data_that_is_seen_a_second_time_is_warned_of_once(journal: Journal) -> None:
     for step in range(3):
         journal.output(f"{STEP.format(step, 5, 2.5, 100)} | epoch: {1 + step // 2} pq: 0 rg: 1\n".encode())
     journal.output(f"{STEP.format(4, 5, 2.5, 100)} | epoch: 2 pq: 0 rg: 1\n".encode())
-    assert journal.status.warnings == ["the data is used up: epoch 2 begins to repeat it; fetch more --shards"]
+    assert journal.status.work.warnings == ["the data is used up: epoch 2 begins to repeat it; fetch more --shards"]
 
 
 def test_lines_that_are_not_understood_are_counted_and_blank_ones_are_not(journal: Journal) -> None:
     journal.output(b"quite another line\n\n   \n" + HEADER)
-    assert journal.status.unknown_lines == 1
+    assert journal.status.work.unknown_lines == 1
 
 
 def test_the_pace_leaves_out_the_steps_that_compile(journal: Journal) -> None:
     for step in range(20):
         journal.output((STEP.format(step, step * 5, 2.5, 60_000 if step == 0 else 100) + "\n").encode())
-    assert (journal.status.train_steps, round(journal.status.train_s, 3)) == (10, 1.0)
+    assert (journal.status.pace.train_steps, round(journal.status.pace.train_s, 3)) == (10, 1.0)
 
 
 def test_remarks_are_not_written_to_the_events(journal: Journal, tmp_path: Path) -> None:
@@ -207,7 +223,7 @@ def test_a_moment_is_an_age_or_a_time_of_today(text: str, ago: int) -> None:
 
 def test_a_disk_that_takes_no_new_file_ends_no_job_and_nothing_said_is_lost(tmp_path: Path, clock: Clock) -> None:
     (tmp_path / "runs").write_text("no folder can be made here")
-    status = Status(attempt=1, state=State.RUNNING, call_id="c", started_at=1000.0, updated_at=1000.0, stage="base")
+    status = a_status(1, State.RUNNING, "c", 1000.0, 1000.0, stage="base")
     made = Journal(FolderVolume(str(tmp_path)), "runs/r", status, clock, clock)
     made.say("[ATTEMPT 1]")
     made.write_status()
@@ -229,19 +245,19 @@ def test_a_change_of_phase_is_told_at_once_and_numbers_once_a_second(
         return msgspec.json.decode(saved.read_bytes(), type=Status)
 
     journal.tick(60.0)
-    assert known().doing == "starting"
+    assert known().work.doing == "starting"
     clock.now += 0.3
     for step in range(3):
         journal.output((STEP.format(step, 20, 2.5, 100) + "\n").encode())
     journal.tick(60.0)
-    assert (known().doing, known().step) == ("training", 3)
+    assert (known().work.doing, known().training.step) == ("training", 3)
     clock.now += 0.3
     journal.output((STEP.format(3, 20, 2.5, 100) + "\n").encode())
     journal.tick(60.0)
-    assert known().step == 3
+    assert known().training.step == 3
     clock.now += 0.8
     journal.tick(60.0)
-    assert known().step == 4
+    assert known().training.step == 4
 
 
 def test_what_a_killed_job_left_half_written_is_ended_before_more_is_written(tmp_path: Path, clock: Clock) -> None:
@@ -250,7 +266,7 @@ def test_what_a_killed_job_left_half_written_is_ended_before_more_is_written(tmp
     (folder / "log").write_bytes(b"step 00040/00200 (20.00%) | loss")
     (folder / "events.jsonl").write_bytes(b'{"kind":"step"}\n{"kind":"st')
     (folder / "log.times").write_bytes(b"0" * 21)
-    made = Journal(FolderVolume(str(tmp_path)), "runs/abc", Status(2, State.PREPARING, "", 0.0, 0.0), clock, clock)
+    made = Journal(FolderVolume(str(tmp_path)), "runs/abc", a_status(2, State.PREPARING, "", 0.0, 0.0), clock, clock)
     made.say("[ATTEMPT 2]")
     made.event({"kind": "container"})
     made.close()

@@ -10,7 +10,9 @@ from runner.job.guard import Guard
 from runner.legs import Piece
 from runner.nanochat.layout import Inventory
 from runner.plan import Plan, plan
-from runner.run import StageStatus, State, Status
+from runner.states import State
+from runner.status import StageStatus
+from tests.statuses import a_status
 from tests.test_plan import spec
 from tests.test_run import run
 
@@ -58,10 +60,8 @@ class Call:
     def __init__(self, stage: str = "base", **given: Any) -> None:
         self.now = 0.0
         self.guard = Guard(run(), shape_of(12, run().spec.overrides), lambda line: None, lambda: self.now, DAY)
-        self.status = Status(1, State.RUNNING, "fc-2", 0.0, 0.0, stage=stage, publish_s=60.0)
-        self.status.stages = [StageStatus(stage, started_at=60.0)]
-        for name, value in given.items():
-            setattr(self.status, name, value)
+        values = {"stage": stage, "publish_s": 60.0, "stages": [StageStatus(stage, started_at=60.0)], **given}
+        self.status = a_status(1, State.RUNNING, "fc-2", 0.0, 0.0, **values)
 
     def verdict_at(self, now: float) -> str:
         self.now = now
@@ -88,5 +88,5 @@ def test_only_a_stage_that_had_nearly_a_whole_call_and_kept_nothing_is_given_up(
     assert "--save-every" in Call(save_every=500).guard.hopeless(Call(save_every=500).status)
     assert "--gpus" in Call("sft").guard.hopeless(Call("sft").status)
     late = Call("sft")
-    late.status.stages[0].started_at = DAY / 2
+    late.status.work.stages[0].started_at = DAY / 2
     assert late.guard.hopeless(late.status) == ""

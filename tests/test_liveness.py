@@ -11,16 +11,18 @@ import pytest
 
 from runner.health import Word, health
 from runner.liveness import BEATS_S, Signs
-from runner.run import Run, State, Status
+from runner.run import Run
+from runner.states import State
 from tests.conftest import Cli
+from tests.statuses import a_status
 from tests.test_run import run
 
 DAY = 86_400.0
 
 
 def beating(at: float) -> Run:
-    status = Status(1, State.RUNNING, "c", at - 60, at, doing="training", progress_at=at - 1, pace_s=1.0, here_s=60.0)
-    return run(State.RUNNING, status=msgspec.structs.replace(status, progress_at=status.started_at + 59))
+    status = a_status(1, State.RUNNING, "c", at - 60, at, doing="training", progress_at=at - 1, pace_s=1.0, here_s=60.0)
+    return run(State.RUNNING, status=status)
 
 
 class Clock:

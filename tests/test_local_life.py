@@ -13,9 +13,12 @@ import pytest
 from runner import locks, process
 from runner.backends.local_life import SILENT_S, Life, life
 from runner.errors import Unreachable
-from runner.run import Call, Run, State, Status
+from runner.run import Call, Run
+from runner.states import State
+from runner.status import Status
 from tests.conftest import CLI, Cli, wait_until
 from tests.gate import Gate
+from tests.statuses import a_status
 from tests.test_run import run
 
 QUICK = ("--task", "test", "--step-ms", "1")
@@ -31,7 +34,7 @@ def called(name: str, *, spawned_at: float = 1000.0) -> Run:
 
 def beat(name: str, age: float) -> Status:
     now = time.time()
-    return Status(1, State.RUNNING, name, now - 100, now - age)
+    return a_status(1, State.RUNNING, name, now - 100, now - age)
 
 
 def holding(lock: Path, name: str) -> "subprocess.Popen[str]":

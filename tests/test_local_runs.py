@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from runner.run import State
+from runner.states import State
 from tests.conftest import CLI, Cli, in_own_mounts, wait_until
 from tests.gate import Gate
 

@@ -15,8 +15,9 @@ from runner.backends.modal import ModalBackend
 from runner.cost import GPUS
 from runner.errors import NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet
-from runner.run import LIVE, Run, State
+from runner.run import Run
 from runner.spec import make_spec
+from runner.states import LIVE, State
 from tests.conftest import Cli, wait_until
 from tests.modal_cloud import Cloud
 

@@ -13,8 +13,9 @@ import pytest
 from runner.cost import GPUS
 from runner.errors import Unreachable
 from runner.fleet import Fleet
-from runner.run import Run, State
+from runner.run import Run
 from runner.spec import make_spec
+from runner.states import State
 from tests.conftest import wait_until
 from tests.modal_cloud import ROOT, Cloud
 

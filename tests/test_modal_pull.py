@@ -10,7 +10,9 @@ import pytest
 from runner.backends import modal_pull
 from runner.backends.modal_pull import Pulls
 from runner.frames import Frame
-from runner.run import Call, Run, State, Status
+from runner.run import Call, Run
+from runner.states import State
+from tests.statuses import a_status
 from tests.test_run import run
 
 FILES = {"log": b"one\n", "events.jsonl": b'{"a":1}\n'}
@@ -23,7 +25,7 @@ def read(name: str, offset: int, length: int) -> bytes:
 
 def ended(ago: float = 10.0, call_id: str = "fc-1", attempt: int = 1) -> Run:
     now = time.time()
-    told = Status(attempt, State.INTERRUPTED, call_id, now - ago - 60, now - ago, log_bases=[0])
+    told = a_status(attempt, State.INTERRUPTED, call_id, now - ago - 60, now - ago, log_bases=[0])
     return run(State.INTERRUPTED, status=told, attempt=attempt, calls=[Call(call_id, now - ago - 60, attempt)])
 
 

@@ -303,7 +303,9 @@ def test_a_resumed_call_gets_no_more_time_than_what_is_left_of_its_budget_pays_f
     modal_cli.modal("--tag", "cap", "--budget", "0.50", *short)
     run = finished(modal_cli, "cap", code=1)
     status = cloud.folder(run["volume"]) / run["folder"] / "status.json"
-    status.write_text(json.dumps({**json.loads(status.read_text()), "paid_usd": "0.40", "updated_at": 9e9}))
+    said = json.loads(status.read_text())
+    said["money"]["paid_usd"] = "0.40"
+    status.write_text(json.dumps({**said, "updated_at": 9e9}))
     modal_cli("resume", "cap")
     finished(modal_cli, "cap")
     asked = [f["timeout_secs"] for f in cloud.state()["functions"].values() if f["timeout_secs"] < 3600 * 6]

@@ -19,12 +19,15 @@ from runner import compare
 from runner.alarms import NO_KERNEL, SLOW_WINDOWS
 from runner.notices import Notice, Teller, due, terminal_bytes
 from runner.registry import Registry
-from runner.run import Outcome, OutcomeKind, Run, State, Status
+from runner.run import Run
 from runner.series import CurvesReader
 from runner.settings import Settings
 from runner.spending import by_day, per_hour, question, spending
+from runner.states import State
+from runner.status import Outcome, OutcomeKind
 from runner.survey import status_of
 from tests.conftest import Cli
+from tests.statuses import a_status
 from tests.test_run import run
 from tests.test_series import event, step
 
@@ -34,7 +37,7 @@ NOON = time.mktime((2026, 11, 10, 12, 0, 0, 0, 0, -1))
 
 def paid(usd: str, began: float, ended: float, **given: Any) -> Run:
     state = given.pop("state", State.DONE)
-    status = Status(1, state, "c", began, ended, ended_at=ended, first_started_at=began, paid_usd=Decimal(usd))
+    status = a_status(1, state, "c", began, ended, ended_at=ended, first_started_at=began, paid_usd=Decimal(usd))
     return run(state, **{"id": f"r{usd}", "tag": f"t{usd}", "status": status, "backend": "modal", **given})
 
 
@@ -51,7 +54,7 @@ def test_spending_adds_up_by_day_month_and_model() -> None:
     assert found.months == {"2026-11": 10, "2026-10": 20} and list(found.days) == ["2026-11-10", "2026-10-26"]
     working = paid("1", NOON, NOON, state=State.RUNNING)
     assert working.status is not None
-    working.status.usd_per_hour = Decimal("31.60")
+    working.status.money.usd_per_hour = Decimal("31.60")
     assert per_hour([*runs, working]) == Decimal("31.60")
 
 
@@ -104,8 +107,8 @@ def test_runs_are_compared_by_numbers_settings_and_curves(cli: Cli, tmp_path: Pa
 
 
 def test_the_best_value_of_a_row_is_marked_and_a_tie_is_none() -> None:
-    a = run(id="a", status=Status(1, State.DONE, "c", 0.0, 1.0, loss=2.0, core=0.2, val_bpb=0.8))
-    b = run(id="b", status=Status(1, State.DONE, "c", 0.0, 1.0, loss=3.0, core=0.3, val_bpb=0.8))
+    a = run(id="a", status=a_status(1, State.DONE, "c", 0.0, 1.0, loss=2.0, core=0.2, val_bpb=0.8))
+    b = run(id="b", status=a_status(1, State.DONE, "c", 0.0, 1.0, loss=3.0, core=0.3, val_bpb=0.8))
     best = {row.name: row.best for row in compare.final([a, b], 10.0)}
     assert (best["loss"], best["CORE"], best["val bpb"]) == ((0,), (1,), ())
 
@@ -120,7 +123,7 @@ def test_names_of_runs_are_text_in_a_picture(tmp_path: Path) -> None:
 
 
 def of(state: State, **status: Any) -> Run:
-    known = Status(1, state, "c", 1000.0, 2000.0, **status)
+    known = a_status(1, state, "c", 1000.0, 2000.0, **status)
     return run(state, status=known, ended_at=None if state in (State.RUNNING, State.PREEMPTED) else 2000.0)
 
 
@@ -152,7 +155,7 @@ def test_each_notice_is_told_once_by_whoever_sees_it_first_and_old_news_never(tm
     tellers = [Teller(Registry(tmp_path), Settings, lambda n: told.append(n.kind)) for _ in range(2)]
     spec = msgspec.structs.replace(run().spec, budget_usd=Decimal(10))
     for usd in ("1", "5", "5.1", "8", "9.6"):
-        status = Status(1, State.RUNNING, "c", 2000.0, 2000.0, paid_usd=Decimal(usd), progress_at=2000.0)
+        status = a_status(1, State.RUNNING, "c", 2000.0, 2000.0, paid_usd=Decimal(usd), progress_at=2000.0)
         for teller in tellers:
             teller.look([run(State.RUNNING, spec=spec, status=status)], 2000.0)
     assert told == ["budget"] * 3

@@ -7,9 +7,9 @@ from textual.command import CommandList, CommandPalette
 from textual.widgets import Input
 
 from runner.fleet import Fleet
-from runner.run import State
 from runner.settings import load
 from runner.settings import put as put_setting
+from runner.states import State
 from tests.test_app import put, text_of, until
 from tests.test_series import event, step
 from tui.app import NanochatApp

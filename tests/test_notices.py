@@ -15,8 +15,9 @@ from runner import notices, process
 from runner.errors import Unreachable
 from runner.notices import Notice, Teller, deliver
 from runner.registry import Registry, Telling
-from runner.run import Run, State
+from runner.run import Run
 from runner.settings import Settings
+from runner.states import State
 from tests.conftest import wait_until
 from tests.test_money import of
 

@@ -7,10 +7,12 @@ import pytest
 from runner.job.outcome import Trail, explain, settled, unwanted
 from runner.job.supervise import Ended
 from runner.nanochat import grammar
-from runner.run import Outcome, State, Status
 from runner.spec import Overrides
+from runner.states import State
+from runner.status import Outcome
 from runner.terminal import clean
 from tests.conftest import DATA
+from tests.statuses import a_status
 
 DIED = Ended(1, None, stopped=False)
 STEP = "step {:05d}/00100 (1.00%) | loss: {} | lrm: 1.00 | dt: 9.00ms | tok/sec: 1,000 | bf16_mfu: 40.00"
@@ -30,7 +32,7 @@ def log(name: str) -> list[str]:
 def told(lines: list[str], ended: Ended = DIED, *, stage: str = "base", saved: int | None = None) -> Outcome:
     outcome = explain(stage, ended, trail_of(lines))
     assert outcome
-    return settled(outcome, Status(1, State.RUNNING, "", 0.0, 0.0, stage=stage, saved_step=saved), 32)
+    return settled(outcome, a_status(1, State.RUNNING, "", 0.0, 0.0, stage=stage, saved_step=saved), 32)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_the_first_step_whose_loss_is_nan_is_remembered() -> None:
     why = unwanted("base", trail, Overrides(stop_on_nan=True))
     found = explain("base", Ended(None, 15, stopped=True), trail, stopped_for=why)
     assert found
-    outcome = settled(found, Status(1, State.RUNNING, "", 0.0, 0.0, stage="base", saved_step=5), 32)
+    outcome = settled(found, a_status(1, State.RUNNING, "", 0.0, 0.0, stage="base", saved_step=5), 32)
     assert (outcome.kind, outcome.message) == ("nan", "the loss is nan since step 7; step 5 was kept before")
 
 

@@ -10,7 +10,7 @@ import pyte
 import pytest
 
 from runner import cost
-from runner.run import State
+from runner.states import State
 from tests.conftest import CLI, Cli, wait_until
 from tests.terminal import Terminal
 from tests.test_run import NOW, run, status

@@ -13,8 +13,8 @@ from runner.errors import UsageError
 from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
 from runner.nanochat.layout import Inventory
 from runner.plan import Plan, plan
-from runner.run import StageState, StageStatus
 from runner.spec import RunSpec, make_spec
+from runner.status import StageState, StageStatus
 
 FULL = Inventory(
     train_shards=600,

@@ -15,7 +15,8 @@ from runner.errors import NoSuchRun, Unreachable, UsageError
 from runner.fleet import Fleet
 from runner.registry import Registry, Wanted
 from runner.registry_file import FILE
-from runner.run import Call, State, check_tag, run_of
+from runner.run import Call, check_tag, run_of
+from runner.states import State
 from tests.conftest import Cli
 from tests.test_run import run
 

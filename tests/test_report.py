@@ -16,8 +16,11 @@ from runner.job.history import history
 from runner.job.report import report
 from runner.nanochat.layout import Inventory
 from runner.plan import plan
-from runner.run import Estimate, Run, StageState, StageStatus, State, Status
+from runner.run import Estimate, Run
 from runner.spec import make_spec
+from runner.states import State
+from runner.status import StageState, StageStatus, Status
+from tests.statuses import a_status
 
 
 def line(t: float, kind: str, stage: str = "base", attempt: int = 1, **more: Any) -> str:
@@ -51,9 +54,9 @@ def made(**status_values: Any) -> tuple[Run, Status]:
     money = MoneyRange(Decimal(1), Decimal(2), Decimal(3))
     said = Range(100.0, 300.0, 400.0)
     run = msgspec.structs.replace(run, estimate=Estimate(said, money, {"base": said, "base_eval": said}))
-    status = Status(2, State.RUNNING, "c", 5000.0, 5300.0, val_bpb=0.75, loss=8.0, **status_values)
-    status.stages = [StageStatus("base", StageState.DONE), StageStatus("base_eval", StageState.DONE)]
-    status.spent_before_s, status.usd_per_hour, status.preemptions = 176.0, Decimal(36), 1
+    status = a_status(2, State.RUNNING, "c", 5000.0, 5300.0, val_bpb=0.75, loss=8.0, **status_values)
+    status.work.stages = [StageStatus("base", StageState.DONE), StageStatus("base_eval", StageState.DONE)]
+    status.money.spent_before_s, status.money.usd_per_hour, status.containers.preemptions = 176.0, Decimal(36), 1
     return run, status
 
 

@@ -10,30 +10,21 @@ from hypothesis import strategies as st
 
 from runner.cost import GPUS
 from runner.errors import UsageError
-from runner.run import (
-    LIVE,
-    TRANSITIONS,
-    Call,
+from runner.run import Call, Poll, Run, calls_of_attempt, check_tag, new_run_id, new_tag
+from runner.spec import make_spec
+from runner.states import LIVE, TRANSITIONS, State
+from runner.status import Outcome, OutcomeKind, Status
+from runner.transitions import (
     IllegalTransition,
-    Outcome,
-    OutcomeKind,
-    Poll,
-    Run,
-    State,
-    Status,
     adopted,
-    calls_of_attempt,
     cancel_requested,
-    check_tag,
     found_alive,
     move,
-    new_run_id,
-    new_tag,
     observed,
     relaunched,
     spawned,
 )
-from runner.spec import make_spec
+from tests.statuses import a_status
 
 SPEC = make_spec(task="test", model="d12", backend="local", gpu_kinds=tuple(GPUS))
 NOW = 1000.0
@@ -46,7 +37,7 @@ def run(state: State = State.RUNNING, **given: Any) -> Run:
 
 
 def status(state: State, attempt: int = 1, **given: Any) -> Status:
-    return Status(attempt, state, "local-1-x", NOW - 50, NOW - 1, **given)
+    return a_status(attempt, state, "local-1-x", NOW - 50, NOW - 1, **given)
 
 
 def test_every_state_has_its_row_and_every_end_but_done_can_be_resumed() -> None:
@@ -103,7 +94,7 @@ def test_a_preempted_run_is_live_goes_on_and_can_still_be_cancelled() -> None:
     gone = observed(
         waits, Poll(False, status(State.PREEMPTED, step=40), Outcome(OutcomeKind.CANCELLED, "by another")), NOW
     )
-    assert gone.state is State.CANCELLED and gone.status and gone.status.step == 40
+    assert gone.state is State.CANCELLED and gone.status and gone.status.training.step == 40
     assert gone.outcome and gone.outcome.message == "by another"
 
 
@@ -125,7 +116,7 @@ def test_how_the_backend_says_a_call_ended_is_how_the_run_ended(kind: OutcomeKin
     ("paid", "rate"), [("NaN", "1"), ("0", "sNaN"), ("Infinity", "1"), ("0", "9E+999999"), ("-5", "0")]
 )
 def test_a_record_with_senseless_money_costs_nothing_and_breaks_nothing(paid: str, rate: str) -> None:
-    record = Status(1, State.RUNNING, "c", 0.0, 3600.0, paid_usd=Decimal(paid), usd_per_hour=Decimal(rate))
+    record = a_status(1, State.RUNNING, "c", 0.0, 3600.0, paid_usd=Decimal(paid), usd_per_hour=Decimal(rate))
     assert record.spent_usd == 0
 
 
@@ -135,9 +126,9 @@ def test_the_calls_that_a_job_made_are_part_of_the_run() -> None:
 
 
 def test_dollars_add_up_over_containers_of_different_price() -> None:
-    first = Status(1, State.RUNNING, "c", 0.0, 3600.0, usd_per_hour=Decimal("31.60"))
+    first = a_status(1, State.RUNNING, "c", 0.0, 3600.0, usd_per_hour=Decimal("31.60"))
     assert first.spent_usd == Decimal("31.6000")
-    second = Status(
+    second = a_status(
         1, State.RUNNING, "d", 7200.0, 9000.0, paid_usd=first.spent_usd, spent_before_s=3600, usd_per_hour=Decimal("2")
     )
     assert (second.spent_usd, second.spent_s) == (Decimal("32.6000"), 5400.0)
@@ -162,7 +153,7 @@ def test_a_run_taken_for_dead_yields_to_its_job_when_that_is_found_alive_or_done
 def test_an_attempt_that_never_spoke_keeps_the_numbers_of_the_one_before() -> None:
     before = run(State.FAILED, status=status(State.FAILED, step=40, spent_before_s=7.0))
     after = observed(spawned(relaunched(before, NOW), "local-2-y", NOW), Poll(False, None), NOW + 60)
-    assert after.status and (after.state, after.status.step, after.status.spent_before_s) == (
+    assert after.status and (after.state, after.status.training.step, after.status.money.spent_before_s) == (
         State.INTERRUPTED,
         40,
         7.0,
@@ -221,7 +212,7 @@ def test_the_calls_of_an_attempt_are_known_by_the_attempt_not_by_a_clock() -> No
     calls = [Call("old", NOW - 0.1, 1), Call("new", NOW - 5, 2)]
     assert calls_of_attempt(run(calls=calls, attempt=2, asked_at=NOW)) == ["new"]
     assert calls_of_attempt(run(calls=calls[:1], attempt=2, asked_at=NOW - 30)) == []
-    told = Status(2, State.RUNNING, "train", NOW, NOW, calls=["new", "train"])
+    told = a_status(2, State.RUNNING, "train", NOW, NOW, calls=["new", "train"])
     assert calls_of_attempt(run(calls=calls, attempt=2, status=told)) == ["new", "train"]
 
 

@@ -12,7 +12,8 @@ from runner import survey
 from runner.backends.folder import FolderVolume
 from runner.fleet import Fleet
 from runner.registry import Registry
-from runner.run import Run, State, named
+from runner.run import Run, named
+from runner.states import State
 from tests.conftest import Cli
 from tests.test_run import run
 

@@ -5,7 +5,8 @@ import pytest
 from runner.estimate import shape_of
 from runner.job.guard import Guard
 from runner.job.stop import Stop
-from runner.run import State, Status
+from runner.states import State
+from tests.statuses import a_status
 from tests.test_run import SPEC, run
 
 
@@ -14,7 +15,7 @@ def test_of_the_seconds_before_a_container_is_killed_most_bring_checkpoints_and_
 ) -> None:
     now = [1000.0]
     monkeypatch.setattr("runner.job.stop.time.monotonic", lambda: now[0])
-    status = Status(1, State.RUNNING, "fc-1", 0.0, 0.0, stage="base")
+    status = a_status(1, State.RUNNING, "fc-1", 0.0, 0.0, stage="base")
     guard = Guard(run(), shape_of(12, SPEC.overrides), lambda line: None, lambda: 0.0)
     stop, patient = Stop(guard, 30.0), Stop(guard, None)
     assert (stop.keeping_s(status), stop.closing_s()) == (None, None), "nothing presses"

@@ -2,6 +2,7 @@
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,8 +12,11 @@ from runner.job.job import Job
 from runner.job.outcome import trouble
 from runner.job.site import LocalSite
 from runner.job.succession import MAX_FRUITLESS, begun, crash_loop, leave, never_began
-from runner.run import OutcomeKind, Run, StageState, StageStatus, State, Status
+from runner.run import Run
+from runner.states import State
+from runner.status import OutcomeKind, StageState, StageStatus, Status
 from runner.survey import read_status
+from tests.statuses import a_status
 from tests.test_run import run
 
 
@@ -27,8 +31,8 @@ class Site(LocalSite):
         return self.told_at
 
 
-def died(state: State) -> Status:
-    return Status(attempt=1, state=state, call_id="fc-1", started_at=1000.0, updated_at=1300.0, fruitless=1)
+def died(state: State, **values: Any) -> Status:
+    return a_status(1, state, "fc-1", 1000.0, 1300.0, **{"fruitless": 1, **values})
 
 
 @pytest.mark.parametrize(
@@ -46,34 +50,34 @@ def test_a_container_that_was_told_to_stop_is_never_counted_as_one_that_died(
     state: State, told_at: float | None, fruitless: int, preemptions: int
 ) -> None:
     status = begun(run(), died(state), Site(told_at), "train", 2000.0)
-    assert (status.fruitless, status.preemptions) == (fruitless, preemptions)
+    assert (status.containers.fruitless, status.containers.preemptions) == (fruitless, preemptions)
 
 
 def test_containers_that_die_in_their_first_second_are_counted_and_one_that_got_on_begins_the_count_anew() -> None:
     done = [StageStatus(name, StageState.DONE) for name in ("prepare", "tokenizer")]
-    told = Status(1, State.QUEUED, "fc-0", 1000.0, 1300.0, stages=done)
+    told = a_status(1, State.QUEUED, "fc-0", 1000.0, 1300.0, stages=done)
     for deaths in range(MAX_FRUITLESS + 1):
         # All that is left of it is the status that it began with.
         told = begun(run(), told, Site(), "train", 2000.0 + deaths)
-        assert (told.progress, told.fruitless) == ((2, 0), deaths)
-        told.stages = done if deaths else []
+        assert (told.containers.progress, told.containers.fruitless) == ((2, 0), deaths)
+        told.work.stages = done if deaths else []
     ended = crash_loop(told, [], done)
     assert ended is not None and ended.kind is OutcomeKind.CRASH_LOOP
-    told.saved_step = 40
+    told.training.saved_step = 40
     again = begun(run(), told, Site(), "train", 3000.0)
-    assert (again.progress, again.fruitless) == ((2, 40), 0)
+    assert (again.containers.progress, again.containers.fruitless) == ((2, 40), 0)
 
 
 def test_a_job_that_could_not_begin_says_so_and_keeps_what_was_spent(tmp_path: Path) -> None:
     volume = FolderVolume(str(tmp_path))
-    earlier = msgspec.structs.replace(died(State.FAILED), spent_before_s=700.0)
+    earlier = died(State.FAILED, spent_before_s=700.0)
     volume.path("runs/abc").mkdir(parents=True)
     volume.write("runs/abc/status.json", msgspec.json.encode(earlier))
     outcome = trouble(OSError(errno.ENOSPC, "No space left on device", "/v/runs/abc/log"))
     assert never_began(volume, run(attempt=2), "local-1", outcome, 2000.0)
     status = read_status(volume, run())
     assert status is not None and status.outcome == outcome and outcome.kind is OutcomeKind.DISK
-    assert (status.attempt, status.state, status.spent_before_s) == (2, State.FAILED, 700.0)
+    assert (status.attempt, status.state, status.money.spent_before_s) == (2, State.FAILED, 700.0)
 
 
 def test_what_a_container_ran_before_its_job_did_is_paid_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,13 +96,13 @@ def test_what_a_container_ran_before_its_job_did_is_paid_for(tmp_path: Path, mon
 
 
 def test_a_call_has_run_as_long_as_its_containers_and_a_leg_begins_anew() -> None:
-    earlier = msgspec.structs.replace(died(State.RUNNING), leg=2, leg_before_s=50.0, here_s=250.0)
+    earlier = died(State.RUNNING, leg=2, leg_before_s=50.0, here_s=250.0)
     site = Site()
     site.leg = 2
-    assert begun(run(), earlier, site, "train", 2000.0).leg_before_s == 300.0
+    assert begun(run(), earlier, site, "train", 2000.0).containers.leg_before_s == 300.0
     leave(earlier, 1310.0)
     earlier.state = State.PREEMPTED
-    assert begun(run(), earlier, site, "train", 9000.0).leg_before_s == 360.0
+    assert begun(run(), earlier, site, "train", 9000.0).containers.leg_before_s == 360.0
     site.call_id, site.leg = "fc-2", 3
     status = begun(run(), earlier, site, "train", 2000.0)
-    assert (status.leg, status.leg_before_s) == (3, 0.0)
+    assert (status.containers.leg, status.containers.leg_before_s) == (3, 0.0)

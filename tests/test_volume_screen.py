@@ -19,7 +19,7 @@ from runner.backends.folder import FolderVolume
 from runner.errors import Unreachable
 from runner.fleet import Fleet
 from runner.names import shown
-from runner.run import State
+from runner.states import State
 from runner.terminal import safe
 from tests.conftest import DATA
 from tests.place import hostile_names

@@ -16,10 +16,13 @@ from runner.nanochat.events import ChatCore, Core, Event, Fact, Saved, Step, Val
 from runner.nanochat.layout import Inventory
 from runner.plan import plan
 from runner.projection import project, spent_usd
-from runner.run import GpuSample, Run, StageState, StageStatus, State, Status
+from runner.run import Run
 from runner.spec import make_spec
+from runner.states import State
+from runner.status import GpuSample, StageState, StageStatus, Status
 from tests.conftest import DATA
 from tests.replay import replay, stamped
+from tests.statuses import a_status
 from tests.test_run import run
 
 REPLAYS = DATA / "replays"
@@ -131,15 +134,15 @@ STEP = "step {:05d}/02000 (1.00%) | loss: 2.5 | lrm: 1.00 | dt: {:.2f}ms | tok/s
 
 
 def test_patience_with_an_evaluation_is_learned_from_the_run_and_its_like() -> None:
-    status = Status(1, State.RUNNING, "c", 0.0, 0.0, doing="evaluating")
+    status = a_status(1, State.RUNNING, "c", 0.0, 0.0, doing="evaluating")
     assert patience(status) == 600
-    status.quiet_s = {"evaluating": 20.0}
+    status.pace.quiet_s = {"evaluating": 20.0}
     assert patience(status) == 120
     assert patience(status, {"evaluating": 80.0}) == 480
 
 
 def test_what_comes_next_is_said_with_its_time() -> None:
-    status = Status(
+    status = a_status(
         1, State.RUNNING, "c", 0.0, 0.0, stage="base", step=7461, total_steps=10510, pace_s=1.3, val_every=250,
         core_every=2000, save_every=500,
     )  # fmt: skip
@@ -163,9 +166,9 @@ class TwoHours:
         self.run: Run = run(spec=spec, backend="modal", estimate=planned.estimate)
         self.plan = planned
         stages = [StageStatus(s.name, StageState.SKIPPED if s.skip else StageState.WAITING) for s in planned.stages]
-        self.status = Status(1, State.RUNNING, "c", 0.0, 0.0, stages=stages, usd_per_hour=planned.usd_per_hour)
-        self.status.val_every, self.status.core_every = planned.val_every, planned.core_every
-        self.status.save_every, self.status.total_steps = planned.saves.steps, planned.total_steps
+        self.status = a_status(1, State.RUNNING, "c", 0.0, 0.0, stages=stages, usd_per_hour=planned.usd_per_hour)
+        self.status.training.val_every, self.status.training.core_every = planned.val_every, planned.core_every
+        self.status.training.save_every, self.status.training.total_steps = planned.saves.steps, planned.total_steps
         self.events: list[tuple[float, Event | str]] = []
         self._write()
 
@@ -217,12 +220,12 @@ class TwoHours:
             while waiting and waiting[0][0] <= now:
                 at, event = waiting.pop(0)
                 if isinstance(event, str):
-                    for stage in self.status.stages:
+                    for stage in self.status.work.stages:
                         if stage.state is StageState.RUNNING:
                             stage.state, stage.ended_at = StageState.DONE, at
                         if stage.name == event:
                             stage.state, stage.started_at = StageState.RUNNING, at
-                    self.status.stage = event
+                    self.status.work.stage = event
                     tracker.begin_stage(at)
                 else:
                     tracker.heard(at)
@@ -247,7 +250,7 @@ def test_the_projection_of_a_two_hour_run_is_within_a_tenth_from_a_twentieth_of_
 ) -> None:
     life = TwoHours(off)
     assert 1.3 * 3600 < life.end < 3.4 * 3600
-    truth = float(dollars(life.end, life.status.usd_per_hour))
+    truth = float(dollars(life.end, life.status.money.usd_per_hour))
     worst = 0.0
     for now, r in life.seconds(30.0):
         found = project(r, now)
@@ -260,7 +263,7 @@ def test_the_projection_of_a_two_hour_run_is_within_a_tenth_from_a_twentieth_of_
 
 
 def test_a_meter_runs_on_by_itself_for_a_moment_and_not_while_nothing_is_paid() -> None:
-    status = Status(1, State.RUNNING, "c", 0.0, 3600.0, usd_per_hour=Decimal(36))
+    status = a_status(1, State.RUNNING, "c", 0.0, 3600.0, usd_per_hour=Decimal(36))
     assert spent_usd(run(status=status), 3610.0) == Decimal("36.1")
     assert spent_usd(run(status=status), 9000.0) == Decimal("36.3")
     assert spent_usd(run(State.QUEUED, status=status), 9000.0) == 36

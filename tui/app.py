@@ -19,7 +19,8 @@ from runner.home import has_modal_token
 from runner.notices import Notice, Teller, terminal_bytes
 from runner.projection import is_free, spent_usd
 from runner.removal import weigh
-from runner.run import TRANSITIONS, Run, State
+from runner.run import Run
+from runner.states import TRANSITIONS, State
 from runner.terminal import safe
 from runner.usage import Usage
 from tui.background import background, start
@@ -249,7 +250,11 @@ class NanochatApp(TerminalApp):
         lines = [
             f"{r.tag}: {health.phase(r)}, launched {units.age(r.created_at, now)} ago, "
             f"{'free' if is_free(r) else units.money(spent_usd(r, now)) + ' spent'}, "
-            + (f"kept up to step {r.status.saved_step:,}" if r.status and r.status.saved_step else "nothing kept yet")
+            + (
+                f"kept up to step {r.status.training.saved_step:,}"
+                if r.status and r.status.training.saved_step
+                else "nothing kept yet"
+            )
             for r in live
         ]
         lines.append("Steps since the last checkpoint are lost. Resume goes on from there.")

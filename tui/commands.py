@@ -159,7 +159,7 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
             looks.state(r),
             looks.steps(r),
             looks.loss(r),
-            units.decimals(r.status.val_bpb if r.status else None, 4),
+            units.decimals(r.status.training.val_bpb if r.status else None, 4),
             units.money(spent_usd(r)),
             _sign(r, runs, fleet.now(r)),
         )
@@ -191,9 +191,9 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     [found] = fleet.sure_of([fleet.refreshed(fleet.registry.find(args.run))])
     _say_unreachable(fleet)
     if args.json:
-        detail = {"spec": found.spec, "stages": found.status.stages if found.status else []}
-        warnings = found.status.warnings if found.status else []
-        unknown = found.status.unknown_lines if found.status else 0
+        detail = {"spec": found.spec, "stages": found.status.work.stages if found.status else []}
+        warnings = found.status.work.warnings if found.status else []
+        unknown = found.status.work.unknown_lines if found.status else 0
         detail["unknown_lines"] = unknown
         more = {"warnings": warnings, "log": str(fleet.log_file(found)), "billed_usd_by_hour": fleet.billed(found)}
         output.as_json({**_record(fleet, found), **detail, **more})
@@ -207,12 +207,12 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     output.write(f"  {'folder':<9} {found.volume}/{found.path}")
     output.write(f"  {'on':<9} {looks.hardware(found)}")
     output.write(f"  {'step':<9} {looks.steps(found)}")
-    if found.status and found.status.mfu is not None:
-        output.write(f"  {'MFU':<9} {flops.said(found.status.mfu, found.status.mfu_printed)}")
+    if found.status and found.status.training.mfu is not None:
+        output.write(f"  {'MFU':<9} {flops.said(found.status.training.mfu, found.status.training.mfu_printed)}")
     output.write(f"  {'cost':<9} {fields['cost_usd']}")
     if billed := fleet.billed(found):
         output.write(f"  {'billed':<9} {units.money(sum(billed.values(), Decimal(0)))} for {_hours(billed)}")
-    for stage in found.status.stages if found.status else []:
+    for stage in found.status.work.stages if found.status else []:
         took = stage.ended_at - stage.started_at if stage.ended_at and stage.started_at else None
         output.write(f"  {stage.name:<10}{stage.state.value:<9}{units.duration(took):>7}  {stage.note}".rstrip())
     if found.outcome and found.outcome.advice:

@@ -6,7 +6,9 @@ from runner import health, units
 from runner.nanochat import flops
 from runner.progress import progress_of
 from runner.projection import Projection, is_free, project, spent_usd
-from runner.run import OutcomeKind, Run, State
+from runner.run import Run
+from runner.states import State
+from runner.status import OutcomeKind
 from tui import looks
 from tui.cells import Cell
 
@@ -23,8 +25,8 @@ def title(run: Run, now: float) -> Cells:
     ]
     if run.attempt > 1:
         cells.append(f"attempt {run.attempt}")
-    if status and status.preemptions:
-        cells.append(Cell(f"↻ preempted {status.preemptions}×", "warning"))
+    if status and status.containers.preemptions:
+        cells.append(Cell(f"↻ preempted {status.containers.preemptions}×", "warning"))
     cells += ["on Modal"] if run.backend == "modal" else []
     cells += [Cell("rehearsal", "warning")] if run.spec.engine == "rehearsal" else []
     cells += ["free"] if is_free(run) else []
@@ -46,12 +48,14 @@ def sign(run: Run, now: float, trouble: str = "", like: Mapping[str, float] | No
     cells: Cells = [Cell(f"{glyph} {found.word}", tone), looks.state(run), *([] if well else [Cell(found.why, "dim")])]
     if found.word is health.Word.STALLED:
         cells.append(Cell("wait, or c stops it at the last checkpoint", "warning"))
-    if status and status.lost_log_bytes:
-        cells.append(Cell(f"! {units.size(status.lost_log_bytes)} of the log lost: the volume was full", "error"))
-    if status and status.warnings:
-        cells.append(Cell(f"! {status.warnings[-1]}", "warning"))
-    if status and status.saved_step:
-        cells.append(f"kept up to step {status.saved_step:,}")
+    if status and status.containers.lost_log_bytes:
+        cells.append(
+            Cell(f"! {units.size(status.containers.lost_log_bytes)} of the log lost: the volume was full", "error")
+        )
+    if status and status.work.warnings:
+        cells.append(Cell(f"! {status.work.warnings[-1]}", "warning"))
+    if status and status.training.saved_step:
+        cells.append(f"kept up to step {status.training.saved_step:,}")
     for what in (health.upcoming(status) if status else [])[:1]:
         when = f" in {units.duration(what.seconds)}" if what.seconds is not None else ""
         cells.append(f"{what.what} at {what.step:,}{when}")
@@ -67,8 +71,8 @@ def verdict(run: Run) -> Cells:
     if outcome.kind is OutcomeKind.DONE:
         return list(outcome.message.split(", "))
     cells: Cells = [outcome.message]
-    if status and status.saved_step and "kept" not in outcome.message:
-        cells.append(f"kept up to step {status.saved_step:,}")
+    if status and status.training.saved_step and "kept" not in outcome.message:
+        cells.append(f"kept up to step {status.training.saved_step:,}")
     return [*cells, *([Cell(outcome.advice, "dim")] if outcome.advice else [])]
 
 
@@ -89,8 +93,8 @@ def money(run: Run, now: float) -> Cells:
         share = float(spent / cap)
         tone = "error" if share >= 0.95 else "warning" if share >= 0.8 else ""
         cells.append(Cell(f"budget {units.money(cap)} {units.bar(share, 8)} {share:.0%}", tone))
-    if run.live and run.status and run.status.usd_per_hour:
-        cells.append(Cell(f"{units.money(run.status.usd_per_hour)}/h", "dim"))
+    if run.live and run.status and run.status.money.usd_per_hour:
+        cells.append(Cell(f"{units.money(run.status.money.usd_per_hour)}/h", "dim"))
     return cells
 
 
@@ -104,24 +108,24 @@ def numbers(run: Run, now: float) -> Cells:
         return cells
     found = progress_of(run)
     if found.stage == "sft":
-        cells += [f"sft step {status.stage_step:,}"] if status.stage_step is not None else []
+        cells += [f"sft step {status.work.stage_step:,}"] if status.work.stage_step is not None else []
         cells.append(f"sft loss {units.decimals(found.loss, 4)}")
     else:
         cells.append(f"step {looks.steps(run)}" if found.stage == "base" else looks.steps(run))
         cells += [f"loss {units.decimals(found.loss, 4)}"] if found.loss is not None else []
     if (left := project(run, now)) is not None and left.left.likely:
         cells.append(ends(left, now))
-    cells += [f"bpb {status.val_bpb:.4f}"] if status.val_bpb is not None else []
-    cells += [f"CORE {status.core:.4f}"] if status.core is not None else []
-    cells += [f"ChatCORE {status.chatcore:.4f}"] if status.chatcore is not None else []
+    cells += [f"bpb {status.training.val_bpb:.4f}"] if status.training.val_bpb is not None else []
+    cells += [f"CORE {status.training.core:.4f}"] if status.training.core is not None else []
+    cells += [f"ChatCORE {status.training.chatcore:.4f}"] if status.training.chatcore is not None else []
     if run.live:
-        cells += [f"{units.count(status.tokens_per_s)} tok/s"] if status.tokens_per_s else []
-        cells += [f"{status.pace_s:.3g} s/step"] if status.pace_s else []
-        cells += [f"MFU {status.mfu:.0f}%"] if status.mfu else []
-        printed = status.mfu_printed
+        cells += [f"{units.count(status.training.tokens_per_s)} tok/s"] if status.training.tokens_per_s else []
+        cells += [f"{status.pace.pace_s:.3g} s/step"] if status.pace.pace_s else []
+        cells += [f"MFU {status.training.mfu:.0f}%"] if status.training.mfu else []
+        printed = status.training.mfu_printed
         cells += [Cell(f"nanochat prints {printed:.0f}%: {flops.WHY}", "dim")] if printed is not None else []
-        if status.gpu:
-            gpu = status.gpu
+        if status.pace.gpu:
+            gpu = status.pace.gpu
             memory = f"{gpu.memory / 1e9:.0f} of {gpu.memory_total / 1e9:.0f} GB"
             cells.append(f"GPU {gpu.load:.0f}%, {memory}, {gpu.watts / 1000:.1f} kW, {gpu.celsius:.0f}°C")
     return cells

@@ -6,7 +6,9 @@ from runner import health, units
 from runner.checkpoints import Checkpoint
 from runner.health import Word
 from runner.progress import progress_of
-from runner.run import OutcomeKind, Run, StageState, StageStatus, State
+from runner.run import Run
+from runner.states import State
+from runner.status import OutcomeKind, StageState, StageStatus
 from tui.cells import Cell
 
 STATES = {
@@ -53,8 +55,8 @@ OUTCOMES = {
 def state(run: Run) -> Cell:
     glyph, tone = STATES[run.state]
     word = health.phase(run)
-    if word in ("starting", "compiling") and run.status and run.status.stage not in ("", "base"):
-        word += f" {run.status.stage}"
+    if word in ("starting", "compiling") and run.status and run.status.work.stage not in ("", "base"):
+        word += f" {run.status.work.stage}"
     if run.state is State.FAILED and run.outcome:
         word = OUTCOMES.get(run.outcome.kind, word)
     return Cell(f"{glyph} {word}", tone)
@@ -85,7 +87,7 @@ def loss(run: Run) -> str:
 
 def stages(run: Run, now: float, *, brief: bool = False) -> list[Cell]:
     """`prepare ✓ 4m`, one cell a stage; `brief` leaves out the times of stages that are over."""
-    return [_stage(run, stage, now, brief) for stage in (run.status.stages if run.status else [])]
+    return [_stage(run, stage, now, brief) for stage in (run.status.work.stages if run.status else [])]
 
 
 def _stage(run: Run, stage: StageStatus, now: float, brief: bool) -> Cell:

@@ -10,8 +10,9 @@ from runner.fleet import Fleet
 from runner.notices import Notice, Teller, terminal_bytes
 from runner.progress import progress_of
 from runner.projection import is_free, project, spent_usd
-from runner.run import Run, State
+from runner.run import Run
 from runner.spool import LogFile
+from runner.states import State
 from tui import log_commands, looks, output
 from tui.records import as_json
 

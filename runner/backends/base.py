@@ -8,7 +8,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from runner.cost import Prices
-from runner.run import Poll, Run, Status
+from runner.run import Poll, Run
+from runner.status import Status
 
 # Files are brought in pieces of this size, as Modal keeps them.
 BLOCK = 8 << 20

@@ -19,7 +19,9 @@ from runner.cost import Prices
 from runner.errors import Unreachable, UsageError, VolumeGone
 from runner.job import engines
 from runner.nanochat import layout
-from runner.run import Outcome, OutcomeKind, Poll, Run, State, Status
+from runner.run import Poll, Run
+from runner.states import State
+from runner.status import Outcome, OutcomeKind, Status
 from runner.terminal import clean
 
 # Where a job's own output goes: what it could not put on the volume.

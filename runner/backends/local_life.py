@@ -12,7 +12,9 @@ from msgspec import Struct
 
 from runner import locks, process
 from runner.liveness import AHEAD_S
-from runner.run import LIVE, Run, Status
+from runner.run import Run
+from runner.states import LIVE
+from runner.status import Status
 
 # So long a job elsewhere may take until it has its lock, and be silent: what it writes may take a minute to be seen.
 BEGINS_S, SILENT_S = 15.0, 90.0

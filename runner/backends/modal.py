@@ -25,8 +25,10 @@ from runner.cost import Prices
 from runner.errors import NanochatError, Unreachable, VolumeGone
 from runner.home import modal_command
 from runner.modal_names import APPS, LIVE_DICT, PREPARE, TAG, VOLUMES, train_key
-from runner.run import LIVE, Outcome, OutcomeKind, Poll, Run, State, Status, calls_of_attempt
+from runner.run import Poll, Run, calls_of_attempt
 from runner.spooling import Read
+from runner.states import LIVE, State
+from runner.status import Outcome, OutcomeKind, Status
 
 POLL_EVERY_S, POLL_ENDED_EVERY_S, MAX_BACK_OFF_S = 2.0, 30.0, 30.0
 FRESH_S = 15.0
@@ -189,7 +191,7 @@ class ModalBackend:
 
     def _spawned(self, run: Run, status: Status | None) -> list[str]:
         """The calls that containers of this attempt have spawned, from the leg on that the job last told."""
-        leg = status.leg if status and status.attempt == run.attempt else 1
+        leg = status.containers.leg if status and status.attempt == run.attempt else 1
         found: list[str] = []
         while isinstance(call := self._live.get(train_key(run.id, run.attempt, leg + len(found))), str):
             found.append(call)

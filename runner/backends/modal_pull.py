@@ -41,12 +41,12 @@ class Pulls:
             stream.want(calls)
         for call_id in calls:
             spool.take(stream.taken(call_id))
-        if (run.live and not self._is_due(run.id)) or status is None or not status.log_bases:
+        if (run.live and not self._is_due(run.id)) or status is None or not status.containers.log_bases:
             return
         if not self._back_fill(spool, calls[-2:], status.updated_at) and time.time() - status.updated_at < KEPT_S:
             # Without it the log may lack its last lines: it is asked for again.
             ended = None
-        spool.catch_up(read, status.log_bases, ended=ended)
+        spool.catch_up(read, status.containers.log_bases, ended=ended)
 
     def _spool(self, run: Run, folder: Path) -> Spool:
         with self._lock:

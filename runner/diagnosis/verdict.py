@@ -12,7 +12,7 @@ from runner.diagnosis.evidence import Evidence, Seen
 from runner.diagnosis.signs import by_signal, of_exit, of_signal
 from runner.diagnosis.tracebacks import ends_process
 from runner.diagnosis.words import said
-from runner.run import OutcomeKind
+from runner.status import OutcomeKind
 
 SIGABRT, SIGTERM, SIGKILL = 6, 15, 9
 # What the machine did explains whatever the program says of it.

@@ -16,7 +16,8 @@ from runner.job.job import GRACE_S, Job
 from runner.job.outcome import PUT_RIGHT, last_word, trouble
 from runner.job.site import LOOK_S, LocalSite
 from runner.job.succession import never_began
-from runner.run import Outcome, OutcomeKind, Run
+from runner.run import Run
+from runner.status import Outcome, OutcomeKind
 
 PATIENCE_S, HEED_S = 20.0, 1.0
 

@@ -19,7 +19,8 @@ from runner.nanochat import events
 from runner.nanochat.commands import Argv
 from runner.nanochat.events import Event
 from runner.plan import PARTS, Plan
-from runner.run import Outcome, OutcomeKind, Run
+from runner.run import Run
+from runner.status import Outcome, OutcomeKind
 
 
 class Children:
@@ -102,7 +103,7 @@ class Children:
     def other_gpus(self, today: Plan) -> Outcome | None:
         """Why the GPUs of this container are not those that are paid for, as their driver tells it."""
         wanted = self._asked(today)
-        found = expectations.device(wanted, self._journal.status.device) if wanted else None
+        found = expectations.device(wanted, self._journal.status.containers.device) if wanted else None
         return self._told(found) if found else None
 
     def _asked(self, today: Plan) -> expectations.Asked | None:
@@ -119,4 +120,4 @@ class Children:
         if not unlike.fatal:
             warn(self._journal.status, unlike.message)
             return None
-        return Outcome(OutcomeKind.ENVIRONMENT, unlike.message, unlike.advice, self._journal.status.stage)
+        return Outcome(OutcomeKind.ENVIRONMENT, unlike.message, unlike.advice, self._journal.status.work.stage)

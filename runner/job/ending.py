@@ -1,6 +1,7 @@
 """The end of a container: its last word put down and committed, or its work handed over to the next call."""
 
 import contextlib
+import copy
 import shutil
 import time
 from collections.abc import Callable
@@ -17,7 +18,9 @@ from runner.job.outcome import PUT_RIGHT, last_word
 from runner.job.site import Site
 from runner.job.stop import Stop
 from runner.job.succession import leave
-from runner.run import Outcome, OutcomeKind, Run, StageState, State
+from runner.run import Run
+from runner.states import State
+from runner.status import Outcome, OutcomeKind, StageState
 
 # So long it is tried to commit what the next call begins with, where nothing presses.
 COMMIT_FOR_S, COMMIT_AGAIN_S = 300.0, 5.0
@@ -48,13 +51,13 @@ class Ending:
         ends = {OutcomeKind.DONE: State.DONE, OutcomeKind.CANCELLED: gone, OutcomeKind.BUDGET: State.OUT_OF_BUDGET}
         outcome = msgspec.structs.replace(outcome, advice=outcome.advice.replace("RUN", self._run.id))
         status.state = ends.get(outcome.kind, State.FAILED)
-        for stage in status.stages:
+        for stage in status.work.stages:
             if stage.state is StageState.RUNNING:
                 stage.state, stage.ended_at = StageState.FAILED, now
         if outcome.kind is OutcomeKind.DONE:
             shutil.rmtree(self._work / "base", ignore_errors=True)
         if status.state is State.PREEMPTED:
-            status.preemptions += 1
+            status.containers.preemptions += 1
             leave(status, now)
             self._journal.say(f"[PREEMPTED] {outcome.message}; the same call starts again")
         else:
@@ -72,8 +75,8 @@ class Ending:
         status, now = self._journal.status, self._clock()
         self._journal.say(line)
         self._journal.event({"kind": "outcome", "outcome": "next call" if leg > 1 else "prepared"})
-        was = msgspec.structs.replace(status)
-        status.state, status.stage, status.doing = State.QUEUED, "", ""
+        was = copy.deepcopy(status)
+        status.state, status.work.stage, status.work.doing = State.QUEUED, "", ""
         leave(status, now)
         problem = self._close()
         within = self._stop.closing_s()

@@ -11,7 +11,7 @@ from runner.job.site import LOOK_S, Site
 from runner.job.stop import Stop
 from runner.nanochat.commands import Argv
 from runner.plan import Plan, Stage
-from runner.run import Outcome, OutcomeKind
+from runner.status import Outcome, OutcomeKind
 
 # What may well be there in a few minutes.
 SHORT = ("data", "network")
@@ -80,10 +80,10 @@ class Filling:
         again = f"tried again in {units.duration(self._site.try_again_s)}, {more} time{'s' if more > 1 else ''} more"
         self._journal.say(f"[STAGE] {name}: {outcome.message}; what arrived is kept, and it is {again}")
         status, until = self._journal.status, time.monotonic() + self._site.try_again_s
-        status.doing = f"waiting to try again in {units.duration(self._site.try_again_s)}"
+        status.work.doing = f"waiting to try again in {units.duration(self._site.try_again_s)}"
         while time.monotonic() < until:
             # It is meant to wait: no watcher is to take that for a stall.
-            status.progress_at = self._journal.now()
+            status.work.progress_at = self._journal.now()
             if not self._waiting():
                 return False
             time.sleep(LOOK_S)

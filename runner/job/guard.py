@@ -8,14 +8,15 @@ from typing import NamedTuple
 from runner import budget, cost, legs, units
 from runner.cost import Range
 from runner.nanochat.shapes import Shape
-from runner.run import Outcome, OutcomeKind, Run, Status
+from runner.run import Run
+from runner.status import Outcome, OutcomeKind, Status
 
 RESUME = "resume RUN goes on from there"
 
 
 def _call_began(status: Status) -> float:
     """When this call would have begun if no time had passed between its containers: nothing runs then."""
-    return status.started_at - status.leg_before_s
+    return status.started_at - status.containers.leg_before_s
 
 
 class End(NamedTuple):
@@ -48,7 +49,9 @@ class Guard:
 
     def spent(self, status: Status) -> Decimal:
         """Dollars over all containers, up to this moment."""
-        return status.paid_usd + cost.dollars(max(0.0, self._clock() - status.started_at), status.usd_per_hour)
+        return status.money.paid_usd + cost.dollars(
+            max(0.0, self._clock() - status.started_at), status.money.usd_per_hour
+        )
 
     def seconds_left(self, status: Status) -> float | None:
         """Until the budget says that closing must begin; None without a budget, or where nothing is paid."""
@@ -58,8 +61,8 @@ class Guard:
         return budget.seconds_left(
             cap,
             self.spent(status),
-            status.usd_per_hour,
-            containers=len(status.log_bases),
+            status.money.usd_per_hour,
+            containers=len(status.containers.log_bases),
             publish_s=self._publish_s(status),
         )
 
@@ -75,7 +78,7 @@ class Guard:
         return max(1.0, min(left, default=0.0)) + self._publish_s(status) + budget.CLOSING_S / 3
 
     def _publish_s(self, status: Status) -> float:
-        return budget.publish_seconds(self._checkpoint_bytes, status.publish_s)
+        return budget.publish_seconds(self._checkpoint_bytes, status.pace.publish_s)
 
     def kept(self) -> None:
         """A checkpoint was kept: there is no better moment to stop, if the next would come too late."""
@@ -124,30 +127,33 @@ class Guard:
 
         Empty where it was given less: it may well fare better in the next call.
         """
-        began = next((s.started_at for s in status.stages if s.name == status.stage), None)
+        began = next((s.started_at for s in status.work.stages if s.name == status.work.stage), None)
         if began is None or not self._young(status, began):
             return ""
-        if status.stage != "base":
-            again = "--task sft --from RUN --load-optimizer 0" if status.stage == "sft" else "--task eval --from RUN"
-            return f"{status.stage} fits into no call: nanochat-tui launch {again} with more --gpus"
-        fewer = f" of less than {status.save_every:,}" if status.save_every else ""
+        stage, every = status.work.stage, status.training.save_every
+        if stage != "base":
+            again = "--task sft --from RUN --load-optimizer 0" if stage == "sft" else "--task eval --from RUN"
+            return f"{stage} fits into no call: nanochat-tui launch {again} with more --gpus"
+        fewer = f" of less than {every:,}" if every else ""
         return f"no checkpoint fits into a call: nanochat-tui launch --task base --from RUN with a --save-every{fewer}"
 
     def _may_leave(self, status: Status) -> bool:
         """Whether nothing would be lost now: something was just kept, or the pace is known and nothing was."""
         fresh, self._fresh = self._fresh, False
-        paced, self._paced = self._paced, status.stage == "base" and status.best_pace_s is not None
+        paced, self._paced = self._paced, status.work.stage == "base" and status.pace.best_pace_s is not None
         return fresh or (self._paced and not paced)
 
     def _until_kept(self, status: Status) -> float | None:
         """Seconds until base training keeps its next checkpoint."""
-        if status.stage != "base" or not status.pace_s or status.step is None or not status.total_steps:
+        base, pace_s = status.training, status.pace.pace_s
+        step, total = base.step, base.total_steps
+        if status.work.stage != "base" or not pace_s or step is None or not total:
             return None
-        every, step, total = status.save_every or status.total_steps, status.step, status.total_steps
+        every = base.save_every or total
         goal = min(total, (step // every + 1) * every)
-        seconds = (goal - step) * status.pace_s
-        for kind, often in (("val", status.val_every), ("core", status.core_every), ("save", every)):
-            known = status.pauses.get(kind)
+        seconds = (goal - step) * pace_s
+        for kind, often in (("val", base.val_every), ("core", base.core_every), ("save", every)):
+            known = status.pace.pauses.get(kind)
             if known and known.count and often:
                 seconds += (goal // often - step // often) * known.seconds / known.count
         return seconds
@@ -157,8 +163,8 @@ class Guard:
         if cap is None:
             return
         due = budget.share(cap, self.spent(status))
-        if due > status.budget_told:
-            status.budget_told = due
+        if due > status.money.budget_told:
+            status.money.budget_told = due
             self._say(f"[BUDGET] {due}% of {units.money(cap)} is spent")
 
     def _spent(self, status: Status, why: str) -> Outcome:
@@ -167,22 +173,22 @@ class Guard:
             OutcomeKind.BUDGET,
             f"{units.money(self.spent(status))} of {units.money(cap)} is spent, {why}",
             "resume RUN --budget USD goes on with more",
-            stage=status.stage,
+            stage=status.work.stage,
         )
 
     def _over(self, status: Status, why: str) -> Outcome:
         limit = units.duration(self._limit_s or 0.0)
-        return Outcome(OutcomeKind.TIME_LIMIT, f"one call may take {limit}; {why}", RESUME, stage=status.stage)
+        return Outcome(OutcomeKind.TIME_LIMIT, f"one call may take {limit}; {why}", RESUME, stage=status.work.stage)
 
     def _stalled(self, status: Status) -> Outcome | None:
         limit = self._run.spec.stop_if_stalled_s
-        silent = self._clock() - (status.progress_at or status.started_at)
+        silent = self._clock() - (status.work.progress_at or status.started_at)
         if limit is None or silent <= limit:
             return None
-        doing = f" while {status.doing}" if status.doing else ""
+        doing = f" while {status.work.doing}" if status.work.doing else ""
         return Outcome(
             OutcomeKind.STALLED,
             f"no progress for {units.duration(silent)}{doing}",
             RESUME,
-            stage=status.stage,
+            stage=status.work.stage,
         )

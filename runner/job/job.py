@@ -35,7 +35,9 @@ from runner.job.stop import Stop
 from runner.job.succession import at_step, begun, crash_loop, newest, put_aside
 from runner.nanochat import layout
 from runner.plan import PARTS, Plan, Stage, needs_optimizer, plan, starting_point
-from runner.run import GpuSample, Outcome, OutcomeKind, Run, StageState, StageStatus, State, Status
+from runner.run import Run
+from runner.states import State
+from runner.status import GpuSample, Outcome, OutcomeKind, StageState, StageStatus, Status
 
 GRACE_S = 2.5
 
@@ -58,7 +60,7 @@ class Job:
         self._earlier = newest(survey.read_status(volume, run), site.recall(run))
         self._clock = Clock()
         status = begun(run, self._earlier, site, part, self._clock() - site.before_s)
-        self._finished = self._earlier.stages if self._earlier else []
+        self._finished = self._earlier.work.stages if self._earlier else []
         self._sampler: Sampler | None = None
         self._publisher: Publisher | None = None
         self._journal = Journal(
@@ -92,12 +94,15 @@ class Job:
 
     def main(self) -> int:
         """Run all stages; the exit code is for whoever watches the process, the status is the record."""
-        again = f", container {len(self._status.log_bases)}" if len(self._status.log_bases) > 1 else ""
+        containers = len(self._status.containers.log_bases)
+        again = f", container {containers}" if containers > 1 else ""
         call = f", call {self._status.call_id}" if self._status.call_id else ""
         self._journal.say(f"[ATTEMPT {self._run.attempt}] {self._run.tag} ({self._run.id}){again}{call}")
-        if self._status.device:
-            self._journal.say(f"[DEVICE] {self._status.device}")
-        self._journal.event({"kind": "container", "call": self._status.call_id, "device": self._status.device})
+        if self._status.containers.device:
+            self._journal.say(f"[DEVICE] {self._status.containers.device}")
+        self._journal.event(
+            {"kind": "container", "call": self._status.call_id, "device": self._status.containers.device}
+        )
         self._journal.write_status()
         try:
             # What counts the containers must outlive this one, however it dies.
@@ -105,10 +110,12 @@ class Job:
             self._site.commit()
             outcome = self._stages()
         except (OSError, NanochatError) as error:
-            outcome = trouble(error, self._status.stage)
+            outcome = trouble(error, self._status.work.stage)
         except BaseException as error:
             self._finish(
-                Outcome(OutcomeKind.CRASH, f"the job itself failed: {error!r}"[:300], "see the log", self._status.stage)
+                Outcome(
+                    OutcomeKind.CRASH, f"the job itself failed: {error!r}"[:300], "see the log", self._status.work.stage
+                )
             )
             raise
         self._finish(outcome)
@@ -152,7 +159,7 @@ class Job:
             return fruitless
         if self._part != "prepare" and (unlike := self._children.other_gpus(today)):
             return unlike
-        if went_back or (self._status.step or 0) > today.resume.step:
+        if went_back or (self._status.training.step or 0) > today.resume.step:
             self._journal.event({"kind": GOES_ON, "step": today.resume.step})
             at_step(self._status, self._history())
         self._prepare_work(publisher, found, today)
@@ -192,7 +199,7 @@ class Job:
             backend=self._run.backend,
             checkpoints=found,
             finished=self._finished,
-            trained_steps=self._earlier.total_steps if self._earlier else None,
+            trained_steps=self._earlier.training.total_steps if self._earlier else None,
             attempt=self._run.attempt,
             prices=self._run.prices,
             whose=source.tag if source else "",
@@ -207,12 +214,12 @@ class Job:
             else:
                 publisher.clear(kind)
         status = self._status
-        status.total_steps, status.save_every = today.total_steps or None, today.saves.steps
-        status.val_every, status.core_every = today.val_every, today.core_every
-        status.step = status.saved_step = (today.resume.step or None) if today.total_steps else None
+        status.training.total_steps, status.training.save_every = today.total_steps or None, today.saves.steps
+        status.training.val_every, status.training.core_every = today.val_every, today.core_every
+        status.training.step = status.training.saved_step = (today.resume.step or None) if today.total_steps else None
         done = {old.name: old for old in self._finished if old.state is StageState.DONE}
         before = PARTS["prepare"] if self._part == "train" else frozenset()
-        status.stages = [
+        status.work.stages = [
             done[s.name]
             if s.name in done and (s.skip or s.name in before)
             else StageStatus(s.name, StageState.SKIPPED if s.skip else StageState.WAITING, note=s.skip or s.note)
@@ -227,7 +234,7 @@ class Job:
         return history(events.splitlines())
 
     def _run_stages(self, today: Plan, publisher: Publisher) -> Outcome:
-        for stage, record in zip(today.stages, self._status.stages, strict=True):
+        for stage, record in zip(today.stages, self._status.work.stages, strict=True):
             if self._stop.told:
                 return cancelled(self._status)
             if self._part and stage.name not in PARTS[self._part]:
@@ -246,7 +253,7 @@ class Job:
 
     def _run_stage(self, stage: Stage, record: StageStatus, today: Plan, publisher: Publisher) -> Outcome | None:
         status = self._status
-        status.stage = stage.name
+        status.work.stage = stage.name
         status.state = State.PREPARING if stage.name in ("prepare", "tokenizer") else State.RUNNING
         record.state, record.started_at = StageState.RUNNING, self._clock()
         self._journal.begin_stage()
@@ -309,7 +316,7 @@ class Job:
         if self._stop.told and self._status.state is not State.STOPPING:
             self._begin_to_stop()
         self._journal.tick(heartbeat_s)
-        if self._compiled and self._status.stage == "base" and self._status.slowest_dt_s is not None:
+        if self._compiled and self._status.work.stage == "base" and self._status.pace.slowest_dt_s is not None:
             self._compiled.publish_later()
         if self._commits.due:
             self._commits.later()
@@ -341,13 +348,13 @@ class Job:
                 self._journal.say(note)
                 continue
             if isinstance(note, GpuSample):
-                self._status.gpu = note
+                self._status.pace.gpu = note
                 self._journal.event({"kind": "gpu", **msgspec.to_builtins(note)})
                 continue
             if note.kind == "base":
-                self._status.saved_step, self._kept_here = note.step, True
+                self._status.training.saved_step, self._kept_here = note.step, True
                 if self._children.wrote_at is not None:
-                    self._status.publish_s = round(time.monotonic() - self._children.wrote_at, 1)
+                    self._status.pace.publish_s = round(time.monotonic() - self._children.wrote_at, 1)
                 self._guard.kept()
             self._journal.event(
                 {"kind": "checkpoint", "of": note.kind, "step": note.step, "bytes": note.bytes, "gpus": note.ranks}
@@ -368,7 +375,7 @@ class Job:
         found = checkpoints.scan(self._volume, self._run.id, self._run.path, self._run.spec.model, self._run.spec.gpus)
         newest = checkpoints.newest_complete(found)
         at = newest.step if newest else 0
-        if at == self._status.total_steps:
+        if at == self._status.training.total_steps:
             return None
         return Outcome(
             OutcomeKind.CHECKPOINT,
@@ -392,8 +399,9 @@ class Job:
         elif outcome.kind is OutcomeKind.TIME_LIMIT:
             advice = "" if self._kept_here else self._guard.hopeless(self._status)
             # Legs that end with nothing kept are counted as containers that died: there must be an end to it.
-            self._status.fruitless += not self._kept_here
-            leg, line = self._status.leg + 1, f"[NEXT CALL] {outcome.message}; asking for call {self._status.leg + 1}"
+            self._status.containers.fruitless += not self._kept_here
+            leg = self._status.containers.leg + 1
+            line = f"[NEXT CALL] {outcome.message}; asking for call {leg}"
             asked = msgspec.structs.replace(outcome, advice=advice) if advice else self._ending.hand_over(leg, line)
         if asked:
             self._ending.end(asked)

@@ -17,7 +17,7 @@ from runner.job.tracker import Tracker
 from runner.log_times import Stamper, cut_to_whole
 from runner.nanochat import events, grammar, layout
 from runner.nanochat.events import Event
-from runner.run import Status
+from runner.status import Status
 
 # A change of phase is told sooner: whoever watches sees the log at once.
 STATUS_EVERY_S, PHASE_S = 1.0, 0.2
@@ -48,8 +48,8 @@ class Journal:
         self._clock, self._ticks, self._wall = clock, ticks, wall or clock
         self._log, self._times = self._open(layout.LOG_FILE), self._open(layout.TIMES_FILE)
         self._stamper = Stamper(self._log.size)
-        status.log_bases = [*status.log_bases, self._log.size]
-        self._framer = Framer(len(status.log_bases) - 1)
+        status.containers.log_bases = [*status.containers.log_bases, self._log.size]
+        self._framer = Framer(len(status.containers.log_bases) - 1)
         self._emit, self._beat = emit, beat
         self._events = self._open(layout.EVENTS_FILE)
         self._lines = Lines()
@@ -67,7 +67,7 @@ class Journal:
 
     @property
     def _phase(self) -> tuple[str, str, str]:
-        return self.status.state, self.status.stage, self.status.doing
+        return self.status.state, self.status.work.stage, self.status.work.doing
 
     def say(self, line: str) -> None:
         """A line of the job's own, on a line of its own."""
@@ -112,7 +112,7 @@ class Journal:
         found = grammar.read(line)
         for said, event in found:
             if event is None:
-                self.status.unknown_lines += bool(said.strip())
+                self.status.work.unknown_lines += bool(said.strip())
             elif not isinstance(event, events.Noted):
                 self.tracker.take(event, now)
                 self.event(event, now)
@@ -121,7 +121,7 @@ class Journal:
     def event(self, event: Event | dict[str, object], now: float | None = None) -> None:
         """Append an event with its time, attempt and stage."""
         said = msgspec.to_builtins(event)
-        head = {"t": round(now or self._clock(), 3), "attempt": self.status.attempt, "stage": self.status.stage}
+        head = {"t": round(now or self._clock(), 3), "attempt": self.status.attempt, "stage": self.status.work.stage}
         self._events.write(msgspec.json.encode({**head, **said}) + b"\n")
 
     def tick(self, heartbeat_s: float) -> None:
@@ -142,16 +142,16 @@ class Journal:
             self._emit(line)
 
     def _where(self) -> str:
-        s = self.status
-        at = f" · step {s.step:,} of {s.total_steps:,}" if s.stage == "base" and s.step and s.total_steps else ""
-        return f" · {s.stage}{at}"
+        work, base = self.status.work, self.status.training
+        known = work.stage == "base" and base.step and base.total_steps
+        return f" · {work.stage} · step {base.step:,} of {base.total_steps:,}" if known else f" · {work.stage}"
 
     def write_status(self, *, beat: bool = True) -> None:
         """Replace the status on the volume; a failure is remembered, not raised, and tried again at the next tick."""
         self._written_at, self.status.updated_at = self._ticks(), self._wall()
         self._told = self._phase
         self.status.here_s = round(max(0.0, self._clock() - self.status.started_at), 3)
-        self.status.lost_log_bytes = self._log.lost
+        self.status.containers.lost_log_bytes = self._log.lost
         if beat:
             self._beat(self.status)
         try:

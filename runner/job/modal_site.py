@@ -28,7 +28,9 @@ from runner.job.site import gpus_here
 from runner.job.succession import never_began
 from runner.modal_names import PREPARE, lease_key, stop_key, train_key
 from runner.nanochat import layout
-from runner.run import Run, State, Status
+from runner.run import Run
+from runner.states import State
+from runner.status import Status
 
 MOUNT = os.environ.get("NANOCHAT_TUI_MOUNT", "/vol")
 BEAT_EVERY_S = 1.0
@@ -318,6 +320,6 @@ def _refused(mount: FolderVolume, run: Run | None, asked: Asked, call_id: str, l
         if saved.state in (State.DONE, State.FAILED, State.CANCELLED, State.OUT_OF_BUDGET):
             return f"it is {saved.state} already"
         # The lease may have expired with the Dict's entry; the volume remembers who had it.
-        if asked.part == "train" and saved.stage and saved.call_id != call_id and saved.state is State.RUNNING:
+        if asked.part == "train" and saved.work.stage and saved.call_id != call_id and saved.state is State.RUNNING:
             return f"{saved.call_id} has it"
     return ""

@@ -10,8 +10,8 @@ from runner.alarms import lost
 from runner.job.supervise import Ended
 from runner.nanochat import events
 from runner.nanochat.events import Event
-from runner.run import Outcome, OutcomeKind, Status
 from runner.spec import Overrides
+from runner.status import Outcome, OutcomeKind, Status
 
 WHOLE = "nanochat-tui checkpoints shows which are whole"
 RESUME = "resume continues from the last checkpoint"
@@ -191,7 +191,7 @@ def last_word(outcome: Outcome) -> None:
 
 def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
     """The outcome once it is known what was kept: where it can go on, and how."""
-    kept = status.saved_step
+    kept = status.training.saved_step
     match outcome.kind:
         case OutcomeKind.CANCELLED:
             return cancelled(status)
@@ -212,16 +212,16 @@ def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
 
 def cancelled(status: Status) -> Outcome:
     """The outcome of a job that was told to stop: where it was, and what is kept."""
-    s = status
-    at = f" at step {s.step:,} of {s.total_steps:,}" if s.stage == "base" and s.step and s.total_steps else ""
-    kept = f"; kept up to step {s.saved_step:,}" if s.saved_step else ""
-    where = f"during {s.stage}" if s.stage else "before the first stage"
-    return Outcome(OutcomeKind.CANCELLED, f"stopped {where}{at}{kept}", stage=s.stage)
+    base, stage = status.training, status.work.stage
+    at = f" at step {base.step:,} of {base.total_steps:,}" if stage == "base" and base.step and base.total_steps else ""
+    kept = f"; kept up to step {base.saved_step:,}" if base.saved_step else ""
+    where = f"during {stage}" if stage else "before the first stage"
+    return Outcome(OutcomeKind.CANCELLED, f"stopped {where}{at}{kept}", stage=stage)
 
 
 def result_line(status: Status) -> str:
     """The numbers of a finished run in one line, first those that it was run for."""
-    s = status
+    s = status.training
     scores = (("CORE", s.core), ("ChatCORE", s.chatcore), ("val bpb", s.val_bpb), ("SFT val bpb", s.sft_bpb))
     parts = [f"{name} {value:.4f}" for name, value in scores if value is not None]
     parts += [f"loss {s.loss:.3f}"] if s.loss is not None else []

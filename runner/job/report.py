@@ -11,7 +11,8 @@ from runner.nanochat import flops, layout
 from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.plan import PARTS, Plan
 from runner.projection import is_free
-from runner.run import Run, Status
+from runner.run import Run
+from runner.status import Status
 from runner.terminal import safe
 
 REHEARSED = "**A rehearsal**: a tiny character model stood in for nanochat; its scores say nothing of a real run."
@@ -36,13 +37,13 @@ def report(run: Run, status: Status, plan: Plan, past: History, *, curve: bool) 
         lines += ["## Samples of the base model", "", *[f"    {safe(text)}" for text in past.samples], ""]
     lines += _section("Time and cost", ("stage", "state", "time", "cost", "estimated"), _stages(run, status, past))
     lines += _section("Attempts", ("attempt", "on", "began", "took", "steps", "ended"), _attempts(status, past))
-    if past.repeated_steps or status.preemptions:
-        times, again = units.counted(status.preemptions, "time"), units.counted(past.repeated_steps, "step")
+    if past.repeated_steps or status.containers.preemptions:
+        times, again = units.counted(status.containers.preemptions, "time"), units.counted(past.repeated_steps, "step")
         were = "was" if past.repeated_steps == 1 else "were"
         lines += [f"Preempted {times}; {again} {were} trained twice.", ""]
     lines += _section("What was run", ("what", "value"), _details(run, status, plan, past))
-    if status.warnings:
-        lines += ["## Warnings", "", *[f"- {_cell(w)}" for w in status.warnings], ""]
+    if status.work.warnings:
+        lines += ["## Warnings", "", *[f"- {_cell(w)}" for w in status.work.warnings], ""]
     lines += ["## Commands", "", *[f"    {safe(command)}" for command in past.commands], ""]
     return "\n".join(lines)
 
@@ -61,12 +62,12 @@ def _headline(run: Run, status: Status) -> str:
 def _scores(status: Status, past: History) -> Rows:
     rows: list[tuple[object, ...]] = []
     for name, value in (
-        ("training loss", status.loss),
-        ("val bpb", status.val_bpb),
+        ("training loss", status.training.loss),
+        ("val bpb", status.training.val_bpb),
         ("best val bpb", min((v for v in past.val.values() if math.isfinite(v)), default=None)),
-        ("CORE", status.core),
-        ("SFT val bpb", status.sft_bpb),
-        ("ChatCORE", status.chatcore),
+        ("CORE", status.training.core),
+        ("SFT val bpb", status.training.sft_bpb),
+        ("ChatCORE", status.training.chatcore),
     ):
         if value is not None:
             rows.append((name, f"{value:.4f}"))
@@ -77,7 +78,7 @@ def _stages(run: Run, status: Status, past: History) -> Rows:
     """Every stage over all attempts, held against what the launch said."""
     rows: list[tuple[object, ...]] = []
     spec, total_s, total = run.spec, 0.0, Decimal(0)
-    for stage in status.stages:
+    for stage in status.work.stages:
         if stage.name == "report":
             continue
         box = cost.box(
@@ -131,17 +132,20 @@ def _details(run: Run, status: Status, plan: Plan, past: History) -> Rows:
         ("run", run.id),
         ("engine", run.spec.engine),
         ("nanochat", f"{REPOSITORY} at {COMMIT[:12]}" if run.spec.engine == "nanochat" else "rehearsed"),
-        ("hardware", status.device or facts.get("gpu", facts.get("dtype", "–"))),
+        ("hardware", status.containers.device or facts.get("gpu", facts.get("dtype", "–"))),
         ("parameters", facts.get("parameters", "–")),
         ("tokens", facts.get("tokens", "–")),
         ("training FLOPs", flops.total(facts) or "–"),
-        ("MFU", flops.said(status.mfu, status.mfu_printed) if status.mfu is not None else "–"),
+        (
+            "MFU",
+            flops.said(status.training.mfu, status.training.mfu_printed) if status.training.mfu is not None else "–",
+        ),
         ("peak memory", facts.get("peak_memory", "–")),
         ("checkpoints kept", len(past.saves)),
         ("expected speed", plan.speed),
-        ("seconds a step", f"{status.train_s / status.train_steps:.3g}" if status.train_steps else "–"),
+        ("seconds a step", f"{status.pace.train_s / status.pace.train_steps:.3g}" if status.pace.train_steps else "–"),
         ("prices", plan.prices),
-        ("log lines not understood", status.unknown_lines),
+        ("log lines not understood", status.work.unknown_lines),
     ]
     return rows
 

@@ -11,7 +11,9 @@ from typing import Protocol
 from runner import locks
 from runner.backends.folder import FolderVolume
 from runner.job.compile_cache import CompileCache
-from runner.run import Run, State, Status
+from runner.run import Run
+from runner.states import State
+from runner.status import Status
 
 LOOK_S = 0.2
 

@@ -4,7 +4,7 @@ import time
 
 from runner.budget import CLOSING_S
 from runner.job.guard import Guard
-from runner.run import Outcome, Status
+from runner.status import Outcome, Status
 
 # Kept back for the last word and the last commit when the container is about to be killed.
 LAST_S, COMMIT_S = 4.0, 6.0

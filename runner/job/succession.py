@@ -12,7 +12,9 @@ from runner.errors import NanochatError
 from runner.job.history import History
 from runner.job.site import Site
 from runner.nanochat import layout
-from runner.run import Outcome, OutcomeKind, Run, StageState, StageStatus, State, Status
+from runner.run import Run
+from runner.states import State
+from runner.status import Containers, Money, Outcome, OutcomeKind, Pace, StageState, StageStatus, Status, Training
 
 MAX_FRUITLESS = 3
 DIED_IN = (State.PREPARING, State.RUNNING, State.STOPPING)
@@ -27,46 +29,58 @@ def newest(saved: Status | None, told: Status | None) -> Status | None:
 
 def begun(run: Run, earlier: Status | None, site: Site, part: str, now: float) -> Status:
     """The status at the start of a container: what the earlier ones reached and cost, and how often they died."""
-    status = Status(attempt=run.attempt, state=State.PREPARING, call_id=site.call_id, started_at=now, updated_at=now)
-    status.usd_per_hour, status.device, status.calls = site.usd_per_hour(run, part), site.device(), [site.call_id]
-    status.leg = site.leg
+    here = Containers(calls=[site.call_id], leg=site.leg, device=site.device())
+    money = Money(usd_per_hour=site.usd_per_hour(run, part))
+    status = Status(run.attempt, State.PREPARING, site.call_id, now, now, money=money, containers=here)
     if earlier is None:
         return status
+    base, pace, before = earlier.training, earlier.pace, earlier.containers
     status.first_started_at = earlier.first_started_at or earlier.started_at
-    status.spent_before_s, status.paid_usd = earlier.spent_s, earlier.spent_usd
-    status.step, status.total_steps, status.loss = earlier.step, earlier.total_steps, earlier.loss
-    status.val_bpb, status.core, status.chatcore = earlier.val_bpb, earlier.core, earlier.chatcore
-    status.sft_bpb = earlier.sft_bpb
-    status.log_bases, status.preemptions = earlier.log_bases, earlier.preemptions
-    status.train_s, status.train_steps = earlier.train_s, earlier.train_steps
-    status.unknown_lines = earlier.unknown_lines
-    status.quiet_s, status.pauses, status.publish_s = earlier.quiet_s, earlier.pauses, earlier.publish_s
-    status.budget_told = earlier.budget_told
+    money.spent_before_s, money.paid_usd = earlier.spent_s, earlier.spent_usd
+    money.budget_told = earlier.money.budget_told
+    status.training = Training(
+        step=base.step,
+        total_steps=base.total_steps,
+        loss=base.loss,
+        val_bpb=base.val_bpb,
+        core=base.core,
+        chatcore=base.chatcore,
+        sft_bpb=base.sft_bpb,
+    )
+    status.pace = Pace(
+        train_s=pace.train_s,
+        train_steps=pace.train_steps,
+        quiet_s=pace.quiet_s,
+        pauses=pace.pauses,
+        publish_s=pace.publish_s,
+    )
+    status.work.unknown_lines = earlier.work.unknown_lines
+    here.log_bases, here.preemptions = before.log_bases, before.preemptions
     if earlier.call_id == site.call_id:
-        status.leg_before_s = earlier.leg_before_s + earlier.spent_s - earlier.spent_before_s
+        here.leg_before_s = before.leg_before_s + earlier.spent_s - earlier.money.spent_before_s
     if earlier.attempt == run.attempt:
-        status.calls = list(dict.fromkeys([*earlier.calls, site.call_id]))
-        status.warnings = earlier.warnings
+        here.calls = list(dict.fromkeys([*before.calls, site.call_id]))
+        status.work.warnings = earlier.work.warnings
         # By what the earlier one told of itself, before this one can die: a death in its first second must count.
-        reached = (_done(earlier.stages), earlier.saved_step or 0)
-        got_on = reached > earlier.progress
-        status.progress, status.fruitless = (reached, 0) if got_on else (earlier.progress, earlier.fruitless)
+        reached = (_done(earlier.work.stages), base.saved_step or 0)
+        got_on = reached > before.progress
+        here.progress, here.fruitless = (reached, 0) if got_on else (before.progress, before.fruitless)
         if earlier.call_id == site.call_id and earlier.state in DIED_IN:
             # The same call again, though its container never said goodbye.
             if earlier.state is State.STOPPING or (site.told_to_stop(run) or 0.0) >= earlier.started_at:
-                status.preemptions += 1
+                here.preemptions += 1
             elif not got_on:
-                status.fruitless += 1
+                here.fruitless += 1
     return status
 
 
 def at_step(status: Status, past: History) -> None:
     """Leave in a status what holds at the step that training has gone back to: the numbers known there."""
-    status.loss = past.loss[max(past.loss)] if past.loss else None
-    status.val_bpb = past.val[max(past.val)] if past.val else None
-    status.core = past.core[max(past.core)] if past.core else None
-    status.chatcore = status.sft_bpb = None
-    status.warnings = [said for said in status.warnings if alarm(said) != "nan"]
+    status.training.loss = past.loss[max(past.loss)] if past.loss else None
+    status.training.val_bpb = past.val[max(past.val)] if past.val else None
+    status.training.core = past.core[max(past.core)] if past.core else None
+    status.training.chatcore = status.training.sft_bpb = None
+    status.work.warnings = [said for said in status.work.warnings if alarm(said) != "nan"]
 
 
 def _done(stages: list[StageStatus]) -> int:
@@ -89,9 +103,9 @@ def never_began(volume: FolderVolume, run: Run, call_id: str, outcome: Outcome, 
 def leave(status: Status, now: float) -> None:
     """Put down what this container took: none is running, and none costs, until the next begins."""
     status.updated_at, status.here_s = now, max(0.0, now - status.started_at)
-    status.leg_before_s += status.here_s
-    status.spent_before_s, status.paid_usd = status.spent_s, status.spent_usd
-    status.started_at, status.usd_per_hour, status.here_s = now, Decimal(0), 0.0
+    status.containers.leg_before_s += status.here_s
+    status.money.spent_before_s, status.money.paid_usd = status.spent_s, status.spent_usd
+    status.started_at, status.money.usd_per_hour, status.here_s = now, Decimal(0), 0.0
 
 
 def put_aside(volume: FolderVolume, run: Run, attempt: int) -> list[Checkpoint] | None:
@@ -117,13 +131,13 @@ def crash_loop(status: Status, found: list[Checkpoint], finished: list[StageStat
     """A container that dies is started again by the cloud, for ever: this ends it when nothing comes of it."""
     newest_one = checkpoints.newest_complete(found)
     now = (_done(finished), newest_one.step if newest_one else 0)
-    if now > status.progress:
-        status.progress, status.fruitless = now, 0
-    if status.fruitless < MAX_FRUITLESS:
+    if now > status.containers.progress:
+        status.containers.progress, status.containers.fruitless = now, 0
+    if status.containers.fruitless < MAX_FRUITLESS:
         return None
     return Outcome(
         OutcomeKind.CRASH_LOOP,
-        f"the container died {status.fruitless} times without a new checkpoint",
+        f"the container died {status.containers.fruitless} times without a new checkpoint",
         "see the log: nanochat-tui logs RUN; then resume",
-        stage=status.stage,
+        stage=status.work.stage,
     )

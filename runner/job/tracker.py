@@ -6,7 +6,7 @@ from statistics import median
 from runner.alarms import KERNEL_UNUSED, NO_KERNEL, SLOW_WINDOWS, alarm, lost
 from runner.nanochat import events, flops
 from runner.nanochat.events import Event
-from runner.run import Pause, Status
+from runner.status import Pause, Status
 
 MAX_WARNINGS = 20
 SETTLING_STEPS = 10
@@ -43,106 +43,107 @@ class Tracker:
 
     def begin_stage(self, now: float) -> None:
         """A stage begins; its name is in the status."""
-        status = self.status
-        status.doing = DOING.get(status.stage, "")
-        status.stage_percent = status.stage_loss = status.stage_step = None
-        status.slowest_dt_s = status.pace_s = status.best_pace_s = None
-        status.progress_at = now
+        work, pace = self.status.work, self.status.pace
+        work.doing = DOING.get(work.stage, "")
+        work.stage_percent = work.stage_loss = work.stage_step = None
+        pace.slowest_dt_s = pace.pace_s = pace.best_pace_s = None
+        work.progress_at = now
         self._paces.clear()
         self._steps = 0
         self._heard_at = self._marked_at = now
 
     def heard(self, now: float) -> None:
         """The child printed something: a silence has ended."""
-        status = self.status
-        silent = now - max(self._heard_at, status.progress_at or 0.0)
-        if status.doing and silent > status.quiet_s.get(status.doing, 0.0):
-            status.quiet_s[status.doing] = round(silent, 1)
-        self._heard_at = status.last_line_at = now
-        if status.doing not in ("training", "fine-tuning"):
+        work, pace = self.status.work, self.status.pace
+        silent = now - max(self._heard_at, work.progress_at or 0.0)
+        if work.doing and silent > pace.quiet_s.get(work.doing, 0.0):
+            pace.quiet_s[work.doing] = round(silent, 1)
+        self._heard_at = work.last_line_at = now
+        if work.doing not in ("training", "fine-tuning"):
             # A download or a compiler says what it likes; in training only steps and scores are progress.
-            status.progress_at = now
+            work.progress_at = now
 
     def take(self, event: Event, now: float) -> None:
         """An event of the stage that is under way."""
-        status = self.status
+        status, work = self.status, self.status.work
         if not isinstance(event, events.Fact | events.Warned | events.Error | events.Noted):
-            status.progress_at = now
+            work.progress_at = now
         fold(status, event)
         if isinstance(event, events.Fact):
             self._counted.take(event.name, event.value)
         match event:
             case events.Step():
                 self._step(event, now)
-            case events.ValBpb() if status.stage == "sft":
+            case events.ValBpb() if work.stage == "sft":
                 # ChatCORE may follow, but not before the first step, which waits for the compiler.
-                status.doing = "evaluating" if event.step or not self._compiles else "compiling"
+                work.doing = "evaluating" if event.step or not self._compiles else "compiling"
             case events.ValBpb() if event.step is not None:
                 self._pause("val", now)
                 self._next(event.step, "val")
             case events.Core() if event.step is not None:
                 self._pause("core", now)
                 self._next(event.step, "core")
-            case events.TaskScore() if status.stage in ("base", "sft"):
-                status.doing = "evaluating"
+            case events.TaskScore() if work.stage in ("base", "sft"):
+                work.doing = "evaluating"
             case events.Sample():
                 self._pause("sample", now)
             case events.Saved():
                 self._pause("save", now, count=event.what == "model parameters")
-                status.doing = "saving"
-            case events.Fact(name="iterations" | "sft_rows") if status.stage in ("base", "sft"):
-                status.doing = "compiling" if self._compiles else "starting"
+                work.doing = "saving"
+            case events.Fact(name="iterations" | "sft_rows") if work.stage in ("base", "sft"):
+                work.doing = "compiling" if self._compiles else "starting"
 
     def _step(self, event: events.Step, now: float) -> None:
-        status, dt = self.status, seconds_of(event)
+        dt = seconds_of(event)
+        work, base, pace = self.status.work, self.status.training, self.status.pace
         self._marked_at = now
         self._steps += 1
         if self._steps > 1:
             # The first step waited for what was compiled, and says nothing of the next ones.
-            status.slowest_dt_s = max(status.slowest_dt_s or 0.0, dt)
+            pace.slowest_dt_s = max(pace.slowest_dt_s or 0.0, dt)
             self._paces.append(dt)
-            status.pace_s = median(self._paces)
+            pace.pace_s = median(self._paces)
             if len(self._paces) == PACE_STEPS:
-                status.best_pace_s = min(status.best_pace_s or status.pace_s, status.pace_s)
-        if status.stage == "base":
-            status.mfu, status.mfu_printed = self._counted.corrected(event.mfu)
+                pace.best_pace_s = min(pace.best_pace_s or pace.pace_s, pace.pace_s)
+        if work.stage == "base":
+            base.mfu, base.mfu_printed = self._counted.corrected(event.mfu)
             self._next(event.step + 1, "step")
-        elif status.stage == "sft":
-            status.doing = "fine-tuning"
+        elif work.stage == "sft":
+            work.doing = "fine-tuning"
 
     def _pause(self, kind: str, now: float, *, count: bool = True) -> None:
         """What a step waited for, which has just ended."""
-        status = self.status
+        work, pace = self.status.work, self.status.pace
         spent, self._marked_at = now - self._marked_at, now
-        if status.stage != "base" or status.doing in ("starting", "compiling"):
+        if work.stage != "base" or work.doing in ("starting", "compiling"):
             return
-        pause = status.pauses.get(kind, Pause())
-        status.pauses[kind] = Pause(pause.count + count, pause.seconds + spent)
+        pause = pace.pauses.get(kind, Pause())
+        pace.pauses[kind] = Pause(pause.count + count, pause.seconds + spent)
 
     def _next(self, step: int, after: str) -> None:
         """What nanochat does before it trains step number `step`, in its order: val bpb, CORE, save."""
-        status = self.status
-        if status.doing in ("starting", "compiling") and after != "step":
+        work, base = self.status.work, self.status.training
+        if work.doing in ("starting", "compiling") and after != "step":
             return
-        last = step == status.total_steps
+        last = step == base.total_steps
         due = [
             name
-            for name, every in (("val", status.val_every), ("core", status.core_every))
+            for name, every in (("val", base.val_every), ("core", base.core_every))
             if every and (last or (step % every == 0 and (name == "val" or step > 0)))
         ]
         if after == "val":
             due = [name for name in due if name != "val"]
         elif after == "core":
             due = []
-        saves = status.save_every and (last or (step > 0 and step % status.save_every == 0))
+        saves = base.save_every and (last or (step > 0 and step % base.save_every == 0))
         if due:
-            status.doing = "evaluating"
+            work.doing = "evaluating"
         elif saves:
-            status.doing = "saving"
+            work.doing = "saving"
         elif self._steps == 1 and self._compiles:
-            status.doing = "compiling"
+            work.doing = "compiling"
         else:
-            status.doing = "finishing" if last else "training"
+            work.doing = "finishing" if last else "training"
 
 
 def seconds_of(event: events.Step) -> float:
@@ -152,48 +153,49 @@ def seconds_of(event: events.Step) -> float:
 
 def fold(status: Status, event: Event) -> None:
     """Bring the numbers of a status up to date with one event of the stage it is in."""
+    work, base, pace = status.work, status.training, status.pace
     if isinstance(event, events.Step | events.ValBpb) and (gone := lost(event)):
-        in_base = status.stage == "base" and event.step is not None
-        warn(status, f"{gone} at step {event.step:,}" if in_base else f"{gone} while {status.stage}")
+        in_base = work.stage == "base" and event.step is not None
+        warn(status, f"{gone} at step {event.step:,}" if in_base else f"{gone} while {work.stage}")
     match event:
-        case events.Step() if status.stage == "base":
-            status.step, status.total_steps = event.step + 1, event.total or status.total_steps
-            status.loss, status.tokens_per_s = event.loss, event.tokens_per_s
-            status.dt_s = seconds_of(event)
-            if event.step >= (status.resumed_from or 0) + SETTLING_STEPS:
-                status.train_s, status.train_steps = status.train_s + status.dt_s, status.train_steps + 1
+        case events.Step() if work.stage == "base":
+            base.step, base.total_steps = event.step + 1, event.total or base.total_steps
+            base.loss, base.tokens_per_s = event.loss, event.tokens_per_s
+            pace.dt_s = seconds_of(event)
+            if event.step >= (base.resumed_from or 0) + SETTLING_STEPS:
+                pace.train_s, pace.train_steps = pace.train_s + pace.dt_s, pace.train_steps + 1
             if event.epoch is not None and event.epoch > 1:
                 warn(status, f"the data is used up: epoch {event.epoch} begins to repeat it; fetch more --shards")
         case events.Step():
-            status.stage_percent, status.stage_loss = min(100.0, max(0.0, event.percent)), event.loss
-            status.stage_step = event.step
-        case events.TaskScore() if status.stage in ("base_eval", "chat_eval"):
-            status.stage_step = (status.stage_step or 0) + 1
-        case events.ValBpb() if status.stage in ("base", "base_eval"):
-            status.val_bpb = event.bpb
-        case events.ValBpb() if status.stage == "sft":
-            status.sft_bpb = event.bpb
+            work.stage_percent, work.stage_loss = min(100.0, max(0.0, event.percent)), event.loss
+            work.stage_step = event.step
+        case events.TaskScore() if work.stage in ("base_eval", "chat_eval"):
+            work.stage_step = (work.stage_step or 0) + 1
+        case events.ValBpb() if work.stage in ("base", "base_eval"):
+            base.val_bpb = event.bpb
+        case events.ValBpb() if work.stage == "sft":
+            base.sft_bpb = event.bpb
         case events.Core():
-            status.core = event.core
+            base.core = event.core
         case events.ChatCore():
-            status.chatcore = event.chatcore
-        case events.Fact(name="iterations", value=value) if status.stage == "base":
+            base.chatcore = event.chatcore
+        case events.Fact(name="iterations", value=value) if work.stage == "base":
             digits = value.replace(",", "")
-            status.total_steps = int(digits) if digits.isdecimal() else status.total_steps
+            base.total_steps = int(digits) if digits.isdecimal() else base.total_steps
         case events.Resumed():
-            status.resumed_from = status.step = event.step
-        case events.Fact(name="gpu", value=value) if not status.device:
-            status.device = value.partition(" | ")[0]
+            base.resumed_from = base.step = event.step
+        case events.Fact(name="gpu", value=value) if not status.containers.device:
+            status.containers.device = value.partition(" | ")[0]
         case events.Warned(text=text):
             told = next((ours for theirs, ours in ATTENTION.items() if text.startswith(theirs)), text)
             # On a CPU the kernel cannot be had, and is not missed.
-            if told and (told == text or status.device):
+            if told and (told == text or status.containers.device):
                 warn(status, told)
 
 
 def warn(status: Status, text: str) -> None:
     """Keep a warning, once; every nan after the first says nothing new."""
-    if alarm(text) == "nan" and any(alarm(known) == "nan" for known in status.warnings):
+    if alarm(text) == "nan" and any(alarm(known) == "nan" for known in status.work.warnings):
         return
-    if text not in status.warnings and len(status.warnings) < MAX_WARNINGS:
-        status.warnings.append(text)
+    if text not in status.work.warnings and len(status.work.warnings) < MAX_WARNINGS:
+        status.work.warnings.append(text)

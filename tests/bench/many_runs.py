@@ -17,9 +17,12 @@ from runner import process, survey
 from runner.backends.folder import FolderVolume
 from runner.fleet import Fleet
 from runner.nanochat import layout
-from runner.run import Call, StageState, StageStatus, State, Status
+from runner.run import Call
+from runner.states import State
+from runner.status import StageState, StageStatus, Status
 from tests.bench.log_view import cpu_s, say
 from tests.conftest import CLI
+from tests.statuses import a_status
 from tests.terminal import Terminal
 from tests.test_run import run
 
@@ -35,9 +38,14 @@ def put(home: Path) -> tuple[subprocess.Popen[bytes], list[Path], Status]:
     fleet = Fleet(home)
     location = fleet.volume_location("local", "rehearsal")
     fleet.backend("local").make_volume(location)
-    status = Status(1, State.RUNNING, call, now - 60, now, stage="base", doing="training", total_steps=10_000, step=1)
-    status.stages = [StageStatus("base", StageState.RUNNING, now - 60)]
-    status.pace_s, status.slowest_dt_s, status.progress_at, status.save_every = 1.0, 1.2, now, 100
+    status = a_status(1, State.RUNNING, call, now - 60, now, stage="base", doing="training", total_steps=10_000, step=1)
+    status.work.stages = [StageStatus("base", StageState.RUNNING, now - 60)]
+    status.pace.pace_s, status.pace.slowest_dt_s, status.work.progress_at, status.training.save_every = (
+        1.0,
+        1.2,
+        now,
+        100,
+    )
     paths = []
     for run_id in ids:
         one = run(State.RUNNING, id=run_id, tag=run_id, volume=location, created_at=now - 60, calls=[Call(call, now)])
@@ -61,7 +69,7 @@ def main() -> None:
             for second in range(seconds + 3):
                 if second == 3:
                     before, began = cpu_s(terminal.pid), time.monotonic()
-                status.step, status.updated_at, status.progress_at = second + 2, time.time(), time.time()
+                status.training.step, status.updated_at, status.work.progress_at = second + 2, time.time(), time.time()
                 for path in paths:
                     partial = path.with_suffix(".part")
                     partial.write_bytes(msgspec.json.encode(status))

@@ -17,10 +17,12 @@ import msgspec
 from runner.backends.base import Where
 from runner.fleet import Fleet
 from runner.modal_names import LIVE_DICT, VOLUMES
-from runner.run import Call, State, Status
+from runner.run import Call
+from runner.states import State
 from tests.bench.log_view import say
 from tests.conftest import CLI
 from tests.modal_cloud import Cloud
+from tests.statuses import a_status
 from tests.test_run import run
 
 
@@ -42,7 +44,7 @@ def beat(ids: list[str], done: threading.Event) -> None:
     live = modal.Dict.from_name(LIVE_DICT, create_if_missing=True)
     while not done.wait(1.0):
         now = time.time()
-        live.update({name: msgspec.json.encode(Status(1, State.RUNNING, f"fc-{name}", now, now)) for name in ids})
+        live.update({name: msgspec.json.encode(a_status(1, State.RUNNING, f"fc-{name}", now, now)) for name in ids})
 
 
 def main() -> None:

@@ -31,8 +31,9 @@ from runner.job.site import LocalSite, gpus_here
 from runner.nanochat import grammar, layout
 from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
 from runner.plan import plan
-from runner.run import Run, State, new_run_id
+from runner.run import Run, new_run_id
 from runner.spec import make_spec
+from runner.states import State
 from runner.terminal import clean
 
 # Without the attention kernel a sliding window is slow; everything else is nanochat's own choice.
@@ -160,7 +161,7 @@ def resume(bench: Bench) -> None:
 
     def far_enough(run: Run) -> bool:
         status = survey.read_status(bench.volume, run)
-        return bool(status and (status.step or 0) >= 25 and (status.saved_step or 0) >= 20)
+        return bool(status and (status.training.step or 0) >= 25 and (status.training.saved_step or 0) >= 20)
 
     killed = bench.job(run, until=far_enough)
     again = msgspec.structs.replace(run, attempt=2, state=State.LAUNCHING)
@@ -173,7 +174,7 @@ def resume(bench: Bench) -> None:
         killed_after=steps(killed)[-1]["step"],
         went_on_at=steps(resumed)[0]["step"],
         first_step_s=pace(resumed)["first_step_s"],
-        ended=[status.state, status.step] if status else None,
+        ended=[status.state, status.training.step] if status else None,
         val_bpb=bpb,
     )
 

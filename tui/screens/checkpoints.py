@@ -169,14 +169,14 @@ class CheckpointsScreen(FilesScreen):
     def _cells(self, key: str) -> list[Cell]:
         run, one = self._rows[key]
         status = run.status
-        final = status and one.kind == "base" and one.step == status.total_steps
+        final = status and one.kind == "base" and one.step == status.training.total_steps
         tone = TONES.get(one.verdict, "error")
         return [
             Cell(safe(run.tag)),
             Cell(one.kind),
             Cell(f"{one.step:,}"),
             Cell(looks.measured(one)),
-            Cell(units.decimals(status.core if status and final else None, 4)),
+            Cell(units.decimals(status.training.core if status and final else None, 4)),
             Cell(units.age(one.saved_at, self.nanochat.fleet.clock())),
             Cell(units.size(one.bytes)),
             Cell(str(one.ranks)),

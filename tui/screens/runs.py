@@ -13,8 +13,9 @@ from textual.widgets import Input
 from runner import health, units
 from runner.progress import progress_of
 from runner.projection import is_free, project, spent_usd
-from runner.run import Run, State
+from runner.run import Run
 from runner.spending import per_hour, spending, today
+from runner.states import State
 from runner.terminal import safe
 from tui import glance, looks
 from tui.cells import Cell
@@ -56,8 +57,10 @@ SORTS: dict[str, Callable[[Run, float], Any]] = {
     "task": lambda r, now: r.spec.task,
     "model": lambda r, now: r.spec.depth,
     "on": lambda r, now: looks.hardware(r),
-    "bpb": lambda r, now: r.status.val_bpb if r.status else None,
-    "tok/s": lambda r, now: -r.status.tokens_per_s if r.status and r.live and r.status.tokens_per_s else None,
+    "bpb": lambda r, now: r.status.training.val_bpb if r.status else None,
+    "tok/s": lambda r, now: (
+        -r.status.training.tokens_per_s if r.status and r.live and r.status.training.tokens_per_s else None
+    ),
     "eta": lambda r, now: left.left.likely if (left := project(r, now)) and r.status else None,
     "id": lambda r, now: r.id,
 }
@@ -167,8 +170,8 @@ class RunsScreen(NanochatScreen):
             Cell(run.spec.task),
             Cell(run.spec.model),
             Cell(looks.hardware(run)),
-            Cell(units.decimals(status.val_bpb if status else None, 4)),
-            Cell(units.count(status.tokens_per_s if status and run.live else None)),
+            Cell(units.decimals(status.training.val_bpb if status else None, 4)),
+            Cell(units.count(status.training.tokens_per_s if status and run.live else None)),
             Cell(units.duration(left.left.likely) if (left := project(run, now)) and status else units.UNKNOWN),
             Cell(run.id, "dim"),
         ]

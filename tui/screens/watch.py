@@ -14,9 +14,10 @@ from runner.errors import NanochatError
 from runner.health import silences
 from runner.nanochat import layout
 from runner.plan import plan_of
-from runner.run import Run, State
+from runner.run import Run
 from runner.series import NONE, Curves
 from runner.spool import LogFile
+from runner.states import State
 from runner.terminal import safe
 from tui import glance, looks
 from tui.background import background

@@ -45,7 +45,7 @@ def layers(known: Sequence[Known], chart: str) -> list[Layer]:
     names = CHARTS[chart] if len(known) == 1 else CHARTS[chart][-1:]
     found = []
     for one in known:
-        rate = float(one.run.status.usd_per_hour) if one.run.status else 0.0
+        rate = float(one.run.status.money.usd_per_hour) if one.run.status else 0.0
         for name in names:
             found.append(
                 Layer(

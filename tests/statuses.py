@@ -1,0 +1,17 @@
+"""Statuses for tests: every value by its name alone, put into the part that it belongs to."""
+
+from typing import Any
+
+from runner.states import State
+from runner.status import PARTS, Status
+
+
+def a_status(
+    attempt: int, state: State, call_id: str, started_at: float, updated_at: float, /, **values: Any
+) -> Status:
+    """A status with these values, wherever they belong."""
+    status = Status(attempt, state, call_id, started_at, updated_at)
+    for name, value in values.items():
+        part = next((part for part, kind in PARTS.items() if name in kind.__struct_fields__), None)
+        setattr(getattr(status, part) if part else status, name, value)
+    return status
