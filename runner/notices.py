@@ -1,29 +1,29 @@
 """What a person wants to be told of a run, once: finished, failed, stalled, preempted, its budget. And how."""
 
-import contextlib
 import os
-import signal
-import subprocess
 import threading
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import msgspec
 from msgspec import Struct
 
-from runner import budget, process, units
+from runner import budget, delivery, units
 from runner.alarms import alarm
 from runner.client_log import LOG
+from runner.errors import NanochatError
 from runner.health import Word, health, silences
 from runner.projection import spent_usd
-from runner.registry import Registry, Telling
+from runner.registry import LONGEST_PAUSE_S, Letter, Registry, Telling
 from runner.run import Run
 from runner.settings import Settings
 from runner.states import State
 from runner.terminal import safe
 
-HOOK_S, POST_S = 10.0, 10.0
-# What could not be delivered is tried again after so many seconds each.
-AGAIN_S = (10.0, 30.0, 120.0, 300.0)
+# What could not be delivered is tried again after so many seconds, then each hour, by whoever looks.
+PAUSES_S = (10.0, 30.0, 120.0, 600.0, 1800.0, LONGEST_PAUSE_S)
+# So long a command that ends waits for what is on its way.
+LEAVE_S = 3.0
 STALE_S = 600.0
 ENDS = {
     State.DONE: "finished",
@@ -91,70 +91,12 @@ def _doubled(said: str) -> list[str]:
     return [(part + "\x07").replace("\x1b", "\x1b\x1b") for part in said.split("\x07") if part]
 
 
-def deliver(notice: Notice, settings: Settings, done: Container[str] = ()) -> dict[str, str]:
-    """Run the person's command and call their webhook, but for what is `done`; what went wrong with which, in words.
-
-    Takes seconds: not on a UI loop.
-    """
-    ways = {"on_notice": _run_hook, "webhook": _post}
-    wanted = {name: way for name, way in ways.items() if getattr(settings, name) and name not in done}
-    return {name: problem for name, way in wanted.items() if (problem := way(notice, getattr(settings, name)))}
-
-
-def _run_hook(notice: Notice, command: str) -> str:
-    env = {
-        **os.environ,
-        "NANOCHAT_RUN": notice.tag,
-        "NANOCHAT_KIND": notice.kind,
-        "NANOCHAT_TEXT": safe(notice.text),
-    }
-    try:
-        hook = subprocess.Popen(
-            ["/bin/sh", "-c", command], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-    except (OSError, ValueError) as error:
-        return str(error)
-    try:
-        code = hook.wait(HOOK_S)
-    except subprocess.TimeoutExpired:
-        process.kill_group(hook.pid, signal.SIGKILL)
-        hook.wait()
-        return f"it took longer than {HOOK_S:.0f}s and was ended"
-    return f"it ended with exit code {code}" if code else ""
-
-
-def _post(notice: Notice, address: str) -> str:
-    import http.client
-    import urllib.error
-    import urllib.request
-
-    class Stay(urllib.request.HTTPRedirectHandler):
-        """Follows nothing: what was posted would arrive as a question without a body."""
-
-        def redirect_request(self, *words: object) -> None:
-            return None
-
-    try:
-        request = urllib.request.Request(
-            address, msgspec.json.encode(msgspec.to_builtins(notice)), {"Content-Type": "application/json"}
-        )
-        with contextlib.closing(urllib.request.build_opener(Stay).open(request, timeout=POST_S)) as answer:
-            answer.read(1024)
-    except urllib.error.HTTPError as error:
-        error.close()
-        moved = "; it has moved: set its new address" if error.code in (301, 302, 303, 307, 308) else ""
-        return f"it answered {error.code} {error.reason}{moved}"
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        return str(error) or type(error).__name__
-    return ""
-
-
 class Teller:
-    """Tells each notice once, on this machine, however many apps and commands watch: `show` here, `deliver` beyond.
+    """Tells each notice once, on this machine, however many apps and commands watch: `show` here, by letters beyond.
 
-    It is put down as told when it has been; what could not be delivered is tried again while this process lives, and
-    by the next one that looks. `look` does I/O, and what it delivers takes its time in threads of their own.
+    A letter stays in the registry until it has arrived; whoever looks tries again, after pauses that grow. Two
+    machines tell each for itself: the key of a notice is the same. `look` does I/O; what it delivers takes its time in
+    a thread for each way.
     """
 
     def __init__(
@@ -168,9 +110,10 @@ class Teller:
         self.problems: list[str] = []
         self._failed = failed or self.problems.append
         self._settled: set[str] = set()
-        self._seen_live: set[str] = set()
-        self._threads: list[threading.Thread] = []
-        self._leaving = threading.Event()
+        # Ends of runs that lived when this machine last looked are news, however long ago a clock says they were.
+        self._seen_live = {run.id for run in registry.all() if run.live}
+        self._threads: dict[str, threading.Thread] = {}
+        self._leave_at = float("inf")
 
     def look(
         self,
@@ -190,6 +133,7 @@ class Teller:
             for notice in due(run, clock_of(run) if clock_of else now, silences(run, among) if run.live else None):
                 if notice.key not in self._settled:
                     self._tell(notice, old)
+        self._send_letters()
 
     def _tell(self, notice: Notice, old: bool) -> None:
         whose = Telling.TOLD if old else self._registry.may_tell(notice.key)
@@ -201,32 +145,52 @@ class Teller:
             return
         self._show(notice)
         settings = self._settings()
-        if not settings.on_notice and not settings.webhook:
-            self._registry.end_telling(notice.key, told=True)
+        ways = [way for way in delivery.WAYS if getattr(settings, way)]
+        self._registry.end_telling(notice.key, msgspec.json.encode(notice), ways)
+
+    def _send_letters(self) -> None:
+        for way in delivery.WAYS:
+            thread = self._threads.get(way)
+            if thread and thread.is_alive():
+                continue
+            if letter := self._registry.take_letter(way, time.time()):
+                thread = threading.Thread(target=self._send_all, args=(letter,), name=f"notices by {way}", daemon=True)
+                self._threads[way] = thread
+                thread.start()
+
+    def _send_all(self, letter: Letter | None) -> None:
+        """This letter, and whatever is due in its way."""
+        try:
+            while letter:
+                self._send(letter)
+                leaving = self._leave_at < float("inf")
+                letter = None if leaving else self._registry.take_letter(letter.way, time.time())
+        except NanochatError as error:
+            # It stays where it is, and whoever looks next finds it.
+            LOG.warning("notices could not be delivered: %s", error)
+
+    def _send(self, letter: Letter) -> None:
+        address = getattr(self._settings(), letter.way)
+        wrong = delivery.deliver(letter.way, letter.notice, address, lambda: self._leave_at) if address else None
+        if wrong is None:
+            self._registry.delivered(letter)
             return
-        thread = threading.Thread(target=self._deliver, args=(notice,), name=f"notice {notice.kind}", daemon=True)
-        thread.start()
-        self._threads.append(thread)
+        tries = letter.tries + 1
+        if tries == 1:
+            LOG.warning("%s could not be told: %s: %s", letter.key, letter.way, wrong.said)
+            self._failed(f"{letter.way}: {wrong.said}")
+        if tries < wrong.most_tries:
+            self._registry.put_off(letter, time.time() + PAUSES_S[min(tries, len(PAUSES_S)) - 1], tries)
+        else:
+            LOG.warning("%s is given up after %d tries: %s: %s", letter.key, tries, letter.way, wrong.said)
+            self._registry.delivered(letter)
 
-    def _deliver(self, notice: Notice) -> None:
-        done: set[str] = set()
-        for tries, pause in enumerate((*AGAIN_S, 0.0)):
-            wrong = deliver(notice, self._settings(), done)
-            done |= {"on_notice", "webhook"} - wrong.keys()
-            if wrong and not tries:
-                said = "; ".join(f"{way}: {problem}" for way, problem in wrong.items())
-                LOG.warning("%s could not be told: %s", notice.key, said)
-                self._failed(said)
-            if not wrong or self._leaving.wait(pause):
-                break
-        # Given up by a process that goes on is told as well as it can be.
-        self._registry.end_telling(notice.key, told=not wrong or not self._leaving.is_set())
-
-    def wait(self) -> None:
-        """Until everything is delivered, or has failed to be once; nothing is tried again."""
-        self._leaving.set()
-        for thread in self._threads:
-            thread.join(HOOK_S + POST_S)
+    def leave(self, within: float = LEAVE_S) -> None:
+        """Let what is on its way arrive, for a few seconds; what does not is left to whoever looks next."""
+        self._leave_at = time.monotonic() + within
+        for thread in self._threads.values():
+            # A command is ended then; a question to a webhook is left to itself.
+            thread.join(max(0.0, self._leave_at + 1.0 - time.monotonic()))
 
 
 def _ended_long_ago(run: Run, now: float) -> bool:

@@ -155,6 +155,17 @@ def kill_group(pid: int, sig: signal.Signals) -> None:
         os.killpg(pid, signal.SIGCONT)
 
 
+def group_lives(pid: int) -> bool:
+    """Whether anybody of a process group is left."""
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def runs(pid: int, words: tuple[str, ...]) -> bool:
     """Whether the command line of a process holds all these words; one that is just being executed has none yet."""
     try:

@@ -4,8 +4,9 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -31,6 +32,19 @@ class Wanted(Struct, frozen=True):
     def key(self) -> str:
         """As a line of JSON, which also takes names that are no valid Unicode."""
         return json.dumps(msgspec.structs.astuple(self))
+
+
+# The longest that a letter waits between two tries.
+LONGEST_PAUSE_S = 3600.0
+
+
+class Letter(NamedTuple):
+    """A notice that is to be delivered in one way, and how often that was tried."""
+
+    key: str
+    way: str
+    notice: bytes
+    tries: int
 
 
 class Telling(Enum):
@@ -151,12 +165,46 @@ class Registry(RegistryFile):
             return Telling.OURS
 
     @mending
-    def end_telling(self, key: str, *, told: bool) -> None:
-        """Put down that it is told; or leave it to whoever looks next."""
+    def end_telling(self, key: str, notice: bytes = b"", ways: Iterable[str] = ()) -> None:
+        """Put down that it is told here; what there is to deliver beyond, by each way, stays until it is delivered."""
         with self.transaction() as db:
             db.execute("DELETE FROM telling WHERE key = ?", (key,))
-            if told:
-                db.execute("INSERT OR IGNORE INTO told VALUES (?)", (key,))
+            db.execute("INSERT OR IGNORE INTO told VALUES (?)", (key,))
+            for way in ways:
+                db.execute("INSERT OR IGNORE INTO outbox VALUES (?, ?, ?, 0, 0, '')", (key, way, notice))
+
+    @mending
+    def take_letter(self, way: str, now: float) -> Letter | None:
+        """What is due to be delivered in one way, ours from now on; nothing that another process is at."""
+        with self.reading() as db:
+            rows = db.execute(
+                "SELECT key, way, notice, tries, next_at, by FROM outbox WHERE way = ? ORDER BY next_at, key", (way,)
+            ).fetchall()
+        for *fields, next_at, by in rows:
+            # A clock that was set back makes nothing wait longer than the longest pause.
+            if next_at > now and next_at - now <= LONGEST_PAUSE_S:
+                continue
+            if by and process.pid_if_alive(by) is not None:
+                continue
+            with self.transaction() as db:
+                ours = process.call_id(os.getpid())
+                taken = "UPDATE outbox SET by = ? WHERE key = ? AND way = ? AND by = ?"
+                if db.execute(taken, (ours, fields[0], way, by)).rowcount:
+                    return Letter(*fields)
+        return None
+
+    @mending
+    def delivered(self, letter: Letter) -> None:
+        """It has arrived, or is given up."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM outbox WHERE key = ? AND way = ?", (letter.key, letter.way))
+
+    @mending
+    def put_off(self, letter: Letter, until: float, tries: int) -> None:
+        """Leave it to whoever looks then."""
+        with self.transaction() as db:
+            put_off = "UPDATE outbox SET by = '', next_at = ?, tries = ? WHERE key = ? AND way = ?"
+            db.execute(put_off, (until, tries, letter.key, letter.way))
 
     @mending
     def begin(self, wanted: Wanted) -> None:

@@ -20,7 +20,7 @@ FILE = "registry.db"
 PATIENCE_S = 10.0
 # A file of which one part after the other turns out to be damaged is mended so often within one call.
 MENDS = 4
-TABLES = {"runs", "refused", "told", "telling", "downloads"}
+TABLES = {"runs", "refused", "told", "telling", "outbox", "ledger", "downloads"}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, tag TEXT NOT NULL UNIQUE, created_at REAL NOT NULL, record BLOB NOT NULL
@@ -31,6 +31,11 @@ CREATE TABLE IF NOT EXISTS refused (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS told (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS telling (key TEXT PRIMARY KEY, by TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (
+    key TEXT NOT NULL, way TEXT NOT NULL, notice BLOB NOT NULL, tries INTEGER NOT NULL, next_at REAL NOT NULL,
+    by TEXT NOT NULL, PRIMARY KEY (key, way)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ledger (id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS downloads (wanted TEXT PRIMARY KEY, by TEXT NOT NULL) WITHOUT ROWID;
 """
 

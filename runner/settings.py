@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from runner import atomic, stored
+from runner import addresses, atomic, stored
 from runner.errors import UsageError
 from runner.spec import closest
 
@@ -44,6 +44,8 @@ MEANING = {
     "on_notice": "command that is run with each notice: run, kind and text are in NANOCHAT_RUN, _KIND, _TEXT",
     "webhook": "address that each notice is sent to, as JSON, by POST",
 }
+# What may hold an address that is the key to what it leads to.
+SECRET = ("webhook", "on_notice")
 
 
 class Found(Struct, frozen=True):
@@ -95,15 +97,16 @@ def _raw(home: Path) -> dict[str, Any]:
 def _valid(name: str, value: object) -> Any:
     """A value of the file or of a person, as its type. Raises UsageError."""
     field = next(f for f in msgspec.structs.fields(Settings) if f.name == name)
-    refused = f"{name} cannot be {str(value)[:40]!r}"
+    # Of an address an error tells nothing: it may be read by others.
+    refused = f"{name} cannot be {'that' if name in SECRET else repr(str(value)[:40])}"
     try:
         wanted = msgspec.convert(value, type=field.type, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
         raise UsageError(refused, MEANING[name], field=name) from error
     if isinstance(wanted, str) and not wanted.isprintable():
         raise UsageError(refused, "leave out what cannot be seen", field=name)
-    if name == "webhook" and wanted and not str(wanted).startswith(("http://", "https://")):
-        raise UsageError(refused, "give an address that begins with https://", field=name)
+    if name == "webhook" and wanted and (problem := addresses.problem(str(wanted))):
+        raise UsageError(refused, problem, field=name)
     if isinstance(wanted, Decimal) and not (wanted.is_finite() and 0 <= wanted < 10**9):
         raise UsageError(refused, "give a number, 0 or more", field=name)
     return wanted
@@ -117,10 +120,19 @@ def changed(settings: Settings, name: str, value: str) -> Settings:
         return msgspec.structs.replace(settings, **{name: getattr(Settings(), name)})
     is_flag = isinstance(getattr(settings, name), bool)
     said = {"on": "true", "off": "false"}.get(value, value) if is_flag else value
-    return msgspec.structs.replace(settings, **{name: _valid(name, said.strip())})
+    wanted = _valid(name, said.strip())
+    if name == "on_notice" and wanted and (problem := addresses.problem_of_command(wanted)):
+        raise UsageError("on_notice cannot be that", problem, field=name)
+    return msgspec.structs.replace(settings, **{name: wanted})
 
 
-def shown(value: object) -> str:
+def shown(settings: Settings) -> dict[str, Any]:
+    """Every setting as anybody may see it: of an address no more than the host."""
+    found = {name: getattr(settings, name) for name in MEANING}
+    return found | {name: addresses.shown(name, found[name]) for name in SECRET}
+
+
+def typed(value: object) -> str:
     """A value as it is typed."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 

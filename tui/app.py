@@ -81,7 +81,7 @@ class NanochatApp(TerminalApp):
         self.files = Files(self)
         self.usages: dict[Place, Usage] = {}
         self._trail = Trail(self.DEFAULT_MODE)
-        self._teller = Teller(
+        self.teller = Teller(
             fleet.registry,
             lambda: fleet.settings,
             self._tell,
@@ -322,7 +322,7 @@ class NanochatApp(TerminalApp):
     def _look(self) -> None:
         runs = self.fleet.refresh("local")
         self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), "local"))
-        self._teller.look(runs, self.fleet.clock(), runs, self.fleet.now)
+        self.teller.look(runs, self.fleet.clock(), runs, self.fleet.now)
 
     def sections(self, screen: Screen[object]) -> tuple[str, ...]:
         return (*(screen.SECTIONS if isinstance(screen, NanochatScreen) else ()), "")
@@ -351,4 +351,7 @@ def run_app(home: Path, *, volume: str = "") -> int:
     app = NanochatApp(fleet)
     fleet.say = app.say_later
     with contextlib.closing(fleet):
-        return exit_code(app)
+        try:
+            return exit_code(app)
+        finally:
+            app.teller.leave()

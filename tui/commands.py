@@ -299,10 +299,10 @@ def _settings(fleet: Fleet, args: argparse.Namespace) -> int:
         fleet.put_setting(args.name, args.value)
     settings.check(fleet.home)
     if args.json:
-        output.as_json({name: getattr(fleet.settings, name) for name in settings.MEANING})
+        output.as_json(settings.shown(fleet.settings))
         return Exit.OK
     rows = [
-        (name, settings.shown(getattr(fleet.settings, name)), meaning) for name, meaning in settings.MEANING.items()
+        (name, settings.typed(value), settings.MEANING[name]) for name, value in settings.shown(fleet.settings).items()
     ]
     output.table(("setting", "value", "meaning"), rows, right=frozenset(), plain=args.plain)
     return Exit.OK

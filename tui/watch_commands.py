@@ -40,10 +40,11 @@ def follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: in
             if run_.live:
                 line.put(live_line(run_, now))
         line.clear()
-        teller.wait()
+        teller.leave()
         for problem in teller.problems:
             output.note(f"nanochat-tui: {problem}")
     except KeyboardInterrupt:
+        teller.leave(0.0)
         if sys.stderr.isatty() and not line.clear():
             # The terminal has written ^C where the cursor was.
             output.note("")
