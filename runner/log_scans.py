@@ -23,6 +23,17 @@ class Scans:
         self.first = 0
         self.search: Scan | None = None
         self.errors, self.stages = Scan(log, query("level:error")), Scan(log, query("level:stage"))
+        # What stands before the lines of the log.
+        self.before: Sequence[str] = ()
+
+    def know(self, before: Sequence[str]) -> None:
+        """Look anew for what is at the beginning of lines, as something stands before them."""
+        self.before = before
+        self.errors, self.stages = Scan(self.log, self.query("level:error")), Scan(self.log, self.query("level:stage"))
+
+    def query(self, said: str) -> Query:
+        """What a person typed, for this log. Raises UsageError."""
+        return query(said, self.before)
 
     def advance(self, seconds: float) -> bool:
         """Go on for about so long; whether there was anything to do."""

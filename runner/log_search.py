@@ -4,7 +4,7 @@ import re
 import threading
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -74,8 +74,10 @@ class Query(Struct, frozen=True):
     by_line: bool = True
 
 
-def query(said: str) -> Query:
+def query(said: str, before: Sequence[str] = ()) -> Query:
     """`text`, `~regex`, `!` before either for the lines without it, `level:error|warning|stage|score`.
+
+    A level knows what stands `before` the lines of a log, as regular expressions.
 
     Raises UsageError for a regex that is none, and for nothing at all.
     """
@@ -88,7 +90,8 @@ def query(said: str) -> Query:
         level = LEVELS.get(text[6:])
         if level is None:
             raise UsageError(f"unknown level {text[6:20]!r}", f"use one of {', '.join(LEVELS)}")
-        return Query(said, re.compile(level[1], re.MULTILINE), level[0], invert=invert)
+        start = b"^(?:%s)?" % "|".join(before).encode() if before else b"^"
+        return Query(said, re.compile(level[1].replace(b"^", start), re.MULTILINE), level[0], invert=invert)
     any_case = text == text.lower()
     if text.startswith("~"):
         by_line = bool(_OF_A_TEXT.search(text))

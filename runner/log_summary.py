@@ -9,8 +9,9 @@ from msgspec import Struct, field
 from runner.alarms import lost
 from runner.job.outcome import Trail, explain
 from runner.job.supervise import Ended
+from runner.log_prefix import Prefixes
 from runner.log_search import slice_at
-from runner.nanochat import events, flops, grammar
+from runner.nanochat import events, flops
 from runner.nanochat.events import Event
 from runner.spool import LogFile
 from runner.terminal import clean
@@ -74,6 +75,10 @@ class Reader:
     """Takes a log line by line; `found` is what it has said so far."""
 
     def __init__(self) -> None:
+        self._prefixes = Prefixes()
+        self._begin()
+
+    def _begin(self) -> None:
         self._found = Summary()
         self._base, self._tuned = _Pace(), _Pace()
         # Which training the lines are of; whether the log itself names its stages; whether the base model is done.
@@ -92,16 +97,26 @@ class Reader:
 
     def take(self, raw: bytes) -> None:
         """One line more, without its newline; what carriage returns have overwritten counts too."""
+        self._prefixes.keep(raw)
+        self._take(raw)
+        if self._prefixes.fresh() and (kept := self._prefixes.kept) is not None:
+            # All that was read so far had a prefix that was not known yet.
+            self._prefixes.kept = None
+            self._begin()
+            for line in kept:
+                self._take(line)
+
+    def _take(self, raw: bytes) -> None:
         found = self._found
         found.lines += 1
         known, blank = False, True
         for piece in raw.split(b"\r"):
             line = clean(piece[:LONGEST].decode("utf-8", "replace"))
-            if line.startswith("["):
-                self._own(line)
-            for said, event in grammar.read(line):
+            for said, event in self._prefixes.read(line):
                 self._trail.see(said, event)
                 blank = blank and not said.strip()
+                if said.startswith("["):
+                    self._own(said)
                 if event is not None:
                     known = True
                     self._event(event, said)

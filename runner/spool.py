@@ -39,6 +39,8 @@ class LogFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Takes off what others have put before each line, once that is known.
+        self.cut: Callable[[str], str] | None = None
         # How often the log was found cut, written anew or replaced: line numbers of before mean nothing any more.
         self.anew = 0
         self._lock = threading.Lock()
@@ -194,7 +196,7 @@ class LogFile:
         return os.pread(file.fd, length, offset) if file and length > 0 else b""
 
     def raw(self, number: int, most: int = MAX_SHOWN) -> bytes:
-        """The bytes of a line, at most so many of its end state, without its newline."""
+        """The bytes of a line as they are on disk, at most so many of its end state, without its newline."""
         if not 0 <= number < self._view[0]:
             return b""
         start = self.start(number)
@@ -202,8 +204,14 @@ class LogFile:
         return end_state(self.read, start, end, most)
 
     def text(self, number: int) -> str:
-        """A line as text; bytes that are not UTF-8 are shown as replacement characters."""
-        return self.raw(number).decode("utf-8", "replace")
+        """A line as text, without its prefix; bytes that are not UTF-8 are shown as replacement characters."""
+        text = self.raw(number).decode("utf-8", "replace")
+        return self.cut(text) if self.cut else text
+
+    @property
+    def changed_at(self) -> float:
+        """When the file was last written to, as of the last refresh."""
+        return self._changed_at / 1e9
 
     def tail(self, lines: int) -> list[str]:
         """The last lines of the file, indexed or not: what can be shown at once."""

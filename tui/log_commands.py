@@ -3,11 +3,12 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from runner.errors import CredentialsError, Exit, Unreachable, UsageError
 from runner.fleet import Fleet
+from runner.log_prefixed import Finder
 from runner.log_search import Query, Scan, lines_in, query
 from runner.log_times import LogTimes, moment
 from runner.nanochat import layout
@@ -73,7 +74,8 @@ class Printer:
         for number in range(self._next, whole):
             line = self._log.raw(number, LONGEST)
             if all(lines_in(q, line) for q in self._wanted):
-                output.write(self._stamp(number) + line.decode("utf-8", "replace"))
+                text = line.decode("utf-8", "replace")
+                output.write(self._stamp(number) + (self._log.cut(text) if self._log.cut else text))
         self._next = whole
 
     def _stamp(self, number: int) -> str:
@@ -85,7 +87,7 @@ class Printer:
 
 def logs(fleet: Fleet, args: argparse.Namespace) -> int:
     """`nanochat-tui logs RUN`: history first, then, with -f, what comes, until the run has ended."""
-    wanted = _queries(args)
+    _queries(args)
     found = fleet.refreshed(fleet.registry.find(args.run))
     fleet.volume_of(found).list("")
     log = log_of(fleet, found)
@@ -93,7 +95,10 @@ def logs(fleet: Fleet, args: argparse.Namespace) -> int:
     if args.json:
         printer = _events(fleet.log_file(found).with_name(layout.EVENTS_FILE), args.lines)
     else:
-        times = LogTimes(log.path.with_name(layout.TIMES_FILE))
+        finder = Finder(log)
+        finder.advance()
+        wanted = _queries(args, finder.prefixes.sources)
+        times = finder.times or LogTimes(log.path.with_name(layout.TIMES_FILE))
         times.refresh()
         first = _first(log, wanted, args.lines)
         if args.since:
@@ -108,8 +113,8 @@ def logs(fleet: Fleet, args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _queries(args: argparse.Namespace) -> list[Query]:
-    """What the flags ask of a line. Raises UsageError."""
+def _queries(args: argparse.Namespace, before: Sequence[str] = ()) -> list[Query]:
+    """What the flags ask of a line that has something `before` it. Raises UsageError."""
     if args.invert and not args.grep:
         raise UsageError("--invert is for --grep", "say which lines to leave out: --grep TEXT --invert")
     if args.json and (args.grep or args.level):
@@ -120,7 +125,7 @@ def _queries(args: argparse.Namespace) -> list[Query]:
     if args.invert:
         wanted = wanted[1:] if wanted.startswith("!") else f"!{wanted}"
     found = [query(wanted)] if wanted else []
-    return [*found, query(f"level:{args.level}")] if args.level else found
+    return [*found, query(f"level:{args.level}", before)] if args.level else found
 
 
 def _first(log: LogFile, wanted: list[Query], lines: int | None) -> int:

@@ -1,14 +1,15 @@
 """`nanochat-tui view FILE --summary`: what is in a log, in a few lines or as JSON."""
 
 import argparse
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from runner.errors import Exit, FileChanged, UsageError
+from runner.log_encoding import Text, is_plain
 from runner.log_summary import Reader, Summary, Training, summarise
 from runner.spool import LogFile
 from tui import output
@@ -22,12 +23,13 @@ def summary(args: argparse.Namespace) -> int:
     """`nanochat-tui view FILE --summary`: what is in a log, in a few lines or as JSON."""
     with tempfile.TemporaryDirectory(prefix="nanochat-log-") as folder:
         path = Path(args.file)
-        if args.file == "-":
-            path = Path(folder) / "stdin.log"
-            with path.open("wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
-        if not path.is_file():
+        if args.file != "-" and not path.is_file():
             raise UsageError(f"{args.file} is not a regular file", "give the path of a log, or pipe it to view -")
+        if args.file == "-":
+            path = _copied(sys.stdin.buffer, "standard input", Path(folder))
+        elif not is_plain(path):
+            with path.open("rb") as file:
+                path = _copied(file, path.name, Path(folder))
         progress = _Progress(args.file)
         try:
             found = read_summary(path, progress)
@@ -41,6 +43,17 @@ def summary(args: argparse.Namespace) -> int:
     for problem in found.problems:
         output.write(f"  line {problem.line:>8,}  {problem.text}")
     return Exit.OK
+
+
+def _copied(source: BinaryIO, name: str, folder: Path) -> Path:
+    """The text of a log that is packed, in another encoding or comes through a pipe; says what of it is missing."""
+    text, path = Text(source, name, folder), folder / "text.log"
+    with path.open("wb") as file:
+        while data := text.read():
+            file.write(data)
+    if text.said:
+        output.note(f"nanochat-tui: {text.said}")
+    return path
 
 
 def read_summary(path: Path, told: Callable[[float], None] = lambda share: None) -> Summary:

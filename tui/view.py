@@ -1,5 +1,6 @@
 """`nanochat-tui view`: any nanochat log, from wherever, in the app's own log view."""
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -15,10 +16,12 @@ from textual.worker import get_current_worker
 from runner import settings, units
 from runner.errors import UsageError
 from runner.home import home
+from runner.log_encoding import Text, is_plain
 from runner.log_summary import Reader, Summary, summarise
 from runner.log_times import Stamper
 from runner.nanochat import layout
 from runner.spool import LogFile
+from runner.terminal import safe
 from tui.background import background
 from tui.cells import Cell
 from tui.keys import Key, bindings
@@ -43,7 +46,7 @@ class ViewApp(TerminalApp):
     TITLE = "nanochat log"
     BINDINGS: ClassVar[list[BindingType]] = bindings("view")
 
-    def __init__(self, path: Path, name: str, home: Path, source: BinaryIO | None = None) -> None:
+    def __init__(self, path: Path, name: str, home: Path, source: Text | None = None) -> None:
         """With a `source`, what comes from it is put into the file while it comes."""
         super().__init__()
         self._path, self._called, self._home, self._source = path, name, home, source
@@ -68,9 +71,11 @@ class ViewApp(TerminalApp):
         if self._source:
             self._bring(self._source)
 
-    @background(group="source", doing="reading standard input")
-    def _bring(self, source: BinaryIO) -> None:
+    @background(group="source", doing="reading the log")
+    def _bring(self, source: Text) -> None:
         _copy(source, self._path)
+        if source.said:
+            self.call_from_thread(self.notify, safe(source.said), severity="warning", markup=False)
 
     def action_clear(self) -> None:
         self.query_one(LogPane).view.action_clear()
@@ -145,17 +150,22 @@ def numbers(found: Summary) -> list[Cell | str]:
 def view(name: str) -> int:
     """Open the view on a file, or on `-`: what comes on standard input, while it comes."""
     if name != "-":
-        path = Path(name)
-        if not path.is_file():
+        packed = Path(name)
+        if not packed.is_file():
             raise UsageError(f"{name} is not a regular file", "give the path of a log, or pipe it to view -")
-        return _open(path, path.name)
-    with tempfile.TemporaryDirectory(prefix="nanochat-log-") as folder:
-        path = Path(folder) / "stdin.log"
+        if is_plain(packed):
+            return _open(packed, packed.name)
+    with tempfile.TemporaryDirectory(prefix="nanochat-log-") as folder, contextlib.ExitStack() as stack:
+        path = Path(folder) / "text.log"
         path.touch()
-        return _open(path, "standard input", _piped())
+        if name == "-":
+            called, source = "standard input", _piped()
+        else:
+            called, source = packed.name, stack.enter_context(packed.open("rb"))
+        return _open(path, called, Text(source, called, Path(folder)))
 
 
-def _open(path: Path, name: str, source: BinaryIO | None = None) -> int:
+def _open(path: Path, name: str, source: Text | None = None) -> int:
     sys.setswitchinterval(SWITCH_S)
     return exit_code(ViewApp(path.absolute(), name, home(), source))
 
@@ -169,9 +179,9 @@ def _piped() -> BinaryIO:
     return source
 
 
-def _copy(source: BinaryIO, path: Path) -> None:
+def _copy(source: Text, path: Path) -> None:
     stamper = Stamper(0)
     with path.open("ab", buffering=0) as file, path.with_name(layout.TIMES_FILE).open("ab", buffering=0) as times:
-        while data := source.read(1 << 16):
+        while data := source.read():
             times.write(stamper.stamp(len(data), time.time()))
             file.write(data)

@@ -14,8 +14,9 @@ from runner.errors import NanochatError
 from runner.frames import Framer
 from runner.job.lines import Lines
 from runner.job.tracker import Tracker
+from runner.log_prefix import Prefixes
 from runner.log_times import Stamper, cut_to_whole
-from runner.nanochat import events, grammar, layout
+from runner.nanochat import events, layout
 from runner.nanochat.events import Event
 from runner.status import Status
 
@@ -52,7 +53,7 @@ class Journal:
         self._framer = Framer(len(status.containers.log_bases) - 1)
         self._emit, self._beat = emit, beat
         self._events = self._open(layout.EVENTS_FILE)
-        self._lines = Lines()
+        self._lines, self._prefixes = Lines(), Prefixes()
         # An earlier job may have been killed in the middle of a line.
         self._at_line_start = not self._log.torn
         if self._events.torn:
@@ -109,7 +110,7 @@ class Journal:
         return [said for line in self._lines.rest() for said in self._line(line, self._clock())]
 
     def _line(self, line: str, now: float) -> list[tuple[str, Event | None]]:
-        found = grammar.read(line)
+        found = self._prefixes.read(line)
         for said, event in found:
             if event is None:
                 self.status.work.unknown_lines += bool(said.strip())

@@ -249,15 +249,15 @@ _RULE, _BANNER, _CARETS = frozenset("-=!"), frozenset(" █░"), frozenset(" ~^
 _SHORTEST_RULE = 20
 
 
-def read(line: str, rank: int | None = None) -> list[tuple[str, Event | None]]:
+def read(line: str) -> list[tuple[str, Event | None]]:
     """The lines that a cleaned line is made of, each with what it says: one, unless others were written into it."""
     if line.startswith("step ") and (m := _STEP.fullmatch(line)):
         return [(line, _step(m.groups()))]
-    event = _parse(line, rank)
+    event = _parse(line)
     if len(line) < _SHORTEST_GLUED or type(event) in _WHOLE or not _may_be_glued(line):
         return [(line, event)]
     edges = [0, *(m.start() for m in _GLUED.finditer(line)), len(line)]
-    return [(line[a:b], parse(line[a:b], rank)) for a, b in itertools.pairwise(edges)]
+    return [(line[a:b], parse(line[a:b])) for a, b in itertools.pairwise(edges)]
 
 
 def _may_be_glued(line: str) -> bool:
@@ -266,20 +266,18 @@ def _may_be_glued(line: str) -> bool:
     return (found or line.find(_TRACEBACK, 1) > 0) and len(line) <= MAX_LINE
 
 
-def parse(line: str, rank: int | None = None) -> Event | None:
-    """The event that a cleaned line says, of a `rank` that is known otherwise or by the line's own prefix.
-
-    Never raises; lines over MAX_LINE are plain text.
-    """
+def parse(line: str) -> Event | None:
+    """The event that a cleaned line says. Never raises; lines over MAX_LINE are plain text."""
     if line.startswith("step ") and (m := _STEP.fullmatch(line)):
         return _step(m.groups())
-    return _parse(line, rank)
+    return _parse(line)
 
 
-def _parse(line: str, rank: int | None) -> Event | None:
+def _parse(line: str) -> Event | None:
     """The same of a line that is no step in the words of today."""
     if not line or len(line) > MAX_LINE:
         return None
+    rank = None
     if line[0] == "[" and (m := _RANK.match(line)):
         rank, line = int(m[1]), line[m.end() :]
         if not line:
@@ -292,6 +290,24 @@ def _parse(line: str, rank: int | None) -> Event | None:
     if line[0].isdigit() and (m := _LOGGER.fullmatch(line)):
         return _logger_line(m[1], m[2])
     return _fact(line) or _failure(line, rank) or _note(line)
+
+
+# What a line has to have in it to be one that could not be another program's.
+_TELLING = (*_FACTS, "step ", "Step ", " - nanochat.", _TRACEBACK, "[STAGE] ", "[ATTEMPT ", " bpb: ", "[rank", _SAMPLE)
+
+
+def may_hold(line: str) -> bool:
+    """Whether there may be something in a line that no other program says. Quick; `is_evidence` decides."""
+    return len(line) <= MAX_LINE and any(words in line for words in _TELLING)
+
+
+def is_evidence(line: str) -> bool:
+    """Whether a text is one that no other program says: nothing that others print too, as errors and rules."""
+    if line.startswith((_TRACEBACK, "[STAGE] ", "[ATTEMPT ", "[rank", _SAMPLE)):
+        return True
+    if line[:1].isdigit():
+        return bool(_LOGGER.fullmatch(line))
+    return isinstance(parse(line), Step | ValBpb | TrainBpb | Core | ChatCore | Fact)
 
 
 def _step(groups: tuple[str, ...]) -> Step | None:

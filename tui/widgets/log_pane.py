@@ -11,7 +11,7 @@ from textual.widgets import Input
 from runner import units
 from runner.errors import UsageError
 from runner.log_scans import Kept
-from runner.log_search import Query, query
+from runner.log_search import Query
 from runner.names import disk_name
 from runner.spool import LogFile
 from runner.terminal import safe
@@ -113,7 +113,7 @@ class LogPane(Vertical):
         wanted: Query | None = None
         if event.value:
             try:
-                wanted = query(event.value)
+                wanted = self.view.wanted(event.value)
             except UsageError as error:
                 self.notify(safe(str(error)), severity="error", markup=False)
                 return

@@ -11,8 +11,9 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from runner import units
+from runner.log_prefixed import Finder
 from runner.log_scans import Scans
-from runner.log_search import Query, Scan, next_hit
+from runner.log_search import Query, Scan, next_hit, query
 from runner.log_times import LogTimes
 from runner.nanochat import layout
 from runner.settings import Settings
@@ -141,7 +142,7 @@ class LogView(LogScroll, can_focus=True):
 
     @background(group="index", doing="reading the log", exclusive=True, again=True)
     def _index(self, log: LogFile) -> None:
-        worker, pause = get_current_worker(), REFRESH_S
+        worker, pause, finder = get_current_worker(), REFRESH_S, Finder(log)
         if log.refresh(limit=0) and log.behind and not worker.is_cancelled:
             self.app.call_from_thread(self._show_tail, log, [safe(line) for line in log.tail(500)])
             # Let it be seen before all cores are busy with counting.
@@ -151,6 +152,8 @@ class LogView(LogScroll, can_focus=True):
             if grown and (behind := log.behind) > COUNTED:
                 self.app.call_from_thread(self._counting, log, log.size / (log.size + behind))
                 continue
+            if grown and finder.advance():
+                self.app.call_from_thread(self._prefixed, log, finder)
             self._times.refresh()
             # A jump that is under way has the processor to itself.
             searched = self._finding is None and bool(self.scans and self.scans.advance(TURN_S))
@@ -162,6 +165,14 @@ class LogView(LogScroll, can_focus=True):
             self._wake.wait(pause)
             self._wake.clear()
             pause = min(max(pause, REFRESH_S) * 1.5, REST_S)
+
+    def _prefixed(self, log: LogFile, finder: Finder) -> None:
+        """What stands before the lines is known, and taken off."""
+        if log is self._log and self.scans and self.is_attached:
+            self.scans.know(finder.prefixes.sources)
+            self._times = finder.times or self._times
+            self._rows.clear()
+            self._measure()
 
     def _show_tail(self, log: LogFile, lines: list[str]) -> None:
         """Until the index is there, which takes a moment for a very large file, its end is shown."""
@@ -245,6 +256,10 @@ class LogView(LogScroll, can_focus=True):
 
     def action_ask(self, what: str) -> None:
         self._ask(what)
+
+    def wanted(self, said: str) -> Query:
+        """What a person typed, for the log that is shown. Raises UsageError."""
+        return self.scans.query(said) if self.scans else query(said)
 
     def look_for(self, wanted: Query) -> None:
         """Search: mark what is found, count it, and go to the nearest from here on."""
