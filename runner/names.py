@@ -10,10 +10,15 @@ from runner.terminal import HIDDEN, safe
 
 # Where downloads keep what is not whole yet; nothing on a volume is brought home under this name.
 PARTS = ".nanochat-tui-parts"
+# What was brought is put down in this file of the chosen folder; nor is anything brought under its name.
+BROUGHT = ".nanochat-tui-brought"
 MOST_BYTES = 200
 _UNFIT = re.compile(rf'[\x00-\x1f\x7f-\x9f<>:"|?*\\%]|{HIDDEN.pattern}')
 _UNSEEN = re.compile(rf"[\x00-\x1f\x7f-\x9f]|{HIDDEN.pattern}")
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?|" + re.escape(PARTS), re.IGNORECASE)
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?|" + f"{re.escape(PARTS)}|{re.escape(BROUGHT)}",
+    re.IGNORECASE,
+)
 
 
 def _percent(text: str) -> str:

@@ -18,16 +18,20 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from runner import locks, process
+from runner import locks, process, units
 from runner.backends.base import BLOCK, Entry, Source, Volume
-from runner.errors import FileChanged, NanochatError, Unreachable, UsageError
+from runner.brought import Home, LeftOut, digest_of
+from runner.errors import FileChanged, NanochatError, Unreachable
 from runner.names import PARTS, shown
 from runner.nanochat import layout
+from runner.placing import make_folder
 
 # Written blocks are made to last by so many bytes: the most of a file that is read again after a loss of power.
 SYNC_BYTES = 64 << 20
 # Written at once: for a larger piece the kernel gathers large pages, which takes it several times as long.
 WRITE_BYTES = 64 << 10
+# So many bytes of a block's digest are in the journal of a part.
+DIGEST = 12
 # Told of a file's name, of bytes that came, and of files that are whole.
 Came = Callable[[str, int, int], None]
 
@@ -38,6 +42,7 @@ class Brought(Enum):
     GOING = "going"
     WHOLE = "whole"
     CHANGED = "changed"
+    LEFT_OUT = "left out"
 
 
 class Item(Struct, frozen=True):
@@ -61,22 +66,15 @@ def part_path(folder: Path, item: Item) -> Path:
     return folder / PARTS / sha256(item.target.encode()).hexdigest()[:24]
 
 
-def make_folder(chosen: Path, folder: Path) -> None:
-    """Make a folder in the chosen one. Raises UsageError where a link leads out of that."""
-    if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(chosen)):
-        raise UsageError(f"{folder} leads out of {chosen}", "remove the link, or choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-
-
 class Part:
     """A file that is on its way; whoever opens its part has a lock on it, as another program may bring it, too."""
 
-    def __init__(self, volume: Volume, item: Item, folder: Path, came: Came) -> None:
-        self._volume, self.item, self._folder, self._came = volume, item, folder, came
+    def __init__(self, volume: Volume, item: Item, home: Home, came: Came) -> None:
+        self._volume, self.item, self._home, self._folder, self._came = volume, item, home, home.folder, came
         self._lock, self._opening = threading.Lock(), threading.Lock()
         self._source: Source | None = None
         self._fd = -1
-        self._path = part_path(folder, item)
+        self._path = part_path(self._folder, item)
         self._journal = self._path.with_suffix(".journal")
         entry = item.entry
         path = entry.path.encode("utf-8", "surrogateescape").hex()
@@ -84,31 +82,47 @@ class Part:
         self._numbers = range(-(-entry.bytes // BLOCK))
         self._boot = _written()
         self._noted = self._read_journal()
+        # Of the blocks that have come since.
+        self._digests: dict[int, bytes] = {}
         self.wanted = [n for n in self._numbers if n not in self._noted]
         self._left = len(self.wanted)
         self._unsynced: list[int] = []
-        self._active, self._dead, self._ended = 0, False, False
+        self._active, self._dead, self._ended, self._claimed = 0, False, False, False
         self.done = sum(min(BLOCK, entry.bytes - n * BLOCK) for n in self._noted)
-        self.warning = ""
+        self.warning = self.left_out = ""
 
-    def _read_journal(self) -> set[int]:
-        """The blocks that are on this disk; none when the journal is about another file, or the part is gone."""
+    @staticmethod
+    def tidy(folder: Path, item: Item) -> None:
+        """Take away the part of a file that has its name, where somebody was killed between the two."""
+        part = part_path(folder, item)
+        with contextlib.suppress(OSError):
+            if part.samefile(folder / item.target):
+                part.unlink()
+                part.with_suffix(".journal").unlink(missing_ok=True)
+
+    def _read_journal(self) -> dict[int, bytes]:
+        """The blocks that are on this disk, with the beginnings of their digests; none when the part is gone, or
+        when the journal is about another file, or of an earlier release.
+        """
         try:
             head, *lines = self._journal.read_bytes().split(b"\n")
             if head != self._head or self._path.lstat().st_size != self.item.entry.bytes:
-                return set()
+                return {}
             kept = [line for line in lines[:-1] if not line.startswith(b"@")]
             if self._boot:
                 kept += [line.removeprefix(self._boot) for line in lines[:-1] if line.startswith(self._boot)]
-            return {int(word) for line in kept for word in line.split()} & set(self._numbers)
+            words = (word.partition(b":") for line in kept for word in line.split())
+            found = {int(number): bytes.fromhex(digest.decode("ascii")) for number, _, digest in words}
         except (OSError, ValueError):
-            return set()
+            return {}
+        return {n: digest for n, digest in found.items() if n in self._numbers and len(digest) == DIGEST}
 
     def _open(self) -> tuple[Source, int]:
         """The source and the part, opened by the thread that comes first."""
         with self._opening:
             if self._source is None:
-                source = self._volume.open(self.item.entry)
+                with self._on_volume():
+                    source = self._volume.open(self.item.entry)
                 with self._on_disk():
                     make_folder(self._folder, self._path.parent)
                     self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -122,6 +136,12 @@ class Part:
         try:
             yield
         except OSError as error:
+            if error.errno == errno.EFBIG:
+                size = units.size(self.item.entry.bytes)
+                raise LeftOut(
+                    f"{shown(self.item.entry.path)} is too large for the file system of {self._folder} ({size})",
+                    "bring it into another folder",
+                ) from error
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             do = "make room" if full else "see that the folder is there, and yours"
             raise Unreachable(
@@ -129,11 +149,22 @@ class Part:
                 f"{do}; the same command goes on from here",
             ) from error
 
+    @contextlib.contextmanager
+    def _on_volume(self) -> Iterator[None]:
+        """Inside, a file that the volume's own disk does not give is left out; the others may well come."""
+        try:
+            yield
+        except (FileNotFoundError, NanochatError):
+            raise
+        except OSError as error:
+            name = shown(self.item.entry.path)
+            raise LeftOut(f"{name} cannot be read ({error.strerror or error})", "see to the volume") from error
+
     def _claim(self) -> None:
         """Have the part for ourselves, as it was when we looked. Raises NanochatError when somebody else is at it."""
         try:
             ours = locks.take(self._fd, self._path) and self._path.lstat().st_ino == os.fstat(self._fd).st_ino
-            ours = ours and self._read_journal() == self._noted
+            ours = self._claimed = ours and self._read_journal() == self._noted
         except FileNotFoundError:
             ours = False
         if not ours:
@@ -157,6 +188,8 @@ class Part:
             self._bring(number)
         except (FileChanged, FileNotFoundError):
             self._dead = True
+        except LeftOut as why:
+            self._dead, self.left_out = True, str(why)
         finally:
             with self._lock:
                 self._active -= 1
@@ -170,18 +203,23 @@ class Part:
                 return Brought.WHOLE
         except FileChanged:
             self._dead = True
+        except LeftOut as why:
+            self._dead, self.left_out = True, str(why)
         self.forget()
-        return Brought.CHANGED
+        return Brought.LEFT_OUT if self.left_out else Brought.CHANGED
 
     def _bring(self, number: int) -> None:
         source, fd = self._open()
         if number < 0:
             return
-        data = source.block(number)
+        with self._on_volume():
+            data = source.block(number)
         with self._on_disk():
             _write_all(fd, data, number * BLOCK)
         due: list[int] = []
+        digest = sha256(data).digest()
         with self._lock:
+            self._digests[number] = digest
             self._left -= 1
             self.done += len(data)
             self._unsynced.append(number)
@@ -198,7 +236,8 @@ class Part:
     def _note(self, numbers: list[int], how: bytes = b"") -> None:
         """Put blocks down as brought: to last, or `how` says until when."""
         with self._lock, self._journal.open("ab", buffering=0) as journal:
-            line, size = how + " ".join(map(str, numbers)).encode() + b"\n", journal.tell()
+            words = " ".join(f"{n}:{self._digests[n][:DIGEST].hex()}" for n in numbers)
+            line, size = how + words.encode() + b"\n", journal.tell()
             try:
                 whole = journal.write(line) == len(line)
             except OSError:
@@ -212,19 +251,34 @@ class Part:
     def _finish(self) -> None:
         """All of it is here: see that it is still that file, then give it its name."""
         source, fd = self._open()
-        entry, target = self.item.entry, self._folder / self.item.target
+        entry = self.item.entry
         if not source.unchanged() and not self._only_grew():
             raise FileChanged(f"{shown(entry.path)} was written while it was read", "try again")
         with self._on_disk():
             if not source.verified and not crcs_match(self._path):
                 self.warning = f"{shown(entry.path)} is damaged, on the volume or on the way"
-            os.utime(fd, (entry.mtime, entry.mtime))
+            digest = self._digest(fd)
+            # Some disks keep no times, or let nobody set them: it is the content that counts.
+            with contextlib.suppress(OSError):
+                os.utime(fd, (entry.mtime, entry.mtime))
             if entry.bytes > BLOCK:
                 os.fsync(fd)
-            make_folder(self._folder, target.parent)
-            self._path.replace(target)
+            self._home.place(self._path, self.item.target, entry, digest, BLOCK, whole=not self.warning)
         self.forget(gone=True)
         self._came(self.item.target, 0, 1)
+
+    def _digest(self, fd: int) -> str:
+        """The digest of all of it. What was here when we came must still be what had come. Raises FileChanged."""
+        found = []
+        for number in self._numbers:
+            digest = self._digests.get(number)
+            if digest is None:
+                wanted = min(BLOCK, self.item.entry.bytes - number * BLOCK)
+                digest = sha256(os.pread(fd, wanted, number * BLOCK)).digest()
+                if digest[:DIGEST] != self._noted[number]:
+                    raise FileChanged(f"what had come of {shown(self.item.entry.path)} is damaged", "try again")
+            found.append(digest)
+        return digest_of(found)
 
     def _only_grew(self) -> bool:
         """Whether it is one of the files that a live run only adds to: what we have is its beginning."""
@@ -253,7 +307,7 @@ class Part:
         """Close everything, and leave nothing behind; the part itself is `gone` when it has its name."""
         self._unsynced = []
         with self._on_disk():
-            if self._source or gone:
+            if self._claimed:
                 if not gone:
                     self._path.unlink(missing_ok=True)
                 self._journal.unlink(missing_ok=True)

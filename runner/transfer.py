@@ -14,10 +14,11 @@ from msgspec import Struct
 
 from runner import units
 from runner.backends.base import Entry, Volume
+from runner.brought import ANOTHER, Here, Home
 from runner.errors import FileChanged, NanochatError, UsageError
 from runner.names import PARTS, disk_paths, shown
-from runner.nanochat import layout
-from runner.parts import Brought, Item, Part, make_folder, part_path
+from runner.parts import Brought, Item, Part, part_path
+from runner.placing import make_folder
 
 WORKERS = 8
 # So often is a file asked for again that was written while it was read.
@@ -120,11 +121,12 @@ class Download:
         """
         make_folder(self._folder, self._folder)
         items = self._items
+        home = Home(self._folder, self._volume.location, overwrite=self._overwrite)
         for _ in range(ROUNDS):
             self._changed = []
-            missing = [item for item in items if not self._is_there(item)]
+            missing = [item for item in items if not self._is_there(home, item)]
             self._check_room(missing)
-            self._bring(missing)
+            self._bring(home, missing)
             if not self._changed or self._stop.is_set():
                 break
             items = self._as_now(self._changed)
@@ -156,8 +158,8 @@ class Download:
             found.append(Item(entry, item.target))
         return found
 
-    def _bring(self, missing: list[Item]) -> None:
-        work = self._work(missing)
+    def _bring(self, home: Home, missing: list[Item]) -> None:
+        work = self._work(home, missing)
         with ThreadPoolExecutor(self._workers, "download") as pool:
             threads = [pool.submit(self._help, work) for _ in range(self._workers)]
             try:
@@ -186,25 +188,17 @@ class Download:
             snapshot = msgspec.structs.replace(self.progress)
         self._told(snapshot)
 
-    def _is_there(self, item: Item) -> bool:
+    def _is_there(self, home: Home, item: Item) -> bool:
         """Whether a file is there already. Raises UsageError when another one has its name."""
-        target, entry = self._folder / item.target, item.entry
-        try:
-            found = target.lstat()
-        except FileNotFoundError:
-            return False
-        except NotADirectoryError as error:
-            raise UsageError(f"a file is in the way of {target}", "move it, or choose another folder") from error
-        if target.is_symlink() or not target.is_file():
-            raise UsageError(f"{target} is in the way, and is no file", "move it, or choose another folder")
-        if found.st_size == entry.bytes and int(found.st_mtime) == int(entry.mtime):
+        found = home.judge(item.target, item.entry)
+        if found is Here.ANOTHER:
+            raise UsageError(f"{self._folder / item.target} is there already, and is another", ANOTHER)
+        if found is Here.WHOLE:
+            Part.tidy(self._folder, item)
             with self._lock:
                 self.progress.files_done += 1
-                self.progress.bytes_done += entry.bytes
-            return True
-        if self._overwrite or entry.name in layout.REWRITTEN:
-            return False
-        raise UsageError(f"{target} is there already, and is another", "--force replaces it, or choose another folder")
+                self.progress.bytes_done += item.entry.bytes
+        return found is Here.WHOLE
 
     def _check_room(self, missing: list[Item]) -> None:
         here = 0
@@ -219,10 +213,10 @@ class Download:
                 f"{units.size(needs)} to come, {units.size(free)} free in {self._folder}", "choose another folder"
             )
 
-    def _work(self, missing: list[Item]) -> Iterator[tuple[Part, int]]:
+    def _work(self, home: Home, missing: list[Item]) -> Iterator[tuple[Part, int]]:
         """Block after block of file after file; an iterator that is asked under the lock."""
         for item in missing:
-            part = Part(self._volume, item, self._folder, self._count)
+            part = Part(self._volume, item, home, self._count)
             self._parts.add(part)
             self.progress.bytes_done += part.done
             if not part.wanted:
@@ -252,10 +246,15 @@ class Download:
         """A file is done with; where it is not what it was, the next round asks for it again."""
         with self._lock:
             self._parts.discard(part)
-            self.warnings += [part.warning] if part.warning else []
+            self.warnings += [said for said in (part.warning, part.left_out) if said]
+            if brought is Brought.WHOLE:
+                return
+            self.progress.bytes_done -= part.done
             if brought is Brought.CHANGED:
                 self._changed.append(part.item)
-                self.progress.bytes_done -= part.done
+            else:
+                self.progress.files -= 1
+                self.progress.bytes -= part.item.entry.bytes
 
     def _count(self, name: str, size: int, files: int) -> None:
         """Note what has come."""

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from runner.backends.base import Volume
 from runner.errors import NanochatError, UsageError
+from runner.names import BROUGHT, PARTS
 from runner.transfer import Progress
 
 WORKERS = 4
@@ -46,9 +47,12 @@ def plan(origin: Path, to: str) -> tuple[list[Sending], list[Path]]:
         raise error
 
     for folder, names, files in os.walk(origin, onerror=refused):
-        names.sort()
+        # What a download has put down for itself is nobody else's.
+        names[:] = sorted(name for name in names if name != PARTS)
         left_out += [Path(folder) / name for name in names if (Path(folder) / name).is_symlink()]
         for name in sorted(files):
+            if name == BROUGHT:
+                continue
             path = Path(folder) / name
             stat = path.lstat()
             if S_ISREG(stat.st_mode):

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from runner import upload
 from runner.backends.base import BLOCK, Entry
 from runner.backends.folder import FolderSource, FolderVolume
+from runner.brought import Home
 from runner.errors import FileChanged, NanochatError, Unreachable, UsageError
-from runner.names import PARTS, disk_name, disk_paths, quoted, shown
+from runner.names import BROUGHT, PARTS, disk_name, disk_paths, quoted, shown
 from runner.parts import Part, crcs_match, part_path
 from runner.terminal import safe
 from runner.transfer import Download, End, Progress, gather, plan
@@ -45,7 +46,9 @@ def fill(folder: Path) -> dict[str, bytes]:
 
 
 def here(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """What is in a folder, but for the journal of what was brought there."""
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != BROUGHT)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
 def test_a_folder_comes_home_whole_with_its_times_and_leaves_no_scrap(
@@ -128,6 +131,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from runner.backends.folder import FolderSource, FolderVolume
+from runner.brought import Home
 from runner import parts, transfer
 volume, out = FolderVolume(sys.argv[1]), Path(sys.argv[2])
 parts.SYNC_BYTES, parts.WRITE_BYTES = 2 * parts.BLOCK, parts.BLOCK
@@ -165,15 +169,15 @@ def test_blocks_that_a_loss_of_power_may_have_taken_are_read_again(
     volume, out = FolderVolume(str(tmp_path / "v")), tmp_path / "out"
     item = gather(volume, "big")[0]
     monkeypatch.setattr("runner.parts.SYNC_BYTES", 2 * BLOCK)
-    part = Part(volume, item, out, lambda *a: None)
+    part = Part(volume, item, Home(out, volume.location), lambda *a: None)
     for number in (0, 1, 2):
         part.bring(number)
     os.close(part._fd)
-    assert Part(volume, item, out, lambda *a: None).wanted == [3]
+    assert Part(volume, item, Home(out, volume.location), lambda *a: None).wanted == [3]
     monkeypatch.setattr("runner.process.boot_id", lambda: "another")
-    assert Part(volume, item, out, lambda *a: None).wanted == [2, 3]
+    assert Part(volume, item, Home(out, volume.location), lambda *a: None).wanted == [2, 3]
     monkeypatch.setattr("runner.process.boot_id", lambda: "")
-    assert Part(volume, item, out, lambda *a: None).wanted == [2, 3]
+    assert Part(volume, item, Home(out, volume.location), lambda *a: None).wanted == [2, 3]
 
 
 def changing(download: Download, change: Callable[[], object]) -> None:
@@ -337,16 +341,16 @@ def test_a_journal_that_ends_in_half_a_number_never_makes_a_block_count_that_has
     (tmp_path / "v" / "big").write_bytes(noise(20 * small_blocks))
     volume, out = FolderVolume(str(tmp_path / "v")), tmp_path / "out"
     item = gather(volume, "big")[0]
-    first = Part(volume, item, out, lambda *a: None)
+    first = Part(volume, item, Home(out, volume.location), lambda *a: None)
     first.bring(0)
     first.put_away()
     journal = part_path(out, item).with_suffix(".journal")
     with journal.open("ab") as cut:
         cut.write(b"1")
-    second = Part(volume, item, out, lambda *a: None)
+    second = Part(volume, item, Home(out, volume.location), lambda *a: None)
     second.bring(2)
     second.put_away()
-    assert Part(volume, item, out, lambda *a: None).wanted == [1, *range(3, 20)]
+    assert Part(volume, item, Home(out, volume.location), lambda *a: None).wanted == [1, *range(3, 20)]
 
 
 @pytest.mark.parametrize("what", ["the volume", "what is sent"])

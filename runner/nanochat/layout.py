@@ -39,9 +39,9 @@ RUN_FILE, STATUS_FILE, EVENTS_FILE, LOG_FILE, TIMES_FILE, REPORT_FILE, CURVE_FIL
 # Of the runs that fill a volume for all, one at a time has it; it lies in CACHE.
 PREPARE_LOCK = "prepare.lock"
 
-# Files that a live run only adds to, and those that it writes anew as it goes.
+# Files that a live run only adds to, and those that are written anew as it goes, or goes on.
 GROWING = frozenset({LOG_FILE, EVENTS_FILE, TIMES_FILE})
-REWRITTEN = GROWING | {STATUS_FILE}
+REWRITTEN = GROWING | {STATUS_FILE, RUN_FILE, REPORT_FILE, CURVE_FILE}
 
 _SHARD = re.compile(r"shard_(\d{5})\.parquet")
 # A tag as `check_tag` allows it, and an id.
