@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runner.errors import about
+from runner.placing import place
 
 # What is for one person's eyes: settings with their webhook, the registry, logs.
 PRIVATE = 0o600
@@ -14,8 +15,11 @@ PRIVATE_FOLDER = 0o700
 
 
 @contextlib.contextmanager
-def replacing(target: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """A new file, which takes the place of `target` at the end, unless an error came. Its folder is made if missing."""
+def replacing(target: Path, mode: int = 0o666, *, over: bool = True) -> Iterator[BinaryIO]:
+    """A new file, which takes the place of `target` at the end, unless an error came. Its folder is made if missing.
+
+    Raises FileExistsError where there is a target, unless it goes `over` that.
+    """
     # Short, as the target's name may be as long as a name can be; and nobody can have put a link there.
     temporary = target.with_name(f".{os.urandom(8).hex()}.tmp")
     with about(target, instead_of=temporary):
@@ -25,7 +29,7 @@ def replacing(target: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
         with os.fdopen(fd, "wb") as file:
             yield file
         with about(target, instead_of=temporary):
-            temporary.replace(target)
+            place(temporary, target, over=over)
     except BaseException:
         # Where this cannot be done, what went wrong before says more.
         with contextlib.suppress(OSError):

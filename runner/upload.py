@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from runner.backends.base import Volume
 from runner.errors import NanochatError, UsageError
-from runner.names import BROUGHT, PARTS
+from runner.names import BROUGHT, PARTS, shown
 from runner.transfer import Progress
 
 WORKERS = 4
@@ -64,6 +64,9 @@ def plan(origin: Path, to: str) -> tuple[list[Sending], list[Path]]:
 
 def in_the_way(volume: Volume, sendings: list[Sending]) -> list[str]:
     """Paths that the volume has already."""
+    if volume.here("") is not None:
+        # Asked for one by one: whether two names are one is for that disk to say.
+        return [s.path for s in sendings if exists(volume, s.path)]
     folders = {s.path.rpartition("/")[0] for s in sendings}
     taken: set[str] = set()
     for folder in folders:
@@ -74,14 +77,29 @@ def in_the_way(volume: Volume, sendings: list[Sending]) -> list[str]:
     return [s.path for s in sendings if s.path in taken]
 
 
+def exists(volume: Volume, path: str) -> bool:
+    """Whether there is something of that name on a volume."""
+    try:
+        if (here := volume.here(path)) is not None:
+            return os.path.lexists(here)
+        above, _, name = path.rpartition("/")
+        return any(e.name == name for e in volume.list(above))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def send(
     volume: Volume,
     sendings: list[Sending],
     *,
     told: Callable[[Progress], None] = lambda progress: None,
     stopped: Callable[[], bool] = lambda: False,
+    over: bool = False,
 ) -> None:
-    """Bring every file. Raises what stood against it, Stopped when it was told to stop."""
+    """Bring every file, `over` what is there only if that is said.
+
+    Raises what stood against it, Stopped when it was told to stop.
+    """
     progress = Progress(files=len(sendings), bytes=sum(s.bytes for s in sendings))
     lock, failed = threading.Lock(), threading.Event()
     work: Iterator[Sending] = iter(sendings)
@@ -106,7 +124,10 @@ def send(
             count(amount)
 
         progress.name = sending.path
-        volume.put(sending.origin, sending.path, came)
+        try:
+            volume.put(sending.origin, sending.path, came, over=over)
+        except FileExistsError as error:
+            raise UsageError(f"{shown(sending.path)} is there already", "--force replaces it") from error
         # What the volume had already is not sent again, and nobody is told of it.
         count(sending.bytes - arrived, 1)
 

@@ -572,9 +572,9 @@ def test_a_folder_is_sent_whole_and_what_is_no_file_is_told(place: Place, store:
 
 def test_a_file_that_is_sent_a_second_time_is_never_told_as_more_than_it_is(tmp_path: Path) -> None:
     class Twice(FolderVolume):
-        def put(self, origin: Path, path: str, told: Callable[[int], None]) -> None:
+        def put(self, origin: Path, path: str, told: Callable[[int], None], *, over: bool) -> None:
             told(60)
-            super().put(origin, path, told)
+            super().put(origin, path, told, over=over)
 
     (tmp_path / "v").mkdir()
     (tmp_path / "x").write_bytes(noise(100))

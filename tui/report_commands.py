@@ -26,6 +26,7 @@ from runner.scrub import scrubbed
 from runner.spool import LogFile
 from runner.terminal import safe
 from tui import doctor_commands, output
+from tui.saved import whole_files
 
 PACKAGES = ("textual", "modal", "rich", "msgspec", "platformdirs", "certifi", "grpclib", "pyarrow", "pillow")
 TAIL = 200
@@ -87,15 +88,14 @@ def bundle(home: Path, args: argparse.Namespace) -> int:
 
 def _write(target: Path, pieces: dict[str, str]) -> None:
     try:
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE)
+        with whole_files([target], PRIVATE) as (new,), tarfile.open(fileobj=new.file, mode="w:gz") as tar:
+            for name, text in pieces.items():
+                data = text.encode("utf-8", "replace")
+                info = tarfile.TarInfo(f"nanochat-tui-report/{name}")
+                info.size, info.mtime, info.mode = len(data), int(time.time()), PRIVATE
+                tar.addfile(info, io.BytesIO(data))
     except FileExistsError as error:
         raise UsageError(f"{target} is there already", "give another name", field="bundle") from error
-    with os.fdopen(fd, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as tar:
-        for name, text in pieces.items():
-            data = text.encode("utf-8", "replace")
-            info = tarfile.TarInfo(f"nanochat-tui-report/{name}")
-            info.size, info.mtime, info.mode = len(data), int(time.time()), PRIVATE
-            tar.addfile(info, io.BytesIO(data))
 
 
 def _harmless(text: str) -> str:

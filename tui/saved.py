@@ -2,9 +2,13 @@
 
 import contextlib
 import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+from runner.errors import about
+from runner.placing import place
 
 MOST = 10_000
 
@@ -17,9 +21,12 @@ class New(NamedTuple):
 
 
 @contextlib.contextmanager
-def whole_files(targets: Sequence[Path]) -> Iterator[list[New]]:
-    """Files of these names, which must be free; while they are written `.part` is behind their names."""
-    made = _made(targets)
+def whole_files(targets: Sequence[Path], mode: int = 0o666) -> Iterator[list[New]]:
+    """Files of these names, which must be free; while they are written `.part` is behind their names.
+
+    Raises FileExistsError, also where a name was taken meanwhile.
+    """
+    made = _made(targets, mode)
     if made is None:
         raise FileExistsError(errno.EEXIST, "is there already, or is being written", str(targets[0]))
     try:
@@ -27,7 +34,8 @@ def whole_files(targets: Sequence[Path]) -> Iterator[list[New]]:
         for new in made:
             new.file.close()
         for new in made:
-            _part(new.target).rename(new.target)
+            with about(new.target, instead_of=_part(new.target)):
+                place(_part(new.target), new.target, over=False)
     except BaseException:
         _let_go(made)
         raise
@@ -36,25 +44,31 @@ def whole_files(targets: Sequence[Path]) -> Iterator[list[New]]:
 @contextlib.contextmanager
 def new_files(named: Callable[[int], Sequence[Path]]) -> Iterator[list[New]]:
     """Files of the first number whose names are free."""
-    number = next((n for n in range(1, MOST) if not any(t.exists() or _part(t).exists() for t in named(n))), MOST)
+    number = next((n for n in range(1, MOST) if not any(map(_is_taken, named(n)))), MOST)
     with whole_files(named(number)) as made:
         yield made
 
 
-def _made(targets: Sequence[Path]) -> list[New] | None:
+def _made(targets: Sequence[Path], mode: int) -> list[New] | None:
     """The files for these names; None where one is taken, or will be."""
     made: list[New] = []
     for target in targets:
         try:
-            if target.exists():
+            if os.path.lexists(target):
                 raise FileExistsError
-            made.append(New(target, _part(target).open("xb")))
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            with about(target, instead_of=_part(target)):
+                made.append(New(target, os.fdopen(os.open(_part(target), flags, mode), "wb")))
         except OSError as error:
             _let_go(made)
             if isinstance(error, FileExistsError):
                 return None
             raise
     return made
+
+
+def _is_taken(target: Path) -> bool:
+    return os.path.lexists(target) or os.path.lexists(_part(target))
 
 
 def _part(target: Path) -> Path:

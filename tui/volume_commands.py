@@ -19,6 +19,9 @@ from runner.run import Run
 from runner.transfer import Progress
 from tui import output
 
+# So many files that did not come are named.
+MOST_TOLD = 20
+
 
 class Where(NamedTuple):
     """A place on a volume, as a person named it."""
@@ -215,6 +218,10 @@ def _get(fleet: Fleet, args: argparse.Namespace) -> int:
     except UsageError:
         fleet.registry.end(wanted)
         raise
+    except NanochatError:
+        line.clear()
+        _say_warnings(download.warnings)
+        raise
     finally:
         line.clear()
     if whole:
@@ -239,12 +246,18 @@ def _get(fleet: Fleet, args: argparse.Namespace) -> int:
         return Exit.FAILED if download.warnings else Exit.OK
     for item in renamed:
         output.note(f"{names.shown(item.entry.path)} is here as {item.target}")
-    for warning in download.warnings:
-        output.note(f"nanochat-tui: {warning}")
+    _say_warnings(download.warnings)
     where_to = ", ".join(str(folder / t) for t in targets) or str(folder)
     state = ", not all of it as it is there" if download.warnings else ""
     output.write(f"{units.size(progress.bytes)} in {units.counted(progress.files, 'file')}{state}: {where_to}")
     return Exit.FAILED if download.warnings else Exit.OK
+
+
+def _say_warnings(warnings: list[str]) -> None:
+    for warning in warnings[:MOST_TOLD]:
+        output.note(f"nanochat-tui: {warning}")
+    if len(warnings) > MOST_TOLD:
+        output.note(f"nanochat-tui: and {len(warnings) - MOST_TOLD:,} more")
 
 
 def _called(fleet: Fleet, place: Where) -> str:
@@ -283,7 +296,7 @@ def _put(fleet: Fleet, args: argparse.Namespace) -> int:
 
     try:
         with _interrupting(stop.set):
-            upload.send(place.volume, sendings, told=told, stopped=stop.is_set)
+            upload.send(place.volume, sendings, told=told, stopped=stop.is_set, over=args.force)
     except upload.Stopped as error:
         line.clear()
         output.note(f"nanochat-tui: {error}")
@@ -370,7 +383,7 @@ def _mv(fleet: Fleet, args: argparse.Namespace) -> int:
         raise UsageError(f"{names.shown(origin.path)} cannot go into itself", "name another place")
     wanted = removal.consider([origin.path], inside, _runs_on(fleet, origin))
     _refuse(wanted, args.force, "moves it")
-    if not args.force and _exists(target.volume, to):
+    if not args.force and upload.exists(target.volume, to):
         raise UsageError(f"{names.shown(to)} is there already", "--force replaces it")
     origin.volume.rename(origin.path, to)
     if args.json:
@@ -378,14 +391,6 @@ def _mv(fleet: Fleet, args: argparse.Namespace) -> int:
     else:
         output.write(f"{names.shown(origin.path)} is now {names.shown(to)}")
     return Exit.OK
-
-
-def _exists(volume: Volume, path: str) -> bool:
-    above, _, name = path.rpartition("/")
-    try:
-        return any(e.name == name for e in volume.list(above))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
 
 
 def command_line(*words: str) -> str:

@@ -89,8 +89,11 @@ class Volume(Protocol):
         """A file to be read in blocks. Raises FileChanged when it is not as that entry says any more."""
         ...
 
-    def put(self, origin: Path, path: str, told: Callable[[int], None]) -> None:
-        """Bring a file of this disk to the volume, all or nothing; `told` is called with bytes as they arrive."""
+    def put(self, origin: Path, path: str, told: Callable[[int], None], *, over: bool) -> None:
+        """Bring a file of this disk to the volume, all or nothing; `told` is called with bytes as they arrive.
+
+        Raises FileExistsError where there is one of that name, unless it goes `over` that.
+        """
         ...
 
     def remove(self, path: str) -> None:

@@ -89,9 +89,9 @@ class FolderVolume:
     def open(self, entry: Entry) -> "FolderSource":
         return FolderSource(entry, self.path(entry.path))
 
-    def put(self, origin: Path, path: str, told: Callable[[int], None]) -> None:
+    def put(self, origin: Path, path: str, told: Callable[[int], None], *, over: bool) -> None:
         full = self.path(path)
-        with about(origin), origin.open("rb") as source, atomic.replacing(full) as file:
+        with about(origin), origin.open("rb") as source, atomic.replacing(full, over=over) as file:
             while data := source.read(BLOCK):
                 with about(full):
                     file.write(data)

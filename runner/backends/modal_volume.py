@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import io
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -47,7 +48,7 @@ async def _scan(volume: Any, path: str, deep: bool) -> AsyncIterator[Entries]:
         ]
 
 
-async def _upload(volume: Any, origin: Path, path: str, told: Callable[[int], None]) -> None:
+async def _upload(volume: Any, origin: Path, path: str, told: Callable[[int], None], over: bool) -> None:
     """The client's own way to put a file, which tells how far it is, and is cancelled when `told` has had enough."""
     problems: list[NanochatError] = []
     enough = asyncio.Event()
@@ -63,7 +64,7 @@ async def _upload(volume: Any, origin: Path, path: str, told: Callable[[int], No
 
     async def put() -> None:
         manager = _AbstractVolumeUploadContextManager.resolve(
-            volume._metadata.version, volume.object_id, volume._client, progress_cb=progress, force=True
+            volume._metadata.version, volume.object_id, volume._client, progress_cb=progress, force=over
         )
         async with manager as batch:
             batch.put_file(origin, f"/{path}")
@@ -243,11 +244,20 @@ class ModalVolume:
             raise FileChanged(f"{shown(entry.name)} has changed on the volume", "start again")
         return tuple(reply.get_urls)
 
-    def put(self, origin: Path, path: str, told: Callable[[int], None]) -> None:
+    def put(self, origin: Path, path: str, told: Callable[[int], None], *, over: bool) -> None:
         name = _named(path)
+
+        def sent(volume: modal.Volume) -> bool:
+            try:
+                _upload_blocking(volume, origin, name, told, over)
+            except FileExistsError:
+                return False
+            return True
+
         with about(origin):
             origin.lstat()
-            self._asked(path, lambda v: _upload_blocking(v, origin, name, told))
+            if not self._asked(path, sent):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
 
     def remove(self, path: str) -> None:
         name = _named(path)
