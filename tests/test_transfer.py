@@ -419,7 +419,7 @@ def test_an_error_that_nobody_thought_of_is_no_success(
     with pytest.raises(ZeroDivisionError):
         Download(place.volume(), gather(place.volume(), "runs/a"), tmp_path / "out").run()
     (tmp_path / "x").write_text("x")
-    monkeypatch.setattr(type(place.volume()), "put", lambda *a: 1 / 0)
+    monkeypatch.setattr(type(place.volume()), "put", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         upload.send(place.volume(), upload.plan(tmp_path / "x", "x")[0])
 
