@@ -37,6 +37,7 @@ DATA = Path(__file__).parent / "data"
 CLI = [sys.executable, "-m", "tui.cli"]
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Half as many workers again as there are processors: many tests wait for processes and clocks."""
     return max(2, (os.cpu_count() or 2) * 3 // 2)

@@ -59,7 +59,8 @@ def title(app: ViewApp) -> str:
 
 
 async def until(pilot: Pilot[int], condition: Callable[[], bool], what: str) -> None:
-    for _ in range(200):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         if condition():
             return
         await pilot.pause(0.02)
@@ -87,6 +88,29 @@ async def test_the_end_is_followed_until_one_scrolls_and_new_lines_are_counted(a
         assert shown(app)[-1] == LINES[-1]
         await pilot.press("G")
         await until(pilot, lambda: shown(app)[-1] == "line 102" and "following" in title(app), "the end again")
+
+
+async def test_paging_up_before_the_lines_are_counted_stays_there_when_they_are(
+    app: ViewApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, refresh = threading.Event(), LogFile.refresh
+
+    def held(log: LogFile, limit: int | None = None) -> bool:
+        assert limit == 0 or go_on.wait(60)
+        return refresh(log, limit)
+
+    monkeypatch.setattr(LogFile, "refresh", held)
+    async with app.run_test(size=(80, 24)) as pilot:
+        view = app.query_one(LogView)
+        await until(pilot, lambda: view.reading and shown(app)[-1] == LINES[-1], "the end of the log")
+        await pilot.press("pageup")
+        await until(pilot, lambda: not view.following, "following to end")
+        before = shown(app)
+        assert before[-1] == LINES[-view.size.height]
+        go_on.set()
+        await ready(pilot, app)
+        await until(pilot, lambda: not view.reading and shown(app) == before, "the same rows, out of the index")
+        assert not view.following
 
 
 async def test_a_search_counts_its_hits_and_walks_through_them_round_the_end(app: ViewApp) -> None:

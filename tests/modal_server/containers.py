@@ -180,6 +180,21 @@ class Containers:
             self._kill(t, signal.SIGINT)
             await self._kill_later(t, 2)
 
+    def _source(self, mounts) -> Path:
+        """The files that a client uploaded for a function, laid out once: what Python compiles of them is kept, too."""
+        folder = self.root / "source" / "-".join(sorted(mounts))
+        if not folder.exists():
+            partial = folder.with_name(folder.name + ".partial")
+            for mount in mounts:
+                for name, sha, mode in self.mounts.get(mount, []):
+                    path = partial / name.lstrip("/")
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(self._file_bytes(sha))
+                    path.chmod(mode or 0o644)
+            partial.mkdir(parents=True, exist_ok=True)
+            partial.rename(folder)
+        return folder
+
     async def _run_container(self, i: Input):
         fn = self.fns[self.calls[i.call_id].fn_id]
         d, app = fn.defn, self.apps[fn.app_id]
@@ -189,12 +204,7 @@ class Containers:
         home = self.root / "tasks" / t.id
         rootfs = home / "rootfs"
         (rootfs / "root").mkdir(parents=True)
-        for mid in d.mount_ids:  # source files the client uploaded
-            for name, sha, mode in self.mounts.get(mid, []):
-                p = rootfs / name.lstrip("/")
-                p.parent.mkdir(parents=True, exist_ok=True)
-                p.write_bytes(self._file_bytes(sha))
-                p.chmod(mode or 0o644)
+        source = self._source(d.mount_ids)
         env = {k: v for k, v in os.environ.items() if not k.startswith("MODAL_")}
         binds = []
         for vm in d.volume_mounts:
@@ -228,7 +238,7 @@ class Containers:
             MODAL_CLOUD_PROVIDER="CLOUD_PROVIDER_EMU",
             MODAL_REGION="local",
             PYTHONUNBUFFERED="1",
-            PYTHONPATH=os.pathsep.join([str(rootfs / "root"), str(rootfs / "pkg")]),
+            PYTHONPATH=os.pathsep.join([str(source / "root"), str(source / "pkg")]),
             HOME=str(rootfs / "root"),
         )
         cmd = [sys.executable, "-m", "modal._container_entrypoint"]

@@ -42,6 +42,8 @@ class LogScroll(ScrollView):
         self.marks: set[int] = set()
         # What is shown until the lines are counted.
         self._tail: list[str] = []
+        # Rows from the last one of the tail to the end, when somebody scrolled up before the index was there.
+        self._above = 0
         self._left = 0
         self.stamps = 0
         self.wrap = False
@@ -128,7 +130,8 @@ class LogScroll(ScrollView):
     def render_line(self, y: int) -> Strip:
         look = self._look
         if self._tail:
-            text = self._tail[y - self.size.height :][0] if self.size.height - y <= len(self._tail) else ""
+            row = len(self._tail) - self._above - self.size.height + y
+            text = self._tail[row] if row >= 0 else ""
             return self._rows.plain(text, look.width + 1)
         row, piece = self._place(y)
         rows = self._rows_of(row) if row < self.rows else []

@@ -100,7 +100,7 @@ class LogView(LogScroll, can_focus=True):
     def _begin(self, log: LogFile) -> None:
         """Nothing is known of the lines of a log."""
         self.here = None
-        self.marks, self._tail, self.window = set(), [], 0
+        self.marks, self._tail, self._above, self.window = set(), [], 0, 0
         self._rows.clear()
         self._times = LogTimes(log.path.with_name(layout.TIMES_FILE))
         self._measure()
@@ -189,7 +189,7 @@ class LogView(LogScroll, can_focus=True):
     def _grown(self, log: LogFile) -> None:
         if log is not self._log or not self.is_attached:
             return
-        self._tail, self.counted = [], 1.0
+        above, self._tail, self._above, self.counted = self._above, [], 0, 1.0
         if self._anew != log.anew:
             self._anew = log.anew
             if self.scans:
@@ -200,6 +200,8 @@ class LogView(LogScroll, can_focus=True):
         if self.following:
             self._seen = self.rows
             self.scroll_to(y=self.rows, animate=False, force=True, immediate=True)
+        elif above:
+            self.scroll_to(y=self.max_scroll_y - above, animate=False, force=True, immediate=True)
         self.refresh()
         self.post_message(self.Changed())
 
@@ -217,7 +219,13 @@ class LogView(LogScroll, can_focus=True):
 
     def action_go(self, by: int) -> None:
         self.here = None
-        self.scroll_to(y=self.scroll_y + by, animate=False, force=True, immediate=True)
+        if not self._tail:
+            self.scroll_to(y=self.scroll_y + by, animate=False, force=True, immediate=True)
+            return
+        self._above = max(0, min(len(self._tail) - self.size.height, self._above - by))
+        self.following = not self._above
+        self.refresh()
+        self.post_message(self.Changed())
 
     def action_page(self, by: int) -> None:
         self.action_go(by * max(1, self.size.height - 1))
@@ -229,7 +237,7 @@ class LogView(LogScroll, can_focus=True):
 
     def action_follow(self) -> None:
         self.here = None
-        self.following, self._seen = True, self.rows
+        self.following, self._seen, self._above = True, self.rows, 0
         self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
         self.post_message(self.Changed())
 
