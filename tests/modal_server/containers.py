@@ -4,17 +4,51 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
-import sys
+import socket
 import time
 from pathlib import Path
 
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2 as pb
 
+from tests.forks import Forks
 from tests.modal_server.rpc import ERR, OUT, SYS, WORKSPACE, nid, rpc, workspace_of
 from tests.modal_server.state import App, Input, R, Task
 from tests.modal_server.volumes import WorkCopy, members
+
+
+class Container:
+    """A process of its own session, what it prints, and how it ended."""
+
+    def __init__(self, pid: int, line: socket.socket, stdout: asyncio.StreamReader, stderr: asyncio.StreamReader):
+        self.pid, self._line, self.stdout, self.stderr = pid, line, stdout, stderr
+        self.returncode: int | None = None
+
+    @classmethod
+    async def start(cls, forks: Forks, env: dict[str, str], cwd: Path) -> "Container":
+        (out, out_w), (err, err_w) = os.pipe(), os.pipe()
+        with open(os.devnull) as nothing:  # noqa: PTH123
+            fds = (nothing.fileno(), out_w, err_w)
+            module = "modal._container_entrypoint"
+            pid, line = await asyncio.to_thread(forks.spawn, module, [], env, str(cwd), fds, session=True)
+        os.close(out_w)
+        os.close(err_w)
+        line.setblocking(False)
+        return cls(pid, line, await _reader(out), await _reader(err))
+
+    async def wait(self) -> int:
+        """The exit status, as soon as the process itself has ended: what it left behind may keep its pipes open."""
+        status = await asyncio.get_running_loop().sock_recv(self._line, 4)
+        self._line.close()
+        self.returncode = os.waitstatus_to_exitcode(int.from_bytes(status, "big"))
+        return self.returncode
+
+
+async def _reader(fd: int) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=1 << 20)
+    pipe = os.fdopen(fd, "rb", buffering=0)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    return reader
 
 
 class Containers:
@@ -241,28 +275,16 @@ class Containers:
             PYTHONPATH=os.pathsep.join([str(source / "root"), str(source / "pkg")]),
             HOME=str(rootfs / "root"),
         )
-        cmd = [sys.executable, "-m", "modal._container_entrypoint"]
         for src, dst in binds:
             (rootfs / str(dst).lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
             (rootfs / str(dst).lstrip("/")).symlink_to(src)
         (rootfs / "tmp").mkdir()
         env.update(NANOCHAT_TUI_MOUNT=str(rootfs / "vol"), TMPDIR=str(rootfs / "tmp"))
-        t.proc = await asyncio.create_subprocess_exec(
-            *cmd,
-            env=env,
-            cwd=rootfs / "root",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            limit=1 << 20,
-        )
+        t.proc = await Container.start(self.forks, env, rootfs / "root")
         t.started_at = time.time()
         tmo = asyncio.ensure_future(self._timeout(t, d.timeout_secs)) if d.timeout_secs else None
         pumps = [asyncio.ensure_future(self._pump(t, p, fd)) for p, fd in ((t.proc.stdout, OUT), (t.proc.stderr, ERR))]
-        while t.proc.returncode is None:  # not proc.wait(): that also waits for pipes that orphans keep open
-            await asyncio.sleep(0.02)
-        rc = t.proc.returncode
+        rc = await t.proc.wait()
         for entry in members(t.proc.pid):  # a container takes all that runs in it with it
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(entry.name), signal.SIGKILL)

@@ -18,6 +18,7 @@ from modal._utils.grpc_utils import custom_detail_codec
 from modal_proto import api_grpc
 from modal_proto import api_pb2 as pb
 
+from tests.forks import Forks
 from tests.modal_server.apps import Apps
 from tests.modal_server.calls import Calls
 from tests.modal_server.containers import Containers
@@ -70,6 +71,11 @@ class ModalServer(
         self.symlinks: list[Path] = []
         self._bg: set = set()
         (self.root / "volumes").mkdir(parents=True, exist_ok=True)
+        # Containers have what their image has loaded; of the client they read what their environment says.
+        self.forks = Forks(
+            self.root, ["modal._container_entrypoint", "msgspec", "sqlite3", "decimal", "logging.handlers"]
+        )
+        self.forks.start(home=self.root)
 
     def mapping(self) -> dict:
         full = api_grpc.ModalClientBase.__mapping__(self)
@@ -200,6 +206,7 @@ class ModalServer(
         self.spawn_bg(self._background_commits())
 
     async def aclose(self):
+        self.forks.close()
         for t in self.tasks.values():
             self._kill(t, signal.SIGKILL)
         await asyncio.sleep(0.1)

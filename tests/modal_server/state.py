@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import time
+from typing import Any
 
 from modal_proto import api_pb2 as pb
 
@@ -74,7 +75,7 @@ class Task:  # a "container"
     fn_id: str
     input: Input
     created_at: float
-    proc: asyncio.subprocess.Process | None = None
+    proc: Any = None  # containers.Container
     delivered: bool = False
     kill_event: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)  # -> heartbeat cancel
     killing: str = ""  # "", "terminate", "timeout", "preempt"
