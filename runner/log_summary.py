@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from msgspec import Struct, field
 
 from runner.alarms import lost
-from runner.job.outcome import Trail, explain
-from runner.job.supervise import Ended
+from runner.diagnosis.advice import resume_of
+from runner.diagnosis.evidence import Evidence
+from runner.diagnosis.verdict import judge
 from runner.log_prefix import Prefixes
 from runner.log_search import slice_at
 from runner.nanochat import events, flops
 from runner.nanochat.events import Event
 from runner.spool import LogFile
+from runner.status import OutcomeKind
 from runner.terminal import clean
 
 MAX_KEPT = 20
@@ -24,6 +26,13 @@ TURN = 200
 _STAGE = re.compile(r"\[STAGE\] (\w{1,20})( skipped.*)?")
 _END = re.compile(r"\[(DONE|FAILED|CANCELLED|PREEMPTED|OUT OF BUDGET)\] ?(.*)")
 _HEARTBEAT = "[HEARTBEAT]"
+_ENDS = {
+    "DONE": OutcomeKind.DONE,
+    "CANCELLED": OutcomeKind.CANCELLED,
+    "PREEMPTED": OutcomeKind.KILLED,
+    "OUT OF BUDGET": OutcomeKind.BUDGET,
+    "FAILED": OutcomeKind.UNKNOWN,
+}
 # Where nanochat saved what it trained between base model and conversations, until 2026.
 _MID = "/mid_checkpoints/"
 
@@ -33,6 +42,20 @@ class Problem(Struct):
 
     line: int
     text: str
+
+
+class End(Struct):
+    """How the last attempt ended: `word` is the job's own for it, where it wrote one; `line` tells it, from 1."""
+
+    kind: OutcomeKind
+    message: str
+    advice: str
+    resume: str
+    line: int | None = None
+    word: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.word or self.kind}: {self.message}".rstrip(": ")
 
 
 class Training(Struct):
@@ -53,7 +76,7 @@ class Summary(Training, kw_only=True):
     """Everything found so far. Its own training is the base model's where there is any, then beside the `fine_tuning`.
 
     `stages` as the log names or shows them, `checkpoints` the steps whose model was saved, `outcome` how the last
-    attempt ended.
+    attempt ended, where that can be seen.
     """
 
     lines: int = 0
@@ -68,7 +91,7 @@ class Summary(Training, kw_only=True):
     warnings: list[str] = field(default_factory=list)
     errors: int = 0
     problems: list[Problem] = field(default_factory=list)
-    outcome: str = ""
+    outcome: End | None = None
 
 
 class Reader:
@@ -83,7 +106,9 @@ class Reader:
         self._base, self._tuned = _Pace(), _Pace()
         # Which training the lines are of; whether the log itself names its stages; whether the base model is done.
         self._tuning = self._named = self._base_done = False
-        self._trail = Trail()
+        self._evidence = Evidence()
+        # The job's own last word.
+        self._told: End | None = None
 
     @property
     def found(self) -> Summary:
@@ -92,6 +117,7 @@ class Reader:
         first = tuned if base == Training() else base
         for name in Training.__struct_fields__:
             setattr(found, name, getattr(first, name))
+        found.outcome = self._told or self._judged()
         found.fine_tuning = None if first is tuned or tuned == Training() else tuned
         return found
 
@@ -113,7 +139,8 @@ class Reader:
         for piece in raw.split(b"\r"):
             line = clean(piece[:LONGEST].decode("utf-8", "replace"))
             for said, event in self._prefixes.read(line):
-                self._trail.see(said, event)
+                if self._evidence.see(said, event, found.lines):
+                    self._problem(said)
                 blank = blank and not said.strip()
                 if said.startswith("["):
                     self._own(said)
@@ -122,13 +149,6 @@ class Reader:
                     self._event(event, said)
         found.not_understood += not known and not blank
 
-    def end(self) -> Summary:
-        """The summary, with the cause of the end where the log does not name one itself."""
-        if not self._found.outcome and self._trail.failure:
-            cause = explain("", Ended(1, None, stopped=False), self._trail)
-            self._found.outcome = f"{cause.kind}: {cause.message}" if cause else ""
-        return self.found
-
     def _own(self, line: str) -> None:
         found = self._found
         if m := _STAGE.fullmatch(line):
@@ -136,10 +156,11 @@ class Reader:
                 found.stages, self._named = [], True
             self._tuning = m[1] in ("sft", "chat_eval")
             self._stage(m[1], skipped=bool(m[2]))
+            self._evidence = Evidence()
         elif m := _END.fullmatch(line):
-            found.outcome = f"{m[1].lower()}: {m[2]}".rstrip(": ")
+            self._told = self._ended(m[1], m[2])
         elif line.startswith("[ATTEMPT"):
-            found.attempts, found.outcome = found.attempts + 1, ""
+            found.attempts, self._told, self._evidence = found.attempts + 1, None, Evidence()
         elif line.startswith(_HEARTBEAT):
             found.heartbeats += 1
 
@@ -153,6 +174,20 @@ class Reader:
             stages[stages.index(left_out)] = name
         elif name not in stages:
             stages.append(name)
+
+    def _judged(self) -> End | None:
+        """The cause of the end, where the log does not name one itself."""
+        found = judge(self._evidence)
+        return End(found.kind, found.message, found.advice, found.resume, found.line) if found else None
+
+    def _ended(self, word: str, said: str) -> End:
+        """The job's own last word, which knew how the child had ended; what only the log shows beside it."""
+        kind = _ENDS[word]
+        message, _, advice = said.partition(" — ")
+        found = judge(self._evidence) if word == "FAILED" else None
+        if found and found.message[:40] in message:
+            return End(found.kind, message, advice, found.resume, found.line, word.lower())
+        return End(kind, message, advice, resume_of(kind), self._found.lines, word.lower())
 
     def _event(self, event: Event, line: str) -> None:
         found = self._found
@@ -190,10 +225,6 @@ class Reader:
             case events.Warned(text=text):
                 if text not in found.warnings and len(found.warnings) < MAX_KEPT:
                     found.warnings.append(text)
-            case (
-                events.Error() | events.OutOfMemory() | events.NcclTimeout() | events.RankFailed() | events.Signalled()
-            ):
-                self._problem(line)
         if lost(event):
             self._problem(line)
 

@@ -62,7 +62,7 @@ class OutcomeKind(StrEnum):
 
 
 class Outcome(Struct, frozen=True):
-    """How an attempt ended."""
+    """How an attempt ended. `resume` says whether that can help, `line` is the one of the log that tells it, from 1."""
 
     kind: OutcomeKind
     message: str
@@ -70,6 +70,8 @@ class Outcome(Struct, frozen=True):
     stage: str = ""
     exit_code: int | None = None
     signal: int | None = None
+    resume: str = ""
+    line: int | None = None
 
 
 class Pause(Struct, frozen=True):

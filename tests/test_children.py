@@ -74,7 +74,7 @@ def test_a_training_that_takes_the_processor_while_gpus_are_paid_for_is_stopped_
             "disk",
             "failed",
         ),
-        ("Traceback (most recent call last):\n  File\nOSError: [Errno 5] Input/output\x1b[2J error", "crash", "failed"),
+        ("Traceback (most recent call last):\n  File\nOSError: [Errno 5] Input/output\x1b[2J error", "disk", "failed"),
         ("a warning of some library", "killed", "interrupted"),
         ("", "killed", "interrupted"),
     ],

@@ -20,7 +20,8 @@ def read(lines: list[str]) -> Evidence:
     for number, raw in enumerate(lines, 1):
         for piece in raw.split("\r"):
             line = clean(piece)
-            evidence.see(line, grammar.parse(line), number)
+            for said, event in grammar.read(line):
+                evidence.see(said, event, number)
     return evidence
 
 

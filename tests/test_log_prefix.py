@@ -65,7 +65,7 @@ def summary(data: bytes) -> Summary:
     reader = Reader()
     for line in data.removesuffix(b"\n").split(b"\n"):
         reader.take(line)
-    return reader.end()
+    return reader.found
 
 
 def marked(data: bytes, mark: Callable[[int], str]) -> bytes:
@@ -121,7 +121,7 @@ def test_ranks_that_a_launcher_names_are_those_of_a_failure() -> None:
         "[default1]:    x.view(2)",
         "[default1]:RuntimeError: shape '[2]' is invalid for input of size 3",
     ]
-    assert "rank 1" in summary("\n".join(said).encode()).outcome
+    assert "rank 1" in str(summary("\n".join(said).encode()).outcome)
 
 
 def times_of(path: Path) -> tuple[LogFile, Finder]:

@@ -20,8 +20,8 @@ STEP = "step {:05d}/00100 (1.00%) | loss: {} | lrm: 1.00 | dt: 9.00ms | tok/sec:
 
 def trail_of(lines: list[str]) -> Trail:
     trail = Trail()
-    for line in lines:
-        trail.see(clean(line), grammar.parse(clean(line)))
+    for number, line in enumerate(lines, 1):
+        trail.see(clean(line), grammar.parse(clean(line)), number)
     return trail
 
 

@@ -31,7 +31,7 @@ def summary(text: str) -> Summary:
     reader = Reader()
     for line in text.encode().removesuffix(b"\n").split(b"\n"):
         reader.take(line)
-    return reader.end()
+    return reader.found
 
 
 @pytest.mark.parametrize("path", RELEASES, ids=lambda p: p.stem)

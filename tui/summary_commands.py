@@ -72,7 +72,7 @@ def read_summary(path: Path, told: Callable[[float], None] = lambda share: None)
             raise FileChanged(f"{path} was written anew while it was read", "try again")
     if rest := log.read(offset, LONGEST):
         reader.take(rest)
-    return reader.end()
+    return reader.found
 
 
 class _Progress:
@@ -122,7 +122,9 @@ def _said(found: Summary) -> Iterator[tuple[str, str]]:
     yield "checkpoints", ", ".join(f"{step:,}" for step in found.checkpoints) or unknown
     for warning in found.warnings:
         yield "warning", warning
-    yield "outcome", found.outcome or unknown
+    yield "outcome", str(found.outcome or unknown)
+    if found.outcome and found.outcome.advice:
+        yield "do", found.outcome.advice
     yield "errors", f"{found.errors:,}"
 
 

@@ -143,7 +143,7 @@ def numbers(found: Summary) -> list[Cell | str]:
     cells += [units.counted(len(found.checkpoints), "checkpoint")] if found.checkpoints else []
     cells += [Cell(found.gpu, "dim")] if found.gpu else []
     cells += [Cell(f"✗ {found.errors}", "error")] if found.errors else []
-    cells += [Cell(found.outcome, "accent")] if found.outcome else []
+    cells += [Cell(str(found.outcome), "accent")] if found.outcome else []
     return cells or [Cell("no numbers of nanochat so far", "dim")]
 
 

@@ -16,6 +16,8 @@ from runner.backends.base import Check, Where
 from runner.backends.folder import FolderVolume
 from runner.backends.local_life import Life, life
 from runner.cost import Prices
+from runner.diagnosis.evidence import Evidence
+from runner.diagnosis.verdict import judge
 from runner.errors import Unreachable, UsageError, VolumeGone
 from runner.job import engines
 from runner.nanochat import layout
@@ -111,7 +113,7 @@ class LocalBackend:
         return Poll(False, last, self._unwritten(run, wrote=last is not None and last.attempt == run.attempt))
 
     def _unwritten(self, run: Run, *, wrote: bool) -> Outcome | None:
-        """What a job said that could not write it down: how it ended, the end of a traceback, or its only words."""
+        """What a job said that could not write it down: how it ended, what tells it, or its only words."""
         if run.state is State.LAUNCHING:
             # What is there may be of the attempt before.
             return None
@@ -122,11 +124,16 @@ class LocalBackend:
         said = next((line for line in reversed(lines) if line.strip()), "")
         with contextlib.suppress(msgspec.MsgspecError):
             return msgspec.json.decode(said, type=Outcome)
-        if not said or (wrote and not any(line.startswith("Traceback ") for line in lines)):
+        seen = Evidence()
+        for number, line in enumerate(lines):
+            seen.see(clean(line), None, number)
+        if found := judge(seen):
+            what = f"the job itself failed: {found.message}"[:300]
+            return Outcome(found.kind, what, found.advice.replace("RUN", run.id), resume=found.resume)
+        if wrote or not said:
             return None
-        return Outcome(
-            OutcomeKind.CRASH, f"the job itself failed: {clean(said)}"[:300], f"nanochat-tui resume {run.id}"
-        )
+        words = f"the job ended before it wrote anything; it said: {clean(said)}"
+        return Outcome(OutcomeKind.KILLED, words[:300], f"nanochat-tui resume {run.id}")
 
     def heartbeat(self, run: Run) -> Status | None:
         return survey.read_status(self.volume(run.volume), run)

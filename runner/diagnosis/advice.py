@@ -67,6 +67,7 @@ class Cause(StrEnum):
     CUT_OFF = "cut off"
     CRASH = "crash"
     SIGNAL = "signal"
+    KILLED = "killed"
     NATIVE = "native"
     BUS = "bus"
     ILLEGAL = "illegal"
@@ -234,6 +235,7 @@ ADVICE: dict[Cause, Advice] = {
     Cause.CUT_OFF: Advice(Kind.CANCELLED, Resume.YES, RESUME),
     Cause.CRASH: Advice(Kind.CRASH, Resume.CHANGED, f"{LOG}; a resume repeats it until its cause is mended"),
     Cause.SIGNAL: Advice(Kind.KILLED, Resume.YES, RESUME),
+    Cause.KILLED: Advice(Kind.KILLED, Resume.YES, f"the machine or container may have run out of memory; {RESUME}"),
     Cause.NATIVE: Advice(
         Kind.KILLED, Resume.YES, f"native code crashed; {RESUME}; if it comes again at the same place, {LOG}"
     ),
@@ -250,3 +252,22 @@ ADVICE: dict[Cause, Advice] = {
     Cause.EXIT: Advice(Kind.CRASH, Resume.CHANGED, LOG),
     Cause.ECHO: Advice(Kind.CRASH, Resume.CHANGED, LOG),
 }
+# Of ends that have their reason elsewhere: in what the person asked for, in money or time, in the volume.
+_OF_KIND = {
+    Kind.DONE: Resume.NO,
+    Kind.OOM: Resume.CHANGED,
+    Kind.BUDGET: Resume.CHANGED,
+    Kind.CRASH: Resume.CHANGED,
+    Kind.CRASH_LOOP: Resume.CHANGED,
+    Kind.NAN: Resume.CHANGED,
+    Kind.VOLUME: Resume.CHANGED,
+    Kind.DISK: Resume.CHANGED,
+    Kind.LAUNCH: Resume.CHANGED,
+    Kind.CHECKPOINT: Resume.CHANGED,
+    Kind.ENVIRONMENT: Resume.CHANGED,
+}
+
+
+def resume_of(kind: Kind) -> Resume:
+    """Whether a resume can help after an end of this kind, where nothing more is known of it."""
+    return _OF_KIND.get(kind, Resume.YES)

@@ -30,6 +30,7 @@ _TIERS = {
     C.CANCELLED: Tier.UNKNOWN,
     C.CUT_OFF: Tier.UNKNOWN,
     C.SIGNAL: Tier.DEATH,
+    C.KILLED: Tier.DEATH,
     C.NATIVE: Tier.DEATH,
     C.BUS: Tier.DEATH,
     C.ILLEGAL: Tier.DEATH,
@@ -150,6 +151,7 @@ def _whose(files: list[str]) -> C:
     return C.FILE_CUT
 
 
-def refused_by_disk(number: int | None) -> bool:
-    """Whether an errno is the disk's word."""
-    return _ERRNOS.get(number or 0) in (C.DISK_FULL, C.DISK_FAULT)
+def of_disk(number: int | None) -> C | None:
+    """What an errno says of a disk; None for one that is about something else."""
+    found = _ERRNOS.get(number or 0)
+    return found if found in (C.DISK_FULL, C.DISK_FAULT) else None

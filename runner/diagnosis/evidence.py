@@ -53,13 +53,13 @@ class Evidence(Struct):
     stepped: int = 0
     in_text: bool = False
 
-    def see(self, line: str, event: Event | None, number: int) -> None:
-        """One cleaned line more, and what nanochat's grammar makes of it."""
+    def see(self, line: str, event: Event | None, number: int) -> bool:
+        """One cleaned line more, and what nanochat's grammar makes of it; whether it tells something of a failure."""
         if isinstance(event, events.Step):
             self._progress(line)
             if self.tracebacks.open:
                 self.tracebacks.take(line, number, known=True)
-            return
+            return False
         told = event is None or isinstance(event, (*_FAILED, events.Warned, events.Noted))
         note = event.about if isinstance(event, events.Noted) else ""
         if not told:
@@ -69,11 +69,12 @@ class Evidence(Struct):
         sign = _sign(line) if told and note != "job" else None
         chain = self.tracebacks.take(line, number, known=sign is not None or not told or note not in ("", *_IN_TEXT))
         if sign:
-            self._shown(sign, number)
-        elif chain:
-            self._raised(chain)
-        elif chain is None and told and note != "job" and not self.in_text:
-            self._hinted(line, number)
+            return self._shown(sign, number)
+        if chain:
+            return self._raised(chain)
+        if chain is None and told and note != "job" and not self.in_text:
+            return self._hinted(line, number)
+        return False
 
     def _known(self, event: Event | None) -> None:
         self.in_text = isinstance(event, events.Sample)
@@ -111,10 +112,10 @@ class Evidence(Struct):
         else:
             self.chains.pop(rank, None)
 
-    def _raised(self, chain: list[Raised]) -> None:
+    def _raised(self, chain: list[Raised]) -> bool:
         one = chain[-1]
         if self.in_text and one.rank is None and not any(each.of_code for each in chain):
-            return
+            return False
         if not one.below:
             self.proofs = self.stepped = 0
         found = self.chains.get(one.rank, [])
@@ -122,19 +123,23 @@ class Evidence(Struct):
             found[-1] = chain
         elif len(self.chains) < MOST_RANKS or one.rank in self.chains:
             self.chains[one.rank] = [*found[1 - MOST_CHAINS :], chain]
+        return not one.below
 
-    def _hinted(self, line: str, number: int) -> None:
+    def _hinted(self, line: str, number: int) -> bool:
         """An exception's line alone, as when the beginning of a log was cut off."""
         m = RANK.match(line)
         text = line[m.end() :] if m else line
         if found := bare(text):
             rank = int(m[1]) if m else None
             self._put(Seen(cause_of(found[1], found[2], []), text.strip()[:300], number, rank, weak=True))
+        return found is not None
 
-    def _shown(self, sign: Sign, number: int) -> None:
-        if not (sign.prose and self.in_text):
-            self.proofs = self.stepped = 0
-            self._put(Seen(sign.cause, sign.text, number, sign.rank, sign.code))
+    def _shown(self, sign: Sign, number: int) -> bool:
+        if sign.prose and self.in_text:
+            return False
+        self.proofs = self.stepped = 0
+        self._put(Seen(sign.cause, sign.text, number, sign.rank, sign.code))
+        return True
 
     def _put(self, one: Seen) -> None:
         same = ((old.cause, old.rank, old.weak) == (one.cause, one.rank, one.weak) for old in self.signs)

@@ -10,16 +10,20 @@ from runner import units
 from runner.diagnosis.advice import Cause as C
 from runner.diagnosis.words import said
 
-# As shells and torchrun call them; those of a real-time kind have no name.
-SIGNALS = {
-    1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL",
-    10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ",
-}  # fmt: skip
 _SHELL = {
     "Killed": 9, "Segmentation fault": 11, "Aborted": 6, "Bus error": 7, "Illegal instruction": 4, "Terminated": 15,
     "Floating point exception": 8, "Hangup": 1, "Trace/breakpoint trap": 5,
 }  # fmt: skip
-_OF_SIGNAL = {4: C.ILLEGAL, 6: C.ABORT, 7: C.BUS, 8: C.NATIVE, 11: C.NATIVE, 2: C.CANCELLED, 25: C.DISK_FULL}
+_OF_SIGNAL = {
+    4: C.ILLEGAL,
+    6: C.ABORT,
+    7: C.BUS,
+    8: C.NATIVE,
+    11: C.NATIVE,
+    9: C.KILLED,
+    2: C.CANCELLED,
+    25: C.DISK_FULL,
+}
 # What an Xid says of the program that ran on the GPU, not of the GPU.
 _XID_OF_PROGRAM = frozenset({8, 13, 31, 43, 45, 68, 69})
 
@@ -37,11 +41,6 @@ class Sign(Struct, frozen=True):
 def of_signal(number: int) -> C:
     """What the end by a signal is, as long as nothing else is known."""
     return _OF_SIGNAL.get(number, C.SIGNAL)
-
-
-def by_signal(number: int) -> str:
-    """`signal 9 (SIGKILL)`."""
-    return f"signal {number}" + (f" ({SIGNALS[number]})" if number in SIGNALS else "")
 
 
 def of_exit(code: int) -> int | None:
@@ -67,12 +66,12 @@ def _by_words(otherwise: C) -> _Make:
 
 def _shell(m: re.Match[str]) -> Sign:
     number = _SHELL[m["word"]]
-    return Sign(of_signal(number), f"killed by {by_signal(number)}", code=-number, prose=m["at"] is None)
+    return Sign(of_signal(number), f"killed by signal {number}", code=-number, prose=m["at"] is None)
 
 
 def _exit_code(m: re.Match[str]) -> Sign | None:
     number = of_exit(int(m[1]))
-    return Sign(of_signal(number), f"killed by {by_signal(number)}", code=-number) if number else None
+    return Sign(of_signal(number), f"killed by signal {number}", code=-number) if number else None
 
 
 def _xid(m: re.Match[str]) -> Sign:
@@ -86,7 +85,7 @@ def _rank_failed(m: re.Match[str]) -> Sign:
     code, rank = int(m[1]), int(m[2])
     number = of_exit(code)
     if number:
-        return Sign(of_signal(number), f"rank {rank} was killed by {by_signal(number)}", rank, -number)
+        return Sign(of_signal(number), f"rank {rank} was killed by signal {number}", rank, -number)
     return Sign(C.EXIT, f"rank {rank} ended with exit code {code} and did not say why", rank, code)
 
 
@@ -219,7 +218,7 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
     (
         "exited on signal",
         r"mpirun noticed .{1,200} exited on signal (\d{1,2}).*",
-        lambda m: Sign(of_signal(int(m[1])), f"killed by {by_signal(int(m[1]))}", code=-int(m[1])),
+        lambda m: Sign(of_signal(int(m[1])), f"killed by signal {m[1]}", code=-int(m[1])),
     ),
     # The GPU and its driver.
     (
@@ -293,7 +292,7 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
     (
         "Segfault encountered",
         r"!!!!+ Segfault encountered !!!!+",
-        lambda m: Sign(C.NATIVE, "killed by signal 11 (SIGSEGV)", code=-11),
+        lambda m: Sign(C.NATIVE, "killed by signal 11", code=-11),
     ),
     (
         "command not found|: not found|executable file not found",

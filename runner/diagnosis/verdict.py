@@ -9,12 +9,12 @@ from runner.diagnosis.advice import ADVICE, Resume
 from runner.diagnosis.advice import Cause as C
 from runner.diagnosis.causes import Tier
 from runner.diagnosis.evidence import Evidence, Seen
-from runner.diagnosis.signs import by_signal, of_exit, of_signal
+from runner.diagnosis.signs import of_exit, of_signal
 from runner.diagnosis.tracebacks import ends_process
 from runner.diagnosis.words import said
 from runner.status import OutcomeKind
 
-SIGABRT, SIGTERM, SIGKILL = 6, 15, 9
+SIGABRT, SIGTERM = 6, 15
 # What the machine did explains whatever the program says of it.
 _OF_MACHINE = frozenset({C.HOST_KILLER, C.GPU_FAULT, C.TIME_LIMIT, C.PREEMPTED, C.NODE})
 _TRIED = re.compile(r"[Tt]ried to allocate ([\d.]{1,24} \w{1,8})")
@@ -105,7 +105,7 @@ def _by_end(best: Seen | None, how: How | None) -> Seen | None:
     if number and (best is None or best.tier > Tier.DEATH or (best.weak and number != SIGABRT)):
         if number == SIGABRT and best and best.tier < Tier.GAVE_UP:
             return best
-        return Seen(of_signal(number), f"killed by {by_signal(number)}", 0, code=-number)
+        return Seen(of_signal(number), f"killed by signal {number}", 0, code=-number)
     if best is None:
         return Seen(C.EXIT, f"it ended with exit code {how.code} and did not say why", 0)
     return best
@@ -137,8 +137,6 @@ def _sentence(one: Seen) -> str:
     whole = one.raised.text if one.raised else one.text
     if one.cause is C.GPU_MEMORY and (tried := _TRIED.search(whole)) and (capacity := _CAPACITY.search(whole)):
         return f"out of GPU memory ({tried[1]} more did not fit in {capacity[1]})"
-    if one.cause is C.SIGNAL and one.code == -SIGKILL:
-        text += "; it may have run out of memory"
     before = _BEFORE.get(one.cause, "")
     return f"{who}{before}{': ' if before else ''}{text}"[:MOST]
 

@@ -7,10 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from runner import expectations
 from runner.job import engines
 from runner.job.compile_cache import CompileCache
 from runner.job.journal import Journal
+from runner.job.memory import oom_kills
 from runner.job.outcome import Trail, explain, unwanted
 from runner.job.stop import Stop
 from runner.job.supervise import run_child
@@ -48,7 +51,7 @@ class Children:
         place = engines.interpreter(self._run.spec.engine, Path(os.environ["NANOCHAT_TUI_HOME"]))
         env = self._environment(today, place)
         for argv in commands:
-            trail, self._unlike = Trail(), None
+            trail, self._unlike, kills = Trail(), None, oom_kills()
             wanted = None if stage in PARTS["prepare"] else self._asked(today)
             self._watch = expectations.Watch(wanted, stage) if wanted else None
             self._journal.say(f"[EXEC] {shlex.join(argv)}")
@@ -67,16 +70,17 @@ class Children:
             except OSError as error:
                 why = f"{argv[0]} cannot be started: {error.strerror}"
                 return Outcome(OutcomeKind.ENVIRONMENT, why, "nanochat-tui doctor", stage)
-            for line, event in self._journal.end_stage():
-                self._see(trail, line, event)
+            for said in self._journal.end_stage():
+                self._see(trail, *said)
             if self._stop.halt and not ended.ok:
                 return self._stop.halt
             if self._unlike and not self._stop.told:
                 return self._unlike
             unwanted_now = None if self._stop.told else unwanted(stage, trail, self._run.spec.overrides)
-            outcome = explain(stage, ended, trail, stopped_for=unwanted_now)
+            outcome = explain(stage, ended, trail, stopped_for=unwanted_now, oom_kills=oom_kills() - kills)
             if outcome:
-                return outcome
+                before = self._journal.lines_before() if outcome.line else 0
+                return msgspec.structs.replace(outcome, line=outcome.line + before if outcome.line else None)
         return None
 
     def _environment(self, today: Plan, place: engines.Interpreter) -> dict[str, str]:
@@ -95,8 +99,8 @@ class Children:
         return self._stop.look(self._journal.status) or unwanted_now is not None or self._unlike is not None
 
     def _output(self, trail: Trail, data: bytes) -> None:
-        for line, event in self._journal.output(data):
-            self._see(trail, line, event)
+        for line, event, number in self._journal.output(data):
+            self._see(trail, line, event, number)
             if isinstance(event, events.Saved):
                 self.wrote_at = time.monotonic()
 
@@ -109,8 +113,8 @@ class Children:
     def _asked(self, today: Plan) -> expectations.Asked | None:
         return expectations.asked(self._run.spec, self._run.backend, today.resume.step)
 
-    def _see(self, trail: Trail, line: str, event: Event | None) -> None:
-        trail.see(line, event)
+    def _see(self, trail: Trail, line: str, event: Event | None, number: int) -> None:
+        trail.see(line, event, number)
         unlike = self._watch.take(event) if self._watch and event else None
         if unlike:
             self._unlike = self._unlike or self._told(unlike)

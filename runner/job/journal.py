@@ -26,6 +26,10 @@ LINE_S = 0.5
 MAX_UNWRITTEN = 8 << 20
 
 
+# A line as it is shown, what nanochat says with it, and its number among those that this journal has written.
+Line = tuple[str, Event | None, int]
+
+
 class Journal:
     """Log, events and status of one run. A full disk never stops training: what cannot be written waits."""
 
@@ -49,6 +53,7 @@ class Journal:
         self._clock, self._ticks, self._wall = clock, ticks, wall or clock
         self._log, self._times = self._open(layout.LOG_FILE), self._open(layout.TIMES_FILE)
         self._stamper = Stamper(self._log.size)
+        self._newlines = 0
         status.containers.log_bases = [*status.containers.log_bases, self._log.size]
         self._framer = Framer(len(status.containers.log_bases) - 1)
         self._emit, self._beat = emit, beat
@@ -80,6 +85,7 @@ class Journal:
         if record := self._stamper.stamp(len(data), self._wall()):
             self._times.write(record)
         self._log.write(data)
+        self._newlines += data.count(b"\n")
         for line in self._framer.feed(data):
             self._emit(line)
 
@@ -97,19 +103,29 @@ class Journal:
         self._lines = Lines()
         self.tracker.begin_stage(self._clock())
 
-    def output(self, data: bytes) -> list[tuple[str, Event | None]]:
+    def lines_before(self) -> int:
+        """Lines that the log had before this journal wrote any."""
+        left, count = self.status.containers.log_bases[-1], 0
+        with contextlib.suppress(OSError), self._volume.path(f"{self._folder}/{layout.LOG_FILE}").open("rb") as file:
+            while data := file.read(min(left, 1 << 20)):
+                left, count = left - len(data), count + data.count(b"\n")
+        return count
+
+    def output(self, data: bytes) -> list[Line]:
         """Tee a child's bytes to the log; the lines they complete, each with its event."""
-        now = self._clock()
+        now, before = self._clock(), self._newlines
         self._write_log(data)
         self._at_line_start = data.endswith(b"\n")
         self._silent_since = self._spoke_at = self._ticks()
         self.tracker.heard(now)
-        return [said for line in self._lines.feed(data) for said in self._line(line, now)]
+        numbered = ((before + after + 1, line) for after, line in self._lines.feed(data))
+        return [said for number, line in numbered for said in self._line(line, now, number)]
 
-    def end_stage(self) -> list[tuple[str, Event | None]]:
-        return [said for line in self._lines.rest() for said in self._line(line, self._clock())]
+    def end_stage(self) -> list[Line]:
+        number = self._newlines + 1
+        return [said for _, line in self._lines.rest() for said in self._line(line, self._clock(), number)]
 
-    def _line(self, line: str, now: float) -> list[tuple[str, Event | None]]:
+    def _line(self, line: str, now: float, number: int) -> list[Line]:
         found = self._prefixes.read(line)
         for said, event in found:
             if event is None:
@@ -117,7 +133,7 @@ class Journal:
             elif not isinstance(event, events.Noted):
                 self.tracker.take(event, now)
                 self.event(event, now)
-        return found
+        return [(said, event, number) for said, event in found]
 
     def event(self, event: Event | dict[str, object], now: float | None = None) -> None:
         """Append an event with its time, attempt and stage."""

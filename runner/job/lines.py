@@ -6,7 +6,7 @@ import re
 from runner.terminal import clean
 
 MAX_PENDING = 1 << 20
-_BREAK = re.compile(r"[\n\r]")
+_BREAK = re.compile(r"([\n\r])")
 
 
 class Lines:
@@ -16,16 +16,19 @@ class Lines:
         self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
         self._pending = ""
 
-    def feed(self, data: bytes) -> list[str]:
-        """The lines that are complete now, without colours and control characters."""
-        text = self._pending + self._decode(data)
-        *whole, self._pending = _BREAK.split(text)
+    def feed(self, data: bytes) -> list[tuple[int, str]]:
+        """The lines that are complete now, without colours and control characters; newlines of `data` before each."""
+        *broken, self._pending = _BREAK.split(self._pending + self._decode(data))
+        newlines, whole = 0, []
+        for line, end in zip(broken[::2], broken[1::2], strict=True):
+            whole.append((newlines, clean(line)))
+            newlines += end == "\n"
         if len(self._pending) > MAX_PENDING:
-            whole.append(self._pending)
+            whole.append((newlines, clean(self._pending)))
             self._pending = ""
-        return [clean(line) for line in whole]
+        return whole
 
-    def rest(self) -> list[str]:
+    def rest(self) -> list[tuple[int, str]]:
         """The last line when it never got its newline."""
         rest, self._pending = self._pending, ""
-        return [clean(rest)] if rest else []
+        return [(0, clean(rest))] if rest else []

@@ -1,81 +1,42 @@
 """The end of a stage -> what happened in one line, and what to do about it."""
 
-import errno
 import sys
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from runner.alarms import lost
+from runner.diagnosis.advice import ADVICE, CHECK_NETWORK, Cause, Resume
+from runner.diagnosis.causes import of_disk
+from runner.diagnosis.evidence import Evidence
+from runner.diagnosis.verdict import How, judge
 from runner.job.supervise import Ended
 from runner.nanochat import events
 from runner.nanochat.events import Event
 from runner.spec import Overrides
 from runner.status import Outcome, OutcomeKind, Status
 
-WHOLE = "nanochat-tui checkpoints shows which are whole"
-RESUME = "resume continues from the last checkpoint"
 PUT_RIGHT = "put that right, then resume"
-LOG = "see the log: nanochat-tui logs RUN; then resume"
-# When one rank dies the others lose their connection to it: what they then say is no cause.
-_ECHOES = ("DistBackendError", "DistNetworkError", "DistStoreError", "ConnectionResetError", "BrokenPipeError")
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
-# As urllib, requests and Hugging Face call it when they are refused, cut off, or kept waiting.
-_OF_A_DOWNLOAD = frozenset(
-    "URLError gaierror HTTPError ConnectionError ConnectTimeout ReadTimeout SSLError ProxyError ChunkedEncodingError"
-    " IncompleteRead RemoteDisconnected HfHubHTTPError LocalEntryNotFoundError".split()
-)
 _WITHOUT_FA3 = ("Flash Attention 3 not available", "Flash Attention 3 only supports")
-_ECHO_WORDS = ("NCCL error", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
-
-
-def _weight(event: Event) -> int | None:
-    """How far an event is from the cause of a failure, 0 the nearest; None for one that is no failure."""
-    match event:
-        case events.OutOfMemory():
-            return 0
-        case events.Error(type=kind, message=text):
-            name = kind.rpartition(".")[2]
-            if name in ("ChildFailedError", "SignalException"):
-                return 4
-            return 2 if name in _ECHOES or any(word in text for word in _ECHO_WORDS) else 0
-        case events.RankFailed():
-            return 1 if event.exit_code < 0 else 3
-        case events.NcclTimeout():
-            return 2
-        case events.Signalled():
-            return 3
-    return None
 
 
 class Trail(Struct):
-    """What a stage said that explains its end: the nearest to the cause wins, of equals the first.
+    """What a stage said that explains its end."""
 
-    Progress after a failure proves that it was none.
-    """
-
-    failure: Event | None = None
+    evidence: Evidence = field(default_factory=Evidence)
     downloaded: events.Downloaded | None = None
     lost: str = ""
     without_fa3: bool = False
-    last_line: str = ""
 
-    def see(self, line: str, event: Event | None) -> None:
+    def see(self, line: str, event: Event | None, number: int) -> None:
+        """One line more, and its number in what this job writes of the log."""
+        self.evidence.see(line, event, number)
         if not self.lost and isinstance(event, events.Step | events.ValBpb) and (gone := lost(event)):
             self.lost = f"the {gone}" + (f" since step {event.step:,}" if event.step is not None else "")
-        weight = _weight(event) if event else None
-        if weight is not None:
-            before = _weight(self.failure) if self.failure else None
-            if before is None or weight < before:
-                self.failure = event
-        elif isinstance(event, events.Step):
-            self.failure = None
         elif isinstance(event, events.Downloaded):
             self.downloaded = event
         elif isinstance(event, events.Warned) and event.text.startswith(_WITHOUT_FA3):
             self.without_fa3 = True
-        if line.strip():
-            self.last_line = line.strip()[:300]
 
 
 def unwanted(stage: str, trail: Trail, asked: Overrides) -> Outcome | None:
@@ -88,8 +49,13 @@ def unwanted(stage: str, trail: Trail, asked: Overrides) -> Outcome | None:
     return None
 
 
-def explain(stage: str, ended: Ended, trail: Trail, *, stopped_for: Outcome | None = None) -> Outcome | None:
-    """The outcome of a stage that cannot go on; None when it ended well. Exit code 0 is not trusted for downloads."""
+def explain(
+    stage: str, ended: Ended, trail: Trail, *, stopped_for: Outcome | None = None, oom_kills: int = 0
+) -> Outcome | None:
+    """The outcome of a stage that cannot go on; None when it ended well. Exit code 0 is not trusted for downloads.
+
+    `oom_kills`: how many processes the kernel has killed meanwhile for want of memory.
+    """
     short = trail.downloaded if trail.downloaded and trail.downloaded.ok < trail.downloaded.total else None
     if ended.stopped and stopped_for:
         return stopped_for
@@ -99,8 +65,13 @@ def explain(stage: str, ended: Ended, trail: Trail, *, stopped_for: Outcome | No
         )
     if ended.ok and short is None:
         return None
-    kind, message, advice = _reason(ended, trail, short)
-    return Outcome(kind, message, advice, stage=stage, exit_code=ended.code, signal=ended.signal)
+    if short:
+        got = f"{short.ok} of {short.total} dataset shards arrived"
+        return Outcome(OutcomeKind.DATA, got, CHECK_NETWORK, stage, ended.code, ended.signal, Resume.YES)
+    found = judge(trail.evidence, How(ended.code, ended.signal, oom_kills))
+    if found is None:
+        return None
+    return Outcome(found.kind, found.message, found.advice, stage, ended.code, ended.signal, found.resume, found.line)
 
 
 def _smaller(stage: str, device_batch: int, saved: int | None) -> str:
@@ -115,73 +86,13 @@ def _smaller(stage: str, device_batch: int, saved: int | None) -> str:
     return f"launch a new run with {half}"
 
 
-def _reason(ended: Ended, trail: Trail, short: events.Downloaded | None) -> tuple[OutcomeKind, str, str]:
-    if short:
-        got = f"{short.ok} of {short.total} dataset shards arrived"
-        return OutcomeKind.DATA, got, "check the network, then resume: what arrived is kept"
-    match trail.failure:
-        case events.OutOfMemory(tried=tried, capacity=capacity):
-            return OutcomeKind.OOM, f"out of GPU memory ({tried} more did not fit in {capacity})", ""
-        case events.Signalled(signal=number):
-            return OutcomeKind.KILLED, f"torchrun was stopped by signal {number}", RESUME
-        case events.NcclTimeout(rank=rank, op=op, waited_s=waited):
-            waits = f" for {waited:,.0f} s" if waited else ""
-            who = f"rank {rank}" if rank is not None else "a rank"
-            return (
-                OutcomeKind.NCCL,
-                f"{who} waited{waits} in {op or 'a collective'} for GPUs that did not answer",
-                RESUME,
-            )
-        case events.RankFailed(rank=rank, exit_code=code) if code < 0:
-            hint = "the container may have run out of memory; " if code == -9 else ""
-            return OutcomeKind.KILLED, f"rank {rank} was killed by signal {-code}", hint + RESUME
-        case events.RankFailed(rank=rank, exit_code=code):
-            return OutcomeKind.CRASH, f"rank {rank} ended with exit code {code}: {trail.last_line}"[:300], LOG
-        case events.Error(type=kind, message=text, rank=rank):
-            return _exception(kind, text, f"rank {rank}: " if rank is not None else "")
-    if ended.signal is not None:
-        hint = "the machine may have run out of memory; " if ended.signal == 9 else ""
-        return OutcomeKind.KILLED, f"killed by signal {ended.signal}", hint + RESUME
-    return OutcomeKind.CRASH, f"exit code {ended.code}: {trail.last_line}", LOG
-
-
-def _exception(kind: str, text: str, who: str) -> tuple[OutcomeKind, str, str]:
-    message = f"{who}{kind}: {text}"[:300]
-    if "No dataset parquet files found" in text:
-        return OutcomeKind.DATA, "the dataset is not on the volume", "resume: the prepare stage fetches it"
-    if kind == "FileNotFoundError" and "/tokenizer/" in text:
-        return OutcomeKind.TOKENIZER, "the tokenizer is not on the volume", "resume: the tokenizer stage trains it"
-    if kind == "FileNotFoundError" and "/optim_" in text:
-        return (
-            OutcomeKind.CHECKPOINT,
-            f"{who}its part of the optimizer is missing",
-            WHOLE,
-        )
-    if "Tokenizer vocab size" in text:
-        return (
-            OutcomeKind.TOKENIZER,
-            message,
-            "the model was trained with another tokenizer: put that one on the volume",
-        )
-    if "PytorchStreamReader" in text or "zip archive" in text:
-        return OutcomeKind.CHECKPOINT, f"a checkpoint cannot be read: {message}", WHOLE
-    if kind in ("ModuleNotFoundError", "ImportError"):
-        return OutcomeKind.ENVIRONMENT, message, "nanochat-tui doctor shows which Python is used and what it lacks"
-    if kind.rpartition(".")[2] in _OF_A_DOWNLOAD:
-        return (
-            OutcomeKind.NETWORK,
-            f"a download failed: {message}",
-            "check the network, then resume: what arrived is kept",
-        )
-    return OutcomeKind.CRASH, message, LOG
-
-
 def trouble(error: Exception, stage: str = "") -> Outcome:
     """The outcome of a job that could not read or write what it must."""
-    disk = isinstance(error, OSError) and error.errno in _DISK
+    disk = of_disk(error.errno) if isinstance(error, OSError) else None
     what = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
-    advice = "make room on the disk, or use another, then resume" if disk else PUT_RIGHT
-    return Outcome(OutcomeKind.DISK if disk else OutcomeKind.VOLUME, what[:300], advice, stage=stage)
+    if disk:
+        return Outcome(OutcomeKind.DISK, what[:300], ADVICE[disk].do, stage=stage)
+    return Outcome(OutcomeKind.VOLUME, what[:300], PUT_RIGHT, stage=stage)
 
 
 def last_word(outcome: Outcome) -> None:
@@ -198,7 +109,7 @@ def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
         case OutcomeKind.BUDGET | OutcomeKind.STALLED | OutcomeKind.TIME_LIMIT:
             after = f"kept up to step {kept:,}" if kept else "no checkpoint was kept"
             return msgspec.structs.replace(outcome, message=f"{outcome.message}; {after}")
-        case OutcomeKind.OOM:
+        case OutcomeKind.OOM if outcome.advice == ADVICE[Cause.GPU_MEMORY].do:
             return msgspec.structs.replace(outcome, advice=_smaller(outcome.stage, device_batch, kept))
         case OutcomeKind.NAN:
             before = f"step {kept:,} was kept before" if kept else "no checkpoint was kept before"
