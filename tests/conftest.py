@@ -42,7 +42,7 @@ CLI = [sys.executable, "-m", "tui.cli"]
 COMMANDS = Forks(
     Path(tempfile.gettempdir()),
     ["modal", "runner.fleet", "tui.commands", "tui.log_commands", "tui.money_commands", "tui.volume_commands"],
-    forget="modal",
+    forget="modal,modal_proto.modal_api_grpc",
 )
 
 

@@ -1,8 +1,8 @@
 """A Python that has imported once what many commands import, and forks for each of them: a process of its own, sooner.
 
 `Forks` is the way to it; the module itself is the program: python -m tests.forks SOCKET FORGET NAME...
-It imports every NAME, and forgets again what belongs to a package in FORGET (a comma between two), so that only what
-is below them is shared and each fork imports them anew, under its own environment.
+It imports every NAME, and forgets again the modules in FORGET (a comma between two) and what is in them, so that only
+what is below them is shared and each fork imports them anew, under its own environment.
 """
 
 import atexit
@@ -202,9 +202,10 @@ def main() -> None:
     at, forget, *names = sys.argv[1:]
     for name in names:
         importlib.import_module(name)
-    for name in list(sys.modules):
-        if name.partition(".")[0] in forget.split(","):
-            del sys.modules[name]
+    for name in [n for n in sys.modules if any(n == f or n.startswith(f + ".") for f in forget.split(","))]:
+        package, _, last = name.rpartition(".")
+        vars(sys.modules.get(package, sys)).pop(last, None)
+        del sys.modules[name]
     if asked := _next(at):
         sys.modules.pop(asked["module"], None)
         runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
