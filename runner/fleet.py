@@ -168,11 +168,14 @@ class Fleet:
 
     def question_again(self, run: Run, budget: Decimal | None = None) -> str:
         """Why a resume should ask first: what the rest is likely to cost; empty when it need not."""
+        cap = budget if budget is not None else run.spec.budget_usd
+        left = None if cap is None else max(cap - spent_usd(run), Decimal(0))
+        return self.question(msgspec.structs.replace(run.spec, budget_usd=left), self.rest_usd(run))
+
+    def rest_usd(self, run: Run) -> Decimal:
+        """What the rest of a run that goes on is likely to cost."""
         whole = run.estimate.usd.likely if run.estimate else Decimal(0)
-        spent, cap = spent_usd(run), budget if budget is not None else run.spec.budget_usd
-        rest = max(whole - spent, whole / 10)
-        spec = msgspec.structs.replace(run.spec, budget_usd=None if cap is None else max(cap - spent, Decimal(0)))
-        return self.question(spec, rest)
+        return max(whole - spent_usd(run), whole / 10)
 
     def launch(self, spec: RunSpec, *, backend: str, tag: str = "", force_restart: bool = False) -> Run:
         """Start a new run. The intent is on record before anything is spawned, so no run can get lost."""

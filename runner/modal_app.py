@@ -12,7 +12,7 @@ from typing import Any
 import modal
 
 from runner import budget, cost, legs, modal_names, plan_text
-from runner.consent import ask_first
+from runner.consent import ask_first, forget_typed_ahead
 from runner.errors import NanochatError
 from runner.modal_names import APPS, LIVE_DICT, MOUNT, PREPARE, PREPARE_TIMEOUT_S, TAG, TRAIN, TRAIN_TIMEOUT_S
 from runner.nanochat.commands import COMMIT, REPOSITORY
@@ -192,4 +192,5 @@ def _say(line: str) -> None:
 
 
 def _confirmed(question: str) -> bool:
+    forget_typed_ahead()
     return input(f"{safe(question)} [y/N] ").strip().lower() in ("y", "yes")

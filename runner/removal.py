@@ -9,8 +9,6 @@ from runner.nanochat import layout
 from runner.run import Run
 from runner.states import TRANSITIONS, State
 
-LARGE_BYTES, LARGE_FILES = 10**9, 1000
-
 
 class Removal(Struct, frozen=True):
     """What would go. `notes` say what is lost with it, `against` why it should not be (it needs to be forced)."""
@@ -21,15 +19,6 @@ class Removal(Struct, frozen=True):
     notes: tuple[str, ...]
     against: tuple[str, ...]
 
-    @property
-    def large(self) -> bool:
-        return is_large(self.files, self.bytes)
-
-
-def is_large(files: int, bytes_: int) -> bool:
-    """So much that its name should be typed."""
-    return bytes_ > LARGE_BYTES or files > LARGE_FILES
-
 
 class Weight(Struct, frozen=True):
     """How much a folder holds: files, bytes, saved steps."""
@@ -37,10 +26,6 @@ class Weight(Struct, frozen=True):
     files: int
     bytes: int
     checkpoints: int
-
-    @property
-    def large(self) -> bool:
-        return is_large(self.files, self.bytes)
 
 
 def weigh(volume: Volume, folder: str) -> Weight:

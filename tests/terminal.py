@@ -105,6 +105,11 @@ class Terminal:
             self.write(KEYS.get(key, key))
             time.sleep(0.3 if key == "escape" else 0.05)
 
+    def answer(self, *keys: str) -> None:
+        """Keys for a question, once it has stood there long enough to be read."""
+        self.settle()
+        self.press(*keys)
+
     def send(self, data: bytes) -> None:
         os.write(self._fd, data)
 

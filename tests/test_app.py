@@ -20,14 +20,16 @@ from runner.run import Call
 from runner.spool import LogFile
 from runner.states import State
 from runner.status import Outcome, OutcomeKind, StageState, StageStatus
+from tests.answers import answer
 from tests.statuses import a_status
 from tests.test_run import run
 from tests.test_series import event, step
 from tui.app import NanochatApp
+from tui.consent import Confirm
 from tui.keys import KEYS, shown
 from tui.screens.compare import CompareScreen
 from tui.screens.cost import CostScreen
-from tui.screens.dialogs import Confirm, Page
+from tui.screens.dialogs import Page
 from tui.screens.launch import LaunchScreen
 from tui.screens.watch import WatchScreen
 from tui.view import ViewApp
@@ -144,7 +146,7 @@ async def test_keys_that_come_before_the_prompt_they_are_meant_for_is_there_are_
         await until(pilot, lambda: "tag-3" in text_of(app), "the runs")
         at_once(app, *"/tag-2", "enter", "d")
         await until(pilot, lambda: "Delete tag-2?" in text_of(app), "the question")
-        await pilot.press("n")
+        await answer(pilot, "escape")
         at_once(app, "3", "down", *"x", "escape", "slash", *"dy")
         await until(pilot, lambda: [i.value for i in app.screen.query(Input)] == ["dy"], "the filter")
         assert len(fleet.registry.all()) == 4
@@ -168,14 +170,17 @@ async def test_cancel_asks_first_and_enter_keeps_the_run(fleet: Fleet) -> None:
         await pilot.press("c")
         assert isinstance(app.screen, Confirm)
         assert "hung" in text_of(app) and "free" in text_of(app) and "nanochat-tui cancel hung" in text_of(app)
-        await pilot.press("enter")
+        await answer(pilot, "enter")
         await pilot.pause(0.2)
         assert fleet.registry.get(launched.id).state is not State.STOPPING
+        await pilot.press("c")
         began = time.monotonic()
-        await pilot.press("c", "y")
+        await answer(pilot, "y")
         await until(pilot, lambda: fleet.registry.get(launched.id).state is State.CANCELLED, "cancelled")
         assert time.monotonic() - began < 5
         await pilot.press("r")
+        await until(pilot, lambda: "attempt 2" in text_of(app) and "free" in text_of(app), "what it costs")
+        await answer(pilot, "y")
         await until(pilot, lambda: fleet.registry.get(launched.id).state is State.DONE, "resumed to its end")
 
 
@@ -189,9 +194,12 @@ async def test_marked_runs_are_deleted_together_after_a_question(fleet: Fleet) -
         await pilot.press("space", "space", "d")
         assert "Delete 2 runs?" in text_of(app)
         await until(pilot, lambda: "gone for good" in text_of(app), "what goes")
-        await pilot.press("n", "d")
+        await answer(pilot, "escape")
+        await pilot.press("d")
         await until(pilot, lambda: "gone for good" in text_of(app), "what goes")
-        await pilot.press("y")
+        await answer(pilot, *"y", "enter")
+        assert isinstance(app.screen, Confirm) and len(fleet.registry.all()) == 3
+        await answer(pilot, "backspace", *"2 runs", "enter")
         await until(pilot, lambda: [r.tag for r in fleet.registry.all()] == ["tag-0"], "two deleted")
 
 
@@ -378,7 +386,7 @@ async def test_a_deletion_says_how_much_goes_and_takes_no_yes_before(
         known.set()
         await until(pilot, lambda: "2 checkpoints" in text_of(app), "how much")
         assert "1.8 MB, gone for good" in text_of(app) and fleet.registry.all()
-        await pilot.press("y")
+        await answer(pilot, *"tag-1", "enter")
         await until(pilot, lambda: not fleet.registry.all(), "the deletion")
 
 

@@ -18,11 +18,13 @@ from runner.errors import Unreachable
 from runner.fleet import Fleet
 from runner.run import Run
 from runner.transfer import Download, End
+from tests.answers import answer
 from tests.test_app import text_of, until
 from tui import background
 from tui.app import NanochatApp
+from tui.consent import Ask, Confirm
 from tui.screens import sizes
-from tui.screens.dialogs import Ask, Confirm, Page, Palette, help_page
+from tui.screens.dialogs import Page, Palette, help_page
 from tui.screens.sizes import SizesScreen
 
 
@@ -149,8 +151,7 @@ async def test_a_launch_that_is_not_confirmed_can_be_asked_for_again(
         await until(pilot, lambda: "likely" in text_of(app), "the plan")
         for _ in range(2):
             await pilot.press("f5")
-            await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
-            await pilot.press("n")
+            await answer(pilot, "n")
             await until(pilot, lambda: not isinstance(app.screen, Confirm), "the form")
         assert not fleet.registry.all()
 
@@ -255,6 +256,6 @@ async def test_many_files_are_brought_home_one_after_the_other(
         app.files.ask_get(app.files.places()[0], [f"f{number}" for number in range(12)])
         await until(pilot, lambda: app.screen.query(Input), "where to")
         app.screen.query_one(Input).value = str(tmp_path / "out")
-        await pilot.press("enter")
+        await answer(pilot, "enter")
         await until(pilot, lambda: len(most) == 12 and not app.files.busy, "the end of all")
         assert max(most) == 1 and len(list((tmp_path / "out").glob("f*"))) == 12

@@ -9,13 +9,14 @@ from runner.errors import Unreachable
 from runner.fleet import Fleet
 from runner.run import Run
 from runner.states import State
+from tests.answers import answer
 from tests.disk import full_at
 from tests.test_app import put, until
 from tests.test_series import many
 from tui.app import NanochatApp
+from tui.consent import Ask
 from tui.feed import Feed
 from tui.screens.compare import CompareScreen
-from tui.screens.dialogs import Ask
 from tui.widgets.metrics import Metrics
 from tui.widgets.plot import Plot
 
@@ -77,13 +78,13 @@ async def test_an_export_is_whole_or_not_there(fleet: Fleet, tmp_path: Path) -> 
         with full_at(2000):
             await pilot.press("s")
             assert isinstance(app.screen, Ask) and app.screen.query_one(Input).value == str(Path.cwd() / "compare")
-            await pilot.press("enter")
+            await answer(pilot, "enter")
             await until(pilot, lambda: any(n.severity == "error" for n in app._notifications), "the error")
         assert not list(tmp_path.glob("compare*"))
         for wanted in ("mine", "mine-2"):
             await pilot.press("s")
             app.screen.query_one(Input).value = str(tmp_path / "mine.csv")
-            await pilot.press("enter")
+            await answer(pilot, "enter")
             await until(pilot, lambda name=wanted: (tmp_path / f"{name}.svg").exists(), "the files")
         await pilot.press("s", "escape")
         assert {p.name for p in tmp_path.glob("mine*")} == {f"mine{n}.{e}" for n in ("", "-2") for e in ("csv", "svg")}

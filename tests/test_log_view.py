@@ -22,6 +22,7 @@ from runner.log_times import RECORD, LogTimes, Stamper
 from runner.settings import load
 from runner.spool import LogFile
 from runner.terminal import HIDDEN, clean, safe
+from tests.answers import answer
 from tests.conftest import CLI, DATA, Cli
 from tests.disk import full_at
 from tests.terminal import Terminal
@@ -177,7 +178,8 @@ async def test_lines_are_marked_copied_and_saved(app: ViewApp, tmp_path: Path) -
         assert view.here == 0
         await pilot.press("f", *"Error", "enter")
         await until(pilot, lambda: view.rows == 2, "the filter")
-        await pilot.press("s", "enter")
+        await pilot.press("s")
+        await answer(pilot, "enter")
         saved = tmp_path / "some.2.log"
         await until(pilot, saved.exists, "the file")
         await until(pilot, lambda: saved.read_text().count("\n") == 2, "its lines")
@@ -436,7 +438,8 @@ async def test_a_log_that_is_being_saved_is_saved_whole_though_another_one_is_op
         await until(pilot, lambda: view.lines == 100 and view.errors == 2, "the log")
         held.go_on.clear()
         held.asked.clear()
-        await pilot.press("s", "enter")
+        await pilot.press("s")
+        await answer(pilot, "enter")
         await until(pilot, held.asked.is_set, "the save")
         pane.open(other, "other")
         assert not (tmp_path / "held.log").exists()
@@ -451,7 +454,8 @@ async def test_a_log_that_cannot_be_saved_is_told_and_leaves_no_half_file(app: V
         view = await ready(pilot, app)
         await until(pilot, lambda: view.errors == 2, "the log")
         with full_at(100):
-            await pilot.press("s", "enter")
+            await pilot.press("s")
+            await answer(pilot, "enter")
             await until(pilot, lambda: bool(app._notifications), "the error")
         assert [n.severity for n in app._notifications] == ["error"] and "saving the log" in str(
             list(app._notifications)

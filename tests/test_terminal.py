@@ -64,7 +64,7 @@ def test_a_run_on_modal_is_launched_left_found_again_and_stopped_by_keyboard(
     again.wait_for("| loss:", seconds=60)
     again.press("c")
     again.wait_for("Steps since the last checkpoint are lost")
-    again.press("y")
+    again.answer("y")
     again.wait_for("cancelled", seconds=60)
     assert modal_cli.run()["state"] == "cancelled"
 
@@ -85,14 +85,15 @@ def test_the_whole_job_by_keyboard(cli: Cli, gate: Gate, app: Apps, columns: int
     terminal.press("c")
     terminal.wait_for("Steps since the last checkpoint are lost")
     began = time.monotonic()
-    terminal.press("y")
+    terminal.answer("y")
     terminal.wait_for("cancelled")
     assert time.monotonic() - began < 30
     gate.open()
     wait_until(lambda: cli.processes() == [], what="no process of the run")
     assert cli.run()["state"] == "cancelled"
     terminal.press("r")
-    terminal.wait_for("attempt 2")
+    terminal.wait_for("from its newest checkpoint")
+    terminal.answer("y")
     terminal.wait_for("✓ done", seconds=60)
     terminal.press("o")
     terminal.wait_for("Results")

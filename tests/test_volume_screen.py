@@ -21,13 +21,14 @@ from runner.fleet import Fleet
 from runner.names import shown
 from runner.states import State
 from runner.terminal import safe
+from tests.answers import answer, readable
 from tests.conftest import DATA
 from tests.place import hostile_names
 from tests.test_app import put, text_of, until
 from tests.test_preview import trapped
 from tui.app import NanochatApp
+from tui.consent import Confirm
 from tui.screens.checkpoints import CheckpointsScreen
-from tui.screens.dialogs import Confirm
 from tui.screens.launch import LaunchScreen
 from tui.screens.volume import VolumeScreen
 from tui.widgets.virtual_list import FileList
@@ -165,23 +166,23 @@ async def test_marked_files_are_deleted_after_asking_and_keep_is_the_default(fle
         await pilot.press("space", "space", "x")
         await until(pilot, lambda: isinstance(app.screen, Confirm) and "for good" in text_of(app), "the question")
         assert "2 files" in text_of(app) and "nanochat-tui volume rm -r" in text_of(app)
-        await pilot.press("enter")
+        await answer(pilot, "escape")
         await until(pilot, lambda: app.screen is screen, "no")
         assert len(list(folder.iterdir())) == 9
         await pilot.press("x")
         await until(pilot, lambda: isinstance(app.screen, Confirm) and "for good" in text_of(app), "the question")
-        await pilot.press("y")
+        await answer(pilot, *"2 items", "enter")
         await until(pilot, lambda: len(list(folder.iterdir())) == 7 and len(screen._entries) == 7, "yes")
 
 
-async def test_what_is_large_goes_only_when_its_name_was_typed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(removal, "LARGE_FILES", 5)
+async def test_what_is_deleted_goes_only_when_its_name_was_typed(fleet: Fleet) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
         screen = await browse(pilot, app, "runs/run0001", "base_checkpoints")
         await pilot.press("x")
         await until(pilot, lambda: isinstance(app.screen, Confirm) and "for good" in text_of(app), "the question")
         assert "could no longer be resumed" in text_of(app)
+        await readable(pilot)
         for typed in ("", "base", "base_checkpoints"):
             assert (root(fleet) / "runs/run0001/base_checkpoints").is_dir()
             app.screen.query_one(Input).value = typed
@@ -208,7 +209,7 @@ async def test_nothing_is_deleted_before_it_is_known_how_much_nor_when_that_cann
         await until(pilot, lambda: isinstance(app.screen, Confirm) and "adding up" in text_of(app), "the question")
         known.set()
         await until(pilot, lambda: "the volume is gone" in text_of(app), "the trouble")
-        await pilot.press("y", "escape")
+        await answer(pilot, *"meta_000020.json", "enter", "escape")
         await until(pilot, lambda: app.screen is screen, "no")
         assert len(list((root(fleet) / "runs/run0001/base_checkpoints/d12").iterdir())) == 9
 
@@ -220,7 +221,7 @@ async def test_a_run_is_brought_home_from_the_keyboard(fleet: Fleet, tmp_path: P
         await pilot.press("g")
         await until(pilot, lambda: app.screen.query(Input) and "tag-1:" in text_of(app), "where to")
         app.screen.query_one(Input).value = str(tmp_path / "out")
-        await pilot.press("enter")
+        await answer(pilot, "enter")
         await until(pilot, lambda: (tmp_path / "out" / "tag-1" / "log").exists(), "the log")
         await until(pilot, lambda: any("tag-1 is in" in n.message for n in app._notifications), "the word of it")
         there = root(fleet) / "runs/run0001"
@@ -238,7 +239,7 @@ async def test_a_file_is_sent_to_the_folder_that_is_shown(fleet: Fleet, tmp_path
         await pilot.press("u")
         await until(pilot, lambda: app.screen is not screen, "what")
         app.screen.query_one(Input).value = str(tmp_path / "notes.txt")
-        await pilot.press("enter")
+        await answer(pilot, "enter")
         await until(pilot, lambda: "runs/run0001/notes.txt" in screen._entries, "the file")
         assert (root(fleet) / "runs/run0001/notes.txt").read_text() == "mine"
 
@@ -254,7 +255,7 @@ async def test_a_run_goes_on_from_the_checkpoint_under_the_cursor(
         await pilot.press("r")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
         assert "nanochat-tui resume tag-1 --step 40" in text_of(app)
-        await pilot.press("y")
+        await answer(pilot, "y")
         await until(pilot, lambda: asked == [("run0001", 40)], "the resume")
 
 
@@ -314,7 +315,7 @@ async def test_best_and_last_are_kept_and_the_rest_goes(fleet: Fleet) -> None:
         await pilot.press("K")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
         assert "base step 20" in text_of(app) and "step 40" not in text_of(app)
-        await pilot.press("y")
+        await answer(pilot, *"tag-1", "enter")
         await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen._rows) == 2, "two")
         await pilot.press("enter")
         await until(
@@ -396,13 +397,13 @@ async def test_leaving_with_a_paused_download_asks_and_the_next_start_offers_to_
         real = app.files.volume
         app.files.volume = lambda place: Slow(real(place).location)
         app.screen.query_one(Input).value = str(tmp_path / "out")
-        await pilot.press("enter")
+        await answer(pilot, "enter")
         await until(pilot, lambda: app.files.busy and next(iter(app.files._going)).progress.bytes_done, "a beginning")
         await pilot.press("p")
         await until(pilot, lambda: "paused" in text_of(app), "the pause")
         await pilot.press("q")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
-        await pilot.press("y")
+        await answer(pilot, "y")
         await until(pilot, lambda: not app.files.busy, "the end")
     assert not (tmp_path / "out" / "big").exists() and fleet.registry.cut() == []
     monkeypatch.setattr("runner.process.pid_if_alive", lambda by: None)

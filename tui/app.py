@@ -24,6 +24,7 @@ from runner.states import TRANSITIONS, State
 from runner.terminal import safe
 from runner.usage import Usage
 from tui.background import background, start
+from tui.consent import Confirm, word_for
 from tui.files import Files, Place
 from tui.keys import Key, bindings
 from tui.leaving import exit_code
@@ -32,7 +33,7 @@ from tui.screens.base import NanochatScreen
 from tui.screens.checkpoints import CheckpointsScreen
 from tui.screens.compare import CompareScreen
 from tui.screens.cost import CostScreen
-from tui.screens.dialogs import Confirm, help_page
+from tui.screens.dialogs import help_page
 from tui.screens.launch import LaunchScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sizes import SizesScreen
@@ -81,6 +82,7 @@ class NanochatApp(TerminalApp):
         self.files = Files(self)
         self.usages: dict[Place, Usage] = {}
         self._trail = Trail(self.DEFAULT_MODE)
+        self._asked_to_leave: Confirm | None = None
         self.teller = Teller(
             fleet.registry,
             lambda: fleet.settings,
@@ -129,15 +131,7 @@ class NanochatApp(TerminalApp):
             if isinstance(self.screen, LaunchScreen):
                 self.call_after_refresh(self.screen.begin_from, run, "base" if kind == "base" else "eval", step)
             return
-        lines = [
-            f"It goes on from step {step:,}, as attempt {run.attempt + 1}.",
-            "What it saved later is put aside, in its folder.",
-        ]
-        command = f"nanochat-tui resume {run.tag} --step {step}"
-        self.push_screen(
-            Confirm(f"Go on with {run.tag} from step {step:,}?", lines, command, "Go on", "Not now"),
-            lambda yes: self._act([run], lambda r: self.fleet.resume(r, step=step), "resuming") if yes else None,
-        )
+        self.ask_resume([run], step)
 
     def compare(self, runs: list[Run]) -> None:
         """Put runs side by side."""
@@ -212,14 +206,13 @@ class NanochatApp(TerminalApp):
         self.action_leave()
 
     def action_leave(self) -> None:
-        if not self.files.busy or isinstance(self.screen, Confirm):
+        if not self.files.busy or (self._asked_to_leave and self.screen is self._asked_to_leave):
             self.leave()
             return
         lines = ["It is stopped. What has come is kept, and asked for again it goes on from there."]
-        self.push_screen(
-            Confirm("Leave while files are on their way?", lines, "nanochat-tui volume get …", "Leave", "Stay"),
-            lambda yes: self.leave() if yes else None,
-        )
+        asked = Confirm("Leave while files are on their way?", lines, "nanochat-tui volume get …", "Leave", "Stay")
+        self._asked_to_leave = asked
+        self.push_screen(asked, lambda yes: self.leave() if yes else None)
 
     def leave(self, code: int = 0) -> None:
         self.files.leave()
@@ -264,23 +257,38 @@ class NanochatApp(TerminalApp):
             lambda yes: self._act(live, self.fleet.cancel, "stopping") if yes else None,
         )
 
-    def resume_run(self, run: Run) -> None:
-        """Start the next attempt of a run; asks first where the settings want it."""
-        self._consider_resume(run)
-
-    @background(group="act", doing="adding up what a resume costs")
-    def _consider_resume(self, run: Run) -> None:
-        self.call_from_thread(self._ask_resume, run, self.fleet.question_again(run))
-
-    def _ask_resume(self, run: Run, question: str) -> None:
-        if not question:
-            self._act([run], self.fleet.resume, "resuming")
+    def ask_resume(self, runs: list[Run], step: int | None = None) -> None:
+        """Ask, then start the next attempt of those of `runs` that can have one, if need be from an earlier step."""
+        able = [r for r in runs if not r.live and State.LAUNCHING in TRANSITIONS[r.state]]
+        if not able:
+            said = f"{_named(runs)} is {runs[0].state}" if len(runs) == 1 else "none of them has stopped"
+            self.notify(f"nothing to resume: {said}", severity="warning")
             return
-        command = f"nanochat-tui resume {run.tag} --yes"
-        self.push_screen(
-            Confirm(f"Resume {run.tag}?", [f"{question}."], command, "Resume", "Not now"),
-            lambda yes: self._act([run], self.fleet.resume, "resuming") if yes else None,
+        back = f" --step {step}" if step is not None else ""
+        asked = Confirm(
+            f"Go on with {able[0].tag} from step {step:,}?" if step is not None else f"Resume {_named(able)}?",
+            ["adding up what it costs …"],
+            " && ".join(f"nanochat-tui resume {r.tag}{back} --yes" for r in able),
+            "Resume",
+            "Not now",
+            waits=True,
         )
+        resume = functools.partial(self.fleet.resume, step=step)
+        self.push_screen(asked, lambda yes: self._act(able, resume, "resuming") if yes else None)
+        price = functools.partial(self._price, able, step, asked)
+        start(self, price, group="act", doing="adding up what a resume costs", failed=lambda e: asked.fail(str(e)))
+
+    def _price(self, runs: list[Run], step: int | None, asked: Confirm) -> None:
+        lines = []
+        for run in runs:
+            costs = "free" if is_free(run) else f"likely {units.money(self.fleet.rest_usd(run))} more"
+            where = f"from step {step:,}" if step is not None else "from its newest checkpoint"
+            lines.append(f"{run.tag}: attempt {run.attempt + 1}, {where}, {costs}")
+            if question := self.fleet.question_again(run):
+                lines.append(f"! {question}")
+        if step is not None:
+            lines.append("What it saved later is put aside, in its folder.")
+        self.call_from_thread(asked.put, lines)
 
     def ask_delete(self, runs: list[Run]) -> None:
         """Ask, then delete `runs`; live ones are refused."""
@@ -296,6 +304,7 @@ class NanochatApp(TerminalApp):
             f"nanochat-tui rm {' '.join(r.tag for r in runs)}",
             "Delete",
             "Keep",
+            word=word_for(_named(runs)),
             waits=True,
         )
         self.push_screen(asked, lambda yes: self._act(runs, self.fleet.delete, "deleting") if yes else None)
@@ -306,14 +315,13 @@ class NanochatApp(TerminalApp):
         try:
             weights = [weigh(self.fleet.volume_of(run), run.path) for run in runs]
         except (NanochatError, OSError) as error:
-            lines, word = [f"How much goes is not known: {error}", *_listed(runs)], ""
+            lines = [f"How much goes is not known: {error}", *_listed(runs)]
         else:
             checkpoints, size = sum(w.checkpoints for w in weights), units.size(sum(w.bytes for w in weights))
             lines = [f"{units.counted(checkpoints, 'checkpoint')}, log, events and report: {size}, gone for good."]
             sizes = [f": {units.counted(w.checkpoints, 'checkpoint')}, {units.size(w.bytes)}" for w in weights]
             lines += _listed(runs, sizes if len(runs) > 1 else ())
-            word = _named(runs) if any(w.large for w in weights) else ""
-        self.call_from_thread(asked.put, lines, word)
+        self.call_from_thread(asked.put, lines)
 
     def _act(self, runs: list[Run], act: Callable[[Run], object], doing: str) -> None:
         each = [functools.partial(act, run) for run in runs]

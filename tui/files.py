@@ -19,8 +19,8 @@ from runner.run import Run
 from runner.terminal import safe
 from tui.background import start
 from tui.cells import Cell
+from tui.consent import Ask, Confirm, word_for
 from tui.going import Going, Moving, name_of
-from tui.screens.dialogs import Ask, Confirm
 from tui.volume_commands import command_line, moving
 
 if TYPE_CHECKING:
@@ -96,8 +96,17 @@ class Files:
             download.go_on()
         self._get_all([one.wanted for one in self._going if one.cut and one.wanted])
 
-    def stop(self) -> None:
-        """Stop everything that is on its way, and think no more of it."""
+    def ask_stop(self) -> None:
+        """Ask, then stop everything that is on its way, and think no more of it."""
+        named = [f"{names.shown(one.name)}: {'cut' if one.cut else moving(one.progress)}" for one in self._going]
+        if not named:
+            return
+        lines = [*named[:SHOWN], *([f"and {len(named) - SHOWN} more"] if len(named) > SHOWN else [])]
+        lines.append("What has come is kept; only when it is asked for again it goes on from there.")
+        asked = Confirm("Stop what is on its way, and forget it?", lines, "nanochat-tui volume get …", "Stop", "Go on")
+        self._app.push_screen(asked, lambda yes: self._stop() if yes else None)
+
+    def _stop(self) -> None:
         ends = [functools.partial(self._app.fleet.registry.end, one.wanted) for one in self._going if one.wanted]
         for one in self._going:
             if one.cut:
@@ -145,7 +154,7 @@ class Files:
         runs = {r.path: r for r in self.runs_on(place)}
         whole = [runs[p] for p in gone if p in runs]
         named = whole[0].tag if whole else names.shown(gone[0].rpartition("/")[2])
-        title = named if len(gone) == 1 else f"{len(gone)} of them"
+        title = named if len(gone) == 1 else f"{len(gone)} items"
         known: list[Removal] = []
 
         def answered(yes: bool | None) -> None:
@@ -153,9 +162,10 @@ class Files:
                 self._in_thread("deleting files", self._remove, place, known[0], whole, done)
 
         adding = ["adding up what goes …"]
-        asked = Confirm(f"Delete {title}?", adding, _removing(gone), "Delete", "Keep", waits=True)
+        word = word_for(title)
+        asked = Confirm(f"Delete {title}?", adding, _removing(gone), "Delete", "Keep", word=word, waits=True)
         self._app.push_screen(asked, answered)
-        weigh = functools.partial(self._weigh, place, gone, named, asked, known)
+        weigh = functools.partial(self._weigh, place, gone, asked, known)
         start(
             self._app,
             weigh,
@@ -244,7 +254,7 @@ class Files:
         finally:
             self._going.end(one)
 
-    def _weigh(self, place: Place, paths: Sequence[str], named: str, asked: Confirm, known: list[Removal]) -> None:
+    def _weigh(self, place: Place, paths: Sequence[str], asked: Confirm, known: list[Removal]) -> None:
         volume = self.volume(place)
         contents: Entries = []
         for path in paths:
@@ -257,8 +267,7 @@ class Files:
         lines = [f"{units.counted(wanted.files, 'file')}, {units.size(wanted.bytes)}, for good.", *wanted.notes]
         lines += [f"! {reason}" for reason in wanted.against]
         lines += [names.shown(p) for p in paths[:6]] if len(paths) > 1 else []
-        word = named if wanted.large or wanted.against else ""
-        self._app.call_from_thread(asked.put, lines, word, _removing(paths, force=bool(wanted.against)))
+        self._app.call_from_thread(asked.put, lines, _removing(paths, force=bool(wanted.against)))
 
     def _remove(self, place: Place, wanted: Removal, runs: list[Run], done: Callable[[], None]) -> None:
         ended = {r.path: r for r in runs if not r.live}

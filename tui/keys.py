@@ -26,7 +26,8 @@ KEYS = (
     Key("", "question_mark,f1", "help", "Help", "this page"),
     Key("", "exclamation_mark", "messages", "Messages", "what the app has told lately, in full", False),
     Key("", "ctrl+p", "command_palette", "Palette", "every command by name", False),
-    Key("", "q,ctrl+c", "leave", "Quit", "leave; runs go on without the app"),
+    Key("", "q,ctrl+c,f10", "leave", "Quit", "leave; runs go on without the app"),
+    Key("", "ctrl+z", "suspend_process", "Suspend", "back to the shell; fg comes back here", False),
     Key("runs", "enter", "watch", "Watch", "watch the run under the cursor"),
     Key("runs", "n", "new", "New", "plan and launch a run"),
     Key("runs", "c", "cancel", "Cancel", "stop the marked runs, or this one, keeping what is saved (asks)"),
@@ -59,7 +60,8 @@ KEYS = (
     Key("log", "apostrophe", "next_mark", "Next mark", "go to the next mark", False),
     Key("log", "y", "copy", "Copy", "copy the marked lines, or this one, to the terminal's clipboard", False),
     Key("log", "s", "ask('save')", "Save", "save the lines that are shown to a file that you name", False),
-    Key("view", "q,ctrl+c", "quit", "Quit", "leave"),
+    Key("view", "q,ctrl+c,f10", "quit", "Quit", "leave"),
+    Key("view", "ctrl+z", "suspend_process", "Suspend", "back to the shell; fg comes back here", False),
     Key("view", "escape", "clear", "Clear", "take back filter or search", False),
     Key("view", "question_mark,f1", "help", "Help", "this page"),
     Key("view", "exclamation_mark", "messages", "Messages", "what was told lately, in full", False),
@@ -111,13 +113,17 @@ KEYS = (
 MOVES = {
     "down": "down,j",
     "up": "up,k",
-    "page_down": "pagedown,ctrl+d,ctrl+f",
-    "page_up": "pageup,ctrl+u,ctrl+b",
+    "page_down": "pagedown,space,ctrl+f",
+    "page_up": "pageup,b,ctrl+b",
+    "half_down": "d,ctrl+d",
+    "half_up": "u,ctrl+u",
     "top": "home,g",
     "bottom": "end,G",
     "left": "left,h",
     "right": "right,l",
 }
+# Letters of a pager that mean something else where what is under the cursor is acted on.
+PAGER = "space,b,d,u"
 
 
 def bindings(screen: str) -> list[BindingType]:
@@ -131,10 +137,10 @@ def through(screen: str, action: str) -> list[BindingType]:
 
 
 def moves(*, without: str = "", **actions: str) -> list[BindingType]:
-    """Bindings of a widget for the movements that it knows: `moves(down="move(1)")`; `without` a key it needs."""
+    """Bindings of a widget for the movements that it knows: `moves(down="move(1)")`; `without` the keys it needs."""
     found: list[BindingType] = []
     for name, action in actions.items():
-        keys = ",".join(k for k in MOVES[name].split(",") if k != without)
+        keys = ",".join(k for k in MOVES[name].split(",") if k not in without.split(","))
         found.append(Binding(keys, action, show=False))
     return found
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, TextIO
 
+from runner.consent import forget_typed_ahead
 from runner.terminal import harmless_json, safe
 from tui.cells import Cell
 
@@ -171,8 +172,9 @@ def _cells(text: str) -> int:
 
 
 def confirm(question: str) -> bool:
-    """Ask on the terminal; anything but yes is no."""
+    """Ask on the terminal; anything but yes is no. What was typed before the question was there is no answer."""
     make_way()
+    forget_typed_ahead()
     sys.stderr.write(f"{_said(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

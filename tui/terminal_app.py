@@ -30,6 +30,7 @@ from runner.errors import Exit
 from runner.scrub import scrubbed
 from runner.terminal import safe
 from tui.background import MOMENT_S, Left, Threads, as_ours, background
+from tui.consent import Question
 from tui.driver import TerminalDriver
 from tui.keys import Key
 from tui.palette import Commands
@@ -86,6 +87,10 @@ class TerminalApp(App[int]):
         """The terminal is gone."""
         self.is_alone = True
         self.leave(128 + signal.SIGHUP)
+
+    def drawn_over(self) -> None:
+        """Others had the terminal: all is drawn anew."""
+        self.refresh(layout=True)
 
     def on_load(self) -> None:
         asyncio.get_running_loop().set_default_executor(Threads())
@@ -227,6 +232,8 @@ class TerminalApp(App[int]):
             return
         if isinstance(event, events.MouseEvent) and not event.is_forwarded:
             self.acted_upon += 1
+            if self._too_soon(event):
+                return
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
             if isinstance(event, events.Key):
                 self._see()
@@ -260,10 +267,22 @@ class TerminalApp(App[int]):
             return
         event = self._ahead.popleft()
         self.acted_upon += isinstance(event, events.Key)
-        self._given_to, self._given_on = (self.focused or self.screen).ancestors_with_self, self.screen
-        await super().on_event(event)
+        if not self._too_soon(event):
+            self._given_to, self._given_on = (self.focused or self.screen).ancestors_with_self, self.screen
+            await super().on_event(event)
         if self._ahead:
             self.call_later(self._take)
+
+    def _too_soon(self, event: events.InputEvent | events.Paste) -> bool:
+        """Whether an event would answer a question that could not be read when it was sent."""
+        return isinstance(self.screen, Question) and not self.screen.takes(event)
+
+    def when_drawn(self, then: Callable[[], None]) -> None:
+        """Call `then`, from whatever thread, once all that was drawn so far is on the terminal."""
+        if isinstance(self._driver, TerminalDriver):
+            self._driver.when_drawn(then)
+        else:
+            then()
 
     @property
     def _is_open(self) -> bool:

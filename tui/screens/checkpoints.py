@@ -18,10 +18,10 @@ from runner.terminal import safe
 from tui import looks
 from tui.background import background
 from tui.cells import Cell
+from tui.consent import Confirm, word_for
 from tui.files import Place
 from tui.keys import bindings
 from tui.screens.base import Line
-from tui.screens.dialogs import Confirm
 from tui.screens.files import FilesScreen
 from tui.volume_commands import command_line
 from tui.widgets.key_line import KeyLine
@@ -222,7 +222,9 @@ class CheckpointsScreen(FilesScreen):
             if yes:
                 self._prune(run, gone)
 
-        self.app.push_screen(Confirm(f"Keep best and last of {run.tag}?", lines, command, "Delete", "Keep"), answered)
+        title = f"Keep best and last of {run.tag}?"
+        asked = Confirm(title, lines, command, "Delete", "Keep", word=word_for(run.tag))
+        self.app.push_screen(asked, answered)
 
     @background(group="files", doing="deleting checkpoints", finish=True)
     def _prune(self, run: Run, gone: list[Checkpoint]) -> None:

@@ -16,12 +16,12 @@ from runner.run import Run
 from runner.series import NONE, Curves
 from runner.terminal import safe
 from tui.background import background
+from tui.consent import Ask
 from tui.feed import Feed
 from tui.keys import Key, bindings
 from tui.looks import said
 from tui.saved import new_files
 from tui.screens.base import Line, NanochatScreen
-from tui.screens.dialogs import Ask
 from tui.volume_commands import command_line
 from tui.widgets.key_line import KeyLine
 from tui.widgets.metrics import Known, Metrics

@@ -1,4 +1,4 @@
-"""Small windows over a screen: a question before something is stopped or destroyed, a page of text, the help."""
+"""Small windows over a screen: a page of text, the help, the commands by name."""
 
 import time
 from collections.abc import Sequence
@@ -11,12 +11,11 @@ from textual.app import ComposeResult
 from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.command import CommandList, CommandPalette
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Markdown, Static
+from textual.widgets import Markdown, Static
 
 from runner import units
-from runner.terminal import safe
 from tui.keys import KEYS, MOVES, moves, shown
 from tui.toasts import Told
 
@@ -41,123 +40,6 @@ class Palette(CommandPalette):
         return super().dismiss(result) if self.app.screen is self else AwaitComplete()
 
 
-class Confirm(Window[bool]):
-    """Names the thing, the amount and what cannot be undone; the safe answer has the focus."""
-
-    CSS = """
-    Confirm { align: center middle; }
-    Confirm > Vertical { width: 72; max-width: 90%; height: auto; background: $surface; padding: 1 2;
-                         border-left: thick $warning; }
-    Confirm .title { text-style: bold; }
-    Confirm .body { margin: 1 0; }
-    Confirm .command { color: $text-muted; margin-bottom: 1; }
-    Confirm Horizontal { height: auto; }
-    Confirm Button { margin-right: 2; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", show=False),
-        Binding("n,escape", "answer(False)", show=False),
-        Binding("left,right", "app.focus_next", show=False),
-    ]
-
-    def __init__(
-        self, title: str, lines: list[str], command: str, yes: str, no: str, *, word: str = "", waits: bool = False
-    ) -> None:
-        """With `word` yes is only taken once that word was typed: for what is large and gone for good.
-
-        One that `waits` takes no yes before `put` has said what is at stake.
-        """
-        super().__init__()
-        self._title, self._body, self._command, self._yes, self._no = title, lines, command, yes, no
-        self._word, self._waits = word, waits
-
-    def compose(self) -> ComposeResult:
-        with Vertical():
-            yield Static(safe(self._title), markup=False, classes="title")
-            yield Static("", markup=False, classes="body")
-            yield Static("", markup=False, classes="command")
-            yield Static("", markup=False, id="asked")
-            yield _still(Input(id="word", compact=True, disabled=not self._word))
-            with Horizontal():
-                yield Button(Text(f"{self._no} (n)"), id="no", variant="primary")
-                yield Button(Text(f"{self._yes} (y)"), id="yes", variant="error")
-
-    def on_mount(self) -> None:
-        self._show()
-
-    def put(self, lines: list[str], word: str = "", command: str = "") -> None:
-        """Say what is at stake, now that it is known."""
-        self._waits, self._body, self._word, self._command = False, lines, word, command or self._command
-        self._show()
-
-    def fail(self, line: str) -> None:
-        """What is at stake cannot be said, so that there is nothing to say yes to."""
-        self._body = [line]
-        self._show()
-
-    def _show(self) -> None:
-        if not self.query(".body"):
-            # Not composed yet, or closed by now.
-            return
-        self.query_one(".body", Static).update("\n".join(map(safe, self._body)))
-        self.query_one(".command", Static).update(f"$ {safe(self._command)}")
-        asked, field = self.query_one("#asked", Static), self.query_one(Input)
-        asked.update(f"Type {safe(self._word)} to do it:")
-        asked.display = field.display = bool(self._word)
-        field.disabled = not self._word
-        if self._word:
-            field.focus()
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        self.action_answer(event.button.id == "yes")
-
-    def on_input_submitted(self) -> None:
-        self.action_answer(True)
-
-    def action_answer(self, yes: bool) -> None:
-        if yes and self._waits:
-            return
-        if yes and self._word and self.query_one(Input).value.strip() != self._word:
-            self.query_one(Input).focus()
-            return
-        self.dismiss(yes)
-
-
-def _still(field: Input) -> Input:
-    """A field whose cursor does not blink: nothing is drawn while nobody types."""
-    field.cursor_blink = False
-    return field
-
-
-class Ask(Window[str]):
-    """Asks for a line of text; an empty answer is none."""
-
-    CSS = """
-    Ask { align: center middle; }
-    Ask > Vertical { width: 72; max-width: 90%; height: auto; background: $surface; padding: 1 2;
-                     border-left: thick $accent; }
-    Ask .title { text-style: bold; margin-bottom: 1; }
-    Ask .command { color: $text-muted; margin-top: 1; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False)]
-
-    def __init__(self, title: str, value: str, command: str) -> None:
-        super().__init__()
-        self._title, self._value, self._command = title, value, command
-
-    def compose(self) -> ComposeResult:
-        with Vertical():
-            yield Static(safe(self._title), markup=False, classes="title")
-            yield _still(Input(self._value, compact=True))
-            yield Static(f"$ {safe(self._command)}", markup=False, classes="command")
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value.strip())
-
-    def action_leave(self) -> None:
-        self.dismiss("")
-
-
 class Page(Window[None]):
     """A page of text or Markdown to read and close."""
 
@@ -167,7 +49,16 @@ class Page(Window[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter,question_mark", "dismiss", "Close"),
-        *moves(down="scroll(1)", up="scroll(-1)"),
+        *moves(
+            down="scroll(1)",
+            up="scroll(-1)",
+            page_down="screens(1)",
+            page_up="screens(-1)",
+            half_down="screens(0.5)",
+            half_up="screens(-0.5)",
+            top="to(0)",
+            bottom="to(1)",
+        ),
     ]
 
     def __init__(self, text: str | Table, *, markdown: bool = False) -> None:
@@ -186,6 +77,13 @@ class Page(Window[None]):
 
     def action_scroll(self, by: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
+
+    def action_screens(self, by: float) -> None:
+        self.action_scroll(round(by * self.query_one(VerticalScroll).size.height))
+
+    def action_to(self, end: int) -> None:
+        page = self.query_one(VerticalScroll)
+        page.scroll_to(y=end * page.max_scroll_y, animate=False)
 
     def on_click(self, event: events.Click) -> None:
         if event.widget is self:

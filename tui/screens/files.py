@@ -53,7 +53,7 @@ class FilesScreen(NanochatScreen):
         self.files.pause()
 
     def action_stop(self) -> None:
-        self.files.stop()
+        self.files.ask_stop()
 
     def resume_from(self, run: Run, kind: str, step: int) -> None:
         """Go on from a checkpoint: the run itself where it can, else a new run."""

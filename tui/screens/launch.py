@@ -1,7 +1,6 @@
 """A new run: a form on the left, on the right what it will do, how long it takes and what it costs."""
 
 import shlex
-from decimal import Decimal
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -14,18 +13,19 @@ from textual.worker import get_current_worker
 
 from runner import fleet as fleets
 from runner import plan_text, units
-from runner.cost import GPUS
+from runner.cost import FREE, GPUS, MoneyRange
 from runner.errors import CredentialsError, NanochatError, NoSuchRun, UsageError
 from runner.home import has_modal_token, no_modal_token
 from runner.plan import Plan
 from runner.registry import find
 from runner.run import Run, check_tag
 from runner.spec import ENGINES, GPU_COUNTS, SWITCHES, TASKS, RunSpec, flag, make_spec, parse_override_words
+from runner.spending import CENT
 from runner.terminal import safe
 from tui.background import background
+from tui.consent import Confirm
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
-from tui.screens.dialogs import Confirm
 from tui.widgets.choice import Choice
 from tui.widgets.key_line import KeyLine
 
@@ -84,7 +84,7 @@ class LaunchScreen(NanochatScreen):
         self._spec: RunSpec | None = None
         # What a person had chosen before the form was filled in for a checkpoint.
         self._own: dict[str, str] = {}
-        self._likely = Decimal(0)
+        self._usd = FREE
         self._busy = False
         self._planning = self._wanted = False
 
@@ -234,7 +234,7 @@ class LaunchScreen(NanochatScreen):
 
     def _show_plan(self, spec: RunSpec, planned: Plan, problem: NanochatError | None = None) -> None:
         """The plan of a form; `problem` is what yet stands in the way of its backend."""
-        self._spec, self._likely = spec, planned.usd.likely
+        self._spec, self._usd = spec, planned.usd
         self._clear_errors()
         if problem:
             self._say_at("backend", problem)
@@ -290,22 +290,27 @@ class LaunchScreen(NanochatScreen):
             self.notify("nothing is launched: a value is wrong", severity="error", markup=False)
             return
         self._busy = True
-        self._consider(_Asked(self._spec, self._backend(), self._value("tag"), self._command_line()), self._likely)
+        self._consider(_Asked(self._spec, self._backend(), self._value("tag"), self._command_line()), self._usd)
 
     def _failed(self, error: NanochatError) -> None:
         self._ready()
         self.say(error)
 
     @background(group="launch", doing="adding up what was spent", failed=_failed)
-    def _consider(self, asked: _Asked, likely: Decimal) -> None:
-        self.app.call_from_thread(self._ask, asked, self.nanochat.fleet.question(asked.spec, likely))
+    def _consider(self, asked: _Asked, usd: MoneyRange) -> None:
+        self.app.call_from_thread(self._ask, asked, usd, self.nanochat.fleet.question(asked.spec, usd.likely))
 
-    def _ask(self, asked: _Asked, question: str) -> None:
-        """Launch what was asked for, after a question where the settings want one."""
-        if not question:
+    def _ask(self, asked: _Asked, usd: MoneyRange, question: str) -> None:
+        """Launch what was asked for: after a question, where it is paid for or the settings want one."""
+        paid = usd.likely >= CENT
+        if not question and not paid:
             self._go(asked)
             return
-        lines = [question, "It is spent as it runs; cancelling it stops that and keeps what is saved."]
+        lines = [f"Likely {units.money_span(usd)}."] if paid else []
+        lines += [f"! {question}"] if question else []
+        if asked.spec.budget_usd is not None:
+            lines.append(f"At most {units.money(asked.spec.budget_usd)}, its budget.")
+        lines.append("It is spent as it runs; cancelling it stops that and keeps what is saved.")
         self.app.push_screen(
             Confirm("Launch it?", lines, asked.command, "Launch", "Not yet"),
             lambda yes: self._go(asked) if yes else self._ready(),

@@ -217,8 +217,8 @@ class RunsScreen(NanochatScreen):
         self.nanochat.ask_cancel(self._picked())
 
     def action_resume(self) -> None:
-        for run in self._picked():
-            self.nanochat.resume_run(run)
+        if picked := self._picked():
+            self.nanochat.ask_resume(picked)
 
     def action_delete(self) -> None:
         self.nanochat.ask_delete(self._picked())

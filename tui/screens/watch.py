@@ -181,7 +181,7 @@ class WatchScreen(NanochatScreen):
 
     def action_resume(self) -> None:
         if self._run:
-            self.nanochat.resume_run(self._run)
+            self.nanochat.ask_resume([self._run])
 
     def action_back(self) -> None:
         if self.has_class("curves"):

@@ -56,6 +56,8 @@ class LogView(LogScroll, can_focus=True):
             up="go(-1)",
             page_down="page(1)",
             page_up="page(-1)",
+            half_down="half(1)",
+            half_up="half(-1)",
             top="top",
             bottom="follow",
             left="sideways(-1)",
@@ -229,6 +231,9 @@ class LogView(LogScroll, can_focus=True):
 
     def action_page(self, by: int) -> None:
         self.action_go(by * max(1, self.size.height - 1))
+
+    def action_half(self, by: int) -> None:
+        self.action_go(by * max(1, self.size.height // 2))
 
     def action_top(self) -> None:
         self.here = None

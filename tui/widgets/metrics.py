@@ -12,7 +12,7 @@ from textual.containers import VerticalScroll
 from runner.projection import tokens_per_step
 from runner.run import Run
 from runner.series import METRICS, Curves
-from tui.keys import bindings, moves
+from tui.keys import PAGER, bindings, moves
 from tui.widgets.plot import AXES, Layer, Plot, View
 
 # The charts, and the curves in each, the later one in front.
@@ -71,6 +71,7 @@ class Metrics(VerticalScroll, can_focus=True):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *moves(
+            without=PAGER,
             down="choose(1)",
             up="choose(-1)",
             left="cursor(-1)",

@@ -23,7 +23,7 @@ from runner.series import Curves
 from runner.spool import LogFile
 from runner.terminal import safe
 from tui.cells import Cell
-from tui.keys import moves
+from tui.keys import PAGER, moves
 from tui.screens.base import Line
 from tui.widgets.log_pane import LogPane
 from tui.widgets.metrics import CHARTS, SHORT
@@ -38,6 +38,7 @@ class Page(VerticalScroll, can_focus=True):
     """Text that is read from top to bottom, with the keys of the other lists."""
 
     BINDINGS: ClassVar[list[BindingType]] = moves(
+        without=PAGER,
         down="scroll_down",
         up="scroll_up",
         page_down="page_down",

@@ -15,7 +15,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.cells import Cell
-from tui.keys import moves
+from tui.keys import PAGER, moves
 
 GAP = 2
 GUTTER = 2
@@ -25,6 +25,8 @@ MOVES = {
     "up": "move(-1)",
     "page_down": "page(1)",
     "page_up": "page(-1)",
+    "half_down": "half(1)",
+    "half_up": "half(-1)",
     "top": "move(-1000000000)",
     "bottom": "move(1000000000)",
 }
@@ -54,7 +56,7 @@ class VirtualList(ScrollView, can_focus=True):
     VirtualList > .list--blurred { background: $surface; }
     VirtualList > .list--empty { color: $text-muted; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = moves(**MOVES)
+    BINDINGS: ClassVar[list[BindingType]] = moves(without=PAGER, **MOVES)
     cursor = reactive(0, repaint=False)
 
     class Moved(Message):
@@ -161,6 +163,9 @@ class VirtualList(ScrollView, can_focus=True):
     def action_page(self, by: int) -> None:
         self.action_move(by * max(1, self.size.height - 2))
 
+    def action_half(self, by: int) -> None:
+        self.action_move(by * max(1, (self.size.height - 1) // 2))
+
     def on_click(self, event: events.Click) -> None:
         row = event.y - 1 + self.scroll_offset.y
         if event.y == 0:
@@ -235,4 +240,4 @@ class VirtualList(ScrollView, can_focus=True):
 class FileList(VirtualList, inherit_bindings=False):
     """A list of files: `g` brings them home, so that the top is `Home` alone."""
 
-    BINDINGS: ClassVar[list[BindingType]] = moves(without="g", **MOVES, left="screen.up", right="screen.open")
+    BINDINGS: ClassVar[list[BindingType]] = moves(without=f"g,{PAGER}", **MOVES, left="screen.up", right="screen.open")
