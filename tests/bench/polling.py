@@ -36,6 +36,7 @@ def put(home: Path, runs: int) -> list[str]:
         calls = [Call(f"fc-{name}", now, 1)]
         known = msgspec.structs.replace(one, calls=calls, workspace=where.workspace, environment=where.environment)
         fleet.registry.add(known)
+    fleet.backend("modal").make_volume(VOLUMES["rehearsal"])
     fleet.close()
     return ids
 
