@@ -13,7 +13,9 @@ from runner.home import modal_command
 from tests.conftest import CLI, Cli
 
 SPIES = "import sys; from tui.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-SPIES += "heavy = {'textual', 'modal', 'rich', 'asyncio'} & set(sys.modules)\nprint(sorted(heavy), file=sys.stderr)"
+# Screens, the client, and what is made of a hundred regular expressions.
+SPIES += "heavy = {'textual', 'modal', 'rich', 'asyncio', 'runner.nanochat.grammar', 'runner.diagnosis.causes'}\n"
+SPIES += "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
 RUN_FIELDS = {
     "id", "tag", "task", "model", "backend", "engine", "state", "step", "total_steps", "attempts", "call_ids",
     "created_at", "started_at", "ended_at", "cost_usd", "last_sign_of_life", "outcome",
@@ -24,7 +26,7 @@ CHECKPOINT_FIELDS = {"run", "kind", "step", "bytes", "ranks", "val_bpb", "verdic
 @pytest.mark.parametrize(
     "words", [["--version"], ["--help"], ["ls", "--json"], ["plan"], ["doctor"], ["launch", "--help"]], ids=" ".join
 )
-def test_the_command_line_loads_no_screen_and_no_client(cli: Cli, words: list[str]) -> None:
+def test_the_command_line_loads_no_screen_no_client_and_no_grammar(cli: Cli, words: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SPIES, *words], env=cli.env, capture_output=True, text=True, check=False
     )

@@ -20,7 +20,7 @@ from runner.nanochat import flops
 from runner.projection import spent_usd
 from runner.run import Run
 from runner.spec import Overrides, RunSpec, closest, make_spec, parse_money
-from tui import log_commands, looks, output, watch_commands
+from tui import looks, output
 from tui.cells import Cell
 from tui.records import as_json
 
@@ -113,6 +113,8 @@ class _Heading:
 
 
 def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
+    from tui import log_commands
+
     run_ = fleet.refreshed(fleet.registry.find(args.run))
     newest = newest_complete(fleet.checkpoints(run_))
     begins = args.step if args.step is not None else newest.step if newest else None
@@ -127,6 +129,8 @@ def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
 
 def _started(fleet: Fleet, run_: Run, args: argparse.Namespace, verb: str, *, skip: int = 0) -> int:
     if args.watch:
+        from tui import watch_commands
+
         output.note(f"{verb} {run_.tag} ({run_.id}); Ctrl-C leaves it running")
         return watch_commands.follow_to_end(fleet, run_, args, skip=skip)
     if args.json:
@@ -198,9 +202,7 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
         more = {"warnings": warnings, "log": str(fleet.log_file(found)), "billed_usd_by_hour": fleet.billed(found)}
         output.as_json({**_record(fleet, found), **detail, **more})
         return Exit.OK
-    output.write(
-        f"{found.tag} ({found.id}): {watch_commands.final_line(found) if not found.live else health.phase(found)}"
-    )
+    output.write(f"{found.tag} ({found.id}): {looks.final_line(found) if not found.live else health.phase(found)}")
     fields = as_json(found, units.money(spent_usd(found)), fleet.now(found))
     for name in ("task", "model", "engine", "backend", "volume", "attempts"):
         output.write(f"  {name:<9} {fields[name]!s}")
@@ -249,7 +251,7 @@ def _cancel(fleet: Fleet, args: argparse.Namespace) -> int:
         output.as_json([_record(fleet, r) for r in asked])
     else:
         for r in asked:
-            output.write(f"{r.tag} is {r.state}" if r.live else watch_commands.final_line(r))
+            output.write(f"{r.tag} is {r.state}" if r.live else looks.final_line(r))
     unanswered = not args.no_wait and any(r.live for r in asked)
     return max(worst, Exit.FAILED) if unanswered else worst
 
@@ -278,6 +280,18 @@ def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
         for run_ in deleted:
             output.write(f"deleted {run_.tag} ({run_.id})")
     return worst
+
+
+def _logs(fleet: Fleet, args: argparse.Namespace) -> int:
+    from tui import log_commands
+
+    return log_commands.logs(fleet, args)
+
+
+def _watch(fleet: Fleet, args: argparse.Namespace) -> int:
+    from tui import watch_commands
+
+    return watch_commands.watch(fleet, args)
 
 
 def _checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -325,8 +339,8 @@ COMMANDS: dict[str, Callable[[Fleet, argparse.Namespace], int]] = {
     "launch": _launch,
     "ls": _ls,
     "show": _show,
-    "logs": log_commands.logs,
-    "watch": watch_commands.watch,
+    "logs": _logs,
+    "watch": _watch,
     "cancel": _cancel,
     "resume": _resume,
     "rm": _rm,

@@ -6,6 +6,7 @@ from runner import health, units
 from runner.checkpoints import Checkpoint
 from runner.health import Word
 from runner.progress import progress_of
+from runner.projection import spent_usd
 from runner.run import Run
 from runner.states import State
 from runner.status import OutcomeKind, StageState, StageStatus
@@ -121,3 +122,11 @@ def measured(one: Checkpoint) -> str:
     if value is None or one.measured_at == one.step:
         return units.decimals(value, 4)
     return f"{value:.4f} @{one.measured_at:,}" if one.measured_at is not None else f"last {value:.4f}"
+
+
+def final_line(run_: Run) -> str:
+    """How a run ended, in one line."""
+    status, outcome = run_.status, run_.outcome
+    took = units.duration(status.spent_s) if status else units.UNKNOWN
+    what = f": {outcome.message}" if outcome and outcome.message else ""
+    return f"{STATES[run_.state][0]} {run_.tag} {run_.state} in {took}, {units.money(spent_usd(run_))}{what}"

@@ -53,7 +53,7 @@ def follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: in
     if args.json:
         output.as_json(as_json(run_, spent_usd(run_), fleet.now(run_)))
     else:
-        output.write(final_line(run_))
+        output.write(looks.final_line(run_))
     if run_.outcome and run_.outcome.advice:
         output.note(f"nanochat-tui: {run_.outcome.advice}")
     return Exit.OK if run_.state is State.DONE else Exit.FAILED
@@ -69,14 +69,6 @@ def live_line(run_: Run, now: float) -> str:
     cells += [f"loss {units.decimals(found.loss, 3)}"] if found.loss is not None else []
     cells += [] if is_free(run_) else [units.money(spent_usd(run_, now))]
     return "  ".join(cells)
-
-
-def final_line(run_: Run) -> str:
-    """How a run ended, in one line."""
-    status, outcome = run_.status, run_.outcome
-    took = units.duration(status.spent_s) if status else units.UNKNOWN
-    what = f": {outcome.message}" if outcome and outcome.message else ""
-    return f"{looks.STATES[run_.state][0]} {run_.tag} {run_.state} in {took}, {units.money(spent_usd(run_))}{what}"
 
 
 def _tell(fleet: Fleet, notice: Notice) -> None:

@@ -16,8 +16,6 @@ from runner.backends.base import Check, Where
 from runner.backends.folder import FolderVolume
 from runner.backends.local_life import Life, life
 from runner.cost import Prices
-from runner.diagnosis.evidence import Evidence
-from runner.diagnosis.verdict import judge
 from runner.errors import Unreachable, UsageError, VolumeGone
 from runner.job import engines
 from runner.nanochat import layout
@@ -124,6 +122,9 @@ class LocalBackend:
         said = next((line for line in reversed(lines) if line.strip()), "")
         with contextlib.suppress(msgspec.MsgspecError):
             return msgspec.json.decode(said, type=Outcome)
+        from runner.diagnosis.evidence import Evidence
+        from runner.diagnosis.verdict import judge
+
         seen = Evidence()
         for number, line in enumerate(lines):
             seen.see(clean(line), None, number)
