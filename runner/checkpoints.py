@@ -1,25 +1,36 @@
 """A checkpoint's files -> is it complete, on how many GPUs can it be resumed, and why not."""
 
+import functools
 import math
+import os
+from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 
-from runner import units
+from runner import archives, units
 from runner.backends.base import Entry, Volume
 from runner.foreign import json_object
 from runner.nanochat import layout
+from runner.side_by_side import side_by_side
+from runner.unreadable import why_not
 
-_TAIL = 65_557
 META_BYTES = 1 << 20
-_END_OF_ZIP = b"PK\x05\x06"
+# So many headers of a file are looked at where each is a question to a network: the first, the last, some between.
+FAR_HEADERS = 4
 
 
 class Verdict(StrEnum):
     COMPLETE = "complete"
     WEIGHTS_ONLY = "weights only"
+    NOT_FINITE = "not finite"
     INCOMPLETE = "incomplete"
     TRUNCATED = "truncated"
+    DAMAGED = "damaged"
+
+
+KEPT = (Verdict.COMPLETE, Verdict.NOT_FINITE)
 
 
 class Checkpoint(Struct, frozen=True):
@@ -49,18 +60,6 @@ class Checkpoint(Struct, frozen=True):
         return [f"{self.path}/{name}" for name in self.files]
 
 
-def zip_is_whole(tail: bytes, size: int) -> bool:
-    """Does a file of `size` bytes that ends with `tail` have its zip directory? A cut `torch.save` has none."""
-    at = tail.rfind(_END_OF_ZIP)
-    if at < 0 or len(tail) - at < 22:
-        return False
-    directory_size = int.from_bytes(tail[at + 12 : at + 16], "little")
-    directory_at = int.from_bytes(tail[at + 16 : at + 20], "little")
-    if 0xFFFFFFFF in (directory_size, directory_at):
-        return True
-    return directory_at + directory_size <= size - (len(tail) - at)
-
-
 def _reason(names: set[str], step: int, ranks: set[int], gpus: int | None) -> tuple[Verdict, str] | None:
     """The verdict as far as names tell it; None when every expected file is there."""
     if f"model_{step:06d}.pt" not in names:
@@ -79,28 +78,33 @@ def _reason(names: set[str], step: int, ranks: set[int], gpus: int | None) -> tu
 
 
 def judge(volume: Volume, run: str, kind: str, folder: str, entries: list[Entry], gpus: int | None) -> Checkpoint:
-    """One step's files -> Checkpoint; reads only the end of each file and the meta JSON, never a pickle."""
+    """One step's files -> Checkpoint; reads the directory and headers of each archive and the JSON, never a pickle."""
     parts = {e: p for e in entries if (p := layout.checkpoint_part(e.name))}
     step = next(p[1] for p in parts.values())
     ranks = {p[2] for p in parts.values() if p[2] is not None}
     found = _reason({e.name for e in parts}, step, ranks, gpus)
     val_bpb: object = None
     for entry in sorted(parts, key=lambda e: e.name):
-        if entry.name.endswith(".json"):
-            data = _read(volume, entry.path, 0, META_BYTES)
-            meta = json_object(data or b"")
-            if data is None:
-                found = (Verdict.INCOMPLETE, f"{entry.name} cannot be read")
-            elif meta is None:
-                found = (Verdict.TRUNCATED, f"{entry.name} is not whole")
-            else:
-                val_bpb = meta.get("val_bpb")
-                if meta.get("step") != step:
-                    found = (Verdict.INCOMPLETE, f"{entry.name} is of another step")
-        elif (data := _read(volume, entry.path, -_TAIL, None)) is None:
+        if not entry.name.endswith(".json"):
+            found = _archive(volume, entry) or found
+            continue
+        data = _read(volume, entry.path)
+        if parts[entry][0] == layout.UNREADABLE:
+            why = why_not(data or b"", parts)
+            found = (Verdict.DAMAGED, why) if why else found
+            continue
+        meta = json_object(data or b"")
+        if data is None:
             found = (Verdict.INCOMPLETE, f"{entry.name} cannot be read")
-        elif not zip_is_whole(data, entry.bytes):
-            found = (Verdict.TRUNCATED, f"{entry.name} is truncated")
+        elif meta is None:
+            found = (Verdict.TRUNCATED, f"{entry.name} is not whole")
+        else:
+            val_bpb = meta.get("val_bpb")
+            lost = _lost(meta)
+            if meta.get("step") != step:
+                found = (Verdict.INCOMPLETE, f"{entry.name} is of another step")
+            elif lost and (found is None or found[0] is Verdict.WEIGHTS_ONLY):
+                found = (Verdict.NOT_FINITE, f"{lost}: nothing goes on from it by itself")
     verdict, reason = found or (Verdict.COMPLETE, f"resumable on {units.counted(len(ranks), 'GPU')}")
     return Checkpoint(
         run=run,
@@ -117,10 +121,47 @@ def judge(volume: Volume, run: str, kind: str, folder: str, entries: list[Entry]
     )
 
 
-def _read(volume: Volume, path: str, offset: int, length: int | None) -> bytes | None:
-    """Bytes of a file; None when it cannot be read, which is then the verdict's reason."""
+def _lost(meta: dict[str, Any]) -> str:
+    """What of the numbers that were saved with a model is nan or infinite; empty while it learns."""
+    loop = meta.get("loop_state")
+    numbers = (
+        ("val bpb", meta.get("val_bpb")),
+        ("loss", loop.get("smooth_train_loss") if isinstance(loop, dict) else None),
+    )
+    return next((f"its {n} is {v}" for n, v in numbers if isinstance(v, float) and not math.isfinite(v)), "")
+
+
+def _archive(volume: Volume, entry: Entry) -> tuple[Verdict, str] | None:
+    """What is wrong with a file of `torch.save`; None when its directory and its headers are there."""
     try:
-        return volume.read(path, offset, length)
+        here = volume.here(entry.path)
+        if here is None:
+            return _headers(entry, functools.partial(volume.read, entry.path), near=False)
+        with here.open("rb") as file:
+            return _headers(entry, lambda at, length: os.pread(file.fileno(), length, at), near=True)
+    except OSError:
+        return Verdict.INCOMPLETE, f"{entry.name} cannot be read"
+
+
+def _headers(entry: Entry, read: Callable[[int, int], bytes], *, near: bool) -> tuple[Verdict, str] | None:
+    try:
+        places = archives.headers(read, entry.bytes)
+    except archives.Damaged as error:
+        cut = str(error) == archives.CUT
+        return (Verdict.TRUNCATED, f"{entry.name} is truncated") if cut else (Verdict.DAMAGED, f"{entry.name}: {error}")
+    if not near:
+        last = len(places) - 1
+        places = sorted({places[last * n // (FAR_HEADERS - 1)] for n in range(FAR_HEADERS)})
+    size = len(archives.HEADER)
+    found = [read(at, size) for at in places] if near else side_by_side(lambda at: read(at, size), places)
+    gone = next((at for at, head in zip(places, found, strict=True) if head != archives.HEADER), None)
+    return None if gone is None else (Verdict.DAMAGED, f"{entry.name} is damaged at byte {gone:,}")
+
+
+def _read(volume: Volume, path: str) -> bytes | None:
+    """A JSON file; None when it cannot be read, which is then the verdict's reason."""
+    try:
+        return volume.read(path, 0, META_BYTES)
     except OSError:
         return None
 

@@ -43,6 +43,11 @@ class Difference(Struct, frozen=True):
     advice: str
     fatal: bool = True
 
+    @property
+    def again(self) -> bool:
+        """Whether another container may well get what was asked for."""
+        return self.advice == ANEW
+
 
 def asked(spec: RunSpec, backend: str, resume: int = 0) -> Asked | None:
     """What a run is to get; None where no GPU is paid for."""

@@ -1,6 +1,9 @@
 """A checkpoint's files -> its verdict, from names, sizes, the zip directory and the meta JSON alone."""
 
+import contextlib
+import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner import archives, unreadable
 from runner.backends.folder import FolderVolume
-from runner.checkpoints import Checkpoint, Verdict, newest_complete, scan, zip_is_whole
+from runner.checkpoints import FAR_HEADERS, Checkpoint, Verdict, newest_complete, scan
 
 FOLDER = "runs/r/base_checkpoints/d12"
 
@@ -94,7 +98,9 @@ def test_another_number_of_gpus_is_not_complete(tmp_path: Path) -> None:
     ("meta", "verdict", "bpb"),
     [
         ('{"step": 20, "val_bpb": null, "loop_state": {"min_val_bpb": Infinity}}', Verdict.COMPLETE, None),
-        ('{"step": 20, "val_bpb": NaN}', Verdict.COMPLETE, None),
+        ('{"step": 20, "val_bpb": NaN}', Verdict.NOT_FINITE, None),
+        ('{"step": 20, "val_bpb": 0.5, "loop_state": {"smooth_train_loss": Infinity}}', Verdict.NOT_FINITE, 0.5),
+        ('{"step": 20, "val_bpb": 0.5, "loop_state": [1e999]}', Verdict.COMPLETE, 0.5),
         ('{"step": 20, "val_bpb": "0.5"}', Verdict.COMPLETE, None),
         ("[1]", Verdict.TRUNCATED, None),
         ("[" * 100_000, Verdict.TRUNCATED, None),
@@ -117,21 +123,102 @@ def test_foreign_names_are_left_alone(tmp_path: Path) -> None:
     assert found.verdict is Verdict.COMPLETE
 
 
-@given(st.integers(0, 3000))
-def test_a_zip_cut_anywhere_is_not_whole(length: int) -> None:
-    import io
+def test_one_that_was_saved_after_a_loss_that_is_nan_is_not_chosen(tmp_path: Path) -> None:
+    save(tmp_path, 20)
+    meta = save(tmp_path, 40) / "meta_000040.json"
+    meta.write_text('{"step": 40, "val_bpb": 0.7, "loop_state": {"smooth_train_loss": NaN}}')
+    newest = newest_complete(look(tmp_path))
+    assert newest and newest.step == 20
+    assert [c.reason for c in look(tmp_path)][1] == "its loss is nan: nothing goes on from it by itself"
 
+
+@pytest.mark.parametrize("name", ["model_000020.pt", "optim_000020_rank1.pt"])
+@pytest.mark.parametrize("part", [0, 7, 15])
+def test_one_of_which_a_part_is_zeros_is_not_complete(tmp_path: Path, name: str, part: int) -> None:
+    path = save(tmp_path) / name
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(16):
+            archive.writestr(f"archive/data/{number}", bytes([number + 1]) * 200)
+        place = archive.infolist()[part].header_offset
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes(100))
+    (found,) = look(tmp_path)
+    assert (found.verdict, found.reason) == (Verdict.DAMAGED, f"{name} is damaged at byte {place:,}")
+
+
+class Far(FolderVolume):
+    """A volume on which each read is a question to a network."""
+
+    asked = 0
+
+    def here(self, path: str) -> None:
+        return None
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        self.asked += 1
+        return super().read(path, offset, length)
+
+
+def test_a_volume_far_away_is_asked_a_few_questions_a_file(tmp_path: Path) -> None:
+    path = save(tmp_path) / "model_000020.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(500):
+            archive.writestr(f"archive/data/{number}", b"x")
+    far = Far(str(tmp_path))
+    assert [c.verdict for c in scan(far, "r", "runs/r", "d12", 2)] == [Verdict.COMPLETE]
+    assert far.asked <= 1 + 3 * (1 + FAR_HEADERS)
+    with path.open("r+b") as file:
+        file.write(bytes(4096))
+    assert [c.verdict for c in scan(far, "r", "runs/r", "d12", 2)] == [Verdict.DAMAGED]
+
+
+def test_one_that_did_not_load_is_not_chosen_until_its_files_are_others(tmp_path: Path) -> None:
+    save(tmp_path, 20)
+    folder, volume = save(tmp_path, 40), FolderVolume(str(tmp_path))
+    unreadable.mark(volume, FOLDER, 40, "PytorchStreamReader failed\x1b[2J")
+    newest = newest_complete(look(tmp_path))
+    assert newest and newest.step == 20
+    marked = look(tmp_path)[1]
+    assert (marked.verdict, marked.reason) == (Verdict.DAMAGED, "it did not load: PytorchStreamReader failed")
+    assert "unreadable_000040.json" in marked.files, "what removes it removes the mark"
+    os.utime(folder / "model_000040.pt", (1, 1))
+    assert look(tmp_path)[1].verdict is Verdict.COMPLETE
+
+
+@given(st.binary(max_size=300))
+def test_a_mark_of_any_bytes_has_an_answer(data: bytes) -> None:
+    assert unreadable.why_not(data, []) == "" or data
+
+
+def zipped(parts: int = 2) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("archive/data/0", bytes(1500))
-        archive.writestr("archive/version", "3\n")
-    data = buffer.getvalue()
-    assert zip_is_whole(data, len(data))
-    part = data[: min(length, len(data) - 1)]
-    assert not zip_is_whole(part[-65557:], len(part))
+        for number in range(parts):
+            archive.writestr(f"archive/data/{number}", bytes(1500))
+    return buffer.getvalue()
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_have_an_answer(data: bytes) -> None:
-    zip_is_whole(data, len(data))
-    zip_is_whole(data + b"PK\x05\x06" + data, 2 * len(data) + 4)
+def headers(data: bytes) -> list[int]:
+    return archives.headers(lambda at, length: data[at : at + length], len(data))
+
+
+@given(st.integers(0, 3500))
+def test_a_zip_cut_anywhere_is_not_whole(length: int) -> None:
+    data = zipped()
+    assert [data[at : at + 4] for at in headers(data)] == [archives.HEADER] * 2
+    with pytest.raises(archives.Damaged):
+        headers(data[: min(length, len(data) - 1)])
+
+
+def test_a_directory_that_is_larger_than_the_end_that_is_read_first_is_read_whole() -> None:
+    data = zipped(1500)
+    assert len(headers(data)) == 1500
+
+
+@given(st.binary(max_size=200), st.integers(0, 120), st.binary(min_size=1, max_size=30))
+def test_any_bytes_have_an_answer(data: bytes, at: int, odd: bytes) -> None:
+    whole = zipped()
+    for hostile in (data, data + whole[-22:], whole[: -at - 1] + odd + whole[len(whole) - at :]):
+        with contextlib.suppress(archives.Damaged):
+            assert all(0 <= place < len(hostile) for place in headers(hostile))

@@ -5,6 +5,7 @@ import re
 
 from msgspec import Struct
 
+from runner import unreadable
 from runner.diagnosis.advice import ADVICE, Resume
 from runner.diagnosis.advice import Cause as C
 from runner.diagnosis.causes import Tier
@@ -121,7 +122,7 @@ _BEFORE = {
     C.HOST_MEMORY: "out of the machine's memory (not the GPU's)",
     C.DISK_FULL: "the disk is full",
     C.SHARED_MEMORY: "out of shared memory (/dev/shm)",
-    C.CHECKPOINT_DAMAGED: "a checkpoint cannot be read",
+    C.CHECKPOINT_DAMAGED: unreadable.SAID,
     C.DATA_DAMAGED: "a file of the data is damaged",
     C.DOWNLOAD: "a download failed",
     C.TOKEN_RANGE: "a token or an index is out of range",

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from runner import expectations
+from runner.diagnosis.advice import Resume
 from runner.job import engines
 from runner.job.compile_cache import CompileCache
 from runner.job.journal import Journal
@@ -124,4 +125,5 @@ class Children:
         if not unlike.fatal:
             warn(self._journal.status, unlike.message)
             return None
-        return Outcome(OutcomeKind.ENVIRONMENT, unlike.message, unlike.advice, self._journal.status.work.stage)
+        again, stage = Resume.YES if unlike.again else Resume.CHANGED, self._journal.status.work.stage
+        return Outcome(OutcomeKind.ENVIRONMENT, unlike.message, unlike.advice, stage, resume=again)

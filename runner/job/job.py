@@ -8,9 +8,9 @@ from types import FrameType
 
 import msgspec
 
-from runner import checkpoints, survey
+from runner import survey
 from runner.backends.folder import FolderVolume
-from runner.checkpoints import Checkpoint
+from runner.checkpoints import Checkpoint, Verdict
 from runner.cost import ZERO, Range
 from runner.defaults import compiles, settings
 from runner.errors import NanochatError
@@ -33,6 +33,7 @@ from runner.job.report import report
 from runner.job.site import Site
 from runner.job.stop import Stop
 from runner.job.succession import at_step, begun, crash_loop, newest, put_aside
+from runner.job.unloaded import last_missing, marked
 from runner.nanochat import layout
 from runner.plan import PARTS, Plan, Stage, needs_optimizer, plan, starting_point
 from runner.run import Run
@@ -267,7 +268,7 @@ class Job:
         if outcome:
             outcome = settled(outcome, self._status, self._device_batch)
         publish.keep_results(self._base, self._volume, self._run.path)
-        outcome = outcome or self._unkept(stage, publisher)
+        outcome = marked(self._volume, self._run, stage.name, outcome) if outcome else self._unkept(stage, publisher)
         record.ended_at = self._clock()
         record.state = _STOPPED.get(outcome.kind, StageState.FAILED) if outcome else StageState.DONE
         self._kept_here |= record.state is StageState.DONE
@@ -352,7 +353,8 @@ class Job:
                 self._journal.event({"kind": "gpu", **msgspec.to_builtins(note)})
                 continue
             if note.kind == "base":
-                self._status.training.saved_step, self._kept_here = note.step, True
+                if note.verdict is Verdict.COMPLETE:
+                    self._status.training.saved_step, self._kept_here = note.step, True
                 if self._children.wrote_at is not None:
                     self._status.pace.publish_s = round(time.monotonic() - self._children.wrote_at, 1)
                 self._guard.kept()
@@ -368,20 +370,8 @@ class Job:
                 OutcomeKind.DISK, f"checkpoints could not be kept: {publisher.problem}", "make room, then resume"
             )
         elif stage.name == "base":
-            outcome = self._missing_last_checkpoint()
+            outcome = last_missing(self._volume, self._run, self._status)
         return cancelled(self._status) if outcome and self._stop.told else outcome
-
-    def _missing_last_checkpoint(self) -> Outcome | None:
-        found = checkpoints.scan(self._volume, self._run.id, self._run.path, self._run.spec.model, self._run.spec.gpus)
-        newest = checkpoints.newest_complete(found)
-        at = newest.step if newest else 0
-        if at == self._status.training.total_steps:
-            return None
-        return Outcome(
-            OutcomeKind.CHECKPOINT,
-            f"the last checkpoint is not whole; step {at:,} is",
-            "resume repeats the steps since",
-        )
 
     def _write_report(self, today: Plan) -> None:
         folder = self._run.path

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from runner import checkpoints
 from runner.backends.folder import FolderVolume
-from runner.checkpoints import Checkpoint, Verdict
+from runner.checkpoints import KEPT, Checkpoint, Verdict
 from runner.errors import NanochatError
 from runner.nanochat import layout
 
@@ -23,6 +23,8 @@ WAIT_S = 0.2
 CHUNK = 8 << 20
 # A checkpoint on its way to the volume; what a killed container left there is nobody's.
 PARTIAL = ".publishing-"
+# Beside a checkpoint on the work disk that came from a volume: its step.
+BROUGHT = ".brought-"
 
 
 class Source(Struct, frozen=True):
@@ -70,8 +72,12 @@ class Publisher:
             for left in volume.path(source.target).glob(f"{PARTIAL}*"):
                 shutil.rmtree(left, ignore_errors=True)
             for found in checkpoints.scan_folder(volume, "", source.kind, source.target, gpus):
-                if found.verdict is Verdict.COMPLETE:
+                marked = any(name.startswith(layout.UNREADABLE) for name in found.files)
+                if found.verdict in KEPT or marked:
                     self._known.add((source.kind, found.step))
+            # Brought here by an earlier attempt, maybe from another run: it is not this one's to keep.
+            for note in self._work.path(source.work).glob(f"{BROUGHT}*"):
+                self._known.add((source.kind, int(note.name.removeprefix(BROUGHT))))
 
     def start(self) -> None:
         self._thread.start()
@@ -128,7 +134,7 @@ class Publisher:
         key = (source.kind, one.step)
         if key in self._known:
             return ""
-        if one.verdict is not Verdict.COMPLETE:
+        if one.verdict not in KEPT:
             if settled and key not in self._refused:
                 self._refused.add(key)
                 self._say(f"[PUBLISH] {source.kind} step {one.step} is not kept: {one.reason}")
@@ -190,6 +196,7 @@ class Publisher:
                     shutil.copyfile(self._volume.path(f"{one.path}/{name}"), local / name)
         self._known.add((one.kind, one.step))
         self._drop(source, lambda step: step != one.step)
+        (local / f"{BROUGHT}{one.step:06d}").touch()
 
     def forget(self, gone: Iterable[Checkpoint]) -> None:
         """These are not on the volume any more: the same steps are to be kept again."""
@@ -203,7 +210,7 @@ class Publisher:
         folder = self._work.path(source.work)
         for file in folder.iterdir() if folder.is_dir() else ():
             part = layout.checkpoint_part(file.name)
-            if part and unwanted(part[1]):
+            if file.name.startswith(BROUGHT) or (part and unwanted(part[1])):
                 file.unlink()
 
 

@@ -46,7 +46,8 @@ REWRITTEN = GROWING | {STATUS_FILE, RUN_FILE, REPORT_FILE, CURVE_FILE}
 _SHARD = re.compile(r"shard_(\d{5})\.parquet")
 # A tag as `check_tag` allows it, and an id.
 _RUN_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}-([a-z0-9]+)")
-_PART = re.compile(r"(model|meta|optim)_(\d{6})(?:_rank(\d{1,4}))?\.(pt|json)")
+UNREADABLE = "unreadable"
+_PART = re.compile(rf"(model|meta|optim|{UNREADABLE})_(\d{{6}})(?:_rank(\d{{1,4}}))?\.(pt|json)")
 
 
 class Inventory(Struct, frozen=True):
@@ -83,7 +84,9 @@ def shard_index(name: str) -> int | None:
 def checkpoint_part(name: str) -> tuple[str, int, int | None] | None:
     """`optim_000020_rank3.pt` -> ("optim", 20, 3); None when the name is not part of a checkpoint."""
     match = _PART.fullmatch(name)
-    if not match or (match[4] == "json") != (match[1] == "meta") or (match[3] is not None) != (match[1] == "optim"):
+    if not match or (match[4] == "json") != (match[1] in ("meta", UNREADABLE)):
+        return None
+    if (match[3] is not None) != (match[1] == "optim"):
         return None
     return match[1], int(match[2]), int(match[3]) if match[3] is not None else None
 

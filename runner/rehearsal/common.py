@@ -91,9 +91,10 @@ def _unzip(path: Path) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.read("archive/data/0")
-    except zipfile.BadZipFile as error:
+    except zipfile.BadZipFile:
+        # As torch says it, which knows no exception of Python's.
         message = "PytorchStreamReader failed reading zip archive: failed finding central directory"
-        raise RuntimeError(message) from error
+        raise RuntimeError(message) from None
 
 
 def save_checkpoint(folder: Path, step: int, model: CharModel, meta: dict[str, Any], *, cut: bool = False) -> None:

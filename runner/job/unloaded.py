@@ -1,0 +1,51 @@
+"""What becomes of a checkpoint that nothing can go on from: it is told, and the one before is taken."""
+
+import msgspec
+
+from runner import checkpoints, survey, unreadable
+from runner.backends.folder import FolderVolume
+from runner.checkpoints import Checkpoint, Verdict
+from runner.diagnosis.advice import Resume
+from runner.job.outcome import settled
+from runner.plan import STAGES, starting_point
+from runner.run import Run
+from runner.status import Outcome, OutcomeKind, Status
+
+
+def marked(volume: FolderVolume, run: Run, stage: str, outcome: Outcome) -> Outcome:
+    """The outcome of a stage, with what a resume will go on from where the checkpoint it began with is unreadable."""
+    if outcome.kind is not OutcomeKind.CHECKPOINT or unreadable.SAID not in outcome.message:
+        return outcome
+
+    def begins_with() -> Checkpoint | None:
+        found = survey.checkpoints_for(volume, run)
+        return starting_point(run.spec, found, "sft" if stage == "chat_eval" else "base")
+
+    one = begins_with()
+    if one is None:
+        return outcome
+    unreadable.mark(volume, one.path, one.step, outcome.message)
+    before = begins_with()
+    do, resume = "launch a new run: it was the last", Resume.NO
+    if before:
+        do, resume = f"resume RUN goes on from step {before.step:,}, the one before", Resume.YES
+    return msgspec.structs.replace(outcome, message=f"step {one.step:,}: {outcome.message}", advice=do, resume=resume)
+
+
+def last_missing(volume: FolderVolume, run: Run, status: Status) -> Outcome | None:
+    """Why base training that came to its end has not left the checkpoint that the stages after it need."""
+    found = checkpoints.scan(volume, run.id, run.path, run.spec.model, run.spec.gpus)
+    newest = checkpoints.newest_complete(found)
+    at = newest.step if newest else 0
+    if at == status.training.total_steps:
+        return None
+    last = next((c for c in found if c.kind == "base" and c.step == status.training.total_steps), None)
+    if last and last.verdict is Verdict.NOT_FINITE:
+        # A loss that is nan is a warning where the person said no more; it ends what would build on it.
+        needed = {"base_eval", "sft"} & set(STAGES[run.spec.task])
+        what = f"the last checkpoint is not finite ({last.reason.partition(':')[0]})"
+        return (
+            settled(Outcome(OutcomeKind.NAN, what, stage="base", resume=Resume.CHANGED), status, 0) if needed else None
+        )
+    what = f"the last checkpoint is not whole; step {at:,} is"
+    return Outcome(OutcomeKind.CHECKPOINT, what, "resume repeats the steps since", resume=Resume.YES)
