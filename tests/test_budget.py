@@ -4,7 +4,6 @@ import os
 import random
 import re
 import signal
-import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from runner.spec import make_spec, parse_seconds
 from runner.states import State
 from runner.status import Status
 from tests.conftest import Cli
+from tests.gate import Gate
 from tests.statuses import a_status
 from tests.test_run import run
 
@@ -198,15 +198,16 @@ def test_a_stage_that_cannot_be_paid_is_not_begun(paid: Cli) -> None:
 
 
 @pytest.mark.parametrize("how", ["hang", "suspended"])
-def test_a_run_that_makes_no_progress_ends_itself_with_nobody_watching(cli: Cli, how: str) -> None:
+def test_a_run_that_makes_no_progress_ends_itself_with_nobody_watching(cli: Cli, gate: Gate, how: str) -> None:
     fault = ("--fault", "hang@30") if how == "hang" else ()
-    cli("launch", "--task", "base", "--tag", "w", "--stop-if-stalled", "2", *fault, *QUICK)
     if how == "suspended":
-        deadline = time.monotonic() + 30
-        while (cli.run("w")["step"] or 0) < 25 and time.monotonic() < deadline:
-            time.sleep(0.1)
+        gate.hold(30)
+    cli("launch", "--task", "base", "--tag", "w", "--stop-if-stalled", "5", *fault, *QUICK)
+    if how == "suspended":
+        gate.reached(30)
         child = next(pid for pid in cli.processes() if b"scripts." in Path(f"/proc/{pid}/cmdline").read_bytes())
         os.kill(child, signal.SIGSTOP)
+        gate.open()
     cli("watch", "w", code=1)
     record = cli.run("w")
     assert record["outcome"]["kind"] == "stalled" and "while training" in record["outcome"]["message"]
