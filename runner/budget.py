@@ -6,6 +6,7 @@ from runner import cost, units
 from runner.cost import Prices
 from runner.errors import UsageError
 from runner.spec import RunSpec
+from runner.stages import Part
 
 # From the decision to the end of the container: a child that ends, what it left put away, the last commit.
 CLOSING_S = 15.0
@@ -60,7 +61,7 @@ def at_least(usd_per_hour: Decimal) -> Decimal:
 
 def needs(spec: RunSpec, backend: str, prices: Prices) -> Decimal:
     """Dollars below which a container of this run could only begin and close again, in whole cents."""
-    rate = cost.hourly_rate(backend, cost.box("train", spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices)
+    rate = cost.hourly_rate(backend, cost.box(Part.TRAIN, spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices)
     return at_least(rate).quantize(Decimal("0.01"), ROUND_UP)
 
 

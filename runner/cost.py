@@ -4,6 +4,8 @@ from decimal import Decimal
 
 from msgspec import Struct
 
+from runner.stages import Part
+
 PRICES_DATE = "2026-10-04"
 PRICES_SOURCE = "modal.com/pricing"
 
@@ -57,11 +59,11 @@ class Box(Struct, frozen=True):
     gpus: int = 0
 
 
-def box(part: str, engine: str, *, gpu: str, gpus: int) -> Box:
+def box(part: Part | None, engine: str, *, gpu: str, gpus: int) -> Box:
     """The container that prepares, or trains, for an engine; a rehearsal needs no GPU."""
     if engine == "rehearsal":
         return Box(1, 2)
-    return Box(16, 32) if part == "prepare" else Box(4 * gpus, 32 * gpus, gpu, gpus)
+    return Box(16, 32) if part is Part.PREPARE else Box(4 * gpus, 32 * gpus, gpu, gpus)
 
 
 DATED = Prices(

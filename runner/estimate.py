@@ -17,6 +17,7 @@ from runner.nanochat.commands import Settings
 from runner.nanochat.shapes import Shape
 from runner.run import Run
 from runner.spec import Overrides, RunSpec
+from runner.stages import StageName
 from runner.status import StageState
 
 
@@ -98,7 +99,7 @@ class Own(Struct, frozen=True):
 
     tag: str
     step_s: float
-    stages: dict[str, float]
+    stages: dict[StageName, float]
 
 
 def known(gpu: str, depth: int, *, fp8: bool = False, full: bool = False) -> Known:
@@ -284,10 +285,10 @@ def own(runs: Iterable[Run], spec: RunSpec, backend: str) -> Own | None:
     return None
 
 
-OWN_STAGES = ("base_eval", "sft", "chat_eval")
+OWN_STAGES = (StageName.BASE_EVAL, StageName.SFT, StageName.CHAT_EVAL)
 
 
-def corrected(name: str, seconds: Range, mine: Own | None) -> Range:
+def corrected(name: StageName, seconds: Range, mine: Own | None) -> Range:
     """A stage's time as a run of the same shape took it, where there was one."""
     if mine is None or name not in OWN_STAGES or name not in mine.stages:
         return seconds

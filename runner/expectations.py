@@ -13,6 +13,7 @@ from runner.estimate import shape_of
 from runner.nanochat import events, flops, shapes
 from runner.nanochat.events import Event
 from runner.spec import RunSpec
+from runner.stages import StageName
 
 ANEW = "resume RUN asks for them anew; if it stays so, see the log: nanochat-tui logs RUN"
 OTHER_CODE = "it may be another nanochat than the one that is planned with: see the log, nanochat-tui logs RUN"
@@ -112,7 +113,7 @@ def _kind(wanted: Asked, name: str) -> Difference | None:
 class Watch:
     """Takes what one stage says, event by event."""
 
-    def __init__(self, wanted: Asked, stage: str) -> None:
+    def __init__(self, wanted: Asked, stage: StageName) -> None:
         self._wanted, self._stage = wanted, stage
         self._counted = flops.Counted()
 
@@ -121,15 +122,16 @@ class Watch:
         match event:
             case events.Fact(name=name, value=value):
                 self._counted.take(name, value)
-                return self._hardware(name, value) or (self._model(name, value) if self._stage == "base" else None)
+                of_model = self._stage is StageName.BASE
+                return self._hardware(name, value) or (self._model(name, value) if of_model else None)
             case events.Warned(text="DATASET UPGRADE REQUIRED"):
                 advice = "resume RUN fetches the data that is trained on today"
                 return Difference(
                     "the text of an older nanochat is trained on, base_data/, not the one asked for", advice
                 )
-            case events.Resumed(step=step) if self._stage == "base" and step != self._wanted.resume:
+            case events.Resumed(step=step) if self._stage is StageName.BASE and step != self._wanted.resume:
                 return self._other_step(step)
-            case events.Step() if self._stage == "base":
+            case events.Step() if self._stage is StageName.BASE:
                 if event.step < self._wanted.resume:
                     return self._other_step(event.step)
                 return self._amount("steps", event.total or 0, self._wanted.steps)

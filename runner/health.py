@@ -7,20 +7,21 @@ from msgspec import Struct
 
 from runner import units
 from runner.run import Run
+from runner.stages import Phase, StageName
 from runner.states import State
 from runner.status import Status
 
 SIGNAL_LOST_S = 30.0
 # How long each phase may say nothing before it is told as stalled, where this run and its like have shown no more.
 QUIET_S = {
-    "preparing": 300.0,
-    "starting": 240.0,
-    "compiling": 600.0,
-    "training": 90.0,
-    "evaluating": 600.0,
-    "saving": 300.0,
-    "fine-tuning": 600.0,
-    "finishing": 240.0,
+    Phase.PREPARING: 300.0,
+    Phase.STARTING: 240.0,
+    Phase.COMPILING: 600.0,
+    Phase.TRAINING: 90.0,
+    Phase.EVALUATING: 600.0,
+    Phase.SAVING: 300.0,
+    Phase.FINE_TUNING: 600.0,
+    Phase.FINISHING: 240.0,
 }
 # A silence so many times the longest that this phase has shown is no usual one.
 STALL_FACTOR, LEAST_S = 6.0, 60.0
@@ -62,10 +63,10 @@ def phase(run: Run) -> str:
 def patience(status: Status, like: Mapping[str, float] | None = None) -> float:
     """Seconds without progress that are usual in the phase that a run is in. `like`: silences of runs alike."""
     doing = status.work.doing
-    if doing == "training" and status.pace.slowest_dt_s is not None:
+    if doing is Phase.TRAINING and status.pace.slowest_dt_s is not None:
         return max(LEAST_S, STALL_FACTOR * status.pace.slowest_dt_s)
     shown = max(status.pace.quiet_s.get(doing, 0.0), (like or {}).get(doing, 0.0))
-    if doing in ("starting", "compiling"):
+    if doing in (Phase.STARTING, Phase.COMPILING):
         # Each happens once: what was longest so far is no measure of it, only a sign that it may take longer.
         return max(QUIET_S[doing], 2 * shown)
     usual = QUIET_S.get(doing, LEAST_S)
@@ -97,12 +98,12 @@ def health(run: Run, now: float, like: Mapping[str, float] | None = None) -> Hea
         return Health(Word.NO_SIGNAL, f"last known {units.duration(now - status.updated_at)} ago")
     silent = max(0.0, status.at(now) - (status.work.progress_at or status.started_at))
     allowed = patience(status, like)
-    usual = (status.pace.pace_s or status.pace.dt_s or 0.0) * 2 + 5.0 if status.work.doing == "training" else 10.0
+    usual = (status.pace.pace_s or status.pace.dt_s or 0.0) * 2 + 5.0 if status.work.doing is Phase.TRAINING else 10.0
     if silent > allowed:
         why = f"no progress for {units.duration(silent)}, usual up to {units.duration(allowed)}"
         return Health(Word.STALLED, why, silent)
     pace, best = status.pace.pace_s or 0.0, status.pace.best_pace_s
-    if status.work.doing == "training" and best and pace > SLOW_FACTOR * best:
+    if status.work.doing is Phase.TRAINING and best and pace > SLOW_FACTOR * best:
         return Health(Word.SLOW, f"{pace:.2f}s a step, was {best:.2f}s", silent)
     if silent <= usual:
         return Health(Word.OK, f"last progress {silent:.0f}s ago", silent)
@@ -112,7 +113,7 @@ def health(run: Run, now: float, like: Mapping[str, float] | None = None) -> Hea
 def upcoming(status: Status) -> list[Next]:
     """What base training will do next besides steps, the soonest first: val bpb, CORE, save, its end."""
     step, total = status.training.step, status.training.total_steps
-    if step is None or not total or status.work.stage != "base" or step >= total:
+    if step is None or not total or status.work.stage is not StageName.BASE or step >= total:
         return []
     found: dict[int, list[str]] = {total: ["end"]}
     for what, every in (

@@ -14,10 +14,11 @@ import modal
 from runner import budget, cost, legs, modal_names, plan_text
 from runner.consent import ask_first, forget_typed_ahead
 from runner.errors import NanochatError
-from runner.modal_names import APPS, LIVE_DICT, MOUNT, PREPARE, PREPARE_TIMEOUT_S, TAG, TRAIN, TRAIN_TIMEOUT_S
+from runner.modal_names import APPS, LIVE_DICT, MOUNT, PREPARE_TIMEOUT_S, TAG, TRAIN_TIMEOUT_S
 from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.run import Run
 from runner.spec import usual_engine
+from runner.stages import Part
 from runner.terminal import safe
 
 NANOCHAT = "/opt/nanochat"
@@ -56,7 +57,7 @@ rehearsal = modal.App(APPS["rehearsal"], tags=tags)
 live = modal.Dict.from_name(LIVE_DICT, create_if_missing=True)
 
 
-def _resources(part: str, engine: str) -> dict[str, Any]:
+def _resources(part: Part, engine: str) -> dict[str, Any]:
     """What a part holds. Each call brings its volume: an app that is bound to none outlives every one of them."""
     holds = cost.box(part, engine, gpu="", gpus=1)
     return {"cpu": float(holds.cores), "memory": holds.gib * 1024}
@@ -64,7 +65,7 @@ def _resources(part: str, engine: str) -> dict[str, Any]:
 
 def _asked(run: Run) -> dict[str, Any]:
     """What the part that trains asks for, besides its function's own."""
-    holds = cost.box(TRAIN, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
+    holds = cost.box(Part.TRAIN, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
     asked: dict[str, Any] = {"cpu": float(holds.cores), "memory": holds.gib * 1024}
     rate = cost.hourly_rate("modal", holds, run.prices)
     spent = run.status.spent_usd if run.status else Decimal(0)
@@ -76,7 +77,7 @@ def _asked(run: Run) -> dict[str, Any]:
 
 
 def _attend(
-    part: str, engine: str, run_id: str, attempt: int, volume: str, leg: int = 1, limit_s: int | None = None
+    part: Part, engine: str, run_id: str, attempt: int, volume: str, leg: int = 1, limit_s: int | None = None
 ) -> dict[str, str]:
     from runner.job.modal_site import Asked, attend
 
@@ -85,7 +86,7 @@ def _attend(
 
     def hand_over(run: Run, leg: int) -> str:
         asked = _asked(run)
-        function = modal.Function.from_name(run.app or APPS[engine], TRAIN).with_options(**asked, volumes=mounted)
+        function = modal.Function.from_name(run.app or APPS[engine], Part.TRAIN).with_options(**asked, volumes=mounted)
         return function.spawn(run_id, attempt, volume, leg, asked["timeout"]).object_id
 
     asked = Asked(part, run_id, attempt, leg, limit_s)
@@ -95,10 +96,10 @@ def _attend(
 Body = Callable[..., dict[str, str]]
 
 
-def _functions(to: modal.App, engine: str, of: modal.Image) -> Callable[[str, int], Callable[[Body], Any]]:
+def _functions(to: modal.App, engine: str, of: modal.Image) -> Callable[[Part, int], Callable[[Body], Any]]:
     """A decorator for the functions of an engine, with what both of its parts share."""
 
-    def function(part: str, timeout: int) -> Callable[[Body], Any]:
+    def function(part: Part, timeout: int) -> Callable[[Body], Any]:
         decorate: Callable[[Body], Any] = to.function(
             image=of,
             name=part,
@@ -116,28 +117,28 @@ def _functions(to: modal.App, engine: str, of: modal.Image) -> Callable[[str, in
 _real, _small = _functions(app, "nanochat", image), _functions(rehearsal, "rehearsal", slim)
 
 
-@_real(PREPARE, PREPARE_TIMEOUT_S)
+@_real(Part.PREPARE, PREPARE_TIMEOUT_S)
 def prepare(run_id: str, attempt: int, volume: str) -> dict[str, str]:
     """CPU only: data, tokenizer, evaluation data, attention kernel; then spawns `train`."""
-    return _attend(PREPARE, "nanochat", run_id, attempt, volume)
+    return _attend(Part.PREPARE, "nanochat", run_id, attempt, volume)
 
 
-@_real(TRAIN, TRAIN_TIMEOUT_S)
+@_real(Part.TRAIN, TRAIN_TIMEOUT_S)
 def train(run_id: str, attempt: int, volume: str, leg: int = 1, limit_s: int = TRAIN_TIMEOUT_S) -> dict[str, str]:
     """All that needs the GPUs, which `prepare` asks for with `with_options`; then it spawns the next leg, if any."""
-    return _attend(TRAIN, "nanochat", run_id, attempt, volume, leg, limit_s)
+    return _attend(Part.TRAIN, "nanochat", run_id, attempt, volume, leg, limit_s)
 
 
-@_small(PREPARE, PREPARE_TIMEOUT_S)
+@_small(Part.PREPARE, PREPARE_TIMEOUT_S)
 def rehearse_prepare(run_id: str, attempt: int, volume: str) -> dict[str, str]:
-    return _attend(PREPARE, "rehearsal", run_id, attempt, volume)
+    return _attend(Part.PREPARE, "rehearsal", run_id, attempt, volume)
 
 
-@_small(TRAIN, TRAIN_TIMEOUT_S)
+@_small(Part.TRAIN, TRAIN_TIMEOUT_S)
 def rehearse_train(
     run_id: str, attempt: int, volume: str, leg: int = 1, limit_s: int = TRAIN_TIMEOUT_S
 ) -> dict[str, str]:
-    return _attend(TRAIN, "rehearsal", run_id, attempt, volume, leg, limit_s)
+    return _attend(Part.TRAIN, "rehearsal", run_id, attempt, volume, leg, limit_s)
 
 
 # An app of its own: `modal run` keeps its app only while the command runs, and a run must outlive that.

@@ -3,10 +3,11 @@
 import hashlib
 from pathlib import Path
 
+from runner.stages import Part
+
 APPS = {"nanochat": "nanochat-tui", "rehearsal": "nanochat-tui-rehearsal"}
 VOLUMES = {"nanochat": "nanochat-persistent-storage", "rehearsal": "nanochat-rehearsal"}
 REFERENCES = {"nanochat": "runner.modal_app", "rehearsal": "runner.modal_app::rehearsal"}
-PREPARE, TRAIN = "prepare", "train"
 LIVE_DICT = "nanochat-tui-live"
 MOUNT = "/vol"
 TAG = "source"
@@ -18,7 +19,7 @@ def train_key(run_id: str, attempt: int, leg: int = 1) -> str:
     return f"train/{run_id}/{attempt}" + _later(leg)
 
 
-def lease_key(run_id: str, attempt: int, part: str, leg: int = 1) -> str:
+def lease_key(run_id: str, attempt: int, part: Part, leg: int = 1) -> str:
     """Where in the Dict the one call that may do this part, or this leg of it, is written down."""
     return f"lease/{run_id}/{attempt}/{part}" + _later(leg)
 

@@ -16,20 +16,9 @@ from runner.nanochat.commands import Argv, Settings
 from runner.nanochat.layout import Inventory
 from runner.run import Estimate, Run
 from runner.spec import RunSpec
+from runner.stages import PARTS, STAGES, Part, StageName
 from runner.status import StageState, StageStatus
 
-STAGES: dict[str, tuple[str, ...]] = {
-    "test": ("prepare", "tokenizer", "base", "report"),
-    "speedrun": ("prepare", "tokenizer", "base", "base_eval", "sft", "chat_eval", "report"),
-    "base": ("prepare", "tokenizer", "base", "report"),
-    "sft": ("prepare", "sft", "report"),
-    "eval": ("prepare", "base_eval", "chat_eval", "report"),
-}
-# Each part has a container of its own on Modal: no GPU waits for a download.
-PARTS = {
-    "prepare": frozenset({"prepare", "tokenizer"}),
-    "train": frozenset({"base", "base_eval", "sft", "chat_eval", "report"}),
-}
 EVAL_SHARDS = 1
 
 
@@ -45,7 +34,7 @@ class _Draft(NamedTuple):
 class Stage(Struct, frozen=True):
     """One stage: its command lines, or the reason it is skipped; seconds and dollars low, likely, high."""
 
-    name: str
+    name: StageName
     commands: tuple[Argv, ...]
     skip: str
     note: str
@@ -142,7 +131,7 @@ def plan(
     for stage in stages:
         seconds = seconds + stage.seconds
     usd = sum((stage.usd for stage in stages), cost.FREE)
-    trains = "base" in STAGES[spec.task]
+    trains = StageName.BASE in STAGES[spec.task]
     between = s.save_every * pace.step_s
     share = estimate.save_seconds(size, spec.gpus) / between if between and not maker.quick else 0.0
     limit = legs.limit_s(spec, backend)
@@ -161,7 +150,7 @@ def plan(
         heartbeat_s=s.values.heartbeat or 60.0,
         seconds=seconds,
         usd=usd,
-        usd_per_hour=rates["train"],
+        usd_per_hour=rates[Part.TRAIN],
         prices=_price_source(backend, prices),
         speed=pace.why,
         warnings=(*_warnings(spec, s, size, usd.likely), *fit.warnings),
@@ -173,7 +162,7 @@ def plan(
 
 def _fit(maker: "_Maker", stages: tuple[Stage, ...], limit: int | None) -> legs.Fit:
     """How the part that trains goes through calls that may take no longer than a limit."""
-    train = [stage for stage in stages if stage.name in PARTS["train"] and not stage.skip]
+    train = [stage for stage in stages if stage.name in PARTS[Part.TRAIN] and not stage.skip]
     quickest, likely, slowest = (
         [maker.piece(stage, getattr(stage.seconds, at)) for stage in train] for at in ("low", "likely", "high")
     )
@@ -202,23 +191,23 @@ def _every(steps: int | None, default: int) -> int:
 
 def _done(
     spec: RunSpec, finished: list[StageStatus], checkpoints: list[Checkpoint], trained_steps: int | None
-) -> set[str]:
+) -> set[StageName]:
     """Stages not to be run again: they ended well, and what they made is still there.
 
     Data and tokenizer are judged by the volume alone; what builds on a model that is gone is run again with it.
     """
-    done = {f.name for f in finished if f.state is StageState.DONE} - {"prepare", "tokenizer", "report"}
-    if "base" in STAGES[spec.task]:
+    done = {f.name for f in finished if f.state is StageState.DONE} - PARTS[Part.PREPARE] - {StageName.REPORT}
+    if StageName.BASE in STAGES[spec.task]:
         newest = newest_complete(checkpoints)
         if newest is None or newest.step != trained_steps:
             return set()
-    return done if newest_complete(checkpoints, "sft") else done - {"sft", "chat_eval"}
+    return done if newest_complete(checkpoints, "sft") else done - {StageName.SFT, StageName.CHAT_EVAL}
 
 
-def _check_gpus(spec: RunSpec, checkpoints: list[Checkpoint], done: set[str]) -> None:
+def _check_gpus(spec: RunSpec, checkpoints: list[Checkpoint], done: set[StageName]) -> None:
     """Each GPU saves its own part of the optimizer: it is of no use to another number of them."""
     newest = newest_complete(checkpoints)
-    wanted = set(STAGES[spec.task]) & {"base", "sft"} - done
+    wanted = set(STAGES[spec.task]) & {StageName.BASE, StageName.SFT} - done
     if newest is None or newest.ranks == spec.gpus or not wanted:
         return
     if wanted == {"sft"} and spec.overrides.load_optimizer == 0:
@@ -251,7 +240,7 @@ def _resume(newest: Checkpoint | None, spec: RunSpec, attempt: int, whose: str) 
 
 def _warnings(spec: RunSpec, s: Settings, size: shapes.Shape, likely: Decimal) -> tuple[str, ...]:
     found = []
-    trains = "base" in STAGES[spec.task]
+    trains = StageName.BASE in STAGES[spec.task]
     if spec.engine == "rehearsal":
         length = f", {size.iterations:,} steps" if trains else ""
         found.append(f"a rehearsal: a tiny model stands in for {spec.model}{length}")
@@ -293,28 +282,28 @@ class _Maker(Struct, frozen=True):
     def quick(self) -> bool:
         return self.s.spec.engine == "rehearsal" or self.s.on_cpu
 
-    def stage(self, name: str, rates: dict[str, Decimal], skip: str) -> Stage:
+    def stage(self, name: StageName, rates: dict[Part, Decimal], skip: str) -> Stage:
         drafts = {
-            "prepare": self._prepare,
-            "tokenizer": self._tokenizer,
-            "base": self._base,
-            "base_eval": self._base_eval,
-            "sft": self._sft,
-            "chat_eval": self._chat_eval,
-            "report": self._report,
+            StageName.PREPARE: self._prepare,
+            StageName.TOKENIZER: self._tokenizer,
+            StageName.BASE: self._base,
+            StageName.BASE_EVAL: self._base_eval,
+            StageName.SFT: self._sft,
+            StageName.CHAT_EVAL: self._chat_eval,
+            StageName.REPORT: self._report,
         }
         draft = drafts[name]()
         skip = skip or draft.skip
         if skip:
             return Stage(name, (), skip, "", cost.ZERO, cost.FREE)
         seconds = estimate.corrected(name, draft.seconds, self.own)
-        at = rates["train" if name in PARTS["train"] else "prepare"]
+        at = rates[Part.TRAIN if name in PARTS[Part.TRAIN] else Part.PREPARE]
         return Stage(name, draft.commands, "", draft.note, seconds, MoneyRange.of(seconds, at))
 
     def piece(self, stage: Stage, seconds: float) -> legs.Piece:
         """A stage as calls can hold it: base training in parts, from one checkpoint to the next."""
         left = self.size.iterations - self.resume.step
-        if stage.name != "base" or left <= 0:
+        if stage.name is not StageName.BASE or left <= 0:
             return legs.Piece(stage.name, seconds)
         startup = min(seconds, estimate.startup(self.size, self.s).likely)
         between = (seconds - startup) * min(1.0, self.s.save_every / left)
@@ -341,10 +330,10 @@ class _Maker(Struct, frozen=True):
         kernel = commands.kernel(s)
         if not layout.has_kernel(has, kernel):
             found["attention kernel"] = commands.fetch_kernel(kernel)
-        core = "base_eval" in STAGES[s.spec.task] or (s.spec.task == "base" and s.values.core_every != -1)
+        core = StageName.BASE_EVAL in STAGES[s.spec.task] or (s.spec.task == "base" and s.values.core_every != -1)
         if core and not has.eval_bundle:
             found["eval bundle"] = commands.EVAL_BUNDLE
-        if {"sft", "chat_eval"} & set(STAGES[s.spec.task]) and not has.task_data:
+        if {StageName.SFT, StageName.CHAT_EVAL} & set(STAGES[s.spec.task]) and not has.task_data:
             found["task data"] = commands.TASK_DATA
         return found
 
@@ -366,7 +355,7 @@ class _Maker(Struct, frozen=True):
     def _base_eval(self) -> _Draft:
         core = self.s.spec.engine == "rehearsal" or not self.s.on_cpu or self.inventory.eval_bundle
         note = "" if core else "CORE left out: eval_bundle/ is not on the volume"
-        skip = self._without("base")
+        skip = self._without(StageName.BASE)
         return _Draft(
             skip, (commands.base_eval(self.s, core=core),), note, estimate.base_eval(self.size, self.s, core=core)
         )
@@ -377,7 +366,9 @@ class _Maker(Struct, frozen=True):
         return _Draft("", (commands.chat_sft(self.s),), note, estimate.sft(self.size, self.s))
 
     def _chat_eval(self) -> _Draft:
-        return _Draft(self._without("sft"), (commands.chat_eval(self.s),), "", estimate.chat_eval(self.size, self.s))
+        return _Draft(
+            self._without(StageName.SFT), (commands.chat_eval(self.s),), "", estimate.chat_eval(self.size, self.s)
+        )
 
     def _report(self) -> _Draft:
         return _Draft("", (), "", cost.spread(0.1))

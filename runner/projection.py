@@ -8,9 +8,9 @@ from msgspec import Struct
 from runner import cost, estimate
 from runner.cost import MoneyRange, Range
 from runner.defaults import settings
-from runner.plan import PARTS
 from runner.run import Run
 from runner.spec import RunSpec
+from runner.stages import PARTS, Part, StageName
 from runner.states import State
 from runner.status import StageState, StageStatus, Status
 
@@ -50,7 +50,9 @@ def project(run: Run, now: float) -> Projection | None:
         return None
     estimated = run.estimate.stages if run.estimate else {}
     status = run.status
-    stages = status.work.stages if status and status.work.stages else [StageStatus(name) for name in estimated]
+    stages = (
+        status.work.stages if status and status.work.stages else [StageStatus(StageName(name)) for name in estimated]
+    )
     left, usd = cost.ZERO, MoneyRange.exactly(spent_usd(run, now))
     for stage in stages:
         if stage.state is StageState.RUNNING and status:
@@ -64,16 +66,17 @@ def project(run: Run, now: float) -> Projection | None:
     return Projection(left, usd)
 
 
-def _rate(run: Run, stage: str) -> Decimal:
+def _rate(run: Run, stage: StageName) -> Decimal:
     spec = run.spec
-    part = "prepare" if stage in PARTS["prepare"] else "train"
+    part = Part.PREPARE if stage in PARTS[Part.PREPARE] else Part.TRAIN
     return cost.hourly_rate(run.backend, cost.box(part, spec.engine, gpu=spec.gpu, gpus=spec.gpus), run.prices)
 
 
 def _current(run: Run, status: Status, stage: StageStatus, estimated: Range, now: float) -> Range:
     """Seconds left of the stage that runs."""
     gone = max(0.0, status.at(now) - (stage.started_at or status.at(now)))
-    if stage.name == "base" and status.training.step is not None and status.training.total_steps and status.pace.pace_s:
+    base = status.training
+    if stage.name is StageName.BASE and base.step is not None and base.total_steps and status.pace.pace_s:
         return _base(run, status, status.pace.pace_s)
     expected = Range(*(max(0.05 * total, total - gone) for total in (estimated.low, estimated.likely, estimated.high)))
     done = (status.work.stage_percent or 0.0) / 100

@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from runner import cost, stored
 from runner.spec import MAX_USD
+from runner.stages import Phase, StageName
 from runner.states import State
 
 
@@ -23,7 +24,7 @@ class StageState(StrEnum):
 class StageStatus(Struct):
     """One stage of the plan; times are seconds since the epoch, `note` says why it was skipped or resumed."""
 
-    name: str
+    name: StageName
     state: StageState = StageState.WAITING
     started_at: float | None = None
     ended_at: float | None = None
@@ -67,7 +68,7 @@ class Outcome(Struct, frozen=True):
     kind: OutcomeKind
     message: str
     advice: str = ""
-    stage: str = ""
+    stage: StageName = StageName.NONE
     exit_code: int | None = None
     signal: int | None = None
     resume: str = ""
@@ -102,8 +103,8 @@ class Work(Struct):
     """
 
     stages: list[StageStatus] = []
-    stage: str = ""
-    doing: str = ""
+    stage: StageName = StageName.NONE
+    doing: Phase = Phase.NONE
     progress_at: float | None = None
     last_line_at: float | None = None
     stage_percent: float | None = None

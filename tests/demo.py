@@ -18,6 +18,7 @@ from runner.nanochat import layout
 from runner.plan import plan
 from runner.run import Call, Run, named
 from runner.spec import make_spec
+from runner.stages import StageName
 from runner.states import State
 from runner.status import Outcome, OutcomeKind, StageState, StageStatus
 from tests.conftest import DATA
@@ -25,7 +26,7 @@ from tests.statuses import a_status
 
 NOW = 1_795_000_000.0
 RESUME = "nanochat-tui resume goes on from the last checkpoint"
-NAMES = ("prepare", "tokenizer", "base", "base_eval", "sft", "chat_eval", "report")
+NAMES = list(StageName)[1:8]
 
 
 def spec(task: str, model: str, engine: str = "rehearsal", **given: Any) -> Any:
@@ -87,7 +88,7 @@ def _ended(fleet: Fleet, location: str) -> None:
     journal.begin_stage()
     base, _, _ = (DATA / "logs" / "cpu_local_pipeline.log").read_bytes().partition(b"Peak memory usage")
     journal.output(base)
-    status.outcome, status.work.stage = Outcome(OutcomeKind.DONE, "200 steps"), ""
+    status.outcome, status.work.stage = Outcome(OutcomeKind.DONE, "200 steps"), StageName.NONE
     journal.close()
     status.updated_at = ended
     fleet.registry.add(msgspec.structs.replace(run, status=status, ended_at=ended))
@@ -105,7 +106,7 @@ def _live(fleet: Fleet, location: str) -> None:
     )  # fmt: skip
     run = named(run, run.tag)
     status = a_status(1, State.RUNNING, call_id, NOW - 299, NOW - 1, stages=stages(2, StageState.RUNNING, NOW - 180))
-    status.work.stage, status.training.saved_step, status.money.usd_per_hour = "base", 150, Decimal("3.95")
+    status.work.stage, status.training.saved_step, status.money.usd_per_hour = StageName.BASE, 150, Decimal("3.95")
     status.training.val_every = status.training.save_every = 50
     volume = FolderVolume(location)
     survey.write_run(volume, msgspec.structs.replace(run, calls=[]))

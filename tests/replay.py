@@ -10,6 +10,7 @@ import msgspec
 from runner.job.tracker import Tracker
 from runner.nanochat import events, grammar
 from runner.run import Run
+from runner.stages import StageName
 from runner.states import State
 from runner.status import StageState, StageStatus, Status
 from tests.statuses import a_status
@@ -27,7 +28,7 @@ def replay(
     run: Run,
     lines: list[tuple[float, str]],
     *,
-    stage: str = "base",
+    stage: StageName = StageName.BASE,
     began: float = 0.0,
     compiles: bool = True,
     val_every: int = 0,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from runner.stages import Phase, StageName
 from runner.states import State
 from runner.status import PARTS, Status
 
@@ -13,5 +14,6 @@ def a_status(
     status = Status(attempt, state, call_id, started_at, updated_at)
     for name, value in values.items():
         part = next((part for part, kind in PARTS.items() if name in kind.__struct_fields__), None)
+        value = {"stage": StageName, "doing": Phase}.get(name, lambda given: given)(value)
         setattr(getattr(status, part) if part else status, name, value)
     return status

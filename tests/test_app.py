@@ -18,6 +18,7 @@ from runner import removal
 from runner.fleet import Fleet
 from runner.run import Call
 from runner.spool import LogFile
+from runner.stages import StageName
 from runner.states import State
 from runner.status import Outcome, OutcomeKind, StageState, StageStatus
 from tests.answers import answer
@@ -226,7 +227,7 @@ async def test_foreign_text_is_shown_as_text_at_every_size(fleet: Fleet, size: t
     run_id = put(
         fleet, 1, State.FAILED, tag=HOSTILE,
         status={"outcome": Outcome(OutcomeKind.CRASH, HOSTILE, HOSTILE), "warnings": [HOSTILE],
-                "stages": [StageStatus("base", StageState.FAILED, note=HOSTILE)]},
+                "stages": [StageStatus(StageName.BASE, StageState.FAILED, note=HOSTILE)]},
     )  # fmt: skip
     folder = Path(fleet.volume_location("local", "rehearsal")) / "runs" / run_id
     folder.mkdir(parents=True)

@@ -19,6 +19,7 @@ from runner.job.tracker import Tracker
 from runner.nanochat.events import Saved, Step
 from runner.run import Run
 from runner.spec import make_spec, parse_seconds
+from runner.stages import StageName
 from runner.states import State
 from runner.status import Status
 from tests.conftest import Cli
@@ -72,7 +73,11 @@ class Life:
             self.total,
             self.save_every,
         )
-        status.work.stage, status.training.step, status.training.saved_step = "base", self.kept, self.kept or None
+        status.work.stage, status.training.step, status.training.saved_step = (
+            StageName.BASE,
+            self.kept,
+            self.kept or None,
+        )
         status.training.resumed_from = self.kept or None
         if self.told:
             status.money.paid_usd, status.pace.publish_s = self.told.spent_usd, self.told.pace.publish_s

@@ -18,6 +18,7 @@ from runner.job.stop import Stop
 from runner.nanochat.layout import Inventory
 from runner.plan import plan
 from runner.spec import make_spec
+from runner.stages import StageName
 from runner.states import State
 from runner.status import Outcome, OutcomeKind
 from runner.transitions import observed
@@ -37,7 +38,7 @@ def test_a_child_sees_nothing_that_opens_the_persons_modal_account(
     stop = Stop(Guard(run(), shape_of(12, SPEC.overrides), journal.say), None)
     children = Children(run(), tmp_path, journal, stop, compiled=None, tick=lambda beat: None, grace_s=1.0)
     shows = ("python", "-c", "import os; print(os.environ)")
-    assert children.run("base", [shows], plan(SPEC, Inventory(), backend="local")) is None
+    assert children.run(StageName.BASE, [shows], plan(SPEC, Inventory(), backend="local")) is None
     journal.close()
     journal.flush()
     log = (tmp_path / "runs" / "abc" / "log").read_text()
@@ -57,7 +58,7 @@ def test_a_training_that_takes_the_processor_while_gpus_are_paid_for_is_stopped_
     children = Children(here, tmp_path, journal, stop, compiled=None, tick=lambda beat: None, grace_s=1.0)
     says = "print('Autodetected device type: cpu', flush=True)"
     for code in (f"import time; {says}; time.sleep(900)", f"{says}; raise MemoryError"):
-        ended = children.run("base", [("python", "-c", code)], plan(paid, Inventory(), backend="modal"))
+        ended = children.run(StageName.BASE, [("python", "-c", code)], plan(paid, Inventory(), backend="modal"))
         assert ended and (ended.kind, ended.stage) == (OutcomeKind.ENVIRONMENT, "base")
         assert ended.message.startswith("8 × H100 are paid for, nanochat runs on the CPU")
     status.containers.device = "4 × NVIDIA H100 80GB HBM3"

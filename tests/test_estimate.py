@@ -12,6 +12,7 @@ from runner.nanochat.layout import Inventory
 from runner.plan import plan
 from runner.run import Run
 from runner.spec import RunSpec, make_spec
+from runner.stages import StageName
 from runner.states import State
 from runner.status import StageState, StageStatus
 from tests.statuses import a_status
@@ -92,7 +93,7 @@ def test_the_plan_says_its_own_figures_and_why() -> None:
 
 def run_that_took(step_s: float, wanted: RunSpec, **given: Any) -> Run:
     status = a_status(1, State.DONE, "", 0.0, 0.0, train_s=step_s * 100, train_steps=100)
-    status.work.stages = [StageStatus("sft", StageState.DONE, 1.0, 334.0)]
+    status.work.stages = [StageStatus(StageName.SFT, StageState.DONE, 1.0, 334.0)]
     values = {"id": "a", "tag": "mine", "spec": wanted, "backend": "modal", "volume": "v", "created_at": 0.0}
     return Run(**{**values, **given}, state=State.DONE, status=status)
 

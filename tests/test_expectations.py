@@ -13,6 +13,7 @@ from runner.expectations import Asked, Difference, Watch, asked, device, kind_of
 from runner.nanochat import events, grammar
 from runner.nanochat.events import Event, Fact
 from runner.spec import RunSpec, make_spec
+from runner.stages import PARTS, Part, StageName
 from runner.terminal import clean
 from tests.conftest import DATA
 
@@ -36,7 +37,7 @@ def said(name: str) -> list[Event]:
     return [event for event in map(grammar.parse, map(clean, lines)) if event]
 
 
-def differences(wanted: Asked, found: list[Event], stage: str = "base") -> list[Difference]:
+def differences(wanted: Asked, found: list[Event], stage: StageName = StageName.BASE) -> list[Difference]:
     watch = Watch(wanted, stage)
     return list(dict.fromkeys(one for event in found if (one := watch.take(event))))
 
@@ -69,8 +70,8 @@ def test_gpus_that_are_paid_for_while_the_processor_trains_end_the_run() -> None
     assert "resume RUN" in found.advice
 
 
-@pytest.mark.parametrize("stage", ["base", "base_eval", "sft", "chat_eval"])
-def test_the_processor_is_no_place_for_any_stage_that_pays_for_gpus(stage: str) -> None:
+@pytest.mark.parametrize("stage", sorted(PARTS[Part.TRAIN]))
+def test_the_processor_is_no_place_for_any_stage_that_pays_for_gpus(stage: StageName) -> None:
     assert [d.fatal for d in differences(wanted(), [Fact("device_type", "cpu")], stage)] == [True]
 
 
@@ -115,7 +116,9 @@ def test_a_resume_that_begins_elsewhere_ends_the_run() -> None:
 
 
 def test_fine_tuning_is_not_held_against_the_length_of_pretraining() -> None:
-    assert differences(wanted(), [e for e in said("cpu_chat_sft_d4") if isinstance(e, events.Step)], "sft") == []
+    assert (
+        differences(wanted(), [e for e in said("cpu_chat_sft_d4") if isinstance(e, events.Step)], StageName.SFT) == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,7 +155,7 @@ _FACTS = st.sampled_from([*grammar._FACTS.values(), "world_size", "parameters", 
 
 @given(st.lists(st.tuples(_FACTS, st.text(max_size=30) | st.from_regex(r"\A[\d,.e+-]{1,30}\Z")), max_size=20))
 def test_no_fact_whatever_it_says_breaks_the_comparison(facts: list[tuple[str, str]]) -> None:
-    watch = Watch(wanted(), "base")
+    watch = Watch(wanted(), StageName.BASE)
     for name, value in facts:
         watch.take(Fact(name, value))
         assert device(wanted(), value) is None or expectations.kind_of(value) or value

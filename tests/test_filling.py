@@ -15,13 +15,14 @@ from runner.job.stop import Stop
 from runner.nanochat.commands import Argv
 from runner.nanochat.layout import Inventory
 from runner.plan import Plan, plan
+from runner.stages import Phase, StageName
 from runner.states import State
 from runner.status import Outcome, OutcomeKind
 from tests.statuses import a_status
 from tests.test_plan import FULL
 from tests.test_run import SPEC, run
 
-SHORT = Outcome(OutcomeKind.DATA, "1 of 3 shards arrived", stage="prepare")
+SHORT = Outcome(OutcomeKind.DATA, "1 of 3 shards arrived", stage=StageName.PREPARE)
 
 
 class Place(LocalSite):
@@ -43,14 +44,14 @@ class Bench:
         self.volume, self.site, self.ends, self.arrives = FolderVolume(str(tmp_path)), Place(), list(ends), arrives
         self.journal = Journal(self.volume, "runs/abc", status, hold_open=False)
         self.stop = Stop(Guard(run(), shape_of(12, SPEC.overrides), self.journal.say), None)
-        self.has, self.doing = Inventory(), [""]
+        self.has, self.doing = Inventory(), [Phase.NONE]
         self.on_tick: Callable[[], None] = lambda: None
 
     def fill(self) -> Outcome | None:
         return Filling(
             self.site, self.volume.path("lock"), self.journal, self.stop,
             look=self._look, run=self._run, tick=self._tick, commit=lambda: self.site.did.append("commit"),
-        ).fill("prepare")  # fmt: skip
+        ).fill(StageName.PREPARE)  # fmt: skip
 
     def _look(self) -> Plan:
         self.site.did.append("look")
@@ -81,7 +82,7 @@ def test_a_short_download_is_tried_again_and_told_as_waiting(tmp_path: Path) -> 
     bench = Bench(tmp_path, [SHORT, SHORT, None])
     assert bench.fill() is None
     assert bench.site.did.count("run") == 3 and bench.site.did.count("commit") == 3
-    assert any(doing.startswith("waiting to try again in") for doing in bench.doing)
+    assert any(doing is Phase.WAITING for doing in bench.doing)
     bench.journal.flush()
     log = (tmp_path / "runs" / "abc" / "log").read_text()
     assert "1 of 3 shards arrived; what arrived is kept, and it is tried again in" in log and "1 time more" in log
@@ -89,7 +90,7 @@ def test_a_short_download_is_tried_again_and_told_as_waiting(tmp_path: Path) -> 
 
 def test_it_is_not_tried_for_ever_and_what_time_will_not_mend_is_not_tried_again(tmp_path: Path) -> None:
     assert Bench(tmp_path / "a", [SHORT] * 3).fill() == SHORT
-    crash = Outcome(OutcomeKind.CRASH, "exit code 1", stage="prepare")
+    crash = Outcome(OutcomeKind.CRASH, "exit code 1", stage=StageName.PREPARE)
     bench = Bench(tmp_path / "b", [crash])
     assert bench.fill() == crash
 
@@ -102,7 +103,7 @@ def test_an_exit_code_of_zero_is_not_believed(tmp_path: Path) -> None:
 def test_a_cancel_ends_the_waiting_at_once(tmp_path: Path) -> None:
     bench = Bench(tmp_path, [SHORT])
     bench.site.try_again_s = 3600.0
-    bench.on_tick = lambda: bench.stop.tell() if bench.journal.status.work.doing.startswith("waiting") else None
+    bench.on_tick = lambda: bench.stop.tell() if bench.journal.status.work.doing is Phase.WAITING else None
     found = bench.fill()
     assert found is not None and found.kind == "cancelled"
 

@@ -11,6 +11,7 @@ from runner.nanochat import events
 from runner.progress import TASKS, progress_of
 from runner.rehearsal.base_eval import CORE_TASKS
 from runner.run import Run
+from runner.stages import StageName
 from runner.states import State
 from runner.status import Outcome, OutcomeKind, StageState, StageStatus, Status
 from tests.statuses import a_status
@@ -24,7 +25,7 @@ NOW = 1_795_646_000.0
 
 def status(stage: str, **given: Any) -> Status:
     """Of a speedrun whose base model is trained."""
-    stages = [StageStatus(stage, StageState.RUNNING, NOW - 60)]
+    stages = [StageStatus(StageName(stage), StageState.RUNNING, NOW - 60)]
     base = {"stages": stages, "stage": stage, "step": 40, "total_steps": 40, "loss": 2.1, "val_bpb": 0.9}
     return a_status(1, State.RUNNING, "c", NOW - 600, NOW - 1, **{**base, **given})
 
@@ -60,7 +61,7 @@ def test_an_evaluation_counts_its_tasks_and_is_no_full_bar() -> None:
     spec = msgspec.structs.replace(found.spec, engine="nanochat")
     nanochat = run(State.RUNNING, spec=spec, status=tracker.status)
     assert looks.steps(nanochat) == "CORE 4/22" and looks.progress(nanochat, 4).endswith(" 18%")
-    tracker.status.work.stage = "chat_eval"
+    tracker.status.work.stage = StageName.CHAT_EVAL
     tracker.begin_stage(NOW - 20)
     tracker.take(events.TaskScore("ARC-Easy", 0.5), NOW - 10)
     assert (looks.steps(nanochat), looks.loss(nanochat)) == ("ChatCORE 1/5", "–")
@@ -70,7 +71,7 @@ def test_an_evaluation_counts_its_tasks_and_is_no_full_bar() -> None:
 
 
 def test_the_rehearsal_has_as_many_tasks_of_core_as_its_progress_counts_on() -> None:
-    assert TASKS["rehearsal"]["base_eval"] == len(CORE_TASKS)
+    assert TASKS["rehearsal"][StageName.BASE_EVAL] == len(CORE_TASKS)
 
 
 def test_base_training_and_a_run_that_is_done_show_the_steps_of_the_base_model() -> None:

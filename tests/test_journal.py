@@ -13,6 +13,7 @@ from runner.errors import UsageError
 from runner.job import journal as journals
 from runner.job.journal import Journal
 from runner.log_times import LogTimes, Stamper, cut, moment
+from runner.stages import StageName
 from runner.states import State
 from runner.status import Status
 from tests.statuses import a_status
@@ -101,7 +102,7 @@ def test_a_loss_that_is_nan_is_a_warning_and_valid_json(journal: Journal, tmp_pa
 
 def test_fine_tuning_does_not_overwrite_the_numbers_of_the_base_model(journal: Journal) -> None:
     journal.output((STEP.format(19, 95, 2.0, 9) + "\nStep 00020 | Validation bpb: 0.700000\n").encode())
-    journal.status.work.stage = "sft"
+    journal.status.work.stage = StageName.SFT
     journal.output(
         b"step 00002 (102.50%) | loss: 0.100000 | lrm: -0.05 | dt: 9.00ms | tok/sec: 10 | mfu: 0.00 | epoch: 1\n"
     )

@@ -10,6 +10,7 @@ from runner.job.guard import Guard
 from runner.legs import Piece
 from runner.nanochat.layout import Inventory
 from runner.plan import Plan, plan
+from runner.stages import StageName
 from runner.states import State
 from runner.status import StageStatus
 from tests.statuses import a_status
@@ -60,7 +61,12 @@ class Call:
     def __init__(self, stage: str = "base", **given: Any) -> None:
         self.now = 0.0
         self.guard = Guard(run(), shape_of(12, run().spec.overrides), lambda line: None, lambda: self.now, DAY)
-        values = {"stage": stage, "publish_s": 60.0, "stages": [StageStatus(stage, started_at=60.0)], **given}
+        values = {
+            "stage": stage,
+            "publish_s": 60.0,
+            "stages": [StageStatus(StageName(stage), started_at=60.0)],
+            **given,
+        }
         self.status = a_status(1, State.RUNNING, "fc-2", 0.0, 0.0, **values)
 
     def verdict_at(self, now: float) -> str:

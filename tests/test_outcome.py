@@ -8,6 +8,7 @@ from runner.job.outcome import Trail, explain, settled, unwanted
 from runner.job.supervise import Ended
 from runner.nanochat import grammar
 from runner.spec import Overrides
+from runner.stages import StageName
 from runner.states import State
 from runner.status import Outcome
 from runner.terminal import clean
@@ -29,7 +30,9 @@ def log(name: str) -> list[str]:
     return re.split(r"[\n\r]", (DATA / "logs" / f"{name}.log").read_bytes().decode("utf-8", "replace"))
 
 
-def told(lines: list[str], ended: Ended = DIED, *, stage: str = "base", saved: int | None = None) -> Outcome:
+def told(
+    lines: list[str], ended: Ended = DIED, *, stage: StageName = StageName.BASE, saved: int | None = None
+) -> Outcome:
     outcome = explain(stage, ended, trail_of(lines))
     assert outcome
     return settled(outcome, a_status(1, State.RUNNING, "", 0.0, 0.0, stage=stage, saved_step=saved), 32)
@@ -61,12 +64,12 @@ def test_downloads_that_failed_are_a_failure_although_the_exit_code_is_zero() ->
 @pytest.mark.parametrize(
     ("stage", "saved", "advice"),
     [
-        ("base", None, "launch a new run with --device-batch-size 16"),
-        ("base", 500, "launch --task base --from RUN --device-batch-size 16 goes on from step 500"),
-        ("sft", 500, "launch --task sft --from RUN --device-batch-size 16"),
+        (StageName.BASE, None, "launch a new run with --device-batch-size 16"),
+        (StageName.BASE, 500, "launch --task base --from RUN --device-batch-size 16 goes on from step 500"),
+        (StageName.SFT, 500, "launch --task sft --from RUN --device-batch-size 16"),
     ],
 )
-def test_out_of_memory_names_the_next_batch_size_to_try(stage: str, saved: int | None, advice: str) -> None:
+def test_out_of_memory_names_the_next_batch_size_to_try(stage: StageName, saved: int | None, advice: str) -> None:
     assert advice in told(log("h100_oom_d24_64"), stage=stage, saved=saved).advice
 
 
@@ -113,8 +116,8 @@ def test_being_told_to_stop_is_no_crash() -> None:
 
 def test_the_first_step_whose_loss_is_nan_is_remembered() -> None:
     trail = trail_of([STEP.format(n, "2.5" if n < 7 else "nan") for n in range(10)])
-    why = unwanted("base", trail, Overrides(stop_on_nan=True))
-    found = explain("base", Ended(None, 15, stopped=True), trail, stopped_for=why)
+    why = unwanted(StageName.BASE, trail, Overrides(stop_on_nan=True))
+    found = explain(StageName.BASE, Ended(None, 15, stopped=True), trail, stopped_for=why)
     assert found
     outcome = settled(found, a_status(1, State.RUNNING, "", 0.0, 0.0, stage="base", saved_step=5), 32)
     assert (outcome.kind, outcome.message) == ("nan", "the loss is nan since step 7; step 5 was kept before")
@@ -122,9 +125,9 @@ def test_the_first_step_whose_loss_is_nan_is_remembered() -> None:
 
 def test_a_kernel_that_did_not_load_stops_only_the_run_that_asked_for_that() -> None:
     trail = trail_of(["WARNING: Flash Attention 3 not available, using PyTorch SDPA fallback"])
-    assert unwanted("base", trail, Overrides()) is None
-    found = unwanted("base", trail, Overrides(require_fa3=True))
+    assert unwanted(StageName.BASE, trail, Overrides()) is None
+    found = unwanted(StageName.BASE, trail, Overrides(require_fa3=True))
     assert found is not None and found.kind == "attention" and "--require-fa3" in found.advice
-    assert explain("base", Ended(None, 15, stopped=True), trail, stopped_for=found) == found
+    assert explain(StageName.BASE, Ended(None, 15, stopped=True), trail, stopped_for=found) == found
     loaded = trail_of(["✓ Using Flash Attention 3: efficient, new and awesome."])
-    assert unwanted("base", loaded, Overrides(require_fa3=True)) is None
+    assert unwanted(StageName.BASE, loaded, Overrides(require_fa3=True)) is None

@@ -14,6 +14,7 @@ from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
 from runner.nanochat.layout import Inventory
 from runner.plan import Plan, plan
 from runner.spec import RunSpec, make_spec
+from runner.stages import StageName
 from runner.status import StageState, StageStatus
 
 FULL = Inventory(
@@ -71,8 +72,8 @@ def test_several_gpus_go_through_torchrun_and_a_cpu_never_does() -> None:
 
 def test_what_is_on_the_volume_is_skipped_with_a_reason() -> None:
     skips = {s.name: s.skip for s in planned().stages}
-    assert skips["prepare"] == "39 shards are on the volume"
-    assert skips["tokenizer"] == "kept"
+    assert skips[StageName.PREPARE] == "39 shards are on the volume"
+    assert skips[StageName.TOKENIZER] == "kept"
     partly = planned(Inventory(train_shards=10, validation_shard=False)).stages
     assert (partly[0].skip, partly[0].note) == ("", "29 of 39 shards, attention kernel, eval bundle, task data")
 
@@ -111,7 +112,7 @@ def test_training_resumes_at_the_newest_complete_checkpoint() -> None:
 def test_a_stage_is_not_run_again_while_what_it_made_is_there(
     saved: list[int], tuned: list[int], inventory: Inventory, skipped: set[str]
 ) -> None:
-    ended = [StageStatus(n, StageState.DONE) for n in ("prepare", "tokenizer", "base", "base_eval", "sft")]
+    ended = [StageStatus(n, StageState.DONE) for n in list(StageName)[1:6]]
     found = [checkpoint(step) for step in saved] + [msgspec.structs.replace(checkpoint(s), kind="sft") for s in tuned]
     made = plan(spec(), inventory, backend="modal", checkpoints=found, finished=ended, trained_steps=2520, attempt=2)
     assert {s.name for s in made.stages if s.skip} == skipped

@@ -18,6 +18,7 @@ from runner.nanochat.layout import Inventory
 from runner.plan import plan
 from runner.run import Estimate, Run
 from runner.spec import make_spec
+from runner.stages import StageName
 from runner.states import State
 from runner.status import StageState, StageStatus, Status
 from tests.statuses import a_status
@@ -55,7 +56,10 @@ def made(**status_values: Any) -> tuple[Run, Status]:
     said = Range(100.0, 300.0, 400.0)
     run = msgspec.structs.replace(run, estimate=Estimate(said, money, {"base": said, "base_eval": said}))
     status = a_status(2, State.RUNNING, "c", 5000.0, 5300.0, val_bpb=0.75, loss=8.0, **status_values)
-    status.work.stages = [StageStatus("base", StageState.DONE), StageStatus("base_eval", StageState.DONE)]
+    status.work.stages = [
+        StageStatus(StageName.BASE, StageState.DONE),
+        StageStatus(StageName.BASE_EVAL, StageState.DONE),
+    ]
     status.money.spent_before_s, status.money.usd_per_hour, status.containers.preemptions = 176.0, Decimal(36), 1
     return run, status
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from runner import stored, survey
 from runner.backends.folder import FolderVolume
 from runner.run import Run, renewed, run_of
+from runner.stages import Phase, StageName
 from runner.states import State
 from runner.status import PARTS, OutcomeKind, Pause, StageState, Status, job_status_of
 from tests.statuses import a_status
@@ -114,3 +115,15 @@ def test_no_two_parts_have_a_value_of_the_same_name(part: str) -> None:
     others = {n for other, kind in PARTS.items() if other != part for n in kind.__struct_fields__}
     assert not others & set(PARTS[part].__struct_fields__)
     assert not set(PARTS[part].__struct_fields__) & set(Status.__struct_fields__)
+
+
+def test_a_stage_and_a_phase_that_only_a_newer_release_knows_leave_the_rest_as_it_is() -> None:
+    raw = msgspec.to_builtins(a_status(1, State.RUNNING, "c", 1.0, 2.0, step=5, stage="base", doing="training"))
+    raw["work"] |= {
+        "stage": "rl",
+        "doing": "rolling out",
+        "stages": [{"name": "base", "state": "done"}, {"name": "rl"}],
+    }
+    told = job_status_of(json.dumps(raw, default=str).encode())
+    assert (told.work.stage, told.work.doing, told.training.step) == (StageName.UNKNOWN, Phase.NONE, 5)
+    assert [(s.name, s.state) for s in told.work.stages] == [("base", "done"), ("unknown", "waiting")]

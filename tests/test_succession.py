@@ -13,6 +13,7 @@ from runner.job.outcome import trouble
 from runner.job.site import LocalSite
 from runner.job.succession import MAX_FRUITLESS, begun, crash_loop, leave, never_began
 from runner.run import Run
+from runner.stages import Part, StageName
 from runner.states import State
 from runner.status import OutcomeKind, StageState, StageStatus, Status
 from runner.survey import read_status
@@ -49,22 +50,22 @@ def died(state: State, **values: Any) -> Status:
 def test_a_container_that_was_told_to_stop_is_never_counted_as_one_that_died(
     state: State, told_at: float | None, fruitless: int, preemptions: int
 ) -> None:
-    status = begun(run(), died(state), Site(told_at), "train", 2000.0)
+    status = begun(run(), died(state), Site(told_at), Part.TRAIN, 2000.0)
     assert (status.containers.fruitless, status.containers.preemptions) == (fruitless, preemptions)
 
 
 def test_containers_that_die_in_their_first_second_are_counted_and_one_that_got_on_begins_the_count_anew() -> None:
-    done = [StageStatus(name, StageState.DONE) for name in ("prepare", "tokenizer")]
+    done = [StageStatus(name, StageState.DONE) for name in (StageName.PREPARE, StageName.TOKENIZER)]
     told = a_status(1, State.QUEUED, "fc-0", 1000.0, 1300.0, stages=done)
     for deaths in range(MAX_FRUITLESS + 1):
         # All that is left of it is the status that it began with.
-        told = begun(run(), told, Site(), "train", 2000.0 + deaths)
+        told = begun(run(), told, Site(), Part.TRAIN, 2000.0 + deaths)
         assert (told.containers.progress, told.containers.fruitless) == ((2, 0), deaths)
         told.work.stages = done if deaths else []
     ended = crash_loop(told, [], done)
     assert ended is not None and ended.kind is OutcomeKind.CRASH_LOOP
     told.training.saved_step = 40
-    again = begun(run(), told, Site(), "train", 3000.0)
+    again = begun(run(), told, Site(), Part.TRAIN, 3000.0)
     assert (again.containers.progress, again.containers.fruitless) == ((2, 40), 0)
 
 
@@ -99,10 +100,10 @@ def test_a_call_has_run_as_long_as_its_containers_and_a_leg_begins_anew() -> Non
     earlier = died(State.RUNNING, leg=2, leg_before_s=50.0, here_s=250.0)
     site = Site()
     site.leg = 2
-    assert begun(run(), earlier, site, "train", 2000.0).containers.leg_before_s == 300.0
+    assert begun(run(), earlier, site, Part.TRAIN, 2000.0).containers.leg_before_s == 300.0
     leave(earlier, 1310.0)
     earlier.state = State.PREEMPTED
-    assert begun(run(), earlier, site, "train", 9000.0).containers.leg_before_s == 360.0
+    assert begun(run(), earlier, site, Part.TRAIN, 9000.0).containers.leg_before_s == 360.0
     site.call_id, site.leg = "fc-2", 3
-    status = begun(run(), earlier, site, "train", 2000.0)
+    status = begun(run(), earlier, site, Part.TRAIN, 2000.0)
     assert (status.containers.leg, status.containers.leg_before_s) == (3, 0.0)

@@ -18,6 +18,7 @@ from runner.plan import plan
 from runner.projection import project, spent_usd
 from runner.run import Run
 from runner.spec import make_spec
+from runner.stages import StageName
 from runner.states import State
 from runner.status import GpuSample, StageState, StageStatus, Status
 from tests.conftest import DATA
@@ -66,7 +67,7 @@ EXPECTED: dict[str, tuple[dict[str, Any], list[tuple[int, str, str]]]] = {
         [(3, "starting", "ok"), (7, "compiling", "ok"), (9, "training", "ok"), (10, "evaluating", "ok")],
     ),
     "h100_d12_sft": (
-        {"stage": "sft", "val_every": 250, "save_every": 10},
+        {"stage": StageName.SFT, "val_every": 250, "save_every": 10},
         [
             (10, "starting", "ok"),
             (13, "starting", "quiet"),
@@ -111,7 +112,9 @@ def test_chatcore_between_two_fine_tuning_steps_may_take_minutes() -> None:
     step = "step {:05d} (10.00%) | loss: 5.5 | lrm: 1.0 | dt: 1000.00ms | tok/sec: 500,000 | mfu: 45 | total time: 1m"
     lines += [(125.0 + n, step.format(n + 2)) for n in range(60)]
     lines += [(186.0, "Step 00061 | Validation bpb: 1.5"), (190.0, "  ARC-Easy: 20.00%")]
-    by_second = [(now, health(r, now).word) for now, r in replay(run(), lines, stage="sft", val_every=250, until=480)]
+    by_second = [
+        (now, health(r, now).word) for now, r in replay(run(), lines, stage=StageName.SFT, val_every=250, until=480)
+    ]
     assert Word.STALLED not in {word for _, word in by_second}
 
 
@@ -178,7 +181,7 @@ class TwoHours:
         step_s = self.off["step_s"]
         if not next(s for s in self.plan.stages if s.name == "prepare").skip:
             self.events.append((now, "prepare"))
-            now += likely["prepare"]
+            now += likely[StageName.PREPARE]
         self.events.append((now, "base"))
         self.events.append((now + 20, Fact("iterations", f"{total:,}")))
         now += 150
@@ -198,18 +201,18 @@ class TwoHours:
                 now += took
                 self.events.append((now, Step(step, total, 0.0, 2.5, 1.0, took * 1000, 1, 50.0)))
         self.events.append((now, "base_eval"))
-        now += likely["base_eval"]
+        now += likely[StageName.BASE_EVAL]
         self.events.append((now, "sft"))
         for percent in range(1, 101):
             self.events.append(
                 (
-                    now + 60 + likely["sft"] * percent / 100,
+                    now + 60 + likely[StageName.SFT] * percent / 100,
                     Step(percent, None, float(percent), 1.0, 1.0, 500.0, 1, 40.0),
                 )
             )
-        now += 60 + likely["sft"]
+        now += 60 + likely[StageName.SFT]
         self.events.append((now, "chat_eval"))
-        now += likely["chat_eval"]
+        now += likely[StageName.CHAT_EVAL]
         self.events.append((now, ChatCore(None, 0.3)))
         self.end = now
 
@@ -225,7 +228,7 @@ class TwoHours:
                             stage.state, stage.ended_at = StageState.DONE, at
                         if stage.name == event:
                             stage.state, stage.started_at = StageState.RUNNING, at
-                    self.status.work.stage = event
+                    self.status.work.stage = StageName(event)
                     tracker.begin_stage(at)
                 else:
                     tracker.heard(at)

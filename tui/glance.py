@@ -7,6 +7,7 @@ from runner.nanochat import flops
 from runner.progress import progress_of
 from runner.projection import Projection, is_free, project, spent_usd
 from runner.run import Run
+from runner.stages import StageName
 from runner.states import State
 from runner.status import OutcomeKind
 from tui import looks
@@ -107,11 +108,11 @@ def numbers(run: Run, now: float) -> Cells:
     if status is None:
         return cells
     found = progress_of(run)
-    if found.stage == "sft":
+    if found.stage is StageName.SFT:
         cells += [f"sft step {status.work.stage_step:,}"] if status.work.stage_step is not None else []
         cells.append(f"sft loss {units.decimals(found.loss, 4)}")
     else:
-        cells.append(f"step {looks.steps(run)}" if found.stage == "base" else looks.steps(run))
+        cells.append(f"step {looks.steps(run)}" if found.stage is StageName.BASE else looks.steps(run))
         cells += [f"loss {units.decimals(found.loss, 4)}"] if found.loss is not None else []
     if (left := project(run, now)) is not None and left.left.likely:
         cells.append(ends(left, now))

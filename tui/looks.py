@@ -8,6 +8,7 @@ from runner.health import Word
 from runner.progress import progress_of
 from runner.projection import spent_usd
 from runner.run import Run
+from runner.stages import Phase, StageName
 from runner.states import State
 from runner.status import OutcomeKind, StageState, StageStatus
 from tui.cells import Cell
@@ -56,7 +57,7 @@ OUTCOMES = {
 def state(run: Run) -> Cell:
     glyph, tone = STATES[run.state]
     word = health.phase(run)
-    if word in ("starting", "compiling") and run.status and run.status.work.stage not in ("", "base"):
+    if word in (Phase.STARTING, Phase.COMPILING) and run.status and run.status.work.stage not in ("", StageName.BASE):
         word += f" {run.status.work.stage}"
     if run.state is State.FAILED and run.outcome:
         word = OUTCOMES.get(run.outcome.kind, word)

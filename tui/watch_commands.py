@@ -12,6 +12,7 @@ from runner.progress import progress_of
 from runner.projection import is_free, project, spent_usd
 from runner.run import Run
 from runner.spool import LogFile
+from runner.stages import StageName
 from runner.states import State
 from tui import log_commands, looks, output
 from tui.records import as_json
@@ -64,7 +65,7 @@ def live_line(run_: Run, now: float) -> str:
     found, left = progress_of(run_), project(run_, now)
     cells = [run_.tag, looks.state(run_).text]
     cells += [f"{found.share:.0%}"] if found.share is not None else []
-    cells += [f"step {found.counted}" if found.stage == "base" else found.counted] if found.counted else []
+    cells += [f"step {found.counted}" if found.stage is StageName.BASE else found.counted] if found.counted else []
     cells += [f"eta {units.duration(left.left.likely)}"] if left and left.left.likely else []
     cells += [f"loss {units.decimals(found.loss, 3)}"] if found.loss is not None else []
     cells += [] if is_free(run_) else [units.money(spent_usd(run_, now))]

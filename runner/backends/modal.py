@@ -24,9 +24,10 @@ from runner.backends.modal_where import Identity
 from runner.cost import Prices
 from runner.errors import NanochatError, Unreachable, VolumeGone
 from runner.home import modal_command
-from runner.modal_names import APPS, LIVE_DICT, PREPARE, TAG, VOLUMES, train_key
+from runner.modal_names import APPS, LIVE_DICT, TAG, VOLUMES, train_key
 from runner.run import Poll, Run, calls_of_attempt
 from runner.spooling import Read
+from runner.stages import Part
 from runner.states import LIVE, State
 from runner.status import Outcome, OutcomeKind, Status
 
@@ -94,7 +95,7 @@ class ModalBackend:
     def _spawn(run: Run) -> str:
         mounted: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]
         mounted = {modal_names.MOUNT: modal.Volume.from_name(run.volume)}
-        function = modal.Function.from_name(app_of(run), PREPARE).with_options(volumes=mounted)
+        function = modal.Function.from_name(app_of(run), Part.PREPARE).with_options(volumes=mounted)
         return str(function.spawn(run.id, run.attempt, run.volume).object_id)
 
     def poll(self, run: Run) -> Poll:

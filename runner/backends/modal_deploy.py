@@ -14,8 +14,9 @@ import runner
 from runner import atomic, modal_names
 from runner.backends.modal_errors import reaching, scrubbed, words
 from runner.errors import NanochatError
-from runner.modal_names import APPS, PREPARE, TAG, TRAIN
+from runner.modal_names import APPS, TAG
 from runner.run import Run
+from runner.stages import Part
 from runner.terminal import clean
 
 
@@ -102,7 +103,7 @@ def _source_of(name: str) -> str | None:
 
 def _busy(name: str) -> bool:
     """Whether any call of an app runs or waits, whoever asked for it."""
-    for part in (PREPARE, TRAIN):
+    for part in Part:
         stats = modal.Function.from_name(name, part).get_current_stats()
         if stats.backlog or stats.num_total_runners:
             return True

@@ -22,8 +22,9 @@ from runner.job.tracker import warn
 from runner.nanochat import events
 from runner.nanochat.commands import Argv
 from runner.nanochat.events import Event
-from runner.plan import PARTS, Plan
+from runner.plan import Plan
 from runner.run import Run
+from runner.stages import PARTS, Part, StageName
 from runner.status import Outcome, OutcomeKind
 
 
@@ -47,13 +48,13 @@ class Children:
         self._watch: expectations.Watch | None = None
         self._unlike: Outcome | None = None
 
-    def run(self, stage: str, commands: Sequence[Argv], today: Plan) -> Outcome | None:
+    def run(self, stage: StageName, commands: Sequence[Argv], today: Plan) -> Outcome | None:
         """What went wrong, or why it was stopped; None when every command line ended well."""
         place = engines.interpreter(self._run.spec.engine, Path(os.environ["NANOCHAT_TUI_HOME"]))
         env = self._environment(today, place)
         for argv in commands:
             trail, self._unlike, kills = Trail(), None, oom_kills()
-            wanted = None if stage in PARTS["prepare"] else self._asked(today)
+            wanted = None if stage in PARTS[Part.PREPARE] else self._asked(today)
             self._watch = expectations.Watch(wanted, stage) if wanted else None
             self._journal.say(f"[EXEC] {shlex.join(argv)}")
             self._journal.event({"kind": "exec", "command": shlex.join(argv)})
@@ -95,7 +96,7 @@ class Children:
         env.pop("PYTHONSAFEPATH", None)
         return env
 
-    def _stopping(self, stage: str, trail: Trail) -> bool:
+    def _stopping(self, stage: StageName, trail: Trail) -> bool:
         unwanted_now = unwanted(stage, trail, self._run.spec.overrides)
         return self._stop.look(self._journal.status) or unwanted_now is not None or self._unlike is not None
 

@@ -19,6 +19,7 @@ from runner.job.site import Site
 from runner.job.stop import Stop
 from runner.job.succession import leave
 from runner.run import Run
+from runner.stages import Phase, StageName
 from runner.states import State
 from runner.status import Outcome, OutcomeKind, StageState
 
@@ -76,7 +77,7 @@ class Ending:
         self._journal.say(line)
         self._journal.event({"kind": "outcome", "outcome": "next call" if leg > 1 else "prepared"})
         was = copy.deepcopy(status)
-        status.state, status.work.stage, status.work.doing = State.QUEUED, "", ""
+        status.state, status.work.stage, status.work.doing = State.QUEUED, StageName.NONE, Phase.NONE
         leave(status, now)
         problem = self._close()
         within = self._stop.closing_s()

@@ -11,6 +11,7 @@ from runner.job.site import LOOK_S, Site
 from runner.job.stop import Stop
 from runner.nanochat.commands import Argv
 from runner.plan import Plan, Stage
+from runner.stages import Phase, StageName
 from runner.status import Outcome, OutcomeKind
 
 # What may well be there in a few minutes.
@@ -30,14 +31,14 @@ class Filling:
         stop: Stop,
         *,
         look: Callable[[], Plan],
-        run: Callable[[str, Sequence[Argv]], Outcome | None],
+        run: Callable[[StageName, Sequence[Argv]], Outcome | None],
         tick: Callable[[], None],
         commit: Callable[[], None],
     ) -> None:
         self._site, self._lock, self._journal, self._stop = site, lock, journal, stop
         self._look, self._run, self._tick, self._commit = look, run, tick, commit
 
-    def fill(self, name: str) -> Outcome | None:
+    def fill(self, name: StageName) -> Outcome | None:
         """Do a stage; what stands in the way when that has been tried often enough."""
         for more in range(self._site.tries - 1, -1, -1):
             outcome = self._alone(name)
@@ -47,7 +48,7 @@ class Filling:
                 return cancelled(self._journal.status)
         return None
 
-    def _alone(self, name: str) -> Outcome | None:
+    def _alone(self, name: StageName) -> Outcome | None:
         with self._site.alone(self._lock, self._waiting) as mine:
             if not mine:
                 return cancelled(self._journal.status)
@@ -60,7 +61,7 @@ class Filling:
                 self._journal.say(f"[STAGE] {name} was done by another run: {now.skip}")
                 return None
             outcome = self._run(name, now.commands)
-            if outcome is None and name == "prepare" and not (left := self._stage(name)).skip:
+            if outcome is None and name == StageName.PREPARE and not (left := self._stage(name)).skip:
                 # An exit code of 0 says nothing of a download.
                 what = f"{left.note or 'the dataset'} did not arrive"
                 outcome = Outcome(OutcomeKind.DATA, what, "check the network, then resume: what arrived is kept", name)
@@ -68,19 +69,19 @@ class Filling:
             self._commit()
             return outcome
 
-    def _stage(self, name: str) -> Stage:
+    def _stage(self, name: StageName) -> Stage:
         return next(stage for stage in self._look().stages if stage.name == name)
 
     def _waiting(self) -> bool:
         self._tick()
         return not self._stop.told
 
-    def _wait(self, name: str, outcome: Outcome, more: int) -> bool:
+    def _wait(self, name: StageName, outcome: Outcome, more: int) -> bool:
         """Wait for a better moment; False when it was told to stop."""
         again = f"tried again in {units.duration(self._site.try_again_s)}, {more} time{'s' if more > 1 else ''} more"
         self._journal.say(f"[STAGE] {name}: {outcome.message}; what arrived is kept, and it is {again}")
         status, until = self._journal.status, time.monotonic() + self._site.try_again_s
-        status.work.doing = f"waiting to try again in {units.duration(self._site.try_again_s)}"
+        status.work.doing = Phase.WAITING
         while time.monotonic() < until:
             # It is meant to wait: no watcher is to take that for a stall.
             status.work.progress_at = self._journal.now()

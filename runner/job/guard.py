@@ -9,6 +9,7 @@ from runner import budget, cost, legs, units
 from runner.cost import Range
 from runner.nanochat.shapes import Shape
 from runner.run import Run
+from runner.stages import StageName
 from runner.status import Outcome, OutcomeKind, Status
 
 RESUME = "resume RUN goes on from there"
@@ -96,7 +97,7 @@ class Guard:
                 return end.stop(status, f"the next checkpoint is {units.duration(needs)} away, {end.lasts}")
         return self._stalled(status)
 
-    def fits(self, status: Status, stage: str, seconds: Range) -> Outcome | None:
+    def fits(self, status: Status, stage: StageName, seconds: Range) -> Outcome | None:
         """Called before a stage: why it had better not begin, or not in this call, if so.
 
         Of money it must have what the stage takes at the least, of time what it takes at the most: the next call costs
@@ -131,8 +132,8 @@ class Guard:
         if began is None or not self._young(status, began):
             return ""
         stage, every = status.work.stage, status.training.save_every
-        if stage != "base":
-            again = "--task sft --from RUN --load-optimizer 0" if stage == "sft" else "--task eval --from RUN"
+        if stage is not StageName.BASE:
+            again = "--task sft --from RUN --load-optimizer 0" if stage is StageName.SFT else "--task eval --from RUN"
             return f"{stage} fits into no call: nanochat-tui launch {again} with more --gpus"
         fewer = f" of less than {every:,}" if every else ""
         return f"no checkpoint fits into a call: nanochat-tui launch --task base --from RUN with a --save-every{fewer}"
@@ -140,14 +141,14 @@ class Guard:
     def _may_leave(self, status: Status) -> bool:
         """Whether nothing would be lost now: something was just kept, or the pace is known and nothing was."""
         fresh, self._fresh = self._fresh, False
-        paced, self._paced = self._paced, status.work.stage == "base" and status.pace.best_pace_s is not None
+        paced, self._paced = self._paced, status.work.stage is StageName.BASE and status.pace.best_pace_s is not None
         return fresh or (self._paced and not paced)
 
     def _until_kept(self, status: Status) -> float | None:
         """Seconds until base training keeps its next checkpoint."""
         base, pace_s = status.training, status.pace.pace_s
         step, total = base.step, base.total_steps
-        if status.work.stage != "base" or not pace_s or step is None or not total:
+        if status.work.stage is not StageName.BASE or not pace_s or step is None or not total:
             return None
         every = base.save_every or total
         goal = min(total, (step // every + 1) * every)

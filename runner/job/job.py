@@ -35,8 +35,9 @@ from runner.job.stop import Stop
 from runner.job.succession import at_step, begun, crash_loop, newest, put_aside
 from runner.job.unloaded import last_missing, marked
 from runner.nanochat import layout
-from runner.plan import PARTS, Plan, Stage, needs_optimizer, plan, starting_point
+from runner.plan import Plan, Stage, needs_optimizer, plan, starting_point
 from runner.run import Run
+from runner.stages import PARTS, Part, StageName
 from runner.states import State
 from runner.status import GpuSample, Outcome, OutcomeKind, StageState, StageStatus, Status
 
@@ -46,11 +47,18 @@ GRACE_S = 2.5
 class Job:
     """One attempt of one run, or one part of it. The only writer of the run's log, events and status while it lives.
 
-    `part` is `prepare` or `train` where each has a container of its own, empty where one process does both.
+    `part` is what is done here where each has a container of its own, None where one process does both.
     """
 
     def __init__(
-        self, volume: FolderVolume, run: Run, work: Path, site: Site, *, part: str = "", grace_s: float = GRACE_S
+        self,
+        volume: FolderVolume,
+        run: Run,
+        work: Path,
+        site: Site,
+        *,
+        part: Part | None = None,
+        grace_s: float = GRACE_S,
     ) -> None:
         self._volume, self._run, self._work = volume, run, work
         self._site, self._part = site, part
@@ -158,16 +166,16 @@ class Job:
         fruitless = crash_loop(self._status, found, self._finished)
         if fruitless:
             return fruitless
-        if self._part != "prepare" and (unlike := self._children.other_gpus(today)):
+        if self._part is not Part.PREPARE and (unlike := self._children.other_gpus(today)):
             return unlike
         if went_back or (self._status.training.step or 0) > today.resume.step:
             self._journal.event({"kind": GOES_ON, "step": today.resume.step})
             at_step(self._status, self._history())
         self._prepare_work(publisher, found, today)
-        if self._compiled and self._part != "prepare" and (line := self._compiled.restore()):
+        if self._compiled and self._part is not Part.PREPARE and (line := self._compiled.restore()):
             self._journal.say(line)
         publisher.start()
-        if self._part != "prepare":
+        if self._part is not Part.PREPARE:
             self._sampler = Sampler(self._notes.put)
         try:
             return self._checkout(today) or self._run_stages(today, publisher)
@@ -186,7 +194,7 @@ class Job:
         if aside is None:
             return False
         publisher.forget(aside)
-        self._finished = [s for s in self._finished if s.name in PARTS["prepare"]]
+        self._finished = [s for s in self._finished if s.name in PARTS[Part.PREPARE]]
         steps = ", ".join(f"{c.kind} {c.step:,}" for c in aside) or "nothing"
         self._journal.say(f"[BACK] to step {self._run.back_to:,}; put aside: {steps}")
         return True
@@ -219,7 +227,7 @@ class Job:
         status.training.val_every, status.training.core_every = today.val_every, today.core_every
         status.training.step = status.training.saved_step = (today.resume.step or None) if today.total_steps else None
         done = {old.name: old for old in self._finished if old.state is StageState.DONE}
-        before = PARTS["prepare"] if self._part == "train" else frozenset()
+        before = PARTS[Part.PREPARE] if self._part is Part.TRAIN else frozenset()
         status.work.stages = [
             done[s.name]
             if s.name in done and (s.skip or s.name in before)
@@ -255,7 +263,7 @@ class Job:
     def _run_stage(self, stage: Stage, record: StageStatus, today: Plan, publisher: Publisher) -> Outcome | None:
         status = self._status
         status.work.stage = stage.name
-        status.state = State.PREPARING if stage.name in ("prepare", "tokenizer") else State.RUNNING
+        status.state = State.PREPARING if stage.name in (StageName.PREPARE, StageName.TOKENIZER) else State.RUNNING
         record.state, record.started_at = StageState.RUNNING, self._clock()
         self._journal.begin_stage()
         self._journal.say(f"[STAGE] {stage.name}")
@@ -279,10 +287,10 @@ class Job:
         return outcome
 
     def _do(self, stage: Stage, today: Plan) -> Outcome | None:
-        if stage.name == "report":
+        if stage.name is StageName.REPORT:
             self._write_report(today)
             return None
-        if stage.name not in PARTS["prepare"]:
+        if stage.name not in PARTS[Part.PREPARE]:
             return self._children.run(stage.name, stage.commands, today)
         filling = Filling(
             self._site,
@@ -309,7 +317,7 @@ class Job:
         with self._site.alone(home / "nanochat.lock", waiting) as mine:
             if not mine:
                 return cancelled(self._status)
-            return self._children.run("prepare", engines.clone_commands(home), today)
+            return self._children.run(StageName.PREPARE, engines.clone_commands(home), today)
 
     def _tick(self, heartbeat_s: float) -> None:
         if not self._journal.mid_line:
@@ -317,7 +325,7 @@ class Job:
         if self._stop.told and self._status.state is not State.STOPPING:
             self._begin_to_stop()
         self._journal.tick(heartbeat_s)
-        if self._compiled and self._status.work.stage == "base" and self._status.pace.slowest_dt_s is not None:
+        if self._compiled and self._status.work.stage is StageName.BASE and self._status.pace.slowest_dt_s is not None:
             self._compiled.publish_later()
         if self._commits.due:
             self._commits.later()
@@ -369,7 +377,7 @@ class Job:
             outcome = Outcome(
                 OutcomeKind.DISK, f"checkpoints could not be kept: {publisher.problem}", "make room, then resume"
             )
-        elif stage.name == "base":
+        elif stage.name is StageName.BASE:
             outcome = last_missing(self._volume, self._run, self._status)
         return cancelled(self._status) if outcome and self._stop.told else outcome
 
@@ -384,7 +392,7 @@ class Job:
 
     def _finish(self, outcome: Outcome) -> None:
         asked: Outcome | None = outcome
-        if outcome.kind is OutcomeKind.DONE and self._part == "prepare":
+        if outcome.kind is OutcomeKind.DONE and self._part is Part.PREPARE:
             asked = self._ending.hand_over(1, "[PREPARED] asking for the GPUs")
         elif outcome.kind is OutcomeKind.TIME_LIMIT:
             advice = "" if self._kept_here else self._guard.hopeless(self._status)
@@ -403,4 +411,4 @@ _STOPPED = dict.fromkeys((OutcomeKind.CANCELLED, OutcomeKind.BUDGET, OutcomeKind
 
 def _seconds(stage: Stage) -> Range:
     """What a stage takes that keeps nothing before its end. Base training keeps what it has."""
-    return stage.seconds if stage.name in ("base_eval", "sft", "chat_eval") else ZERO
+    return stage.seconds if stage.name in (StageName.BASE_EVAL, StageName.SFT, StageName.CHAT_EVAL) else ZERO

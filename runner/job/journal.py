@@ -18,6 +18,7 @@ from runner.log_prefix import Prefixes
 from runner.log_times import Stamper, cut_to_whole
 from runner.nanochat import events, layout
 from runner.nanochat.events import Event
+from runner.stages import StageName
 from runner.status import Status
 
 # A change of phase is told sooner: whoever watches sees the log at once.
@@ -160,7 +161,7 @@ class Journal:
 
     def _where(self) -> str:
         work, base = self.status.work, self.status.training
-        known = work.stage == "base" and base.step and base.total_steps
+        known = work.stage is StageName.BASE and base.step and base.total_steps
         return f" · {work.stage} · step {base.step:,} of {base.total_steps:,}" if known else f" · {work.stage}"
 
     def write_status(self, *, beat: bool = True) -> None:

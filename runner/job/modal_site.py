@@ -26,9 +26,10 @@ from runner.job.job import Job
 from runner.job.outcome import trouble
 from runner.job.site import gpus_here
 from runner.job.succession import never_began
-from runner.modal_names import PREPARE, lease_key, stop_key, train_key
+from runner.modal_names import lease_key, stop_key, train_key
 from runner.nanochat import layout
 from runner.run import Run
+from runner.stages import Part
 from runner.states import State
 from runner.status import Status
 
@@ -77,7 +78,7 @@ class ModalSite:
         self._told: queue.SimpleQueue[float] = queue.SimpleQueue()
         threading.Thread(target=self._note_told, name="told", daemon=True).start()
 
-    def usd_per_hour(self, run: Run, part: str) -> Decimal:
+    def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
         holds = cost.box(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
         return cost.hourly_rate("modal", holds, run.prices)
 
@@ -232,7 +233,7 @@ class ModalSite:
 class Asked(NamedTuple):
     """What a call was made for: a part of an attempt, which leg of it, and how long the call may take."""
 
-    part: str
+    part: Part
     run_id: str
     attempt: int
     leg: int = 1
@@ -241,7 +242,7 @@ class Asked(NamedTuple):
     @property
     def successor(self) -> int:
         """The leg that comes next."""
-        return 1 if self.part == PREPARE else self.leg + 1
+        return 1 if self.part is Part.PREPARE else self.leg + 1
 
 
 def attend(
@@ -320,6 +321,6 @@ def _refused(mount: FolderVolume, run: Run | None, asked: Asked, call_id: str, l
         if saved.state in (State.DONE, State.FAILED, State.CANCELLED, State.OUT_OF_BUDGET):
             return f"it is {saved.state} already"
         # The lease may have expired with the Dict's entry; the volume remembers who had it.
-        if asked.part == "train" and saved.work.stage and saved.call_id != call_id and saved.state is State.RUNNING:
+        if asked.part is Part.TRAIN and saved.work.stage and saved.call_id != call_id and saved.state is State.RUNNING:
             return f"{saved.call_id} has it"
     return ""

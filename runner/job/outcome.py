@@ -14,6 +14,7 @@ from runner.job.supervise import Ended
 from runner.nanochat import events
 from runner.nanochat.events import Event
 from runner.spec import Overrides
+from runner.stages import StageName
 from runner.status import Outcome, OutcomeKind, Status
 
 PUT_RIGHT = "put that right, then resume"
@@ -39,7 +40,7 @@ class Trail(Struct):
             self.without_fa3 = True
 
 
-def unwanted(stage: str, trail: Trail, asked: Overrides) -> Outcome | None:
+def unwanted(stage: StageName, trail: Trail, asked: Overrides) -> Outcome | None:
     """Why a stage is to be stopped as it is going, by what the person has asked for."""
     if asked.stop_on_nan and trail.lost:
         return Outcome(OutcomeKind.NAN, trail.lost, stage=stage)
@@ -50,7 +51,7 @@ def unwanted(stage: str, trail: Trail, asked: Overrides) -> Outcome | None:
 
 
 def explain(
-    stage: str, ended: Ended, trail: Trail, *, stopped_for: Outcome | None = None, oom_kills: int = 0
+    stage: StageName, ended: Ended, trail: Trail, *, stopped_for: Outcome | None = None, oom_kills: int = 0
 ) -> Outcome | None:
     """The outcome of a stage that cannot go on; None when it ended well. Exit code 0 is not trusted for downloads.
 
@@ -74,19 +75,19 @@ def explain(
     return Outcome(found.kind, found.message, found.advice, stage, ended.code, ended.signal, found.resume, found.line)
 
 
-def _smaller(stage: str, device_batch: int, saved: int | None) -> str:
+def _smaller(stage: StageName, device_batch: int, saved: int | None) -> str:
     """What to launch when the GPU's memory was not enough: half the sequences at once, going on where it can."""
     if device_batch <= 1:
         return "use a GPU with more memory or a smaller --model"
     half = f"--device-batch-size {device_batch // 2}"
-    if stage == "sft":
+    if stage is StageName.SFT:
         return f"nanochat-tui launch --task sft --from RUN {half}"
-    if stage == "base" and saved:
+    if stage is StageName.BASE and saved:
         return f"nanochat-tui launch --task base --from RUN {half} goes on from step {saved:,}"
     return f"launch a new run with {half}"
 
 
-def trouble(error: Exception, stage: str = "") -> Outcome:
+def trouble(error: Exception, stage: StageName = StageName.NONE) -> Outcome:
     """The outcome of a job that could not read or write what it must."""
     disk = of_disk(error.errno) if isinstance(error, OSError) else None
     what = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
@@ -115,7 +116,7 @@ def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
             before = f"step {kept:,} was kept before" if kept else "no checkpoint was kept before"
             steadier = "--no-fp8 is the steadier arithmetic"
             advice = f"launch it anew; {steadier}"
-            if kept and outcome.stage == "base":
+            if kept and outcome.stage is StageName.BASE:
                 advice = f"resume goes on from step {kept:,}, or launch --task base --from RUN anew; {steadier}"
             return msgspec.structs.replace(outcome, message=f"{outcome.message}; {before}", advice=advice)
     return outcome
@@ -124,7 +125,8 @@ def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
 def cancelled(status: Status) -> Outcome:
     """The outcome of a job that was told to stop: where it was, and what is kept."""
     base, stage = status.training, status.work.stage
-    at = f" at step {base.step:,} of {base.total_steps:,}" if stage == "base" and base.step and base.total_steps else ""
+    known = stage is StageName.BASE and base.step and base.total_steps
+    at = f" at step {base.step:,} of {base.total_steps:,}" if known else ""
     kept = f"; kept up to step {base.saved_step:,}" if base.saved_step else ""
     where = f"during {stage}" if stage else "before the first stage"
     return Outcome(OutcomeKind.CANCELLED, f"stopped {where}{at}{kept}", stage=stage)

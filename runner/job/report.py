@@ -9,9 +9,10 @@ from runner.cost import Range
 from runner.job.history import Container, History
 from runner.nanochat import flops, layout
 from runner.nanochat.commands import COMMIT, REPOSITORY
-from runner.plan import PARTS, Plan
+from runner.plan import Plan
 from runner.projection import is_free
 from runner.run import Run
+from runner.stages import PARTS, Part, StageName
 from runner.status import Status
 from runner.terminal import safe
 
@@ -79,10 +80,10 @@ def _stages(run: Run, status: Status, past: History) -> Rows:
     rows: list[tuple[object, ...]] = []
     spec, total_s, total = run.spec, 0.0, Decimal(0)
     for stage in status.work.stages:
-        if stage.name == "report":
+        if stage.name is StageName.REPORT:
             continue
         box = cost.box(
-            "train" if stage.name in PARTS["train"] else "prepare", spec.engine, gpu=spec.gpu, gpus=spec.gpus
+            Part.TRAIN if stage.name in PARTS[Part.TRAIN] else Part.PREPARE, spec.engine, gpu=spec.gpu, gpus=spec.gpus
         )
         seconds = past.stage_s.get(stage.name, 0.0)
         usd = cost.dollars(seconds, cost.hourly_rate(run.backend, box, run.prices))

@@ -12,6 +12,7 @@ from runner import locks
 from runner.backends.folder import FolderVolume
 from runner.job.compile_cache import CompileCache
 from runner.run import Run
+from runner.stages import Part
 from runner.states import State
 from runner.status import Status
 
@@ -37,7 +38,7 @@ class Site(Protocol):
     tries: int
     try_again_s: float
 
-    def usd_per_hour(self, run: Run, part: str) -> Decimal:
+    def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
         """Price of the container that the job runs in."""
         ...
 
@@ -108,7 +109,7 @@ class LocalSite:
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id
 
-    def usd_per_hour(self, run: Run, part: str) -> Decimal:
+    def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
         return run.prices.local
 
     def recall(self, run: Run) -> Status | None:

@@ -13,6 +13,7 @@ from runner.job.history import History
 from runner.job.site import Site
 from runner.nanochat import layout
 from runner.run import Run
+from runner.stages import Part
 from runner.states import State
 from runner.status import Containers, Money, Outcome, OutcomeKind, Pace, StageState, StageStatus, Status, Training
 
@@ -27,7 +28,7 @@ def newest(saved: Status | None, told: Status | None) -> Status | None:
     return saved or told
 
 
-def begun(run: Run, earlier: Status | None, site: Site, part: str, now: float) -> Status:
+def begun(run: Run, earlier: Status | None, site: Site, part: Part | None, now: float) -> Status:
     """The status at the start of a container: what the earlier ones reached and cost, and how often they died."""
     here = Containers(calls=[site.call_id], leg=site.leg, device=site.device())
     money = Money(usd_per_hour=site.usd_per_hour(run, part))

@@ -6,6 +6,7 @@ from statistics import median
 from runner.alarms import KERNEL_UNUSED, NO_KERNEL, SLOW_WINDOWS, alarm, lost
 from runner.nanochat import events, flops
 from runner.nanochat.events import Event
+from runner.stages import Phase, StageName
 from runner.status import Pause, Status
 
 MAX_WARNINGS = 20
@@ -21,13 +22,13 @@ ATTENTION = {
     "Recommend using --window-pattern": "",
 }
 DOING = {
-    "prepare": "preparing",
-    "tokenizer": "preparing",
-    "base": "starting",
-    "base_eval": "evaluating",
-    "sft": "starting",
-    "chat_eval": "evaluating",
-    "report": "finishing",
+    StageName.PREPARE: Phase.PREPARING,
+    StageName.TOKENIZER: Phase.PREPARING,
+    StageName.BASE: Phase.STARTING,
+    StageName.BASE_EVAL: Phase.EVALUATING,
+    StageName.SFT: Phase.STARTING,
+    StageName.CHAT_EVAL: Phase.EVALUATING,
+    StageName.REPORT: Phase.FINISHING,
 }
 
 
@@ -44,7 +45,7 @@ class Tracker:
     def begin_stage(self, now: float) -> None:
         """A stage begins; its name is in the status."""
         work, pace = self.status.work, self.status.pace
-        work.doing = DOING.get(work.stage, "")
+        work.doing = DOING.get(work.stage, Phase.NONE)
         work.stage_percent = work.stage_loss = work.stage_step = None
         pace.slowest_dt_s = pace.pace_s = pace.best_pace_s = None
         work.progress_at = now
@@ -59,7 +60,7 @@ class Tracker:
         if work.doing and silent > pace.quiet_s.get(work.doing, 0.0):
             pace.quiet_s[work.doing] = round(silent, 1)
         self._heard_at = work.last_line_at = now
-        if work.doing not in ("training", "fine-tuning"):
+        if work.doing not in (Phase.TRAINING, Phase.FINE_TUNING):
             # A download or a compiler says what it likes; in training only steps and scores are progress.
             work.progress_at = now
 
@@ -74,24 +75,24 @@ class Tracker:
         match event:
             case events.Step():
                 self._step(event, now)
-            case events.ValBpb() if work.stage == "sft":
+            case events.ValBpb() if work.stage is StageName.SFT:
                 # ChatCORE may follow, but not before the first step, which waits for the compiler.
-                work.doing = "evaluating" if event.step or not self._compiles else "compiling"
+                work.doing = Phase.EVALUATING if event.step or not self._compiles else Phase.COMPILING
             case events.ValBpb() if event.step is not None:
                 self._pause("val", now)
                 self._next(event.step, "val")
             case events.Core() if event.step is not None:
                 self._pause("core", now)
                 self._next(event.step, "core")
-            case events.TaskScore() if work.stage in ("base", "sft"):
-                work.doing = "evaluating"
+            case events.TaskScore() if work.stage in (StageName.BASE, StageName.SFT):
+                work.doing = Phase.EVALUATING
             case events.Sample():
                 self._pause("sample", now)
             case events.Saved():
                 self._pause("save", now, count=event.what == "model parameters")
-                work.doing = "saving"
-            case events.Fact(name="iterations" | "sft_rows") if work.stage in ("base", "sft"):
-                work.doing = "compiling" if self._compiles else "starting"
+                work.doing = Phase.SAVING
+            case events.Fact(name="iterations" | "sft_rows") if work.stage in (StageName.BASE, StageName.SFT):
+                work.doing = Phase.COMPILING if self._compiles else Phase.STARTING
 
     def _step(self, event: events.Step, now: float) -> None:
         dt = seconds_of(event)
@@ -105,17 +106,17 @@ class Tracker:
             pace.pace_s = median(self._paces)
             if len(self._paces) == PACE_STEPS:
                 pace.best_pace_s = min(pace.best_pace_s or pace.pace_s, pace.pace_s)
-        if work.stage == "base":
+        if work.stage is StageName.BASE:
             base.mfu, base.mfu_printed = self._counted.corrected(event.mfu)
             self._next(event.step + 1, "step")
-        elif work.stage == "sft":
-            work.doing = "fine-tuning"
+        elif work.stage is StageName.SFT:
+            work.doing = Phase.FINE_TUNING
 
     def _pause(self, kind: str, now: float, *, count: bool = True) -> None:
         """What a step waited for, which has just ended."""
         work, pace = self.status.work, self.status.pace
         spent, self._marked_at = now - self._marked_at, now
-        if work.stage != "base" or work.doing in ("starting", "compiling"):
+        if work.stage is not StageName.BASE or work.doing in (Phase.STARTING, Phase.COMPILING):
             return
         pause = pace.pauses.get(kind, Pause())
         pace.pauses[kind] = Pause(pause.count + count, pause.seconds + spent)
@@ -123,7 +124,7 @@ class Tracker:
     def _next(self, step: int, after: str) -> None:
         """What nanochat does before it trains step number `step`, in its order: val bpb, CORE, save."""
         work, base = self.status.work, self.status.training
-        if work.doing in ("starting", "compiling") and after != "step":
+        if work.doing in (Phase.STARTING, Phase.COMPILING) and after != "step":
             return
         last = step == base.total_steps
         due = [
@@ -137,13 +138,13 @@ class Tracker:
             due = []
         saves = base.save_every and (last or (step > 0 and step % base.save_every == 0))
         if due:
-            work.doing = "evaluating"
+            work.doing = Phase.EVALUATING
         elif saves:
-            work.doing = "saving"
+            work.doing = Phase.SAVING
         elif self._steps == 1 and self._compiles:
-            work.doing = "compiling"
+            work.doing = Phase.COMPILING
         else:
-            work.doing = "finishing" if last else "training"
+            work.doing = Phase.FINISHING if last else Phase.TRAINING
 
 
 def seconds_of(event: events.Step) -> float:
@@ -155,10 +156,10 @@ def fold(status: Status, event: Event) -> None:
     """Bring the numbers of a status up to date with one event of the stage it is in."""
     work, base, pace = status.work, status.training, status.pace
     if isinstance(event, events.Step | events.ValBpb) and (gone := lost(event)):
-        in_base = work.stage == "base" and event.step is not None
+        in_base = work.stage is StageName.BASE and event.step is not None
         warn(status, f"{gone} at step {event.step:,}" if in_base else f"{gone} while {work.stage}")
     match event:
-        case events.Step() if work.stage == "base":
+        case events.Step() if work.stage is StageName.BASE:
             base.step, base.total_steps = event.step + 1, event.total or base.total_steps
             base.loss, base.tokens_per_s = event.loss, event.tokens_per_s
             pace.dt_s = seconds_of(event)
@@ -169,17 +170,17 @@ def fold(status: Status, event: Event) -> None:
         case events.Step():
             work.stage_percent, work.stage_loss = min(100.0, max(0.0, event.percent)), event.loss
             work.stage_step = event.step
-        case events.TaskScore() if work.stage in ("base_eval", "chat_eval"):
+        case events.TaskScore() if work.stage in (StageName.BASE_EVAL, StageName.CHAT_EVAL):
             work.stage_step = (work.stage_step or 0) + 1
-        case events.ValBpb() if work.stage in ("base", "base_eval"):
+        case events.ValBpb() if work.stage in (StageName.BASE, StageName.BASE_EVAL):
             base.val_bpb = event.bpb
-        case events.ValBpb() if work.stage == "sft":
+        case events.ValBpb() if work.stage is StageName.SFT:
             base.sft_bpb = event.bpb
         case events.Core():
             base.core = event.core
         case events.ChatCore():
             base.chatcore = event.chatcore
-        case events.Fact(name="iterations", value=value) if work.stage == "base":
+        case events.Fact(name="iterations", value=value) if work.stage is StageName.BASE:
             digits = value.replace(",", "")
             base.total_steps = int(digits) if digits.isdecimal() else base.total_steps
         case events.Resumed():

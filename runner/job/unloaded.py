@@ -7,19 +7,20 @@ from runner.backends.folder import FolderVolume
 from runner.checkpoints import Checkpoint, Verdict
 from runner.diagnosis.advice import Resume
 from runner.job.outcome import settled
-from runner.plan import STAGES, starting_point
+from runner.plan import starting_point
 from runner.run import Run
+from runner.stages import STAGES, StageName
 from runner.status import Outcome, OutcomeKind, Status
 
 
-def marked(volume: FolderVolume, run: Run, stage: str, outcome: Outcome) -> Outcome:
+def marked(volume: FolderVolume, run: Run, stage: StageName, outcome: Outcome) -> Outcome:
     """The outcome of a stage, with what a resume will go on from where the checkpoint it began with is unreadable."""
     if outcome.kind is not OutcomeKind.CHECKPOINT or unreadable.SAID not in outcome.message:
         return outcome
 
     def begins_with() -> Checkpoint | None:
         found = survey.checkpoints_for(volume, run)
-        return starting_point(run.spec, found, "sft" if stage == "chat_eval" else "base")
+        return starting_point(run.spec, found, "sft" if stage is StageName.CHAT_EVAL else "base")
 
     one = begins_with()
     if one is None:
@@ -42,10 +43,12 @@ def last_missing(volume: FolderVolume, run: Run, status: Status) -> Outcome | No
     last = next((c for c in found if c.kind == "base" and c.step == status.training.total_steps), None)
     if last and last.verdict is Verdict.NOT_FINITE:
         # A loss that is nan is a warning where the person said no more; it ends what would build on it.
-        needed = {"base_eval", "sft"} & set(STAGES[run.spec.task])
+        needed = {StageName.BASE_EVAL, StageName.SFT} & set(STAGES[run.spec.task])
         what = f"the last checkpoint is not finite ({last.reason.partition(':')[0]})"
         return (
-            settled(Outcome(OutcomeKind.NAN, what, stage="base", resume=Resume.CHANGED), status, 0) if needed else None
+            settled(Outcome(OutcomeKind.NAN, what, stage=StageName.BASE, resume=Resume.CHANGED), status, 0)
+            if needed
+            else None
         )
     what = f"the last checkpoint is not whole; step {at:,} is"
     return Outcome(OutcomeKind.CHECKPOINT, what, "resume repeats the steps since", resume=Resume.YES)

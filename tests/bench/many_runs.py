@@ -18,6 +18,7 @@ from runner.backends.folder import FolderVolume
 from runner.fleet import Fleet
 from runner.nanochat import layout
 from runner.run import Call
+from runner.stages import StageName
 from runner.states import State
 from runner.status import StageState, StageStatus, Status
 from tests.bench.log_view import cpu_s, say
@@ -39,7 +40,7 @@ def put(home: Path) -> tuple[subprocess.Popen[bytes], list[Path], Status]:
     location = fleet.volume_location("local", "rehearsal")
     fleet.backend("local").make_volume(location)
     status = a_status(1, State.RUNNING, call, now - 60, now, stage="base", doing="training", total_steps=10_000, step=1)
-    status.work.stages = [StageStatus("base", StageState.RUNNING, now - 60)]
+    status.work.stages = [StageStatus(StageName.BASE, StageState.RUNNING, now - 60)]
     status.pace.pace_s, status.pace.slowest_dt_s, status.work.progress_at, status.training.save_every = (
         1.0,
         1.2,
