@@ -10,8 +10,10 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from runner.diagnosis.lines import ANY_WORD, tells
 from runner.errors import UsageError
 from runner.spool import LogFile
+from runner.terminal import clean
 
 SLICE = 1 << 19
 LONGEST = 200
@@ -19,17 +21,15 @@ LONGEST = 200
 LONGEST_LINE = 4 << 20
 # So many places of a line are marked.
 MOST_SPANS = 50
+# So much of a line can tell a failure.
+LONGEST_TOLD = 4096
 # So many hits are kept of one query.
 MOST_HITS = 1 << 26
 # So many finds in a slice, and going from line to line is quicker than from find to find.
 DENSE = 128
-# What a level means: words to find first, and the pattern that decides. The grammar is for lines that are shown, this
-# is for millions of them.
+# What a level means: words to find first, and the pattern that decides; `error` is what the diagnosis makes of a line.
+# The grammar is for lines that are shown, this is for millions of them.
 LEVELS = {
-    "error": (
-        (b"Error", b"Exception", b"Traceback ", b"FAILED", b": nan", b": inf", b": -inf", b"out of memory"),
-        rb"(?:Error|Exception)\b|^Traceback |^\[FAILED\]|FAILED$|(?:loss|bpb): -?(?:nan|inf)\b|CUDA out of memory",
-    ),
     "warning": (
         (b"WARNING", b"Warning: ", b"[HEARTBEAT]", b"[VOLUME]", b"[PREEMPTED]"),
         rb"WARNING|Warning: |^\[HEARTBEAT\]|^\[VOLUME\]|^\[PREEMPTED\]",
@@ -53,6 +53,8 @@ class Pattern(Protocol):
 
 
 class Found(Protocol):
+    """A place in a line."""
+
     def start(self) -> int: ...
 
     def end(self) -> int: ...
@@ -62,7 +64,8 @@ class Query(Struct, frozen=True):
     """What a person typed, ready to be looked for in bytes. `invert`: lines that do not have it.
 
     A line has one of `words`, where there are any; that alone decides when `exact`, else `pattern` does. Without
-    upper case in what was typed, case does not matter. `by_line`: the pattern must be given each line alone.
+    upper case in what was typed, case does not matter. `by_line`: the pattern must be given each line alone. `first`
+    finds the lines that are worth to be given to it, where words are too many.
     """
 
     said: str
@@ -72,6 +75,29 @@ class Query(Struct, frozen=True):
     any_case: bool = False
     invert: bool = False
     by_line: bool = True
+    first: Pattern | None = None
+
+
+class _Whole(Struct, frozen=True):
+    """A line that is found as a whole."""
+
+    length: int
+
+    def start(self) -> int:
+        return 0
+
+    def end(self) -> int:
+        return self.length
+
+
+class _Failures:
+    """The lines that tell a failure, as the diagnosis has it; given one line at a time."""
+
+    def search(self, text: bytes, /, pos: int = 0) -> Found | None:
+        return _Whole(len(text)) if tells(clean(text[pos:LONGEST_TOLD].decode("utf-8", "replace"))) else None
+
+    def finditer(self, text: bytes, /) -> Iterator[Found]:
+        return iter([])
 
 
 def query(said: str, before: Sequence[str] = ()) -> Query:
@@ -87,9 +113,11 @@ def query(said: str, before: Sequence[str] = ()) -> Query:
     if not text or text == "~" or len(text) > LONGEST:
         raise UsageError("nothing to look for" if not text.strip("~") else "too long to look for", "type a text")
     if text.startswith("level:"):
+        if text == "level:error":
+            return Query(said, _Failures(), invert=invert, first=regex(ANY_WORD, any_case=False))
         level = LEVELS.get(text[6:])
         if level is None:
-            raise UsageError(f"unknown level {text[6:20]!r}", f"use one of {', '.join(LEVELS)}")
+            raise UsageError(f"unknown level {text[6:20]!r}", f"use one of error, {', '.join(LEVELS)}")
         start = b"^(?:%s)?" % "|".join(before).encode() if before else b"^"
         return Query(said, re.compile(level[1].replace(b"^", start), re.MULTILINE), level[0], invert=invert)
     any_case = text == text.lower()
@@ -127,6 +155,8 @@ _LEVEL_QUERIES = {name: query(f"level:{name}") for name in LEVELS}
 
 def is_level(text: str, level: str) -> bool:
     """Whether a line, as it is shown, is one that `level:…` finds."""
+    if level == "error":
+        return tells(text[:LONGEST_TOLD])
     return bool(_LEVEL_QUERIES[level].pattern.search(text.encode("utf-8", "replace")))
 
 
@@ -260,6 +290,9 @@ def lines_in(wanted: Query, data: bytes) -> list[int]:
 
 
 def _having(wanted: Query, data: bytes) -> list[int]:
+    if wanted.first:
+        worth = _lines_of(wanted.first.search, data)
+        return _numbers(data, [start for start in worth if wanted.pattern.search(_line(data, start))])
     folded = data.lower() if wanted.any_case else data
     if wanted.words and not any(word in folded for word in wanted.words):
         return []

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from runner.diagnosis.evidence import Evidence
+from runner.diagnosis.lines import tells
 from runner.diagnosis.verdict import How, Verdict, judge
 from runner.nanochat import grammar
 from runner.terminal import clean
@@ -37,3 +38,9 @@ def test_a_failure_is_told_by_its_cause_with_advice_that_can_help(name: str) -> 
     assert (found.kind, found.line, found.resume) == (wanted["kind"], wanted.get("line"), wanted["resume"])
     assert wanted["advice"] in found.advice, found.advice
     assert "====" not in found.message and len(found.message) <= 300
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_the_search_for_errors_finds_the_line_that_tells_the_cause(name: str) -> None:
+    lines = (DATA / "failures" / f"{name}.log").read_text().split("\n")
+    assert tells(lines[FAILURES[name]["line"] - 1])

@@ -160,7 +160,7 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
             r.spec.task,
             r.spec.model,
             looks.hardware(r),
-            looks.state(r),
+            looks.marked(r),
             looks.steps(r),
             looks.loss(r),
             units.decimals(r.status.training.val_bpb if r.status else None, 4),
@@ -196,10 +196,9 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     _say_unreachable(fleet)
     if args.json:
         detail = {"spec": found.spec, "stages": found.status.work.stages if found.status else []}
-        warnings = found.status.work.warnings if found.status else []
         unknown = found.status.work.unknown_lines if found.status else 0
         detail["unknown_lines"] = unknown
-        more = {"warnings": warnings, "log": str(fleet.log_file(found)), "billed_usd_by_hour": fleet.billed(found)}
+        more = {"log": str(fleet.log_file(found)), "billed_usd_by_hour": fleet.billed(found)}
         output.as_json({**_record(fleet, found), **detail, **more})
         return Exit.OK
     output.write(f"{found.tag} ({found.id}): {looks.final_line(found) if not found.live else health.phase(found)}")
@@ -217,8 +216,12 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     for stage in found.status.work.stages if found.status else []:
         took = stage.ended_at - stage.started_at if stage.ended_at and stage.started_at else None
         output.write(f"  {stage.name:<10}{stage.state.value:<9}{units.duration(took):>7}  {stage.note}".rstrip())
+    for warning in found.status.work.warnings if found.status else []:
+        output.write(f"  {'warning':<9} {warning}")
+    if found.outcome and found.outcome.line:
+        output.write(f"  {'see':<9} line {found.outcome.line:,} of its log")
     if found.outcome and found.outcome.advice:
-        output.write(f"  do        {found.outcome.advice}")
+        output.write(f"  {'do':<9} {found.outcome.advice}")
     return Exit.OK
 
 

@@ -74,6 +74,8 @@ def verdict(run: Run) -> Cells:
     cells: Cells = [outcome.message]
     if status and status.training.saved_step and "kept" not in outcome.message:
         cells.append(f"kept up to step {status.training.saved_step:,}")
+    if status and status.work.warnings:
+        cells.append(Cell(f"! {status.work.warnings[-1]}", "warning"))
     return [*cells, *([Cell(outcome.advice, "dim")] if outcome.advice else [])]
 
 

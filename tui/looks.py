@@ -51,6 +51,17 @@ OUTCOMES = {
     OutcomeKind.CRASH_LOOP: "crash loop",
     OutcomeKind.TIMEOUT: "timed out",
     OutcomeKind.STALLED: "stalled",
+    **{
+        kind: kind.value
+        for kind in (
+            OutcomeKind.NCCL,
+            OutcomeKind.NAN,
+            OutcomeKind.TOKENIZER,
+            OutcomeKind.CHECKPOINT,
+            OutcomeKind.NETWORK,
+            OutcomeKind.ENVIRONMENT,
+        )
+    },
 }
 
 
@@ -62,6 +73,12 @@ def state(run: Run) -> Cell:
     if run.state is State.FAILED and run.outcome:
         word = OUTCOMES.get(run.outcome.kind, word)
     return Cell(f"{glyph} {word}", tone)
+
+
+def marked(run: Run) -> Cell:
+    """The same with a mark, where the run has warnings that `show` prints."""
+    found = state(run)
+    return Cell(f"{found.text} !", found.tone) if run.status and run.status.work.warnings else found
 
 
 def hardware(run: Run) -> str:

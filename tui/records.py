@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import msgspec
+
 from runner import health
+from runner.diagnosis.advice import resume_of
 from runner.run import Run
+from runner.status import Outcome
 
 
 def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
@@ -41,5 +45,11 @@ def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
         "folder": run.path,
         "workspace": run.workspace,
         "environment": run.environment,
-        "outcome": run.outcome,
+        "warnings": status.work.warnings if status else [],
+        "outcome": _with_resume(run.outcome) if run.outcome else None,
     }
+
+
+def _with_resume(outcome: Outcome) -> Outcome:
+    """Every end says whether a resume can help, also one that an earlier release has written."""
+    return msgspec.structs.replace(outcome, resume=outcome.resume or resume_of(outcome.kind))

@@ -51,7 +51,7 @@ def tier(cause: C) -> Tier:
 
 
 # By the last part of the name, where the name alone decides.
-_CLASSES = {
+CLASSES = {
     name: cause
     for cause, names in {
         C.GPU_MEMORY: "OutOfMemoryError",
@@ -127,7 +127,7 @@ def cause_of(name: str, text: str, files: list[str]) -> C:
     """What an exception is caused by: its class, its errno, its words, and, of a file that was cut, who read it."""
     last = name.rpartition(".")[2]
     words = said(text)
-    found = _CLASSES.get(last)
+    found = CLASSES.get(last)
     number = _ERRNO.search(text)
     if words in _FIRST:
         found = words

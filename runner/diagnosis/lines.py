@@ -1,0 +1,24 @@
+"""Which lines of a log tell a failure, each by itself: for a search through millions of them."""
+
+import re
+
+from runner.diagnosis.causes import CLASSES
+from runner.diagnosis.signs import WORDS, sign_of
+from runner.diagnosis.tracebacks import RANK
+
+# Beside what the table of signs has: exceptions, the job's own last word, and numbers that are none.
+_SAID = re.compile(
+    r"(?:Error|Exception|Interrupt)\b|^(?:\[rank\d+\]: ?)?Traceback |^\[FAILED\]|FAILED$|(?:loss|bpb): -?(?:nan|inf)\b"
+    rf"|out of memory|^(?:\[rank\d+\]: ?)?(?:[A-Za-z_]\w*\.)*(?:{'|'.join(CLASSES)})(?::|$)"
+)
+_WORDS = ("Error", "Exception", "Interrupt", "Traceback ", "FAILED", ": nan", ": inf", ": -inf", "out of memory")
+# What a line must have to be looked at, as a regular expression.
+ANY_WORD = "|".join(map(re.escape, dict.fromkeys((*_WORDS, *WORDS, *(c for c in CLASSES if "Error" not in c)))))
+
+
+def tells(line: str) -> bool:
+    """Whether a line tells a failure."""
+    if _SAID.search(line) or sign_of(line):
+        return True
+    m = RANK.match(line)
+    return bool(m and sign_of(line[m.end() :]))
