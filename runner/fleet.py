@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import shutil
 import socket
 import threading
@@ -22,6 +21,7 @@ from runner.best import with_measures
 from runner.checkpoints import Checkpoint, Verdict, newest_complete
 from runner.cost import Prices
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError, VolumeGone
+from runner.given_path import given_path
 from runner.home import has_modal_token
 from runner.liveness import BEATS_S
 from runner.nanochat import layout
@@ -64,12 +64,9 @@ class Fleet:
         set_here = settings.read(home)
         self.settings = set_here.settings
         self._named_volume = volume
-        local = volume or self.settings.volume
-        self._volume_given = str(Path(os.path.expanduser(local)).absolute()) if local else ""
-        try:
-            self._volume_given.encode()
-        except UnicodeEncodeError as error:
-            raise UsageError("the volume's name is not UTF-8", "give another --volume", field="volume") from error
+        if "/" in volume or volume.startswith("~"):
+            # No volume of Modal is called so.
+            self._volume_here()
         self.clock = clock
         self._making = threading.Lock()
         self._backends: dict[str, Backend] = {"local": LocalBackend(home)}
@@ -90,8 +87,20 @@ class Fleet:
 
     def volume_location(self, backend: str, engine: str) -> str:
         """Where a new run would keep its files: the volume given with --volume, else the engine's own."""
-        given = self._volume_given if backend == "local" else self._named_volume
+        given = self._volume_here() if backend == "local" else self._named_volume
         return given or self.backend(backend).default_volume(engine)
+
+    def _volume_here(self) -> str:
+        """The folder that was given or set as the volume of this machine; empty for none. Raises UsageError."""
+        given = self._named_volume or self.settings.volume
+        if not given:
+            return ""
+        path = str(given_path(given, field="volume"))
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError("the volume's name is not UTF-8", "give another --volume", field="volume") from error
+        return path
 
     def volume_of(self, run: Run) -> Volume:
         """A run's volume. Raises Unreachable for a run of another workspace: a volume of that name is not its own."""
@@ -118,8 +127,11 @@ class Fleet:
         """Bring back, from the records on all known volumes, what the registry has lost."""
         own = {str(p) for p in (self.home / "volumes").glob("*")}
         known = {run.id for run in self.registry.all()}
-        runs = []
-        for folder in sorted({*own, *known_volumes.known(self.home), self._volume_given} - {""}):
+        runs, given = [], ""
+        with contextlib.suppress(UsageError):
+            # It is told where it is asked for.
+            given = self._volume_here()
+        for folder in sorted({*own, *known_volumes.known(self.home), given} - {""}):
             # A folder of others, or one that is gone: what it has cannot come back now.
             with contextlib.suppress(OSError, NanochatError):
                 if Path(folder).is_dir():
@@ -240,7 +252,7 @@ class Fleet:
 
     def _renamed(self, tag: str, tags: set[str]) -> Run:
         """The run that has a tag, under another one; it is put down together with the run that takes the tag over."""
-        old = self._polls.as_it_is(self.registry.find(tag).id)
+        old = self._polls.as_it_is(next(r.id for r in self.registry.all() if r.tag == tag))
         if old.live:
             raise UsageError(f"{tag} ({old.id}) is {old.state}", f"nanochat-tui cancel {tag} first", field="tag")
         numbered = (f"{tag[: MAX_TAG - len(str(n)) - 1]}.{n}" for n in range(1, len(tags) + 2))

@@ -1,27 +1,52 @@
 """The folder on this machine that holds the registry, local volumes and work space."""
 
+import contextlib
 import os
 import shlex
 import shutil
 import stat
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from runner.atomic import PRIVATE_FOLDER
-from runner.errors import Unreachable
+from runner.errors import NanochatError, Unreachable, UsageError
+from runner.given_path import given_path
 
 VARIABLE = "NANOCHAT_TUI_HOME"
 
 
-def home() -> Path:
-    """`$NANOCHAT_TUI_HOME`, else the platform's data folder; made if missing. Raises Unreachable if not writable."""
+def _where() -> Path:
+    """`$NANOCHAT_TUI_HOME`, else the platform's data folder. Raises UsageError where that names none."""
     given = os.environ.get(VARIABLE)
-    if given:
-        path = Path(os.path.expanduser(given)).absolute()
-    else:
-        from platformdirs import user_data_path
+    if not given:
+        from platformdirs import user_data_dir
 
-        path = user_data_path("nanochat-tui", appauthor=False)
+        given = user_data_dir("nanochat-tui", appauthor=False)
+    try:
+        return given_path(given)
+    except UsageError as error:
+        raise UsageError(f"no data folder: {error.what}", f"set {VARIABLE} to a folder you own") from error
+
+
+@contextlib.contextmanager
+def home_to_look() -> Iterator[tuple[Path, NanochatError | None]]:
+    """The data folder for who only looks. Where it cannot be used: one with its settings that is soon gone, and why."""
+    try:
+        found = home()
+    except (UsageError, Unreachable) as error:
+        with tempfile.TemporaryDirectory(prefix="nanochat-tui-") as folder:
+            with contextlib.suppress(OSError, UsageError):
+                shutil.copyfile(_where() / "settings.json", Path(folder) / "settings.json")
+            yield Path(folder), error
+    else:
+        yield found, None
+
+
+def home() -> Path:
+    """The data folder, made if missing. Raises UsageError where there can be none, Unreachable if not writable."""
+    path = _where()
     try:
         is_new = not path.exists()
         path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)

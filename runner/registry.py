@@ -14,6 +14,7 @@ from msgspec import Struct
 from runner import process, stored
 from runner.client_log import LOG
 from runner.errors import NoSuchRun, UsageError
+from runner.nanochat import layout
 from runner.registry_file import RegistryFile, mending, runs_in
 from runner.run import Run, named, new_tag, renewed
 from runner.states import State
@@ -55,22 +56,27 @@ class Telling(Enum):
     TOLD = "told"
 
 
-def find(runs: list[Run], name: str) -> Run:
-    """A run by id, tag, unique prefix of either, or `last`, of `runs` newest first.
+def find(runs: list[Run], name: str, *, whole: bool = False) -> Run:
+    """A run by id, tag, unique prefix of either, or `last`, of `runs` newest first; an id is never another's tag.
 
-    Raises NoSuchRun, or UsageError if several match.
+    With `whole`, for what destroys, a prefix is answered with the name that it stands for. Raises NoSuchRun, or
+    UsageError if several match.
     """
     if name == "last" and runs:
         return runs[0]
-    for run in runs:
-        if name and name in (run.id, run.tag, run.folder):
-            return run
+    for called in ("id", "tag", "folder"):
+        for run in runs:
+            if name and name == getattr(run, called):
+                return run
     matches = [r for r in runs if name and (r.id.startswith(name) or r.tag.startswith(name))]
     if len(matches) > 1:
         named = ", ".join(f"{r.tag} ({r.id})" for r in matches[:5])
         raise UsageError(f"{name[:60]!r} fits several runs: {named}", "give more letters")
     if not matches:
         raise NoSuchRun(f"no run {name[:60]!r}", "nanochat-tui ls shows them all")
+    if whole:
+        found = matches[0]
+        raise UsageError(f"{name[:60]!r} is only the beginning of {found.tag} ({found.id})", "type the whole name")
     return matches[0]
 
 
@@ -92,9 +98,12 @@ class Registry(RegistryFile):
             raise NoSuchRun(f"no run {run_id[:60]!r}", "nanochat-tui ls shows them all")
         return runs_in([row])[0]
 
-    def find(self, name: str) -> Run:
-        """A run by id, tag, unique prefix of either, or `last`. Raises NoSuchRun, or UsageError if several match."""
-        return find(self.all(), name)
+    def find(self, name: str, *, whole: bool = False) -> Run:
+        """A run by id, tag, unique prefix of either, or `last`. Raises NoSuchRun, or UsageError if several match.
+
+        `whole` is for what destroys: then a prefix is refused.
+        """
+        return find(self.all(), name, whole=whole)
 
     @mending
     def add(self, run: Run, renamed: Run | None = None) -> Run:
@@ -111,6 +120,12 @@ class Registry(RegistryFile):
             taken = db.execute(
                 "SELECT id, tag, record FROM runs WHERE tag = ? AND id != ?", (run.tag, run.id)
             ).fetchone()
+            # A name means one run: a tag is no other run's id or folder.
+            meant = (run.tag, layout.id_of(run.tag), run.id)
+            rows = db.execute("SELECT id, tag, record FROM runs WHERE id IN (?, ?) AND id != ?", meant).fetchall()
+            for other in () if taken else runs_in(rows):
+                if run.tag in (other.id, other.folder):
+                    raise UsageError(f"{run.tag!r} is the run {other.tag}", "choose another --tag", field="tag")
             if taken:
                 other = runs_in([taken])[0]
                 verb = "watch shows it" if other.live else "resume goes on with it"

@@ -17,7 +17,7 @@ RIGHT = frozenset({"step", "val bpb", "size", "ranks"})
 
 def checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
     """What was saved, by run, and what each is good for; `--prune` deletes what nobody needs."""
-    runs = [fleet.registry.find(args.run)] if args.run else fleet.registry.all()
+    runs = [fleet.registry.find(args.run, whole=args.prune)] if args.run else fleet.registry.all()
     found: list[tuple[Run, Checkpoint]] = []
     worst = Exit.OK
     for run_ in runs:

@@ -37,7 +37,7 @@ MEANT = {
     "check": "doctor",
     "ui": "nanochat-tui alone, which opens the app",
 }
-RUN_HELP = "id, tag, unique prefix of either, or 'last'"
+RUN_HELP = "id, tag, unique prefix of either (not where something is deleted or ended), or 'last'"
 
 
 class Parser(argparse.ArgumentParser):
@@ -317,12 +317,18 @@ def _parsed(words: list[str]) -> argparse.Namespace:
 def _begin_log(args: argparse.Namespace, words: Sequence[str]) -> None:
     """Write down what is done, where there is a data folder; a setting may be a secret."""
     from runner import client_log
+    from runner.errors import NanochatError
     from runner.home import home
 
     if args.command == "view":
         # What reads a file of anybody's needs no folder of ours.
         return
-    client_log.begin(home(), debug=args.debug)
+    try:
+        folder = home()
+    except NanochatError:
+        # Whoever needs it says so; what only looks does without.
+        return
+    client_log.begin(folder, debug=args.debug)
     value = args.value if args.command == "settings" else None
     said = " ".join("…" if w == value else shlex.quote(w) for w in words)
     client_log.LOG.info("nanochat-tui %s: %s", __version__, said)

@@ -15,7 +15,7 @@ from runner.consent import ask_first
 from runner.cost import GPUS
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet import Fleet
-from runner.home import home
+from runner.home import home, home_to_look
 from runner.nanochat import flops
 from runner.projection import spent_usd
 from runner.run import Run
@@ -36,10 +36,16 @@ def run(args: argparse.Namespace) -> int:
         from tui import report_commands
 
         # It works also where what it reports on does not.
-        return report_commands.bundle(home(), args)
-    fleet = Fleet(home(), volume=args.volume, say=lambda text: output.note(f"nanochat-tui: {text}"))
-    with contextlib.closing(fleet):
-        return COMMANDS[args.command](fleet, args)
+        with home_to_look() as (folder, _):
+            return report_commands.bundle(folder, args)
+    looks_only = args.command in ("plan", "doctor") or (args.command == "settings" and not args.name)
+    with home_to_look() if looks_only else contextlib.nullcontext((home(), None)) as (folder, problem):
+        if problem and args.command != "doctor":
+            output.note(f"nanochat-tui: {problem}; nothing that was kept there is known")
+        fleet = Fleet(folder, volume=args.volume, say=lambda text: output.note(f"nanochat-tui: {text}"))
+        with contextlib.closing(fleet):
+            args.home_problem = problem
+            return COMMANDS[args.command](fleet, args)
 
 
 def _spec(fleet: Fleet, args: argparse.Namespace) -> tuple[RunSpec, str]:
@@ -233,8 +239,8 @@ def _hours(billed: dict[str, Decimal]) -> str:
 
 
 def _named(fleet: Fleet, names: list[str]) -> list[Run]:
-    """The runs behind several names, each once; the first name that is wrong is an error before anything is done."""
-    found = {r.id: r for r in (fleet.registry.find(name) for name in names)}
+    """The runs behind several whole names, each once; the first that is wrong is an error before anything is done."""
+    found = {r.id: r for r in (fleet.registry.find(name, whole=True) for name in names)}
     return [fleet.refreshed(r) for r in found.values()]
 
 

@@ -13,6 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Button, Input, Static
 
+from runner.errors import UsageError
+from runner.given_path import given_path
 from runner.terminal import safe
 from tui.screens.dialogs import Window
 
@@ -210,7 +212,7 @@ class Confirm(Question[bool]):
 
 
 class Ask(Question[str]):
-    """Asks for a line of text; an empty answer is none."""
+    """Asks for a path of this machine, and answers with a whole one; an empty answer is none."""
 
     CSS = """
     Ask > Vertical { border-left: thick $accent; }
@@ -235,7 +237,11 @@ class Ask(Question[str]):
         return isinstance(event, events.Key) and event.key == "enter"
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value.strip())
+        text = event.value.strip()
+        try:
+            self.dismiss(str(given_path(text)) if text else "")
+        except UsageError as error:
+            self.notify(safe(str(error)), severity="error", markup=False)
 
     def action_leave(self) -> None:
         self.dismiss("")

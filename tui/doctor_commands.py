@@ -28,7 +28,7 @@ def doctor(fleet: Fleet, args: argparse.Namespace) -> int:
 
 def checks(fleet: Fleet, args: argparse.Namespace) -> list[Check]:
     """How everything is, on the backend that is named, or on both."""
-    found = [*_here(fleet), *(_local(fleet) if args.backend != "modal" else [])]
+    found = [*_here(fleet, getattr(args, "home_problem", None)), *(_local(fleet) if args.backend != "modal" else [])]
     if args.backend != "local":
         found += _modal(fleet)
     return found
@@ -63,12 +63,12 @@ def _no_token() -> Check:
     return Check("modal token", False, "none on this machine: runs here only", modal_command("setup"), optional=True)
 
 
-def _here(fleet: Fleet) -> list[Check]:
+def _here(fleet: Fleet, problem: NanochatError | None) -> list[Check]:
     """What every launch needs."""
     kept, folder = kept_logs.size(fleet.home / "logs"), fleet.home / "logs"
     return [
         Check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer"),
-        Check("home", True, str(fleet.home)),
+        Check("home", False, problem.what, problem.do) if problem else Check("home", True, str(fleet.home)),
         Check("logs of Modal", True, f"{units.size(kept)} of {fleet.settings.keep_logs_gb} GB in {folder}"),
         Check("registry", fleet.registry.set_aside is None, units.counted(len(fleet.registry.all()), "run")),
     ]

@@ -13,6 +13,7 @@ from textual.notifications import SeverityLevel
 from runner import names, removal, transfer, units, upload
 from runner.backends.base import Entries, Volume
 from runner.errors import NanochatError, UsageError
+from runner.given_path import begin_in
 from runner.registry import Wanted
 from runner.removal import Removal
 from runner.run import Run
@@ -131,10 +132,9 @@ class Files:
 
         def answered(folder: str | None) -> None:
             if folder:
-                target = str(Path(folder).expanduser().absolute())
-                self._get_all([Wanted(*place, one, target, tags.get(one, "")) for one in paths])
+                self._get_all([Wanted(*place, one, folder, tags.get(one, "")) for one in paths])
 
-        self._app.push_screen(Ask(f"Bring {named} home, into which folder?", str(Path.cwd()), command), answered)
+        self._app.push_screen(Ask(f"Bring {named} home, into which folder?", str(begin_in()), command), answered)
 
     def ask_put(self, place: Place, folder: str, done: Callable[[], None]) -> None:
         """Ask what to send, then bring it into a folder of the volume."""
@@ -142,9 +142,9 @@ class Files:
 
         def answered(origin: str | None) -> None:
             if origin:
-                self._in_thread("sending files", self._put, place, Path(origin).expanduser(), folder, done)
+                self._in_thread("sending files", self._put, place, Path(origin), folder, done)
 
-        self._app.push_screen(Ask("Which file or folder of this machine?", f"{Path.cwd()}/", command), answered)
+        self._app.push_screen(Ask("Which file or folder of this machine?", f"{begin_in()}/", command), answered)
 
     def ask_remove(self, place: Place, paths: Iterable[str], done: Callable[[], None]) -> None:
         """Ask at once, find out meanwhile what goes and what depends on it, delete."""

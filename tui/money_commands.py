@@ -16,7 +16,7 @@ from runner.series import CurvesReader
 from runner.spending import per_hour, spending
 from tui import looks, output
 from tui.cells import Cell
-from tui.saved import whole_files
+from tui.saved import new_file, whole_files
 
 
 def cost(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -77,22 +77,22 @@ def compare(fleet: Fleet, args: argparse.Namespace) -> int:
     runs = [fleet.refreshed(r) for r in found.values()]
     if len(runs) < 2:
         raise UsageError("one run alone", "name two runs or more")
-    for path in filter(None, (args.csv, args.svg)):
-        if Path(path).exists():
-            raise UsageError(f"{path} is there already", "name a new file")
+    csv, svg = (new_file(path) if path is not None else None for path in (args.csv, args.svg))
+    if csv and csv == svg:
+        raise UsageError(f"{csv} cannot be both", "name two files")
     now = time.time()
     rows, differ = final(runs, now), differences(runs)
     known = []
-    for run in runs if args.csv or args.svg else ():
+    for run in runs if csv or svg else ():
         fleet.pull_log(run)
         read = CurvesReader(fleet.log_file(run).with_name(layout.EVENTS_FILE))
         while read.read():
             pass
         known.append(read.curves())
-    if args.csv:
-        _write(args.csv, as_csv(runs, known))
-    if args.svg:
-        _write(args.svg, [as_svg(runs, known)])
+    if csv:
+        _write(csv, as_csv(runs, known))
+    if svg:
+        _write(svg, [as_svg(runs, known)])
     for line in thinned(runs, known) if known else ():
         output.note(f"nanochat-tui: {line}")
     if args.json:
@@ -117,6 +117,6 @@ def compare(fleet: Fleet, args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _write(path: str, pieces: Iterable[str]) -> None:
-    with whole_files([Path(path)]) as (new,):
+def _write(path: Path, pieces: Iterable[str]) -> None:
+    with whole_files([path]) as (new,):
         new.file.writelines(piece.encode() for piece in pieces)

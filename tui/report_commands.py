@@ -26,7 +26,7 @@ from runner.scrub import scrubbed
 from runner.spool import LogFile
 from runner.terminal import safe
 from tui import doctor_commands, output
-from tui.saved import whole_files
+from tui.saved import new_file, whole_files
 
 PACKAGES = ("textual", "modal", "rich", "msgspec", "platformdirs", "certifi", "grpclib", "pyarrow", "pillow")
 TAIL = 200
@@ -40,7 +40,7 @@ SECRET_SETTINGS = ("webhook", "on_notice", "volume")
 
 def bundle(home: Path, args: argparse.Namespace) -> int:
     """Write the file, also where half of what it should hold cannot be had: that is then what it tells."""
-    target = Path(args.bundle or f"nanochat-tui-report-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz")
+    target = new_file(args.bundle or f"nanochat-tui-report-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz")
     pieces: dict[str, str] = {}
 
     def put(name: str, what: Callable[[], str]) -> None:
@@ -102,7 +102,7 @@ def _harmless(text: str) -> str:
     """Without secrets, without escapes, and without where a person lives on this machine."""
     lines = "\n".join(safe(line) for line in scrubbed(text).splitlines())
     lines = process.without_host(lines)
-    for place, shown in ((str(Path.home()), "~"), (platform.node(), "HOST")):
+    for place, shown in ((os.path.expanduser("~"), "~"), (platform.node(), "HOST")):
         if len(place) > 2:
             lines = lines.replace(place, shown)
     return lines + "\n"

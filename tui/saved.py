@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from runner.errors import about
+from runner.errors import UsageError, about
+from runner.given_path import given_path
+from runner.names import shown
 from runner.placing import place
 
 MOST = 10_000
@@ -18,6 +20,16 @@ class New(NamedTuple):
 
     target: Path
     file: BinaryIO
+
+
+def new_file(text: str) -> Path:
+    """A path that a person gave for a file that is to be made. Raises UsageError where it cannot be."""
+    path = given_path(text)
+    if os.path.lexists(path):
+        raise UsageError(f"{shown(text)} is there already", "name a new file")
+    if not path.parent.is_dir():
+        raise UsageError(f"{shown(str(path.parent))} is no folder", "name a file in one that is there")
+    return path
 
 
 @contextlib.contextmanager

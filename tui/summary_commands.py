@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runner.errors import Exit, FileChanged, UsageError
+from runner.given_path import given_path
 from runner.log_encoding import Text, is_plain
 from runner.log_summary import Reader, Summary, Training, summarise
 from runner.spool import LogFile
@@ -22,7 +23,7 @@ LONGEST = 1 << 20
 def summary(args: argparse.Namespace) -> int:
     """`nanochat-tui view FILE --summary`: what is in a log, in a few lines or as JSON."""
     with tempfile.TemporaryDirectory(prefix="nanochat-log-") as folder:
-        path = Path(args.file)
+        path = given_path(args.file)
         if args.file != "-" and not path.is_file():
             raise UsageError(f"{args.file} is not a regular file", "give the path of a log, or pipe it to view -")
         if args.file == "-":

@@ -15,7 +15,8 @@ from textual.worker import get_current_worker
 
 from runner import settings, units
 from runner.errors import UsageError
-from runner.home import home
+from runner.given_path import given_path
+from runner.home import home_to_look
 from runner.log_encoding import Text, is_plain
 from runner.log_summary import Reader, Summary, summarise
 from runner.log_times import Stamper
@@ -150,7 +151,7 @@ def numbers(found: Summary) -> list[Cell | str]:
 def view(name: str) -> int:
     """Open the view on a file, or on `-`: what comes on standard input, while it comes."""
     if name != "-":
-        packed = Path(name)
+        packed = given_path(name)
         if not packed.is_file():
             raise UsageError(f"{name} is not a regular file", "give the path of a log, or pipe it to view -")
         if is_plain(packed):
@@ -167,7 +168,8 @@ def view(name: str) -> int:
 
 def _open(path: Path, name: str, source: Text | None = None) -> int:
     sys.setswitchinterval(SWITCH_S)
-    return exit_code(ViewApp(path.absolute(), name, home(), source))
+    with home_to_look() as (folder, _):
+        return exit_code(ViewApp(path, name, folder, source))
 
 
 def _piped() -> BinaryIO:

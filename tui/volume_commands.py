@@ -14,6 +14,7 @@ from runner import listing, names, removal, transfer, units, upload, usage
 from runner.backends.base import BLOCK, Entry, Volume
 from runner.errors import Exit, NanochatError, NoSuchRun, UsageError
 from runner.fleet import Fleet
+from runner.given_path import given_path
 from runner.registry import Wanted
 from runner.run import Run
 from runner.transfer import Progress
@@ -48,12 +49,15 @@ def run(fleet: Fleet, args: argparse.Namespace) -> int:
         ) from error
 
 
-def where(fleet: Fleet, args: argparse.Namespace, text: str) -> Where:
-    """`PATH` on the volume that was chosen, or `RUN:PATH` in the folder of a run, wherever that is."""
+def where(fleet: Fleet, args: argparse.Namespace, text: str, *, whole: bool = False) -> Where:
+    """`PATH` on the volume that was chosen, or `RUN:PATH` in the folder of a run, wherever that is.
+
+    What changes a volume takes the `whole` name of a run.
+    """
     name, colon, inside = text.partition(":")
     if colon and "/" not in name:
         try:
-            found = fleet.registry.find(name)
+            found = fleet.registry.find(name, whole=whole)
         except NoSuchRun:
             pass
         else:
@@ -202,9 +206,9 @@ def _cat(fleet: Fleet, args: argparse.Namespace) -> int:
 
 def _get(fleet: Fleet, args: argparse.Namespace) -> int:
     place = where(fleet, args, args.path)
-    called, folder = _called(fleet, place), Path(args.to)
+    called, folder = _called(fleet, place), given_path(args.to)
     items = transfer.gather(place.volume, place.path, called)
-    wanted = Wanted(place.backend, place.location, place.path, str(folder.absolute()), called, args.force)
+    wanted = Wanted(place.backend, place.location, place.path, str(folder), called, args.force)
     fleet.registry.begin(wanted)
     line = output.Rewritten()
 
@@ -278,10 +282,10 @@ def moving(progress: Progress) -> str:
 
 
 def _put(fleet: Fleet, args: argparse.Namespace) -> int:
-    origin = Path(args.file)
-    place = where(fleet, args, args.to)
+    origin = given_path(args.file)
+    place = where(fleet, args, args.to, whole=True)
     inside = args.to.endswith(("/", ":")) or not place.path or _is_folder(place)
-    target = f"{place.path}/{origin.absolute().name}".lstrip("/") if inside else place.path
+    target = f"{place.path}/{origin.name}".lstrip("/") if inside else place.path
     sendings, left_out = upload.plan(origin, target)
     there = upload.in_the_way(place.volume, sendings)
     if there and not args.force:
@@ -338,7 +342,7 @@ def _is_folder(place: Where) -> bool:
 
 
 def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
-    places = [where(fleet, args, path) for path in args.path]
+    places = [where(fleet, args, path, whole=True) for path in args.path]
     if len({(p.backend, p.location) for p in places}) > 1:
         raise UsageError("these are on several volumes", "delete them one after the other")
     first = places[0]
@@ -371,7 +375,7 @@ def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
 
 
 def _mv(fleet: Fleet, args: argparse.Namespace) -> int:
-    origin, target = where(fleet, args, args.path), where(fleet, args, args.to)
+    origin, target = (where(fleet, args, path, whole=True) for path in (args.path, args.to))
     if (origin.backend, origin.location) != (target.backend, target.location):
         raise UsageError("these are on two volumes", "volume get, then volume put")
     to = target.path

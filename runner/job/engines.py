@@ -8,6 +8,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from runner import process
+from runner.errors import UsageError
+from runner.given_path import given_path
 from runner.nanochat.commands import COMMIT, REPOSITORY, Argv
 
 CHILD_FILE = "child"
@@ -35,14 +37,14 @@ class Interpreter(Struct, frozen=True):
 def nanochat_dir(home: Path) -> Path:
     """`$NANOCHAT_DIR`, else the checkout that a job clones into the home folder."""
     given = os.environ.get("NANOCHAT_DIR")
-    return Path(os.path.expanduser(given)).absolute() if given else home / "nanochat" / COMMIT[:12]
+    return given_path(given) if given else home / "nanochat" / COMMIT[:12]
 
 
 def nanochat_python(home: Path) -> Path:
     """`$NANOCHAT_PYTHON`, else the checkout's own .venv, else this Python."""
     given = os.environ.get("NANOCHAT_PYTHON")
     if given:
-        return Path(os.path.expanduser(given)).absolute()
+        return given_path(given)
     own = nanochat_dir(home) / ".venv" / "bin" / "python"
     return own if own.exists() else Path(sys.executable)
 
@@ -53,7 +55,10 @@ def problem(engine: str, home: Path) -> tuple[str, str] | None:
         return None
     import subprocess
 
-    python = nanochat_python(home)
+    try:
+        python, checkout = nanochat_python(home), nanochat_dir(home)
+    except UsageError as error:
+        return error.what, f"set NANOCHAT_DIR and NANOCHAT_PYTHON right: {error.do}"
     probe = "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)"
     try:
         found = subprocess.run([python, "-c", probe], capture_output=True, check=False, timeout=20)
@@ -61,7 +66,6 @@ def problem(engine: str, home: Path) -> tuple[str, str] | None:
         return f"{python} does not start ({error})", "set NANOCHAT_PYTHON to a Python 3.10 or newer that has torch"
     if found.returncode:
         return f"{python} has no torch", "set NANOCHAT_PYTHON to a Python that has nanochat's dependencies"
-    checkout = nanochat_dir(home)
     if "NANOCHAT_DIR" in os.environ and not (checkout / "scripts" / "base_train.py").exists():
         return f"NANOCHAT_DIR {checkout} is not a nanochat checkout", f"clone {REPOSITORY} at {COMMIT[:12]} there"
     if not checkout.exists() and not shutil.which("git"):

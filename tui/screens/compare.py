@@ -11,6 +11,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from runner.compare import Row, as_csv, as_svg, differences, final, thinned
+from runner.given_path import begin_in
 from runner.nanochat import layout
 from runner.run import Run
 from runner.series import NONE, Curves
@@ -133,12 +134,12 @@ class CompareScreen(NanochatScreen):
 
         def answered(name: str | None) -> None:
             if name:
-                path = Path(name).expanduser().absolute()
+                path = Path(name)
                 self._export(path.with_suffix("") if path.suffix in ENDINGS else path, runs, known)
 
         command = command_line("compare", *(r.tag for r in runs), "--csv", "compare.csv", "--svg", "compare.svg")
         title = "Curves as CSV and SVG, under which name?"
-        self.app.push_screen(Ask(title, str(Path.cwd() / "compare"), command), answered)
+        self.app.push_screen(Ask(title, str(begin_in() / "compare"), command), answered)
 
     @background(group="export", doing="writing the curves", finish=True)
     def _export(self, path: Path, runs: list[Run], known: list[Curves]) -> None:

@@ -10,6 +10,7 @@ from textual.widgets import Input
 
 from runner import units
 from runner.errors import UsageError
+from runner.given_path import begin_in
 from runner.log_scans import Kept
 from runner.log_search import Query
 from runner.names import disk_name
@@ -130,11 +131,11 @@ class LogPane(Vertical):
 
         def answered(path: str | None) -> None:
             if path:
-                self._save(kept, Path(path).expanduser().absolute())
+                self._save(kept, Path(path))
 
         title = f"{units.counted(len(kept.lines), 'line')}, to which file?"
         command = f"nanochat-tui logs {name} > {name}.log"
-        self.app.push_screen(Ask(title, str(Path.cwd() / f"{name}.log"), command), answered)
+        self.app.push_screen(Ask(title, str(begin_in() / f"{name}.log"), command), answered)
 
     @background(group="save", doing="saving the log", finish=True)
     def _save(self, kept: Kept, path: Path) -> None:
