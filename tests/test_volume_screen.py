@@ -227,7 +227,7 @@ async def test_a_run_is_brought_home_from_the_keyboard(fleet: Fleet, tmp_path: P
         there = root(fleet) / "runs/run0001"
         files = {str(p.relative_to(there)) for p in there.rglob("*") if p.is_file()}
         assert {
-            str(p.relative_to(tmp_path / "out/tag-1")) for p in (tmp_path / "out").rglob("*") if p.is_file()
+            str(p.relative_to(tmp_path / "out/tag-1")) for p in (tmp_path / "out/tag-1").rglob("*") if p.is_file()
         } == files
 
 
