@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 from textual.widgets import Input
 
 from runner.errors import UsageError
+from runner.fleet import Fleet
 from runner.given_path import begin_in, given_path
 from runner.home import home, home_to_look
 from runner.registry import Registry, find
 from runner.states import State
+from tests.answers import answer
 from tests.conftest import CLI, Cli
 from tests.test_run import run
+from tui.app import NanochatApp
 from tui.consent import Ask
 
 NOBODY = "~nosuchuser/models"
@@ -151,22 +154,17 @@ def test_a_setting_that_is_no_path_stops_no_command_that_does_not_need_it(cli: C
 
 
 async def test_a_path_that_is_none_stays_in_its_dialog_and_is_told(tmp_path: Path) -> None:
-    from textual.app import App
-
     answers: list[Any] = []
-    app: App[None] = App()
-    async with app.run_test() as pilot:
+    app = NanochatApp(Fleet(tmp_path))
+    async with app.run_test(size=(100, 30)) as pilot:
         app.push_screen(Ask("where to?", "", "x"), answers.append)
         await pilot.pause()
-        field = app.screen.query_one(Input)
-        field.value = NOBODY
-        await pilot.press("enter")
-        await pilot.pause()
+        app.screen.query_one(Input).value = NOBODY
+        await answer(pilot, "enter")
         assert isinstance(app.screen, Ask) and answers == []
-        field.value = str(tmp_path)
-        await pilot.press("enter")
-        await pilot.pause()
-    assert answers == [str(tmp_path)]
+        app.screen.query_one(Input).value = str(tmp_path)
+        await answer(pilot, "enter")
+        assert answers == [str(tmp_path)]
 
 
 def test_a_name_means_one_run_whatever_tags_there_are() -> None:
