@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from runner import units
+from runner import units, unsaved
 from runner.run import Run
 from runner.stages import Phase, StageName
 from runner.states import State
@@ -33,6 +33,7 @@ class Word(StrEnum):
     OK = "ok"
     QUIET = "quiet"
     SLOW = "slow"
+    UNSAVED = "not saved"
     STALLED = "stalled"
     NO_SIGNAL = "no signal"
 
@@ -102,6 +103,8 @@ def health(run: Run, now: float, like: Mapping[str, float] | None = None) -> Hea
     if silent > allowed:
         why = f"no progress for {units.duration(silent)}, usual up to {units.duration(allowed)}"
         return Health(Word.STALLED, why, silent)
+    if lost := unsaved.said(status):
+        return Health(Word.UNSAVED, lost, silent)
     pace, best = status.pace.pace_s or 0.0, status.pace.best_pace_s
     if status.work.doing is Phase.TRAINING and best and pace > SLOW_FACTOR * best:
         return Health(Word.SLOW, f"{pace:.2f}s a step, was {best:.2f}s", silent)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 import msgspec
 from msgspec import Struct
 
-from runner import budget, delivery, units
+from runner import budget, delivery, units, unsaved
 from runner.alarms import alarm
 from runner.client_log import LOG
 from runner.errors import NanochatError
@@ -67,6 +67,8 @@ def due(run: Run, now: float, like: Mapping[str, float] | None = None) -> Iterat
         yield notice(
             "stalled", f"{run.tag} is stalled: {found.why}", status.training.step, int(status.work.progress_at or 0)
         )
+    if (lost := status.work.unsaved) is not None:
+        yield notice("unsaved", f"{run.tag}: {unsaved.said(status)}", int(lost.since))
     for warning in status.work.warnings:
         if kind := alarm(warning):
             yield notice("warning", f"{run.tag}: {warning}", kind)

@@ -39,6 +39,7 @@ class OutcomeKind(StrEnum):
     BUDGET = "budget"
     TIME_LIMIT = "time limit"
     STALLED = "stalled"
+    UNSAVED = "unsaved"
     CRASH = "crash"
     CRASH_LOOP = "crash loop"
     OOM = "oom"
@@ -95,6 +96,14 @@ class GpuSample(Struct, frozen=True):
     celsius: float
 
 
+class Unsaved(Struct, frozen=True):
+    """What keeps a job from saving, since when by its clock, and how many checkpoints wait for that."""
+
+    reason: str
+    since: float
+    checkpoints: int = 0
+
+
 class Work(Struct):
     """What the job is doing, and what it has met on the way.
 
@@ -112,6 +121,7 @@ class Work(Struct):
     stage_step: int | None = None
     unknown_lines: int = 0
     warnings: list[str] = []
+    unsaved: Unsaved | None = None
 
 
 class Training(Struct):

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from runner import fleet as fleets
-from runner import health, plan_text, settings, units
+from runner import health, plan_text, settings, units, unsaved
 from runner.checkpoints import newest_complete
 from runner.consent import ask_first
 from runner.cost import GPUS
@@ -155,6 +155,9 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
         fleet.discover()
     runs = fleet.sure_of([r for r in fleet.refresh() if args.backend in (None, r.backend)])
     _say_unreachable(fleet)
+    for r in runs:
+        if r.live and (lost := unsaved.said(r.status)):
+            output.note(f"nanochat-tui: {r.tag}: {lost}")
     if args.json:
         # What stood in the way of a look: the rest of such a row is what was last known.
         output.as_json([{**_record(fleet, r), "unreachable": fleet.unreachable.get(r.id)} for r in runs])
@@ -187,9 +190,9 @@ def _sign(run_: Run, runs: list[Run], now: float) -> str | Cell:
     if not run_.live:
         return units.age(run_.last_sign_of_life, now)
     word = health.health(run_, now, health.silences(run_, runs)).word
-    if word in (health.Word.STALLED, health.Word.NO_SIGNAL, health.Word.SLOW):
-        return Cell(word, "warning" if word is health.Word.SLOW else "error")
-    return units.age(run_.last_sign_of_life, now)
+    if word in (health.Word.OK, health.Word.QUIET):
+        return units.age(run_.last_sign_of_life, now)
+    return Cell(word, "warning" if word is health.Word.SLOW else "error")
 
 
 def _say_unreachable(fleet: Fleet) -> None:
@@ -216,6 +219,8 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     output.write(f"  {'step':<9} {looks.steps(found)}")
     if found.status and found.status.training.mfu is not None:
         output.write(f"  {'MFU':<9} {flops.said(found.status.training.mfu, found.status.training.mfu_printed)}")
+    if found.live and (lost := unsaved.said(found.status)):
+        output.write(f"  {'saved':<9} {lost}")
     output.write(f"  {'cost':<9} {fields['cost_usd']}")
     if billed := fleet.billed(found):
         output.write(f"  {'billed':<9} {units.money(sum(billed.values(), Decimal(0)))} for {_hours(billed)}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from runner import health, units
+from runner import health, units, unsaved
 from runner.nanochat import flops
 from runner.progress import progress_of
 from runner.projection import Projection, is_free, project, spent_usd
@@ -49,6 +49,8 @@ def sign(run: Run, now: float, trouble: str = "", like: Mapping[str, float] | No
     cells: Cells = [Cell(f"{glyph} {found.word}", tone), looks.state(run), *([] if well else [Cell(found.why, "dim")])]
     if found.word is health.Word.STALLED:
         cells.append(Cell("wait, or c stops it at the last checkpoint", "warning"))
+    if found.word is not health.Word.UNSAVED and (lost := unsaved.said(status)):
+        cells.append(Cell(f"! {lost}", "error"))
     if status and status.containers.lost_log_bytes:
         cells.append(
             Cell(f"! {units.size(status.containers.lost_log_bytes)} of the log lost: the volume was full", "error")

@@ -40,6 +40,7 @@ HEALTH = {
     Word.OK: ("♥", "success"),
     Word.QUIET: ("♥", "warning"),
     Word.SLOW: ("♥", "warning"),
+    Word.UNSAVED: ("!", "error"),
     Word.STALLED: ("!", "error"),
     Word.NO_SIGNAL: ("?", "error"),
 }
@@ -51,6 +52,7 @@ OUTCOMES = {
     OutcomeKind.CRASH_LOOP: "crash loop",
     OutcomeKind.TIMEOUT: "timed out",
     OutcomeKind.STALLED: "stalled",
+    OutcomeKind.UNSAVED: "not saved",
     **{
         kind: kind.value
         for kind in (

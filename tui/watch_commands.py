@@ -74,7 +74,7 @@ def live_line(run_: Run, now: float) -> str:
 
 def _tell(fleet: Fleet, notice: Notice) -> None:
     """A notice of a run that is watched here: its end is printed anyway."""
-    if notice.kind in ("stalled", "preempted", "budget"):
+    if notice.kind in ("stalled", "preempted", "budget", "unsaved"):
         output.note(f"nanochat-tui: {notice.text}")
     if fleet.settings.bell and output.obeys(sys.stderr):
         output.make_way()

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 
 EVERY_S = 10.0
+# One that takes longer does not come through.
+SLOW_S = 120.0
 
 
 class Commits:
@@ -13,10 +15,31 @@ class Commits:
     def __init__(self, commit: Callable[[], None], say: Callable[[str], None]) -> None:
         self._commit, self._say = commit, say
         self._at = time.monotonic()
+        self._problem = ""
+        self._under_way: dict[int, float] = {}
 
     @property
     def due(self) -> bool:
-        return time.monotonic() - self._at > EVERY_S
+        return time.monotonic() - self._at > EVERY_S and not self._under_way
+
+    @property
+    def problem(self) -> str:
+        """Why nothing gets to the volume, as far as the last commits tell; empty when all is well."""
+        slow = any(time.monotonic() - began > SLOW_S for began in list(self._under_way.values()))
+        return "a commit of the volume does not end" if slow else self._problem
+
+    def commit(self) -> None:
+        """Commit now. Raises OSError where that cannot be done."""
+        self._under_way[threading.get_ident()] = time.monotonic()
+        try:
+            self._commit()
+        except OSError as error:
+            self._problem = str(error)
+            raise
+        else:
+            self._problem = ""
+        finally:
+            self._under_way.pop(threading.get_ident(), None)
 
     def now(self) -> None:
         self._at = time.monotonic()
@@ -38,7 +61,7 @@ class Commits:
 
     def _try(self) -> str:
         try:
-            self._commit()
+            self.commit()
         except OSError as error:
             return str(error)
         return ""

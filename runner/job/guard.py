@@ -5,14 +5,16 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import NamedTuple
 
-from runner import budget, cost, legs, units
+from runner import budget, cost, legs, units, unsaved
 from runner.cost import Range
+from runner.diagnosis.advice import Resume
 from runner.nanochat.shapes import Shape
 from runner.run import Run
 from runner.stages import StageName
 from runner.status import Outcome, OutcomeKind, Status
 
 RESUME = "resume RUN goes on from there"
+MAKE_ROOM = "see to the volume (nanochat-tui volume du says what could go), then resume RUN"
 
 
 def _call_began(status: Status) -> float:
@@ -95,7 +97,7 @@ class Guard:
             needs = self._until_kept(status) if may_leave else None
             if needs is not None and budget.better_here(end.left_s, needs):
                 return end.stop(status, f"the next checkpoint is {units.duration(needs)} away, {end.lasts}")
-        return self._stalled(status)
+        return self._stalled(status) or self._unsaved(status)
 
     def fits(self, status: Status, stage: StageName, seconds: Range) -> Outcome | None:
         """Called before a stage: why it had better not begin, or not in this call, if so.
@@ -180,6 +182,13 @@ class Guard:
     def _over(self, status: Status, why: str) -> Outcome:
         limit = units.duration(self._limit_s or 0.0)
         return Outcome(OutcomeKind.TIME_LIMIT, f"one call may take {limit}; {why}", RESUME, stage=status.work.stage)
+
+    def _unsaved(self, status: Status) -> Outcome | None:
+        found, now = status.work.unsaved, self._clock()
+        if found is None or not unsaved.too_long(status, now):
+            return None
+        what = f"nothing could be saved for {units.duration(now - found.since)}: {found.reason}"
+        return Outcome(OutcomeKind.UNSAVED, what, MAKE_ROOM, stage=status.work.stage, resume=Resume.CHANGED)
 
     def _stalled(self, status: Status) -> Outcome | None:
         limit = self._run.spec.stop_if_stalled_s

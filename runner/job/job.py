@@ -40,6 +40,7 @@ from runner.run import Run
 from runner.stages import PARTS, Part, StageName
 from runner.states import State
 from runner.status import GpuSample, Outcome, OutcomeKind, StageState, StageStatus, Status
+from runner.unsaved import unsaved
 
 GRACE_S = 2.5
 
@@ -152,7 +153,7 @@ class Job:
             spec.gpus,
             on_saved=self._notes.put,
             say=self._notes.put,
-            commit=self._site.commit,
+            commit=self._commits.commit,
         )
         publisher.flush()
         self._drain_notes()
@@ -324,11 +325,17 @@ class Job:
             self._drain_notes()
         if self._stop.told and self._status.state is not State.STOPPING:
             self._begin_to_stop()
+        self._look_at_what_is_saved()
         self._journal.tick(heartbeat_s)
         if self._compiled and self._status.work.stage is StageName.BASE and self._status.pace.slowest_dt_s is not None:
             self._compiled.publish_later()
         if self._commits.due:
             self._commits.later()
+
+    def _look_at_what_is_saved(self) -> None:
+        work, publisher = self._status.work, self._publisher
+        problem, waiting = (publisher.problem, publisher.waiting) if publisher else ("", 0)
+        work.unsaved = unsaved(work.unsaved, problem or self._commits.problem, waiting, self._clock())
 
     def _begin_to_stop(self) -> None:
         """Say so before anything else: what comes next may be cut short."""
@@ -406,7 +413,9 @@ class Job:
 
 
 # How a stage ended that was stopped: it goes on, in another call or attempt.
-_STOPPED = dict.fromkeys((OutcomeKind.CANCELLED, OutcomeKind.BUDGET, OutcomeKind.TIME_LIMIT), StageState.STOPPED)
+_STOPPED = dict.fromkeys(
+    (OutcomeKind.CANCELLED, OutcomeKind.BUDGET, OutcomeKind.TIME_LIMIT, OutcomeKind.UNSAVED), StageState.STOPPED
+)
 
 
 def _seconds(stage: Stage) -> Range:

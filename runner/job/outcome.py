@@ -107,7 +107,7 @@ def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
     match outcome.kind:
         case OutcomeKind.CANCELLED:
             return cancelled(status)
-        case OutcomeKind.BUDGET | OutcomeKind.STALLED | OutcomeKind.TIME_LIMIT:
+        case OutcomeKind.BUDGET | OutcomeKind.STALLED | OutcomeKind.TIME_LIMIT | OutcomeKind.UNSAVED:
             after = f"kept up to step {kept:,}" if kept else "no checkpoint was kept"
             return msgspec.structs.replace(outcome, message=f"{outcome.message}; {after}")
         case OutcomeKind.OOM if outcome.advice == ADVICE[Cause.GPU_MEMORY].do:

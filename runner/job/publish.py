@@ -68,6 +68,7 @@ class Publisher:
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._loop, name="publish", daemon=True)
         self.problem = ""
+        self.waiting = 0
         for source in self._sources:
             for left in volume.path(source.target).glob(f"{PARTIAL}*"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -107,19 +108,22 @@ class Publisher:
             self._thread.join(WAIT_S)
 
     def sweep(self, *, settled: bool) -> None:
-        """One look at the work disk. `settled`: nothing is being written any more. What goes wrong is in `problem`."""
-        with self._lock:
-            problems = [self._look(source, settled=settled) for source in self._sources]
-            self.problem = next(filter(None, problems), "")
+        """One look at the work disk. `settled`: nothing is being written any more. What goes wrong is in `problem`.
 
-    def _look(self, source: Source, *, settled: bool) -> str:
-        """Keep what is whole of one kind; what went wrong, in a few words."""
+        `waiting` is the number of whole checkpoints that it keeps from the volume.
+        """
+        with self._lock:
+            problems = [problem for source in self._sources for problem in self._look(source, settled=settled)]
+            self.problem, self.waiting = next(iter(problems), ""), len(problems)
+
+    def _look(self, source: Source, *, settled: bool) -> list[str]:
+        """Keep what is whole of one kind; what went wrong with each, in a few words."""
         try:
             found = checkpoints.scan_folder(self._work, "", source.kind, source.work, self._gpus)
             problems = [self._consider(source, one, settled=settled or one is not found[-1]) for one in found]
         except Exception as error:  # noqa: BLE001 - whatever it is: a thread that ended here would keep no checkpoint
-            return self._trouble(f"{source.kind} checkpoints", error)
-        return next(filter(None, problems), "")
+            return [self._trouble(f"{source.kind} checkpoints", error)]
+        return [problem for problem in problems if problem]
 
     def _trouble(self, what: str, error: Exception, more: str = "") -> str:
         """Say once what is in the way, and go on trying."""
