@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runner.diagnosis.evidence import Evidence
 from runner.diagnosis.lines import tells
@@ -44,3 +46,112 @@ def test_a_failure_is_told_by_its_cause_with_advice_that_can_help(name: str) -> 
 def test_the_search_for_errors_finds_the_line_that_tells_the_cause(name: str) -> None:
     lines = (DATA / "failures" / f"{name}.log").read_text().split("\n")
     assert tells(lines[FAILURES[name]["line"] - 1])
+
+
+HEALTHY = sorted(
+    path
+    for path in (DATA / "logs").glob("*.log")
+    if not path.stem.startswith(("cpu_err", "h100_oom", "h200_oom", "cpu_base_eval_core_offline"))
+    and path.stem not in ("h200x2_x1_resume_on2", "h200x2_x2_sigterm")
+)
+PROOF = ["Step 99999 | Validation bpb: 0.812345", "Peak memory usage: 9000.00MiB", "Minimum validation bpb: 0.812345"]
+UNCAUGHT = [
+    "Traceback (most recent call last):",
+    '  File "/opt/venv/lib/python3.12/site-packages/kernels/utils.py", line 211, in install_kernel',
+    "    return find(kernel)",
+    "FileNotFoundError: no build of the kernel for this system",
+]
+# Each looks like the end of something, and is none where training goes on after it or it stands where it stands.
+PLANTED: dict[str, list[str]] = {
+    "caught": UNCAUGHT,
+    "caught and raised": [
+        *UNCAUGHT,
+        "",
+        "During handling of the above exception, another exception occurred:",
+        "",
+        *UNCAUGHT,
+    ],
+    "ignored": ["Exception ignored in: <function _Pool.__del__ at 0x7f0000000000>", *UNCAUGHT[:1], UNCAUGHT[3]],
+    "while logging": ["--- Logging error ---", *UNCAUGHT, "Call stack:", "Message: 'x'"],
+    "sample": [
+        "<|bos|>In Python this prints",
+        *UNCAUGHT[:1],
+        '  File "<stdin>", line 1, in <module>',
+        "TypeError: no",
+        "Killed",
+    ],
+    "answer": ["Assistant: It says", "ValueError: a bad row", "Segmentation fault (core dumped)"],
+    "retried": [
+        "Attempt 1/5 failed for shard_00001.parquet: HTTPError: 503 Server Error",
+        "Waiting 2 seconds before retry...",
+    ],
+    "asynchronous": ["Task exception was never retrieved", *UNCAUGHT],
+    "words": ["the time limit was reached by preemption of Xid, it said, with exit code"],
+}
+
+
+@given(st.sampled_from(HEALTHY), st.lists(st.tuples(st.sampled_from(sorted(PLANTED)), st.floats(0, 1)), max_size=6))
+def test_no_failure_is_told_of_a_log_that_went_on_and_ended_well(path: Path, planted: list[tuple[str, float]]) -> None:
+    lines = path.read_bytes().decode("utf-8", "replace").split("\n")
+    for name, share in planted:
+        at = int(share * len(lines))
+        lines[at:at] = PLANTED[name]
+    assert judge(read([*lines, *PROOF])) is None
+
+
+@pytest.mark.parametrize("path", HEALTHY, ids=lambda path: path.stem)
+def test_no_failure_is_told_of_a_healthy_log_as_it_is(path: Path) -> None:
+    assert verdict(path) is None
+
+
+@pytest.mark.parametrize("planted", ["ignored", "while logging", "sample", "answer", "asynchronous"])
+def test_what_ends_nothing_is_no_failure_also_as_the_last_that_a_log_says(planted: str) -> None:
+    lines = (DATA / "logs" / "cpu_base_train_d4.log").read_text().split("\n")
+    assert judge(read([*lines, *PLANTED[planted]])) is None
+
+
+@pytest.mark.parametrize("last", ["Segmentation fault (core dumped)", "terminate called without an active exception"])
+def test_a_process_that_dies_after_all_was_done_did_not_fail(last: str) -> None:
+    assert judge(read([*PROOF, last])) is None
+
+
+NOISE = st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=300) | st.sampled_from(
+    [line for lines in PLANTED.values() for line in lines]
+)
+
+
+@given(st.lists(NOISE, max_size=60), st.sampled_from(sorted(FAILURES)))
+def test_whatever_stood_before_a_failure_is_told_in_one_short_line(noise: list[str], name: str) -> None:
+    failure = (DATA / "failures" / f"{name}.log").read_text().split("\n")
+    found = judge(read([*noise, *failure]))
+    assert found and found.message and len(found.message) <= 300 and found.line
+
+
+@given(st.lists(NOISE, max_size=400))
+def test_what_is_kept_of_a_log_does_not_grow_with_it(noise: list[str]) -> None:
+    evidence = read([f"[rank{n}]: {line}" if n % 3 else line for n, line in enumerate(noise * 20)])
+    chains = [chain for chains in evidence.chains.values() for chain in chains]
+    assert len(evidence.signs) <= 200 and len(chains) <= 8 * 1024
+    assert all(len(chain) <= 8 and len(one.below) <= 12 for chain in chains for one in chain)
+
+
+def test_how_the_child_ended_counts_before_what_it_had_said() -> None:
+    lines = [*UNCAUGHT[:1], '  File "/root/nanochat/scripts/base_train.py", line 5, in <module>', "KeyError: 'x'"]
+    told = {
+        how: judge(read(lines), how)
+        for how in (None, How(1), How(0), How(None, 9), How(None, 9, oom_kills=1), How(137), How(None, 6))
+    }
+    said = {how: (found.kind, found.message) if found else None for how, found in told.items()}
+    crash = ("crash", "KeyError: 'x'")
+    assert said[None] == said[How(1)] == said[How(None, 6)] == crash and said[How(0)] is None
+    assert said[How(None, 9)] == said[How(137)] == ("killed", "killed by signal 9")
+    assert said[How(None, 9, oom_kills=1)] == (
+        "killed",
+        "the kernel killed it: the machine or container ran out of memory",
+    )
+
+
+def test_an_exit_that_nobody_explains_is_no_line_of_the_log() -> None:
+    found = judge(read(["step by step", "=" * 60]), How(3))
+    assert found and (found.kind, found.line) == ("crash", None)
+    assert found.message == "it ended with exit code 3 and did not say why"

@@ -61,6 +61,8 @@ CLASSES = {
         " CompileWorkerError CompilationError",
         C.LIBRARY: "ModuleNotFoundError ImportError PackageNotFoundError DistributionNotFound",
         C.DATA_DAMAGED: "ArrowInvalid BadZipFile BadGzipFile LZMAError ZstdError DataLossError DatasetGenerationError"
+        " NonMatchingSplitsSizesError"
+        " NonMatchingChecksumError ExpectedMoreDownloadedFilesError"
         " UnicodeDecodeError",
         C.FILE_CUT: "UnpicklingError EOFError",
         C.DOWNLOAD: "URLError gaierror herror HTTPError ConnectionError ConnectTimeout ReadTimeout SSLError ProxyError"
@@ -69,10 +71,10 @@ CLASSES = {
         " RemoteProtocolError"
         " ServerDisconnectedError ClientConnectorError ClientPayloadError OfflineModeIsEnabled NameResolutionError"
         " SSLCertVerificationError SSLEOFError ConnectTimeoutError ReadTimeoutError EndpointConnectionError"
-        " IncompleteReadError OfflineModeIsEnabledError XetDownloadError FileMetadataError",
+        " IncompleteReadError OfflineModeIsEnabledError XetDownloadError FileMetadataError CommError",
         C.DENIED: "GatedRepoError RepositoryNotFoundError RevisionNotFoundError EntryNotFoundError HFValidationError"
         " DatasetNotFoundError",
-        C.WORKER: "BrokenProcessPool BrokenExecutor TerminatedWorkerError ProcessExitedException",
+        C.WORKER: "BrokenProcessPool BrokenExecutor TerminatedWorkerError",
         C.PEER: "DistBackendError DistNetworkError ConnectionResetError BrokenPipeError ConnectionAbortedError",
         C.RENDEZVOUS: "DistStoreError RendezvousTimeoutError RendezvousConnectionError RendezvousClosedError",
         C.CANCELLED: "KeyboardInterrupt CancelledError",
@@ -80,7 +82,7 @@ CLASSES = {
         C.NOT_FINITE: "FloatingPointError",
         C.TIME_LIMIT: "FunctionTimeoutError",
         C.ECHO: "ChildFailedError SignalException ProcessRaisedException ExceptionGroup BaseExceptionGroup"
-        " ProcessFailure RayTaskError SystemExit RestartableException",
+        " ProcessFailure ProcessExitedException RayTaskError SystemExit RestartableException",
     }.items()
     for name in names.split()
 }
@@ -112,7 +114,7 @@ _OPEN = frozenset(
     " AttributeError IndexError KeyError NotImplementedError CalledProcessError FileNotFoundError StopIteration"
     " BackendCompilerFailed InductorError InternalTorchDynamoError TorchRuntimeError LoweringException TimeoutError"
     " DistBackendError DistNetworkError DistStoreError DistError Unsupported SubprocException UsageError"
-    " CommError".split()
+    " ProcessExitedException".split()
 )
 # Words of wide use, which a class of its own outweighs.
 _FIRST = frozenset(
@@ -126,29 +128,29 @@ _FIRST = frozenset(
 def cause_of(name: str, text: str, files: list[str]) -> C:
     """What an exception is caused by: its class, its errno, its words, and, of a file that was cut, who read it."""
     last = name.rpartition(".")[2]
-    words = said(text)
+    words, number = said(text), _ERRNO.search(text)
+    by_errno = _ERRNOS.get(int(number[1])) if number else None
     found = CLASSES.get(last)
-    number = _ERRNO.search(text)
-    if words in _FIRST:
-        found = words
-    elif number and (by_errno := _ERRNOS.get(int(number[1]))):
+    if words in _FIRST and (by_errno is None or by_errno is C.DISK_FULL):
+        return words
+    if "." not in name and by_errno:
         found = by_errno
     elif found is None or last in _OPEN:
         package = next((cause for prefix, cause in _PACKAGES.items() if name.startswith(f"{prefix}.")), None)
-        found = (package if last not in _OPEN else None) or words or package or found
-    if found is C.FILE_CUT:
-        return _whose(files)
-    return found or C.CRASH
+        found = (package if last not in _OPEN else None) or words or by_errno or package or found
+    return _by_files(found, files) if found in (C.FILE_CUT, C.PEER) else found or C.CRASH
 
 
-def _whose(files: list[str]) -> C:
-    """Of what a file was that ended too early: the last of nanochat's own modules on the way to it says so."""
+def _by_files(found: C | None, files: list[str]) -> C:
+    """What only the frames tell: whose file ended too early, and whether it was a peer or a server that hung up."""
     for file in reversed(files):
-        if file.endswith("/tokenizer.py"):
+        if found is C.PEER and any(part in file for part in ("/urllib", "/http/", "/requests/", "/ssl.py", "/httpx/")):
+            return C.DOWNLOAD
+        if found is C.FILE_CUT and file.endswith("/tokenizer.py"):
             return C.TOKENIZER_DAMAGED
-        if file.endswith(("/checkpoint_manager.py", "/serialization.py")):
+        if found is C.FILE_CUT and file.endswith(("/checkpoint_manager.py", "/serialization.py")):
             return C.CHECKPOINT_DAMAGED
-    return C.FILE_CUT
+    return found or C.CRASH
 
 
 def of_disk(number: int | None) -> C | None:

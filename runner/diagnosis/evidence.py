@@ -20,6 +20,8 @@ _PROOFS = (
 )  # fmt: skip
 # What only a training that came to its end prints.
 _END_FACTS = ("min_val_bpb", "training_time", "core_csv")
+# What a program says as it begins.
+_BEGIN_FACTS = ("world_size", "gpu", "dtype", "iterations", "sft_rows")
 _FAILED = (events.Error, events.OutOfMemory, events.NcclTimeout, events.RankFailed, events.Signalled)
 # Notes that may stand in a text that a model wrote.
 _IN_TEXT = ("traceback", "rule", "banner", "config")
@@ -52,6 +54,7 @@ class Evidence(Struct):
     proofs: int = 0
     stepped: int = 0
     in_text: bool = False
+    done: bool = False
 
     def see(self, line: str, event: Event | None, number: int) -> bool:
         """One cleaned line more, and what nanochat's grammar makes of it; whether it tells something of a failure."""
@@ -78,16 +81,19 @@ class Evidence(Struct):
 
     def _known(self, event: Event | None) -> None:
         self.in_text = isinstance(event, events.Sample)
+        if isinstance(event, events.Fact) and event.name in _BEGIN_FACTS:
+            self.done = False
         if isinstance(event, _PROOFS):
             self.proofs += 1
             self._survived(ranks=self.proofs >= PROOFS_FOR_RANK)
         elif isinstance(event, events.Fact) and event.name in _END_FACTS:
+            self.done = True
             self._survived(ranks=True)
         elif not isinstance(event, events.Sample):
             self._caught()
 
     def _progress(self, line: str) -> None:
-        self.in_text = False
+        self.in_text = self.done = False
         if self.chains or self.signs:
             self.stepped += len(line) + 1
             self._caught()
@@ -149,7 +155,8 @@ class Evidence(Struct):
     def all(self) -> list[Seen]:
         """Everything that was not survived: of each chain of exceptions the one that caused the others."""
         found = [told(nearest(chain)) for chains in self.chains.values() for chain in chains]
-        return [*found, *self.signs]
+        # How a process dies that has done all it had to do is no failure of it.
+        return [one for one in (*found, *self.signs) if not self.done or one.tier < Tier.DEATH]
 
 
 def _sign(line: str) -> Sign | None:

@@ -64,6 +64,11 @@ def _by_words(otherwise: C) -> _Make:
     return lambda m: Sign(said(m[m.lastindex or 0]) or otherwise, m[m.lastindex or 0].strip())
 
 
+def _if_named(m: re.Match[str]) -> Sign | None:
+    cause = said(m[1])
+    return Sign(cause, m[1].strip()) if cause else None
+
+
 def _shell(m: re.Match[str]) -> Sign:
     number = _SHELL[m["word"]]
     return Sign(of_signal(number), f"killed by signal {number}", code=-number, prose=m["at"] is None)
@@ -87,6 +92,11 @@ def _rank_failed(m: re.Match[str]) -> Sign:
     if number:
         return Sign(of_signal(number), f"rank {rank} was killed by signal {number}", rank, -number)
     return Sign(C.EXIT, f"rank {rank} ended with exit code {code} and did not say why", rank, code)
+
+
+def _exited(m: re.Match[str]) -> Sign | None:
+    number = of_exit(int(m[1]))
+    return Sign(of_signal(number), f"a rank was killed by signal {number}", code=-number) if number else None
 
 
 def _got_signal(m: re.Match[str]) -> Sign:
@@ -164,6 +174,11 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
         r".{0,120}(?:earlyoom|systemd-oomd|killed due to (?:the node running low on memory|memory pressure)).*",
         lambda m: Sign(C.HOST_KILLER, _OUT + m[0].strip()[:160]),
     ),
+    (
+        "invoked oom-killer|killed as a result of limit",
+        r".{0,200}(?:invoked oom-killer|killed as a result of limit of).*",
+        lambda m: Sign(C.HOST_KILLER, "the kernel killed a process for want of memory"),
+    ),
     # A scheduler, a platform.
     (
         "DUE TO ",
@@ -211,8 +226,8 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
         lambda m: Sign(C.DISK_FULL, m[0].strip()[:200]),
     ),
     (
-        "exit code |exited with |exit status ",
-        r".{0,120}\b(?:exit(?:ed with)? (?:code|status):? ?|exited with code )(1[3-5]\d)\b.*",
+        "exit code|exited with|exit status|Exit Code|exit Code",
+        r"(?i:.{0,120}\bexit(?:ed with)? (?:code|status)\W{1,6}(1[3-5]\d)\b.*)",
         _exit_code,
     ),
     (
@@ -222,8 +237,8 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
     ),
     # The GPU and its driver.
     (
-        "Xid",
-        r".{0,200}?\bXid\b(?:[^(\d]{0,10}\([^)]{0,40}\))?\D{0,20}(\d{1,3})\b(.{0,300})",
+        "Xid|XID",
+        r".{0,200}?\b(?:Xid|XID)\b(?:[^(\d]{0,10}\([^)]{0,40}\))?\D{0,20}(\d{1,3})\b(.{0,300})",
         _xid,
     ),
     (
@@ -250,6 +265,7 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
             f"a kernel's assertion failed: {m[1]}",
         ),
     ),
+    ("Hardware Error]", r".{0,200}\[Hardware Error\]: .*", _named(C.NODE, "the machine's hardware reported an error")),
     # Compilers and loaders.
     (
         "fatal error: ",
@@ -311,11 +327,27 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
         r"[\w./ -]{1,120}: .{0,200}(?:No space left on device|[Dd]isk quota exceeded)(?:\W.{0,200})?",
         lambda m: Sign(said(m[0]) or C.DISK_FULL, m[0].strip()[:300]),
     ),
+    (
+        "libgomp: |OpenBLAS |OMP: Error|bus error encountered|curl: (|fatal: unable to access|wget: |maturin failed",
+        r"(?:ERROR: |.{0,10})"
+        r"((?:libgomp|OpenBLAS \w{1,40}|OMP: Error #\d{1,5}|Unexpected bus error|curl|fatal|wget|maturin)\b.{1,400})",
+        _if_named,
+    ),
+    (
+        "free(|malloc(|munmap_chunk(|double free|corrupted size|smashing detected",
+        r"(?:\*\*\* .{0,200})?(?:free\(|malloc\(|munmap_chunk\(|double free|corrupted size|stack smashing detected).*",
+        lambda m: Sign(C.NATIVE, f"native code broke its memory ({m[0].strip()[:100]})"),
+    ),
     # The runtime of C++, and the threads of PyTorch.
     (
         "terminate called",
         r"terminate called after throwing an instance of '(.{1,200}?)'.*",
         lambda m: Sign(said(m[1]) or C.ABORT, f"native code gave up ({m[1]})"),
+    ),
+    (
+        "libc++abi: terminating",
+        r"libc\+\+abi: terminating (?:due to|with) uncaught exception of type (.{1,400})",
+        _by_words(C.ABORT),
     ),
     ("  what():  ", r"  what\(\):  (.{1,600})", _by_words(C.CRASH)),
     (
@@ -334,8 +366,9 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
         r".{0,400}watchdog thread terminated with exception: (?!.{0,40}Watchdog caught)(.{1,400})",
         _by_words(C.NCCL),
     ),
-    ("NCCL WARN ", r".{0,200}NCCL WARN (.{1,300})", lambda m: Sign(said(m[1]), m[1]) if said(m[1]) else None),  # type: ignore[arg-type]
+    ("NCCL WARN ", r".{0,200}NCCL WARN (.{1,300})", _if_named),
     # torchrun.
+    ("  exitcode  : ", r"  exitcode  : (-?\d{1,4}) \(pid: .*", _exited),
     ("failed (exitcode: ", r".{0,200}failed \(exitcode: (-?\d{1,4})\) local_rank: (\d{1,4}) .*", _rank_failed),
     (
         "SignalException: ",

@@ -19,6 +19,7 @@ _NO_END = ("Exception ignored ", "--- Logging error ---", "Error in atexit", "WO
 _NEVER_RETRIEVED = " exception was never retrieved"
 _CODE = ("<frozen runpy>", "/runpy.py", "-packages/", "/nanochat/", "/scripts/", "/torch/", "/lib/python")
 _OUTERMOST = ("<module>", "_run_module_as_main", "_run_code", "_wrap")
+_BAR = re.compile(r"^ {1,40}\| ?")
 MOST_OPEN, MOST_LINKS, MOST_BELOW, MOST_STRAYS = 64, 8, 12, 40
 
 
@@ -98,6 +99,8 @@ class Tracebacks:
         if line.endswith(TITLE):
             self._begin(line, prefix, rank)
             return []
+        # Groups of exceptions stand behind bars.
+        line = _BAR.sub("", line, count=1)
         found = self._open.get(prefix)
         if found is None:
             if line.startswith('  File "') and not known:

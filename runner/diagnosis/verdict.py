@@ -30,6 +30,11 @@ class How(Struct, frozen=True):
     signal: int | None = None
     oom_kills: int = 0
 
+    @property
+    def killed_by(self) -> int | None:
+        """The signal that ended it, also where a shell between has made an exit code of it."""
+        return self.signal or of_exit(self.code or 0)
+
 
 class Verdict(Struct, frozen=True):
     """What ended a run; `line` is the number of the log's line that tells it, from 1."""
@@ -67,7 +72,7 @@ def _possible(seen: list[Seen], how: How | None) -> list[Seen]:
     """Without what the way of the end rules out: an exception ends a process with an exit code, not by a signal."""
     root = _root(seen)
     code = root.code if root and root.code is not None else 0
-    if how and how.signal not in (None, SIGABRT):
+    if how and how.killed_by not in (None, SIGABRT):
         return [one for one in seen if one.rank is not None or not one.raised]
     if root and code < 0 and -code not in (SIGABRT, SIGTERM):
         return [
@@ -99,7 +104,7 @@ def _by_end(best: Seen | None, how: How | None) -> Seen | None:
     """What the end itself shows, where nothing that was seen stands nearer to the cause."""
     if how is None:
         return best
-    number = how.signal or of_exit(how.code or 0)
+    number = how.killed_by
     if how.oom_kills and (best is None or best.tier >= Tier.DEATH):
         text = "the kernel killed it: the machine or container ran out of memory"
         return Seen(C.HOST_KILLER, text, best.line if best else 0)
@@ -124,6 +129,7 @@ _BEFORE = {
     C.SHARED_MEMORY: "out of shared memory (/dev/shm)",
     C.CHECKPOINT_DAMAGED: unreadable.SAID,
     C.DATA_DAMAGED: "a file of the data is damaged",
+    C.DATA_MISSING: "data is missing",
     C.DOWNLOAD: "a download failed",
     C.TOKEN_RANGE: "a token or an index is out of range",
     C.COMPILER: "compiling failed",
@@ -132,10 +138,10 @@ _BEFORE = {
 
 def _sentence(one: Seen) -> str:
     who = f"rank {one.rank}: " if one.rank is not None and (one.raised or one.weak) else ""
-    if one.cause in _INSTEAD:
+    whole = one.raised.text if one.raised else one.text
+    if one.cause in _INSTEAD and (one.cause is not C.DATA_MISSING or "No dataset parquet" in whole):
         return who + _INSTEAD[one.cause]
     text = _telling(one)
-    whole = one.raised.text if one.raised else one.text
     if one.cause is C.GPU_MEMORY and (tried := _TRIED.search(whole)) and (capacity := _CAPACITY.search(whole)):
         return f"out of GPU memory ({tried[1]} more did not fit in {capacity[1]})"
     before = _BEFORE.get(one.cause, "")

@@ -8,7 +8,7 @@ from runner.diagnosis.advice import Cause as C
 _SAID: tuple[tuple[C, str], ...] = (
     (
         C.SHARED_MEMORY,
-        r"/dev/shm|out of shared memory\b(?!,)|shared memory segment|torch_shm_manager|shm_open|"
+        r"/dev/shm|(?:out of|insufficient) shared memory\b(?!,)|shared memory segment|torch_shm_manager|shm_open|"
         r"shared memory (?:object|file)|killed by signal: Bus error",
     ),
     (
@@ -23,14 +23,16 @@ _SAID: tuple[tuple[C, str], ...] = (
         r"(?:CUDA|HIP|XPU|MPS|GPU|NPU|cuda)(?: error: | backend | )out of memory|"
         r"(?:CUBLAS|CUDNN)_STATUS_ALLOC_FAILED|CUDA_ERROR_OUT_OF_MEMORY|hipErrorOutOfMemory|"
         r"cudaErrorMemoryAllocation|Cuda failure\W{1,4}out of memory|"
-        r"Failed to (?:CUDA|Cuda) (?:calloc|malloc)|Invalid buffer size",
+        r"Failed to (?:CUDA|Cuda) (?:calloc|malloc)|Invalid buffer size"
+        r"|\[CUDA\]: out of memory|runtime error \(2\)|CUBLAS_STATUS_NOT_INITIALIZED",
     ),
     (
         C.DISK_FULL,
         r"No space left on device|[Qq]uota exceeded|PytorchStreamWriter|"
         r"inline_container\.cc\S* ?\S* ?(?:unexpected pos|\. (?:unexpected pos|PytorchStreamWriter))|"
         r"unexpected pos \d|[Nn]ot enough (?:free )?(?:disk )?space|database or disk is full|"
-        r"file write failed|ephemeral[- ]storage|iostream error|basic_ios::clear",
+        r"file write failed|ephemeral[- ]storage|iostream error|basic_ios::clear"
+        r"|StorageFull|WinError 112",
     ),
     (
         C.DISK_FAULT,
@@ -47,7 +49,8 @@ _SAID: tuple[tuple[C, str], ...] = (
         C.HOST_MEMORY,
         r"DefaultCPUAllocator|not enough memory: you tried|Cannot allocate memory|std::bad_alloc|"
         r"Unable to allocate [\d.]+ \wi?B|cudaHostAlloc|malloc of size \d+ failed|"
-        r"realloc of size \d+ failed|page-locked",
+        r"realloc of size \d+ failed|page-locked"
+        r"|WinError 1455|paging file is too small",
     ),
     (
         C.DRIVER,
@@ -94,11 +97,13 @@ _SAID: tuple[tuple[C, str], ...] = (
     (
         C.NOT_FINITE,
         r"returned nan values|[Ll]oss (?:is|was|became) (?:nan|inf|NaN|not finite|non-finite)|"
-        r"[Nn]on-?finite (?:loss|grad)|contains? (?:nan|NaN|inf)|loss (?:exploded|diverged)",
+        r"[Nn]on-?finite (?:loss|grad)|contains? (?:nan|NaN|inf)|loss (?:exploded|diverged)"
+        r"|contains either",
     ),
     (
         C.DATA_MISSING,
-        r"No dataset parquet files found",
+        r"No dataset parquet files found"
+        r"|No such file or directory: '\S*(?:\.parquet|\.jsonl|\.csv|/eval_bundle\S*|/task_data\S*|/base_data\S*)'",
     ),
     (
         C.TOKENIZER_MISSING,
@@ -127,7 +132,8 @@ _SAID: tuple[tuple[C, str], ...] = (
         C.CHECKPOINT_DAMAGED,
         r"PytorchStreamReader|finding central directory|invalid header or archive|zip archive|"
         r"Weights only load failed|HeaderTooLarge|InvalidHeaderDeserialization|MetadataIncompleteBuffer|"
-        r"storage has wrong",
+        r"storage has wrong"
+        r"|unexpected EOF, expected",
     ),
     (
         C.FILE_CUT,
@@ -144,13 +150,15 @@ _SAID: tuple[tuple[C, str], ...] = (
         C.LIBRARY,
         r"cannot open shared object|undefined symbol|GLIBC(?:XX)?_\d|No module named|cannot import name|"
         r"incompatible architecture|DLL load failed|numpy\.dtype size changed|compiled using NumPy|"
-        r"symbol lookup error|wrong ELF class",
+        r"symbol lookup error|wrong ELF class"
+        r"|VERSION_MISMATCH|Could not find a version that satisfies|already initialized\.|No matching distribution",
     ),
     (
         C.PACKAGE,
         r"module '[\w.]+' has no attribute|type object '\w+' has no attribute|"
         r"unexpected keyword argument|has no attribute '(?:enable_gqa|from_pretrained)|requires Python|"
-        r"is required but found|version conflict",
+        r"is required but found|version conflict"
+        r"|not supported on (?:Python|Windows)|operator \S+ does not exist|without libuv support|charmap",
     ),
     (
         C.COMPILER,
@@ -158,7 +166,8 @@ _SAID: tuple[tuple[C, str], ...] = (
         r"nvcc\b.{0,60}(?:not found|No such)|CUDA_HOME|"
         r"Command '\[?'?\S*(?:gcc|g\+\+|clang|cc|nvcc|ninja|ptxas)'?\b|Ninja is required|Python\.h|"
         r"working triton|\bptxas\b|cc1plus|Failed to find C|Error compiling objects|"
-        r"Error building extension|CalledProcessError",
+        r"Error building extension|CalledProcessError"
+        r"|Compiler: \S+ is not found|Visual C\+\+ \d|linker `\w+` not found|maturin failed|ldconfig",
     ),
     (
         C.FILES,
@@ -196,7 +205,8 @@ _SAID: tuple[tuple[C, str], ...] = (
         C.RENDEZVOUS,
         r"client socket has (?:timed out|failed to connect)|waiting for clients|[Rr]endezvous|"
         r"RendezvousTimeout|clients joined|store.{0,40}(?:timed out|timeout)|"
-        r"hostname of the client socket",
+        r"hostname of the client socket"
+        r"|store[ -]based barrier",
     ),
     (
         C.PEER,
@@ -221,7 +231,8 @@ _SAID: tuple[tuple[C, str], ...] = (
         r"No route to host|Connection refused|[Cc]onnection timed out|Read timed out|"
         r"HTTP Error (?:429|5\d\d)|\b(?:429|50\d)\b.{0,40}(?:Client|Server) Error|Too Many Requests|"
         r"CERTIFICATE_VERIFY_FAILED|couldn't connect to|Remote end closed|UNEXPECTED_EOF|IncompleteRead|"
-        r"urlopen error|The handshake operation timed out|Server disconnected|Tunnel connection",
+        r"urlopen error|The handshake operation timed out|Server disconnected|Tunnel connection"
+        r"|read operation timed out|Could not resolve host|unable to resolve host|unable to access .https?:",
     ),
 )
 # One pass for all of them; only where one matched is each asked.
