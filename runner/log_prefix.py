@@ -33,6 +33,7 @@ _TOKEN = re.compile(
 # What changes from line to line of one prefix: which stream, how grave, whether the line is whole.
 _EITHER = (("stdout", "stderr"), ("DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL"), ("F", "P"))
 _NAME, _COLOUR = r"[\w@/.:-]{1,120}", r"(?:\x1b\[[0-9;]{0,40}m)*"
+_OWN = re.compile(r"\[rank\d{1,6}\]: ?", re.ASCII)
 _RANK = re.compile(
     r"rank\W{0,2}(\d{1,6})|^\s*\[?\w*[a-z](\d{1,6})\]:|^\s*(\d{1,6}): $|^\[\d{1,6},(\d{1,6})\]<",
     re.ASCII | re.IGNORECASE,
@@ -129,7 +130,8 @@ class Prefixes:
             # One more blank, where a mark ends with it.
             end = cut.end() + (line[cut.end() : cut.end() + 1] == " " and cut[0] != " ")
             if grammar.is_evidence(line[end:]):
-                return self._learned(_pattern(line[:end]))
+                # The grammar knows torchrun's own mark, and whose it is.
+                return not _OWN.fullmatch(line[:end]) and self._learned(_pattern(line[:end]))
         return False
 
     def _learned(self, source: str) -> bool:

@@ -150,6 +150,12 @@ def regex(text: str, *, any_case: bool) -> Pattern:
     return found
 
 
+def exactly(text: str) -> Query:
+    """The lines that have a text, whatever it looks like."""
+    word = text.encode("utf-8", "replace")
+    return Query(text, re.compile(re.escape(word)), (word,), exact=True)
+
+
 _LEVEL_QUERIES = {name: query(f"level:{name}") for name in LEVELS}
 
 

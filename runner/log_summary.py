@@ -9,13 +9,14 @@ from msgspec import Struct, field
 from runner.alarms import lost
 from runner.diagnosis.advice import resume_of
 from runner.diagnosis.evidence import Evidence
-from runner.diagnosis.verdict import judge
+from runner.diagnosis.telling import Telling, judged
+from runner.diagnosis.verdict import Verdict, judge
 from runner.log_prefix import Prefixes
 from runner.log_search import slice_at
 from runner.nanochat import events, flops
 from runner.nanochat.events import Event
 from runner.spool import LogFile
-from runner.status import OutcomeKind
+from runner.status import OutcomeKind, Problem
 from runner.terminal import clean
 
 MAX_KEPT = 20
@@ -35,13 +36,6 @@ _ENDS = {
 }
 # Where nanochat saved what it trained between base model and conversations, until 2026.
 _MID = "/mid_checkpoints/"
-
-
-class Problem(Struct):
-    """A line that says what went wrong, by its number from 1."""
-
-    line: int
-    text: str
 
 
 class End(Struct):
@@ -106,7 +100,9 @@ class Reader:
         self._base, self._tuned = _Pace(), _Pace()
         # Which training the lines are of; whether the log itself names its stages; whether the base model is done.
         self._tuning = self._named = self._base_done = False
-        self._evidence = Evidence()
+        self._evidence, self._telling = Evidence(), Telling()
+        # Lines with numbers that are none.
+        self._lost: list[Problem] = []
         # The job's own last word.
         self._told: End | None = None
 
@@ -117,7 +113,10 @@ class Reader:
         first = tuned if base == Training() else base
         for name in Training.__struct_fields__:
             setattr(found, name, getattr(first, name))
-        found.outcome = self._told or self._judged()
+        verdict = judge(self._evidence)
+        found.outcome = self._told or (_end(verdict) if verdict else None)
+        found.problems = [*self._lost, *self._telling_lines(verdict)]
+        found.errors = max(found.errors, len(found.problems))
         found.fine_tuning = None if first is tuned or tuned == Training() else tuned
         return found
 
@@ -139,8 +138,8 @@ class Reader:
         for piece in raw.split(b"\r"):
             line = clean(piece[:LONGEST].decode("utf-8", "replace"))
             for said, event in self._prefixes.read(line):
-                if self._evidence.see(said, event, found.lines):
-                    self._problem(said)
+                found.errors += self._evidence.see(said, event, found.lines)
+                self._telling.see(said, event, found.lines)
                 blank = blank and not said.strip()
                 if said.startswith("["):
                     self._own(said)
@@ -156,11 +155,12 @@ class Reader:
                 found.stages, self._named = [], True
             self._tuning = m[1] in ("sft", "chat_eval")
             self._stage(m[1], skipped=bool(m[2]))
-            self._evidence = Evidence()
+            self._evidence, self._telling = Evidence(), Telling()
         elif m := _END.fullmatch(line):
             self._told = self._ended(m[1], m[2])
         elif line.startswith("[ATTEMPT"):
-            found.attempts, self._told, self._evidence = found.attempts + 1, None, Evidence()
+            found.attempts, self._told = found.attempts + 1, None
+            self._evidence, self._telling = Evidence(), Telling()
         elif line.startswith(_HEARTBEAT):
             found.heartbeats += 1
 
@@ -175,10 +175,11 @@ class Reader:
         elif name not in stages:
             stages.append(name)
 
-    def _judged(self) -> End | None:
-        """The cause of the end, where the log does not name one itself."""
-        found = judge(self._evidence)
-        return End(found.kind, found.message, found.advice, found.resume, found.line) if found else None
+    def _telling_lines(self, verdict: Verdict | None) -> list[Problem]:
+        """What tells why it ended, where it failed or did not come to its end."""
+        outcome = self._found.outcome
+        failed = outcome.word in ("", "failed") if outcome else not self._telling.done
+        return self._telling.told(*judged(verdict, self._evidence)) if failed else []
 
     def _ended(self, word: str, said: str) -> End:
         """The job's own last word, which knew how the child had ended; what only the log shows beside it."""
@@ -226,13 +227,14 @@ class Reader:
                 if text not in found.warnings and len(found.warnings) < MAX_KEPT:
                     found.warnings.append(text)
         if lost(event):
-            self._problem(line)
+            found.errors += 1
+            if len(self._lost) < MAX_KEPT:
+                self._lost.append(Problem(found.lines, line.strip()[:300]))
 
-    def _problem(self, line: str) -> None:
-        found = self._found
-        found.errors += 1
-        if len(found.problems) < MAX_KEPT:
-            found.problems.append(Problem(found.lines, line.strip()[:300]))
+
+def _end(verdict: Verdict) -> End:
+    """The cause of the end, where the log does not name one itself."""
+    return End(verdict.kind, verdict.message, verdict.advice, verdict.resume, verdict.line)
 
 
 class _Pace:

@@ -63,8 +63,18 @@ class OutcomeKind(StrEnum):
         return cls.UNKNOWN
 
 
+class Problem(Struct, frozen=True):
+    """A line of the log that tells of a failure, by its number from 1."""
+
+    line: int
+    text: str
+
+
 class Outcome(Struct, frozen=True):
-    """How an attempt ended. `resume` says whether that can help, `line` is the one of the log that tells it, from 1."""
+    """How an attempt ended. `resume` says whether that can help, `line` is the one of the log that tells it, from 1.
+
+    `problems` are the lines that tell it to a person, that one among them.
+    """
 
     kind: OutcomeKind
     message: str
@@ -74,6 +84,7 @@ class Outcome(Struct, frozen=True):
     signal: int | None = None
     resume: str = ""
     line: int | None = None
+    problems: tuple[Problem, ...] = ()
 
 
 class Pause(Struct, frozen=True):

@@ -107,7 +107,7 @@ def _folders_of(volume: Volume, run_id: str) -> list[str]:
     return [e.name for e in _list(volume, layout.RUNS) if e.is_dir and layout.is_folder_of(e.name, run_id)]
 
 
-def _recorded(volume: Volume, folder: str) -> Run | None:
+def recorded(volume: Volume, folder: str) -> Run | None:
     """The run that a folder is of, as its record tells it; None when that is missing, damaged or another run's."""
     run = _record(volume, f"{layout.run_dir(folder)}/{layout.RUN_FILE}", run_of)
     return run if run and layout.is_folder_of(folder, run.id) and 0 <= run.created_at < LATEST else None
@@ -120,7 +120,7 @@ def _taken_from(run: Run, folder: str) -> Run:
 
 def read_run(volume: Volume, run_id: str) -> Run | None:
     """A run's own record on its volume; None when it is missing or damaged. Of copies the one that was not moved."""
-    named = [(_recorded(volume, name), name) for name in _folders_of(volume, run_id)]
+    named = [(recorded(volume, name), name) for name in _folders_of(volume, run_id)]
     found = [(run, name) for run, name in named if run and run.id == run_id]
     own = [pair for pair in found if pair[0].path == layout.run_dir(pair[1])]
     return next((_taken_from(*pair) for pair in own or found), None)
@@ -174,7 +174,7 @@ def runs_on(volume: Volume, known: Collection[str] = ()) -> list[Run]:
     """Every run recorded on a volume but the `known` ids: what a registry is rebuilt from."""
     found: dict[str, Run] = {}
     new = [e for e in _list(volume, layout.RUNS) if e.is_dir and layout.id_of(e.name) not in known]
-    records = side_by_side(lambda entry: _recorded(volume, entry.name), new)
+    records = side_by_side(lambda entry: recorded(volume, entry.name), new)
     for entry, run in zip(new, records, strict=True):
         if run and run.id not in known and (run.id not in found or run.path == layout.run_dir(entry.name)):
             found[run.id] = _taken_from(run, entry.name)

@@ -22,6 +22,7 @@ from runner.log_prefixed import Finder
 from runner.log_search import Scan, query
 from runner.log_summary import Reader, Summary
 from runner.spool import LogFile
+from runner.status import Problem
 from tests.conftest import DATA, Cli
 
 LOGS = [DATA / "releases" / "2026-07-04.log", DATA / "logs" / "h100_oom_d24_64.log", DATA / "logs" / "cpu_resume_b.log"]
@@ -74,8 +75,7 @@ def marked(data: bytes, mark: Callable[[int], str]) -> bytes:
 
 
 def bare(found: Summary) -> Summary:
-    for problem in found.problems:
-        problem.text = ""
+    found.problems = [Problem(one.line, "") for one in found.problems]
     return found
 
 

@@ -207,6 +207,7 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
         detail = {"spec": found.spec, "stages": found.status.work.stages if found.status else []}
         unknown = found.status.work.unknown_lines if found.status else 0
         detail["unknown_lines"] = unknown
+        detail["problems"] = found.outcome.problems if found.outcome else []
         more = {"log": str(fleet.log_file(found)), "billed_usd_by_hour": fleet.billed(found)}
         output.as_json({**_record(fleet, found), **detail, **more})
         return Exit.OK
@@ -229,10 +230,12 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
         output.write(f"  {stage.name:<10}{stage.state.value:<9}{units.duration(took):>7}  {stage.note}".rstrip())
     for warning in found.status.work.warnings if found.status else []:
         output.write(f"  {'warning':<9} {warning}")
-    if found.outcome and found.outcome.line:
+    if found.outcome and found.outcome.line and not found.outcome.problems:
         output.write(f"  {'see':<9} line {found.outcome.line:,} of its log")
     if found.outcome and found.outcome.advice:
         output.write(f"  {'do':<9} {found.outcome.advice}")
+    for problem in found.outcome.problems if found.outcome else ():
+        output.write(f"  line {problem.line:>8,}  {problem.text}")
     return Exit.OK
 
 

@@ -51,6 +51,8 @@ def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
     }
 
 
-def _with_resume(outcome: Outcome) -> Outcome:
-    """Every end says whether a resume can help, also one that an earlier release has written."""
-    return msgspec.structs.replace(outcome, resume=outcome.resume or resume_of(outcome.kind))
+def _with_resume(outcome: Outcome) -> dict[str, Any]:
+    """Every end says whether a resume can help, also one that an earlier release has written; its lines stand apart."""
+    found: dict[str, Any] = msgspec.to_builtins(outcome)
+    del found["problems"]
+    return {**found, "resume": outcome.resume or resume_of(outcome.kind)}

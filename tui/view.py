@@ -116,17 +116,18 @@ class ViewApp(TerminalApp):
                     time.sleep(BREATH_S * 10)
                 if time.monotonic() - shown > LOOK_EVERY_S:
                     shown = time.monotonic()
-                    self.call_from_thread(self._show, numbers(reader.found))
+                    self.call_from_thread(self._show, reader.found)
                 if of != log.anew:
                     break
                 time.sleep(BREATH_S)
             if offset != told:
                 told = offset
-                self.call_from_thread(self._show, numbers(reader.found))
+                self.call_from_thread(self._show, reader.found)
             time.sleep(LOOK_EVERY_S)
 
-    def _show(self, cells: list[Cell | str]) -> None:
-        self.query_one("#numbers", Line).put(cells)
+    def _show(self, found: Summary) -> None:
+        self.query_one("#numbers", Line).put(numbers(found))
+        self.query_one(LogPane).view.problems = found.problems if found.outcome else ()
 
 
 def numbers(found: Summary) -> list[Cell | str]:

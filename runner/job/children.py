@@ -4,7 +4,7 @@ import functools
 import os
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,7 +25,7 @@ from runner.nanochat.events import Event
 from runner.plan import Plan
 from runner.run import Run
 from runner.stages import PARTS, Part, StageName
-from runner.status import Outcome, OutcomeKind
+from runner.status import Outcome, OutcomeKind, Problem
 
 
 class Children:
@@ -41,9 +41,12 @@ class Children:
         compiled: CompileCache | None,
         tick: Callable[[float], None],
         grace_s: float,
+        good: Callable[[], Collection[str]] = frozenset,
     ) -> None:
+        """`good` tells what another run of the task has said that ended well, as templates."""
         self._run, self._work, self._journal, self._stop = run, work, journal, stop
         self._compiled, self._tick, self._grace_s = compiled, tick, grace_s
+        self._good = good
         self.wrote_at: float | None = None
         self._watch: expectations.Watch | None = None
         self._unlike: Outcome | None = None
@@ -79,10 +82,14 @@ class Children:
             if self._unlike and not self._stop.told:
                 return self._unlike
             unwanted_now = None if self._stop.told else unwanted(stage, trail, self._run.spec.overrides)
-            outcome = explain(stage, ended, trail, stopped_for=unwanted_now, oom_kills=oom_kills() - kills)
+            outcome = explain(
+                stage, ended, trail, stopped_for=unwanted_now, oom_kills=oom_kills() - kills, good=self._good
+            )
             if outcome:
-                before = self._journal.lines_before() if outcome.line else 0
-                return msgspec.structs.replace(outcome, line=outcome.line + before if outcome.line else None)
+                before = self._journal.lines_before() if outcome.line or outcome.problems else 0
+                line = outcome.line + before if outcome.line else None
+                problems = tuple(Problem(one.line + before, one.text) for one in outcome.problems)
+                return msgspec.structs.replace(outcome, line=line, problems=problems)
         return None
 
     def _environment(self, today: Plan, place: engines.Interpreter) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Execute a run's plan stage by stage, resuming at the first stage that is not done."""
 
+import functools
 import os
 import queue
 import time
@@ -16,6 +17,7 @@ from runner.defaults import compiles, settings
 from runner.errors import NanochatError
 from runner.estimate import shape_of
 from runner.going_back import GOES_ON
+from runner.good_run import last_good
 from runner.job import engines, publish
 from runner.job.children import Children
 from runner.job.clock import Clock
@@ -91,7 +93,14 @@ class Job:
         self._stop = Stop(self._guard, site.killed_after_s)
         self._ending = Ending(volume, run, work, site, self._journal, self._commits, self._stop, self._clock)
         self._children = Children(
-            run, work, self._journal, self._stop, compiled=self._compiled, tick=self._tick, grace_s=grace_s
+            run,
+            work,
+            self._journal,
+            self._stop,
+            compiled=self._compiled,
+            tick=self._tick,
+            grace_s=grace_s,
+            good=functools.partial(last_good, volume, run),
         )
 
     @property

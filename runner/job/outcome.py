@@ -1,6 +1,7 @@
 """The end of a stage -> what happened in one line, and what to do about it."""
 
 import sys
+from collections.abc import Callable, Collection
 
 import msgspec
 from msgspec import Struct, field
@@ -9,6 +10,7 @@ from runner.alarms import lost
 from runner.diagnosis.advice import ADVICE, CHECK_NETWORK, Cause, Resume
 from runner.diagnosis.causes import of_disk
 from runner.diagnosis.evidence import Evidence
+from runner.diagnosis.telling import Telling, judged
 from runner.diagnosis.verdict import How, judge
 from runner.job.supervise import Ended
 from runner.nanochat import events
@@ -25,6 +27,7 @@ class Trail(Struct):
     """What a stage said that explains its end."""
 
     evidence: Evidence = field(default_factory=Evidence)
+    telling: Telling = field(default_factory=Telling)
     downloaded: events.Downloaded | None = None
     lost: str = ""
     without_fa3: bool = False
@@ -32,6 +35,7 @@ class Trail(Struct):
     def see(self, line: str, event: Event | None, number: int) -> None:
         """One line more, and its number in what this job writes of the log."""
         self.evidence.see(line, event, number)
+        self.telling.see(line, event, number)
         if not self.lost and isinstance(event, events.Step | events.ValBpb) and (gone := lost(event)):
             self.lost = f"the {gone}" + (f" since step {event.step:,}" if event.step is not None else "")
         elif isinstance(event, events.Downloaded):
@@ -51,11 +55,18 @@ def unwanted(stage: StageName, trail: Trail, asked: Overrides) -> Outcome | None
 
 
 def explain(
-    stage: StageName, ended: Ended, trail: Trail, *, stopped_for: Outcome | None = None, oom_kills: int = 0
+    stage: StageName,
+    ended: Ended,
+    trail: Trail,
+    *,
+    stopped_for: Outcome | None = None,
+    oom_kills: int = 0,
+    good: Callable[[], Collection[str]] = frozenset,
 ) -> Outcome | None:
     """The outcome of a stage that cannot go on; None when it ended well. Exit code 0 is not trusted for downloads.
 
-    `oom_kills`: how many processes the kernel has killed meanwhile for want of memory.
+    `oom_kills`: how many processes the kernel has killed meanwhile for want of memory. `good` is asked what a run that
+    ended well has said.
     """
     short = trail.downloaded if trail.downloaded and trail.downloaded.ok < trail.downloaded.total else None
     if ended.stopped and stopped_for:
@@ -72,7 +83,10 @@ def explain(
     found = judge(trail.evidence, How(ended.code, ended.signal, oom_kills))
     if found is None:
         return None
-    return Outcome(found.kind, found.message, found.advice, stage, ended.code, ended.signal, found.resume, found.line)
+    problems = tuple(trail.telling.told(*judged(found, trail.evidence), good=good()))
+    return Outcome(
+        found.kind, found.message, found.advice, stage, ended.code, ended.signal, found.resume, found.line, problems
+    )
 
 
 def _smaller(stage: StageName, device_batch: int, saved: int | None) -> str:

@@ -143,13 +143,15 @@ class WatchScreen(NanochatScreen):
             line = self.query_one(name, Line)
             line.put(cells)
             line.display = bool(cells)
-        self.query_one(LogPane).put_title(live=run.live)
+        pane = self.query_one(LogPane)
+        pane.view.problems = run.outcome.problems if run.outcome else ()
+        pane.put_title(live=run.live)
 
     def on_log_view_changed(self) -> None:
         view = self.query_one(LogView)
         if self._to_error and view.scans and view.errors:
             self._to_error = False
-            if view.following and (first := view.scans.errors.line(0)) is not None:
+            if view.following and (first := view.first_error()) is not None:
                 view.goto(first)
 
     async def act(self, key: Key) -> None:

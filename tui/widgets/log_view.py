@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -13,12 +13,13 @@ from textual.worker import get_current_worker
 from runner import units
 from runner.log_prefixed import Finder
 from runner.log_scans import Scans
-from runner.log_search import Query, Scan, next_hit, query
+from runner.log_search import Query, Scan, exactly, next_hit, query
 from runner.log_times import LogTimes
 from runner.nanochat import layout
 from runner.settings import Settings
 from runner.spool import MAX_SHOWN, LogFile
-from runner.terminal import safe
+from runner.status import Problem
+from runner.terminal import clean, safe
 from tui.background import background
 from tui.keys import bindings, moves
 from tui.screens.dialogs import Page
@@ -90,11 +91,13 @@ class LogView(LogScroll, can_focus=True):
         # Share of the log whose lines are counted.
         self.counted = 0.0
         self.window = 0
+        # The lines that tell why what is logged ended.
+        self.problems: Sequence[Problem] = ()
 
     def open(self, log: LogFile) -> None:
         """Show another file from its end."""
         self._log, self.following, self._left, self._seen = log, True, 0, 0
-        self.scans = Scans(log)
+        self.scans, self.problems = Scans(log), ()
         self._finding, self.counted, self._anew = None, 0.0, log.anew
         self._begin(log)
         self._index(log)
@@ -323,8 +326,26 @@ class LogView(LogScroll, can_focus=True):
             self._find(self.search, self._top, forward=by > 0)
 
     def action_error(self, by: int) -> None:
-        if self.scans:
-            self._find(self.scans.errors, self._top, forward=by > 0)
+        """The next of the lines that tell the failure; where none are told, the next that looks like one."""
+        if self.scans is None:
+            return
+        if there := self._told_here():
+            later = [line for line in there if line > self._top] if by > 0 else [n for n in there if n < self._top]
+            around = there[0] if by > 0 else there[-1]
+            self.goto((later[0] if by > 0 else later[-1]) if later else around)
+        else:
+            scan = Scan(self.scans.log, exactly(self.problems[0].text)) if self.problems else self.scans.errors
+            self._find(scan, self._top, forward=by > 0)
+
+    def first_error(self) -> int | None:
+        """The line to begin with, of a log that tells a failure."""
+        there = self._told_here()
+        return there[0] if there else self.scans.errors.line(0) if self.scans else None
+
+    def _told_here(self) -> list[int]:
+        """Those of the told lines that are where they were told to be: a log that was put together may have more."""
+        log = self._log
+        return [p.line - 1 for p in self.problems if log and p.text in clean(log.text(p.line - 1))]
 
     def action_next_mark(self) -> None:
         later = sorted(self.marks)

@@ -1,0 +1,50 @@
+"""A line of a log -> what it is alike in, whenever it is said; and lines that are recorded as saying nothing."""
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+
+from runner.nanochat import events, grammar
+
+LONGEST, MOST = 400, 20_000
+_MARK = re.compile(r"^(?:\[(?:rank|default)\d{1,6}\]: ?)?(?:\[rank\d{1,6}\]: ?)?", re.ASCII)
+_MASKS = (
+    (re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S+"), "<url>"),
+    (re.compile(r"\d{4}-\d\d-\d\d[T_ ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?"), "<time>"),
+    (re.compile(r"\d\d:\d\d:\d\d(?:[.,]\d+)?"), "<clock>"),
+    (re.compile(r"\d\d:\d\d:\d\d(?:[.,]\d+)?"), "<clock>"),
+    (re.compile(r"(?:[\w.@+<>-]*/){2,}[\w.@+<>:-]*|(?<!\S)/[\w.-]+"), "<path>"),
+    (re.compile(r"\b0x[0-9a-f]+\b|\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,}\b"), "<hex>"),
+    (re.compile(r"'[^']{1,200}'|\"[^\"]{1,200}\"|`[^`]{1,200}`"), "<name>"),
+    (re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?"), "#"),
+    (re.compile(r"(?:\[\s*#\s*(?:,\s*#\s*)+\]|\(\s*#\s*(?:,\s*#\s*)+\))"), "<numbers>"),
+    (re.compile(r"\s+"), " "),
+)
+
+
+def template(line: str) -> str:
+    """A cleaned line without what differs from one time to the next: rank, times, paths, numbers, names in quotes."""
+    text = _MARK.sub("", line[:LONGEST], count=1)
+    for pattern, mask in _MASKS:
+        text = pattern.sub(mask, text)
+    return text.strip()
+
+
+def templates_of(lines: Iterable[str]) -> frozenset[str]:
+    """The templates of what a log says beside its numbers."""
+    found = set[str]()
+    for line in lines:
+        event = grammar.parse(line)
+        if (event is None or isinstance(event, events.Noted | events.Warned | events.Error)) and line.strip():
+            found.add(template(line))
+            if len(found) >= MOST:
+                break
+    return frozenset(found)
+
+
+@cache
+def recorded(name: str) -> frozenset[str]:
+    """Templates that are shipped: `good`, of runs that ended well; `aftermath`, of what follows any failure."""
+    text = files("runner.diagnosis").joinpath(f"{name}.txt").read_text("utf-8")
+    return frozenset(line for line in text.split("\n") if line)

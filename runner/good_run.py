@@ -1,0 +1,37 @@
+"""What the last run of the same task that ended well has said: what a failed one says too tells nothing."""
+
+import contextlib
+import re
+
+from runner import survey
+from runner.backends.base import Volume
+from runner.diagnosis.templates import templates_of
+from runner.nanochat import layout
+from runner.run import Run
+from runner.states import State
+from runner.terminal import clean
+
+# So many runs are looked at, the newest first, and so much of the beginning of a log, and of its end.
+MOST_RUNS, MOST_READ = 20, 4 << 20
+
+
+def last_good(volume: Volume, run: Run) -> frozenset[str]:
+    """The templates of its log; none where there is no such run, or it cannot be read."""
+    with contextlib.suppress(OSError):
+        folders = sorted((e for e in volume.list(layout.RUNS) if e.is_dir), key=lambda e: e.mtime, reverse=True)
+        for folder in folders[:MOST_RUNS]:
+            other = survey.recorded(volume, folder.name)
+            if other is None or other.id == run.id or other.spec.task != run.spec.task:
+                continue
+            status = survey.read_status(volume, other)
+            if status and status.state is State.DONE:
+                return templates_of(_lines(volume, f"{other.path}/{layout.LOG_FILE}"))
+    return frozenset()
+
+
+def _lines(volume: Volume, path: str) -> list[str]:
+    size = volume.stat(path).bytes
+    data = volume.read(path, 0, MOST_READ)
+    if size > MOST_READ:
+        data += volume.read(path, max(MOST_READ, size - MOST_READ), MOST_READ)
+    return [clean(line) for line in re.split(r"[\n\r]", data.decode("utf-8", "replace"))]

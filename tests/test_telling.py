@@ -1,0 +1,125 @@
+"""The lines that tell a failure are those that a person has marked; a log that is well has none."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.diagnosis.evidence import Evidence
+from runner.diagnosis.telling import FIRST_KEPT, LAST_KEPT, MOST_TOLD, Telling, judged
+from runner.diagnosis.templates import template, templates_of
+from runner.diagnosis.verdict import judge
+from runner.log_prefix import Prefixes
+from runner.log_summary import Reader
+from runner.terminal import clean
+from tests.conftest import DATA
+
+FAILED = re.compile("err_|oom|offline|resume_on2|sigterm")
+LOGS = sorted([*(DATA / "logs").glob("*.log"), *(DATA / "releases").glob("*.log")])
+GOOD = [path for path in LOGS if not FAILED.search(path.stem)]
+
+
+def marked() -> dict[Path, set[int]]:
+    """Logs of failures, each with the lines that a person marked, before anything was made that finds them."""
+    found: dict[Path, set[int]] = {}
+    for name in ("telling", "failures"):
+        table: dict[str, Any] = tomllib.loads((DATA / f"{name}.toml").read_text())
+        for log, marks in table.items():
+            found[DATA / name / f"{log}.log"] = set(marks["tells"] if isinstance(marks, dict) else marks)
+    return found
+
+
+def told(path: Path, *, judging: bool) -> set[int]:
+    telling, prefixes, evidence = Telling(), Prefixes(), Evidence()
+    for number, raw in enumerate(path.read_bytes().decode("utf-8", "replace").removesuffix("\n").split("\n"), 1):
+        for piece in raw.split("\r"):
+            for said, event in prefixes.read(clean(piece)):
+                telling.see(said, event, number)
+                evidence.see(said, event, number)
+    return {one.line for one in telling.told(*(judged(judge(evidence), evidence) if judging else ()))}
+
+
+def f1(logs: dict[Path, set[int]], *, judging: bool) -> float:
+    found = {path: told(path, judging=judging) for path in logs}
+    hits = sum(len(found[path] & marks) for path, marks in logs.items())
+    return 2 * hits / sum(len(found[path]) + len(marks) for path, marks in logs.items())
+
+
+def test_the_lines_that_tell_a_failure_are_found_by_what_good_runs_do_not_say_and_better_with_the_verdict() -> None:
+    logs = marked()
+    assert len(logs) >= 58
+    assert f1(logs, judging=False) >= 0.9
+    assert f1(logs, judging=True) >= 0.95
+
+
+def test_logs_that_nothing_was_tuned_on_are_told_nearly_as_well() -> None:
+    aside = dict(list(marked().items())[2::3])
+    assert f1(aside, judging=False) >= 0.9 and f1(aside, judging=True) >= 0.9
+
+
+@pytest.mark.parametrize("path", GOOD, ids=lambda p: p.stem)
+def test_a_log_that_is_well_tells_no_failure(path: Path) -> None:
+    reader = Reader()
+    for line in path.read_bytes().split(b"\n"):
+        reader.take(line)
+    assert reader.found.problems == [] and reader.found.errors == 0
+
+
+def lines_told(lines: list[str], good: frozenset[str] = frozenset()) -> list[int]:
+    telling, prefixes = Telling(), Prefixes()
+    for number, line in enumerate(lines, 1):
+        for said, event in prefixes.read(line):
+            telling.see(said, event, number)
+    return [one.line for one in telling.told(good=good)]
+
+
+STEP = "step {:05d}/00100 (1.00%) | loss: 3.1 | lrm: 1.00 | dt: 9.00ms | tok/sec: 1,000 | bf16_mfu: 40.00"
+
+
+def test_what_the_last_good_run_has_said_too_is_not_told() -> None:
+    lines = [STEP.format(1), "[fork] error budget is 3", "[fork] error: the queue is closed"]
+    assert lines_told(lines) == [2, 3]
+    assert lines_told(lines, templates_of(["[fork] error budget is 12", STEP.format(4)])) == [3]
+
+
+def test_what_one_rank_alone_said_comes_before_what_all_others_complain_of() -> None:
+    def dies(rank: int, why: str) -> list[str]:
+        said = ["Traceback (most recent call last):", '  File "/a/b.py", line 1, in f', why]
+        return [f"[rank{rank}]: {line}" for line in said]
+
+    lost = "x.LostPeer: 3 is gone"
+    lines = [STEP.format(1), *dies(0, lost), *dies(3, "x.Odd: a row too many"), *dies(1, lost)]
+    assert lines_told(lines) == [7]
+
+
+def test_what_was_said_and_survived_is_not_told_but_what_steps_overtook_is() -> None:
+    warning = "[fork] warning: cannot pin memory"
+    failure = ["Traceback (most recent call last):", '  File "/a/b.py", line 1', "x.Odd: 1"]
+    assert lines_told([warning, STEP.format(1), *failure]) == [5]
+    assert lines_told([*failure, *map(STEP.format, range(20))]) == [3]
+
+
+SAID = ["Traceback (most recent call last):", '  File "a"', "[rank1]: error", STEP.format(2)]
+
+
+@given(st.lists(st.one_of(st.text(max_size=40), st.sampled_from(SAID))))
+@settings(max_examples=200, deadline=None)
+def test_any_text_gives_a_few_of_its_own_lines_and_keeps_few(lines: list[str]) -> None:
+    telling, prefixes = Telling(), Prefixes()
+    for number, line in enumerate(lines * 20, 1):
+        for said, event in prefixes.read(clean(line)):
+            telling.see(said, event, number)
+    found = telling.told()
+    assert len(found) <= MOST_TOLD and all(1 <= one.line <= len(lines) * 20 for one in found)
+    assert len(telling.first) <= FIRST_KEPT and len(telling.last) <= LAST_KEPT
+
+
+@given(st.text(max_size=300), st.integers(0, 10**9), st.integers(0, 10**9))
+def test_a_template_is_the_same_for_any_numbers_and_of_itself(text: str, one: int, other: int) -> None:
+    assert template(f"at step {one} of /data/x{one}/y: {text}") == template(
+        f"at step {other} of /data/x{other}/y: {text}"
+    )
