@@ -91,10 +91,15 @@ class _Whole(Struct, frozen=True):
 
 
 class _Failures:
-    """The lines that tell a failure, as the diagnosis has it; given one line at a time."""
+    """The lines that tell a failure, as the diagnosis has it: one line at a time, with what stands `before` it."""
+
+    def __init__(self, before: Sequence[str]) -> None:
+        self._before = re.compile("|".join(before) or "(?!)", re.ASCII)
 
     def search(self, text: bytes, /, pos: int = 0) -> Found | None:
-        return _Whole(len(text)) if tells(clean(text[pos:LONGEST_TOLD].decode("utf-8", "replace"))) else None
+        line = text[pos:LONGEST_TOLD].decode("utf-8", "replace")
+        m = self._before.match(line)
+        return _Whole(len(text)) if tells(clean(line[m.end() :] if m else line)) else None
 
     def finditer(self, text: bytes, /) -> Iterator[Found]:
         return iter([])
@@ -114,7 +119,7 @@ def query(said: str, before: Sequence[str] = ()) -> Query:
         raise UsageError("nothing to look for" if not text.strip("~") else "too long to look for", "type a text")
     if text.startswith("level:"):
         if text == "level:error":
-            return Query(said, _Failures(), invert=invert, first=regex(ANY_WORD, any_case=False))
+            return Query(said, _Failures(before), invert=invert, first=regex(ANY_WORD, any_case=False))
         level = LEVELS.get(text[6:])
         if level is None:
             raise UsageError(f"unknown level {text[6:20]!r}", f"use one of error, {', '.join(LEVELS)}")
