@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from runner.errors import about
 from runner.placing import place
@@ -40,6 +40,12 @@ def replacing(target: Path, mode: int = 0o666, *, over: bool = True) -> Iterator
 def write(target: Path, data: bytes, mode: int = 0o666) -> None:
     with replacing(target, mode) as file:
         file.write(data)
+
+
+def ends_a_line(file: IO[bytes]) -> bool:
+    """Whether a file is empty or ends with a whole line: whoever wrote to it may have died in the middle of one."""
+    size = os.fstat(file.fileno()).st_size
+    return size == 0 or os.pread(file.fileno(), 1, size - 1) == b"\n"
 
 
 def make_private(path: Path) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from runner import stored
+from runner.atomic import ends_a_line
 from runner.backends.base import BLOCK, Entry
 from runner.errors import NanochatError, Unreachable, UsageError, about
 from runner.names import BROUGHT, shown, told
@@ -117,9 +118,7 @@ class Home:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             with os.fdopen(os.open(self._path, flags, 0o644), "r+b", buffering=0) as file:
-                size = file.seek(0, os.SEEK_END)
-                torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
-                file.write(b"\n" * torn + msgspec.json.encode(record) + b"\n")
+                file.write(b"\n" * (not ends_a_line(file)) + msgspec.json.encode(record) + b"\n")
         except OSError as error:
             raise Unreachable(
                 f"what came cannot be noted in {shown(str(self._path))} ({error.strerror or error})",

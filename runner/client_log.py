@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from runner.atomic import PRIVATE, tighten
+from runner.atomic import PRIVATE, ends_a_line, tighten
 from runner.scrub import scrubbed
 from runner.terminal import safe
 
@@ -24,7 +24,7 @@ class LogFile(logging.Handler):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._path, self._fd = path, -1
+        self._path, self._fd, self._torn = path, -1, False
         self.setFormatter(_Format())
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -40,7 +40,8 @@ class LogFile(logging.Handler):
                 with contextlib.suppress(FileNotFoundError):
                     _numbered(self._path, number - 1).replace(_numbered(self._path, number))
             self._open()
-        os.write(self._fd, data)
+        data = b"\n" * self._torn + data
+        self._torn = os.write(self._fd, data) < len(data)
 
     def _is_there(self) -> bool:
         """Whether another process has not begun a new file."""
@@ -50,9 +51,11 @@ class LogFile(logging.Handler):
 
     def _open(self) -> None:
         self._let_go()
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         self._fd = os.open(self._path, flags, PRIVATE)
         tighten(self._path)
+        with os.fdopen(self._fd, "rb", buffering=0, closefd=False) as file:
+            self._torn = not ends_a_line(file)
 
     def _let_go(self) -> None:
         if self._fd >= 0:

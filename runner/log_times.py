@@ -13,6 +13,7 @@ from pathlib import Path
 
 from runner import atomic
 from runner.errors import UsageError
+from runner.same_file import Known
 
 RECORD = struct.Struct("<Qd")
 EVERY_S = 1.0
@@ -65,25 +66,33 @@ class LogTimes:
         self._path = path
         self._lock = threading.Lock()
         self._offsets, self._times = array("Q"), array("d")
+        self._known, self._identity = Known(), (0, 0)
 
     def refresh(self) -> None:
-        """Read what was added; a file that is not there has no times, one that was cut is read anew."""
+        """Read what was added; a file that is not there has no times, one that is another by now is read anew."""
         try:
             with self._path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                have = len(self._offsets) * RECORD.size
-                if size < have:
-                    have = 0
-                file.seek(have)
-                data = file.read(min(size, MOST * RECORD.size) - have) if size > have else b""
+                now = os.fstat(file.fileno())
+                identity, known = (now.st_dev, now.st_ino), self._known
+                same = identity == self._identity and known.is_still(lambda at, n: os.pread(file.fileno(), n, at))
+                known = known if same else Known()
+                file.seek(known.size)
+                data = file.read(max(0, min(now.st_size, MOST * RECORD.size) - known.size))
         except FileNotFoundError:
             return
-        found = list(RECORD.iter_unpack(data[: len(data) // RECORD.size * RECORD.size]))
+        data = data[: len(data) // RECORD.size * RECORD.size]
+        known.took(known.size, data)
         with self._lock:
-            if not have:
+            if not same:
                 self._offsets, self._times = array("Q"), array("d")
-            self._offsets.extend(offset for offset, _ in found)
-            self._times.extend(at if 0 <= at < LATEST else math.nan for _, at in found)
+            self._known, self._identity = known, identity
+            for offset, at in RECORD.iter_unpack(data):
+                # A log that was cut goes on from there: what was told of later places was of those that are gone.
+                while self._offsets and self._offsets[-1] > offset:
+                    self._offsets.pop()
+                    self._times.pop()
+                self._offsets.append(offset)
+                self._times.append(at if 0 <= at < LATEST else math.nan)
 
     def at(self, offset: int) -> float | None:
         """When the byte at `offset` came, at most a second early; None where nobody noted it."""

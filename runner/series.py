@@ -1,6 +1,7 @@
 """The numbers of a run as curves, whole, at any size: read from its events as they grow, asked by the column. No UI."""
 
 import math
+import os
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +13,12 @@ from msgspec import Struct
 from runner.foreign import json_object, number
 from runner.going_back import KINDS, begins, goes_back_to
 from runner.nanochat import flops
+from runner.same_file import Known
 
 FAN = 16
 READ_BYTES = 4 << 20
 # So many points are kept of one curve, and so many marks; beyond, every other one is left out.
 MOST, MOST_MARKS = 1 << 19, 1 << 14
-# So much of what was read last tells whether the events go on from there.
-TOLD_BY = 256
 EMA = 0.9
 # What is beyond these is no value, step or moment of a training, and would break what is drawn.
 LARGEST, FURTHEST, LATEST = 1e300, 1e15, 1e11
@@ -210,12 +210,13 @@ class CurvesReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._given: dict[str, Series] = {}
+        self._identity = (0, 0)
         self._begin()
 
     def _begin(self) -> None:
         self.series = {name: Series() for name in METRICS}
         self.marks: list[Mark] = []
-        self._offset, self._last = 0, b""
+        self._known = Known()
         self._counted = flops.Counted()
         self._began = self._before_s = self._last_t = self._step = self._ema = self._ema_weight = 0.0
         self._trained = 0.0
@@ -231,13 +232,15 @@ class CurvesReader:
 
     def read(self) -> bool:
         """Take in new events, at most a few MB; whether there were any. Events that were written anew are read anew."""
-        anew = False
         try:
             with self.path.open("rb") as file:
-                file.seek(self._offset - len(self._last))
-                if anew := file.read(len(self._last)) != self._last:
+                now = os.fstat(file.fileno())
+                identity, began = (now.st_dev, now.st_ino), self._known.size > 0
+                same = identity == self._identity and self._known.is_still(lambda at, n: os.pread(file.fileno(), n, at))
+                if anew := began and not same:
                     self._begin()
-                    file.seek(0)
+                self._identity = identity
+                file.seek(self._known.size)
                 data = file.read(READ_BYTES)
         except FileNotFoundError:
             return False
@@ -245,8 +248,7 @@ class CurvesReader:
         if not whole and len(data) == READ_BYTES:
             # No event is that long.
             whole = data
-        self._offset += len(whole)
-        self._last = (self._last + whole)[-TOLD_BY:]
+        self._known.took(self._known.size, whole)
         for event in _events(whole):
             self._take(event)
         return bool(whole) or anew

@@ -3,18 +3,21 @@
 import os
 import stat
 import threading
+import time
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+from runner.same_file import Known
+
 BLOCK = 1 << 16
 READ = 64 * BLOCK
 MAX_SHOWN = 4096
 KEPT_BLOCKS = 16
-# So many bytes at its beginning and before the end of what is indexed tell whether it is still the same log.
-TOLD_BY = 256
+# What was written so lately may be written again in the same moment, as far as the times of a disk tell.
+MOMENT_NS = 3 * 10**9
 
 
 class _Open:
@@ -24,6 +27,9 @@ class _Open:
         self.fd = fd
         of = os.fstat(fd)
         self.identity, self.regular = (of.st_dev, of.st_ino), stat.S_ISREG(of.st_mode)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return os.pread(self.fd, length, offset)
 
     def __del__(self) -> None:
         os.close(self.fd)
@@ -52,8 +58,9 @@ class LogFile:
         self._view = (0, 0, 0)
         self._ends_a_line = True
         self._blocks: OrderedDict[int, array[int]] = OrderedDict()
-        self._head = self._end = b""
-        self._changed_at = 0
+        self._known = Known()
+        # When it was last changed, and whether that is long enough ago to be told from a later change.
+        self._changed, self._settled = (0, 0), False
 
     def refresh(self, limit: int | None = None) -> bool:
         """Index what was appended since the last call, at most about `limit` bytes; whether there was anything.
@@ -64,15 +71,14 @@ class LogFile:
         if file is None:
             return False
         now = os.fstat(file.fd)
-        size, changed = now.st_size, now.st_mtime_ns != self._changed_at
-        if file is self._file and size == self._indexed and not changed:
+        size, changed = now.st_size, (now.st_mtime_ns, now.st_ctime_ns)
+        if file is self._file and size == self._indexed and changed == self._changed and self._settled:
             return False
-        if file is not self._file or size < self._indexed or not self._is_the_same(file):
+        self._changed, self._settled = changed, time.time_ns() - max(changed) > MOMENT_NS
+        if file is not self._file or size < self._indexed or not self._known.is_still(file.read):
             self._begin_anew(file)
         elif size == self._indexed:
-            self._changed_at = now.st_mtime_ns
             return False
-        self._changed_at = now.st_mtime_ns
         stop = size if limit is None else min(size, self._indexed + limit)
         while self._indexed < stop:
             # From the beginning of the block that still grows.
@@ -81,6 +87,7 @@ class LogFile:
             if len(data) <= self._indexed - first:
                 break
             self._count(first, data)
+            self._known.took(first, data)
         with self._lock:
             whole = self._newlines[-1] if self._newlines else 0
             self._view = (whole + (not self._ends_a_line), self._indexed, whole)
@@ -100,17 +107,12 @@ class LogFile:
             return self._file
         return found if found.regular else self._file
 
-    def _is_the_same(self, file: _Open) -> bool:
-        """Whether what was indexed is still there, as far as its beginning and its end tell."""
-        end = os.pread(file.fd, len(self._end), self._indexed - len(self._end))
-        return end == self._end and os.pread(file.fd, len(self._head), 0) == self._head
-
     def _begin_anew(self, file: _Open) -> None:
         with self._lock:
             self.anew += self._file is not None
             self._file = file
             self._newlines, self._indexed, self._ends_a_line, self._view = array("Q"), 0, True, (0, 0, 0)
-            self._head = self._end = b""
+            self._known = Known()
             self._blocks.clear()
 
     def _count(self, first: int, data: bytes) -> None:
@@ -126,8 +128,6 @@ class LogFile:
             self._blocks.pop(number, None)
             self._indexed = first + len(data)
             self._ends_a_line = data.endswith(b"\n")
-            self._head = data[:TOLD_BY] if first == 0 else self._head
-            self._end = data[-TOLD_BY:]
 
     def __len__(self) -> int:
         return self._view[0]
@@ -211,7 +211,7 @@ class LogFile:
     @property
     def changed_at(self) -> float:
         """When the file was last written to, as of the last refresh."""
-        return self._changed_at / 1e9
+        return self._changed[0] / 1e9
 
     def tail(self, lines: int) -> list[str]:
         """The last lines of the file, indexed or not: what can be shown at once."""

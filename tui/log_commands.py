@@ -65,9 +65,13 @@ class Printer:
 
     def __init__(self, log: LogFile, first: int, wanted: list[Query], times: LogTimes | None = None) -> None:
         self._log, self._next, self._wanted, self._times = log, first, wanted, times
+        self._of = log.anew
 
     def __call__(self, ended: bool) -> None:
         self._log.refresh()
+        if self._of != self._log.anew:
+            # Its lines are others now, from the first on.
+            self._of, self._next = self._log.anew, 0
         if self._times:
             self._times.refresh()
         whole = len(self._log) if ended else max(self._next, self._log.whole)
@@ -146,10 +150,12 @@ def _events(path: Path, lines: int | None) -> Callable[[bool], None]:
     """Prints the events of a run as they stand in its record, one JSON object a line."""
     log = LogFile(path)
     log.refresh()
-    state = {"next": max(0, log.whole - lines) if lines is not None else 0}
+    state = {"next": max(0, log.whole - lines) if lines is not None else 0, "of": log.anew}
 
     def show(ended: bool) -> None:
         log.refresh()
+        if state["of"] != log.anew:
+            state["of"], state["next"] = log.anew, 0
         for number in range(state["next"], log.whole):
             start = log.start(number)
             sys.stdout.write(harmless_json(log.read(start, log.start(number + 1) - start).decode("utf-8", "replace")))

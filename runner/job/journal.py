@@ -9,13 +9,14 @@ from typing import BinaryIO
 
 import msgspec
 
+from runner.atomic import ends_a_line
 from runner.backends.folder import FolderVolume
 from runner.errors import NanochatError
 from runner.frames import Framer
 from runner.job.lines import Lines
 from runner.job.tracker import Tracker
 from runner.log_prefix import Prefixes
-from runner.log_times import Stamper, cut_to_whole
+from runner.log_times import RECORD, Stamper, cut_to_whole
 from runner.nanochat import events, layout
 from runner.nanochat.events import Event
 from runner.stages import StageName
@@ -62,8 +63,6 @@ class Journal:
         self._lines, self._prefixes = Lines(), Prefixes()
         # An earlier job may have been killed in the middle of a line.
         self._at_line_start = not self._log.torn
-        if self._events.torn:
-            self._events.write(b"\n")
         self._written_at, self._told = 0.0, self._phase
         self._stage_began = self._silent_since = self._spoke_at = ticks()
         self.status_problem = ""
@@ -193,7 +192,8 @@ class Journal:
     def _open(self, name: str) -> "_Appender":
         if name == layout.TIMES_FILE:
             cut_to_whole(self._volume.path(f"{self._folder}/{name}"))
-        return _Appender(self._volume.path(f"{self._folder}/{name}"), hold=self._hold_open)
+        record = {layout.TIMES_FILE: RECORD.size, layout.EVENTS_FILE: None}.get(name, 1)
+        return _Appender(self._volume.path(f"{self._folder}/{name}"), hold=self._hold_open, record=record)
 
     def close(self) -> None:
         self._flush_frames()
@@ -207,36 +207,53 @@ class _Appender:
     """Append-only file that outlives a full disk: unwritten bytes wait in memory, up to MAX_UNWRITTEN.
 
     Without `hold` it is open only while it is written, at a `flush`: a Modal volume leaves open files out of a commit.
-    `torn` says that what was there does not end with a line.
+    `torn` says that what was there does not end with a line. A `record` is of so many bytes, or with None a line, which
+    then begins on its own whatever was before it; what is lost are whole records.
     """
 
-    def __init__(self, path: Path, *, hold: bool) -> None:
-        self._path, self._hold = path, hold
+    def __init__(self, path: Path, *, hold: bool, record: int | None = 1) -> None:
+        self._path, self._hold, self._record = path, hold, record
         self._file: BinaryIO | None = None
         self._waiting = bytearray()
+        # Whether we have written a part of a line, the rest of which waits.
+        self._mid_line = False
         self.size = self.lost = 0
         self.torn = False
         self.flush()
         with contextlib.suppress(OSError), path.open("rb") as file:
             self.size = file.seek(0, os.SEEK_END)
-            self.torn = self.size > 0 and os.pread(file.fileno(), 1, self.size - 1) != b"\n"
+            self.torn = not ends_a_line(file)
 
     def write(self, data: bytes) -> None:
         self._waiting += data
         if len(self._waiting) > MAX_UNWRITTEN:
-            self.lost += len(self._waiting) - MAX_UNWRITTEN
-            del self._waiting[:-MAX_UNWRITTEN]
+            self._lose(len(self._waiting) - MAX_UNWRITTEN)
         if self._hold:
             self.flush()
+
+    def _lose(self, count: int) -> None:
+        """Let go of so many bytes that wait, and of the rest of the record that they end in."""
+        if self._record:
+            count += -count % self._record
+        else:
+            count = self._waiting.find(b"\n", count - 1) + 1 or len(self._waiting)
+        self.lost += count
+        del self._waiting[:count]
+        if self._record is None and self._mid_line:
+            self._waiting[:0] = b"\n"
+            self._mid_line = False
 
     def flush(self) -> None:
         try:
             if self._file is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._path.open("ab", buffering=0)
+                self._file = self._path.open("a+b", buffering=0)
+                if self._record is None and not self._mid_line and not ends_a_line(self._file):
+                    self._waiting[:0] = b"\n"
             while self._waiting:
-                written = self._file.write(self._waiting)
-                del self._waiting[: written or 0]
+                written = self._file.write(self._waiting) or 0
+                self._mid_line = written > 0 and self._waiting[written - 1] != ord("\n")
+                del self._waiting[:written]
         except OSError:
             # A full disk: what could not be written waits for the next time.
             pass
