@@ -28,6 +28,7 @@ def lines(planned: Plan) -> Iterator[str]:
         yield f"{stage.name:<10} {units.span(stage.seconds):<22} {cost:<26} {stage.note}".rstrip()
         for argv in stage.commands:
             yield f"           $ {shlex.join(argv)}"
+    yield f"{'model':<10} {planned.parameters:,} parameters"
     for name, text in notes(planned):
         yield f"{name:<10} {text}"
     for warning in planned.warnings:

@@ -76,6 +76,20 @@ def test_a_holder_that_was_taken_for_dead_does_not_give_back_what_is_anothers(li
     assert live.get(KEY)[0] == "fc-other"
 
 
+def test_the_keeper_of_a_lock_that_another_has_taken_over_leaves_it_to_that_one() -> None:
+    class Kept(dict[str, Any]):
+        def put(self, key: str, value: Any) -> None:
+            self[key] = value
+
+    live = Kept({KEY: ["fc-other", 100.0]})
+    slow = site(live, "fc-slow")
+    slow._keep(KEY)
+    assert live[KEY] == ["fc-other", 100.0]
+    live[KEY] = ["fc-slow", 100.0]
+    slow._keep(KEY)
+    assert live[KEY][0] == "fc-slow" and live[KEY][1] > 100.0
+
+
 def test_a_hand_over_that_could_not_be_noted_at_first_spawns_once(live: modal.Dict, cloud: Cloud) -> None:
     spawned: list[object] = []
     job = site(live, "fc-1", lambda *what: spawned.append(what) or "fc-train")

@@ -13,6 +13,7 @@ from runner.errors import UsageError
 from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
 from runner.nanochat.layout import Inventory
 from runner.plan import Plan, plan
+from runner.plan_text import lines
 from runner.spec import RunSpec, make_spec
 from runner.stages import StageName
 from runner.status import StageState, StageStatus
@@ -233,3 +234,8 @@ def test_the_run_that_is_continued_is_called_by_its_tag() -> None:
 def test_how_long_a_call_may_take_is_said_where_there_is_a_limit() -> None:
     assert dict(plan_text.notes(planned()))["limit"].startswith("a call takes 1d00h at most")
     assert "limit" not in dict(plan_text.notes(planned(backend="local", engine="rehearsal")))
+
+
+def test_a_plan_in_words_says_how_many_parameters_the_model_has() -> None:
+    made = planned()
+    assert f"model      {made.parameters:,} parameters" in list(lines(made)) and made.parameters > 10**8

@@ -14,10 +14,10 @@ from runner.log_encoding import Text, is_plain
 from runner.log_summary import Reader, Summary, Training, summarise
 from runner.spool import LogFile
 from tui import output
+from tui.log_commands import LONGEST
 
 # So much of a log is read before it is said how far it is, and so long nothing is said; so much of a line counts.
 TURN, PATIENCE_S, SAID_EVERY_S = 64 << 20, 2.0, 30.0
-LONGEST = 1 << 20
 
 
 def summary(args: argparse.Namespace) -> int:

@@ -115,8 +115,7 @@ class ModalBackend:
             wait = min(MAX_BACK_OFF_S, POLL_EVERY_S * 2**failures)
             self._seen[run.id] = _Seen(key, time.monotonic() + wait, None, error, failures + 1)
             raise
-        wait = POLL_EVERY_S if run.live else POLL_ENDED_EVERY_S
-        self._seen[run.id] = _Seen(key, time.monotonic() + wait, poll, None, 0)
+        self._seen[run.id] = _Seen(key, time.monotonic() + pause_s(run, time.time()), poll, None, 0)
         return poll
 
     def _look(self, run: Run) -> Poll:
@@ -291,6 +290,14 @@ class ModalBackend:
         except Unreachable as error:
             return Check(f"modal {engine} files", False, error.what, error.do)
         return Check(f"modal {engine} files", True, f"volume {name}, version 2")
+
+
+def pause_s(run: Run, now: float) -> float:
+    """How long a look at a run is good for: what has just been taken for ended may be found alive any moment."""
+    if run.live:
+        return POLL_EVERY_S
+    ago = abs(now - (run.ended_at or run.asked_at or run.created_at))
+    return min(POLL_ENDED_EVERY_S, max(POLL_EVERY_S, ago / 10))
 
 
 def app_of(run: Run) -> str:

@@ -162,7 +162,7 @@ class ModalSite:
         def keep() -> None:
             while not done.wait(LOCK_STALE_S / 4):
                 with contextlib.suppress(Exception):
-                    self._live.put(key, [self.call_id, time.time()])
+                    self._keep(key)
 
         keeper = threading.Thread(target=keep, name="lock", daemon=True)
         keeper.start()
@@ -174,6 +174,12 @@ class ModalSite:
             # One that cannot be given back now goes stale.
             with contextlib.suppress(Exception):
                 self._removed(key, lambda held: held[0] == self.call_id)
+
+    def _keep(self, key: str) -> None:
+        """Say that the holder lives, unless another has taken the lock over meanwhile."""
+        found = self._live.get(key)
+        if found and found[0] == self.call_id:
+            self._live.put(key, [self.call_id, time.time()])
 
     def _taken(self, key: str, waiting: Callable[[], bool]) -> bool:
         """Wait for the lock; whether it is ours now. Trouble on the way is waited out, and then raised."""
