@@ -95,7 +95,7 @@ class Text:
         """`folder` is where it will lie. Raises UsageError for what is no log, or cannot be unpacked here."""
         self._folder, self._name, self._read, self._looked, self.said = folder, name, 0, 0, ""
         try:
-            ahead = _Ahead(source)
+            ahead = self._ahead = _Ahead(source)
             # What comes as it is takes no more room here than it took before.
             self._most = most if _packed(ahead.head) else math.inf
             self._source = _text(ahead, name)
@@ -122,6 +122,12 @@ class Text:
             return b""
         self._read += len(data)
         return data
+
+    def drain(self) -> None:
+        """Take what still comes and keep nothing of it, so that whoever sends it can go on."""
+        with contextlib.suppress(OSError):
+            while self._ahead.read(PIECE):
+                pass
 
 
 def is_plain(path: Path) -> bool:

@@ -9,6 +9,7 @@ import threading
 import time
 from array import array
 from bisect import bisect_right
+from datetime import datetime
 from pathlib import Path
 
 from runner import atomic
@@ -19,9 +20,13 @@ RECORD = struct.Struct("<Qd")
 EVERY_S = 1.0
 # So many are kept: seven weeks of output without a pause. What is later than LATEST, or before 1970, is no time.
 MOST, LATEST = 1 << 22, 1e11
-_AGO = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
-_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?", re.ASCII)
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_AGO = re.compile(r"(?:\d{1,6}[smhdw])+", re.ASCII)
+_PART = re.compile(r"(\d+)([smhdw])", re.ASCII)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_WHEN = re.compile(
+    r"(?:(\d{4})-(\d\d?)-(\d\d?)|(today)|(yesterday))?(?:(?:^|[T ])(\d\d?):(\d\d)(?::(\d\d))?)?",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 class Stamper:
@@ -117,12 +122,34 @@ class LogTimes:
 
 
 def moment(text: str, now: float) -> float:
-    """`10m`, `2h`, `30s`, `3d` ago, or `14:05` today, in seconds since the epoch. Raises UsageError."""
-    if m := _AGO.fullmatch(text):
-        return now - int(m[1]) * _UNITS[m[2]]
-    if m := _CLOCK.fullmatch(text):
-        hour, minute, second = int(m[1]), int(m[2]), int(m[3] or 0)
-        if hour < 24 and minute < 60 and second < 60:
-            today = time.localtime(now)
-            return time.mktime((today.tm_year, today.tm_mon, today.tm_mday, hour, minute, second, 0, 0, -1))
-    raise UsageError(f"--since {text[:20]!r}", "use 10m, 2h, 3d or a time of today as 14:05")
+    """A time of the past, in seconds since the epoch. Raises UsageError.
+
+    `10m`, `2h`, `1d12h` ago; the last `14:05`; `today`, `yesterday`, `2026-11-25`, each also with a time behind it.
+    """
+    said = text.strip()
+    if _AGO.fullmatch(said):
+        return now - sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(said))
+    at = _at(said, now)
+    if at is None:
+        raise UsageError(f"--since {text[:20]!r}", "use 10m, 2h, 3d, 14:05, yesterday, 2026-11-25, 2026-11-25T14:05")
+    if at > now:
+        raise UsageError(f"--since {text[:20]!r} is yet to come", "give a time of the past")
+    return at
+
+
+def _at(said: str, now: float) -> float | None:
+    """A day, a time or both; a time alone is the last one past."""
+    m = _WHEN.fullmatch(said)
+    if m is None or not said:
+        return None
+    here = time.localtime(now)
+    year, month, day = (int(m[1]), int(m[2]), int(m[3])) if m[1] else (here.tm_year, here.tm_mon, here.tm_mday)
+    try:
+        datetime(year, month, day, int(m[6] or 0), int(m[7] or 0), int(m[8] or 0))
+        clock = (int(m[6] or 0), int(m[7] or 0), int(m[8] or 0), 0, 0, -1)
+        at = time.mktime((year, month, day - bool(m[5]), *clock))
+        if at > now and not (m[1] or m[4] or m[5]):
+            at = time.mktime((year, month, day - 1, *clock))
+    except (ValueError, OverflowError):
+        return None
+    return at

@@ -82,6 +82,9 @@ def terminal_bytes(notice: Notice) -> str:
     """The notice for a terminal: a bell, and a notification in the two dialects that terminals know."""
     text = safe(notice.text)[:200].replace(";", ",")
     said = f"\x1b]9;{text}\x07\x1b]777;notify;nanochat;{text}\x07\x07"
+    if os.environ.get("STY") and "TMUX" not in os.environ:
+        # GNU screen, too, hands on what is wrapped.
+        return "".join(f"\x1bP{part}\x07\x1b\\" for part in said.split("\x07") if part) + "\x07"
     if "TMUX" not in os.environ:
         return said
     # tmux hands on what is wrapped; the bell it understands itself.

@@ -203,9 +203,21 @@ class LogFile:
         end = self.start(number + 1) - (1 if number < self._view[2] else 0)
         return end_state(self.read, start, end, most)
 
+    def bytes_of(self, number: int, most: int) -> bytes:
+        """The first bytes of a line, whatever was written over, without its newline."""
+        if not 0 <= number < self._view[0]:
+            return b""
+        start = self.start(number)
+        end = self.start(number + 1) - (1 if number < self._view[2] else 0)
+        return self.read(start, min(end - start, most))
+
     def text(self, number: int) -> str:
         """A line as text, without its prefix; bytes that are not UTF-8 are shown as replacement characters."""
-        text = self.raw(number).decode("utf-8", "replace")
+        return self.whole_text(number, MAX_SHOWN)
+
+    def whole_text(self, number: int, most: int) -> str:
+        """A line as `text`, with what is not shown of a long one: at most so many bytes."""
+        text = self.raw(number, most).decode("utf-8", "replace")
         return self.cut(text) if self.cut else text
 
     @property

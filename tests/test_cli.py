@@ -200,13 +200,16 @@ def test_rm_asks_on_a_terminal_and_anything_but_yes_keeps_the_run(cli: Cli) -> N
     cli("launch", "--tag", "a", "--watch", "--step-ms", "0")
     for answer, left in ((b"no\n", 1), (b"\n", 1), (b"y\n", 0)):
         ours, theirs = pty.openpty()
-        os.write(ours, answer)
-        done = subprocess.run(
-            [*CLI, "rm", "a"], env=cli.env, stdin=theirs, capture_output=True, text=True, timeout=30, check=False
-        )
+        with subprocess.Popen([*CLI, "rm", "a"], env=cli.env, stdin=theirs, stderr=subprocess.PIPE) as asking:
+            assert asking.stderr is not None
+            said = b""
+            while not said.endswith(b"[y/N] "):
+                said += asking.stderr.read(1)
+            os.write(ours, answer)
+            asking.wait(30)
         os.close(ours)
         os.close(theirs)
-        assert "for good?" in done.stderr and len(cli.json("ls")) == left
+        assert b"for good?" in said and len(cli.json("ls")) == left
 
 
 @pytest.mark.parametrize(

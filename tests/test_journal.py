@@ -9,10 +9,9 @@ import msgspec
 import pytest
 
 from runner.backends.folder import FolderVolume
-from runner.errors import UsageError
 from runner.job import journal as journals
 from runner.job.journal import Journal
-from runner.log_times import LogTimes, Stamper, cut, moment
+from runner.log_times import LogTimes, Stamper, cut
 from runner.stages import StageName
 from runner.states import State
 from runner.status import Status
@@ -211,15 +210,6 @@ def test_times_beyond_a_cut_log_are_forgotten(tmp_path: Path) -> None:
     times = LogTimes(path)
     times.refresh()
     assert [times.at(n) for n in (0, 150, 250)] == [0.0, 2.0, 4.0] and path.stat().st_size == 48
-
-
-@pytest.mark.parametrize(("text", "ago"), [("90s", 90), ("10m", 600), ("2h", 7200), ("3d", 259200)])
-def test_a_moment_is_an_age_or_a_time_of_today(text: str, ago: int) -> None:
-    assert moment(text, 1e9) == 1e9 - ago
-    assert 0 <= 1e9 - moment("00:00", 1e9) < 86400
-    for wrong in ("", "5", "25:00", "10x", "-5m"):
-        with pytest.raises(UsageError):
-            moment(wrong, 1e9)
 
 
 def test_a_disk_that_takes_no_new_file_ends_no_job_and_nothing_said_is_lost(tmp_path: Path, clock: Clock) -> None:

@@ -116,7 +116,7 @@ def test_a_table_stays_within_a_narrow_terminal_and_loses_no_word(
     monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     tty = terminal(monkeypatch)
-    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(output, "terminal_size", lambda *_: (columns, 24))
     meaning = "notices ring the bell of the terminal, and go to it as notifications"
     rows = [("bell", "on", Cell(meaning)), ("keep", "5", Cell("GB of logs"))]
     output.table(("name", "set", "meaning"), rows, right=frozenset({"set"}), plain=True, optional=())

@@ -110,7 +110,7 @@ def parser(chosen: str = "") -> Parser:
     logs.add_argument("-n", "--lines", type=int, default=None, metavar="N", help="only the last N lines")
     logs.add_argument("--grep", metavar="TEXT", help="only lines with a text, ~regex, or !without")
     logs.add_argument("--invert", action="store_true", help="with --grep: only lines without it")
-    logs.add_argument("--since", metavar="WHEN", help="only lines since 10m, 2h, 3d ago or 14:05 today")
+    logs.add_argument("--since", metavar="WHEN", help="only lines since 10m, 2h ago, 14:05, yesterday, 2026-11-25")
     logs.add_argument("--timestamps", action="store_true", help="when each line came, before it")
     logs.add_argument("--level", metavar="LEVEL", help="only error, warning, stage or score lines")
     view = add("view", "read any nanochat log: a file, or - for standard input")
@@ -227,6 +227,7 @@ def _spec_flags(sub: Parser, *, launch: bool, overrides: bool) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     _have_streams()
+    _know_the_terminal()
     try:
         time.time()
     except OverflowError:
@@ -339,6 +340,15 @@ def _have_streams() -> None:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, io.TextIOWrapper(io.BytesIO(), "utf-8"))
+
+
+def _know_the_terminal() -> None:
+    """What is exported of a terminal is older than the terminal itself; a NO_COLOR that is empty is none."""
+    if any(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        os.environ.pop("COLUMNS", None)
+        os.environ.pop("LINES", None)
+    if not os.environ.get("NO_COLOR"):
+        os.environ.pop("NO_COLOR", None)
 
 
 def _subcommand(words: Sequence[str]) -> str:

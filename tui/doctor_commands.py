@@ -12,7 +12,7 @@ from runner.errors import Exit, NanochatError, UsageError
 from runner.fleet import Fleet
 from runner.home import has_modal_token, modal_command
 from runner.spec import ENGINES
-from tui import output
+from tui import clipboard, output
 
 
 def doctor(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -71,7 +71,18 @@ def _here(fleet: Fleet, problem: NanochatError | None) -> list[Check]:
         Check("home", False, problem.what, problem.do) if problem else Check("home", True, str(fleet.home)),
         Check("logs of Modal", True, f"{units.size(kept)} of {fleet.settings.keep_logs_gb} GB in {folder}"),
         Check("registry", fleet.registry.set_aside is None, units.counted(len(fleet.registry.all()), "run")),
+        *_notifications(),
     ]
+
+
+def _notifications() -> list[Check]:
+    """Whether tmux, where we are in it, hands notifications on to the terminal."""
+    if not clipboard.in_tmux(os.environ):
+        return []
+    if clipboard.tmux_hands_on():
+        return [Check("notifications", True, "tmux hands them on")]
+    do = "tmux set -g allow-passthrough on (in ~/.tmux.conf without the word tmux)"
+    return [Check("notifications", False, "the bell alone: tmux hands no others on", do, optional=True)]
 
 
 def _local(fleet: Fleet) -> list[Check]:

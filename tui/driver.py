@@ -23,6 +23,7 @@ from textual.message import Message
 
 from runner.terminal import safe
 from tui.layouts import by_place
+from tui.output import terminal_size
 from tui.signs import SIGNS
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ WAITED_S = 0.001
 MOST_BEHIND = 200
 DROPPED = events.Key | events.MouseMove | events.MouseScrollDown | events.MouseScrollUp
 # What a terminal says of its size may be anything; nobody reads more, and drawing takes its square.
-USUAL, MOST_COLUMNS, MOST_LINES = (80, 24), 1000, 500
+MOST_COLUMNS, MOST_LINES = 1000, 500
 _SEQUENCES = re.compile(r"(?=\x1b)")
 # A paste that has not come on for so long has lost its end, as has one of which so many letters have come.
 PASTE_END, PASTE_S, MOST_HELD = "\x1b[201~", 3.0, 8 << 20
@@ -108,7 +109,8 @@ class Typed:
         if text:
             self._last_at = now
             for piece in filter(None, _SEQUENCES.split(text)):
-                found = self._understood(piece)
+                # Letter by letter where one may be the end of what is none, which takes nothing behind it along.
+                found = [m for part in (piece if piece[0] == "\x1b" else [piece]) for m in self._understood(part)]
                 self._held = 0 if found else self._held + len(piece)
                 yield from found
         elif now - self._last_at > PASTE_S:
@@ -178,7 +180,7 @@ class TerminalDriver(LinuxDriver):
 
     def _get_terminal_size(self) -> tuple[int, int]:
         """Of the terminal itself, whatever COLUMNS and LINES say."""
-        columns, lines = terminal_size(self._drawing_on.fileno(), self.fileno)
+        columns, lines = terminal_size(self._drawing_on, sys.__stdin__)
         return min(columns, MOST_COLUMNS), min(lines, MOST_LINES)
 
     def start_application_mode(self) -> None:
@@ -243,15 +245,3 @@ class TerminalDriver(LinuxDriver):
                     return
                 for message in typed.messages(decode(data) if data else "", now):
                     self.process_message(message)
-
-
-def terminal_size(*descriptors: int) -> tuple[int, int]:
-    """Columns and lines of the first of these that is a terminal and knows them."""
-    for descriptor in descriptors:
-        try:
-            columns, lines = os.get_terminal_size(descriptor)
-        except OSError:
-            continue
-        if columns and lines:
-            return columns, lines
-    return USUAL

@@ -12,7 +12,7 @@ _LATIN = {
     letter: latin
     for others, latins in _PLACES
     for other, key in zip(others, latins, strict=True)
-    for letter, latin in ((other, key), (other.upper(), key.upper()))
+    for letter, latin in {other.upper(): key.upper(), other: key}.items()
 }
 # A key report of the kitty protocol: code, what Shift makes of it, what it is on a Latin layout; modifiers; text.
 _REPORT = re.compile(r"\x1b\[(\d+)(?::(\d*))?(?::(\d+))?(?:;(\d*)(?::\d*)?)?(;[\d:]*)?u", re.ASCII)

@@ -18,8 +18,13 @@ from runner.terminal import harmless_json
 from tui import output
 
 POLL_S = 0.25
-# So much of a line is looked at and printed.
-LONGEST = 1 << 20
+# So much of a line is looked at and printed on a terminal, as a terminal would show it; and in a pipe, as it is.
+LONGEST, LONGEST_IN_PIPE = 1 << 20, 256 << 20
+
+
+def line_of(log: LogFile, number: int) -> bytes:
+    """A line as it is printed, which is what the queries are of."""
+    return log.raw(number, LONGEST) if sys.stdout.isatty() else log.bytes_of(number, LONGEST_IN_PIPE)
 
 
 def log_of(fleet: Fleet, run_: Run) -> LogFile:
@@ -76,7 +81,7 @@ class Printer:
             self._times.refresh()
         whole = len(self._log) if ended else max(self._next, self._log.whole)
         for number in range(self._next, whole):
-            line = self._log.raw(number, LONGEST)
+            line = line_of(self._log, number)
             if all(lines_in(q, line) for q in self._wanted):
                 text = line.decode("utf-8", "replace")
                 output.write(self._stamp(number) + (self._log.cut(text) if self._log.cut else text))
@@ -142,7 +147,7 @@ def _first(log: LogFile, wanted: list[Query], lines: int | None) -> int:
     while scan.advance():
         pass
     scan.look_at_unfinished()
-    numbers = [n for n in scan.lines() if all(lines_in(q, log.raw(n, LONGEST)) for q in wanted[1:])]
+    numbers = [n for n in scan.lines() if all(lines_in(q, line_of(log, n)) for q in wanted[1:])]
     return numbers[-lines] if 0 < lines <= len(numbers) else 0 if lines else len(log)
 
 

@@ -2,18 +2,19 @@
 
 import io
 import os
-import shutil
 import sys
 import textwrap
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar, Protocol, TextIO
 
 from runner.consent import forget_typed_ahead
 from runner.terminal import harmless_json, safe
 from tui.cells import Cell
 
 REWRITE_EVERY_S = 0.1
+# Columns and lines of a terminal that does not say.
+USUAL = (80, 24)
 # No column of words is made narrower than this.
 FOLDED = 16
 # What a terminal without these characters is shown in their place.
@@ -59,6 +60,24 @@ def prepare(*, plain: bool = False) -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+class OnFile(Protocol):
+    """What lies on a file of the system, as a stream does."""
+
+    def fileno(self) -> int: ...
+
+
+def terminal_size(*streams: OnFile | None) -> tuple[int, int]:
+    """Columns and lines of the first of these that is a terminal and knows them, whatever COLUMNS and LINES say."""
+    for stream in filter(None, streams):
+        try:
+            columns, lines = os.get_terminal_size(stream.fileno())
+        except OSError:
+            continue
+        if columns and lines:
+            return columns, lines
+    return USUAL
+
+
 def obeys(stream: TextIO) -> bool:
     """Whether a stream is a terminal that understands more than text."""
     return stream.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
@@ -95,7 +114,7 @@ class Rewritten:
         if self._on and not stands and now - self._at > REWRITE_EVERY_S:
             self._at, self._text = now, text
             self.shown[:] = [self]
-            width = shutil.get_terminal_size().columns - 1
+            width = terminal_size(sys.stderr)[0] - 1
             sys.stderr.write(f"\r\x1b[K{_said(text)[:width]}")
             sys.stderr.flush()
         return self._on
@@ -118,7 +137,7 @@ def make_way() -> None:
 
 
 def coloured(plain: bool) -> bool:
-    return not plain and "NO_COLOR" not in os.environ and sys.stdout.isatty()
+    return not plain and not os.environ.get("NO_COLOR") and sys.stdout.isatty()
 
 
 def table(
@@ -138,7 +157,7 @@ def table(
     texts = [[_said(cell.text) for cell in row] for row in cells]
     widths = [max(_cells(row[i]) for row in texts) for i in range(len(head))]
     colour = coloured(plain)
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sum(widths) + 2 * len(widths)
+    room = terminal_size(sys.stdout)[0] if sys.stdout.isatty() else sum(widths) + 2 * len(widths)
     left_out: set[str] = set()
     for name in optional:
         if sum(w + 2 for w, h in zip(widths, head, strict=True) if h not in left_out) - 2 > room:

@@ -26,6 +26,8 @@ def summary(args: argparse.Namespace) -> int:
         path = given_path(args.file)
         if args.file != "-" and not path.is_file():
             raise UsageError(f"{args.file} is not a regular file", "give the path of a log, or pipe it to view -")
+        if args.file == "-" and sys.stdin.isatty():
+            raise UsageError("nothing is piped into view -", "pipe a log into it, or give the path of one")
         if args.file == "-":
             path = _copied(sys.stdin.buffer, "standard input", Path(folder))
         elif not is_plain(path):

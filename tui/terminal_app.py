@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import signal
 import threading
 import time
@@ -21,18 +22,22 @@ from textual.command import CommandPalette, Provider
 from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
+from textual.keys import _character_to_key
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.theme import ThemeProvider
+from textual.widgets import Input
 
 from runner.client_log import FILE, LOG
 from runner.errors import Exit
 from runner.scrub import scrubbed
 from runner.terminal import safe
+from tui import clipboard
 from tui.background import MOMENT_S, Left, Threads, as_ours, background
 from tui.consent import Question
 from tui.driver import TerminalDriver
 from tui.keys import Key
+from tui.layouts import latin
 from tui.palette import Commands
 from tui.screens.base import tone_style
 from tui.screens.dialogs import Page, Palette, messages_page
@@ -98,6 +103,28 @@ class TerminalApp(App[int]):
     def action_command_palette(self) -> None:
         if not isinstance(self.screen, CommandPalette):
             self.push_screen(Palette(id="--command-palette"))
+
+    def copy_to_clipboard(self, text: str) -> None:
+        self.copy(text)
+
+    def copy(self, text: str, what: str = "") -> None:
+        """Give the terminal a text for its clipboard, and say of `what` was copied no more than is known."""
+        self._clipboard = text
+        self._copy(text, what)
+
+    @background(group="copy", doing="copying", finish=True)
+    def _copy(self, text: str, what: str) -> None:
+        if clipboard.in_tmux(os.environ) and clipboard.to_tmux(text):
+            said = "copied {} to tmux's buffer"
+        else:
+            self.call_from_thread(self._send, clipboard.sequence(text, os.environ))
+            said = "sent {} to the terminal, whose clipboard it is"
+        if what:
+            self.notify(said.format(what))
+
+    def _send(self, sequence: str) -> None:
+        if self._driver:
+            self._driver.write(sequence)
 
     def search_themes(self) -> None:
         self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
@@ -265,13 +292,22 @@ class TerminalApp(App[int]):
             self._through([*self._given_to, *self._given_to], wait)
             self.set_timer(PATIENCE_S, lambda: self._rest(wait))
             return
-        event = self._ahead.popleft()
+        event = self._meant(self._ahead.popleft())
         self.acted_upon += isinstance(event, events.Key)
         if not self._too_soon(event):
             self._given_to, self._given_on = (self.focused or self.screen).ancestors_with_self, self.screen
             await super().on_event(event)
         if self._ahead:
             self.call_later(self._take)
+
+    def _meant(self, event: events.Key | events.Paste) -> events.Key | events.Paste:
+        """A letter of another layout as the Latin one on its key, but where text is typed."""
+        letter = event.character if isinstance(event, events.Key) else None
+        if not letter or isinstance(self.focused, Input) or (place := latin(letter)) == letter:
+            return event
+        meant = events.Key(_character_to_key(place), place)
+        meant.time = event.time
+        return meant
 
     def _too_soon(self, event: events.InputEvent | events.Paste) -> bool:
         """Whether an event would answer a question that could not be read when it was sent."""

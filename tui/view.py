@@ -1,6 +1,7 @@
 """`nanochat-tui view`: any nanochat log, from wherever, in the app's own log view."""
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -22,7 +23,6 @@ from runner.log_summary import Reader, Summary, summarise
 from runner.log_times import Stamper
 from runner.nanochat import layout
 from runner.spool import LogFile
-from runner.terminal import safe
 from tui.background import background
 from tui.cells import Cell
 from tui.keys import Key, bindings
@@ -39,6 +39,9 @@ LOOK_EVERY_S = 0.3
 # The numbers may take their time: the log itself must stay at hand meanwhile.
 BREATH_S = 0.004
 BEHIND = 16 << 20
+
+
+PIPED = "standard input"
 
 
 class ViewApp(TerminalApp):
@@ -74,9 +77,23 @@ class ViewApp(TerminalApp):
 
     @background(group="source", doing="reading the log")
     def _bring(self, source: Text) -> None:
-        _copy(source, self._path)
-        if source.said:
-            self.call_from_thread(self.notify, safe(source.said), severity="warning", markup=False)
+        try:
+            _copy(source, self._path)
+            said = source.said or ("the input has ended" if self._called == PIPED else "")
+        except OSError as error:
+            said = f"from here nothing is kept: {error.strerror or error} ({self._path.parent})"
+            self.call_from_thread(self._ended, said, "error")
+            source.drain()
+        else:
+            self.call_from_thread(self._ended, said, "warning" if source.said else "dim")
+            source.drain()
+
+    def _ended(self, said: str, tone: str) -> None:
+        """Nothing more comes, and why."""
+        self.query_one("#title", Line).put([Cell(self._called, "accent"), *([Cell(said, tone)] if said else [])])
+        self.query_one(LogPane).put_title(live=self._called != PIPED)
+        if tone != "dim":
+            self.notify(said, severity="warning")
 
     def action_clear(self) -> None:
         self.query_one(LogPane).view.action_clear()
@@ -151,6 +168,8 @@ def numbers(found: Summary) -> list[Cell | str]:
 
 def view(name: str) -> int:
     """Open the view on a file, or on `-`: what comes on standard input, while it comes."""
+    if name == "-" and sys.stdin.isatty():
+        raise UsageError("nothing is piped into view -", "pipe a log into it, or give the path of one")
     if name != "-":
         packed = given_path(name)
         if not packed.is_file():
@@ -161,7 +180,7 @@ def view(name: str) -> int:
         path = Path(folder) / "text.log"
         path.touch()
         if name == "-":
-            called, source = "standard input", _piped()
+            called, source = PIPED, _piped()
         else:
             called, source = packed.name, stack.enter_context(packed.open("rb"))
         return _open(path, called, Text(source, called, Path(folder)))
@@ -186,5 +205,11 @@ def _copy(source: Text, path: Path) -> None:
     stamper = Stamper(0)
     with path.open("ab", buffering=0) as file, path.with_name(layout.TIMES_FILE).open("ab", buffering=0) as times:
         while data := source.read():
-            times.write(stamper.stamp(len(data), time.time()))
-            file.write(data)
+            _write(times, stamper.stamp(len(data), time.time()))
+            _write(file, data)
+
+
+def _write(file: io.FileIO, data: bytes) -> None:
+    """All of it: a disk that is nearly full takes a part, and says nothing."""
+    while data:
+        data = data[file.write(data) :]

@@ -426,8 +426,7 @@ class VolumeScreen(FilesScreen):
 
     def action_copy(self) -> None:
         if self._current:
-            self.app.copy_to_clipboard(names.told(self._current.path))
-            self.notify(f"copied {names.shown(self._current.path)}", markup=False)
+            self.nanochat.copy(names.told(self._current.path), names.shown(self._current.path))
 
     def action_put(self) -> None:
         self.files.ask_put(self.place, self._folder, self.action_reload)

@@ -145,7 +145,7 @@ class WatchScreen(NanochatScreen):
             line.display = bool(cells)
         pane = self.query_one(LogPane)
         pane.view.problems = run.outcome.problems if run.outcome else ()
-        pane.put_title(live=run.live)
+        pane.put_title(live=run.live and not trouble)
 
     def on_log_view_changed(self) -> None:
         view = self.query_one(LogView)

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
 from textual.binding import BindingType
@@ -26,13 +26,16 @@ from tui.screens.dialogs import Page
 from tui.widgets.log_rows import STAMPS
 from tui.widgets.log_scroll import LogScroll
 
+if TYPE_CHECKING:
+    from tui.terminal_app import TerminalApp
+
 REFRESH_S, REST_S = 0.1, 0.5
 # So much is counted before somebody may want to leave, and before what is searched for has its turn.
 COUNTED = 64 << 20
 # So long may one turn of the scans take before what was found is shown.
 TURN_S = 0.1
 SIDEWAYS = 16
-MAX_COPIED = 1000
+MAX_COPIED, MAX_LINE = 1000, 1 << 20
 MAX_WHOLE, MAX_PIECES = 64 << 10, 200
 WINDOWS_S = (0, 60, 300, 900, 3600, 6 * 3600, 24 * 3600)
 
@@ -450,5 +453,6 @@ class LogView(LogScroll, can_focus=True):
         if self._log is None or not self.rows:
             return
         lines = sorted(self.marks)[:MAX_COPIED] or [self._top]
-        self.app.copy_to_clipboard("\n".join(safe(self._log.text(line)) for line in lines))
-        self.notify(f"copied {len(lines)} line{'s' if len(lines) > 1 else ''}", markup=False)
+        of = f" of {len(self.marks):,}" if len(self.marks) > MAX_COPIED else ""
+        text = "\n".join(safe(self._log.whole_text(line, MAX_LINE)) for line in lines)
+        cast("TerminalApp", self.app).copy(text, f"{units.counted(len(lines), 'line')}{of}")
