@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from runner import budget as budgets
-from runner import checkpoints, estimate, kept_logs, known_volumes, process, removal, settings, survey, units
+from runner import checkpoints, estimate, kept_logs, known_volumes, ledger, process, removal, settings, survey, units
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
 from runner.backends.modal_loading import modal_backend
@@ -32,7 +32,6 @@ from runner.registry import Registry
 from runner.run import MAX_TAG, Run, check_tag, named, new_run_id
 from runner.side_by_side import side_by_side
 from runner.spec import CONTINUING, ENGINES, RunSpec, on_gpus
-from runner.spending import question, spending, today
 from runner.states import TRANSITIONS, UNSURE, State
 from runner.status import Outcome, OutcomeKind, Status
 from runner.transitions import cancel_requested, in_attempt, move, relaunched, spawned
@@ -72,6 +71,8 @@ class Fleet:
         self._backends: dict[str, Backend] = {"local": LocalBackend(home)}
         self.registry = Registry(home)
         self._polls = Poller(self.registry, self.backend, lambda: self.clock(), lambda text: self.say(text))
+        # What deleted runs have paid, as of the last look.
+        self.deleted = self.registry.kept_accounts()
         self.registry.restored_by(self._rebuild)
         self._say_what_is_not_obeyed(set_here)
 
@@ -135,7 +136,9 @@ class Fleet:
             # A folder of others, or one that is gone: what it has cannot come back now.
             with contextlib.suppress(OSError, NanochatError):
                 if Path(folder).is_dir():
-                    runs += [(folder, r) for r in survey.runs_on(self.backend("local").volume(folder), known)]
+                    volume = self.backend("local").volume(folder)
+                    runs += [(folder, r) for r in survey.runs_on(volume, known)]
+                    self._keep_accounts(volume)
         for folder, run in runs:
             self._polls.take_in(run, "local", folder)
         if runs or known or self.registry.set_aside:
@@ -172,11 +175,19 @@ class Fleet:
 
     def question(self, spec: RunSpec, likely: Decimal) -> str:
         """Why a launch of that likely cost should ask first; empty when it need not. A budget is the most it can be."""
-        now = self.clock()
-        if spec.budget_usd is not None:
-            likely = min(likely, spec.budget_usd)
-        month = spending(self.registry.all(), now).months.get(today(now)[:7], Decimal(0))
-        return question(month, likely, self.settings)
+        month = live = Decimal(0)
+        if self.settings.monthly_limit_usd and likely:
+            self._look_for_others()
+            runs, now = self.refresh(), self.clock()
+            month, live = ledger.month_so_far(runs, self.deleted, now), ledger.coming(runs, now)
+        return ledger.question(self.settings, likely, spec.budget_usd, month, live)
+
+    def _look_for_others(self) -> None:
+        """Runs of another laptop spend the same money."""
+        if has_modal_token():
+            # What cannot be reached is not known now, and a launch there will say so.
+            with contextlib.suppress(Unreachable, CredentialsError):
+                self.discover()
 
     def question_again(self, run: Run, budget: Decimal | None = None) -> str:
         """Why a resume should ask first: what the rest is likely to cost; empty when it need not."""
@@ -441,6 +452,9 @@ class Fleet:
             if not (forget and isinstance(error, VolumeGone)):
                 self.registry.update(run.id, lambda r: move(r, state))
                 raise
+        with contextlib.suppress(NanochatError, OSError):
+            # For other machines, and for this one if its registry is lost.
+            survey.write_account(place.volume(current.volume), ledger.account(current))
         place.forget(current)
         if current.backend != "local":
             shutil.rmtree(self._log_folder(current), ignore_errors=True)
@@ -470,6 +484,7 @@ class Fleet:
     def refresh(self, backend: str = "") -> list[Run]:
         """Every run, newest first, after a fresh look at those that may have changed, on one backend or all."""
         runs = self.registry.all()
+        self.deleted = self.registry.kept_accounts()
         looked = {r.id: r for r in self._polls.refresh([r for r in runs if backend in ("", r.backend)])}
         return [looked.get(r.id, r) for r in runs]
 
@@ -512,10 +527,17 @@ class Fleet:
         for location in sorted(locations | ({self._named_volume} - {""})):
             try:
                 new = survey.runs_on(place.volume(location), known)
+                self._keep_accounts(place.volume(location))
             except Unreachable:
                 continue
             found += [self._polls.take_in(run, "modal", location) for run in new]
         return found
+
+    def _keep_accounts(self, volume: Volume) -> None:
+        """What runs have paid that were deleted, maybe by another machine."""
+        known = {one.id for one in self.registry.kept_accounts()}
+        if found := survey.accounts_on(volume, known):
+            self.registry.keep_accounts(found)
 
     def checkpoints(self, run: Run) -> list[Checkpoint]:
         """A run's checkpoints as they are on its volume now, with what was measured where."""

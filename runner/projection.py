@@ -40,8 +40,8 @@ def spent_usd(run: Run, now: float | None = None) -> Decimal:
 
 
 def is_free(run: Run) -> bool:
-    """Whether nothing is paid for a run: on this machine, unless a price of it is set."""
-    return run.backend == "local" and not run.prices.local
+    """Whether nothing is or was paid for a run: on this machine, unless a price of it is set."""
+    return run.backend == "local" and not run.prices.local and not spent_usd(run)
 
 
 def project(run: Run, now: float) -> Projection | None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from runner import process, stored
 from runner.client_log import LOG
 from runner.errors import NoSuchRun, UsageError
+from runner.ledger import Account, account, account_of
 from runner.nanochat import layout
 from runner.registry_file import RegistryFile, mending, runs_in
 from runner.run import Run, named, new_tag, renewed
@@ -248,8 +249,31 @@ class Registry(RegistryFile):
 
     @mending
     def remove(self, run_id: str) -> None:
+        """Take out a run; what it has paid stays."""
         with self.transaction() as db:
+            row = db.execute("SELECT id, tag, record FROM runs WHERE id = ?", (run_id,)).fetchone()
+            if row and (paid := account(runs_in([row])[0])).usd:
+                db.execute("INSERT OR REPLACE INTO ledger VALUES (?, ?)", (run_id, msgspec.json.encode(paid)))
             db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+
+    @mending
+    def keep_accounts(self, found: Iterable[Account]) -> None:
+        """Remember what runs have paid that were deleted elsewhere."""
+        with self.transaction() as db:
+            for one in found:
+                db.execute("INSERT OR IGNORE INTO ledger VALUES (?, ?)", (one.id, msgspec.json.encode(one)))
+
+    @mending
+    def kept_accounts(self) -> list[Account]:
+        """What runs have paid that were deleted."""
+        with self.reading() as db:
+            rows = db.execute("SELECT record FROM ledger").fetchall()
+        found = []
+        for (record,) in rows:
+            # What is no account of ours cannot be counted, and holds up none that can.
+            with contextlib.suppress(*stored.UNREADABLE):
+                found.append(account_of(record))
+        return found
 
     @staticmethod
     def _write(db: sqlite3.Connection, run: Run, record: object = None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from runner import cost, stored
+from runner.paid import Paid, adding_up_to, brought_up
 from runner.spec import MAX_USD
 from runner.stages import Phase, StageName
 from runner.states import State
@@ -182,12 +183,14 @@ class Pace(Struct):
 class Money(Struct):
     """What earlier containers took, in seconds and dollars, and the price of this one.
 
-    `budget_told` is the last warning, in per cent.
+    `paid` has a row for each of them, and for this one: when, how much, for what. `budget_told` is the last warning, in
+    per cent.
     """
 
     spent_before_s: float = 0.0
     paid_usd: Decimal = Decimal(0)
     usd_per_hour: Decimal = Decimal(0)
+    paid: list[Paid] = []
     budget_told: int = 0
 
 
@@ -257,6 +260,17 @@ class Status(Struct):
         return max(
             0.0, self.here_s if self.here_s is not None else (self.ended_at or self.updated_at) - self.started_at
         )
+
+    def tell(self, here_s: float, now: float) -> None:
+        """Bring up to date how long this container has run, and what was paid for that, at a time of day."""
+        self.here_s, self.updated_at = here_s, now
+        self.money.paid = brought_up(self.money.paid, self.spent_s, self.spent_usd, now)
+
+    def rows(self, usd: Decimal) -> list[Paid]:
+        """What was paid, adding up to `usd`; one row for all of it in a record of an earlier release."""
+        began = self.first_started_at or self.started_at
+        whole = Paid(began, max(began, self.ended_at or self.updated_at), self.spent_s, usd)
+        return adding_up_to(usd, self.money.paid, whole)
 
     def at(self, now: float) -> float:
         """What the job's own clock shows at a moment of ours."""

@@ -11,6 +11,7 @@ from runner.backends.base import Entry, Volume
 from runner.best import Measured
 from runner.checkpoints import Checkpoint
 from runner.errors import UsageError
+from runner.ledger import Account, account_of
 from runner.nanochat import layout
 from runner.nanochat.layout import Inventory
 from runner.run import Run, renewed, run_of
@@ -179,3 +180,17 @@ def runs_on(volume: Volume, known: Collection[str] = ()) -> list[Run]:
         if run and run.id not in known and (run.id not in found or run.path == layout.run_dir(entry.name)):
             found[run.id] = _taken_from(run, entry.name)
     return list(found.values())
+
+
+def write_account(volume: Volume, account: Account) -> None:
+    """Leave on a volume what a run has paid that is deleted from it."""
+    if account.usd:
+        volume.write(f"{layout.SPENT}/{account.id}.json", msgspec.json.encode(account))
+
+
+def accounts_on(volume: Volume, known: Collection[str] = ()) -> list[Account]:
+    """What deleted runs have paid, but for the `known` ids."""
+    names = [e.name.removesuffix(".json") for e in _list(volume, layout.SPENT) if not e.is_dir]
+    new = [name for name in names if name not in known]
+    found = side_by_side(lambda name: _record(volume, f"{layout.SPENT}/{name}.json", account_of), new)
+    return [account for name, account in zip(new, found, strict=True) if account and account.id == name]

@@ -17,12 +17,12 @@ import pytest
 
 from runner import compare
 from runner.alarms import NO_KERNEL, SLOW_WINDOWS
+from runner.ledger import per_hour, question, spending
 from runner.notices import Notice, Teller, due, terminal_bytes
 from runner.registry import Registry
 from runner.run import Run
 from runner.series import CurvesReader
 from runner.settings import Settings
-from runner.spending import by_day, per_hour, question, spending
 from runner.states import State
 from runner.status import Outcome, OutcomeKind
 from runner.survey import status_of
@@ -41,15 +41,9 @@ def paid(usd: str, began: float, ended: float, **given: Any) -> Run:
     return run(state, **{"id": f"r{usd}", "tag": f"t{usd}", "status": status, "backend": "modal", **given})
 
 
-def test_a_run_over_midnight_is_spent_on_both_days_and_no_cent_is_lost() -> None:
-    found = by_day(paid("31.6001", NOON, NOON + DAY), NOON + 2 * DAY)
-    assert list(found) == ["2026-11-10", "2026-11-11"]
-    assert sum(found.values()) == Decimal("31.6001") and abs(found["2026-11-10"] - Decimal("15.8")) < Decimal("0.01")
-
-
 def test_spending_adds_up_by_day_month_and_model() -> None:
     runs = [paid("10", NOON, NOON + 60), paid("20", NOON - 15 * DAY, NOON - 15 * DAY + 60), run(State.QUEUED)]
-    found = spending(runs, NOON + DAY)
+    found = spending(runs, [], NOON + DAY)
     assert found.total == 30 and found.models == {"d12": 30}
     assert found.months == {"2026-11": 10, "2026-10": 20} and list(found.days) == ["2026-11-10", "2026-10-26"]
     working = paid("1", NOON, NOON, state=State.RUNNING)
@@ -59,11 +53,14 @@ def test_spending_adds_up_by_day_month_and_model() -> None:
 
 
 def test_a_launch_asks_above_its_limits_and_not_below() -> None:
-    few = Settings(ask_above_usd=Decimal(50), monthly_limit_usd=Decimal(600))
-    assert question(Decimal(0), Decimal(49), few) == ""
-    assert "above the $50.00" in question(Decimal(0), Decimal(51), few)
-    assert "month's limit is $600.00" in question(Decimal(590), Decimal(20), few)
-    assert question(Decimal(10**4), Decimal(10**4), Settings(ask_above_usd=Decimal(0))) == ""
+    few, none = Settings(ask_above_usd=Decimal(50), monthly_limit_usd=Decimal(600)), Decimal(0)
+    assert question(few, Decimal(49), None, none, none) == ""
+    assert "above the $50.00" in question(few, Decimal(51), None, none, none)
+    assert question(few, Decimal(51), Decimal(40), none, none) == ""
+    assert "month's limit is $600.00" in question(few, Decimal(20), None, Decimal(590), none)
+    assert "$300.00 that live runs are yet to spend" in question(few, Decimal(20), None, Decimal(290), Decimal(300))
+    assert "up to its budget of $40.00" in question(few, Decimal(20), Decimal(40), Decimal(570), none)
+    assert question(Settings(ask_above_usd=none), Decimal(10**4), None, Decimal(10**4), none) == ""
 
 
 def test_a_dear_launch_by_a_script_is_refused_without_yes_and_a_budget_is_the_most_it_can_cost(cli: Cli) -> None:
@@ -205,10 +202,6 @@ def test_a_notice_brings_no_escape_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TMUX", "1")
     wrapped = terminal_bytes(evil)
     assert wrapped.startswith("\x1bPtmux;\x1b\x1b]9;") and wrapped.endswith("\x1b\\\x07") and "\n" not in wrapped
-
-
-def test_a_run_of_impossible_times_is_spent_on_one_day_and_holds_nothing_up() -> None:
-    assert list(by_day(paid("3", -1e12, NOON), NOON).values()) == [Decimal("3.0000")]
 
 
 @pytest.mark.parametrize("name", ["first_started_at", "started_at", "updated_at", "progress_at"])

@@ -9,11 +9,11 @@ from runner import units
 from runner.compare import as_csv, as_svg, differences, final, thinned
 from runner.errors import Exit, UsageError
 from runner.fleet import Fleet
+from runner.ledger import per_hour, spending
 from runner.nanochat import layout
 from runner.projection import is_free, project, spent_usd
 from runner.run import Run
 from runner.series import CurvesReader
-from runner.spending import per_hour, spending
 from tui import looks, output
 from tui.cells import Cell
 from tui.saved import new_file, whole_files
@@ -22,7 +22,7 @@ from tui.saved import new_file, whole_files
 def cost(fleet: Fleet, args: argparse.Namespace) -> int:
     """Spent, projected and estimated, by run, day, month and model."""
     runs, now = [r for r in fleet.refresh() if not is_free(r)], time.time()
-    found = spending(runs, now)
+    found = spending(runs, fleet.deleted, now)
     if args.json:
         output.as_json(
             {
@@ -31,11 +31,12 @@ def cost(fleet: Fleet, args: argparse.Namespace) -> int:
                 "days": found.days,
                 "months": found.months,
                 "models": found.models,
+                "deleted": [{"id": a.id, "tag": a.tag, "model": a.model, "spent_usd": a.usd} for a in found.deleted],
                 "runs": [_figures(fleet, run, now) for run in runs],
             }
         )
         return Exit.OK
-    if not runs:
+    if not runs and not found.deleted:
         output.note("No run has cost anything yet.")
         return Exit.OK
     rows = []
@@ -46,11 +47,13 @@ def cost(fleet: Fleet, args: argparse.Namespace) -> int:
         rows.append((run.tag, looks.state(run), run.spec.model, estimate, ends, units.money(spent_usd(run, now))))
     head = ("run", "state", "model", "estimated", "likely", "spent")
     right = frozenset({"estimated", "likely", "spent"})
-    output.table(head, rows, right=right, plain=args.plain, optional=("estimated", "model", "likely"))
-    for name, sums in (("day", found.days), ("month", found.months), ("model", found.models)):
+    if rows:
+        output.table(head, rows, right=right, plain=args.plain, optional=("estimated", "model", "likely"))
+    gone = {units.counted(len(found.deleted), "run"): found.deleted_usd} if found.deleted else {}
+    everything = (("deleted", gone), ("day", found.days), ("month", found.months), ("model", found.models))
+    for name, sums in (*everything, ("all", {"": found.total})):
         for what, usd in list(sums.items())[:12]:
-            output.write(f"{name:<6} {what:<11} {units.money(usd):>10}")
-    output.write(f"all    {'':<11} {units.money(found.total):>10}")
+            output.write(f"{name:<7} {what:<11} {units.money(usd):>10}")
     return Exit.OK
 
 

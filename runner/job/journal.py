@@ -165,9 +165,8 @@ class Journal:
 
     def write_status(self, *, beat: bool = True) -> None:
         """Replace the status on the volume; a failure is remembered, not raised, and tried again at the next tick."""
-        self._written_at, self.status.updated_at = self._ticks(), self._wall()
-        self._told = self._phase
-        self.status.here_s = round(max(0.0, self._clock() - self.status.started_at), 3)
+        self._written_at, self._told = self._ticks(), self._phase
+        self.status.tell(round(max(0.0, self._clock() - self.status.started_at), 3), self._wall())
         self.status.containers.lost_log_bytes = self._log.lost
         if beat:
             self._beat(self.status)

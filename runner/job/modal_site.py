@@ -28,11 +28,14 @@ from runner.job.site import gpus_here
 from runner.job.succession import never_began
 from runner.modal_names import lease_key, stop_key, train_key
 from runner.nanochat import layout
+from runner.paid import Paid
 from runner.run import Run
 from runner.stages import Part
 from runner.states import State
 from runner.status import Status
 
+# Where Modal says that a container runs.
+PLACE = ("MODAL_CLOUD_PROVIDER", "MODAL_REGION")
 MOUNT = os.environ.get("NANOCHAT_TUI_MOUNT", "/vol")
 BEAT_EVERY_S = 1.0
 LOCK_STALE_S = 90.0
@@ -81,6 +84,11 @@ class ModalSite:
     def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
         holds = cost.box(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
         return cost.hourly_rate("modal", holds, run.prices)
+
+    def takes(self, run: Run, part: str, now: float) -> Paid:
+        holds = cost.box(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
+        place = " ".join(["modal", *(os.environ.get(name, "") for name in PLACE)]).strip()
+        return Paid(now, now, 0.0, Decimal(0), holds.gpu, holds.gpus, place)
 
     def recall(self, run: Run) -> Status | None:
         told = patiently(lambda: self._live.get(run.id), PATIENCE_S)

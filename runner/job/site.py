@@ -11,6 +11,7 @@ from typing import Protocol
 from runner import locks
 from runner.backends.folder import FolderVolume
 from runner.job.compile_cache import CompileCache
+from runner.paid import Paid
 from runner.run import Run
 from runner.stages import Part
 from runner.states import State
@@ -40,6 +41,10 @@ class Site(Protocol):
 
     def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
         """Price of the container that the job runs in."""
+        ...
+
+    def takes(self, run: Run, part: str, now: float) -> Paid:
+        """The row of what the container takes, which begins now."""
         ...
 
     def recall(self, run: Run) -> Status | None:
@@ -111,6 +116,9 @@ class LocalSite:
 
     def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
         return run.prices.local
+
+    def takes(self, run: Run, part: str, now: float) -> Paid:
+        return Paid(now, now, 0.0, Decimal(0), place="local")
 
     def recall(self, run: Run) -> Status | None:
         return None

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import msgspec
 
-from runner import checkpoints, survey
+from runner import checkpoints, paid, survey
 from runner.alarms import alarm
 from runner.backends.folder import FolderVolume
 from runner.checkpoints import Checkpoint
@@ -33,11 +33,14 @@ def begun(run: Run, earlier: Status | None, site: Site, part: Part | None, now: 
     here = Containers(calls=[site.call_id], leg=site.leg, device=site.device())
     money = Money(usd_per_hour=site.usd_per_hour(run, part))
     status = Status(run.attempt, State.PREPARING, site.call_id, now, now, money=money, containers=here)
+    new = site.takes(run, part, now)
+    money.paid = [new]
     if earlier is None:
         return status
     base, pace, before = earlier.training, earlier.pace, earlier.containers
     status.first_started_at = earlier.first_started_at or earlier.started_at
     money.spent_before_s, money.paid_usd = earlier.spent_s, earlier.spent_usd
+    money.paid = paid.begun(earlier.rows(earlier.spent_usd), new)
     money.budget_told = earlier.money.budget_told
     status.training = Training(
         step=base.step,

@@ -22,6 +22,8 @@ CHECKPOINT_DIRS = {"base": "base_checkpoints", "sft": "chatsft_checkpoints"}
 
 # Where checkpoints go that a run went back behind.
 ASIDE = "put_aside"
+# What deleted runs have paid.
+SPENT = "spent"
 # Hugging Face's own cache, and the compile caches of one GPU kind and model, as archives.
 HF_CACHE, COMPILE_CACHE = "cache/huggingface", "cache/compile"
 

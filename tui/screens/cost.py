@@ -12,9 +12,9 @@ from textual.widgets import Static
 
 from runner import units
 from runner.errors import NanochatError
+from runner.ledger import per_hour, spending, today
 from runner.projection import is_free, project, spent_usd
 from runner.run import Run
-from runner.spending import per_hour, spending, today
 from runner.terminal import safe
 from tui import looks
 from tui.background import background
@@ -67,9 +67,10 @@ class CostScreen(NanochatScreen):
         now = self.nanochat.fleet.clock()
         self._by_id = {r.id: r for r in runs if not is_free(r)}
         self.query_one(VirtualList).show(list(self._by_id))
-        found, rate = spending(runs, now), per_hour(runs)
+        found, rate = spending(runs, self.nanochat.fleet.deleted, now), per_hour(runs)
         cells = ["Cost", f"{units.money(found.total)} in all"]
         cells += [f"{units.money(rate)}/h now"] if rate else []
+        cells += [f"{units.money(found.deleted_usd)} of deleted runs"] if found.deleted else []
         self.query_one("#title", Line).put(cells)
         day = today(now)
         table = Table.grid(padding=(0, 3))

@@ -11,10 +11,10 @@ from textual.binding import BindingType
 from textual.widgets import Input
 
 from runner import health, units
+from runner.ledger import per_hour, spending, today
 from runner.progress import progress_of
 from runner.projection import is_free, project, spent_usd
 from runner.run import Run
-from runner.spending import per_hour, spending, today
 from runner.states import State
 from runner.terminal import safe
 from tui import glance, looks
@@ -139,7 +139,7 @@ class RunsScreen(NanochatScreen):
     def _show_title(self, runs: Sequence[Run], shown: int) -> None:
         live = [r for r in runs if r.live]
         now = self.nanochat.fleet.clock()
-        found, day, rate = spending(runs, now), today(now), per_hour(runs)
+        found, day, rate = spending(runs, self.nanochat.fleet.deleted, now), today(now), per_hour(runs)
         cells: list[Cell | str] = [Cell("nanochat", "accent"), f"{len(live)} live"]
         cells += [f"{units.money(rate)}/h now"] if rate else []
         cells.append(f"today {units.money(found.days.get(day, Decimal(0)))}")
