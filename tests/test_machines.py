@@ -171,7 +171,7 @@ def test_a_resume_whose_answer_is_lost_is_never_taken_for_cancelled_and_is_seen_
     fleet: Fleet, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = fleet.launch(spec(save_every=10, step_ms=600, fault=["hang@15"]), backend="modal", tag="ghost")
-    look(fleet, run, lambda r: r.status is not None and (r.status.step or 0) > 11)
+    look(fleet, run, lambda r: r.status is not None and (r.status.training.step or 0) > 11)
     fleet.cancel(run)
     ended = look(fleet, run, lambda r: not r.live)
     spawn = ModalBackend._spawn
@@ -309,7 +309,7 @@ def test_a_local_run_whose_volume_has_vanished_can_be_cancelled_and_forgotten(tm
         task="speedrun", model="d4", backend="local", gpu_kinds=tuple(GPUS), overrides={"fault": ["hang@5"]}
     )
     run = fleet.launch(local, backend="local", tag="gone")
-    look(fleet, run, lambda r: r.status is not None and (r.status.step or 0) > 2)
+    look(fleet, run, lambda r: r.status is not None and (r.status.training.step or 0) > 2)
     shutil.rmtree(volume)
     with pytest.raises(UsageError, match="cancel gone first"):
         fleet.delete(fleet.registry.get(run.id), forget=True)
