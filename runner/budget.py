@@ -62,7 +62,7 @@ def at_least(usd_per_hour: Decimal) -> Decimal:
 def needs(spec: RunSpec, backend: str, prices: Prices) -> Decimal:
     """Dollars below which a container of this run could only begin and close again, in whole cents."""
     rate = cost.hourly_rate(backend, cost.box(Part.TRAIN, spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices)
-    return at_least(rate).quantize(Decimal("0.01"), ROUND_UP)
+    return at_least(rate).quantize(cost.CENT, ROUND_UP)
 
 
 def check_new(spec: RunSpec, backend: str, prices: Prices) -> None:

@@ -33,6 +33,7 @@ GPUS: dict[str, Gpu] = {
 }
 CPU_CORE_USD_PER_HOUR = Decimal("0.0473")
 MEMORY_GIB_USD_PER_HOUR = Decimal("0.008")
+CENT = Decimal("0.01")
 STORAGE_GIB_USD_PER_MONTH, STORAGE_FREE_GIB = Decimal("0.09"), 1024
 
 

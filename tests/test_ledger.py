@@ -20,6 +20,7 @@ from runner.nanochat import layout
 from runner.paid import MOST, Paid, by_day, day_of
 from runner.registry import Registry
 from runner.run import Run
+from runner.stages import Part
 from runner.states import State
 from runner.status import Status, job_status_of
 from tests.conftest import Cli, wait_until
@@ -34,14 +35,14 @@ RATE = Decimal(36)
 class Site(LocalSite):
     """A place that costs a cent a second."""
 
-    def usd_per_hour(self, run: Run, part: str) -> Decimal:
+    def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
         return RATE
 
 
 def container(earlier: Status | None, now: float, seconds: float, *, said: int = 3, attempt: int = 1) -> Status:
     """A container that ran so long, and told of itself so often."""
     told = msgspec.structs.replace(run(), attempt=attempt)
-    status = begun(told, earlier, Site("c"), "train", now)
+    status = begun(told, earlier, Site("c"), Part.TRAIN, now)
     for nth in range(1, said + 1):
         status.tell(seconds * nth / said, now + seconds * nth / said)
     return status
@@ -74,7 +75,7 @@ def test_a_container_that_was_told_to_go_is_a_row_and_the_wait_after_it_is_none(
 
 
 def test_while_a_laptop_sleeps_nothing_is_paid() -> None:
-    status = begun(run(), None, Site("c"), "train", NOON)
+    status = begun(run(), None, Site("c"), Part.TRAIN, NOON)
     status.tell(100.0, NOON + 100)
     status.tell(101.0, NOON + 101 + 9 * DAY)
     status.tell(200.0, NOON + 200 + 9 * DAY)
@@ -83,7 +84,7 @@ def test_while_a_laptop_sleeps_nothing_is_paid() -> None:
 
 
 def test_a_clock_that_is_set_back_while_a_run_goes_on_moves_nothing_that_was_paid_before() -> None:
-    status = begun(run(), None, Site("c"), "train", NOON)
+    status = begun(run(), None, Site("c"), Part.TRAIN, NOON)
     status.tell(100.0, NOON + 100)
     status.tell(200.0, NOON + 200 - 2 * DAY)
     assert spending([of(status)], [], NOON).days == {"2026-11-10": 1, "2026-11-08": 1}

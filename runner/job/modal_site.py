@@ -85,7 +85,7 @@ class ModalSite:
         holds = cost.box(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
         return cost.hourly_rate("modal", holds, run.prices)
 
-    def takes(self, run: Run, part: str, now: float) -> Paid:
+    def takes(self, run: Run, part: Part | None, now: float) -> Paid:
         holds = cost.box(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
         place = " ".join(["modal", *(os.environ.get(name, "") for name in PLACE)]).strip()
         return Paid(now, now, 0.0, Decimal(0), holds.gpu, holds.gpus, place)

@@ -43,7 +43,7 @@ class Site(Protocol):
         """Price of the container that the job runs in."""
         ...
 
-    def takes(self, run: Run, part: str, now: float) -> Paid:
+    def takes(self, run: Run, part: Part | None, now: float) -> Paid:
         """The row of what the container takes, which begins now."""
         ...
 
@@ -117,7 +117,7 @@ class LocalSite:
     def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
         return run.prices.local
 
-    def takes(self, run: Run, part: str, now: float) -> Paid:
+    def takes(self, run: Run, part: Part | None, now: float) -> Paid:
         return Paid(now, now, 0.0, Decimal(0), place="local")
 
     def recall(self, run: Run) -> Status | None:
