@@ -73,6 +73,7 @@ class Cause(StrEnum):
     ILLEGAL = "illegal"
     ABORT = "abort"
     EXIT = "exit"
+    SILENT = "silent"
     ECHO = "echo"
 
 
@@ -250,6 +251,7 @@ ADVICE: dict[Cause, Advice] = {
     ),
     Cause.ABORT: Advice(Kind.KILLED, Resume.CHANGED, f"a library gave up; {LOG}"),
     Cause.EXIT: Advice(Kind.CRASH, Resume.CHANGED, LOG),
+    Cause.SILENT: Advice(Kind.CRASH, Resume.CHANGED, LOG),
     Cause.ECHO: Advice(Kind.CRASH, Resume.CHANGED, LOG),
 }
 # Of ends that have their reason elsewhere: in what the person asked for, in money or time, in the volume.

@@ -35,6 +35,7 @@ _TIERS = {
     C.BUS: Tier.DEATH,
     C.ILLEGAL: Tier.DEATH,
     C.WORKER: Tier.DEATH,
+    C.SILENT: Tier.WAITED,
     C.NCCL: Tier.WAITED,
     C.TIMED_OUT: Tier.WAITED,
     C.RENDEZVOUS: Tier.WAITED,

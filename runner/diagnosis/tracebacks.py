@@ -6,6 +6,8 @@ from enum import StrEnum
 from msgspec import Struct, field
 
 TITLE = "Traceback (most recent call last):"
+# The same in a frame that is drawn around it.
+_BOXED, _INSIDE = "Traceback (most recent call last)", " \t│╰"
 RANK = re.compile(r"\[rank(\d{1,6})\]: ?", re.ASCII)
 _FRAME = re.compile(r'\s*File "([^"]{1,4000})", line \d{1,9}(?:, in (.{1,400}))?')
 # The class is what stands before the colon, however it is called; a module's path before it, `<locals>` in it.
@@ -61,7 +63,6 @@ class Raised(Struct):
 class _Open(Struct):
     """One traceback that is being told, or whose message may go on."""
 
-    prefix: str
     rank: int | None
     dropped: bool = False
     link: Link = Link.FIRST
@@ -70,6 +71,7 @@ class _Open(Struct):
     chain: list[Raised] = field(default_factory=list)
     told: bool = False
     lines: int = 0
+    code: bool = False
 
 
 class Tracebacks:
@@ -78,6 +80,8 @@ class Tracebacks:
     def __init__(self) -> None:
         self._open: dict[str, _Open] = {}
         self._above: dict[str, str] = {}
+        # What stood before the title of the line before: a prefix of all its lines, or of that one.
+        self._guessed = ""
 
     @property
     def open(self) -> bool:
@@ -90,14 +94,18 @@ class Tracebacks:
         `known`: nanochat's own words.
         """
         rank = None
+        if self._guessed and not line.startswith(self._guessed.rstrip()):
+            # It stood before the title alone.
+            self._open[""] = self._open.pop(self._guessed)
+        self._guessed = ""
         if m := RANK.match(line):
             rank, prefix = int(m[1]), m[0].rstrip() + " "
             line = line[m.end() :]
         else:
             prefix = self._prefix_of(line)
             line = line[len(prefix) :]
-        if line.endswith(TITLE):
-            self._begin(line, prefix, rank)
+        if line.endswith(TITLE) or (line.startswith("╭") and _BOXED in line):
+            self._begin(line if line.endswith(TITLE) else TITLE, prefix, rank)
             return []
         # Groups of exceptions stand behind bars.
         line = _BAR.sub("", line, count=1)
@@ -123,9 +131,9 @@ class Tracebacks:
         if m := re.search(r"\[rank(\d{1,6})\]: ?$", before):
             rank, prefix, before = int(m[1]), f"[rank{m[1]}]: ", ""
         elif before.strip() and not prefix:
-            prefix = before.replace("+", "|")
+            prefix = self._guessed = before.replace("+", "|")
         was = self._open.get(prefix)
-        made = _Open(prefix, rank)
+        made = _Open(rank)
         if was and was.told and was.link is not Link.FIRST and not was.dropped:
             made.chain, made.link = was.chain, was.link
         elif was and was.dropped and was.told and was.link is not Link.FIRST:
@@ -153,15 +161,14 @@ class Tracebacks:
         if found.told:
             return self._below(found, line)
         found.lines += 1
-        if not line.strip() or line[0] in " \t":
-            if m := _FRAME.match(line):
+        m = _FRAME.match(line)
+        if m or (found.code and not bare(line)) or not line.strip() or line[0] in _INSIDE:
+            # Where the indentation was lost, the line below a frame is its code.
+            found.code = m is not None and line.startswith("File")
+            if m:
                 found.outer = m[2] or "" if found.outer is None else found.outer
                 if len(found.files) < 200:
                     found.files.append(m[1])
-            elif found.lines == 1 and found.prefix:
-                # The prefix stood before the title alone.
-                self._open[""] = self._open.pop(found.prefix)
-                found.prefix = ""
             return []
         if m := _ENDS.fullmatch(line):
             found.told, found.lines = True, 0

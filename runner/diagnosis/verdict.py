@@ -3,6 +3,7 @@
 import itertools
 import re
 
+import msgspec
 from msgspec import Struct
 
 from runner import unreadable
@@ -70,6 +71,12 @@ def _root(seen: list[Seen]) -> Seen | None:
 
 def _possible(seen: list[Seen], how: How | None) -> list[Seen]:
     """Without what the way of the end rules out: an exception ends a process with an exit code, not by a signal."""
+    # A rank that ended without a word is why the others lost it.
+    spoke = {one.rank for one in seen if one.raised and one.cause is not C.ECHO}
+    seen = [
+        msgspec.structs.replace(one, cause=C.SILENT) if one.cause is C.EXIT and not {one.rank, None} & spoke else one
+        for one in seen
+    ]
     root = _root(seen)
     code = root.code if root and root.code is not None else 0
     if how and how.killed_by not in (None, SIGABRT):

@@ -16,7 +16,8 @@ _SAID: tuple[tuple[C, str], ...] = (
         r"out of resource: |only supported on (?:CUDA )?devices? with|"
         r"requires? (?:compute capability|sm_?\d)|fp8e4nv not supported|"
         r"not supported (?:on|in|for) (?:this )?(?:arch|sm_?\d|compute capab)|"
-        r"does not support (?:bfloat16|float8|fp8)|only supports? (?:Hopper|Ampere|GPUs)",
+        r"does not support (?:bfloat16|float8|fp8)|only supports? (?:Hopper|Ampere|GPUs)"
+        r"|No available kernel",
     ),
     (
         C.GPU_MEMORY,
@@ -130,7 +131,8 @@ _SAID: tuple[tuple[C, str], ...] = (
     ),
     (
         C.CHECKPOINT_DAMAGED,
-        r"PytorchStreamReader|finding central directory|invalid header or archive|zip archive|"
+        r"PytorchStreamReader|legacy .tar format|Invalid magic number|"
+        r"finding central directory|invalid header or archive|zip archive|"
         r"Weights only load failed|HeaderTooLarge|InvalidHeaderDeserialization|MetadataIncompleteBuffer|"
         r"storage has wrong"
         r"|unexpected EOF, expected",
@@ -160,6 +162,9 @@ _SAID: tuple[tuple[C, str], ...] = (
         r"is required but found|version conflict"
         r"|not supported on (?:Python|Windows)|operator \S+ does not exist|without libuv support|charmap",
     ),
+    (C.KILLED, r"died with <Signals\.SIGKILL"),
+    # Whoever starts a training says that it ended.
+    (C.ECHO, r"Command '\[.{0,200}python.{0,2000}returned non-zero exit status"),
     (
         C.COMPILER,
         r"fatal error: \S+: No such file|cannot find -l|ld returned \d|C(?:\+\+)? compiler|"
