@@ -45,7 +45,8 @@ NO_CALL_LASTS_S = 2 * 86_400.0
 class Fleet:
     """Launch, resume, cancel, delete and refresh runs. Its methods do I/O: call them from a worker, not from a UI loop.
 
-    `say` is told at once what takes long or should be known; without it, `notices` collects that.
+    `say` is told at once what takes long or should be known; without it, `notices` collects that. With `or_copy` it
+    works, without a memory, where the data folder takes nothing: what is running can still be seen and ended.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Fleet:
         volume: str = "",
         clock: Callable[[], float] = time.time,
         say: Callable[[str], None] | None = None,
+        or_copy: bool = False,
     ) -> None:
         self.home = home
         self.notices: list[str] = []
@@ -69,11 +71,13 @@ class Fleet:
         self.clock = clock
         self._making = threading.Lock()
         self._backends: dict[str, Backend] = {"local": LocalBackend(home)}
-        self.registry = Registry(home)
+        self.registry = Registry(home, or_copy=or_copy)
         self._polls = Poller(self.registry, self.backend, lambda: self.clock(), lambda text: self.say(text))
         # What deleted runs have paid, as of the last look.
         self.deleted = self.registry.kept_accounts()
         self.registry.restored_by(self._rebuild)
+        if self.registry.borrowed:
+            self.say(f"{self.registry.borrowed}; what is done now is not written down here")
         self._say_what_is_not_obeyed(set_here)
 
     def backend(self, name: str) -> Backend:

@@ -44,15 +44,18 @@ def home_to_look() -> Iterator[tuple[Path, NanochatError | None]]:
         yield found, None
 
 
-def home() -> Path:
-    """The data folder, made if missing. Raises UsageError where there can be none, Unreachable if not writable."""
+def home(*, to_write: bool = True) -> Path:
+    """The data folder, made if missing. Raises UsageError where there can be none, Unreachable if not writable.
+
+    Who need not write (`to_write`) is content with one that is there.
+    """
     path = _where()
     try:
         is_new = not path.exists()
         path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
     except OSError as error:
         raise Unreachable(f"cannot make {path} ({error.strerror})", f"set {VARIABLE} to a folder you own") from error
-    if not os.access(path, os.W_OK | os.X_OK):
+    if to_write and not os.access(path, os.W_OK | os.X_OK):
         raise Unreachable(f"{path} is not writable", f"set {VARIABLE} to a folder you own")
     if not is_new and (path / "registry.db").exists():
         _tighten(path)

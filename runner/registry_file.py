@@ -3,7 +3,9 @@
 import contextlib
 import functools
 import os
+import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,8 @@ from runner.run import Run, run_of
 VERSION = 3
 FILE = "registry.db"
 PATIENCE_S = 10.0
+# A disk of its own that a full one leaves room on.
+MEMORY = Path("/dev/shm")
 # A file of which one part after the other turns out to be damaged is mended so often within one call.
 MENDS = 4
 TABLES = {"runs", "refused", "told", "telling", "outbox", "ledger", "downloads"}
@@ -42,6 +46,8 @@ CREATE TABLE IF NOT EXISTS downloads (wanted TEXT PRIMARY KEY, by TEXT NOT NULL)
 
 # What SQLite finds in a damaged file. What we ask it for makes sense: if it does not, the file is not as it was made.
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR}
+# What a disk says that takes nothing.
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 
 
 class _Damaged(Exception):
@@ -50,6 +56,10 @@ class _Damaged(Exception):
 
 class _Incomplete(_Damaged):
     """Of the file's tables one is missing: it is made when the file is opened again."""
+
+
+class _TakesNothing(_Damaged):
+    """The disk under the file takes nothing, and a copy will do."""
 
 
 class _BadRows(_Damaged):
@@ -90,21 +100,28 @@ class RegistryFile:
 
     A file that is damaged is kept aside, whenever that is found, and a row that is no run is, too. `restored_by` is
     told what happened, so that it can bring back what is not saved. `set_aside` is where a file went, if one did.
+    With `or_copy` a copy serves where the disk takes nothing: what it is told is forgotten; `borrowed` says why.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, or_copy: bool = False) -> None:
         self._path = home / FILE
         self._lock = threading.RLock()
         self._restore: Callable[[str], None] | None = None
         self._lost: list[str] = []
         self._inode = 0
         self.set_aside: Path | None = None
+        self.borrowed, self._or_copy = "", or_copy
+        self._place: tempfile.TemporaryDirectory[str] | None = None
         try:
             self._db = self._open()
         except _Damaged as damage:
             self._begin_anew(f"damaged ({damage})")
         except _FromTheFuture as version:
             self._begin_anew(f"written by a newer nanochat-tui (version {version})")
+        except Unreachable as error:
+            if not or_copy:
+                raise
+            self._borrow(error)
 
     def restored_by(self, restore: Callable[[str], None]) -> None:
         """Who brings back what was lost, until now and from now on; it is given what happened, in words."""
@@ -115,6 +132,21 @@ class RegistryFile:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+            if self._place:
+                self._place.cleanup()
+
+    def _borrow(self, why: Unreachable) -> None:
+        """Work with a copy in memory, or where else there is room. Raises `why` where there is none."""
+        try:
+            self._place = tempfile.TemporaryDirectory(prefix="nanochat-tui-", dir=MEMORY if MEMORY.is_dir() else None)
+            for suffix in ("", "-wal"):
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.copyfile(self._path.with_name(FILE + suffix), Path(self._place.name) / (FILE + suffix))
+        except OSError as error:
+            raise why from error
+        self._path = Path(self._place.name) / FILE
+        self._db = self._open()
+        self.borrowed = why.what
 
     def _open(self) -> sqlite3.Connection:
         # SQLite's own waiting leaves out the moment in which another process makes the file or ends with it.
@@ -182,6 +214,9 @@ class RegistryFile:
         try:
             if isinstance(damage, _BadRows):
                 self._put_rows_aside(damage)
+            elif isinstance(damage, _TakesNothing):
+                self._db.close()
+                self._borrow(Unreachable(str(damage), "free some space"))
             elif isinstance(damage, _Incomplete) or not self._is_ours():
                 self._db.close()
                 self._db = self._open()
@@ -243,9 +278,10 @@ class RegistryFile:
                     raise _Incomplete(str(error)) from error
                 if self._is_damage(error):
                     raise _Damaged(str(error)) from error
-                raise Unreachable(
-                    f"cannot use {self._path} ({error})", "check its permissions and free space"
-                ) from error
+                said = f"cannot use {self._path} ({error})"
+                if self._or_copy and not self.borrowed and error.sqlite_errorcode & 0xFF in _NO_ROOM:
+                    raise _TakesNothing(said) from error
+                raise Unreachable(said, "check its permissions and free space") from error
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

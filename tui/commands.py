@@ -26,6 +26,8 @@ from tui.records import as_json
 
 POLL_S = 0.25
 CANCEL_WAIT_S = 60.0
+# What works also where the data folder takes nothing: to see what is running, and to end it.
+STILL = frozenset({"ls", "show", "logs", "watch", "cancel", "cost"})
 RIGHT = frozenset({"gpus", "step", "loss", "bpb", "cost", "seen", "size", "ranks", "time"})
 
 
@@ -39,13 +41,20 @@ def run(args: argparse.Namespace) -> int:
         with home_to_look() as (folder, _):
             return report_commands.bundle(folder, args)
     looks_only = args.command in ("plan", "doctor") or (args.command == "settings" and not args.name)
-    with home_to_look() if looks_only else contextlib.nullcontext((home(), None)) as (folder, problem):
+    urgent = args.command in STILL
+    with (
+        home_to_look() if looks_only else contextlib.nullcontext((home(to_write=not urgent), None)) as (folder, problem)
+    ):
         if problem and args.command != "doctor":
             output.note(f"nanochat-tui: {problem}; nothing that was kept there is known")
-        fleet = Fleet(folder, volume=args.volume, say=lambda text: output.note(f"nanochat-tui: {text}"))
+        fleet = Fleet(folder, volume=args.volume, say=_say, or_copy=urgent)
         with contextlib.closing(fleet):
             args.home_problem = problem
             return COMMANDS[args.command](fleet, args)
+
+
+def _say(text: str) -> None:
+    output.note(f"nanochat-tui: {text}")
 
 
 def _spec(fleet: Fleet, args: argparse.Namespace) -> tuple[RunSpec, str]:

@@ -1,5 +1,6 @@
 """Which workspace and environment this machine's token speaks for; a run belongs to the one that it was launched in."""
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -60,7 +61,9 @@ class Identity:
         key = _key()
         if key:
             kept = {**self._all(), key: _Kept(where, time.time())}
-            atomic.write(self._file, msgspec.json.encode(kept), atomic.PRIVATE)
+            with contextlib.suppress(OSError):
+                # A disk that is full costs a question each time, not what was just told.
+                atomic.write(self._file, msgspec.json.encode(kept), atomic.PRIVATE)
         return where
 
     def _kept(self) -> Where | None:
