@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runner.atomic import PRIVATE_FOLDER
 from runner.errors import NanochatError, Unreachable, UsageError
-from runner.given_path import given_path
+from runner.given_path import begin_in, given_path
 
 VARIABLE = "NANOCHAT_TUI_HOME"
 
@@ -23,7 +23,11 @@ def _where() -> Path:
     if not given:
         from platformdirs import user_data_dir
 
-        given = user_data_dir("nanochat-tui", appauthor=False)
+        try:
+            given = user_data_dir("nanochat-tui", appauthor=False)
+        except RuntimeError:
+            # Some releases of it refuse a user without a home, others answer with the tilde.
+            given = "~/.local/share/nanochat-tui"
     try:
         return given_path(given)
     except UsageError as error:
@@ -72,10 +76,11 @@ def _tighten(path: Path) -> None:
 def modal_command(*words: str) -> str:
     """A command of Modal's client as it can be typed here: it need not be on the PATH of who runs ours."""
     beside = Path(sys.executable).with_name("modal")
+    here = begin_in()
     if shutil.which("modal"):
         argv = ["modal"]
     elif beside.is_file():
-        argv = [str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)]
+        argv = [str(beside.relative_to(here)) if beside.is_relative_to(here) else str(beside)]
     else:
         argv = [sys.executable, "-m", "modal"]
     return shlex.join([*argv, *words])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from runner import atomic, stored
+from runner import atomic, locks, stored
 from runner.client_log import LOG
 from runner.errors import Unreachable
 from runner.run import Run, run_of
@@ -159,6 +159,8 @@ class RegistryFile:
             except sqlite3.DatabaseError as error:
                 if self._is_damage(error):
                     raise _Damaged(str(error)) from error
+                # SQLite says that it is locked, or that the disk fails, where there are no locks.
+                locks.check(self._path.parent)
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise Unreachable(
                         f"cannot open {self._path} ({error})", "check its permissions and free space"

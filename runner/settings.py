@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from runner import addresses, atomic, stored
 from runner.errors import UsageError
+from runner.given_path import given_path
 from runner.spec import closest
 
 FILE = "settings.json"
@@ -120,7 +121,11 @@ def changed(settings: Settings, name: str, value: str) -> Settings:
         return msgspec.structs.replace(settings, **{name: getattr(Settings(), name)})
     is_flag = isinstance(getattr(settings, name), bool)
     said = {"on": "true", "off": "false"}.get(value, value) if is_flag else value
-    wanted = _valid(name, said.strip())
+    said = said.strip()
+    if name == "volume" and said:
+        # It is that folder from wherever it is asked for.
+        said = str(given_path(said, field=name))
+    wanted = _valid(name, said)
     if name == "on_notice" and wanted and (problem := addresses.problem_of_command(wanted)):
         raise UsageError("on_notice cannot be that", problem, field=name)
     return msgspec.structs.replace(settings, **{name: wanted})

@@ -201,3 +201,25 @@ def test_what_destroys_takes_no_prefix(cli: Cli, tmp_path: Path) -> None:
         said = cli(*words, code=2).stderr
         assert "is only the beginning of d12-important (abcdefgh): type the whole name" in said, words
     assert cli.run("d12")["tag"] == "d12-important"
+
+
+def test_a_user_without_a_home_has_no_data_folder_and_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "NANOCHAT_TUI_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="set NANOCHAT_TUI_HOME to a folder you own"):
+        home()
+    with home_to_look() as (folder, problem):
+        assert folder.is_dir() and problem and list(tmp_path.iterdir()) == []
+
+
+def test_the_volume_that_is_set_is_the_same_from_every_folder(cli: Cli, tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+    words = [*CLI, "settings", "volume", "mine"]
+    subprocess.run(words, env=cli.env, cwd=tmp_path / "a", check=True, capture_output=True)
+    assert json.loads((cli.home / "settings.json").read_text())["volume"] == str(tmp_path / "a" / "mine")
+    assert "no user nosuchuser" in cli("settings", "volume", NOBODY, code=2).stderr

@@ -1,5 +1,6 @@
 """A local job is alive when it says so itself: by its lock, its name in it, its sign of life; not by a pid alone."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -155,19 +156,21 @@ def test_a_disk_without_locks_is_told_before_anything_begins(tmp_path: Path, cli
     shim = tmp_path / "shim"
     shim.mkdir()
     (shim / "sitecustomize.py").write_text(textwrap.dedent(NO_FLOCK).format(code=code))
-    cli.env["PYTHONPATH"] = str(shim)
-    said = cli("launch", "--tag", "a", "--watch", *QUICK, code=5).stderr
-    assert "file system without locks (no locks here): use a folder of another disk" in said
-    assert cli.json("ls") == []
     volume = tmp_path / "v"
     (volume / "x").mkdir(parents=True)
     (volume / "x" / "a.bin").write_bytes(b"a")
-    said = cli("volume", "get", "x", str(tmp_path / "home"), "--volume", str(volume), code=5).stderr
-    assert "without locks" in said
+    for words in (
+        ("launch", "--tag", "a", "--watch", *QUICK),
+        ("volume", "get", "x", str(tmp_path / "home"), "--volume", str(volume)),
+    ):
+        env = {**cli.env, "PYTHONPATH": str(shim)}
+        done = subprocess.run([*CLI, *words], env=env, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 5, done.stderr
+        assert "file system without locks (no locks here): use a folder of another disk" in done.stderr
+    assert cli.json("ls") == []
 
 
 def test_a_job_that_dies_before_its_first_word_ends_the_watch_with_what_it_said(cli: Cli) -> None:
-    cli.env["PYTHONSTARTUP"] = ""
     broken = cli.home.parent / "broken"
     broken.mkdir()
     (broken / "sitecustomize.py").write_text(
@@ -191,3 +194,22 @@ def test_a_lock_that_is_asked_for_tells_whether_somebody_has_it(tmp_path: Path) 
         assert not locks.take(file, path) and not locks.take_within(file, path, 0.05)
     holder.communicate("\n")
     assert not locks.is_held(path)
+
+
+def test_a_data_folder_without_any_locks_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    from runner.registry import Registry
+
+    def busy(*words: object, **more: object) -> None:
+        error = sqlite3.OperationalError("database is locked")
+        error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        raise error
+
+    def no_locks(*words: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(sqlite3, "connect", busy)
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with pytest.raises(locks.NoLocks, match="is on a file system without locks"):
+        Registry(tmp_path)
