@@ -213,3 +213,26 @@ def test_a_data_folder_without_any_locks_is_told_as_that(tmp_path: Path, monkeyp
     monkeypatch.setattr("fcntl.flock", no_locks)
     with pytest.raises(locks.NoLocks, match="is on a file system without locks"):
         Registry(tmp_path)
+
+
+def test_a_job_of_another_user_is_asked_by_a_mark(cli: Cli, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    from runner.fleet import Fleet
+
+    gate.hold(3)
+    cli("launch", "--tag", "theirs", "--fault", "hang@5", *QUICK)
+    gate.reached(3)
+    fleet = Fleet(cli.home)
+    found = fleet.refreshed(fleet.registry.find("theirs"))
+
+    def refused(pid: int, sig: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "kill", refused)
+        with pytest.raises(Unreachable, match="runs as another user, and has not answered: cancel it as that user"):
+            fleet.backend("local").cancel(found, force=True)
+        gate.open()
+        fleet.cancel(found)
+    wait_until(lambda: fleet.refreshed(found).state is State.CANCELLED, what="cancelled by a mark")
+    fleet.close()
+    wait_until(lambda: cli.processes() == [], what="no process")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # So many transfers have room in their line.
 SHOWN = 3
+# So many files that did not come are named.
+MOST_TOLD = 3
 
 
 class Place(NamedTuple):
@@ -217,8 +219,10 @@ class Files:
             if not one.stopped.is_set():
                 self._going.cut([wanted])
             raise
-        for warning in one.download.warnings:
+        for warning in one.download.warnings[:MOST_TOLD]:
             self._say(warning, "warning")
+        if (more := len(one.download.warnings) - MOST_TOLD) > 0:
+            self._say(f"and {units.counted(more, 'more file')} of {names.shown(one.name)} did not come", "warning")
         if whole:
             registry.end(wanted)
             size = units.size(one.download.progress.bytes)

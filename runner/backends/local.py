@@ -155,20 +155,22 @@ class LocalBackend:
         job = self._life(run, run.status)
         if job is None:
             return
-        if job.pid is None:
-            # It looks for this mark itself.
-            survey.mark_cancelled(self.volume(run.volume), run)
-            if force:
-                raise Unreachable(
-                    f"{run.tag} runs on {job.host or 'another machine'} and has not answered", "cancel it there"
-                )
-            return
-        if not force:
-            process.stop(job.pid)
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(job.pid, signal.SIGKILL)
-        self._end_leftovers(run)
+        try:
+            if job.pid is not None and not force:
+                process.stop(job.pid)
+                return
+            if job.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(job.pid, signal.SIGKILL)
+                self._end_leftovers(run)
+                return
+            where, there = f"on {job.host or 'another machine'}", "there"
+        except PermissionError:
+            where, there = "as another user", "as that user"
+        # No signal reaches it: it looks for this mark itself.
+        survey.mark_cancelled(self.volume(run.volume), run)
+        if force:
+            raise Unreachable(f"{run.tag} runs {where}, and has not answered", f"cancel it {there}")
 
     def pull_log(self, run: Run, folder: Path) -> None:
         """The job writes where it is read."""
