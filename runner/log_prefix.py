@@ -14,7 +14,7 @@ from runner.nanochat import grammar
 from runner.nanochat.events import Event, Noted
 
 # So many lines that say nothing are looked at, and so many of them are kept to be read again once a prefix is known.
-MOST_TRIED, MOST_KEPT = 200_000, 4000
+MOST_TRIED, MOST_KEPT = 20_000, 4000
 # No prefix is longer; so many may be in one log: several machines, several tools.
 LONGEST, MOST_PREFIXES = 200, 16
 # So many lines that are known as they stand, and what looks like a mere remark is one.
@@ -123,9 +123,9 @@ class Prefixes:
 
     def _learn(self, line: str) -> bool:
         """Look at a line that says nothing, or a remark at most; whether one prefix more is known now."""
-        if self._tried >= MOST_TRIED or len(self._patterns) >= MOST_PREFIXES or not grammar.may_hold(line):
-            return False
         self._tried += 1
+        if self._tried > MOST_TRIED or len(self._patterns) >= MOST_PREFIXES or not grammar.may_hold(line):
+            return False
         for cut in _CUTS.finditer(line, 0, LONGEST):
             # One more blank, where a mark ends with it.
             end = cut.end() + (line[cut.end() : cut.end() + 1] == " " and cut[0] != " ")

@@ -1,8 +1,10 @@
 """What a nanochat log says, in numbers: read line by line, so that a log of any size costs little memory."""
 
+import math
 import re
 from collections import deque
 from collections.abc import Iterator
+from typing import TypeVar
 
 from msgspec import Struct, field
 
@@ -19,6 +21,7 @@ from runner.spool import LogFile
 from runner.status import OutcomeKind, Problem
 from runner.terminal import clean
 
+T = TypeVar("T", int, float)
 MAX_KEPT = 20
 # No line that says something is longer; and a longer one would keep the screen waiting.
 LONGEST = 1 << 14
@@ -109,7 +112,7 @@ class Reader:
     @property
     def found(self) -> Summary:
         """What was found so far, brought together."""
-        found, base, tuned = self._found, self._base.training, self._tuned.training
+        found, base, tuned = self._found, self._base.known(), self._tuned.known()
         first = tuned if base == Training() else base
         for name in Training.__struct_fields__:
             setattr(found, name, getattr(first, name))
@@ -122,6 +125,9 @@ class Reader:
 
     def take(self, raw: bytes) -> None:
         """One line more, without its newline; what carriage returns have overwritten counts too."""
+        if self._prefixes.kept is None:
+            self._take(raw)
+            return
         self._prefixes.keep(raw)
         self._take(raw)
         if self._prefixes.fresh() and (kept := self._prefixes.kept) is not None:
@@ -135,17 +141,21 @@ class Reader:
         found = self._found
         found.lines += 1
         known, blank = False, True
-        for piece in raw.split(b"\r"):
+        for piece in raw.split(b"\r") if b"\r" in raw else (raw,):
             line = clean(piece[:LONGEST].decode("utf-8", "replace"))
             for said, event in self._prefixes.read(line):
                 found.errors += self._evidence.see(said, event, found.lines)
                 self._telling.see(said, event, found.lines)
-                blank = blank and not said.strip()
+                if type(event) is events.Step:
+                    known = True
+                    self._step(event, said)
+                    continue
                 if said.startswith("["):
                     self._own(said)
                 if event is not None:
                     known = True
                     self._event(event, said)
+                blank = blank and not said.strip()
         found.not_understood += not known and not blank
 
     def _own(self, line: str) -> None:
@@ -195,9 +205,6 @@ class Reader:
         if not self._named and (stage := _shown(event, line)):
             self._stage(stage)
         match event:
-            case events.Step():
-                self._tuning = event.tunes
-                (self._tuned if event.tunes else self._base).take(event)
             case events.ValBpb(step=step):
                 # Fine-tuning begins with a look at what the base model has come to.
                 if step is None or (step == 0 and self._base_done and not self._named):
@@ -227,9 +234,21 @@ class Reader:
                 if text not in found.warnings and len(found.warnings) < MAX_KEPT:
                     found.warnings.append(text)
         if lost(event):
-            found.errors += 1
-            if len(self._lost) < MAX_KEPT:
-                self._lost.append(Problem(found.lines, line.strip()[:300]))
+            self._no_number(line)
+
+    def _step(self, event: events.Step, line: str) -> None:
+        self._tuning = tunes = event.tunes
+        name = "sft" if tunes else "base"
+        if not self._named and name not in self._found.stages:
+            self._stage(name)
+        (self._tuned if tunes else self._base).take(event)
+        if not math.isfinite(event.loss):
+            self._no_number(line)
+
+    def _no_number(self, line: str) -> None:
+        self._found.errors += 1
+        if len(self._lost) < MAX_KEPT:
+            self._lost.append(Problem(self._found.lines, line.strip()[:300]))
 
 
 def _end(verdict: Verdict) -> End:
@@ -248,20 +267,29 @@ class _Pace:
 
     def take(self, event: events.Step) -> None:
         all_of = self.training
-        all_of.steps, all_of.step, all_of.total, all_of.loss = all_of.steps + 1, event.step, event.total, event.loss
+        all_of.steps += 1
+        all_of.step, all_of.total, all_of.loss = event.step, event.total, event.loss
         if event.tokens_per_s is not None:
             self._speeds.append(event.tokens_per_s)
-            all_of.tokens_per_s = sorted(self._speeds)[len(self._speeds) // 2]
         if event.mfu is not None:
             self._mfus.append(event.mfu)
-            all_of.mfu, all_of.mfu_printed = self.counted.corrected(sorted(self._mfus)[len(self._mfus) // 2])
+
+    def known(self) -> Training:
+        """What it has come to."""
+        if self._speeds:
+            self.training.tokens_per_s = _middle(self._speeds)
+        if self._mfus:
+            self.training.mfu, self.training.mfu_printed = self.counted.corrected(_middle(self._mfus))
+        return self.training
+
+
+def _middle(values: deque[T]) -> T:
+    return sorted(values)[len(values) // 2]
 
 
 def _shown(event: Event, line: str) -> str:
     """The stage that a line shows to be under way, for a log that names none; empty for most lines."""
     match event:
-        case events.Step():
-            return "sft" if event.tunes else "base"
         case events.Downloaded():
             return "prepare"
         case events.Noted(about="tokenizer"):

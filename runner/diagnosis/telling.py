@@ -7,13 +7,15 @@ alone said, comes first. One pass, in bounded memory.
 import re
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from msgspec import Struct, field
 
 from runner.diagnosis.advice import Cause as C
 from runner.diagnosis.causes import Tier
 from runner.diagnosis.evidence import Evidence
-from runner.diagnosis.templates import recorded, template
+from runner.diagnosis.recorded import AFTERMATH, GOOD
+from runner.diagnosis.templates import template
 from runner.diagnosis.verdict import Verdict
 from runner.nanochat import events
 from runner.nanochat.events import Event
@@ -22,10 +24,17 @@ from runner.status import Problem
 MOST_TOLD, LONGEST_TOLD = 5, 300
 # So many lines are remembered from the last sign of progress on: the first ones, and the last.
 FIRST_KEPT, LAST_KEPT = 200, 200
-MOST_PAST, MOST_RANKS, MOST_BELOW = 5000, 1024, 2
-# A traceback is being told.
-_IN = -1
+MOST_SAID, MOST_RANKS, MOST_BELOW = 20_000, 1024, 4
+_NO_NUMBERS = dict.fromkeys(map(ord, "0123456789"))
+# A traceback is being told; the next line is what was announced.
+_IN, _NEXT = -1, -2
 _TITLE = "Traceback (most recent call last):"
+_ORIGINAL = "Original Traceback (most recent call last):"
+_ANNOUNCED = "Last error:"
+# How Python draws exceptions that were raised together.
+_GROUP = re.compile(r"\s*(?:\+ (?=Exception Group )|\| |\+-\+-+ \d+ -+$|\+-+$)", re.ASCII)
+_GROUP_TITLE = "Exception Group Traceback"
+_LINKS = ("During handling of the above exception", "The above exception was the direct cause")
 # What a C++ program says of the exception that ends it.
 _WHAT = "what(): "
 _RANK = re.compile(r"\[(?:rank|default)(\d{1,6})\]: ?", re.ASCII)
@@ -36,7 +45,8 @@ _BAD = re.compile(
     r"err(?:or|no|_|s\b)|fatal|fail|panic|abort|kill|crash|corrupt|exception|fault\b|dumped|terminat|cancel|evict|preempt"
     r"|denied|refused|invalid|exceed|limit|lost\b|died|dead\b|tim(?:ed |e)out|unexpected|missing|not found|no such"
     r"|unable|can(?:not|'t)|could(?: not|n't)|too (?:old|many|large|long|small|new)|out of|giv(?:ing|en) up|unavailable"
-    r"|not supported|unsupported|incompatible|mismatch|going down|shutdown|power ?off|low on|unrecognized|unknown",
+    r"|not supported|unsupported|incompatible|mismatch|going down|shutdown|power ?off|low on|unrecognized|unknown"
+    r"|exited|stuck|\[?[EF]\d{3,4} \d\d:\d\d",
     re.IGNORECASE,
 )
 _FAILED = (events.Error, events.OutOfMemory, events.NcclTimeout, events.RankFailed, events.Signalled, events.Warned)
@@ -46,17 +56,31 @@ _MAY_TELL = ("traceback", "python warning", "wandb", "logger")
 
 
 class _Said(Struct, frozen=True):
-    """A line that no good run says: how near it is to the cause by its form, from 0, and the steps said before it."""
+    """A line that has not been said before: where in a traceback, and how many steps were said before it."""
 
     line: int
     text: str
-    template: str
     rank: int | None
-    form: int
+    inside: int | None
     steps: int
+    # Which of the tracebacks of its rank it is of: those that follow from each other are one.
+    chain: int = 0
+
+    @property
+    def form(self) -> int:
+        """How near it is to the cause by its form, from 0; FAR for what is of none."""
+        text = _RANK.sub("", self.text, count=1)
+        if _BAR.search(text) or _STACK.match(text):
+            return FAR
+        if self.inside in (_IN, _NEXT) or text.lstrip().startswith(_WHAT):
+            return ENDS
+        bad = bool(_BAD.search(text))
+        if bad and self.inside is not None and self.inside < MOST_BELOW:
+            return BELOW
+        return BAD if bad and text[0] not in " \t" and self.inside is None else OTHER
 
 
-ENDS, BAD, BELOW, OTHER = range(4)
+ENDS, BAD, BELOW, OTHER, FAR = range(5)
 
 
 class Telling(Struct):
@@ -67,63 +91,79 @@ class Telling(Struct):
     steps: int = 0
     # Whether what was to be done came to its end.
     done: bool = False
-    # What was said before steps, or a save, that came after it: the run went on.
-    past: set[str] = field(default_factory=set)
+    # What was said, but for its numbers: what is said again is no news, nor what a run went on after.
+    said: set[tuple[str, int | None]] = field(default_factory=set)
     # By rank: in a traceback, or how many lines ago its last line was.
     inside: dict[int | None, int] = field(default_factory=dict)
+    chain: int = 0
+    linked: bool = False
 
     def see(self, line: str, event: Event | None, number: int) -> None:
         """One cleaned line more, and what nanochat's grammar makes of it."""
-        if isinstance(event, events.Step):
+        if type(event) is events.Step:
             self.steps += 1
             return
-        if isinstance(event, events.Fact) and event.name in ("min_val_bpb", "iterations", "sft_rows"):
-            self.done = event.name == "min_val_bpb"
-        if isinstance(event, _SAVED) or self.done:
-            self._clear()
-        if (event is not None and not isinstance(event, (*_FAILED, events.Noted))) or (
-            isinstance(event, events.RankFailed) and event.exit_code >= 0
-        ):
-            self.inside.clear()
+        if event is not None and type(event) is not events.Noted and not self._may_tell(event):
             return
         m = _RANK.match(line)
         rank, text = (int(m[1]), line[m.end() :]) if m else (None, line)
-        if text.startswith(_TITLE):
+        if text[:1] == " " and (m := _GROUP.match(text)):
+            text = text[m.end() :]
+        if text.startswith((_TITLE, _GROUP_TITLE)):
             self.inside[rank] = _IN
+            self.chain, self.linked = self.chain + (not self.linked), False
+        elif text.startswith(_ORIGINAL):
+            # Told by another process before: that one's end is the news.
+            self.inside[rank] = _IN
+            for kept in (self.last, self.first):
+                if kept and kept[-1].inside == _IN and kept[-1].line == number - 1:
+                    kept.pop()
+                    break
+        elif text.startswith(_LINKS):
+            self.linked = True
         elif not text.strip():
-            if self.inside.get(rank) != _IN:
+            if self.inside and self.inside.get(rank) != _IN:
                 self.inside.pop(rank, None)
         else:
             self._said(line, text, rank, event, number)
 
+    def _may_tell(self, event: Event) -> bool:
+        """Whether an event may be one of a failure; what shows that the run goes on puts all before it out of mind."""
+        if isinstance(event, events.RankFailed):
+            return event.exit_code < 0
+        if isinstance(event, _FAILED):
+            return True
+        if isinstance(event, events.Fact) and event.name in ("min_val_bpb", "iterations", "sft_rows"):
+            self.done = event.name == "min_val_bpb"
+        if isinstance(event, _SAVED) or self.done:
+            self.first.clear()
+            self.last.clear()
+        self.inside.clear()
+        self.steps += 1
+        return False
+
     def _said(self, line: str, text: str, rank: int | None, event: Event | None, number: int) -> None:
-        state, indented = self.inside.get(rank), text[0] in " \t"
-        if state == _IN and indented:
+        state = self.inside.get(rank) if self.inside else None
+        if state == _IN and text[0] in " \t":
             return
         if state is not None and len(self.inside) < MOST_RANKS:
-            self.inside[rank] = 0 if state == _IN else state + 1
-        ends = state == _IN or text.lstrip().startswith(_WHAT)
-        bad = bool(_BAD.search(text))
-        if isinstance(event, events.Noted) and not ends and not (event.about in _MAY_TELL and bad):
-            return
-        if _BAR.search(text) or _STACK.match(text):
-            return
-        masked = template(line)
-        if masked in self.past or masked in recorded("good") or masked in recorded("aftermath"):
-            return
-        below = bad and state is not None and 0 <= state < MOST_BELOW
-        form = ENDS if ends else BELOW if below else BAD if bad and not indented and state is None else OTHER
-        one = _Said(number, line.strip()[:LONGEST_TOLD], masked, rank, form, self.steps)
+            self.inside[rank] = _NEXT if text.startswith(_ANNOUNCED) else 0 if state < 0 else state + 1
+            if text.startswith(_ANNOUNCED):
+                return
+        if state != _IN:
+            if isinstance(event, events.Noted) and not (event.about in _MAY_TELL and _BAD.search(text)):
+                return
+            shape = (line[:LONGEST_TOLD].translate(_NO_NUMBERS), rank)
+            if shape in self.said:
+                return
+            if len(self.said) >= MOST_SAID:
+                self.said.clear()
+            self.said.add(shape)
+        one = _Said(number, line[:LONGEST_TOLD], rank, state, self.steps, self.chain)
         if len(self.first) < FIRST_KEPT:
             self.first.append(one)
         else:
             self.last.append(one)
-
-    def _clear(self) -> None:
-        if len(self.past) < MOST_PAST:
-            self.past.update(one.template for one in (*self.first, *self.last) if one.form is not ENDS)
-        self.first.clear()
-        self.last.clear()
 
     def told(
         self, known: Sequence[Problem] = (), echoes: Collection[int] = (), good: Collection[str] = ()
@@ -133,40 +173,52 @@ class Telling(Struct):
         Those that are `known` to, by what was judged of the failure, come before all others; `echoes` do not count.
         `good` are templates of another run, which ended well.
         """
-        said = [one for one in (*self.first, *self.last) if one.template not in good]
-        late = [one for one in said if one.steps == self.steps]
+        said = [
+            _News(one, masked, form)
+            for one in (*self.first, *self.last)
+            if (form := one.form) is not FAR
+            and (masked := template(one.text)) not in GOOD
+            and masked not in AFTERMATH
+            and masked not in good
+        ]
+        # A process that goes on after a traceback has caught it.
+        last = max((news.said.chain for news in said if news.form == ENDS and news.said.rank is None), default=0)
+        said = [n for n in said if n.form not in (ENDS, BELOW) or n.said.rank is not None or n.said.chain == last]
+        late = [n for n in said if n.said.steps == self.steps or (n.form == ENDS and n.said.rank is not None)]
         # What was printed may have waited in a buffer, and steps come after the end; else they show that it was none.
-        earlier = {one.template for one in said if one.steps < self.steps}
-        said = [one for one in late if one.form is ENDS or one.template not in earlier] or said
-        found = self._once(said)
-        by_rank = Counter(text for text, _ in {(one.template, one.rank) for one in said if one.rank is not None})
-        alone = {one.rank for one in found if one.rank is not None and by_rank[one.template] == 1}
-        if len({one.rank for one in found if one.rank is not None}) > 1 and len(alone) == 1:
+        earlier = {news.template for news in said if news.said.steps < self.steps}
+        said = [news for news in late if news.form == ENDS or news.template not in earlier] or said
+        found = list({news.template: news for news in reversed(said)}.values())[::-1]
+        by_rank = Counter(text for text, rank in {(news.template, news.said.rank) for news in said} if rank is not None)
+        ranks = {news.said.rank for news in found if news.said.rank is not None}
+        alone = {r for r in ranks if any(n.said.rank == r and by_rank[n.template] == 1 for n in found)}
+        if len(ranks) > 1 and len(alone) == 1:
             # One rank says what no other does: the others only miss it.
-            found = [one for one in found if one.rank is None or one.rank in alone]
-        if any(one.form in (ENDS, BAD) for one in found):
-            found = [one for one in found if one.form is not OTHER]
-        weighed = sorted(found, key=lambda one: (one.form, one.line))
-        by_line = {one.line: one for one in said}
+            found = [news for news in found if news.said.rank is None or news.said.rank in alone]
+        if any(news.form in (ENDS, BAD) for news in found):
+            found = [news for news in found if news.form != OTHER]
+        by_line = {news.said.line: news for news in said}
         told: dict[int, Problem] = {}
         alike = set[str]()
-        for problem in known:
-            seen = by_line.get(problem.line)
-            if seen is None or seen.template not in alike:
-                told[problem.line] = Problem(problem.line, seen.text if seen else problem.text)
-            alike.add(seen.template if seen else "")
-        for one in weighed:
-            if one.line not in echoes and one.template not in alike:
-                told.setdefault(one.line, Problem(one.line, one.text))
+        for number, problem in enumerate(known):
+            if seen := by_line.get(problem.line):
+                if seen.template not in alike:
+                    told[problem.line] = Problem(problem.line, seen.said.text.strip())
+                alike.add(seen.template)
+            elif number == 0:
+                told[problem.line] = problem
+        for news in sorted(found, key=lambda news: (news.form, news.said.line)):
+            if news.said.line not in echoes and news.template not in alike:
+                told.setdefault(news.said.line, Problem(news.said.line, news.said.text.strip()))
         return sorted(list(told.values())[:MOST_TOLD], key=lambda one: one.line)
 
-    @staticmethod
-    def _once(said: list[_Said]) -> list[_Said]:
-        """The first of the lines that say the same."""
-        seen: dict[str, _Said] = {}
-        for one in said:
-            seen.setdefault(one.template, one)
-        return list(seen.values())
+
+class _News(NamedTuple):
+    """A line that may tell the failure."""
+
+    said: _Said
+    template: str
+    form: int
 
 
 def judged(verdict: Verdict | None, evidence: Evidence) -> tuple[list[Problem], set[int]]:
@@ -179,4 +231,4 @@ def judged(verdict: Verdict | None, evidence: Evidence) -> tuple[list[Problem], 
     far = Tier.WAITED if nearest < Tier.WAITED else Tier.LOST if nearest < Tier.LOST else Tier.TOLD
     shown = min(far, Tier.LOST)
     told = [Problem(one.line, one.text[:LONGEST_TOLD]) for one in seen if not one.weak and one.tier < shown]
-    return told, {one.line for one in seen if one.tier >= far and one.cause is not C.ABORT}
+    return told, {one.line for one in seen if one.tier >= far and one.cause is not C.ABORT and not one.weak}

@@ -1,9 +1,7 @@
-"""A line of a log -> what it is alike in, whenever it is said; and lines that are recorded as saying nothing."""
+"""A line of a log -> what it is alike in, whenever it is said."""
 
 import re
 from collections.abc import Iterable
-from functools import cache
-from importlib.resources import files
 
 from runner.nanochat import events, grammar
 
@@ -41,10 +39,3 @@ def templates_of(lines: Iterable[str]) -> frozenset[str]:
             if len(found) >= MOST:
                 break
     return frozenset(found)
-
-
-@cache
-def recorded(name: str) -> frozenset[str]:
-    """Templates that are shipped: `good`, of runs that ended well; `aftermath`, of what follows any failure."""
-    text = files("runner.diagnosis").joinpath(f"{name}.txt").read_text("utf-8")
-    return frozenset(line for line in text.split("\n") if line)
