@@ -145,11 +145,12 @@ class Reader:
             line = clean(piece[:LONGEST].decode("utf-8", "replace"))
             for said, event in self._prefixes.read(line):
                 found.errors += self._evidence.see(said, event, found.lines)
-                self._telling.see(said, event, found.lines)
                 if type(event) is events.Step:
                     known = True
+                    self._telling.steps += 1
                     self._step(event, said)
                     continue
+                self._telling.see(said, event, found.lines)
                 if said.startswith("["):
                     self._own(said)
                 if event is not None:

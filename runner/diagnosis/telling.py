@@ -103,7 +103,10 @@ class Telling(Struct):
         if type(event) is events.Step:
             self.steps += 1
             return
-        if event is not None and type(event) is not events.Noted and not self._may_tell(event):
+        if type(event) is events.Noted:
+            if not self.inside and event.about not in _MAY_TELL:
+                return
+        elif event is not None and not self._may_tell(event):
             return
         m = _RANK.match(line)
         rank, text = (int(m[1]), line[m.end() :]) if m else (None, line)
@@ -135,7 +138,7 @@ class Telling(Struct):
             return True
         if isinstance(event, events.Fact) and event.name in ("min_val_bpb", "iterations", "sft_rows"):
             self.done = event.name == "min_val_bpb"
-        if isinstance(event, _SAVED) or self.done:
+        if (isinstance(event, _SAVED) or self.done) and self.first:
             self.first.clear()
             self.last.clear()
         self.inside.clear()
@@ -151,14 +154,14 @@ class Telling(Struct):
             if text.startswith(_ANNOUNCED):
                 return
         if state != _IN:
-            if isinstance(event, events.Noted) and not (event.about in _MAY_TELL and _BAD.search(text)):
-                return
             shape = (line[:LONGEST_TOLD].translate(_NO_NUMBERS), rank)
             if shape in self.said:
                 return
             if len(self.said) >= MOST_SAID:
                 self.said.clear()
             self.said.add(shape)
+            if isinstance(event, events.Noted) and not (event.about in _MAY_TELL and _BAD.search(text)):
+                return
         one = _Said(number, line[:LONGEST_TOLD], rank, state, self.steps, self.chain)
         if len(self.first) < FIRST_KEPT:
             self.first.append(one)
