@@ -95,7 +95,10 @@ def _rest(run: Run, now: float) -> Decimal:
 
 
 def month_so_far(runs: Iterable[Run], kept: Iterable[Account], now: float, zone: tzinfo | None = None) -> Decimal:
-    return spending(runs, kept, now, zone).months.get(day_of(now, zone)[:7], Decimal(0))
+    """What this month has cost. What a clock that was ahead has put into a later one counts, too."""
+    this = day_of(now, zone)[:7]
+    months = spending(runs, kept, now, zone).months
+    return sum((usd for month, usd in months.items() if month >= this), Decimal(0))
 
 
 def question(settings: Settings, likely: Decimal, budget: Decimal | None, month: Decimal, live: Decimal) -> str:

@@ -15,7 +15,7 @@ from runner import survey
 from runner.backends.folder import FolderVolume
 from runner.job.site import LocalSite
 from runner.job.succession import begun, leave
-from runner.ledger import account, account_of, spending
+from runner.ledger import account, account_of, month_so_far, spending
 from runner.nanochat import layout
 from runner.paid import MOST, Paid, by_day, day_of
 from runner.registry import Registry
@@ -88,6 +88,11 @@ def test_a_clock_that_is_set_back_while_a_run_goes_on_moves_nothing_that_was_pai
     status.tell(100.0, NOON + 100)
     status.tell(200.0, NOON + 200 - 2 * DAY)
     assert spending([of(status)], [], NOON).days == {"2026-11-10": 1, "2026-11-08": 1}
+
+
+def test_a_limit_counts_what_was_paid_before_a_clock_was_set_back_from_the_next_month() -> None:
+    paid = of(container(None, NOON + 30 * DAY, 100.0))
+    assert (month_so_far([paid], [], NOON), month_so_far([paid], [], NOON + 60 * DAY)) == (Decimal(1), Decimal(0))
 
 
 def test_a_record_of_an_earlier_release_is_one_row_and_goes_on_as_such() -> None:
