@@ -1,10 +1,11 @@
 """The end of a stage is told by its cause, with what to do next."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from runner.job.outcome import Trail, explain, settled, unwanted
+from runner.job.outcome import Trail, explain, settled, unwanted, with_room
 from runner.job.supervise import Ended
 from runner.nanochat import grammar
 from runner.spec import Overrides
@@ -108,6 +109,13 @@ def test_an_error_that_training_survived_is_not_the_cause() -> None:
     assert "KeyError" in outcome.message
     quiet = told(["ValueError: retried", STEP.format(3, "2.5")], Ended(None, 9, stopped=False))
     assert quiet.message == "killed by signal 9"
+
+
+def test_a_full_disk_is_told_with_what_is_free_and_what_a_checkpoint_needs(tmp_path: Path) -> None:
+    line = "OSError: [Errno 28] No space left on device: '/vol/base_checkpoints/d12/model_000060.pt'"
+    outcome = with_room(told(["Traceback (most recent call last):", line]), tmp_path, 2_000_000_000)
+    assert outcome.kind == "disk" and "model_000060.pt" in outcome.message and len(outcome.message) <= 300
+    assert re.search(rf"free at {tmp_path}, a checkpoint takes 2.0 GB$", outcome.message)
 
 
 def test_being_told_to_stop_is_no_crash() -> None:

@@ -46,7 +46,7 @@ class Guard:
         call_limit_s: float | None = None,
     ) -> None:
         self._run, self._say, self._clock, self._limit_s = run, say, clock, call_limit_s
-        self._checkpoint_bytes = size.model_bytes + size.optimizer_bytes
+        self.checkpoint_bytes = size.model_bytes + size.optimizer_bytes
         self._fresh = False
         self._paced = False
 
@@ -81,7 +81,7 @@ class Guard:
         return max(1.0, min(left, default=0.0)) + self._publish_s(status) + budget.CLOSING_S / 3
 
     def _publish_s(self, status: Status) -> float:
-        return budget.publish_seconds(self._checkpoint_bytes, status.pace.publish_s)
+        return budget.publish_seconds(self.checkpoint_bytes, status.pace.publish_s)
 
     def kept(self) -> None:
         """A checkpoint was kept: there is no better moment to stop, if the next would come too late."""

@@ -29,7 +29,7 @@ from runner.job.gpus import Sampler
 from runner.job.guard import Guard
 from runner.job.history import History, history
 from runner.job.journal import Journal
-from runner.job.outcome import cancelled, result_line, settled, trouble
+from runner.job.outcome import cancelled, result_line, settled, trouble, with_room
 from runner.job.publish import Publisher
 from runner.job.report import report
 from runner.job.site import Site
@@ -285,6 +285,8 @@ class Job:
         self._drain_notes()
         if outcome:
             outcome = settled(outcome, self._status, self._device_batch)
+            if outcome.kind is OutcomeKind.DISK:
+                outcome = with_room(outcome, self._work, self._guard.checkpoint_bytes)
         publish.keep_results(self._base, self._volume, self._run.path)
         outcome = marked(self._volume, self._run, stage.name, outcome) if outcome else self._unkept(stage, publisher)
         record.ended_at = self._clock()

@@ -1,17 +1,21 @@
 """The end of a stage -> what happened in one line, and what to do about it."""
 
+import contextlib
+import shutil
 import sys
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct, field
 
+from runner import units
 from runner.alarms import lost
 from runner.diagnosis.advice import ADVICE, CHECK_NETWORK, Cause, Resume
 from runner.diagnosis.causes import of_disk
 from runner.diagnosis.evidence import Evidence
 from runner.diagnosis.telling import Telling, judged
-from runner.diagnosis.verdict import How, judge
+from runner.diagnosis.verdict import MOST, How, judge
 from runner.job.supervise import Ended
 from runner.nanochat import events
 from runner.nanochat.events import Event
@@ -133,6 +137,15 @@ def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
             if kept and outcome.stage is StageName.BASE:
                 advice = f"resume goes on from step {kept:,}, or launch --task base --from RUN anew; {steadier}"
             return msgspec.structs.replace(outcome, message=f"{outcome.message}; {before}", advice=advice)
+    return outcome
+
+
+def with_room(outcome: Outcome, folder: Path, checkpoint_bytes: int) -> Outcome:
+    """The outcome with how much room there is on the disk that training writes to, and how much a checkpoint needs."""
+    with contextlib.suppress(OSError):
+        free = units.size(shutil.disk_usage(folder).free)
+        room = f"; {free} free at {folder}, a checkpoint takes {units.size(checkpoint_bytes)}"
+        return msgspec.structs.replace(outcome, message=f"{outcome.message[: MOST - len(room)]}{room}")
     return outcome
 
 
