@@ -160,10 +160,20 @@ class Part:
             name = shown(self.item.entry.path)
             raise LeftOut(f"{name} cannot be read ({error.strerror or error})", "see to the volume") from error
 
+    def _locked(self) -> bool:
+        """Whether the part's lock is ours. Raises NoLocks, and leaves nothing behind."""
+        try:
+            return locks.take(self._fd, self._path)
+        except locks.NoLocks:
+            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path.parent.rmdir()
+            raise
+
     def _claim(self) -> None:
         """Have the part for ourselves, as it was when we looked. Raises NanochatError when somebody else is at it."""
         try:
-            ours = locks.take(self._fd, self._path) and self._path.lstat().st_ino == os.fstat(self._fd).st_ino
+            ours = self._locked() and self._path.lstat().st_ino == os.fstat(self._fd).st_ino
             ours = self._claimed = ours and self._read_journal() == self._noted
         except FileNotFoundError:
             ours = False

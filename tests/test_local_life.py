@@ -161,13 +161,13 @@ def test_a_disk_without_locks_is_told_before_anything_begins(tmp_path: Path, cli
     (volume / "x" / "a.bin").write_bytes(b"a")
     for words in (
         ("launch", "--tag", "a", "--watch", *QUICK),
-        ("volume", "get", "x", str(tmp_path / "home"), "--volume", str(volume)),
+        ("volume", "get", "x", str(tmp_path / "got"), "--volume", str(volume)),
     ):
         env = {**cli.env, "PYTHONPATH": str(shim)}
         done = subprocess.run([*CLI, *words], env=env, capture_output=True, text=True, timeout=100, check=False)
         assert done.returncode == 5, done.stderr
         assert "file system without locks (no locks here): use a folder of another disk" in done.stderr
-    assert cli.json("ls") == []
+    assert cli.json("ls") == [] and list((tmp_path / "got").iterdir()) == []
 
 
 def test_a_job_that_dies_before_its_first_word_ends_the_watch_with_what_it_said(cli: Cli) -> None:
