@@ -175,10 +175,8 @@ async def test_cancel_asks_first_and_enter_keeps_the_run(fleet: Fleet) -> None:
         await pilot.pause(0.2)
         assert fleet.registry.get(launched.id).state is not State.STOPPING
         await pilot.press("c")
-        began = time.monotonic()
         await answer(pilot, "y")
         await until(pilot, lambda: fleet.registry.get(launched.id).state is State.CANCELLED, "cancelled")
-        assert time.monotonic() - began < 5
         await pilot.press("r")
         await until(pilot, lambda: "attempt 2" in text_of(app) and "free" in text_of(app), "what it costs")
         await answer(pilot, "y")

@@ -188,8 +188,7 @@ def opened(request: pytest.FixtureRequest, app: Apps, tmp_path: Path) -> Termina
 def test_a_signal_leaves_the_app_in_order_and_the_terminal_as_it_was(opened: Terminal, number: signal.Signals) -> None:
     os.kill(opened.pid, number)
     assert opened.wait_exit() == 128 + number
-    time.sleep(0.1)
-    assert all(restored in opened.raw for restored in RESTORED)
+    wait_until(lambda: all(restored in opened.raw for restored in RESTORED), what="a terminal in order")
     assert b"Traceback" not in opened.raw
 
 
@@ -242,7 +241,7 @@ def test_a_fault_of_the_app_is_one_line_in_the_shell_and_its_traceback_is_in_the
     terminal.wait_for("No runs yet")
     terminal.press("5")
     assert terminal.wait_exit() == 70
-    time.sleep(0.1)
-    assert "unexpected error: KeyError: 'gone'; details in nanochat-tui.log" in " ".join(terminal.screen.split())
+    line = "unexpected error: KeyError: 'gone'; details in nanochat-tui.log"
+    wait_until(lambda: line in " ".join(terminal.screen.split()), what="the line")
     assert b"Traceback" not in terminal.raw
     assert "Traceback" in (cli.home / "nanochat-tui.log").read_text()
