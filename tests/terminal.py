@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import select
 import signal
 import struct
 import termios
@@ -40,10 +41,14 @@ class Terminal:
         self._exit: int | None = None
         self.raw = bytearray()
         self.resize(columns, lines)
-        threading.Thread(target=self._read, daemon=True).start()
+        self._hung_up = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
-        while True:
+        while not self._hung_up.is_set():
+            if not select.select([self._fd], [], [], 0.1)[0]:
+                continue
             try:
                 data = os.read(self._fd, 1 << 16)
             except OSError:
@@ -87,10 +92,6 @@ class Terminal:
         with contextlib.suppress(OSError):
             os.write(self._fd, text.encode())
 
-    def close(self) -> None:
-        """The terminal's window is closed: its end of the line goes away."""
-        os.close(self._fd)
-
     @property
     def alive(self) -> bool:
         if self._exit is None:
@@ -114,7 +115,9 @@ class Terminal:
         os.write(self._fd, data)
 
     def hang_up(self) -> None:
-        """The window is closed, the line is cut: there is no terminal any more."""
+        """The window is closed, the line is cut: there is no terminal any more, once nobody reads from it."""
+        self._hung_up.set()
+        self._reader.join()
         os.close(self._fd)
 
     def wait_exit(self, seconds: float = 60.0) -> int:

@@ -20,7 +20,7 @@ def strike(bench: Bench) -> None:
         terminal.press(bench.rng.choice("12345"))
         terminal.settle()
         if how == "closed":
-            terminal.close()
+            terminal.hang_up()
         else:
             os.kill(terminal.pid, getattr(signal, how))
         try:
