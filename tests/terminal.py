@@ -89,8 +89,11 @@ class Terminal:
 
     def write(self, text: str) -> None:
         """Bytes as a terminal sends them, all at once; none where the program has closed it."""
+        self.write_bytes(text.encode())
+
+    def write_bytes(self, data: bytes) -> None:
         with contextlib.suppress(OSError):
-            os.write(self._fd, text.encode())
+            os.write(self._fd, data)
 
     @property
     def alive(self) -> bool:

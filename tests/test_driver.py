@@ -6,6 +6,8 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +17,7 @@ from textual import events
 from tests.conftest import CLI, Cli, wait_until
 from tests.terminal import Terminal
 from tui import output, signs
-from tui.driver import PASTE_S, Drawing, Mark, Typed
+from tui.driver import PASTE_S, Drawing, Mark, TerminalDriver, Typed
 from tui.layouts import by_place, latin
 
 PASTE = ("\x1b[200~", "\x1b[201~")
@@ -190,6 +192,16 @@ def test_ctrl_z_where_no_shell_could_let_it_go_on_stops_nothing(cli: Cli) -> Non
         assert terminal.wait_exit() == 0
     finally:
         terminal.kill()
+
+
+def test_a_signal_that_comes_while_it_draws_draws_nothing_itself() -> None:
+    later: list[Any] = []
+    driver = TerminalDriver.__new__(TerminalDriver)
+    driver._loop = SimpleNamespace(call_soon_threadsafe=later.append)  # type: ignore[assignment]
+    driver._stopping = False
+    driver._sigtstp_application()
+    driver._sigcont_application()
+    assert later == [driver._stop, driver._go_on]
 
 
 def test_a_program_that_was_stopped_by_another_signal_draws_itself_anew_and_reads_each_key_once(cli: Cli) -> None:

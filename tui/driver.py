@@ -13,7 +13,6 @@ import sys
 import time
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from textual import constants, events, messages
@@ -146,7 +145,7 @@ class TerminalDriver(LinuxDriver):
         self._file = cast(Any, self._drawing_on)
         # When the terminal was last seen to have sent nothing more: what comes then was sent since.
         self._empty_at = 0.0
-        self._away = False
+        self._away = self._stopping = False
 
     @property
     def app(self) -> TerminalApp:
@@ -189,31 +188,44 @@ class TerminalDriver(LinuxDriver):
             self.write(TELL_PLACES)
 
     def _sigtstp_application(self, *_: object) -> None:
+        # Not at once: a signal comes in the middle of anything, of drawing too.
+        self._loop.call_soon_threadsafe(self._stop)
+
+    def _sigcont_application(self, *_: object) -> None:
+        if not self._stopping:
+            self._loop.call_soon_threadsafe(self._go_on)
+
+    def _stop(self) -> None:
         """Give the terminal back, and stop as any program does: not where no shell could let it go on."""
-        if self._drawing:
-            self._away = True
-            self.suspend_application_mode()
+        self._give_back()
+        self._stopping = True
         ours = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.killpg(os.getpgrp(), signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, ours)
-        self._come_back()
+        self._stopping = False
+        self._go_on()
 
-    def _sigcont_application(self, *_: FrameType | int | None) -> None:
+    def _go_on(self) -> None:
+        """Take the terminal and draw on it, also where another signal stopped it, as others may have had it since."""
+        self._give_back()
+        if self._away and not self.app.left.is_set():
+            self.resume_application_mode()
+            # In the background nothing is drawn: it goes on when it is in front.
+            self._away = not self._drawing
+            self.app.call_later(self.app.drawn_over)
+
+    def _give_back(self) -> None:
         if self._drawing and not self._away:
-            # Stopped by another signal, it left the terminal as it was; who had it since may not have.
             self._away = True
             self.suspend_application_mode()
-        self._come_back()
 
     @property
     def _drawing(self) -> bool:
         return self._writer_thread is not None and self._writer_thread.is_alive()
 
-    def _come_back(self) -> None:
-        if self._away and not self.app.left.is_set():
-            self._away = False
-            self.resume_application_mode()
-            self.app.call_later(self.app.drawn_over)
+    def write(self, data: str) -> None:
+        if not self._away or self._drawing:
+            super().write(data)
 
     def _run_input_thread(self) -> None:
         try:

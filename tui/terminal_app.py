@@ -96,6 +96,8 @@ class TerminalApp(App[int]):
     def drawn_over(self) -> None:
         """Others had the terminal: all is drawn anew."""
         self.refresh(layout=True)
+        if isinstance(self.screen, Question):
+            self.screen.ask_anew()
 
     def on_load(self) -> None:
         asyncio.get_running_loop().set_default_executor(Threads())

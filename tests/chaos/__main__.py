@@ -12,7 +12,8 @@ from pathlib import Path
 from tests.chaos.bench import Bench, struck
 
 ATTACKS = (
-    "kills", "disks", "eio", "records", "content", "logs", "keys", "dialogs", "signals", "clocks", "secrets", "leaks",
+    "kills", "disks", "eio", "records", "content", "logs", "keys", "noise", "dialogs", "signals", "clocks", "secrets",
+    "leaks",
 )  # fmt: skip
 OWN_MOUNTS = ("unshare", "--map-root-user", "--user", "--mount")
 MARK = "CHAOS_MOUNTS"

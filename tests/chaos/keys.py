@@ -23,7 +23,7 @@ def strike(bench: Bench) -> None:
             if not terminal.alive:
                 break
         if bench.claim("the app lives on", terminal.alive, (done[-40:], terminal.screen)):
-            _sized(terminal, 120, 40)
+            sized(terminal, 120, 40)
             bench.claim("it leaves in order", _leaves(terminal), (done[-20:], terminal.screen))
         for run in cli.json("ls"):
             if run["state"] not in ("done", "failed", "cancelled", "interrupted"):
@@ -42,7 +42,7 @@ def _one(bench: Bench, terminal: Terminal) -> str:
     match rng.randrange(20):
         case 0:
             columns, lines = rng.choice(((80, 24), (20, 6), (200, 60), (1, 1), (120, 40)))
-            _sized(terminal, columns, lines)
+            sized(terminal, columns, lines)
             return f"size {columns}x{lines}"
         case 1:
             text = rng.choice(PASTED)
@@ -60,7 +60,7 @@ def _one(bench: Bench, terminal: Terminal) -> str:
     return key
 
 
-def _sized(terminal: Terminal, columns: int, lines: int) -> None:
+def sized(terminal: Terminal, columns: int, lines: int) -> None:
     terminal.resize(columns, lines)
 
 

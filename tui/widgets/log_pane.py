@@ -68,7 +68,7 @@ class LogPane(Vertical):
     def put_title(self, *, live: bool) -> None:
         """Say how long the log is, and what of it is shown."""
         self._live, view = live, self.view
-        count = f"{view.lines:,} lines"
+        count = units.counted(view.lines, "line")
         if view.reading:
             count = "the end of it; counting its lines" + (f" ({view.counted:.0%})" if view.counted else "")
         cells: list[Cell | str] = [Cell("Log", "accent"), count]
