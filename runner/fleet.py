@@ -13,25 +13,38 @@ from pathlib import Path
 import msgspec
 
 from runner import budget as budgets
-from runner import checkpoints, estimate, kept_logs, known_volumes, ledger, process, removal, settings, survey, units
+from runner import (
+    checkpoints,
+    estimate,
+    grounds,
+    kept_logs,
+    known_volumes,
+    ledger,
+    process,
+    removal,
+    settings,
+    survey,
+    units,
+)
 from runner.backends.base import Backend, Volume
 from runner.backends.local import LocalBackend
 from runner.backends.modal_loading import modal_backend
 from runner.best import with_measures
-from runner.checkpoints import Checkpoint, Verdict, newest_complete
+from runner.checkpoints import Checkpoint, newest_complete
 from runner.cost import Prices
+from runner.discovery import Discovery
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError, VolumeGone
 from runner.given_path import given_path
 from runner.home import has_modal_token
 from runner.liveness import BEATS_S
 from runner.nanochat import layout
-from runner.plan import Plan, plan, starting_point
+from runner.plan import Plan, plan
 from runner.polling import Poller
 from runner.projection import spent_usd
 from runner.registry import Registry
 from runner.run import MAX_TAG, Run, check_tag, named, new_run_id
 from runner.side_by_side import side_by_side
-from runner.spec import CONTINUING, ENGINES, RunSpec, on_gpus
+from runner.spec import RunSpec, on_gpus
 from runner.states import TRANSITIONS, UNSURE, State
 from runner.status import Outcome, OutcomeKind, Status
 from runner.transitions import cancel_requested, in_attempt, move, relaunched, spawned
@@ -75,6 +88,7 @@ class Fleet:
         self._polls = Poller(self.registry, self.backend, lambda: self.clock(), lambda text: self.say(text))
         # What deleted runs have paid, as of the last look.
         self.deleted = self.registry.kept_accounts()
+        self._discovery = Discovery(self.registry, self._polls, self.backend)
         self.registry.restored_by(self._rebuild)
         if self.registry.borrowed:
             self.say(f"{self.registry.borrowed}; what is done now is not written down here")
@@ -130,24 +144,18 @@ class Fleet:
 
     def _rebuild(self, lost: str) -> None:
         """Bring back, from the records on all known volumes, what the registry has lost."""
-        own = {str(p) for p in (self.home / "volumes").glob("*")}
-        known = {run.id for run in self.registry.all()}
-        runs, given = [], ""
+        known, given = self.registry.all(), ""
         with contextlib.suppress(UsageError):
             # It is told where it is asked for.
             given = self._volume_here()
-        for folder in sorted({*own, *known_volumes.known(self.home), given} - {""}):
-            # A folder of others, or one that is gone: what it has cannot come back now.
-            with contextlib.suppress(OSError, NanochatError):
-                if Path(folder).is_dir():
-                    volume = self.backend("local").volume(folder)
-                    runs += [(folder, r) for r in survey.runs_on(volume, known)]
-                    self._keep_accounts(volume)
-        for folder, run in runs:
-            self._polls.take_in(run, "local", folder)
-        if runs or known or self.registry.set_aside:
-            came = units.counted(len({run.id for _, run in runs}), "run")
-            self.say(f"{lost}; {came} came back from the volumes")
+        own = {str(p) for p in (self.home / "volumes").glob("*")}
+        found = self._discovery.in_folders(sorted({*own, *known_volumes.known(self.home), given} - {""}))
+        if found or known or self.registry.set_aside:
+            self.say(f"{lost}; {units.counted(len({run.id for run in found}), 'run')} came back from the volumes")
+
+    def discover(self) -> list[Run]:
+        """Runs on the known Modal volumes that this machine has never seen, such as those of another laptop."""
+        return self._discovery.on_modal(self._named_volume)
 
     def _location(self, spec: RunSpec, backend: str) -> str:
         """Where a run of this spec keeps its files: beside the run that it continues, if it continues one."""
@@ -213,7 +221,7 @@ class Fleet:
         volume = place.volume(location)
         planned = self.plan(spec, backend)
         if spec.source:
-            self._check_source(volume, spec)
+            grounds.check_source(volume, self.registry.get(spec.source), spec)
         budgets.check_new(spec, backend, self._prices(place))
         if planned.too_long:
             raise UsageError(*planned.too_long, field="overrides")
@@ -246,21 +254,6 @@ class Fleet:
         if backend == "local":
             known_volumes.put_down(self.home, location)
         return self._spawn(run, first=True)
-
-    def _check_source(self, volume: Volume, spec: RunSpec) -> None:
-        """See that what a run is to continue is there. Raises UsageError."""
-        source = self.registry.get(spec.source)
-        found = survey.source_checkpoints(volume, spec)
-        kinds = layout.CHECKPOINT_DIRS if spec.task == "eval" else ("base",)
-        if not any(starting_point(spec, found, kind) for kind in kinds):
-            at = f" at step {spec.source_step:,}" if spec.source_step is not None else ""
-            raise UsageError(
-                f"{source.tag} has no whole {' or '.join(kinds)} checkpoint{at}",
-                f"nanochat-tui checkpoints {source.tag} shows what it has",
-                field="from",
-            )
-        if spec.task in CONTINUING and not survey.inventory(volume).tokenizer:
-            raise UsageError(f"the tokenizer of {source.tag} is not on {volume.location}", "put it back", field="from")
 
     def _live_on(self, backend: str) -> list[Run]:
         return [r for r in self.registry.all() if r.live and r.backend == backend]
@@ -351,44 +344,20 @@ class Fleet:
                 f"nanochat-tui show {current.tag}, then resume again",
             )
         if step is not None:
-            self._check_step(current, step)
-        elif current.back_to is not None and not self._went_back(current):
+            grounds.check_step(current, self.checkpoints(current), step)
+        elif current.back_to is not None and not grounds.went_back(self.volume_of(current), current):
             # The attempt that was to go back ended before it could.
             step = current.back_to
         if current.spec.source and not newest_complete(self.checkpoints(current)):
-            self._check_source(self.volume_of(current), current.spec)
+            source = self.registry.get(current.spec.source)
+            grounds.check_source(self.volume_of(current), source, current.spec)
         prices = self._prices(self.backend(current.backend))
         cap = budget if budget is not None else current.spec.budget_usd
         budgets.check_again(current.tag, current.spec, current.backend, prices, cap, spent_usd(current))
         if gpus is not None and State.LAUNCHING in TRANSITIONS[current.state]:
-            self._check_gpus(current, on_gpus(current.spec, gpus))
+            grounds.check_gpus(self.volume_of(current), current, on_gpus(current.spec, gpus))
         app = self.backend(run.backend).ready(run.spec.engine, live=self._live_on(run.backend))
         return self._spawn(self.registry.update(run.id, again), first=False)
-
-    def _went_back(self, run: Run) -> bool:
-        try:
-            self.volume_of(run).stat(layout.aside_mark(run.path, run.attempt))
-        except FileNotFoundError:
-            return False
-        return True
-
-    def _check_step(self, run: Run, step: int) -> None:
-        whole = [c.step for c in self.checkpoints(run) if c.kind == "base" and c.verdict is Verdict.COMPLETE]
-        if step not in whole:
-            known = ", ".join(f"{s:,}" for s in whole[-8:]) or "none yet"
-            raise UsageError(f"{run.tag} has no complete checkpoint at step {step:,}", f"it has {known}", field="step")
-
-    def _check_gpus(self, run: Run, wanted: RunSpec) -> None:
-        status = run.status
-        plan(
-            wanted,
-            layout.Inventory(),
-            backend=run.backend,
-            checkpoints=survey.checkpoints_for(self.volume_of(run), run),
-            finished=status.work.stages if status else [],
-            trained_steps=status.training.total_steps if status else None,
-            attempt=run.attempt + 1,
-        )
 
     def cancel(self, run: Run) -> Run:
         """Ask a live run to stop and keep what is saved; one that does not answer is ended by force later.
@@ -520,28 +489,6 @@ class Fleet:
         if "modal" in self._backends:
             self.trim_logs()
         self.registry.close()
-
-    def discover(self) -> list[Run]:
-        """Runs on the known Modal volumes that this machine has never seen, such as those of another laptop."""
-        place = self.backend("modal")
-        known = {r.id for r in self.registry.all()}
-        locations = {place.default_volume(engine) for engine in ENGINES}
-        locations |= {r.volume for r in self.registry.all() if r.backend == "modal"}
-        found = []
-        for location in sorted(locations | ({self._named_volume} - {""})):
-            try:
-                new = survey.runs_on(place.volume(location), known)
-                self._keep_accounts(place.volume(location))
-            except Unreachable:
-                continue
-            found += [self._polls.take_in(run, "modal", location) for run in new]
-        return found
-
-    def _keep_accounts(self, volume: Volume) -> None:
-        """What runs have paid that were deleted, maybe by another machine."""
-        known = {one.id for one in self.registry.kept_accounts()}
-        if found := survey.accounts_on(volume, known):
-            self.registry.keep_accounts(found)
 
     def checkpoints(self, run: Run) -> list[Checkpoint]:
         """A run's checkpoints as they are on its volume now, with what was measured where."""

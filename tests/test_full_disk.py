@@ -1,5 +1,6 @@
 """A data folder that takes nothing: what is running can still be seen and ended, and nothing is begun."""
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from runner.registry import Registry
 from runner.registry_file import FILE
 from runner.run import Run
 from runner.states import State
+from tests.conftest import Cli
 from tests.test_run import run
 from tui.commands import STILL
 
@@ -90,3 +92,14 @@ def test_a_data_folder_that_is_not_ours_to_write_is_good_enough_to_look_and_to_c
         home()
     assert home(to_write=False) == tmp_path
     assert "cancel" in STILL and not STILL & {"launch", "resume", "rm"}
+
+
+def test_a_list_with_rows_that_are_last_known_is_whole_and_says_of_each_why(cli: Cli) -> None:
+    cli("ls")
+    registry = Registry(cli.home)
+    registry.add(run(id="far", tag="far", backend="modal", state=State.RUNNING))
+    registry.close()
+    listed = cli("ls", "--json")
+    [row] = json.loads(listed.stdout)
+    assert "token" in row["unreachable"] and "last known" in listed.stderr
+    assert "token" in json.loads(cli("show", "far", "--json").stdout)["unreachable"]

@@ -217,6 +217,7 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
         unknown = found.status.work.unknown_lines if found.status else 0
         detail["unknown_lines"] = unknown
         detail["problems"] = found.outcome.problems if found.outcome else []
+        detail["unreachable"] = fleet.unreachable.get(found.id)
         more = {"log": str(fleet.log_file(found)), "billed_usd_by_hour": fleet.billed(found)}
         output.as_json({**_record(fleet, found), **detail, **more})
         return Exit.OK
