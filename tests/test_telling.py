@@ -2,21 +2,32 @@
 
 import re
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner import survey
+from runner.backends.folder import FolderVolume
 from runner.diagnosis.evidence import Evidence
 from runner.diagnosis.telling import FIRST_KEPT, LAST_KEPT, MOST_TOLD, Telling, judged
 from runner.diagnosis.templates import template, templates_of
 from runner.diagnosis.verdict import judge
+from runner.good_run import last_good
 from runner.log_prefix import Prefixes
 from runner.log_summary import Reader
+from runner.states import State
+from runner.status import Status
 from runner.terminal import clean
-from tests.conftest import DATA
+from tests.conftest import DATA, Cli
+from tests.test_log_view import until
+from tests.test_run import run
+from tui.view import ViewApp
+from tui.widgets.log_view import LogView
 
 FAILED = re.compile("err_|oom|offline|resume_on2|sigterm")
 LOGS = sorted([*(DATA / "logs").glob("*.log"), *(DATA / "releases").glob("*.log")])
@@ -118,3 +129,54 @@ def test_a_template_is_the_same_for_any_numbers_and_of_itself(text: str, one: in
     assert template(f"at step {one} of /data/x{one}/y: {text}") == template(
         f"at step {other} of /data/x{other}/y: {text}"
     )
+
+
+def test_a_run_that_failed_shows_the_lines_that_tell_it_by_their_numbers(cli: Cli) -> None:
+    flags = ("--iterations", "40", "--fault", "crash@25", "--step-ms", "0")
+    cli("launch", "--tag", "c", *flags, "--watch", code=1)
+    cli("resume", "c", "--watch", code=None)
+    cli("launch", "--tag", "d", *flags, "--watch", code=1)
+    found = cli.run("d")
+    lines = cli("logs", "d").stdout.split("\n")
+    assert found["problems"] and len(found["problems"]) <= MOST_TOLD
+    for problem in found["problems"]:
+        assert clean(lines[problem["line"] - 1]) == problem["text"]
+        assert f"line {problem['line']:>8,}  {problem['text']}" in cli("show", "d").stdout
+    assert "problems" not in found["outcome"]
+
+
+async def test_e_leads_through_the_lines_that_tell_a_failure_of_a_log_with_a_prefix(tmp_path: Path) -> None:
+    """The lines are shown without it, and their times are those that it has."""
+    path, log = tmp_path / "x.log", (DATA / "telling" / "ecc_error.log").read_text().split("\n")[:-1]
+    path.write_text("".join(f"2026-08-03T11:50:{n % 60:02}.000000000Z {line}\n" for n, line in enumerate(log)))
+    app = ViewApp(path, "x.log", tmp_path)
+    async with app.run_test(size=(100, 24)) as pilot:
+        view = app.query_one(LogView)
+        await until(pilot, lambda: [one.line for one in view.problems] == [57, 58, 62], "the lines")
+        await pilot.press("g", "e")
+        for line in (56, 57, 61, 56):
+            await until(pilot, lambda line=line: view.here == line, f"line {line}")
+            await pilot.press("e")
+        await pilot.press("t")
+        at = datetime(2026, 8, 3, 11, 50, 57, tzinfo=UTC).astimezone().strftime("%H:%M:%S")
+
+        def shown() -> list[str]:
+            rows = ["".join(s.text for s in view.render_line(y)) for y in range(view.size.height)]
+            return [row for row in rows if at in row and "NVRM: GPU" in row and "2026-08-03T" not in row]
+
+        await until(pilot, lambda: bool(shown()), "the time of a line in the place of its prefix")
+
+
+def test_what_the_last_good_run_of_a_task_has_said_is_read_from_its_volume(tmp_path: Path) -> None:
+    volume = FolderVolume(str(tmp_path))
+    for tag, state, said in (
+        ("good", State.DONE, "[fork] error budget is 7\n"),
+        ("bad", State.FAILED, "[fork] error: odd\n"),
+    ):
+        one = run(id=tag, tag=tag)
+        survey.write_run(volume, one)
+        status = Status(attempt=1, state=state, call_id="c", started_at=1.0, updated_at=2.0)
+        volume.write(f"{one.path}/status.json", msgspec.json.encode(status))
+        volume.write(f"{one.path}/log", said.encode())
+    assert last_good(volume, run(id="now", tag="now")) == {"[fork] error budget is #"}
+    assert last_good(volume, run(id="good", tag="good")) == frozenset()

@@ -1,4 +1,4 @@
-"""How many lines a second the grammar reads, against a bare `str.split` of the same lines in the same run.
+"""How many lines a second the grammar reads, alone and where a prefix is looked for, against a bare `str.split`.
 
 python -m tests.bench.grammar
 """
@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable
 
+from runner.log_prefix import Prefixes
 from runner.nanochat.grammar import parse
 from runner.terminal import clean
 from tests.conftest import DATA
@@ -29,8 +30,13 @@ def main() -> None:
     for name in ("cpu_base_train_d4", "cpu_chat_sft_d4", "h200x2_x2_sigterm"):
         raw = (DATA / "logs" / f"{name}.log").read_bytes().decode("utf-8", "replace")
         lines = [clean(line) for line in re.split(r"[\n\r]", raw)] * 200
-        floor, ours = best(lambda line: line.split(" | "), lines), best(parse, lines)
-        print(f"{name:<20} parse {ours:10,.0f} lines/s   split {floor:10,.0f}   ratio {floor / ours:.1f}")
+        floor, ours, whole = (
+            best(lambda line: line.split(" | "), lines),
+            best(parse, lines),
+            best(Prefixes().read, lines),
+        )
+        rates = f"parse {ours:10,.0f} lines/s   with its prefix {whole:10,.0f}   split {floor:10,.0f}"
+        print(f"{name:<20} {rates}   ratio {floor / ours:.1f}, {floor / whole:.1f}")
 
 
 if __name__ == "__main__":
