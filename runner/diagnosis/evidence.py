@@ -1,12 +1,11 @@
 """What was seen of a failure while a log was read, and what of it was survived. Line by line, in bounded memory."""
 
-import msgspec
 from msgspec import Struct, field
 
 from runner.diagnosis.advice import Cause as C
 from runner.diagnosis.causes import Tier, cause_of, tier
-from runner.diagnosis.signs import Sign, sign_of
-from runner.diagnosis.tracebacks import RANK, Link, Raised, Tracebacks, bare, ends_process
+from runner.diagnosis.signs import sign_of
+from runner.diagnosis.tracebacks import Link, Raised, Tracebacks, ends_process
 from runner.nanochat import events
 from runner.nanochat.events import Event
 
@@ -22,7 +21,6 @@ _PROOFS = (
 _END_FACTS = ("min_val_bpb", "training_time", "core_csv")
 # What a program says as it begins.
 _BEGIN_FACTS = ("world_size", "gpu", "dtype", "iterations", "sft_rows")
-_FAILED = (events.Error, events.OutOfMemory, events.NcclTimeout, events.RankFailed, events.Signalled)
 # Notes that may stand in a text that a model wrote.
 _IN_TEXT = ("traceback", "rule", "banner", "config")
 
@@ -63,20 +61,22 @@ class Evidence(Struct):
             if self.tracebacks.open:
                 self.tracebacks.take(line, number, known=True)
             return False
-        told = event is None or isinstance(event, (*_FAILED, events.Warned, events.Noted))
+        told = event is None or isinstance(event, (events.Failed, events.Warned, events.Noted))
         note = event.about if isinstance(event, events.Noted) else ""
         if not told:
             self._known(event)
         elif isinstance(event, events.Noted) and note not in (*_IN_TEXT, "torchrun", "job", "python warning"):
             self.in_text = note == "chat"
-        sign = _sign(line) if told and note != "job" else None
+        failed = event if isinstance(event, events.Failed) else None
+        sign = failed if failed and not failed.hint else None
         chain = self.tracebacks.take(line, number, known=sign is not None or not told or note not in ("", *_IN_TEXT))
         if sign:
             return self._shown(sign, number)
         if chain:
             return self._raised(chain)
-        if chain is None and told and note != "job" and not self.in_text:
-            return self._hinted(line, number)
+        if chain is None and failed and not self.in_text:
+            self._put(Seen(C(failed.cause), failed.text, number, failed.rank, weak=True))
+            return True
         return False
 
     def _known(self, event: Event | None) -> None:
@@ -131,20 +131,11 @@ class Evidence(Struct):
             self.chains[one.rank] = [*found[1 - MOST_CHAINS :], chain]
         return not one.below
 
-    def _hinted(self, line: str, number: int) -> bool:
-        """An exception's line alone, as when the beginning of a log was cut off."""
-        m = RANK.match(line)
-        text = line[m.end() :] if m else line
-        if found := bare(text):
-            rank = int(m[1]) if m else None
-            self._put(Seen(cause_of(found[1], found[2], []), text.strip()[:300], number, rank, weak=True))
-        return found is not None
-
-    def _shown(self, sign: Sign, number: int) -> bool:
+    def _shown(self, sign: events.Failed, number: int) -> bool:
         if sign.prose and self.in_text:
             return False
         self.proofs = self.stepped = 0
-        self._put(Seen(sign.cause, sign.text, number, sign.rank, sign.code))
+        self._put(Seen(C(sign.cause), sign.text, number, sign.rank, sign.code))
         return True
 
     def _put(self, one: Seen) -> None:
@@ -157,14 +148,6 @@ class Evidence(Struct):
         found = [told(nearest(chain)) for chains in self.chains.values() for chain in chains]
         # How a process dies that has done all it had to do is no failure of it.
         return [one for one in (*found, *self.signs) if not self.done or one.tier < Tier.DEATH]
-
-
-def _sign(line: str) -> Sign | None:
-    found = sign_of(line)
-    if found is None and (m := RANK.match(line)):
-        found = sign_of(line[m.end() :])
-        return msgspec.structs.replace(found, rank=int(m[1])) if found and found.rank is None else found
-    return found
 
 
 def nearest(chain: list[Raised]) -> Raised:

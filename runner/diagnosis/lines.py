@@ -2,7 +2,8 @@
 
 import re
 
-from runner.diagnosis.causes import CLASSES
+from runner.diagnosis.advice import Cause
+from runner.diagnosis.causes import CLASSES, cause_of
 from runner.diagnosis.signs import WORDS, sign_of
 from runner.diagnosis.tracebacks import RANK
 
@@ -12,8 +13,20 @@ _SAID = re.compile(
     rf"|out of memory|^(?:\[rank\d+\]: ?)?(?:[A-Za-z_]\w*\.)*(?:{'|'.join(CLASSES)})(?::|$)"
 )
 _WORDS = ("Error", "Exception", "Interrupt", "Traceback ", "FAILED", ": nan", ": inf", ": -inf", "out of memory")
+_EXCEPTION = re.compile(
+    r"((?:[A-Za-z_]\w{0,80}\.){0,9}(?:[A-Z]\w{0,80}(?:Error|Exception|Interrupt|Unsupported)|gaierror|error"
+    rf"|{'|'.join(CLASSES)}))(?:: ?(.*))?",
+    re.ASCII,
+)
+LONGEST_TEXT = 300
 # What a line must have to be looked at, as a regular expression.
 ANY_WORD = "|".join(map(re.escape, dict.fromkeys((*_WORDS, *WORDS, *(c for c in CLASSES if "Error" not in c)))))
+
+
+def exception(line: str) -> Cause | None:
+    """What a line would be caused by that has the form of an exception, without a traceback above it."""
+    m = _EXCEPTION.fullmatch(line)
+    return cause_of(m[1], m[2] or "", []) if m else None
 
 
 def tells(line: str) -> bool:

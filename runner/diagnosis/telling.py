@@ -49,7 +49,7 @@ _BAD = re.compile(
     r"|exited|stuck|\[?[EF]\d{3,4} \d\d:\d\d",
     re.IGNORECASE,
 )
-_FAILED = (events.Error, events.OutOfMemory, events.NcclTimeout, events.RankFailed, events.Signalled, events.Warned)
+_FAILED = (events.Failed, events.Warned)
 _SAVED = (events.Saved, events.ValBpb, events.Core, events.ChatCore, events.TrainBpb)
 # Remarks of the grammar that may be news; all others are of a run that goes well.
 _MAY_TELL = ("traceback", "python warning", "wandb", "logger")
@@ -132,8 +132,8 @@ class Telling(Struct):
 
     def _may_tell(self, event: Event) -> bool:
         """Whether an event may be one of a failure; what shows that the run goes on puts all before it out of mind."""
-        if isinstance(event, events.RankFailed):
-            return event.exit_code < 0
+        if isinstance(event, events.Failed) and event.code is not None:
+            return event.code < 0
         if isinstance(event, _FAILED):
             return True
         if isinstance(event, events.Fact) and event.name in ("min_val_bpb", "iterations", "sft_rows"):

@@ -34,7 +34,7 @@ def templates_of(lines: Iterable[str]) -> frozenset[str]:
     found = set[str]()
     for line in lines:
         event = grammar.parse(line)
-        if (event is None or isinstance(event, events.Noted | events.Warned | events.Error)) and line.strip():
+        if (event is None or isinstance(event, events.Noted | events.Warned | events.Failed)) and line.strip():
             found.add(template(line))
             if len(found) >= MOST:
                 break

@@ -67,7 +67,7 @@ class Tracker:
     def take(self, event: Event, now: float) -> None:
         """An event of the stage that is under way."""
         status, work = self.status, self.status.work
-        if not isinstance(event, events.Fact | events.Warned | events.Error | events.Noted):
+        if not isinstance(event, events.Fact | events.Warned | events.Failed | events.Noted):
             work.progress_at = now
         fold(status, event)
         if isinstance(event, events.Fact):

@@ -100,41 +100,19 @@ class Warned(Event, frozen=True, tag="warning"):
     text: str
 
 
-class OutOfMemory(Event, frozen=True, tag="oom"):
-    """CUDA has no room: `tried` more bytes, in words, on a GPU of `capacity`."""
+class Failed(Event, frozen=True, tag="failed"):
+    """A line that tells a failure, by the `cause` that it has where nothing else is known.
 
-    gpu: int
-    tried: str
-    capacity: str
+    `rank` and exit `code` where it names them. `prose`: a model could have written it; `hint`: it has the form of an
+    exception, and only a traceback above it makes it one.
+    """
 
-
-class Error(Event, frozen=True, tag="error"):
-    """The last line of a traceback; `rank` where several GPUs train."""
-
-    type: str
-    message: str
+    text: str
+    cause: str
     rank: int | None = None
-
-
-class NcclTimeout(Event, frozen=True, tag="nccl"):
-    """A rank waited in vain for the others in the collective `op`."""
-
-    rank: int | None
-    op: str
-    waited_s: float | None
-
-
-class RankFailed(Event, frozen=True, tag="rank_failed"):
-    """torchrun says that a worker ended; a negative `exit_code` is a signal."""
-
-    rank: int
-    exit_code: int
-
-
-class Signalled(Event, frozen=True, tag="signal"):
-    """torchrun says that it was stopped by a signal; it then exits 1."""
-
-    signal: int
+    code: int | None = None
+    prose: bool = False
+    hint: bool = False
 
 
 class Noted(Event, frozen=True, tag="note"):

@@ -8,22 +8,20 @@ import itertools
 import re
 from collections.abc import Callable
 
+from runner.diagnosis.lines import LONGEST_TEXT, exception
+from runner.diagnosis.signs import sign_of
 from runner.nanochat.events import (
     SAMPLE_CHARS,
     ChatCore,
     Core,
     Downloaded,
-    Error,
     Event,
     Fact,
-    NcclTimeout,
+    Failed,
     Noted,
-    OutOfMemory,
-    RankFailed,
     Resumed,
     Sample,
     Saved,
-    Signalled,
     Step,
     TaskScore,
     TrainBpb,
@@ -89,23 +87,6 @@ _NUMBERED: tuple[tuple[str, str, _Make], ...] = (
         lambda m: Fact(m[1], m[2]),
     ),
     ("wvlst", r"(wte|value_embeds|lm_head|transformer_matrices|scalars|total) +: ([\d,]{1,24})", lambda m: _group(m)),
-    (
-        "t",
-        r"torch\.(?:cuda\.)?OutOfMemoryError: CUDA out of memory\. Tried to allocate ([\d.]{1,24} \w{1,8})\. "
-        r"GPU (\d{1,4}) has a total capacity of ([\d.]{1,24} \w{1,8}) .*",
-        lambda m: OutOfMemory(int(m[2]), m[1], m[3]),
-    ),
-    (
-        "t",
-        r"torch\.distributed\.elastic\.\S{1,80}SignalException: Process \d{1,9} got signal: (\d{1,3})",
-        lambda m: Signalled(int(m[1])),
-    ),
-    (
-        "EW",
-        r"[EW]\d{4} \S{1,20} \d{1,9} torch/distributed/elastic/\S{1,80}\] "
-        r"failed \(exitcode: (-?\d{1,4})\) local_rank: (\d{1,4}) .*",
-        lambda m: RankFailed(int(m[2]), int(m[1])),
-    ),
 )
 _BY_HEAD: dict[str, list[tuple[re.Pattern[str], _Make]]] = {}
 for _heads, _pattern, _make in _NUMBERED:
@@ -143,14 +124,6 @@ for _prefix, _name in _FACTS.items():
 _SAMPLE = "<|bos|>"
 _WARNINGS = ("WARNING: ", "Warning: ", "  WARNING: ", "FOOTGUN WARNING: ", "Failed to download ")
 _WARNING = re.compile(r"(?:  )?(?:FOOTGUN )?(?:WARNING|Warning): ")
-_FAILURE = re.compile(
-    r"((?:[A-Za-z_]\w{0,80}\.){0,8}(?:[A-Z]\w{0,80}(?:Error|Exception|Interrupt|Unsupported)|gaierror|error))"
-    r"(?:: ?(.*))?",
-    re.ASCII,
-)
-_FAILURE_WORDS = ("Error", "Exception", "Interrupt", "Unsupported", ".gaierror", ".error")
-_NCCL = re.compile(r".{0,400}Watchdog caught collective operation timeout: WorkNCCL\((.{0,400})", re.ASCII)
-_NCCL_OP, _NCCL_MS = re.compile(r"OpType=(\w{1,40})"), re.compile(r"Timeout\(ms\)=(\d{1,12})")
 
 _TORCHRUN = re.compile(r"[EWI]\d{4} \S{1,20} \d{1,9} (?:site-packages/)?torch/\S{1,200}\] .*", re.ASCII)
 _PYTHON_WARNING = re.compile(r"\S{1,300}:\d{1,7}: \w{0,60}Warning: .*", re.ASCII)
@@ -289,6 +262,8 @@ def _parse(line: str) -> Event | None:
             return make(m)
     if line[0].isdigit() and (m := _LOGGER.fullmatch(line)):
         return _logger_line(m[1], m[2])
+    if line[0] == "[" and _OWN.fullmatch(line):
+        return Noted("job")
     return _fact(line) or _failure(line, rank) or _note(line)
 
 
@@ -356,11 +331,13 @@ def _fact(line: str) -> Event | None:
 
 
 def _failure(line: str, rank: int | None) -> Event | None:
-    if "WorkNCCL(" in line and (m := _NCCL.match(line)):
-        op, waited = _NCCL_OP.search(m[1]), _NCCL_MS.search(m[1])
-        return NcclTimeout(rank, op[1] if op else "", int(waited[1]) / 1000 if waited else None)
-    if any(word in line for word in _FAILURE_WORDS) and (m := _FAILURE.fullmatch(line)):
-        return Error(type=m[1], message=m[2] or "", rank=rank)
+    if found := sign_of(line):
+        if rank is None or found.rank is not None:
+            return Failed(found.text, found.cause, found.rank, found.code, found.prose)
+        who = re.sub(r"^a rank\b", f"rank {rank}", found.text)
+        return Failed(who, found.cause, rank, found.code, found.prose)
+    if cause := exception(line):
+        return Failed(line.strip()[:LONGEST_TEXT], cause, rank, hint=True)
     return None
 
 
@@ -377,4 +354,4 @@ def _note(line: str) -> Noted | None:
         return Noted("torchrun")
     if _PYTHON_WARNING.fullmatch(line):
         return Noted("python warning")
-    return Noted("job") if _OWN.fullmatch(line) else None
+    return None
