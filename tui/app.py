@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -49,6 +50,8 @@ DISCOVER_EVERY_S = 60.0
 
 
 MOST_LISTED = 8
+# A look at the runs on this machine that is older is told.
+LATE_S = 10.0
 
 
 class NanochatApp(TerminalApp):
@@ -82,6 +85,7 @@ class NanochatApp(TerminalApp):
         self.files = Files(self)
         self.usages: dict[Place, Usage] = {}
         self._trail = Trail(self.DEFAULT_MODE)
+        self._looked_at = time.monotonic()
         self._asked_to_leave: Confirm | None = None
         self.teller = Teller(
             fleet.registry,
@@ -96,6 +100,7 @@ class NanochatApp(TerminalApp):
             self.notify(safe(text), severity="warning", markup=False, timeout=15)
         self.fleet.notices.clear()
         self._watch_all()
+        self.set_interval(1.0, self._grow_older)
         self.call_after_refresh(self.files.look_for_cut_ones)
         self.call_after_refresh(self._watch_modal)
         self.call_after_refresh(self._discover)
@@ -171,11 +176,27 @@ class NanochatApp(TerminalApp):
     def put_setting(self, name: str, value: str) -> None:
         self.fleet.put_setting(name, value)
 
+    @property
+    def late_s(self) -> float:
+        """How long nobody has looked at the runs on this machine, where that is longer than it should be; else 0."""
+        late = time.monotonic() - self._looked_at
+        return late if late > LATE_S else 0.0
+
+    def _grow_older(self) -> None:
+        """Where a look takes its time, as a disk that hangs makes it, ages and silences go on all the same."""
+        if self.late_s:
+            self._show_runs()
+
     def on_runs_changed(self, message: RunsChanged) -> None:
+        if message.backend == "local":
+            self._looked_at = time.monotonic()
         shown = {r.id: r for r in self.runs if r.backend != message.backend}
         self.runs, self.unreachable = [newest(r, shown.get(r.id)) for r in message.runs], message.unreachable
         if not self.watched and self.runs:
             self.watched = self.runs[0].id
+        self._show_runs()
+
+    def _show_runs(self) -> None:
         for screen in self.screen_stack:
             if isinstance(screen, NanochatScreen):
                 screen.show_runs(self.runs)

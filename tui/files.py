@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # So many transfers have room in their line.
 SHOWN = 3
+# So many paths are named one by one.
+LISTED = 6
 # So many files that did not come are named.
 MOST_TOLD = 3
 
@@ -130,7 +132,7 @@ class Files:
         first = names.shown(tags.get(paths[0], paths[0].rpartition("/")[2]))
         named = first if len(paths) == 1 else f"{len(paths)} of them"
         path = f"{tags[paths[0]]}:" if paths[0] in tags else paths[0]
-        command = command_line("volume", "get", path, ".")
+        command = command_line("volume", "get", path, ".") + _and_more(paths)
 
         def answered(folder: str | None) -> None:
             if folder:
@@ -270,7 +272,8 @@ class Files:
         known.append(wanted)
         lines = [f"{units.counted(wanted.files, 'file')}, {units.size(wanted.bytes)}, for good.", *wanted.notes]
         lines += [f"! {reason}" for reason in wanted.against]
-        lines += [names.shown(p) for p in paths[:6]] if len(paths) > 1 else []
+        lines += [names.shown(p) for p in paths[:LISTED]] if len(paths) > 1 else []
+        lines += [f"and {len(paths) - LISTED} more"] if len(paths) > LISTED else []
         self._app.call_from_thread(asked.put, lines, _removing(paths, force=bool(wanted.against)))
 
     def _remove(self, place: Place, wanted: Removal, runs: list[Run], done: Callable[[], None]) -> None:
@@ -278,9 +281,16 @@ class Files:
         for run in ended.values():
             self._app.fleet.delete(run)
         removal.remove(self.volume(place), [p for p in wanted.paths if p not in ended])
-        self._say(f"deleted {units.counted(wanted.files, 'file')}, {units.size(wanted.bytes)}")
+        # How many files went nobody counted: some may have come or gone since they were added up.
+        gone = names.shown(wanted.paths[0]) if len(wanted.paths) == 1 else f"{len(wanted.paths)} items"
+        self._say(f"deleted {gone}")
         self._app.call_from_thread(done)
 
 
 def _removing(paths: Sequence[str], *, force: bool = False) -> str:
-    return command_line("volume", "rm", "-r", *(["--force"] if force else []), *paths[:3])
+    return command_line("volume", "rm", "-r", *(["--force"] if force else []), *paths[:3]) + _and_more(paths[2:])
+
+
+def _and_more(paths: Sequence[str]) -> str:
+    """What a command line leaves out that names only the first of `paths`."""
+    return f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""

@@ -152,6 +152,8 @@ class RunsScreen(NanochatScreen):
         cells.append(Cell(f"sorted by {self._sort}{', reversed' if self._reverse else ''}", "dim"))
         if self.nanochat.files.busy:
             cells.append(Cell("files on their way, 4 shows them", "accent"))
+        if late := self.nanochat.late_s:
+            cells.append(Cell(f"last looked at {units.duration(late)} ago", "error"))
         if self.nanochat.unreachable:
             cells.append(Cell(next(iter(self.nanochat.unreachable.values())), "error"))
         self.query_one("#title", Line).put(cells)
@@ -228,6 +230,9 @@ class RunsScreen(NanochatScreen):
         if len(runs) < 2:
             self.notify("mark two runs or more with Space, then compare them", severity="warning", markup=False)
         else:
+            if len(runs) > MOST_COMPARED:
+                said = f"{MOST_COMPARED} of {len(runs)} are compared: more lines could not be told apart"
+                self.notify(said, severity="warning")
             self.nanochat.compare(runs[:MOST_COMPARED])
 
     def action_mark(self) -> None:

@@ -191,7 +191,7 @@ class VolumeScreen(FilesScreen):
         if node is None:
             return
         tags = {r.path: r.tag for r in self.files.runs_on(self.place)}
-        kept = {str(child.data): child for child in node.children}
+        kept = {str(child.data): child for child in node.children if child.data is not None}
         folders = [e for e in entries if e.is_dir][:MOST_FOLDERS]
         if list(kept) != [e.path for e in folders]:
             node.remove_children()
@@ -200,6 +200,8 @@ class VolumeScreen(FilesScreen):
                 if entry.path in tags:
                     label = Text(names.shown(tags[entry.path]), style=self.nanochat.tone("accent"), no_wrap=True)
                 self._branches[entry.path] = node.add(label, data=entry.path)
+            if more := sum(e.is_dir for e in entries) - len(folders):
+                node.add_leaf(Text(f"and {more:,} more: the list has them", style="dim"))
         if not node.is_expanded:
             node.expand()
         if path and not folders:
@@ -254,7 +256,8 @@ class VolumeScreen(FilesScreen):
         if known and known.problem:
             cells.append(Cell(f"! {known.problem}", "error"))
         if self._letters:
-            of = f"{len(self._known.get(self.place, [])):,} files and folders"
+            learned = len(self._known.get(self.place, []))
+            of = f"{learned:,} files and folders" + (", and there are more" if learned > listing.MOST_KNOWN else "")
             cells = [Cell(f"find {self._letters!r}: {len(self._entries):,} of {of}", "warning")]
         elif self._words:
             cells.append(Cell(f"only {self._words!r}: {len(self._entries):,}", "warning"))

@@ -310,7 +310,12 @@ class LogView(LogScroll, can_focus=True):
             start = self._log.start(top)
             data = self._log.read(start, min(self._log.start(top + 1) - start, MAX_WHOLE))
             pieces = data.decode("utf-8", "replace").rstrip("\n").split("\r")
-            self.app.push_screen(Page("\n".join(map(safe, pieces[-MAX_PIECES:]))))
+            shown = [safe(piece) for piece in pieces[-MAX_PIECES:]]
+            if (more := self._log.start(top + 1) - start - len(data)) > 0:
+                shown.append(f"… and {units.size(more)} more of this line; y copies, s saves more of it")
+            if (before := len(pieces) - MAX_PIECES) > 0:
+                shown.insert(0, f"… {before:,} earlier states of this line")
+            self.app.push_screen(Page("\n".join(shown)))
 
     def action_clear(self) -> bool:
         """Take back the filter, else the search; whether there was one."""

@@ -230,7 +230,9 @@ class VirtualList(ScrollView, can_focus=True):
         segments = [Segment(gutter, base + self._tones("accent"))]
         for i, cell, cells_wide in zip(shown, cells, self._widths(shown, width - len(gutter)), strict=True):
             column = self._columns[i]
-            sized = set_cell_size(cell.text, cells_wide)
+            # Half a name or number would be another one.
+            fits = cell_len(cell.text) <= cells_wide
+            sized = set_cell_size(cell.text, cells_wide) if fits else set_cell_size(cell.text, cells_wide - 1) + "…"
             if column.right and (rest := cells_wide - cell_len(cell.text)) > 0:
                 sized = " " * rest + cell.text
             segments.append(Segment(sized + " " * GAP, base + self._tones(cell.tone) if cell.tone else base))
