@@ -6,6 +6,7 @@ import re
 from runner import survey
 from runner.backends.base import Volume
 from runner.diagnosis.templates import templates_of
+from runner.errors import NanochatError
 from runner.nanochat import layout
 from runner.run import Run
 from runner.states import State
@@ -17,7 +18,7 @@ MOST_RUNS, MOST_READ = 20, 4 << 20
 
 def last_good(volume: Volume, run: Run) -> frozenset[str]:
     """The templates of its log; none where there is no such run, or it cannot be read."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, NanochatError):
         folders = sorted((e for e in volume.list(layout.RUNS) if e.is_dir), key=lambda e: e.mtime, reverse=True)
         for folder in folders[:MOST_RUNS]:
             other = survey.recorded(volume, folder.name)

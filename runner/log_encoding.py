@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from runner.errors import UsageError
+from runner.foreign import json_object
 
 # So much of a packed log is unpacked, and so much of the disk is left free: a small file may hold any number of bytes.
 MOST, LEFT_FREE = 4 << 30, 1 << 30
@@ -40,6 +41,8 @@ _ARCHIVES = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"Rar!\x1a\x07", "a rar archive"),
 )
+# Where a log driver puts what was said, and when.
+_SAID, _AT, LONGEST_WRAPPED = ("log", "textPayload", "message"), ("time", "timestamp"), 1 << 20
 _DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, ValueError)
 
 
@@ -79,6 +82,33 @@ class _Decoded:
             if text := self._decode(data):
                 return text.encode("utf-8", "replace")
         return self._decode(b"", final=True).encode("utf-8", "replace")
+
+
+class _Wrapped:
+    """Lines that a container's log driver has wrapped as JSON, unwrapped: what was said, behind its time."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source, self._rest = source, b""
+
+    def read(self, size: int, /) -> bytes:
+        while data := self._source.read(size):
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            if len(self._rest) > LONGEST_WRAPPED:
+                lines, self._rest = [*lines, self._rest], b""
+            if lines:
+                return b"".join(map(_unwrapped, lines))
+        rest, self._rest = self._rest, b""
+        return _unwrapped(rest) if rest else b""
+
+
+def _unwrapped(line: bytes) -> bytes:
+    found = json_object(line.decode("utf-8", "replace"))
+    key = next((key for key in _SAID if found and isinstance(found.get(key), str)), "")
+    if not found or not key:
+        return line + b"\n"
+    at = next((str(found[name]) for name in _AT if isinstance(found.get(name), str)), "")
+    said = f"{at} {found[key]}" if at else str(found[key])
+    return said.removesuffix("\n").encode("utf-8", "replace") + b"\n"
 
 
 class _Ready:
@@ -135,7 +165,7 @@ def is_plain(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(HEAD)
     _refuse(head, path.name)
-    return not _packed(head) and _encoding(head)[0] == ""
+    return not _packed(head) and _encoding(head)[0] == "" and not _is_wrapped(head)
 
 
 def _text(ahead: _Ahead, name: str, depth: int = 0) -> Readable:
@@ -145,7 +175,15 @@ def _text(ahead: _Ahead, name: str, depth: int = 0) -> Readable:
             raise UsageError(f"{name} is packed too many times over", "unpack it first")
         return _text(_Ahead(_unpacked(kind, ahead, name)), name, depth + 1)
     encoding, mark = _encoding(ahead.head)
-    return _Decoded(ahead, encoding, mark) if encoding else ahead
+    if encoding:
+        return _Decoded(ahead, encoding, mark)
+    return _Wrapped(ahead) if _is_wrapped(ahead.head) else ahead
+
+
+def _is_wrapped(head: bytes) -> bool:
+    """Whether the first line is an object that says what was said, as Docker's log files have it."""
+    found = json_object(head.partition(b"\n")[0].decode("utf-8", "replace")) if head.startswith(b"{") else None
+    return found is not None and any(isinstance(found.get(key), str) for key in _SAID)
 
 
 def _refuse(head: bytes, name: str) -> None:

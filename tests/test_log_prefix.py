@@ -4,6 +4,7 @@ import bz2
 import contextlib
 import gzip
 import io
+import json
 import lzma
 import shutil
 import subprocess
@@ -179,6 +180,10 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "UTF-16, big end first, no mark": lambda data: data.decode().encode("utf-16-be"),
     "UTF-32": lambda data: data.decode().encode("utf-32"),
     "UTF-8 with a mark": lambda data: b"\xef\xbb\xbf" + data,
+    "a file of Docker's": lambda data: b"".join(
+        json.dumps({"log": f"{line}\n", "stream": "stdout", "time": "2026-01-02T03:04:05.1Z"}).encode() + b"\n"
+        for line in data.decode().removesuffix("\n").split("\n")
+    ),
     "gzip of UTF-16": lambda data: gzip.compress(data.decode().encode("utf-16")),
 }
 
@@ -194,7 +199,7 @@ def test_a_log_that_is_packed_or_in_another_encoding_is_read(tmp_path: Path, how
     with path.open("rb") as file:
         text = Text(file, "x", tmp_path)
         found = summary(b"".join(iter(text.read, b"")).replace(b"\r\n", b"\n"))
-    assert (found, text.said) == (summary(data), "")
+    assert (bare(found), text.said) == (bare(summary(data)), "")
 
 
 @given(st.sampled_from([k for k in PACKED if k != "zstd"]), st.integers(1, 3), st.data())
