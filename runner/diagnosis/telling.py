@@ -26,8 +26,10 @@ MOST_TOLD, LONGEST_TOLD = 5, 300
 FIRST_KEPT, LAST_KEPT = 200, 200
 MOST_SAID, MOST_RANKS, MOST_BELOW = 20_000, 1024, 4
 _NO_NUMBERS = dict.fromkeys(map(ord, "0123456789"))
-# A traceback is being told; the next line is what was announced.
-_IN, _NEXT = -1, -2
+# A traceback is being told; the next line is what was announced; it is the code of a frame that has lost its indent.
+_IN, _NEXT, _CODE = -1, -2, -3
+_FRAME = re.compile(r"File \"[^\"]{1,300}\", line \d")
+_NAMED = re.compile(r"(?:[A-Za-z_]\w{0,80}\.){0,9}[A-Z]\w{0,80}(?:: |$)", re.ASCII)
 _TITLE = "Traceback (most recent call last):"
 _ORIGINAL = "Original Traceback (most recent call last):"
 _ANNOUNCED = "Last error:"
@@ -40,6 +42,8 @@ _WHAT = "what(): "
 _RANK = re.compile(r"\[(?:rank|default)(\d{1,6})\]: ?", re.ASCII)
 _BAR = re.compile(r"\d{1,3}%\s?[|▏▎▍▌▋▊▉█━]|\b\d+(?:\.\d+)?(?:it|B|[kMG]i?B)/s\b")
 _STACK = re.compile(r"\s*(?:frame )?#\d+:? |\s*File \"|\s*\^+$|\s*at 0x")
+# A line by its form, the nearest to a cause first.
+ENDS, BAD, BELOW, OTHER, FAR = range(5)
 # Words by which any program says that something went wrong.
 _BAD = re.compile(
     r"err(?:or|no|_|s\b)|fatal|fail|panic|abort|kill|crash|corrupt|exception|fault\b|dumped|terminat|cancel|evict|preempt"
@@ -56,15 +60,17 @@ _MAY_TELL = ("traceback", "python warning", "wandb", "logger")
 
 
 class _Said(Struct, frozen=True):
-    """A line that has not been said before: where in a traceback, and how many steps were said before it."""
+    """A line that has not been said before: where in a traceback, and after how many signs that the run goes on.
+
+    `chain` is the traceback that it is of, or that was before it: those that follow from each other are one.
+    """
 
     line: int
     text: str
     rank: int | None
     inside: int | None
     steps: int
-    # Which of the tracebacks of its rank it is of: those that follow from each other are one.
-    chain: int = 0
+    chain: int
 
     @property
     def form(self) -> int:
@@ -78,9 +84,6 @@ class _Said(Struct, frozen=True):
         if bad and self.inside is not None and self.inside < MOST_BELOW:
             return BELOW
         return BAD if bad and text[0] not in " \t" and self.inside is None else OTHER
-
-
-ENDS, BAD, BELOW, OTHER, FAR = range(5)
 
 
 class Telling(Struct):
@@ -112,6 +115,8 @@ class Telling(Struct):
         rank, text = (int(m[1]), line[m.end() :]) if m else (None, line)
         if text[:1] == " " and (m := _GROUP.match(text)):
             text = text[m.end() :]
+        if len(self.inside) >= MOST_RANKS:
+            self.inside.clear()
         if text.startswith((_TITLE, _GROUP_TITLE)):
             self.inside[rank] = _IN
             self.chain, self.linked = self.chain + (not self.linked), False
@@ -147,9 +152,17 @@ class Telling(Struct):
 
     def _said(self, line: str, text: str, rank: int | None, event: Event | None, number: int) -> None:
         state = self.inside.get(rank) if self.inside else None
-        if state == _IN and text[0] in " \t":
+        if state == _CODE:
+            state = self.inside[rank] = _IN
+            if not _NAMED.match(text):
+                return
+        if state == _IN and (text[0] in " \t" or _FRAME.match(text)):
+            self.inside[rank] = _IN if text[0] in " \t" else _CODE
             return
-        if state is not None and len(self.inside) < MOST_RANKS:
+        if state is not None and state >= MOST_BELOW:
+            del self.inside[rank]
+            state = None
+        if state is not None:
             self.inside[rank] = _NEXT if text.startswith(_ANNOUNCED) else 0 if state < 0 else state + 1
             if text.startswith(_ANNOUNCED):
                 return
@@ -179,7 +192,7 @@ class Telling(Struct):
         said = [
             _News(one, masked, form)
             for one in (*self.first, *self.last)
-            if (form := one.form) is not FAR
+            if (form := one.form) != FAR
             and (masked := template(one.text)) not in GOOD
             and masked not in AFTERMATH
             and masked not in good
@@ -191,6 +204,8 @@ class Telling(Struct):
         # What was printed may have waited in a buffer, and steps come after the end; else they show that it was none.
         earlier = {news.template for news in said if news.said.steps < self.steps}
         said = [news for news in late if news.form == ENDS or news.template not in earlier] or said
+        ends = [news.template for news in said if news.form == ENDS]
+        said = [n for n in said if n.form != BELOW or not any(n.template in end for end in ends)]
         found = list({news.template: news for news in reversed(said)}.values())[::-1]
         by_rank = Counter(text for text, rank in {(news.template, news.said.rank) for news in said} if rank is not None)
         ranks = {news.said.rank for news in found if news.said.rank is not None}
