@@ -155,3 +155,23 @@ def test_an_exit_that_nobody_explains_is_no_line_of_the_log() -> None:
     found = judge(read(["step by step", "=" * 60]), How(3))
     assert found and (found.kind, found.line) == ("crash", None)
     assert found.message == "it ended with exit code 3 and did not say why"
+
+
+REMARKS = [
+    "wandb: Network error (ConnectionError), entering retry loop.",
+    "wandb: ERROR Error while calling W&B API: run not found (<Response [404]>)",
+    "[rank0]:[W914 10:00:00.100 ProcessGroupNCCL.cpp:1505] Warning: WARNING: destroy_process_group() was not called",
+    "[W914 10:00:00.100 TCPStore.cpp:125] [c10d] recvValue failed on SocketImpl(fd=4): Connection reset by peer",
+    "W0914 10:00:00.100000 900 torch/_dynamo/convert_frame.py:906] [0/8] torch._dynamo hit config.recompile_limit (8)",
+    "/usr/lib/python3.12/multiprocessing/resource_tracker.py:224: UserWarning: There appear to be 10 leaked semaphores",
+    "Attempt 1/5 failed for shard_00003.parquet: HTTPSConnectionPool(host='example.org', port=443): Read timed out.",
+    "/opt/venv/torch/cuda/__init__.py:174: UserWarning: CUDA initialization: The NVIDIA driver is too old",
+    "Exception in thread Thread-4 (_watch):\n" + "\n".join(UNCAUGHT),
+    "Error in atexit._run_exitfuncs:\n" + "\n".join(UNCAUGHT),
+]
+
+
+@pytest.mark.parametrize("said", REMARKS)
+def test_a_remark_that_ends_nothing_is_no_failure(said: str) -> None:
+    begun = (DATA / "failures" / "shell_killed.log").read_text().split("\n")[:-2]
+    assert judge(read([*begun, *said.split("\n")])) is None

@@ -175,6 +175,11 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
         lambda m: Sign(C.HOST_KILLER, _OUT + m[0].strip()[:160]),
     ),
     (
+        "low on resource: memory|the request memory|the requested memory",
+        r".{0,200}(?:low on resource: memory|exceed\w* the request(?:ed)? memory).*",
+        lambda m: Sign(C.HOST_KILLER, _OUT + m[0].strip()[:160]),
+    ),
+    (
         "invoked oom-killer|killed as a result of limit",
         r".{0,200}(?:invoked oom-killer|killed as a result of limit of).*",
         lambda m: Sign(C.HOST_KILLER, "the kernel killed a process for want of memory"),
@@ -226,8 +231,8 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
         lambda m: Sign(C.DISK_FULL, m[0].strip()[:200]),
     ),
     (
-        "exit code|exited with|exit status|Exit Code|exit Code",
-        r"(?i:.{0,120}\bexit(?:ed with)? (?:code|status)\W{1,6}(1[3-5]\d)\b.*)",
+        "exit code|exited with|exit status|Exit Code|Exit code|return code|error code",
+        r"(?i:.{0,120}\b(?:exit(?:ed with)?|return|error) (?:code|status)\W{1,6}(1[3-5]\d)\b.*)",
         _exit_code,
     ),
     (
@@ -300,6 +305,7 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
         + r")(?P<core> +\(core dumped\))?(?(at).*|(?: +(?:python|torchrun|uv)\b.{0,300})?)",
         _shell,
     ),
+    ("exec format error", r"exec (\S{1,200}): exec format error", _named(C.PROGRAM, "{} cannot be executed here")),
     (
         "Fatal Python error: ",
         r"Fatal Python error: (.{1,100})",
@@ -328,9 +334,11 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
         lambda m: Sign(said(m[0]) or C.DISK_FULL, m[0].strip()[:300]),
     ),
     (
-        "libgomp: |OpenBLAS |OMP: Error|bus error encountered|curl: (|fatal: unable to access|wget: |maturin failed",
-        r"(?:ERROR: |.{0,10})"
-        r"((?:libgomp|OpenBLAS \w{1,40}|OMP: Error #\d{1,5}|Unexpected bus error|curl|fatal|wget|maturin)\b.{1,400})",
+        "libgomp: |OpenBLAS |OMP: Error|bus error encountered|curl: (|fatal: unable to access|wget: |maturin failed"
+        "|Rust compiler|error: linker|NVIDIA-SMI has failed",
+        r".{0,14}?"
+        r"((?:libgomp|OpenBLAS \w{1,40}|OMP: Error #\d{1,5}|Unexpected bus error|curl|fatal|wget|maturin|error"
+        r"|NVIDIA-SMI)\b.{1,400})",
         _if_named,
     ),
     (

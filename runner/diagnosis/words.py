@@ -9,7 +9,8 @@ _SAID: tuple[tuple[C, str], ...] = (
     (
         C.SHARED_MEMORY,
         r"/dev/shm|(?:out of|insufficient) shared memory\b(?!,)|shared memory segment|torch_shm_manager|shm_open|"
-        r"shared memory (?:object|file)|killed by signal: Bus error",
+        r"shared memory (?:object|file)|killed by signal: Bus error"
+        r"|</torch_\d|unable to mmap",
     ),
     (
         C.GPU_TOO_SMALL,
@@ -23,7 +24,7 @@ _SAID: tuple[tuple[C, str], ...] = (
         C.GPU_MEMORY,
         r"(?:CUDA|HIP|XPU|MPS|GPU|NPU|cuda)(?: error: | backend | )out of memory|"
         r"(?:CUBLAS|CUDNN)_STATUS_ALLOC_FAILED|CUDA_ERROR_OUT_OF_MEMORY|hipErrorOutOfMemory|"
-        r"cudaErrorMemoryAllocation|Cuda failure\W{1,4}out of memory|"
+        r"cudaErrorMemoryAllocation|Cuda failure\W{0,3}\d{0,4}\W{1,4}out of memory|"
         r"Failed to (?:CUDA|Cuda) (?:calloc|malloc)|Invalid buffer size"
         r"|\[CUDA\]: out of memory|runtime error \(2\)|CUBLAS_STATUS_NOT_INITIALIZED",
     ),
@@ -38,7 +39,8 @@ _SAID: tuple[tuple[C, str], ...] = (
     (
         C.DISK_FAULT,
         r"Input/output error|Read-only file system|Stale file handle|Transport endpoint is not connected|"
-        r"Structure needs cleaning",
+        r"Structure needs cleaning"
+        r"|Parent directory \S+ does not exist",
     ),
     (
         C.WORKER,
@@ -80,7 +82,8 @@ _SAID: tuple[tuple[C, str], ...] = (
         r"(?:busy or|busy/) ?unavailable|not compiled with CUDA|invalid device ordinal|"
         r"nvidia-container-cli|could not select device driver|not configured for (?:CUDA|MPS)|"
         r"libcuda\.so|libnvidia-ml\.so|Failed to initialize NVML|all CUDA-capable devices|"
-        r"CUDA is not available|Driver Not Loaded|0 active drivers|no GPU (?:is )?(?:found|available)",
+        r"CUDA is not available|Driver Not Loaded|0 active drivers|no GPU (?:is )?(?:found|available)"
+        r"|communicate with the NVIDIA driver",
     ),
     (
         C.TOKEN_RANGE,
@@ -153,7 +156,8 @@ _SAID: tuple[tuple[C, str], ...] = (
         r"cannot open shared object|undefined symbol|GLIBC(?:XX)?_\d|No module named|cannot import name|"
         r"incompatible architecture|DLL load failed|numpy\.dtype size changed|compiled using NumPy|"
         r"symbol lookup error|wrong ELF class"
-        r"|VERSION_MISMATCH|Could not find a version that satisfies|already initialized\.|No matching distribution",
+        r"|VERSION_MISMATCH|Could not find a version that satisfies|already initialized\.|No matching distribution"
+        r"|were compiled with different",
     ),
     (
         C.PACKAGE,
@@ -172,7 +176,8 @@ _SAID: tuple[tuple[C, str], ...] = (
         r"Command '\[?'?\S*(?:gcc|g\+\+|clang|cc|nvcc|ninja|ptxas)'?\b|Ninja is required|Python\.h|"
         r"working triton|\bptxas\b|cc1plus|Failed to find C|Error compiling objects|"
         r"Error building extension|CalledProcessError"
-        r"|Compiler: \S+ is not found|Visual C\+\+ \d|linker `\w+` not found|maturin failed|ldconfig",
+        r"|Compiler: \S+ is not found|Visual C\+\+ \d|linker `\w+` not found|maturin failed|ldconfig"
+        r"|Rust compiler",
     ),
     (
         C.FILES,
