@@ -101,6 +101,7 @@ class Reader:
     def _begin(self) -> None:
         self._found = Summary()
         self._base, self._tuned = _Pace(), _Pace()
+        self._core: dict[int, float] = {}
         # Which training the lines are of; whether the log itself names its stages; whether the base model is done.
         self._tuning = self._named = self._base_done = False
         self._evidence, self._telling = Evidence(), Telling()
@@ -210,9 +211,11 @@ class Reader:
                 # Fine-tuning begins with a look at what the base model has come to.
                 if step is None or (step == 0 and self._base_done and not self._named):
                     self._tuning = step is not None
-                (self._tuned if self._tuning else self._base).training.val_bpb = event.bpb
-            case events.Core():
+                (self._tuned if self._tuning else self._base).measured(step, event.bpb)
+            case events.Core(step=step):
                 found.core = event.core
+                if step is not None:
+                    self._core[step] = event.core
             case events.ChatCore():
                 found.chatcore = event.chatcore
             case events.Saved(what="model parameters", folder=folder):
@@ -224,7 +227,10 @@ class Reader:
                 self._base_done = self._base_done or not self._tuning
             case events.Fact(name="sft_rows"):
                 self._tuning = True
-            case events.Fact(name="iterations") | events.Resumed():
+            case events.Resumed(step=step):
+                self._tuning = self._base_done = False
+                self._go_back(step)
+            case events.Fact(name="iterations"):
                 self._tuning = self._base_done = False
             case events.Fact(name="gpu", value=value):
                 found.gpu = value.partition(" | ")[0]
@@ -242,9 +248,18 @@ class Reader:
         name = "sft" if tunes else "base"
         if not self._named and name not in self._found.stages:
             self._stage(name)
+        if not tunes and event.step <= (self._base.training.step or -1):
+            self._go_back(event.step)
         (self._tuned if tunes else self._base).take(event)
         if not math.isfinite(event.loss):
             self._no_number(line)
+
+    def _go_back(self, step: int) -> None:
+        """What came after a step of the base model, and was made of it, was given up."""
+        self._base.go_back(step)
+        self._core = {at: core for at, core in self._core.items() if at <= step}
+        self._found.core, self._found.chatcore = _last(self._core), None
+        self._tuned = _Pace()
 
     def _no_number(self, line: str) -> None:
         self._found.errors += 1
@@ -265,6 +280,21 @@ class _Pace:
         self._speeds: deque[int] = deque(maxlen=MAX_KEPT)
         self._mfus: deque[float] = deque(maxlen=MAX_KEPT)
         self.counted = flops.Counted()
+        self._val: dict[int, float] = {}
+
+    def measured(self, step: int | None, bpb: float) -> None:
+        self.training.val_bpb = bpb
+        if step is not None:
+            self._val[step] = bpb
+
+    def go_back(self, step: int) -> None:
+        """Leave out what came after a step, and of what was trained, at it."""
+        all_of = self.training
+        self._val = {at: bpb for at, bpb in self._val.items() if at <= step}
+        all_of.val_bpb = _last(self._val)
+        all_of.checkpoints = [at for at in all_of.checkpoints if at <= step]
+        if all_of.step is not None and all_of.step >= step:
+            all_of.step, all_of.loss = step - 1 if step else None, None
 
     def take(self, event: events.Step) -> None:
         all_of = self.training
@@ -282,6 +312,10 @@ class _Pace:
         if self._mfus:
             self.training.mfu, self.training.mfu_printed = self.counted.corrected(_middle(self._mfus))
         return self.training
+
+
+def _last(by_step: dict[int, float]) -> float | None:
+    return by_step[max(by_step)] if by_step else None
 
 
 def _middle(values: deque[T]) -> T:

@@ -96,7 +96,7 @@ class Life:
         self.limited: dict[str, Decimal] = defaultdict(Decimal)
         # What a laptop itself costs is not on the volume that both see: where it costs, there is no other.
         self.laptops = self.rng.choice([1, 2])
-        self.settings = Settings(ask_above_usd=Decimal(0), monthly_limit_usd=Decimal(self.rng.randint(300, 3000)))
+        self.settings = Settings(ask_above_usd=Decimal(0), monthly_limit_usd=Decimal(self.rng.randint(60, 1200)))
         self.asked = self.deleted = 0
         for registry in registries:
             with registry.transaction() as db:

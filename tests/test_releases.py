@@ -100,3 +100,27 @@ def test_numbers_of_a_log_do_not_depend_on_the_order_of_its_fields(seed: int) ->
     text = RELEASES[-1].read_text()
     one, other = summary(text), summary("\n".join(map(shuffled, text.split("\n"))))
     assert one == other and not math.isnan(one.loss or 0.0)
+
+
+def trained(first: int, last: int) -> str:
+    line = "step {:05d}/00200 (1.00%) | loss: {:.6f} | lrm: 1.00 | dt: 9.00ms | tok/sec: 1,000 | bf16_mfu: 40.00"
+    return "".join(line.format(n, 9 - n / 100) + "\n" for n in range(first, last))
+
+
+def saved(step: int) -> str:
+    return LOGGED.replace("000003", f"{step:06d}") + "\n"
+
+
+BEFORE = (
+    trained(0, 40) + "Step 00040 | Validation bpb: 1.100000\n" + trained(40, 50) + saved(50) + trained(50, 80)
+    + "Step 00080 | Validation bpb: 0.700000\nStep 00080 | CORE metric: 0.2000\n" + saved(80) + trained(80, 90)
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("told", ["Resuming optimization from step 50\n", ""])
+def test_a_summary_tells_nothing_of_steps_that_were_given_up(told: str) -> None:
+    found = summary(BEFORE + told + trained(50, 62))
+    assert (found.step, found.loss, found.val_bpb) == (61, 8.39, 1.1)
+    assert (found.checkpoints, found.core) == ([50], None)
+    just_there = summary(BEFORE + "Resuming optimization from step 50\n")
+    assert (just_there.step, just_there.loss, just_there.val_bpb) == (49, None, 1.1)
