@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import CLI, Cli, wait_until
 from tests.test_app import until
-from tui import clipboard
+from tui import clipboard, doctor_commands
 from tui.view import ViewApp
 
 TEXT = "first ✓ line\nsecond"
@@ -70,6 +70,18 @@ async def test_what_was_only_sent_to_the_terminal_is_not_called_copied(
             await until(pilot, lambda: app.toasts.all and "sent 1 line to the terminal" in app.toasts.all[-1].text, "")
             monkeypatch.delenv("TMUX", raising=False)
         assert not any("copied" in told.text for told in app.toasts.all)
+
+
+@pytest.mark.parametrize(("passes", "said"), [("on", "hands them on"), ("all", "hands them on"), ("off", "bell alone")])
+def test_doctor_says_whether_tmux_hands_notifications_on(
+    monkeypatch: pytest.MonkeyPatch, passes: str, said: str
+) -> None:
+    monkeypatch.setenv("TMUX", "x")
+    monkeypatch.setattr(clipboard, "_tmux", lambda words, given="": passes)
+    [check] = doctor_commands._notifications()
+    assert said in check.detail and check.optional != check.ok
+    monkeypatch.delenv("TMUX")
+    assert doctor_commands._notifications() == []
 
 
 def test_gnu_screen_hands_on_what_is_wrapped_for_it_in_pieces() -> None:

@@ -131,6 +131,30 @@ def test_a_terminal_without_a_sign_is_shown_one_that_is_as_wide(encoding: str, t
     assert cell_len(drawn) == cell_len(text) and "\\u" not in drawn
 
 
+def test_a_terminal_of_another_encoding_shows_signs_of_ascii_and_types_its_own_letters(cli: Cli) -> None:
+    cli("launch", "--tag", "a", "--step-ms", "0", "--watch")
+    terminal = Terminal(CLI, {**cli.env, "PYTHONIOENCODING": "iso-8859-1", "PYTHONUTF8": "0"}, 100, 24)
+    try:
+        terminal.wait_for("v done")
+        terminal.write("/")
+        terminal.settle()
+        terminal.write_bytes(b"caf\xe9")
+        wait_until(lambda: b"/caf\xe9 0 of 1" in terminal.raw, what="what was typed")
+        assert b"\\u" not in terminal.raw and b"\xe2\x9c" not in terminal.raw
+    finally:
+        terminal.kill()
+
+
+def test_a_fault_in_what_reads_the_keyboard_ends_the_app_in_order_and_not_with_0(cli: Cli) -> None:
+    fault = "import tui.driver as d; d.Typed.messages = lambda *_: 1 // 0; from tui.cli import main; exit(main())"
+    terminal = Terminal([sys.executable, "-c", fault], cli.env, 100, 24)
+    try:
+        assert terminal.wait_exit() == 70
+        terminal.wait_for("unexpected error: ZeroDivisionError")
+    finally:
+        terminal.kill()
+
+
 def test_the_size_is_that_of_the_terminal_and_never_more_than_can_be_drawn(cli: Cli) -> None:
     assert output.terminal_size(None, io.StringIO()) == output.USUAL
     terminal = Terminal(CLI, {**cli.env, "TZ": "UTC"}, 80, 24)

@@ -11,7 +11,7 @@ import selectors
 import signal
 import sys
 import time
-from codecs import getincrementaldecoder
+from codecs import getincrementaldecoder, lookup
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -85,6 +85,16 @@ class Drawing:
 
     def isatty(self) -> bool:
         return self._file.isatty()
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def typed_in() -> str:
+    """The encoding of what is typed; where the locale knows of ASCII alone, more than that is most likely UTF-8."""
+    named = sys.__stdin__.encoding if sys.__stdin__ else ""
+    return named if named and lookup(named).name != "ascii" else "utf-8"
 
 
 class Parser(XTermParser):
@@ -231,11 +241,11 @@ class TerminalDriver(LinuxDriver):
         try:
             self.run_input_thread()
         except Exception as error:  # noqa: BLE001 - whatever it is, an app without keys must end, and say why
-            self.app.call_later(self.app._handle_exception, error)
+            self.app.call_later(_raise, error)
 
     def run_input_thread(self) -> None:
         """Keys, clicks and pastes as they come; what is no input of a terminal is dropped."""
-        decode = getincrementaldecoder("utf-8")("replace").decode
+        decode = getincrementaldecoder(typed_in())("replace").decode
         typed = Typed(self._debug)
         self._empty_at = time.monotonic()
         with selectors.SelectSelector() as selector:
