@@ -17,6 +17,7 @@ from runner import (
     checkpoints,
     estimate,
     grounds,
+    holdings,
     kept_logs,
     known_volumes,
     ledger,
@@ -174,7 +175,7 @@ class Fleet:
         if backend == "local" or time.monotonic() - age > LOOK_AGE_S:
             volume = place.volume(location)
             try:
-                inventory = survey.inventory(volume)
+                inventory = holdings.inventory(volume, spec.engine)
                 continued = survey.source_checkpoints(volume, spec) if spec.source else []
             except (Unreachable, CredentialsError):
                 inventory, continued = layout.Inventory(), []

@@ -1,6 +1,6 @@
 """What a launch or a resume stands on: checkpoints, the tokenizer, the number of GPUs. Raises UsageError where not."""
 
-from runner import survey
+from runner import holdings, survey
 from runner.backends.base import Volume
 from runner.checkpoints import Checkpoint, Verdict
 from runner.errors import UsageError
@@ -21,7 +21,7 @@ def check_source(volume: Volume, source: Run, spec: RunSpec) -> None:
             f"nanochat-tui checkpoints {source.tag} shows what it has",
             field="from",
         )
-    if spec.task in CONTINUING and not survey.inventory(volume).tokenizer:
+    if spec.task in CONTINUING and not holdings.inventory(volume, spec.engine).tokenizer:
         raise UsageError(f"the tokenizer of {source.tag} is not on {volume.location}", "put it back", field="from")
 
 

@@ -313,12 +313,16 @@ class _Maker(Struct, frozen=True):
         task = self.s.spec.task
         wanted = 0 if task == "sft" else EVAL_SHARDS if task == "eval" else self.s.values.shards or self.size.shards
         missing = max(0, wanted - self.inventory.train_shards)
-        fetch = wanted > 0 and (missing > 0 or not self.inventory.validation_shard)
+        damaged = sum(path.startswith(layout.DATA) for path in self.inventory.damaged)
+        fetch = wanted > 0 and (missing > 0 or damaged > 0 or not self.inventory.validation_shard)
         also = self._also_needed()
         there = f"{wanted} shard{'s are' if wanted > 1 else ' is'} on the volume" if wanted else "nothing is missing"
         skip = "" if fetch or also else there
         argv = (*((commands.dataset(self.s, wanted),) if fetch or not also else ()), *also.values())
-        note = ", ".join([*([f"{missing} of {wanted} shards"] if fetch else []), *also])
+        again = f"{damaged} damaged shard{'s' if damaged > 1 else ''} again"
+        note = ", ".join(
+            [*([f"{missing} of {wanted} shards"] if fetch else []), *([again] if fetch and damaged else []), *also]
+        )
         return _Draft(skip, argv, note, estimate.prepare(self.s, missing))
 
     def _also_needed(self) -> dict[str, Argv]:
@@ -342,6 +346,7 @@ class _Maker(Struct, frozen=True):
         has = self.inventory
         other = self.s.spec.engine == "nanochat" and not layout.has_vocabulary(has.token_bytes, vocab)
         note = f"the one there has not {vocab:,} tokens" if has.tokenizer and other else ""
+        note = "the one there is damaged" if any(p.startswith(layout.TOKENIZER) for p in has.damaged) else note
         skip = "kept" if has.tokenizer and not other else ""
         return _Draft(skip, (commands.tok_train(self.s),), note, estimate.tokenizer(self.s))
 

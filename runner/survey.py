@@ -1,6 +1,5 @@
 """A look at a volume: what any run can use, and what one run has saved."""
 
-import contextlib
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
@@ -13,7 +12,6 @@ from runner.checkpoints import Checkpoint
 from runner.errors import UsageError
 from runner.ledger import Account, account_of
 from runner.nanochat import layout
-from runner.nanochat.layout import Inventory
 from runner.run import Run, renewed, run_of
 from runner.side_by_side import side_by_side
 from runner.spec import RunSpec
@@ -30,22 +28,6 @@ def _list(volume: Volume, path: str) -> list[Entry]:
         return volume.list(path)
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def inventory(volume: Volume) -> Inventory:
-    """What the shared folders hold; a folder that is not there holds nothing."""
-    data, tokenizer, bundle = (
-        {e.name: e.bytes for e in _list(volume, folder) if not e.is_dir and e.bytes}
-        for folder in (layout.DATA, layout.TOKENIZER, layout.EVAL_BUNDLE)
-    )
-    hub = f"{layout.HF_CACHE}/hub"
-    task_data, models = ([e.name for e in _list(volume, folder) if e.is_dir] for folder in (layout.TASK_DATA, hub))
-    kernels = {}
-    for name in models:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            # Noted when a kernel is whole.
-            kernels[name] = volume.read(f"{hub}/{name}/refs/main", 0, 64).decode("ascii", "replace")
-    return layout.inventory(data, tokenizer, bundle, task_data, kernels)
 
 
 def engine_of(volume: Volume) -> str:

@@ -46,10 +46,12 @@ class Bench:
         self.stop = Stop(Guard(run(), shape_of(12, SPEC.overrides), self.journal.say), None)
         self.has, self.doing = Inventory(), [Phase.NONE]
         self.on_tick: Callable[[], None] = lambda: None
+        self.on_keep: Callable[[], None] = lambda: None
 
     def fill(self) -> Outcome | None:
         return Filling(
             self.site, self.volume.path("lock"), self.journal, self.stop,
+            clear=lambda: [], keep=lambda: self.on_keep(),
             look=self._look, run=self._run, tick=self._tick, commit=lambda: self.site.did.append("commit"),
         ).fill(StageName.PREPARE)  # fmt: skip
 
@@ -98,6 +100,12 @@ def test_it_is_not_tried_for_ever_and_what_time_will_not_mend_is_not_tried_again
 def test_an_exit_code_of_zero_is_not_believed(tmp_path: Path) -> None:
     found = Bench(tmp_path, [None] * 3, arrives=False).fill()
     assert found is not None and (found.kind, found.message) == ("data", "2 of 2 shards did not arrive")
+
+
+def test_what_came_to_the_work_disk_is_brought_to_the_volume_before_it_is_missed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, [None], arrives=False)
+    bench.on_keep = lambda: setattr(bench, "has", FULL)
+    assert bench.fill() is None
 
 
 def test_a_cancel_ends_the_waiting_at_once(tmp_path: Path) -> None:

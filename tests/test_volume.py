@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from runner.backends.folder import FolderVolume
 from runner.errors import Unreachable, UsageError
-from runner.survey import check_engine, inventory, read_run, runs_on
+from runner.holdings import inventory
+from runner.survey import check_engine, read_run, runs_on
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_removing_a_folder_takes_its_links_but_not_what_they_point_to(volume: Fo
 
 def test_a_volume_that_is_gone_says_so_and_is_not_made_again(volume: FolderVolume) -> None:
     Path(volume.location).rmdir()
-    for act in (lambda: volume.list(""), lambda: volume.write("a", b""), lambda: inventory(volume)):
+    for act in (lambda: volume.list(""), lambda: volume.write("a", b""), lambda: inventory(volume, "nanochat")):
         with pytest.raises(Unreachable, match="is gone"):
             act()
     assert not Path(volume.location).exists()
@@ -82,15 +83,6 @@ def test_made_up_data_never_meets_the_real_engine(volume: FolderVolume) -> None:
 def test_a_damaged_record_is_no_run_and_no_crash(volume: FolderVolume, data: bytes) -> None:
     volume.write("runs/r/run.json", data)
     assert read_run(volume, "r") is None and runs_on(volume) == []
-
-
-def test_the_inventory_counts_whole_shards_only(volume: FolderVolume) -> None:
-    for name, data in (("00000", b"x"), ("00001", b""), ("06542", b"x")):
-        volume.write(f"base_data_climbmix/shard_{name}.parquet", data)
-    volume.write("base_data_climbmix/shard_00002.parquet.tmp", b"x")
-    volume.write("tokenizer/tokenizer.pkl", b"x")
-    found = inventory(volume)
-    assert (found.train_shards, found.validation_shard, found.tokenizer) == (1, True, False)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"engine": 1}'])

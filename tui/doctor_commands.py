@@ -6,7 +6,7 @@ import platform
 import sys
 from pathlib import Path
 
-from runner import kept_logs, survey, units
+from runner import holdings, kept_logs, survey, units
 from runner.backends.base import Check
 from runner.errors import Exit, NanochatError, UsageError
 from runner.fleet import Fleet
@@ -100,7 +100,8 @@ def _volume(fleet: Fleet, engine: str, location: str) -> Check:
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return Check(name, False, f"{location} cannot be written", "see that it is yours, or give another --volume")
     try:
-        owner = survey.engine_of(fleet.backend("local").volume(location))
+        volume = fleet.backend("local").volume(location)
+        owner, damaged = survey.engine_of(volume), holdings.inventory(volume, engine).damaged
     except UsageError as error:
         return Check(name, False, error.what, error.do)
     except (NanochatError, OSError) as error:
@@ -108,5 +109,8 @@ def _volume(fleet: Fleet, engine: str, location: str) -> Check:
     if owner not in ("", engine):
         of = f"{location} holds data of the {owner} engine"
         return Check(name, False, of, "give another --volume for this one", optional=True)
+    if damaged:
+        bad = f"{', '.join(damaged[:3])}{' and more' if len(damaged) > 3 else ''} in {location} cannot be used"
+        return Check(name, False, bad, "the next launch puts it aside and makes or fetches it anew", optional=True)
     runs = sum(r.volume == location for r in fleet.registry.all())
     return Check(name, True, f"{location}, {units.counted(runs, 'run')}")

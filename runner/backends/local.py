@@ -17,7 +17,7 @@ from runner.backends.folder import FolderVolume
 from runner.backends.local_life import Life, life
 from runner.cost import Prices
 from runner.errors import Unreachable, UsageError, VolumeGone
-from runner.job import engines
+from runner.job import engines, imports
 from runner.nanochat import layout
 from runner.run import Poll, Run
 from runner.states import State
@@ -191,7 +191,9 @@ class LocalBackend:
         free = shutil.disk_usage(self._home).free
         checks = [Check("disk", free > 2 << 30, f"{free / 2**30:.1f} GiB free under {self._home}", "free some space")]
         checks.append(Check("engine rehearsal", True, "needs nothing else"))
-        problem = engines.problem("nanochat", self._home)
-        detail = problem[0] if problem else str(engines.nanochat_python(self._home))
-        checks.append(Check("engine nanochat", problem is None, detail, problem[1] if problem else "", optional=True))
+        problem = engines.problem("nanochat", self._home) or imports.problem(self._home)
+        detail = problem[0] if problem else f"{engines.nanochat_python(self._home)} imports what its stages import"
+        # Who has named a Python or a checkout means to use it.
+        optional = not {"NANOCHAT_PYTHON", "NANOCHAT_DIR"} & set(os.environ)
+        checks.append(Check("engine nanochat", problem is None, detail, problem[1] if problem else "", optional))
         return checks

@@ -19,8 +19,9 @@ SHORT = ("data", "network")
 
 
 class Filling:
-    """`look` plans anew with what is on the volume, `run` runs the command lines of a stage, `tick` is called while it
-    waits, `commit` makes what came visible to the other runs.
+    """`clear` puts what is damaged out of the way and says so, `look` plans anew with what is on the volume, `run` runs
+    the command lines of a stage, `keep` brings to the volume what these left on the work disk, `tick` is called while
+    it waits, `commit` makes what came visible to the other runs.
     """
 
     def __init__(
@@ -30,12 +31,15 @@ class Filling:
         journal: Journal,
         stop: Stop,
         *,
+        clear: Callable[[], list[str]],
+        keep: Callable[[], None],
         look: Callable[[], Plan],
         run: Callable[[StageName, Sequence[Argv]], Outcome | None],
         tick: Callable[[], None],
         commit: Callable[[], None],
     ) -> None:
         self._site, self._lock, self._journal, self._stop = site, lock, journal, stop
+        self._clear, self._keep = clear, keep
         self._look, self._run, self._tick, self._commit = look, run, tick, commit
 
     def fill(self, name: StageName) -> Outcome | None:
@@ -60,7 +64,11 @@ class Filling:
             if now.skip:
                 self._journal.say(f"[STAGE] {name} was done by another run: {now.skip}")
                 return None
+            for line in self._clear():
+                self._journal.say(line)
             outcome = self._run(name, now.commands)
+            # What came to the work disk belongs to all.
+            self._keep()
             if outcome is None and name == StageName.PREPARE and not (left := self._stage(name)).skip:
                 # An exit code of 0 says nothing of a download.
                 what = f"{left.note or 'the dataset'} did not arrive"

@@ -9,7 +9,7 @@ from types import FrameType
 
 import msgspec
 
-from runner import survey
+from runner import holdings, survey
 from runner.backends.folder import FolderVolume
 from runner.checkpoints import Checkpoint, Verdict
 from runner.cost import ZERO, Range
@@ -23,6 +23,8 @@ from runner.job.children import Children
 from runner.job.clock import Clock
 from runner.job.commits import Commits
 from runner.job.curve import loss_svg
+from runner.job.damaged import put_aside as put_aside_damaged
+from runner.job.damaged import without_tokenizer
 from runner.job.ending import Ending
 from runner.job.filling import Filling
 from runner.job.gpus import Sampler
@@ -172,6 +174,8 @@ class Job:
             return Outcome(
                 OutcomeKind.CHECKPOINT, f"no whole checkpoint of {spec.source} is on the volume", "launch a new run"
             )
+        if self._part != "train" and (lacks := without_tokenizer(self._volume, spec)):
+            return lacks
         today = self._plan(found)
         fruitless = crash_loop(self._status, found, self._finished)
         if fruitless:
@@ -214,7 +218,8 @@ class Job:
         source = survey.read_run(self._volume, self._run.spec.source) if self._run.spec.source else None
         return plan(
             self._run.spec,
-            survey.inventory(self._volume),
+            # With GPUs that wait nobody looks into files: the part before has.
+            holdings.inventory(self._volume, self._run.spec.engine, judged=self._part != "train"),
             backend=self._run.backend,
             checkpoints=found,
             finished=self._finished,
@@ -309,6 +314,8 @@ class Job:
             self._volume.path(f"{layout.CACHE}/{layout.PREPARE_LOCK}"),
             self._journal,
             self._stop,
+            clear=lambda: put_aside_damaged(self._volume, self._base, self._run.spec.engine),
+            keep=lambda: publish.keep_results(self._base, self._volume, self._run.path),
             look=lambda: self._plan([]),
             run=lambda name, commands: self._children.run(name, commands, today),
             tick=lambda: self._tick(today.heartbeat_s),

@@ -235,6 +235,8 @@ def link_shared(base: Path, volume: FolderVolume) -> None:
     links = [*layout.SHARED]
     if (volume.path(layout.EVAL_BUNDLE) / "core.yaml").exists():
         links.append(layout.EVAL_BUNDLE)
+    elif (base / layout.EVAL_BUNDLE).is_symlink():
+        (base / layout.EVAL_BUNDLE).unlink()
     volume.path(layout.CACHE).mkdir(exist_ok=True)
     for name in links:
         target = volume.path(name)

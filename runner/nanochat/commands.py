@@ -66,7 +66,10 @@ def dataset(s: Settings, shards: int) -> Argv:
 _PYTHON = ("python", "-c")
 EVAL_BUNDLE: Argv = (
     *_PYTHON,
-    "from nanochat.common import download_file_with_lock as get; from scripts.base_eval import *; "
+    "from pathlib import Path; from nanochat.common import get_base_dir, download_file_with_lock as get; "
+    "from scripts.base_eval import *; "
+    # One that came damaged would be taken for one that is unpacked already.
+    "Path(get_base_dir(), 'eval_bundle.zip').unlink(missing_ok=True); "
     "get(EVAL_BUNDLE_URL, 'eval_bundle.zip', postprocess_fn=place_eval_bundle)",
 )
 # Everything that chat_sft and chat_eval read, by (dataset, subset, split).

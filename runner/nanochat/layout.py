@@ -1,11 +1,11 @@
 """Names of nanochat's files and folders, and what of them is on a volume."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 
-from runner.nanochat.commands import TASKS, Kernel
+from runner.nanochat.commands import Kernel
 
 DATA, TOKENIZER, EVAL_BUNDLE, TASK_DATA, CACHE, RUNS = (
     "base_data_climbmix",
@@ -38,6 +38,8 @@ RUN_FILE, STATUS_FILE, EVENTS_FILE, LOG_FILE, TIMES_FILE, REPORT_FILE, CURVE_FIL
     "cancel.json",
 )
 
+# Where what was found damaged lies, by its path, in case somebody wants it.
+DAMAGED = "damaged"
 # Of the runs that fill a volume for all, one at a time has it; it lies in CACHE.
 PREPARE_LOCK = "prepare.lock"
 
@@ -55,7 +57,8 @@ _PART = re.compile(rf"(model|meta|optim|{UNREADABLE})_(\d{{6}})(?:_rank(\d{{1,4}
 class Inventory(Struct, frozen=True):
     """What a volume already holds for any run: count of training shards, validation shard, tokenizer, bundle,
     task data; `kernels` are the attention kernels in the cache of Hugging Face, by folder, with their revision;
-    `token_bytes` is the size of the tokenizer's table, which tells its vocabulary."""
+    `token_bytes` is the size of the tokenizer's table, which tells its vocabulary; `damaged` are the paths of what is
+    there and is not what it should be, and counts for nothing."""
 
     train_shards: int = 0
     validation_shard: bool = False
@@ -64,6 +67,7 @@ class Inventory(Struct, frozen=True):
     eval_bundle: bool = False
     task_data: bool = False
     kernels: Mapping[str, str] = {}
+    damaged: tuple[str, ...] = ()
 
 
 def has_kernel(has: Inventory, wanted: Kernel) -> bool:
@@ -91,26 +95,6 @@ def checkpoint_part(name: str) -> tuple[str, int, int | None] | None:
     if (match[3] is not None) != (match[1] == "optim"):
         return None
     return match[1], int(match[2]), int(match[3]) if match[3] is not None else None
-
-
-def inventory(
-    data: Iterable[str],
-    tokenizer: Mapping[str, int],
-    bundle: Iterable[str],
-    task_data: Iterable[str] = (),
-    kernels: Mapping[str, str] | None = None,
-) -> Inventory:
-    """File names of the shared folders, of the tokenizer with their sizes -> Inventory."""
-    shards = {i for i in map(shard_index, data) if i is not None}
-    return Inventory(
-        train_shards=len(shards - {VALIDATION_SHARD}),
-        validation_shard=VALIDATION_SHARD in shards,
-        tokenizer=set(TOKENIZER_FILES) <= set(tokenizer),
-        token_bytes=tokenizer.get(TOKENIZER_FILES[1], 0),
-        eval_bundle="core.yaml" in set(bundle),
-        task_data={name.replace("/", "--") for name, *_ in TASKS} <= set(task_data),
-        kernels=dict(kernels or {}),
-    )
 
 
 def aside_mark(path: str, attempt: int) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from runner import survey
+from runner import holdings, survey
 from runner.backends.folder import FolderVolume
 from runner.cost import GPUS
 from runner.job import engines
@@ -99,7 +99,7 @@ class Bench:
         work = Path(tempfile.mkdtemp(prefix="bare"))
         for name in layout.SHARED:
             (work / name).symlink_to(self.volume.path(name).absolute())
-        today = plan(run.spec, survey.inventory(self.volume), backend="modal")
+        today = plan(run.spec, holdings.inventory(self.volume, "nanochat"), backend="modal")
         argv = next(s for s in today.stages if s.name == "base").commands[0]
         where = engines.interpreter("nanochat", work)
         cache = compile_cache_of(self.volume, run, work)
