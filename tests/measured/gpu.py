@@ -37,8 +37,8 @@ from runner.states import State
 from runner.terminal import clean
 
 # Without the attention kernel a sliding window is slow; everything else is nanochat's own choice.
-SMOKE = {"window_pattern": "L", "shards": 1}
-SPEED = {**SMOKE, "iterations": 40, "save_every": 40}
+SMOKE: dict[str, Any] = {"window_pattern": "L", "shards": 1}
+SPEED: dict[str, Any] = {**SMOKE, "iterations": 40, "save_every": 40}
 
 
 class GpuSite(LocalSite):
@@ -69,9 +69,9 @@ class Bench:
         with (self.out / "results.jsonl").open("a") as file:
             file.write(line + "\n")
 
-    def run(self, task: str, model: str, **overrides: Any) -> Run:
+    def run(self, task: str, model: str, *, gpus: int = 1, **overrides: Any) -> Run:
         spec = make_spec(
-            task=task, model=model, backend="modal", engine="nanochat", gpus=1, gpu=self.gpu, overrides=overrides,
+            task=task, model=model, backend="modal", engine="nanochat", gpus=gpus, gpu=self.gpu, overrides=overrides,
             gpu_kinds=tuple(GPUS),
         )  # fmt: skip
         run = Run(new_run_id(), f"{task}-{model}", spec, "modal", self.volume.location, time.time())
@@ -176,6 +176,7 @@ def resume(bench: Bench) -> None:
         first_step_s=pace(resumed)["first_step_s"],
         ended=[status.state, status.training.step] if status else None,
         val_bpb=bpb,
+        warnings=status.work.warnings if status else None,
     )
 
 
@@ -188,6 +189,35 @@ def oom(bench: Bench) -> None:
     bench.put("oom", outcome=msgspec.to_builtins(status.outcome) if status else None)
 
 
+def ended(bench: Bench, what: str, run: Run) -> None:
+    """How a run ended that could not get what it asked for, and after how long."""
+    result = bench.job(run)
+    status = survey.read_status(bench.volume, run)
+    outcome = msgspec.to_builtins(status.outcome) if status else None
+    bench.put(what, seconds=round(result["seconds"], 1), outcome=outcome)
+
+
+def fewer(bench: Bench) -> None:
+    """Two GPUs asked for where there is one."""
+    ended(bench, "fewer", bench.run("base", "d12", **SPEED, gpus=2, eval_every=-1, core_every=-1, sample_every=-1))
+
+
+def processor(bench: Bench) -> None:
+    """A CUDA that does not come up."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    ended(bench, "processor", bench.run("base", "d12", **SPEED, eval_every=-1, core_every=-1, sample_every=-1))
+    del os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def fp8(bench: Bench) -> None:
+    """MFU of the whole model beside the one that nanochat prints."""
+    run = bench.run("base", "d12", **SPEED, fp8=True, eval_every=-1, core_every=-1, sample_every=-1)
+    result = bench.job(run)
+    status = survey.read_status(bench.volume, run)
+    numbers = [status.training.mfu, status.training.mfu_printed] if status else None
+    bench.put("fp8", **pace(result), numbers=numbers, warnings=status.work.warnings if status else None)
+
+
 def main() -> int:
     volume, out, gpu, *what = sys.argv[1:]
     bench = Bench(volume, out, gpu)
@@ -196,7 +226,7 @@ def main() -> int:
         assert run
         os.environ["NANOCHAT_TUI_HOME"] = what[2]
         return Job(bench.volume, run, Path(what[2]), GpuSite("measured")).main()
-    measurements = {"speed": speed, "resume": resume, "oom": oom}
+    measurements = {"speed": speed, "resume": resume, "oom": oom, "fewer": fewer, "processor": processor, "fp8": fp8}
     for name in what:
         if name in measurements:
             measurements[name](bench)
