@@ -80,6 +80,36 @@ def test_full_attention_has_measured_speeds_of_its_own() -> None:
     assert estimate.known("A100-80GB", 24, full=True) == estimate.known("A100-80GB", 24)
 
 
+@pytest.mark.parametrize(
+    ("depth", "batch", "tokens_per_s"), [(12, 524_288, 553_002), (26, 1_048_576, 96_326), (32, 2_097_152, 55_843)]
+)
+def test_the_pace_in_fp8_with_full_attention_is_the_measured_one(depth: int, batch: int, tokens_per_s: int) -> None:
+    overrides = {"window_pattern": "L", "fp8": True, "total_batch_size": batch, "iterations": 100}
+    expected = training(spec(model=f"d{depth}", gpus=1, overrides=overrides))
+    assert expected.low <= 100 * batch / tokens_per_s <= expected.high
+    assert expected.likely == pytest.approx(100 * batch / tokens_per_s, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "seconds"),
+    [
+        ("tokenizer", {"gpus": 2, "overrides": {"tokenizer_chars": 100_000_000}}, 14),
+        ("chat_eval", {"gpus": 2, "overrides": {"eval_problems": 16}}, 150),
+    ],
+)
+def test_a_stage_that_was_cut_short_is_expected_to_take_as_long_as_it_took(
+    stage: str, given: dict[str, Any], seconds: float
+) -> None:
+    found = next(s.seconds for s in plan(spec(**given), Inventory(), backend="modal").stages if s.name == stage)
+    assert found.likely == pytest.approx(seconds, rel=0.1)
+
+
+@pytest.mark.parametrize(("depth", "fp8", "seconds"), [(12, False, 93), (26, True, 279), (32, True, 359)])
+def test_the_first_step_is_expected_as_late_as_it_came(depth: int, fp8: bool, seconds: float) -> None:
+    s = settings(spec(model=f"d{depth}", gpus=1, overrides={"fp8": fp8}), "modal")
+    assert estimate.startup(estimate.shape_of(depth, s.values), s).likely == pytest.approx(seconds, rel=0.15)
+
+
 def test_the_less_is_known_the_wider_the_range() -> None:
     known, guessed = (training(spec(model="d12", gpu=gpu, gpus=8)) for gpu in ("H100", "B200"))
     assert guessed.high / guessed.low > 2 * known.high / known.low
