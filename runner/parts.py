@@ -186,7 +186,7 @@ class Part:
             os.ftruncate(self._fd, 0)
             if self.item.entry.bytes > BLOCK:
                 self._journal.write_bytes(self._head + b"\n")
-        os.ftruncate(self._fd, self.item.entry.bytes)
+        _make_long(self._fd, self.item.entry.bytes)
 
     def bring(self, number: int) -> Brought:
         """Bring one block, -1 for none. The thread that leaves last ends the file, and is the only one that says so."""
@@ -328,6 +328,17 @@ def _written() -> bytes:
     """How a line begins whose blocks may be lost with the machine's memory; empty where that could not be noticed."""
     boot = process.boot_id()
     return f"@{boot} ".encode() if boot else b""
+
+
+def _make_long(fd: int, size: int) -> None:
+    """Give a file its size; some file systems do that only by what is written."""
+    try:
+        os.ftruncate(fd, size)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        if os.fstat(fd).st_size < size:
+            os.pwrite(fd, b"\0", size - 1)
 
 
 def _write_all(fd: int, data: bytes | memoryview, offset: int) -> None:

@@ -207,7 +207,10 @@ class Download:
                 # A part is as long as its file from the start, but holds only what has come.
                 here += part_path(self._folder, item).lstat().st_blocks * 512
         needs = sum(item.entry.bytes for item in missing) - here
-        free = shutil.disk_usage(self._folder).free
+        total, _, free = shutil.disk_usage(self._folder)
+        if not total:
+            # Some file systems, as of buckets, do not say how large they are.
+            return
         if needs > free - min(KEEP_FREE, free // 20):
             raise UsageError(
                 f"{units.size(needs)} to come, {units.size(free)} free in {self._folder}", "choose another folder"

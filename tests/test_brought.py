@@ -265,6 +265,23 @@ def test_a_name_that_a_file_system_refuses_is_left_out_by_name(trial: Trial, mon
     assert trial.mine == {"x/good": b"g"} and not (trial.out / PARTS).exists()
 
 
+def test_a_disk_that_makes_no_file_longer_and_says_no_size_gets_all_the_same(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial.write("big.pt", noise(BIG))
+    ftruncate = os.ftruncate
+
+    def refused(fd: int, size: int) -> None:
+        if size > os.fstat(fd).st_size:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        ftruncate(fd, size)
+
+    monkeypatch.setattr(os, "ftruncate", refused)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 0))
+    trial.get()
+    assert trial.mine == {"x/big.pt": noise(BIG)}
+
+
 def test_what_had_come_and_was_damaged_since_is_read_again(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     from runner.parts import Part, part_path
 
