@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from runner import fleet as fleets
-from runner import health, plan_text, settings, units, unsaved
+from runner import health, plan_text, settings, units, unsaved, waiting
 from runner.checkpoints import newest_complete
 from runner.consent import ask_first
 from runner.cost import GPUS
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         if problem and args.command != "doctor":
             output.note(f"nanochat-tui: {problem}; nothing that was kept there is known")
         fleet = Fleet(folder, volume=args.volume, say=_say, or_copy=urgent)
-        with contextlib.closing(fleet):
+        with contextlib.closing(fleet), waiting.told(_say):
             args.home_problem = problem
             return COMMANDS[args.command](fleet, args)
 

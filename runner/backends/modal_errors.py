@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import modal
 
+from runner import waiting
 from runner.backends.modal_token import secrets
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError
 from runner.home import modal_command
@@ -104,7 +105,8 @@ def reaching() -> Iterator[None]:
     What is ours already stays as it is, and so does an error of a file: one that is missing, or one of this disk.
     """
     try:
-        yield
+        with waiting.asking():
+            yield
     except (NanochatError, FileNotFoundError):
         raise
     except Exception as error:

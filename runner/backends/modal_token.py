@@ -4,6 +4,7 @@ import os
 
 import modal
 
+from runner import waiting
 from runner.backends.way import Door
 from runner.errors import CredentialsError, Unreachable
 from runner.home import modal_command, no_modal_token
@@ -12,7 +13,7 @@ _TOKEN = ("token_id", "token_secret")
 _OAUTH = ("oauth_refresh_token", "oauth_client_id", "oauth_client_secret", "oauth_jwt_key")
 # A key is not sent, but signs: it may have lines.
 _SENT = tuple(name for name in _TOKEN + _OAUTH if name != "oauth_jwt_key")
-_door = Door(timeout=10.0)
+_door = Door(timeout=5.0)
 
 
 def configured() -> bool:
@@ -41,7 +42,8 @@ def require_token() -> None:
             # What was pasted with its newline is good without it.
             modal.config.config.override_locally(name, sent)
     try:
-        _door.knock(str(modal.config.config.get("server_url")))
+        with waiting.asking():
+            _door.knock(str(modal.config.config.get("server_url")))
     except OSError as error:
         raise Unreachable(f"Modal cannot be reached ({error})", "check the network; it is tried again") from error
 

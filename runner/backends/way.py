@@ -1,14 +1,18 @@
 """The way to a host: straight, or through the proxy that Modal's client takes as well."""
 
+import contextlib
+import functools
 import socket
+import ssl
 import threading
 import time
 from urllib.parse import urlsplit
 
+import certifi
 from modal._utils.proxy_support import _normalize_proxy_url, get_proxy_url
 
 # What nobody answered is not tried again by each of many that ask at once.
-REFUSED_S = 5.0
+REFUSED_S = 15.0
 
 
 def proxy_to(host: str, *, secure: bool) -> str:
@@ -34,6 +38,12 @@ def connected(host: str, port: int, *, secure: bool, timeout: float) -> socket.s
         raise ConnectionError(f"the proxy refused ({error})") from error
     found.settimeout(timeout)
     return found
+
+
+@functools.cache
+def trusted() -> ssl.SSLContext:
+    """The authorities that Modal's client trusts: some installations of Python know none."""
+    return ssl.create_default_context(cafile=certifi.where())
 
 
 class Door:
@@ -71,10 +81,15 @@ class Door:
                 raise ConnectionError(f"{url[:60]} is not the address of a server")
             secure = parts.scheme == "https"
             try:
-                connected(
-                    parts.hostname, parts.port or (443 if secure else 80), secure=secure, timeout=self._timeout
-                ).close()
+                port = parts.port or (443 if secure else 80)
+                with contextlib.closing(connected(parts.hostname, port, secure=secure, timeout=self._timeout)) as way:
+                    if secure:
+                        # A sign-in page answers too.
+                        trusted().wrap_socket(way, server_hostname=parts.hostname).close()
                 return
+            except ssl.SSLCertVerificationError as error:
+                why = f"somebody else answers for {parts.hostname}, or the clock is wrong: {error.verify_message}"
+                problem = problem or ConnectionError(why)
             except OSError as error:
                 problem = problem or ConnectionError(f"{parts.hostname}: {error.strerror or error}")
         if problem:

@@ -1,18 +1,14 @@
 """A block of a file over HTTP, on connections that stay open: a thread has one for each host."""
 
 import base64
-import functools
 import hashlib
 import http.client
 import re
-import ssl
 import threading
 from urllib.parse import urlsplit
 
-import certifi
-
 from runner.backends.base import BLOCK
-from runner.backends.way import connected
+from runner.backends.way import connected, trusted
 
 TIMEOUT_S = 60.0
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
@@ -89,17 +85,11 @@ def _judged(status: int, digest: str, data: memoryview, host: str) -> bool:
     return told is not None
 
 
-@functools.cache
-def _trusted() -> ssl.SSLContext:
-    """The authorities that Modal's client trusts: some installations of Python know none."""
-    return ssl.create_default_context(cafile=certifi.where())
-
-
 def _connect(scheme: str, netloc: str) -> http.client.HTTPConnection:
     secure = scheme == "https"
     wire = http.client.HTTPSConnection(netloc) if secure else http.client.HTTPConnection(netloc)
     reached = connected(wire.host, wire.port, secure=secure, timeout=TIMEOUT_S)
-    wire.sock = _trusted().wrap_socket(reached, server_hostname=wire.host) if secure else reached
+    wire.sock = trusted().wrap_socket(reached, server_hostname=wire.host) if secure else reached
     # Opened by itself again it would go past the proxy.
     wire.auto_open = 0
     return wire
