@@ -11,7 +11,7 @@ from runner.backends.folder import FolderVolume
 from runner.job.job import Job
 from runner.job.outcome import trouble
 from runner.job.site import LocalSite
-from runner.job.succession import MAX_FRUITLESS, begun, crash_loop, leave, never_began
+from runner.job.succession import MAX_FRUITLESS, begun, crash_loop, leave, never_began, put_aside
 from runner.run import Run
 from runner.stages import Part, StageName
 from runner.states import State
@@ -107,3 +107,12 @@ def test_a_call_has_run_as_long_as_its_containers_and_a_leg_begins_anew() -> Non
     site.call_id, site.leg = "fc-2", 3
     status = begun(run(), earlier, site, Part.TRAIN, 2000.0)
     assert (status.containers.leg, status.containers.leg_before_s) == (3, 0.0)
+
+
+def test_tables_of_what_was_evaluated_on_a_way_that_was_given_up_are_put_aside(tmp_path: Path) -> None:
+    volume, one = FolderVolume(str(tmp_path)), msgspec.structs.replace(run(State.RUNNING), back_to=50)
+    volume.write(f"{one.path}/base_eval/base_model_000100.csv", b"arc_easy, 0.5")
+    assert put_aside(volume, one, 2) == []
+    (kept,) = tmp_path.rglob("*.csv")
+    assert kept.relative_to(tmp_path / one.path).parts[:2] == ("put_aside", "before-attempt-2")
+    assert put_aside(volume, one, 2) is None

@@ -203,8 +203,9 @@ class Publisher:
         (local / f"{BROUGHT}{one.step:06d}").touch()
 
     def forget(self, gone: Iterable[Checkpoint]) -> None:
-        """These are not on the volume any more: the same steps are to be kept again."""
+        """These are not on the volume any more: the same steps are to be kept again, and evaluated anew."""
         self._known -= {(one.kind, one.step) for one in gone}
+        shutil.rmtree(self._work.path(layout.RESULTS), ignore_errors=True)
 
     def clear(self, kind: str) -> None:
         """Remove every step of a kind from the work disk; nanochat takes the highest it finds, whole or not."""
@@ -220,8 +221,8 @@ class Publisher:
 
 def keep_results(work: Path, volume: FolderVolume, folder: str) -> None:
     """Bring evaluation tables, and an eval bundle that a stage downloaded, to the volume."""
-    for csv in sorted((work / "base_eval").glob("*.csv")):
-        volume.write(f"{folder}/base_eval/{csv.name}", csv.read_bytes())
+    for csv in sorted((work / layout.RESULTS).glob("*.csv")):
+        volume.write(f"{folder}/{layout.RESULTS}/{csv.name}", csv.read_bytes())
     bundle, target = work / layout.EVAL_BUNDLE, volume.path(layout.EVAL_BUNDLE)
     if bundle.is_dir() and not bundle.is_symlink() and not target.exists():
         partial = target.with_name(f".{layout.EVAL_BUNDLE}.{os.getpid()}")

@@ -115,7 +115,8 @@ def leave(status: Status, now: float) -> None:
 def put_aside(volume: FolderVolume, run: Run, attempt: int) -> list[Checkpoint] | None:
     """Move what was saved after the step that this attempt goes back to out of the way, once; None when it is done.
 
-    It stays in the run's folder. The meta file goes first: what is half moved counts for nothing.
+    It stays in the run's folder, as do the tables of evaluations. The meta file goes first: what is half moved counts
+    for nothing.
     """
     done = layout.aside_mark(run.path, attempt)
     place = done.rpartition("/")[0]
@@ -127,6 +128,9 @@ def put_aside(volume: FolderVolume, run: Run, attempt: int) -> list[Checkpoint] 
         folder = one.path.removeprefix(f"{run.path}/")
         for name in sorted(one.files, key=lambda n: not n.startswith("meta_")):
             volume.rename(f"{one.path}/{name}", f"{place}/{folder}/{name}")
+    tables = volume.path(f"{run.path}/{layout.RESULTS}")
+    for table in sorted(tables.glob("*.csv")):
+        volume.rename(f"{run.path}/{layout.RESULTS}/{table.name}", f"{place}/{layout.RESULTS}/{table.name}")
     volume.write(done, b"")
     return later
 

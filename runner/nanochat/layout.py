@@ -20,6 +20,8 @@ VALIDATION_SHARD = 6542
 TOKENIZER_FILES = ("tokenizer.pkl", "token_bytes.pt")
 CHECKPOINT_DIRS = {"base": "base_checkpoints", "sft": "chatsft_checkpoints"}
 
+# Tables of evaluations of the base model.
+RESULTS = "base_eval"
 # Where checkpoints go that a run went back behind.
 ASIDE = "put_aside"
 # What deleted runs have paid.
