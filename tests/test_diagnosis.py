@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.diagnosis.evidence import Evidence
-from runner.diagnosis.lines import tells
+from runner.diagnosis.lines import named, tells
 from runner.diagnosis.verdict import How, Verdict, judge
 from runner.nanochat import grammar
 from runner.terminal import clean
@@ -155,6 +155,19 @@ def test_an_exit_that_nobody_explains_is_no_line_of_the_log() -> None:
     found = judge(read(["step by step", "=" * 60]), How(3))
     assert found and (found.kind, found.line) == ("crash", None)
     assert found.message == "it ended with exit code 3 and did not say why"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("Container exited with exit code: 137", "killed"),
+        ("OSError(28, 'No space left on device')", "disk full"),
+        ("RuntimeError('CUDA error: uncorrectable ECC error encountered')", "gpu fault"),
+        ("ValueError('an odd row')", None),
+    ],
+)
+def test_what_a_platform_has_cut_out_of_a_log_still_names_its_cause(text: str, cause: str | None) -> None:
+    assert named(text) == cause
 
 
 REMARKS = [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.job.outcome import Trail, explain, settled, unwanted, with_room
+from runner.job.outcome import Trail, explain, failed_itself, settled, unwanted, with_room
 from runner.job.supervise import Ended
 from runner.nanochat import grammar
 from runner.spec import Overrides
@@ -139,3 +139,12 @@ def test_a_kernel_that_did_not_load_stops_only_the_run_that_asked_for_that() -> 
     assert explain(StageName.BASE, Ended(None, 15, stopped=True), trail, stopped_for=found) == found
     loaded = trail_of(["✓ Using Flash Attention 3: efficient, new and awesome."])
     assert unwanted(StageName.BASE, loaded, Overrides(require_fa3=True)) is None
+
+
+def test_a_job_that_fails_itself_is_told_by_the_class_of_its_error() -> None:
+    told_ = {
+        error: failed_itself(error, StageName.BASE)
+        for error in (MemoryError("no room"), PermissionError(13, "Permission denied", "/v"), ValueError("odd"))
+    }
+    assert [one.kind for one in told_.values()] == ["oom", "environment", "crash"]
+    assert all(one.message.startswith("the job itself failed: ") and one.advice for one in told_.values())

@@ -22,6 +22,7 @@ from runner.backends.modal_token import configured, require_token
 from runner.backends.modal_volume import ModalVolume
 from runner.backends.modal_where import Identity
 from runner.cost import Prices
+from runner.diagnosis.advice import ADVICE, Cause
 from runner.errors import NanochatError, Unreachable, VolumeGone
 from runner.home import modal_command
 from runner.modal_names import APPS, LIVE_DICT, TAG, VOLUMES, train_key
@@ -325,4 +326,17 @@ def _outcome(run: Run, ended: Ended) -> Outcome:
             )
         case CallEnd.RETURNED:
             return Outcome(OutcomeKind.LAUNCH, ended.text or "the job ended without a word", resume)
-    return Outcome(OutcomeKind.CRASH, ended.text, f"{modal_command('app', 'logs', app_of(run))} shows more; {resume}")
+    return _crash(run, ended.text, resume)
+
+
+def _crash(run: Run, text: str, resume: str) -> Outcome:
+    """What a body raised, or how its container died: by the words of that, as far as they name a cause."""
+    from runner.diagnosis.lines import named
+
+    cause = named(text)
+    advice = ADVICE[cause or Cause.CRASH]
+    do = advice.do.replace("RUN", run.id) if cause else resume
+    # A call that died is over, whoever ended it.
+    kind = OutcomeKind.CRASH if advice.kind in (OutcomeKind.KILLED, OutcomeKind.CANCELLED) else advice.kind
+    logs = f"{modal_command('app', 'logs', app_of(run))} shows more"
+    return Outcome(kind, text, f"{logs}; {do}", resume=advice.resume if cause else "")

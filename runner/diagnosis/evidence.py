@@ -10,7 +10,7 @@ from runner.nanochat import events
 from runner.nanochat.events import Event
 
 # So much of a child's output may come late, from its buffer, after what it had said of its end.
-LATE_BYTES = 128 << 10
+LATE_BYTES = 20 << 10
 # A rank that said that it ends has ended: the others go on for a moment, not for so many scores and saves.
 PROOFS_FOR_RANK = 3
 MOST_RANKS, MOST_CHAINS, MOST_SIGNS = 1024, 8, 200

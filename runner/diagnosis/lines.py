@@ -6,6 +6,7 @@ from runner.diagnosis.advice import Cause
 from runner.diagnosis.causes import CLASSES, cause_of
 from runner.diagnosis.signs import WORDS, sign_of
 from runner.diagnosis.tracebacks import RANK
+from runner.diagnosis.words import said
 
 # Beside what the table of signs has: exceptions, the job's own last word, and numbers that are none.
 _SAID = re.compile(
@@ -27,6 +28,12 @@ def exception(line: str) -> Cause | None:
     """What a line would be caused by that has the form of an exception, without a traceback above it."""
     m = _EXCEPTION.fullmatch(line)
     return cause_of(m[1], m[2] or "", []) if m else None
+
+
+def named(text: str) -> Cause | None:
+    """The cause that a text names which somebody else has cut out of what a process said; None where it names none."""
+    sign = sign_of(text)
+    return sign.cause if sign else said(text)
 
 
 def tells(line: str) -> bool:

@@ -31,7 +31,7 @@ from runner.job.gpus import Sampler
 from runner.job.guard import Guard
 from runner.job.history import History, history
 from runner.job.journal import Journal
-from runner.job.outcome import cancelled, result_line, settled, trouble, with_room
+from runner.job.outcome import cancelled, failed_itself, result_line, settled, trouble, with_room
 from runner.job.publish import Publisher
 from runner.job.report import report
 from runner.job.site import Site
@@ -133,11 +133,7 @@ class Job:
         except (OSError, NanochatError) as error:
             outcome = trouble(error, self._status.work.stage)
         except BaseException as error:
-            self._finish(
-                Outcome(
-                    OutcomeKind.CRASH, f"the job itself failed: {error!r}"[:300], "see the log", self._status.work.stage
-                )
-            )
+            self._finish(failed_itself(error, self._status.work.stage))
             raise
         self._finish(outcome)
         return 0 if outcome.kind in (OutcomeKind.DONE, OutcomeKind.CANCELLED) else 1

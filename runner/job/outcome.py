@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from runner import units
 from runner.alarms import lost
 from runner.diagnosis.advice import ADVICE, CHECK_NETWORK, Cause, Resume
-from runner.diagnosis.causes import of_disk
+from runner.diagnosis.causes import cause_of, of_disk
 from runner.diagnosis.evidence import Evidence
 from runner.diagnosis.telling import Telling, judged
 from runner.diagnosis.verdict import MOST, How, judge
@@ -112,6 +112,16 @@ def trouble(error: Exception, stage: StageName = StageName.NONE) -> Outcome:
     if disk:
         return Outcome(OutcomeKind.DISK, what[:300], ADVICE[disk].do, stage=stage)
     return Outcome(OutcomeKind.VOLUME, what[:300], PUT_RIGHT, stage=stage)
+
+
+def failed_itself(error: BaseException, stage: StageName) -> Outcome:
+    """The outcome of a job that raised what it knows no answer to: the class of the error decides what to do."""
+    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    cause = cause_of(name, str(error), []) if isinstance(error, Exception) else Cause.CRASH
+    advice = ADVICE[cause]
+    return Outcome(
+        advice.kind, f"the job itself failed: {error!r}"[:MOST], advice.do, stage=stage, resume=advice.resume
+    )
 
 
 def last_word(outcome: Outcome) -> None:
