@@ -13,8 +13,9 @@ from msgspec import Struct
 from runner.nanochat import grammar
 from runner.nanochat.events import Event, Noted
 
-# So many lines that say nothing are looked at, and so many of them are kept to be read again once a prefix is known.
-MOST_TRIED, MOST_KEPT = 20_000, 4000
+# So many lines that say nothing are looked at, so many of them closely, and so many are kept to be read again once a
+# prefix is known.
+MOST_LOOKED, MOST_TRIED, MOST_KEPT = 20_000, 2000, 4000
 # No prefix is longer; so many may be in one log: several machines, several tools.
 LONGEST, MOST_PREFIXES = 200, 16
 # So many lines that are known as they stand, and what looks like a mere remark is one.
@@ -32,7 +33,8 @@ _TOKEN = re.compile(
 )
 # What changes from line to line of one prefix: which stream, how grave, whether the line is whole.
 _EITHER = (("stdout", "stderr"), ("DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL"), ("F", "P"))
-_NAME, _COLOUR = r"[\w@/.:-]{1,120}", r"(?:\x1b\[[0-9;]{0,40}m)*"
+# No name takes in what may stand after it: a pattern made from a hostile line costs what the line costs.
+_NAME, _COLOUR = r"[\w@/-](?:[\w@/.-]{0,118}[\w@/-])?", r"(?:\x1b\[[0-9;]{0,40}m){0,8}"
 _OWN = re.compile(r"\[rank\d{1,6}\]: ?", re.ASCII)
 _RANK = re.compile(
     r"rank\W{0,2}(\d{1,6})|^\s*\[?\w*[a-z](\d{1,6})\]:|^\s*(\d{1,6}): $|^\[\d{1,6},(\d{1,6})\]<",
@@ -66,7 +68,7 @@ class Prefixes:
         self._sources: list[str] = []
         self._seen: dict[str, int] = {}
         self._ranks: set[int] = set()
-        self._tried = self._known = 0
+        self._looked = self._tried = self._known = 0
         # Whether something was learned since it was asked.
         self._learned_now = False
         # The lines that were taken before anything was learned: who has read them reads them again.
@@ -123,9 +125,11 @@ class Prefixes:
 
     def _learn(self, line: str) -> bool:
         """Look at a line that says nothing, or a remark at most; whether one prefix more is known now."""
-        self._tried += 1
-        if self._tried > MOST_TRIED or len(self._patterns) >= MOST_PREFIXES or not grammar.may_hold(line):
+        self._looked += 1
+        full = self._looked > MOST_LOOKED or self._tried > MOST_TRIED or len(self._patterns) >= MOST_PREFIXES
+        if full or not grammar.may_hold(line) or "\x1b" in line:
             return False
+        self._tried += 1
         for cut in _CUTS.finditer(line, 0, LONGEST):
             # One more blank, where a mark ends with it.
             end = cut.end() + (line[cut.end() : cut.end() + 1] == " " and cut[0] != " ")

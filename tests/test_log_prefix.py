@@ -114,6 +114,18 @@ def test_no_line_breaks_what_looks_for_a_prefix_and_nothing_of_it_is_lost(pieces
     cut.at(), cut.rank
 
 
+SLOW = ["a1:", "a1.", "a1-", "1:", " a1", "\x1b[1m", "[a1]", "/a1", "a1..:", "stdout ", "F ", "2026-01-02 03:04:05 "]
+
+
+@pytest.mark.parametrize("piece", SLOW)
+def test_a_prefix_that_was_made_to_be_slow_is_not(piece: str) -> None:
+    prefixes, prefix = Prefixes(), piece * (190 // len(piece))
+    for _ in range(3):
+        prefixes.read(f"{prefix} Vocab size: 32,768")
+    for end in ("!", " !", "a", "1"):
+        assert prefixes.cut(prefix[:-1] * 5 + end).text
+
+
 def test_ranks_that_a_launcher_names_are_those_of_a_failure() -> None:
     lines = (DATA / "releases" / "2026-07-04.log").read_text().split("\n")[:20]
     said = [f"[default0]:{line}" for line in lines] + [
