@@ -218,6 +218,26 @@ def test_ctrl_z_where_no_shell_could_let_it_go_on_stops_nothing(cli: Cli) -> Non
         terminal.kill()
 
 
+def test_an_end_that_was_typed_while_others_had_the_terminal_is_not_the_end_of_the_terminal() -> None:
+    ours, theirs = os.openpty()
+    driver = TerminalDriver.__new__(TerminalDriver)
+    driver.fileno, driver.exit_event, driver._debug, driver._dropping = theirs, threading.Event(), False, False
+    got: list[Any] = []
+    driver.process_message = got.append  # type: ignore[method-assign]
+    gone = threading.Event()
+    driver._gone = gone.set  # type: ignore[method-assign]
+    os.write(ours, b"\x04")
+    reading = threading.Thread(target=driver.run_input_thread)
+    reading.start()
+    os.write(ours, b"j\n")
+    wait_until(lambda: [m.key for m in got[:1]] == ["j"], what="the next key")
+    assert not gone.is_set()
+    os.close(ours)
+    assert gone.wait(60)
+    reading.join(60)
+    os.close(theirs)
+
+
 def test_a_signal_that_comes_while_it_draws_draws_nothing_itself() -> None:
     later: list[Any] = []
     driver = TerminalDriver.__new__(TerminalDriver)

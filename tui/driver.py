@@ -41,6 +41,8 @@ MOST_COLUMNS, MOST_LINES = 1000, 500
 _SEQUENCES = re.compile(r"(?=\x1b)")
 # A paste that has not come on for so long has lost its end, as has one of which so many letters have come.
 PASTE_END, PASTE_S, MOST_HELD = "\x1b[201~", 3.0, 8 << 20
+# A Ctrl-D that was typed while others had the terminal is read as an end; one that is gone ends again and again.
+MOST_ENDS = 20
 # Asks a terminal with the kitty protocol to tell also what a key is on a Latin layout.
 TELL_PLACES = "\x1b[=4;2u"
 
@@ -246,7 +248,7 @@ class TerminalDriver(LinuxDriver):
     def run_input_thread(self) -> None:
         """Keys, clicks and pastes as they come; what is no input of a terminal is dropped."""
         decode = getincrementaldecoder(typed_in())("replace").decode
-        typed = Typed(self._debug)
+        typed, ends = Typed(self._debug), 0
         self._empty_at = time.monotonic()
         with selectors.SelectSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
@@ -261,8 +263,9 @@ class TerminalDriver(LinuxDriver):
                 except BlockingIOError:
                     continue
                 except OSError:
-                    data = b""
-                if data == b"":
+                    data, ends = b"", MOST_ENDS
+                ends = ends + 1 if data == b"" else 0
+                if ends > MOST_ENDS:
                     self._gone()
                     return
                 for message in typed.messages(decode(data) if data else "", now):
