@@ -223,9 +223,9 @@ def test_an_end_that_was_typed_while_others_had_the_terminal_is_not_the_end_of_t
     driver = TerminalDriver.__new__(TerminalDriver)
     driver.fileno, driver.exit_event, driver._debug, driver._dropping = theirs, threading.Event(), False, False
     got: list[Any] = []
-    driver.process_message = got.append  # type: ignore[method-assign]
+    driver.process_message = got.append  # type: ignore[assignment]
     gone = threading.Event()
-    driver._gone = gone.set  # type: ignore[method-assign]
+    driver._gone = gone.set
     os.write(ours, b"\x04")
     reading = threading.Thread(target=driver.run_input_thread)
     reading.start()
