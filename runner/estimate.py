@@ -6,6 +6,7 @@ Every speed says where it is from: `documented` by nanochat, `measured` on this 
 
 import math
 from collections.abc import Iterable
+from enum import StrEnum
 
 import msgspec
 from msgspec import Struct
@@ -21,55 +22,64 @@ from runner.stages import StageName
 from runner.status import StageState
 
 
+class How(StrEnum):
+    """Where a speed is from."""
+
+    MEASURED = "measured"
+    DOCUMENTED = "documented"
+    INTERPOLATED = "interpolated"
+    ASSUMED = "assumed"
+
+
 class Known(Struct, frozen=True):
     """Share of the dense bf16 peak that pretraining reaches at a depth, and who says so."""
 
     depth: int
     mfu: float
-    how: str
+    how: How
     where: str
 
 
 # By chip and arithmetic; `L` is full attention in every layer. An H200 computes like an H100.
 KNOWN: dict[tuple[str, str], tuple[Known, ...]] = {
     ("H100", "bf16"): (
-        Known(4, 0.20, "assumed", "nobody has timed d4"),
-        Known(12, 0.42, "documented", "nanochat README: d12 in 5 min; mlpatron.com: 0.96 s a step on one H100"),
-        Known(18, 0.46, "documented", "nanochat dev/LOG.md"),
-        Known(24, 0.50, "documented", "nanochat leaderboard, entry 1"),
-        Known(34, 0.50, "interpolated", "as d24, and as d32 with full attention"),
+        Known(4, 0.20, How.ASSUMED, "nobody has timed d4"),
+        Known(12, 0.42, How.DOCUMENTED, "nanochat README: d12 in 5 min; mlpatron.com: 0.96 s a step on one H100"),
+        Known(18, 0.46, How.DOCUMENTED, "nanochat dev/LOG.md"),
+        Known(24, 0.50, How.DOCUMENTED, "nanochat leaderboard, entry 1"),
+        Known(34, 0.50, How.INTERPOLATED, "as d24, and as d32 with full attention"),
     ),
     ("H100", "bf16 L"): (
-        Known(12, 0.45, "measured", "tests/measured/h100.md, one H100 and two: 0.455 and 0.448"),
-        Known(32, 0.50, "documented", "nanochat run1000.sh: 31.3 h at ratio 20"),
+        Known(12, 0.45, How.MEASURED, "tests/measured/h100.md, one H100 and two: 0.455 and 0.448"),
+        Known(32, 0.50, How.DOCUMENTED, "nanochat run1000.sh: 31.3 h at ratio 20"),
     ),
     ("H200", "bf16 L"): (
-        Known(12, 0.50, "measured", "tests/measured/h100.md, one H200"),
-        Known(32, 0.50, "assumed", "as on an H100"),
+        Known(12, 0.50, How.MEASURED, "tests/measured/h100.md, one H200"),
+        Known(32, 0.50, How.ASSUMED, "as on an H100"),
     ),
     ("H100", "fp8 L"): (
-        Known(12, 0.495, "measured", "tests/measured/h100.md, one H200, 12 layers of small matrices"),
-        Known(26, 0.64, "measured", "tests/measured/h100.md, one H100, five steps"),
-        Known(32, 0.66, "measured", "tests/measured/h100.md, one H100, five steps"),
+        Known(12, 0.495, How.MEASURED, "tests/measured/h100.md, one H200, 12 layers of small matrices"),
+        Known(26, 0.64, How.MEASURED, "tests/measured/h100.md, one H100, five steps"),
+        Known(32, 0.66, How.MEASURED, "tests/measured/h100.md, one H100, five steps"),
     ),
     ("H100", "fp8"): (
-        Known(12, 0.42, "assumed", "fp8 gains nothing in small matrices"),
-        Known(24, 0.59, "documented", "nanochat leaderboard, entries 4 to 6"),
-        Known(26, 0.57, "documented", "nanochat leaderboard, entries 2 and 3"),
+        Known(12, 0.42, How.ASSUMED, "fp8 gains nothing in small matrices"),
+        Known(24, 0.59, How.DOCUMENTED, "nanochat leaderboard, entries 4 to 6"),
+        Known(26, 0.57, How.DOCUMENTED, "nanochat leaderboard, entries 2 and 3"),
     ),
-    ("A100", "bf16"): (Known(24, 0.60, "documented", "nanochat pull request 540: 315K tok/s on 8"),),
+    ("A100", "bf16"): (Known(24, 0.60, How.DOCUMENTED, "nanochat pull request 540: 315K tok/s on 8"),),
 }
 CHIPS = {"H100": "H100", "H200": "H100", "A100-40GB": "A100", "A100-80GB": "A100"}
 FP8_GPUS = ("H100", "H200", "B200", "B300")
 NO_FP8_GPUS = ("T4", "A10", "A100-40GB", "A100-80GB")
-UNKNOWN = Known(0, 0.35, "assumed", "no published run on this GPU")
+UNKNOWN = Known(0, 0.35, How.ASSUMED, "no published run on this GPU")
 # Times may come out this much shorter or longer than likely, by how well the speed is known.
 DOUBT = {
     "own": (0.96, 1.06),
-    "measured": (0.94, 1.08),
-    "documented": (0.92, 1.10),
-    "interpolated": (0.88, 1.18),
-    "assumed": (0.60, 1.90),
+    How.MEASURED: (0.94, 1.08),
+    How.DOCUMENTED: (0.92, 1.10),
+    How.INTERPOLATED: (0.88, 1.18),
+    How.ASSUMED: (0.60, 1.90),
 }
 
 STARTUP_IMPORT_S = 20.0
@@ -126,13 +136,13 @@ def known(gpu: str, depth: int, *, fp8: bool = False, full: bool = False) -> Kno
     above = [row for row in rows if row.depth >= depth]
     if not below or not above:
         end = below[-1] if below else above[0]
-        how = "interpolated" if abs(depth - end.depth) <= 8 and end.how != "assumed" else "assumed"
+        how = How.INTERPOLATED if abs(depth - end.depth) <= 8 and end.how is not How.ASSUMED else How.ASSUMED
         return Known(depth, end.mfu, how, f"as d{end.depth}: {end.where}")
     low, high = below[-1], above[0]
     if low.depth == high.depth:
         return low
     share = (depth - low.depth) / (high.depth - low.depth)
-    how = "interpolated" if low.how != "assumed" else "assumed"
+    how = How.INTERPOLATED if low.how is not How.ASSUMED else How.ASSUMED
     return Known(depth, low.mfu + (high.mfu - low.mfu) * share, how, f"between d{low.depth} and d{high.depth}")
 
 

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from enum import StrEnum
 
 import msgspec
 from msgspec import Struct
@@ -25,12 +26,20 @@ PAUSES_S = (10.0, 30.0, 120.0, 600.0, 1800.0, LONGEST_PAUSE_S)
 # So long a command that ends waits for what is on its way.
 LEAVE_S = 3.0
 STALE_S = 600.0
-ENDS = {
-    State.DONE: "finished",
-    State.FAILED: "failed",
-    State.INTERRUPTED: "interrupted",
-    State.OUT_OF_BUDGET: "out of budget",
-}
+
+
+class NoticeKind(StrEnum):
+    """What a person is told of."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    OUT_OF_BUDGET = "out of budget"
+    PREEMPTED = "preempted"
+    STALLED = "stalled"
+    UNSAVED = "unsaved"
+    WARNING = "warning"
+    BUDGET = "budget"
 
 
 class Notice(Struct, frozen=True):
@@ -38,9 +47,17 @@ class Notice(Struct, frozen=True):
 
     run: str
     tag: str
-    kind: str
+    kind: NoticeKind
     text: str
     key: str
+
+
+ENDS = {
+    State.DONE: NoticeKind.FINISHED,
+    State.FAILED: NoticeKind.FAILED,
+    State.INTERRUPTED: NoticeKind.INTERRUPTED,
+    State.OUT_OF_BUDGET: NoticeKind.OUT_OF_BUDGET,
+}
 
 
 def due(run: Run, now: float, like: Mapping[str, float] | None = None) -> Iterator[Notice]:
@@ -51,7 +68,7 @@ def due(run: Run, now: float, like: Mapping[str, float] | None = None) -> Iterat
     status = run.status
     cost = f", {units.money(spent_usd(run, now))}" if spent_usd(run) else ""
 
-    def notice(kind: str, text: str, *parts: object) -> Notice:
+    def notice(kind: NoticeKind, text: str, *parts: object) -> Notice:
         return Notice(run.id, run.tag, kind, text, "/".join(map(str, (run.id, run.attempt, kind, *parts))))
 
     if run.state in ENDS:
@@ -61,21 +78,24 @@ def due(run: Run, now: float, like: Mapping[str, float] | None = None) -> Iterat
         return
     if run.state is State.PREEMPTED or status.containers.preemptions:
         kept = f"kept up to step {status.training.saved_step:,}" if status.training.saved_step else "nothing kept yet"
-        yield notice("preempted", f"{run.tag} was preempted; {kept}", status.containers.preemptions)
+        yield notice(NoticeKind.PREEMPTED, f"{run.tag} was preempted; {kept}", status.containers.preemptions)
     found = health(run, now, like)
     if found.word is Word.STALLED:
         yield notice(
-            "stalled", f"{run.tag} is stalled: {found.why}", status.training.step, int(status.work.progress_at or 0)
+            NoticeKind.STALLED,
+            f"{run.tag} is stalled: {found.why}",
+            status.training.step,
+            int(status.work.progress_at or 0),
         )
     if (lost := status.work.unsaved) is not None:
-        yield notice("unsaved", f"{run.tag}: {unsaved.said(status)}", int(lost.since))
+        yield notice(NoticeKind.UNSAVED, f"{run.tag}: {unsaved.said(status)}", int(lost.since))
     for warning in status.work.warnings:
         if kind := alarm(warning):
-            yield notice("warning", f"{run.tag}: {warning}", kind)
+            yield notice(NoticeKind.WARNING, f"{run.tag}: {warning}", kind)
     cap = run.spec.budget_usd
     if cap is not None and (share := budget.share(cap, spent_usd(run, now))):
         text = f"{run.tag} has spent {share}% of its budget of {units.money(cap)}"
-        yield notice("budget", text, share, cap)
+        yield notice(NoticeKind.BUDGET, text, share, cap)
 
 
 def terminal_bytes(notice: Notice) -> str:

@@ -5,6 +5,7 @@ import os
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -186,10 +187,18 @@ class Series:
         return axis[nearest], self.values[nearest]
 
 
-class Mark(NamedTuple):
-    """Something that happened: save, val, preemption or stage, at a step and a second of container time."""
+class MarkKind(StrEnum):
+    """What is marked on a curve."""
 
-    what: str
+    SAVE = "save"
+    VAL = "val"
+    PREEMPTION = "preemption"
+
+
+class Mark(NamedTuple):
+    """Something that happened, at a step and a second of container time."""
+
+    what: MarkKind
     step: float
     seconds: float
 
@@ -253,7 +262,7 @@ class CurvesReader:
             self._take(event)
         return bool(whole) or anew
 
-    def _mark(self, what: str, step: float, seconds: float) -> None:
+    def _mark(self, what: MarkKind, step: float, seconds: float) -> None:
         if len(self.marks) >= MOST_MARKS:
             del self.marks[::2]
         self.marks.append(Mark(what, step, seconds))
@@ -266,7 +275,7 @@ class CurvesReader:
         self.marks = [
             mark._replace(step=min(mark.step, step))
             for mark in self.marks
-            if mark.step <= step or mark.what == "preemption"
+            if mark.step <= step or mark.what is MarkKind.PREEMPTION
         ]
         self._step = step
         kept = self.series["loss EMA"].values
@@ -287,7 +296,7 @@ class CurvesReader:
         if kind == "container" or not self._began:
             if self._began:
                 self._before_s += max(0.0, self._last_t - self._began)
-                self._mark("preemption", self._step, self._before_s)
+                self._mark(MarkKind.PREEMPTION, self._step, self._before_s)
             self._began = t
         self._last_t = max(self._last_t, t)
         seconds = self._before_s + max(0.0, t - self._began)
@@ -310,12 +319,12 @@ class CurvesReader:
             self.series[SFT].add(number(event.get("step")), seconds, number(event.get("loss")))
         elif kind == "val_bpb" and stage == "base":
             self.series["val bpb"].add(number(event.get("step")), seconds, number(event.get("bpb")))
-            self._mark("val", self._step, seconds)
+            self._mark(MarkKind.VAL, self._step, seconds)
         elif kind == "core" and isinstance(event.get("step"), int):
             self.series["CORE"].add(number(event["step"]), seconds, number(event.get("core")))
         elif kind == "checkpoint" and event.get("of") == "base":
             if abs(step := number(event.get("step"))) < FURTHEST:
-                self._mark("save", step, seconds)
+                self._mark(MarkKind.SAVE, step, seconds)
         elif kind == "fact":
             self._counted.take(str(event.get("name")), str(event.get("value")))
         elif kind == "gpu":

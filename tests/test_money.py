@@ -18,7 +18,7 @@ import pytest
 from runner import compare
 from runner.alarms import NO_KERNEL, SLOW_WINDOWS
 from runner.ledger import per_hour, question, spending
-from runner.notices import Notice, Teller, due, terminal_bytes
+from runner.notices import Notice, NoticeKind, Teller, due, terminal_bytes
 from runner.registry import Registry
 from runner.run import Run
 from runner.series import CurvesReader
@@ -196,7 +196,7 @@ def test_watch_runs_the_persons_command_and_calls_their_webhook_once(cli: Cli, t
 
 
 def test_a_notice_brings_no_escape_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    evil = Notice("r", "t", "failed", "x\x1b]0;title\x07;y\n", "k")
+    evil = Notice("r", "t", NoticeKind.FAILED, "x\x1b]0;title\x07;y\n", "k")
     monkeypatch.delenv("TMUX", raising=False)
     assert terminal_bytes(evil).count("\x1b") == 2 and "title\x07" not in terminal_bytes(evil)
     monkeypatch.setenv("TMUX", "1")

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from runner import addresses, delivery, notices, process, settings
 from runner.delivery import MOST_ENDED, MOST_TRIES, Wrong, deliver
 from runner.errors import Unreachable
-from runner.notices import Notice, Teller
+from runner.notices import Notice, NoticeKind, Teller
 from runner.registry import Registry, Telling
 from runner.run import Run
 from runner.settings import Settings
@@ -28,7 +28,7 @@ from runner.states import State
 from tests.conftest import Cli, wait_until
 from tests.test_money import of
 
-NEWS = Notice("r", "t", "failed", "t failed", "r/1/failed")
+NEWS = Notice("r", "t", NoticeKind.FAILED, "t failed", "r/1/failed")
 
 
 class Hook(http.server.BaseHTTPRequestHandler):

@@ -6,7 +6,7 @@ import pytest
 from textual.notifications import SeverityLevel
 
 from runner.fleet import Fleet
-from runner.notices import Notice
+from runner.notices import Notice, NoticeKind
 from tests.test_app import put, text_of, until
 from tui.app import NanochatApp
 from tui.screens.dialogs import Page
@@ -17,7 +17,11 @@ from tui.widgets.key_line import Item, arranged
 
 def notice(number: int, kind: str) -> Notice:
     return Notice(
-        f"r{number}", f"tag-{number}", kind, f"tag-{number} {kind}: and what else there is to say", f"k{number}"
+        f"r{number}",
+        f"tag-{number}",
+        NoticeKind(kind),
+        f"tag-{number} {kind}: and what else there is to say",
+        f"k{number}",
     )
 
 

@@ -17,7 +17,7 @@ from runner import health, units
 from runner.errors import NanochatError
 from runner.fleet import Fleet
 from runner.home import has_modal_token
-from runner.notices import Notice, Teller, terminal_bytes
+from runner.notices import Notice, NoticeKind, Teller, terminal_bytes
 from runner.projection import is_free, spent_usd
 from runner.removal import weigh
 from runner.run import Run
@@ -52,6 +52,14 @@ DISCOVER_EVERY_S = 60.0
 MOST_LISTED = 8
 # A look at the runs on this machine that is older is told.
 LATE_S = 10.0
+
+BAD_NEWS = (
+    NoticeKind.FAILED,
+    NoticeKind.STALLED,
+    NoticeKind.INTERRUPTED,
+    NoticeKind.OUT_OF_BUDGET,
+    NoticeKind.UNSAVED,
+)
 
 
 class NanochatApp(TerminalApp):
@@ -109,7 +117,7 @@ class NanochatApp(TerminalApp):
         self.call_later(self._show_notice, notice)
 
     def _show_notice(self, notice: Notice) -> None:
-        bad = notice.kind in ("failed", "stalled", "interrupted", "out of budget")
+        bad = notice.kind in BAD_NEWS
         severity: SeverityLevel = "warning" if bad else "information"
         self.notify(safe(notice.text), severity=severity, timeout=12, kind=notice.kind)
         if self.fleet.settings.bell and self._driver:

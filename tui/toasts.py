@@ -9,7 +9,12 @@ from textual.notifications import SeverityLevel
 KEPT = 200
 WORSE: tuple[SeverityLevel, ...] = ("information", "warning", "error")
 # Of several runs: what happened to them, where the word of one does not do.
-OF_MANY = {"stalled": "are stalled", "preempted": "were preempted", "interrupted": "were interrupted"}
+OF_MANY = {
+    "stalled": "are stalled",
+    "preempted": "were preempted",
+    "interrupted": "were interrupted",
+    "unsaved": "are not saved",
+}
 
 
 class Told(NamedTuple):

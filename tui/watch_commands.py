@@ -7,7 +7,7 @@ import time
 from runner import health, units
 from runner.errors import Exit
 from runner.fleet import Fleet
-from runner.notices import Notice, Teller, terminal_bytes
+from runner.notices import Notice, NoticeKind, Teller, terminal_bytes
 from runner.progress import progress_of
 from runner.projection import is_free, project, spent_usd
 from runner.run import Run
@@ -16,6 +16,9 @@ from runner.stages import StageName
 from runner.states import State
 from tui import log_commands, looks, output
 from tui.records import as_json
+
+# The end of a run that is watched here is printed anyway.
+TOLD_HERE = (NoticeKind.STALLED, NoticeKind.PREEMPTED, NoticeKind.BUDGET, NoticeKind.UNSAVED)
 
 
 def watch(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -74,7 +77,7 @@ def live_line(run_: Run, now: float) -> str:
 
 def _tell(fleet: Fleet, notice: Notice) -> None:
     """A notice of a run that is watched here: its end is printed anyway."""
-    if notice.kind in ("stalled", "preempted", "budget", "unsaved"):
+    if notice.kind in TOLD_HERE:
         output.note(f"nanochat-tui: {notice.text}")
     if fleet.settings.bell and output.obeys(sys.stderr):
         output.make_way()

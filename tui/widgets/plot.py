@@ -15,7 +15,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from runner import units
-from runner.series import Column, Mark, Series
+from runner.series import Column, Mark, MarkKind, Series
 from tui.widgets.braille import Canvas
 
 LEFT = 8
@@ -23,7 +23,7 @@ AXES = ("step", "time", "tokens", "dollars")
 TONES = ("accent", "warning", "success", "error", "secondary", "")
 # Pieces of a heading that belong to no curve.
 PLAIN, MISSED = -1, -2
-MARKS = {"save": "◆", "val": "▲", "preemption": "↻"}
+MARKS = {MarkKind.SAVE: "◆", MarkKind.VAL: "▲", MarkKind.PREEMPTION: "↻"}
 
 
 class Layer(Struct, frozen=True):
@@ -252,9 +252,9 @@ class Plot(Widget):
         for mark in layer.marks if layer else ():
             by_step = self.view.axis in ("step", "tokens")
             at = (mark.step if by_step else mark.seconds) * (layer.axis(self.view.axis)[1] if layer else 1.0)
-            if mark.what in MARKS and span[0] <= at <= span[1]:
+            if span[0] <= at <= span[1]:
                 x = min(room - 1, int((at - span[0]) / (span[1] - span[0]) * room))
-                cells[x] = MARKS[mark.what] if cells[x] != MARKS["preemption"] else cells[x]
+                cells[x] = MARKS[mark.what] if cells[x] != MARKS[MarkKind.PREEMPTION] else cells[x]
         first, last = place(span[0], self.view.axis), place(span[1], self.view.axis)
         if len(first) + len(last) + 2 <= room:
             cells[: len(first) + 1] = [*first, " "]
