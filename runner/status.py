@@ -139,7 +139,8 @@ class Work(Struct):
 class Training(Struct):
     """How far base training is, its numbers, and what is measured and saved how often.
 
-    `tokens_per_s` is over all GPUs; `mfu` per cent, `mfu_printed` what nanochat prints where that is wrong.
+    `tokens_per_s` is over all GPUs; `mfu` per cent, `mfu_printed` what nanochat prints where that is wrong;
+    `tokenizer` the beginning of the digest of the one that the model is trained with.
     """
 
     step: int | None = None
@@ -152,6 +153,7 @@ class Training(Struct):
     tokens_per_s: int | None = None
     mfu: float | None = None
     mfu_printed: float | None = None
+    tokenizer: str = ""
     resumed_from: int | None = None
     saved_step: int | None = None
     save_every: int | None = None

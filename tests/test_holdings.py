@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from runner import contents
 from runner.backends.folder import FolderVolume
 from runner.holdings import inventory
-from runner.job.damaged import put_aside, without_tokenizer
+from runner.job.damaged import put_aside
 from runner.job.publish import link_shared
+from runner.job.tokenizers import without_tokenizer
 from runner.nanochat.commands import TASKS
 from runner.nanochat.layout import Inventory
 from tests.conftest import Cli

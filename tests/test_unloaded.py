@@ -43,3 +43,18 @@ def test_a_model_that_was_saved_after_nan_is_neither_evaluated_nor_gone_on_from(
     assert "with step 10" in (cli.run_dir("s") / "log").read_text()
     refused = cli("launch", "--task", "sft", "--from", "n", "--step", "30", "--tag", "x", code=2).stderr
     assert "no whole base checkpoint at step 30" in refused
+
+
+def test_a_model_is_not_gone_on_with_when_its_tokenizer_was_replaced(cli: Cli) -> None:
+    cli("launch", "--task", "base", "--tag", "h", *SHORT, "--watch")
+    tokenizer = cli.run_dir("h").parents[1] / "tokenizer" / "tokenizer.pkl"
+    own = tokenizer.read_bytes()
+    tokenizer.write_bytes(own.replace(b"a", b"\\u0061", 1))
+    said = cli(
+        "launch", "--task", "sft", "--from", "h", "--tag", "s", "--sft-iterations", "4", "--watch", code=1
+    ).stdout
+    assert "is another than the one of the model" in said
+    assert cli.run("s")["outcome"]["kind"] == "environment" and "put back" in cli.run("s")["outcome"]["advice"]
+    tokenizer.write_bytes(own)
+    cli("resume", "s", "--watch")
+    cli("launch", "--task", "base", "--from", "h", "--iterations", "35", "--tag", "on", "--step-ms", "0", "--watch")

@@ -5,11 +5,8 @@ from pathlib import Path
 
 from runner import holdings
 from runner.backends.folder import FolderVolume
-from runner.diagnosis.advice import Resume
 from runner.job.publish import link_shared
 from runner.nanochat import layout
-from runner.spec import CONTINUING, RunSpec
-from runner.status import Outcome, OutcomeKind
 
 
 def put_aside(volume: FolderVolume, base: Path, engine: str) -> list[str]:
@@ -26,16 +23,3 @@ def put_aside(volume: FolderVolume, base: Path, engine: str) -> list[str]:
     if moved:
         link_shared(base, volume)
     return [f"[DAMAGED] {path} is put aside in {layout.DAMAGED}/, and fetched again" for path in moved]
-
-
-def without_tokenizer(volume: FolderVolume, spec: RunSpec) -> Outcome | None:
-    """Why a model that was trained cannot be gone on with: no other tokenizer is the one that it was trained with."""
-    if spec.task not in CONTINUING:
-        return None
-    has = holdings.inventory(volume, spec.engine)
-    if has.tokenizer:
-        return None
-    bad = next((path for path in has.damaged if path.startswith(layout.TOKENIZER)), "")
-    what = f"{bad} is damaged" if bad else "the tokenizer is not on the volume"
-    advice = "put back the one that the model was trained with, then resume"
-    return Outcome(OutcomeKind.TOKENIZER, what, advice, resume=Resume.CHANGED)

@@ -24,7 +24,6 @@ from runner.job.clock import Clock
 from runner.job.commits import Commits
 from runner.job.curve import loss_svg
 from runner.job.damaged import put_aside as put_aside_damaged
-from runner.job.damaged import without_tokenizer
 from runner.job.ending import Ending
 from runner.job.filling import Filling
 from runner.job.gpus import Sampler
@@ -37,6 +36,7 @@ from runner.job.report import report
 from runner.job.site import Site
 from runner.job.stop import Stop
 from runner.job.succession import at_step, begun, crash_loop, newest, put_aside
+from runner.job.tokenizers import other_tokenizer, without_tokenizer
 from runner.job.unloaded import last_missing, marked
 from runner.nanochat import layout
 from runner.plan import Plan, Stage, needs_optimizer, plan, starting_point
@@ -280,7 +280,7 @@ class Job:
         self._journal.say(f"[STAGE] {stage.name}")
         self._journal.event({"kind": "stage", "state": "running"})
         self._journal.write_status()
-        outcome = self._do(stage, today)
+        outcome = self._other_tokenizer(stage, today) or self._do(stage, today)
         self._hurry()
         publisher.flush(lambda: self._tick(today.heartbeat_s))
         self._drain_notes()
@@ -298,6 +298,12 @@ class Job:
         if not self._stop.told:
             self._commit()
         return outcome
+
+    def _other_tokenizer(self, stage: Stage, today: Plan) -> Outcome | None:
+        if stage.name in PARTS[Part.PREPARE]:
+            return None
+        fresh = stage.name == StageName.BASE and not today.resume.step
+        return other_tokenizer(self._volume, self._run, self._status, fresh=fresh)
 
     def _do(self, stage: Stage, today: Plan) -> Outcome | None:
         if stage.name is StageName.REPORT:

@@ -50,6 +50,7 @@ def begun(run: Run, earlier: Status | None, site: Site, part: Part | None, now: 
         core=base.core,
         chatcore=base.chatcore,
         sft_bpb=base.sft_bpb,
+        tokenizer=base.tokenizer,
     )
     status.pace = Pace(
         train_s=pace.train_s,
