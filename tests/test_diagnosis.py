@@ -110,7 +110,14 @@ def test_what_ends_nothing_is_no_failure_also_as_the_last_that_a_log_says(plante
     assert judge(read([*lines, *PLANTED[planted]])) is None
 
 
-@pytest.mark.parametrize("last", ["Segmentation fault (core dumped)", "terminate called without an active exception"])
+@pytest.mark.parametrize(
+    "last",
+    [
+        "Segmentation fault (core dumped)",
+        "terminate called without an active exception",
+        "slurmstepd: error: *** JOB 71 ON n1 CANCELLED AT 2026-09-14T10:30:12 DUE TO TIME LIMIT ***",
+    ],
+)
 def test_a_process_that_dies_after_all_was_done_did_not_fail(last: str) -> None:
     assert judge(read([*PROOF, last])) is None
 

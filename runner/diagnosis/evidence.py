@@ -147,7 +147,7 @@ class Evidence(Struct):
         """Everything that was not survived: of each chain of exceptions the one that caused the others."""
         found = [told(nearest(chain)) for chains in self.chains.values() for chain in chains]
         # How a process dies that has done all it had to do is no failure of it.
-        return [one for one in (*found, *self.signs) if not self.done or one.tier < Tier.DEATH]
+        return [one for one in found if one.tier < Tier.DEATH] if self.done else [*found, *self.signs]
 
 
 def nearest(chain: list[Raised]) -> Raised:
