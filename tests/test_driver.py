@@ -208,7 +208,10 @@ def test_ctrl_z_where_no_shell_could_let_it_go_on_stops_nothing(cli: Cli) -> Non
     terminal = Terminal(CLI, cli.env, 80, 24)
     try:
         terminal.wait_for("No runs yet")
-        terminal.write("\x1a")
+        # What the terminal would make signals of while it is given back is no end.
+        terminal.write("\x1a\x1c\x04")
+        os.kill(terminal.pid, signal.SIGCONT)
+        terminal.write("\x1c\x04")
         terminal.settle()
         terminal.write("?")
         terminal.wait_for("everywhere")

@@ -89,6 +89,11 @@ class Drawing:
         return self._file.isatty()
 
 
+def has_shell() -> bool:
+    """Whether a shell with job control started us: it gives each job a group of its own."""
+    return os.getpgrp() != os.getsid(0)
+
+
 def _raise(error: Exception) -> None:
     raise error
 
@@ -209,6 +214,9 @@ class TerminalDriver(LinuxDriver):
 
     def _stop(self) -> None:
         """Give the terminal back, and stop as any program does: not where no shell could let it go on."""
+        if not has_shell():
+            self.app.notify("there is no shell to go back to here", severity="warning")
+            return
         self._give_back()
         self._stopping = True
         ours = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
@@ -219,6 +227,10 @@ class TerminalDriver(LinuxDriver):
 
     def _go_on(self) -> None:
         """Take the terminal and draw on it, also where another signal stopped it, as others may have had it since."""
+        if not has_shell():
+            # Nobody else had it, and a terminal that is given back makes signals of some keys.
+            self.app.drawn_over()
+            return
         self._give_back()
         if self._away and not self.app.left.is_set():
             self.resume_application_mode()
