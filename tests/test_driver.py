@@ -53,6 +53,13 @@ def test_a_paste_whose_end_got_lost_ends_with_a_pause_and_is_no_command() -> Non
     assert paste.text == "daily report" and keys(typed, "j", PASTE_S + 2) == ["j"]
 
 
+def test_escape_leaves_a_paste_whose_end_got_lost() -> None:
+    typed = Typed()
+    assert keys(typed, f"{PASTE[0]}daily", 0.0) == [] and keys(typed, "\x1b", 0.1) == []
+    typed._parser._timeout_time = 0.0
+    assert keys(typed, "", 0.3) == ["escape"] and keys(typed, "j", 0.4) == ["j"]
+
+
 def test_a_size_that_is_told_in_what_is_typed_does_not_move_the_mouse() -> None:
     typed = Typed()
     list(typed.messages("\x1b[48;10;10;1000;1000t", 0.0))

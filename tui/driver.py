@@ -134,7 +134,11 @@ class Typed:
             yield from self._understood(PASTE_END)
         if self._held > MOST_HELD:
             self._begin_anew()
-        yield from self._understood("")
+        for message in self._understood(""):
+            yield message
+            if isinstance(message, events.Key) and message.key == "escape":
+                # Terminals send none by itself in a paste: this one's end got lost, and somebody wants out.
+                yield from self._understood(PASTE_END)
 
     def _understood(self, text: str) -> list[Message]:
         try:
