@@ -106,7 +106,7 @@ def test_what_a_webhook_did_not_take_is_sent_again_until_it_has_arrived(
         return len(Hook.got) == 10
 
     wait_until(arrived)
-    teller.leave()
+    teller.leave(60.0)
     assert registry.take_letter("webhook", 1e12) is None
     assert teller.problems == ["webhook: it answered 500 Internal Server Error"]
     registry.close()
@@ -122,7 +122,7 @@ def test_what_a_command_could_not_send_is_told_by_the_next_one(
     for _ in range(3):
         teller = Teller(registry, lambda: webhook, shown.append)
         teller.look([failed()], 2001.0)
-        teller.leave()
+        teller.leave(60.0)
     assert Hook.got == ["POST /old"] * 2 and len(shown) == 1
     registry.close()
 
@@ -143,7 +143,7 @@ def test_pauses_between_tries_grow_and_a_clock_that_was_set_back_makes_none_long
     assert pauses == sorted(pauses) and pauses[0] == 10 and pauses[-1] == 3600 and len(pauses) == 9
     now[0] = 5e8
     teller.look([], 2001.0)
-    teller.leave()
+    teller.leave(60.0)
     assert asked[-1] == 5e8
     registry.close()
 
@@ -203,7 +203,7 @@ def test_of_a_command_and_a_webhook_only_what_failed_is_tried_again(
     for _ in range(3):
         teller = Teller(registry, lambda: both, lambda n: None)
         teller.look([failed()], 2001.0)
-        teller.leave(30.0)
+        teller.leave(60.0)
     assert (tmp_path / "told").read_text() == "x\n" and len(Hook.got) == 2
     registry.close()
 
