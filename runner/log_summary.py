@@ -190,8 +190,8 @@ class Reader:
     def _telling_lines(self, verdict: Verdict | None) -> list[Problem]:
         """What tells why it ended, where it failed or did not come to its end."""
         outcome = self._found.outcome
-        failed = outcome.word in ("", "failed") if outcome else not self._telling.done
-        return self._telling.told(*judged(verdict, self._evidence)) if failed else []
+        may = outcome.word in ("", "failed") if outcome else not self._telling.done
+        return self._telling.told(*judged(verdict, self._evidence), failed=outcome is not None) if may else []
 
     def _ended(self, word: str, said: str) -> End:
         """The job's own last word, which knew how the child had ended; what only the log shows beside it."""

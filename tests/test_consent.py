@@ -19,12 +19,22 @@ from tests.conftest import Cli
 from tests.terminal import Terminal
 from tests.test_app import at_once, put, text_of, until
 from tui.app import NanochatApp
-from tui.consent import INSTEAD, QUIET_S, Ask, Confirm, word_for
+from tui.consent import INSTEAD, QUIET_S, Ask, Confirm, Question, word_for
 
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Fleet:
     return Fleet(tmp_path)
+
+
+# However busy this machine is, what comes then comes before anybody could read.
+NEVER = 1e6
+
+
+def read_from_now(app: NanochatApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.consent.QUIET_S", QUIET_S)
+    assert isinstance(app.screen, Question)
+    app.screen.ask_anew()
 
 
 @pytest.mark.parametrize("words", ["daily report", "hello world", "copy", "dy", "cy", "ry", "dtag-1\n", "d\ty\n"])
@@ -42,7 +52,10 @@ async def test_words_that_come_in_one_burst_delete_stop_and_resume_nothing(fleet
     assert not done
 
 
-async def test_words_typed_at_a_persons_pace_answer_nothing_as_long_as_they_have_no_pause(fleet: Fleet) -> None:
+async def test_words_typed_at_a_persons_pace_answer_nothing_as_long_as_they_have_no_pause(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.consent.QUIET_S", 3.0)
     app = NanochatApp(fleet)
     answers: list[object] = []
     async with app.run_test(size=(100, 30)) as pilot:
@@ -52,7 +65,7 @@ async def test_words_typed_at_a_persons_pace_answer_nothing_as_long_as_they_have
         asked.ask_anew()
         for _ in range(40):
             await pilot.press("y")
-            await pilot.pause(QUIET_S / 5)
+            await pilot.pause(0.1)
         assert not answers and "once more" in text_of(app)
         await answer(pilot, "y")
         assert answers == [True]
@@ -62,18 +75,19 @@ async def test_what_opens_late_is_not_answered_by_keys_that_were_pressed_meanwhi
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(fleet, 1, State.CANCELLED)
+    monkeypatch.setattr("tui.consent.QUIET_S", NEVER)
     resumed, gate = list[str](), threading.Event()
     monkeypatch.setattr(fleet, "question_again", lambda run: gate.wait(30) * "")
     monkeypatch.setattr(fleet, "resume", lambda run, step=None: resumed.append(run.id))
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: "tag-1" in text_of(app), "the run")
-        await pilot.press("r")
-        await answer(pilot, "y", "y")
+        await pilot.press("r", "y", "y")
         gate.set()
         await until(pilot, lambda: "free" in text_of(app), "what it costs")
         await pilot.press("y")
         assert isinstance(app.screen, Confirm) and not resumed
+        read_from_now(app, monkeypatch)
         await answer(pilot, "y")
         await until(pilot, lambda: resumed == ["run0001"], "the resume")
 
@@ -85,7 +99,10 @@ def clicked(app: NanochatApp, button: str) -> None:
         app.post_message(event(None, x + 1, y + 1, 0, 0, 1, False, False, False, x + 1, y + 1))
 
 
-async def test_clicks_pastes_and_enter_answer_no_more_than_letters_do(fleet: Fleet) -> None:
+async def test_clicks_pastes_and_enter_answer_no_more_than_letters_do(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.consent.QUIET_S", NEVER)
     app = NanochatApp(fleet)
     answers: list[object] = []
     async with app.run_test(size=(100, 30)) as pilot:
@@ -95,6 +112,7 @@ async def test_clicks_pastes_and_enter_answer_no_more_than_letters_do(fleet: Fle
         clicked(app, "#no")
         await pilot.press("enter", "escape")
         assert not answers
+        read_from_now(app, monkeypatch)
         await readable(pilot)
         app.post_message(events.Paste("it"))
         await pilot.press("enter")
@@ -121,7 +139,10 @@ async def test_a_question_that_another_covered_is_read_again_before_it_is_answer
         assert answers == [("above", True), ("below", True)]
 
 
-async def test_enter_typed_ahead_takes_no_default_of_a_prompt_but_text_typed_ahead_is_kept(fleet: Fleet) -> None:
+async def test_enter_typed_ahead_takes_no_default_of_a_prompt_but_text_typed_ahead_is_kept(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.consent.QUIET_S", NEVER)
     app = NanochatApp(fleet)
     answers: list[object] = []
     async with app.run_test(size=(100, 30)) as pilot:
@@ -129,6 +150,7 @@ async def test_enter_typed_ahead_takes_no_default_of_a_prompt_but_text_typed_ahe
         await pilot.pause()
         await pilot.press(*"me", "enter", "enter")
         assert not answers
+        read_from_now(app, monkeypatch)
         await answer(pilot, "enter")
         assert answers == [str(Path.cwd() / "me")]
 

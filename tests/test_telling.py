@@ -180,3 +180,11 @@ def test_what_the_last_good_run_of_a_task_has_said_is_read_from_its_volume(tmp_p
         volume.write(f"{one.path}/log", said.encode())
     assert last_good(volume, run(id="now", tag="now")) == {"[fork] error budget is #"}
     assert last_good(volume, run(id="good", tag="good")) == frozenset()
+
+
+def test_lines_that_are_only_unknown_are_no_errors_of_a_log_that_has_not_failed() -> None:
+    reader = Reader()
+    for line in ("hello", "step 00001/00020 (5.00%) | loss: 4.1 | dt: 40.00ms", "something new"):
+        reader.take(line.encode())
+    found = reader.found
+    assert not found.problems and not found.errors and found.outcome is None

@@ -84,10 +84,8 @@ def test_the_whole_job_by_keyboard(cli: Cli, gate: Gate, app: Apps, columns: int
     wait_until(lambda: cli.json("checkpoints"), what="a checkpoint")
     terminal.press("c")
     terminal.wait_for("Steps since the last checkpoint are lost")
-    began = time.monotonic()
     terminal.answer("y")
     terminal.wait_for("cancelled")
-    assert time.monotonic() - began < 30
     gate.open()
     wait_until(lambda: cli.processes() == [], what="no process of the run")
     assert cli.run()["state"] == "cancelled"
@@ -97,8 +95,10 @@ def test_the_whole_job_by_keyboard(cli: Cli, gate: Gate, app: Apps, columns: int
     terminal.wait_for("✓ done", seconds=60)
     terminal.press("o")
     terminal.wait_for("Results")
-    terminal.press("q", "escape")
-    terminal.wait_for("run ")
+    terminal.press("q")
+    wait_until(lambda: "Results" not in terminal.screen, what="the run again")
+    terminal.press("escape")
+    wait_until(lambda: "[STAGE] report" not in terminal.screen and "n New" in terminal.screen, what="the list of runs")
     terminal.press("q")
     assert terminal.wait_exit() == 0
     shown = cli.run(run_id)

@@ -182,12 +182,18 @@ class Telling(Struct):
             self.last.append(one)
 
     def told(
-        self, known: Sequence[Problem] = (), echoes: Collection[int] = (), good: Collection[str] = ()
+        self,
+        known: Sequence[Problem] = (),
+        echoes: Collection[int] = (),
+        good: Collection[str] = (),
+        *,
+        failed: bool = True,
     ) -> list[Problem]:
         """The lines that tell the failure, at most so many, in the order of the log.
 
         Those that are `known` to, by what was judged of the failure, come before all others; `echoes` do not count.
-        `good` are templates of another run, which ended well.
+        `good` are templates of another run, which ended well. Of a log that is not known to have `failed`, a line must
+        say itself that something went wrong: that no good run has said it is not enough.
         """
         said = [
             _News(one, masked, form)
@@ -213,7 +219,7 @@ class Telling(Struct):
         if len(ranks) > 1 and len(alone) == 1:
             # One rank says what no other does: the others only miss it.
             found = [news for news in found if news.said.rank is None or news.said.rank in alone]
-        if any(news.form in (ENDS, BAD) for news in found):
+        if not failed or any(news.form in (ENDS, BAD) for news in found):
             found = [news for news in found if news.form != OTHER]
         by_line = {news.said.line: news for news in said}
         told: dict[int, Problem] = {}
