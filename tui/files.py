@@ -277,6 +277,10 @@ class Files:
         self._app.call_from_thread(asked.put, lines, _removing(paths, force=bool(wanted.against)))
 
     def _remove(self, place: Place, wanted: Removal, runs: list[Run], done: Callable[[], None]) -> None:
+        now = removal.consider(wanted.paths, [], self.runs_on(place)).against
+        if since := [reason for reason in now if reason not in wanted.against]:
+            self._say(f"{since[0]} since you were asked: nothing was deleted", "error")
+            return
         ended = {r.path: r for r in runs if not r.live}
         for run in ended.values():
             self._app.fleet.delete(run)
