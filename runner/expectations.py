@@ -15,7 +15,7 @@ from runner.nanochat.events import Event
 from runner.spec import RunSpec
 from runner.stages import StageName
 
-ANEW = "resume RUN asks for them anew; if it stays so, see the log: nanochat-tui logs RUN"
+ANEW = "nanochat-tui resume RUN asks for them anew; if it stays so, see the log: nanochat-tui logs RUN"
 OTHER_CODE = "it may be another nanochat than the one that is planned with: see the log, nanochat-tui logs RUN"
 OTHER_TOKENIZER = "nanochat-tui volume rm tokenizer, then a new launch trains the one that is asked for"
 # So much more than was planned is no rounding.
@@ -125,7 +125,7 @@ class Watch:
                 of_model = self._stage is StageName.BASE
                 return self._hardware(name, value) or (self._model(name, value) if of_model else None)
             case events.Warned(text="DATASET UPGRADE REQUIRED"):
-                advice = "resume RUN fetches the data that is trained on today"
+                advice = "nanochat-tui resume RUN fetches the data that is trained on today"
                 return Difference(
                     "the text of an older nanochat is trained on, base_data/, not the one asked for", advice
                 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +26,30 @@ def snapshot_download(name, *, revision, allow_patterns):
     (build / "__init__.py").write_text("")
     print(f"fetched {name}")
     return str(at)
+"""
+
+# A rehearsal's files in the form that nanochat's own have.
+DATASET = """
+from pathlib import Path
+from runner.rehearsal import common, dataset
+
+if __name__ == "__main__":
+    dataset.main()
+    for shard in (common.base_dir() / "base_data_climbmix").glob("*.parquet"):
+        if shard.read_bytes()[:4] != b"PAR1":
+            footer = bytes(8) + (8).to_bytes(4, "little")
+            shard.write_bytes(b"PAR1" + shard.read_bytes() + footer + b"PAR1")
+"""
+TOKENIZER = """
+import json, pickle, zipfile
+from runner.rehearsal import common, tok_train
+
+if __name__ == "__main__":
+    tok_train.main()
+    folder = common.base_dir() / "tokenizer"
+    (folder / "tokenizer.pkl").write_bytes(pickle.dumps(json.loads((folder / "tokenizer.pkl").read_bytes())))
+    with zipfile.ZipFile(folder / "token_bytes.pt", "w") as archive:
+        archive.writestr("token_bytes/data/0", bytes(4 * 32768))
 """
 
 
@@ -55,10 +80,10 @@ class Cloud:
     @staticmethod
     def _stand_in(checkout: Path) -> None:
         """What containers find where the real image has nanochat."""
-        checkout.mkdir()
-        for name in ("nanochat", "scripts"):
-            (checkout / name).symlink_to(ROOT / "runner" / "rehearsal" / "stand_in" / name)
+        shutil.copytree(ROOT / "runner" / "rehearsal" / "stand_in", checkout)
         (checkout / "huggingface_hub.py").write_text(HUB)
+        (checkout / "nanochat" / "dataset.py").write_text(DATASET)
+        (checkout / "scripts" / "tok_train.py").write_text(TOKENIZER)
 
     def close(self) -> None:
         self._process.terminate()

@@ -59,11 +59,11 @@ def test_a_volume_is_looked_at_though_the_machine_was_started_a_moment_ago(
     monkeypatch.setattr("runner.fleet.time", SimpleNamespace(time=time.time, monotonic=lambda: 5.0))
     looked: list[str] = []
 
-    def inventory(volume: FolderVolume) -> layout.Inventory:
+    def inventory(volume: FolderVolume, engine: str) -> layout.Inventory:
         looked.append(volume.location)
         return layout.Inventory()
 
-    monkeypatch.setattr("runner.fleet.survey.inventory", inventory)
+    monkeypatch.setattr("runner.fleet.holdings.inventory", inventory)
     fleet = Fleet(tmp_path)
     fleet._backends["modal"] = place
     fleet.plan(make_spec(task="base", model="d12", backend="modal", gpu_kinds=tuple(GPUS)), "modal")

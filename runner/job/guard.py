@@ -13,8 +13,8 @@ from runner.run import Run
 from runner.stages import StageName
 from runner.status import Outcome, OutcomeKind, Status
 
-RESUME = "resume RUN goes on from there"
-MAKE_ROOM = "see to the volume (nanochat-tui volume du says what could go), then resume RUN"
+RESUME = "nanochat-tui resume RUN goes on from there"
+MAKE_ROOM = "see to the volume (nanochat-tui volume du says what could go), then nanochat-tui resume RUN"
 
 
 def _call_began(status: Status) -> float:
@@ -175,7 +175,7 @@ class Guard:
         return Outcome(
             OutcomeKind.BUDGET,
             f"{units.money(self.spent(status))} of {units.money(cap)} is spent, {why}",
-            "resume RUN --budget USD goes on with more",
+            "nanochat-tui resume RUN --budget USD goes on with more",
             stage=status.work.stage,
         )
 

@@ -53,7 +53,7 @@ def unwanted(stage: StageName, trail: Trail, asked: Overrides) -> Outcome | None
     if asked.stop_on_nan and trail.lost:
         return Outcome(OutcomeKind.NAN, trail.lost, stage=stage)
     if asked.require_fa3 and trail.without_fa3:
-        advice = "resume RUN tries again; without --require-fa3 it trains all the same, slower"
+        advice = "nanochat-tui resume RUN tries again; without --require-fa3 it trains all the same, slower"
         return Outcome(OutcomeKind.ATTENTION, "Flash Attention 3 did not load", advice, stage=stage)
     return None
 

@@ -29,7 +29,7 @@ def marked(volume: FolderVolume, run: Run, stage: StageName, outcome: Outcome) -
     before = begins_with()
     do, resume = "launch a new run: it was the last", Resume.NO
     if before:
-        do, resume = f"resume RUN goes on from step {before.step:,}, the one before", Resume.YES
+        do, resume = f"nanochat-tui resume RUN goes on from step {before.step:,}, the one before", Resume.YES
     return msgspec.structs.replace(outcome, message=f"step {one.step:,}: {outcome.message}", advice=do, resume=resume)
 
 
