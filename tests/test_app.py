@@ -58,7 +58,7 @@ async def until(pilot: Pilot[int], true: Callable[[], Any], what: str = "", seco
     raise AssertionError(f"not within {seconds}s: {what}")
 
 
-def text_of(app: NanochatApp) -> str:
+def text_of(app: App[int]) -> str:
     """What is on the screen, as text."""
     return "\n".join("".join(s.text for s in strip) for strip in app.screen._compositor.render_strips())
 

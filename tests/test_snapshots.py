@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 
 from runner.series import Series
 from tests.demo import demo
+from tests.test_app import text_of
 from tui.app import NanochatApp
 from tui.screens.watch import WatchScreen
 from tui.widgets.braille import Canvas
@@ -27,19 +28,32 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NanochatApp:
     return NanochatApp(demo(Path("home")))
 
 
+async def curves(pilot: Pilot[int]) -> None:
+    """Wait for what is drawn of a run that is watched."""
+    for _ in range(300):
+        screen = pilot.app.screen
+        if not isinstance(screen, WatchScreen):
+            return
+        known = screen._curves
+        if known and len(known.series["loss"]) == 152 and screen.query_one(LogView).lines:
+            return
+        await pilot.pause(0.1)
+
+
 def keys(*pressed: str, wait: float = 0.8) -> Any:
     async def before(pilot: Pilot[int]) -> None:
         await pilot.pause(0.7)
         for key in pressed:
             await pilot.press(key)
             await pilot.pause(0.4)
-        if isinstance(pilot.app.screen, WatchScreen):
-            for _ in range(100):
-                known = pilot.app.screen._curves
-                if known and len(known.series["loss"]) == 152 and pilot.app.screen.query_one(LogView).lines:
-                    break
-                await pilot.pause(0.1)
-        await pilot.pause(wait)
+            await curves(pilot)
+        drawn, same = "", 0.0
+        for _ in range(200):
+            await pilot.pause(0.2)
+            before, drawn = drawn, text_of(pilot.app)
+            same = same + 0.2 if drawn == before else 0.0
+            if same >= wait:
+                return
 
     return before
 
