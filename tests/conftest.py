@@ -48,8 +48,9 @@ COMMANDS = Forks(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Half as many workers again as there are processors: many tests wait for processes and clocks."""
-    return max(2, (os.cpu_count() or 2) * 3 // 2)
+    """More than there are processors: many tests wait for processes and clocks."""
+    processors = os.cpu_count() or 2
+    return max(processors * 3 // 2, min(processors * 2, 6))
 
 
 def wait_until(true: Callable[[], Any], *, seconds: float = 60.0, what: str = "") -> Any:
