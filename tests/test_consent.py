@@ -225,7 +225,7 @@ async def test_a_question_can_be_read_and_answered_at_any_size(fleet: Fleet, siz
     async with app.run_test(size=size) as pilot:
         app.push_screen(Confirm("Delete it?", ["long"] * 200, "c " * 300, "Delete", "Keep", word="it"), answers.append)
         await readable(pilot)
-        assert "Type it" in text_of(app) and "Keep (Esc)" in text_of(app)
+        await until(pilot, lambda: "Type it" in text_of(app) and "Keep (Esc)" in text_of(app), "both ways out")
         await pilot.press(*"it", "enter")
         await pilot.pause()
         assert answers == [True]
