@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from runner.errors import UsageError
 from runner.foreign import json_object
@@ -212,7 +212,8 @@ def _encoding(head: bytes) -> tuple[str, bytes]:
 
 
 def _unpacked(kind: str, source: _Ahead, name: str) -> Readable:
-    file: BinaryIO = source  # type: ignore[assignment]  # All that these ask for is `read`.
+    # All that these ask for is `read`.
+    file = cast(BinaryIO, source)
     match kind:
         case "gzip":
             return _Ready(gzip.GzipFile(fileobj=file))

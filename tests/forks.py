@@ -12,6 +12,7 @@ import io
 import json
 import os
 import runpy
+import selectors
 import signal
 import socket
 import subprocess
@@ -82,7 +83,7 @@ class Forks:
         """As `subprocess.run`, with what it prints, in UTF-8."""
         out_r, out_w = os.pipe()
         err_r, err_w = os.pipe()
-        with open(os.devnull) as nothing, open(out_r, "rb") as out, open(err_r, "rb") as err:  # noqa: PTH123
+        with Path(os.devnull).open() as nothing, os.fdopen(out_r, "rb") as out, os.fdopen(err_r, "rb") as err:
             try:
                 pid, line = self.spawn(module, args, env, cwd, (nothing.fileno(), out_w, err_w), session=False)
             finally:
@@ -98,8 +99,6 @@ class Forks:
 
 
 def _drain(pipes: list[Any], deadline: float) -> list[bytes] | None:
-    import selectors
-
     said = {pipe: b"" for pipe in pipes}
     with selectors.DefaultSelector() as selector:
         for pipe in pipes:

@@ -12,6 +12,7 @@ from tests.conftest import CLI, Cli, wait_until
 from tests.test_app import until
 from tui import clipboard, doctor_commands
 from tui.view import ViewApp
+from tui.widgets.log_view import LogView
 
 TEXT = "first ✓ line\nsecond"
 
@@ -63,7 +64,7 @@ async def test_what_was_only_sent_to_the_terminal_is_not_called_copied(
     path.write_text("hello\n")
     app = ViewApp(path, "a.log", tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: app.query_one("#log").lines == 1, "the log")  # type: ignore[attr-defined]
+        await until(pilot, lambda: app.query_one(LogView).lines == 1, "the log")
         monkeypatch.setenv("TMUX", str(tmp_path / "gone") + ",1,0")
         for _ in range(2):
             await pilot.press("y")

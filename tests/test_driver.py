@@ -228,12 +228,14 @@ def test_ctrl_z_where_no_shell_could_let_it_go_on_stops_nothing(cli: Cli) -> Non
         terminal.kill()
 
 
-def test_an_end_that_was_typed_while_others_had_the_terminal_is_not_the_end_of_the_terminal() -> None:
+def test_an_end_that_was_typed_while_others_had_the_terminal_is_not_the_end_of_the_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ours, theirs = os.openpty()
     driver = TerminalDriver.__new__(TerminalDriver)
     driver.fileno, driver.exit_event, driver._debug, driver._dropping = theirs, threading.Event(), False, False
     got: list[Any] = []
-    driver.process_message = got.append  # type: ignore[assignment]
+    monkeypatch.setattr(driver, "process_message", got.append)
     gone = threading.Event()
     driver._gone = gone.set
     os.write(ours, b"\x04")
@@ -248,10 +250,10 @@ def test_an_end_that_was_typed_while_others_had_the_terminal_is_not_the_end_of_t
     os.close(theirs)
 
 
-def test_a_signal_that_comes_while_it_draws_draws_nothing_itself() -> None:
+def test_a_signal_that_comes_while_it_draws_draws_nothing_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     later: list[Any] = []
     driver = TerminalDriver.__new__(TerminalDriver)
-    driver._loop = SimpleNamespace(call_soon_threadsafe=later.append)  # type: ignore[assignment]
+    monkeypatch.setattr(driver, "_loop", SimpleNamespace(call_soon_threadsafe=later.append), raising=False)
     driver._stopping = False
     driver._sigtstp_application()
     driver._sigcont_application()

@@ -1,6 +1,7 @@
 """What was asked for is compared with what was got: only what differs fires, and only where GPUs are paid for."""
 
 import re
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,9 +22,16 @@ LOGS = DATA / "logs"
 FULL = {"window_pattern": "L"}
 
 
-def spec(**values: object) -> RunSpec:
-    given = {"task": "base", "model": "d12", "backend": "modal", "engine": "nanochat", "gpus": 8, **values}
-    return make_spec(**given, gpu_kinds=tuple(GPUS))  # type: ignore[arg-type]
+def spec(**values: Any) -> RunSpec:
+    given: dict[str, Any] = {
+        "task": "base",
+        "model": "d12",
+        "backend": "modal",
+        "engine": "nanochat",
+        "gpus": 8,
+        **values,
+    }
+    return make_spec(**given, gpu_kinds=tuple(GPUS))
 
 
 def wanted(**values: object) -> Asked:

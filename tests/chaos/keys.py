@@ -14,7 +14,7 @@ PASTED = ("last", "[red]x[/]", "\x07\x1b[31m", "9" * 300, "ä漢\u202e", "a\nb\n
 
 
 def strike(bench: Bench) -> None:
-    cli = bench.copy_of(bench.once("template", lambda: _template(bench)).home)
+    cli = bench.copy_of(bench.once("template", lambda: two_runs(bench)).home)
     with bench.terminal(cli, [sys.executable, "-m", "tui.cli"], 120, 40) as terminal:
         terminal.wait_for("a ", seconds=60)
         done: list[str] = []
@@ -30,7 +30,8 @@ def strike(bench: Bench) -> None:
                 cli("cancel", run["id"], code=None)
 
 
-def _template(bench: Bench) -> Cli:
+def two_runs(bench: Bench) -> Cli:
+    """A home with a run that ended well, and one that failed."""
     cli = bench.cli("template")
     cli("launch", "--tag", "a", *SHORT, "--step-ms", "0", "--watch")
     cli("launch", "--tag", "b", "--step-ms", "0", "--fault", "crash@3", "--watch", code=1)

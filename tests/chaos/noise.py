@@ -4,9 +4,9 @@ import os
 import signal
 import sys
 
-from tests.chaos.bench import SHORT, Bench
-from tests.chaos.keys import sized
-from tests.conftest import Cli, wait_until
+from tests.chaos.bench import Bench
+from tests.chaos.keys import sized, two_runs
+from tests.conftest import wait_until
 from tests.terminal import Terminal
 
 # What stands for much of what terminals send, and for what only looks like it.
@@ -23,7 +23,7 @@ SIZES = ((80, 24), (20, 5), (1, 1), (2, 1), (300, 100), (10, 3), (120, 40))
 
 def strike(bench: Bench) -> None:
     what = bench.rng.choice(("app", "view", "piped"))
-    cli = bench.copy_of(bench.once("template", lambda: _template(bench)).home)
+    cli = bench.copy_of(bench.once("template", lambda: two_runs(bench)).home)
     log = bench.root / "some.log"
     log.write_bytes(b"step 00001/00010 (10%) | loss: 3.0\n" * 300)
     ours = f"{sys.executable} -m tui.cli"
@@ -50,13 +50,6 @@ def strike(bench: Bench) -> None:
         cli("cancel", *runs, code=None)
     written = (cli.home / "nanochat-tui.log").read_text() if (cli.home / "nanochat-tui.log").exists() else ""
     bench.claim("nothing of it is an error of ours", "the app ended" not in written, written[-1500:])
-
-
-def _template(bench: Bench) -> Cli:
-    cli = bench.cli("template")
-    cli("launch", "--tag", "a", *SHORT, "--step-ms", "0", "--watch")
-    cli("launch", "--tag", "b", "--step-ms", "0", "--fault", "crash@3", "--watch", code=1)
-    return cli
 
 
 def _one(bench: Bench, terminal: Terminal) -> bytes:

@@ -27,7 +27,7 @@ class Container:
     @classmethod
     async def start(cls, forks: Forks, env: dict[str, str], cwd: Path) -> "Container":
         (out, out_w), (err, err_w) = os.pipe(), os.pipe()
-        with open(os.devnull) as nothing:  # noqa: PTH123
+        with Path(os.devnull).open() as nothing:
             fds = (nothing.fileno(), out_w, err_w)
             module = "modal._container_entrypoint"
             pid, line = await asyncio.to_thread(forks.spawn, module, [], env, str(cwd), fds, session=True)
