@@ -18,11 +18,11 @@ from msgspec import Struct
 
 from runner import stored
 from runner.atomic import ends_a_line
-from runner.backends.base import BLOCK, Entry
 from runner.errors import NanochatError, Unreachable, UsageError, about
 from runner.names import BROUGHT, shown, told
 from runner.nanochat import layout
 from runner.placing import make_folder, place
+from runner.volumes.base import BLOCK, Entry
 
 # Some disks keep times to two seconds.
 TIMES_S = 2.0

@@ -10,11 +10,11 @@ from typing import Any
 from msgspec import Struct
 
 from runner import archives, units
-from runner.backends.base import Entry, Volume
 from runner.foreign import json_object
 from runner.nanochat import layout
 from runner.side_by_side import side_by_side
 from runner.unreadable import why_not
+from runner.volumes.base import Entry, Volume
 
 META_BYTES = 1 << 20
 # So many headers of a file are looked at where each is a question to a network: the first, the last, some between.

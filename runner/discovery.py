@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from runner import survey
-from runner.backends.base import Backend, Volume
+from runner.backends.base import Backend
 from runner.errors import NanochatError, Unreachable
 from runner.polling import Poller
 from runner.registry import Registry
 from runner.run import Run
 from runner.spec import ENGINES
+from runner.volumes.base import Volume
 
 
 class Discovery:

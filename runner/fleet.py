@@ -27,7 +27,7 @@ from runner import (
     survey,
     units,
 )
-from runner.backends.base import Backend, Volume
+from runner.backends.base import Backend
 from runner.backends.local import LocalBackend
 from runner.backends.modal_loading import modal_backend
 from runner.best import with_measures
@@ -37,18 +37,20 @@ from runner.discovery import Discovery
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError, VolumeGone
 from runner.given_path import given_path
 from runner.home import has_modal_token
+from runner.identifiers import MAX_TAG, check_tag, new_run_id
 from runner.liveness import BEATS_S
 from runner.nanochat import layout
 from runner.plan import Plan, plan
 from runner.polling import Poller
 from runner.projection import spent_usd
 from runner.registry import Registry
-from runner.run import MAX_TAG, Run, check_tag, named, new_run_id
+from runner.run import Run, named
 from runner.side_by_side import side_by_side
 from runner.spec import RunSpec, on_gpus
 from runner.states import TRANSITIONS, UNSURE, State
 from runner.status import Outcome, OutcomeKind, Status
 from runner.transitions import cancel_requested, in_attempt, move, relaunched, spawned
+from runner.volumes.base import Volume
 
 BACKENDS = ("local", "modal")
 LOOK_AGE_S = 30.0

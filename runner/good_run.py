@@ -3,14 +3,14 @@
 import contextlib
 import re
 
-from runner import survey
-from runner.backends.base import Volume
+from runner import identifiers, survey
 from runner.diagnosis.templates import templates_of
 from runner.errors import NanochatError
 from runner.nanochat import layout
 from runner.run import Run
 from runner.states import State
 from runner.terminal import clean
+from runner.volumes.base import Volume
 
 # So many runs are looked at, the newest first, and so much of the beginning of a log, and of its end.
 MOST_RUNS, MOST_READ = 20, 4 << 20
@@ -19,7 +19,7 @@ MOST_RUNS, MOST_READ = 20, 4 << 20
 def last_good(volume: Volume, run: Run) -> frozenset[str]:
     """The templates of its log; none where there is no such run, or it cannot be read."""
     with contextlib.suppress(OSError, NanochatError):
-        folders = sorted((e for e in volume.list(layout.RUNS) if e.is_dir), key=lambda e: e.mtime, reverse=True)
+        folders = sorted((e for e in volume.list(identifiers.RUNS) if e.is_dir), key=lambda e: e.mtime, reverse=True)
         for folder in folders[:MOST_RUNS]:
             other = survey.recorded(volume, folder.name)
             if other is None or other.id == run.id or other.spec.task != run.spec.task:

@@ -1,13 +1,13 @@
 """What a launch or a resume stands on: checkpoints, the tokenizer, the number of GPUs. Raises UsageError where not."""
 
 from runner import holdings, survey
-from runner.backends.base import Volume
 from runner.checkpoints import Checkpoint, Verdict
 from runner.errors import UsageError
 from runner.nanochat import layout
 from runner.plan import plan, starting_point
 from runner.run import Run
 from runner.spec import CONTINUING, RunSpec
+from runner.volumes.base import Volume
 
 
 def check_source(volume: Volume, source: Run, spec: RunSpec) -> None:

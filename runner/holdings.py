@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runner import contents
-from runner.backends.base import Entry, Volume
 from runner.nanochat import layout
 from runner.nanochat.commands import TASKS
 from runner.nanochat.layout import Inventory
 from runner.side_by_side import side_by_side
+from runner.volumes.base import Entry, Volume
 
 _SMALL = 1 << 20
 Ends = Callable[[bytes, bytes, int], bool]

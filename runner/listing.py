@@ -5,7 +5,7 @@ from operator import attrgetter
 
 from msgspec import Struct
 
-from runner.backends.base import Entries, Entry
+from runner.volumes.base import Entries, Entry
 
 MOST_KNOWN = 500_000
 

@@ -19,12 +19,12 @@ import msgspec
 from msgspec import Struct
 
 from runner import locks, process, units
-from runner.backends.base import BLOCK, Entry, Source, Volume
 from runner.brought import Home, LeftOut, digest_of
 from runner.errors import FileChanged, NanochatError, Unreachable
 from runner.names import PARTS, shown
 from runner.nanochat import layout
 from runner.placing import make_folder
+from runner.volumes.base import BLOCK, Entry, Source, Volume
 
 # Written blocks are made to last by so many bytes: the most of a file that is read again after a loss of power.
 SYNC_BYTES = 64 << 20

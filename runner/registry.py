@@ -11,13 +11,13 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from runner import process, stored
+from runner import identifiers, process, stored
 from runner.client_log import LOG
 from runner.errors import NoSuchRun, UsageError
+from runner.identifiers import new_tag
 from runner.ledger import Account, account, account_of
-from runner.nanochat import layout
 from runner.registry_file import RegistryFile, mending, runs_in
-from runner.run import Run, named, new_tag, renewed
+from runner.run import Run, named, renewed
 from runner.states import State
 
 
@@ -122,7 +122,7 @@ class Registry(RegistryFile):
                 "SELECT id, tag, record FROM runs WHERE tag = ? AND id != ?", (run.tag, run.id)
             ).fetchone()
             # A name means one run: a tag is no other run's id or folder.
-            meant = (run.tag, layout.id_of(run.tag), run.id)
+            meant = (run.tag, identifiers.id_of(run.tag), run.id)
             rows = db.execute("SELECT id, tag, record FROM runs WHERE id IN (?, ?) AND id != ?", meant).fetchall()
             for other in () if taken else runs_in(rows):
                 if run.tag in (other.id, other.folder):

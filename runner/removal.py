@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from runner.backends.base import Entry, Volume
 from runner.nanochat import layout
 from runner.run import Run
 from runner.states import TRANSITIONS, State
+from runner.volumes.base import Entry, Volume
 
 
 class Removal(Struct, frozen=True):

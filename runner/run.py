@@ -1,6 +1,5 @@
 """The record of a run: what was asked for, its calls, its names."""
 
-import os
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -8,10 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from runner import cost, stored
+from runner import cost, identifiers, stored
 from runner.cost import MoneyRange, Prices, Range
-from runner.errors import UsageError
-from runner.nanochat import layout
 from runner.spec import RunSpec
 from runner.states import LIVE, State
 from runner.status import Outcome, Status, in_parts
@@ -82,7 +79,7 @@ class Run(Struct):
     @property
     def path(self) -> str:
         """Its folder, relative to the volume."""
-        return layout.run_dir(self.folder if layout.is_folder_of(self.folder, self.id) else self.id)
+        return identifiers.run_dir(self.folder if identifiers.is_folder_of(self.folder, self.id) else self.id)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -125,43 +122,9 @@ def run_of(data: bytes) -> Run:
     return msgspec.structs.replace(run, schema=max(run.schema, SCHEMA + 1)) if odd else run
 
 
-_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
-_LETTERS = "abcdefghjkmnpqrstuvwxyz"
-_COLOURS = "amber aqua azure blue bronze coral cyan fern gold green indigo ivory jade lemon lilac lime mint olive onyx"
-_MORE_COLOURS = (
-    "opal orange pearl pink plum red rose ruby rust sage sand silver sky slate teal topaz umber violet white"
-)
-
-
-def new_run_id() -> str:
-    """Eight characters without look-alikes, the first a letter: easy to type, never an option or a path."""
-    first, *rest = os.urandom(8)
-    return _LETTERS[first % len(_LETTERS)] + "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in rest)
-
-
-def new_tag(model: str, taken: set[str]) -> str:
-    """A name a person can say, as `d12-amber`, not among those taken."""
-    colours = f"{_COLOURS} {_MORE_COLOURS}".split()
-    free = [f"{model}-{c}" for c in colours if f"{model}-{c}" not in taken]
-    return free[os.urandom(1)[0] % len(free)] if free else f"{model}-{new_run_id()}"
-
-
 def named(run: Run, tag: str) -> Run:
     """A new run with its tag, and with the folder that is called by it."""
-    return msgspec.structs.replace(run, tag=tag, folder=layout.folder_name(tag, run.id))
-
-
-MAX_TAG = 48
-
-
-def check_tag(tag: str) -> str:
-    """A tag is also a file name: letters, digits, `.`, `_`, `-`, at most 48, beginning with a letter or digit."""
-    good = (
-        tag.isascii() and 0 < len(tag) <= MAX_TAG and tag[0].isalnum() and all(c.isalnum() or c in "._-" for c in tag)
-    )
-    if not good or tag == "last":
-        raise UsageError(f"tag {tag[:60]!r} cannot be used", "use letters, digits, . _ - (at most 48)", field="tag")
-    return tag
+    return msgspec.structs.replace(run, tag=tag, folder=identifiers.folder_name(tag, run.id))
 
 
 def calls_of_attempt(run: Run) -> list[str]:

@@ -5,8 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from runner import best, checkpoints, stored
-from runner.backends.base import Entry, Volume
+from runner import best, checkpoints, identifiers, stored
 from runner.best import Measured
 from runner.checkpoints import Checkpoint
 from runner.errors import UsageError
@@ -16,6 +15,7 @@ from runner.run import Run, renewed, run_of
 from runner.side_by_side import side_by_side
 from runner.spec import RunSpec
 from runner.status import Status, job_status_of
+from runner.volumes.base import Entry, Volume
 
 MARKER = "volume.json"
 RECORD_BYTES = 4 << 20
@@ -61,7 +61,7 @@ def checkpoints_for(volume: Volume, run: Run) -> list[Checkpoint]:
 def source_checkpoints(volume: Volume, spec: RunSpec) -> list[Checkpoint]:
     """What the run that a spec continues has saved; its chat model is of use to an evaluation alone."""
     source = read_run(volume, spec.source)
-    path = source.path if source else layout.run_dir(next(iter(_folders_of(volume, spec.source)), spec.source))
+    path = source.path if source else identifiers.run_dir(next(iter(_folders_of(volume, spec.source)), spec.source))
     found = checkpoints.scan(volume, spec.source, path, spec.model, source.spec.gpus if source else None)
     if spec.task != "eval":
         found = [c for c in found if c.kind == "base"]
@@ -87,13 +87,13 @@ def _record(volume: Volume, path: str, read: Callable[[bytes], T]) -> T | None:
 
 def _folders_of(volume: Volume, run_id: str) -> list[str]:
     """Names of the folders that are a run's by their names: one, unless somebody has made a copy."""
-    return [e.name for e in _list(volume, layout.RUNS) if e.is_dir and layout.is_folder_of(e.name, run_id)]
+    return [e.name for e in _list(volume, identifiers.RUNS) if e.is_dir and identifiers.is_folder_of(e.name, run_id)]
 
 
 def recorded(volume: Volume, folder: str) -> Run | None:
     """The run that a folder is of, as its record tells it; None when that is missing, damaged or another run's."""
-    run = _record(volume, f"{layout.run_dir(folder)}/{layout.RUN_FILE}", run_of)
-    return run if run and layout.is_folder_of(folder, run.id) and 0 <= run.created_at < LATEST else None
+    run = _record(volume, f"{identifiers.run_dir(folder)}/{layout.RUN_FILE}", run_of)
+    return run if run and identifiers.is_folder_of(folder, run.id) and 0 <= run.created_at < LATEST else None
 
 
 def _taken_from(run: Run, folder: str) -> Run:
@@ -105,7 +105,7 @@ def read_run(volume: Volume, run_id: str) -> Run | None:
     """A run's own record on its volume; None when it is missing or damaged. Of copies the one that was not moved."""
     named = [(recorded(volume, name), name) for name in _folders_of(volume, run_id)]
     found = [(run, name) for run, name in named if run and run.id == run_id]
-    own = [pair for pair in found if pair[0].path == layout.run_dir(pair[1])]
+    own = [pair for pair in found if pair[0].path == identifiers.run_dir(pair[1])]
     return next((_taken_from(*pair) for pair in own or found), None)
 
 
@@ -156,10 +156,10 @@ def mark_cancelled(volume: Volume, run: Run) -> None:
 def runs_on(volume: Volume, known: Collection[str] = ()) -> list[Run]:
     """Every run recorded on a volume but the `known` ids: what a registry is rebuilt from."""
     found: dict[str, Run] = {}
-    new = [e for e in _list(volume, layout.RUNS) if e.is_dir and layout.id_of(e.name) not in known]
+    new = [e for e in _list(volume, identifiers.RUNS) if e.is_dir and identifiers.id_of(e.name) not in known]
     records = side_by_side(lambda entry: recorded(volume, entry.name), new)
     for entry, run in zip(new, records, strict=True):
-        if run and run.id not in known and (run.id not in found or run.path == layout.run_dir(entry.name)):
+        if run and run.id not in known and (run.id not in found or run.path == identifiers.run_dir(entry.name)):
             found[run.id] = _taken_from(run, entry.name)
     return list(found.values())
 

@@ -13,12 +13,12 @@ import msgspec
 from msgspec import Struct
 
 from runner import units
-from runner.backends.base import Entry, Volume
 from runner.brought import ANOTHER, Here, Home
 from runner.errors import FileChanged, NanochatError, UsageError
 from runner.names import PARTS, disk_paths, shown
 from runner.parts import Brought, Item, Part, part_path
 from runner.placing import make_folder
+from runner.volumes.base import Entry, Volume
 
 WORKERS = 8
 # So often is a file asked for again that was written while it was read.

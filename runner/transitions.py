@@ -6,7 +6,8 @@ The only place where a state changes. Pure.
 import msgspec
 
 from runner.errors import UsageError
-from runner.run import Call, Poll, Run, check_tag
+from runner.identifiers import check_tag
+from runner.run import Call, Poll, Run
 from runner.states import LIVE, TRANSITIONS, UNSURE, State
 from runner.status import Outcome, OutcomeKind, Status
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
-from runner.backends.base import Entry, Volume
 from runner.nanochat import layout
 from runner.terminal import clean
+from runner.volumes.base import Entry, Volume
 
 SAID = "a checkpoint cannot be read"
 MOST = 200

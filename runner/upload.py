@@ -10,10 +10,10 @@ from stat import S_ISREG
 import msgspec
 from msgspec import Struct
 
-from runner.backends.base import Volume
 from runner.errors import NanochatError, UsageError
 from runner.names import BROUGHT, PARTS, shown
 from runner.transfer import Progress
+from runner.volumes.base import Volume
 
 WORKERS = 4
 

@@ -5,11 +5,12 @@ from decimal import Decimal
 
 from msgspec import Struct, structs
 
-from runner.backends.base import Entry
+from runner import identifiers
 from runner.cost import STORAGE_FREE_GIB, STORAGE_GIB_USD_PER_MONTH
 from runner.nanochat import layout
 from runner.run import Run
 from runner.states import State
+from runner.volumes.base import Entry
 
 
 class Total(Struct):
@@ -107,7 +108,7 @@ def advice(usage: Usage, runs: Iterable[Run]) -> list[Advice]:
     for entry in usage.parts:
         part = layout.checkpoint_part(entry.name)
         names = entry.path.split("/")
-        if part and len(names) == 5 and names[0] == layout.RUNS:
+        if part and len(names) == 5 and names[0] == identifiers.RUNS:
             steps.setdefault("/".join(names[:2]), {}).setdefault(names[2], {}).setdefault(part[1], []).append(entry)
     for path, kinds in steps.items():
         run = known.get(path)

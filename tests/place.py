@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from runner.backends.base import Volume
 from runner.cost import GPUS
 from runner.fleet import Fleet
 from runner.nanochat import layout
 from runner.run import Run
 from runner.spec import RunSpec, make_spec
+from runner.volumes.base import Volume
 from tests.conftest import wait_until
 from tests.gate import Gate
 

@@ -12,12 +12,12 @@ from textual.css.stylesheet import Stylesheet
 from textual.screen import Screen
 from textual.widgets import Input
 
-from runner.backends.base import Entries
 from runner.backends.folder import FolderVolume
 from runner.errors import Unreachable
 from runner.fleet import Fleet
 from runner.run import Run
 from runner.transfer import Download, End
+from runner.volumes.base import Entries
 from tests.answers import answer
 from tests.test_app import text_of, until
 from tui import background

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.backends.base import Entry
 from runner.backends.folder import FolderSource, FolderVolume
 from runner.brought import Here, Home
 from runner.errors import UsageError
 from runner.names import BROUGHT, PARTS
 from runner.placing import place
 from runner.transfer import Download, End, gather
+from runner.volumes.base import Entry
 from tests.conftest import Cli, in_own_mounts
 from tests.like_vfat import like_vfat
 from tests.test_transfer import BIG, here, noise

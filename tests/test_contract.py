@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from runner import removal
-from runner.backends.base import Volume
 from runner.errors import Unreachable, UsageError
 from runner.names import BROUGHT
 from runner.run import Run
 from runner.states import State
 from runner.status import OutcomeKind
 from runner.transfer import Download, End, gather
+from runner.volumes.base import Volume
 from tests.place import Place, hostile_names
 
 

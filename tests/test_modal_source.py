@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from runner.backends import modal_volume
-from runner.backends.base import BLOCK, Entry
 from runner.backends.modal_volume import ModalSource
+from runner.volumes.base import BLOCK, Entry
 
 
 def test_a_block_that_could_not_be_compared_is_remembered_whatever_other_threads_find_meanwhile(

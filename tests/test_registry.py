@@ -13,9 +13,10 @@ import pytest
 
 from runner.errors import NoSuchRun, Unreachable, UsageError
 from runner.fleet import Fleet
+from runner.identifiers import check_tag
 from runner.registry import Registry, Wanted
 from runner.registry_file import FILE
-from runner.run import Call, check_tag, run_of
+from runner.run import Call, run_of
 from runner.states import State
 from tests.conftest import Cli
 from tests.test_run import run

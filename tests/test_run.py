@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from runner.cost import GPUS
 from runner.errors import UsageError
-from runner.run import Call, Poll, Run, calls_of_attempt, check_tag, new_run_id, new_tag
+from runner.identifiers import check_tag, new_run_id, new_tag
+from runner.run import Call, Poll, Run, calls_of_attempt
 from runner.spec import make_spec
 from runner.states import LIVE, TRANSITIONS, State
 from runner.status import Outcome, OutcomeKind, Status

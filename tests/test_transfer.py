@@ -19,7 +19,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner import upload
-from runner.backends.base import BLOCK, Entry
 from runner.backends.folder import FolderSource, FolderVolume
 from runner.brought import Home
 from runner.errors import FileChanged, NanochatError, Unreachable, UsageError
@@ -27,6 +26,7 @@ from runner.names import BROUGHT, PARTS, disk_name, disk_paths, quoted, shown
 from runner.parts import Part, crcs_match, part_path
 from runner.terminal import safe
 from runner.transfer import Download, End, Progress, gather, plan
+from runner.volumes.base import BLOCK, Entry
 from tests.modal_cloud import Cloud
 from tests.place import Place
 

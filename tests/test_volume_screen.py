@@ -14,13 +14,13 @@ import pytest
 from textual.widgets import Input
 
 from runner import removal
-from runner.backends.base import Entries
 from runner.backends.folder import FolderVolume
 from runner.errors import Unreachable
 from runner.fleet import Fleet
 from runner.names import shown
 from runner.states import State
 from runner.terminal import safe
+from runner.volumes.base import Entries
 from tests.answers import answer, readable
 from tests.conftest import DATA
 from tests.place import hostile_names

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from textual.notifications import SeverityLevel
 
 from runner import names, removal, transfer, units, upload
-from runner.backends.base import Entries, Volume
 from runner.errors import NanochatError, UsageError
 from runner.given_path import begin_in
 from runner.registry import Wanted
 from runner.removal import Removal
 from runner.run import Run
 from runner.terminal import safe
+from runner.volumes.base import Entries, Volume
 from tui.background import start
 from tui.cells import Cell
 from tui.consent import Ask, Confirm, word_for

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from runner import listing, names, removal, transfer, units, upload, usage
-from runner.backends.base import BLOCK, Entry, Volume
 from runner.errors import Exit, NanochatError, NoSuchRun, UsageError
 from runner.fleet import Fleet
 from runner.given_path import given_path
 from runner.registry import Wanted
 from runner.run import Run
 from runner.transfer import Progress
+from runner.volumes.base import BLOCK, Entry, Volume
 from tui import output
 
 # So many files that did not come are named.

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
 
 from runner import atomic
-from runner.backends.base import BLOCK, Entries, Entry, Paths
 from runner.errors import FileChanged, VolumeGone, about
+from runner.volumes.base import BLOCK, Entries, Entry, Paths
 
 BATCH = 1000
 

@@ -15,13 +15,13 @@ from modal._utils.async_utils import synchronizer
 from modal.volume import _AbstractVolumeUploadContextManager
 from modal_proto import api_pb2
 
-from runner.backends.base import BLOCK, Entries, Entry, Paths
 from runner.backends.modal_errors import may_pass, reaching
 from runner.backends.modal_token import require_token
 from runner.backends.wire import Refused, fetch
 from runner.errors import FileChanged, NanochatError, Unreachable, VolumeGone, about
 from runner.home import modal_command
 from runner.names import shown
+from runner.volumes.base import BLOCK, Entries, Entry, Paths
 
 ATTEMPTS, PAUSE_S = 4, 0.3
 # A file that is not there may mean that its volume is gone; that is looked at no more often than this.

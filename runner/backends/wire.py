@@ -7,8 +7,8 @@ import re
 import threading
 from urllib.parse import urlsplit
 
-from runner.backends.base import BLOCK
 from runner.backends.way import connected, trusted
+from runner.volumes.base import BLOCK
 
 TIMEOUT_S = 60.0
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")

@@ -7,13 +7,12 @@ from msgspec import Struct
 
 from runner.nanochat.commands import Kernel
 
-DATA, TOKENIZER, EVAL_BUNDLE, TASK_DATA, CACHE, RUNS = (
+DATA, TOKENIZER, EVAL_BUNDLE, TASK_DATA, CACHE = (
     "base_data_climbmix",
     "tokenizer",
     "eval_bundle",
     "task_data",
     "cache",
-    "runs",
 )
 SHARED = (TOKENIZER, DATA, TASK_DATA)
 VALIDATION_SHARD = 6542
@@ -50,8 +49,6 @@ GROWING = frozenset({LOG_FILE, EVENTS_FILE, TIMES_FILE})
 REWRITTEN = GROWING | {STATUS_FILE, RUN_FILE, REPORT_FILE, CURVE_FILE}
 
 _SHARD = re.compile(r"shard_(\d{5})\.parquet")
-# A tag as `check_tag` allows it, and an id.
-_RUN_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}-([a-z0-9]+)")
 UNREADABLE = "unreadable"
 _PART = re.compile(rf"(model|meta|optim|{UNREADABLE})_(\d{{6}})(?:_rank(\d{{1,4}}))?\.(pt|json)")
 
@@ -102,24 +99,3 @@ def checkpoint_part(name: str) -> tuple[str, int, int | None] | None:
 def aside_mark(path: str, attempt: int) -> str:
     """The file in a run's folder that says that an attempt has put aside what it goes back behind."""
     return f"{path}/{ASIDE}/before-attempt-{attempt}/done"
-
-
-def folder_name(tag: str, run_id: str) -> str:
-    """What a run's folder is called: by the name that people know, and by the one that no other run has."""
-    return f"{tag}-{run_id}"
-
-
-def is_folder_of(name: str, run_id: str) -> bool:
-    """Whether a name may be that of a run's folder: its id, after a tag or (runs of old) alone."""
-    return run_id in (name, id_of(name))
-
-
-def id_of(name: str) -> str:
-    """The id of the run whose folder has that name."""
-    match = _RUN_FOLDER.fullmatch(name)
-    return match[1] if match else name
-
-
-def run_dir(name: str) -> str:
-    """The folder of that name among those of runs, relative to the volume."""
-    return f"{RUNS}/{name}"

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from runner import identifiers
 from runner.nanochat import layout
 
 
@@ -33,7 +34,7 @@ _ENDINGS = {
 def kind_of(path: str) -> Kind:
     """By the name alone; whatever is not known is text until its bytes say otherwise."""
     name = path.rpartition("/")[2].lower()
-    if name == layout.CURVE_FILE and path.startswith(f"{layout.RUNS}/"):
+    if name == layout.CURVE_FILE and path.startswith(f"{identifiers.RUNS}/"):
         return Kind.CURVE
     return next((kind for kind, endings in _ENDINGS.items() if name.endswith(endings)), Kind.TEXT)
 

@@ -11,13 +11,13 @@ from typing import Any
 from msgspec import Struct
 
 from runner import atomic, checkpoints, units
-from runner.backends.base import Entry, Volume
 from runner.errors import UsageError
 from runner.nanochat import layout
 from runner.preview import pictures, tables, tensors
 from runner.preview.kinds import Kind, is_text, kind_of
 from runner.preview.ranged import TooMuch, opened
 from runner.series import Curves, CurvesReader
+from runner.volumes.base import Entry, Volume
 
 # The most that is read of a text, of a table or JSON, of an index of tensors, and of parquet.
 TEXT_BYTES, WHOLE_BYTES, INDEX_BYTES, PARQUET_BYTES = 4 << 20, 1 << 20, 6 << 20, 32 << 20

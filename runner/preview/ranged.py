@@ -4,7 +4,7 @@ import io
 from collections import OrderedDict
 
 from runner import units
-from runner.backends.base import Entry, Volume
+from runner.volumes.base import Entry, Volume
 
 PIECE = 256 << 10
 KEPT = 32

@@ -24,6 +24,7 @@ import msgspec
 from runner import holdings, survey
 from runner.backends.folder import FolderVolume
 from runner.cost import GPUS
+from runner.identifiers import new_run_id
 from runner.job import engines
 from runner.job.compile_cache import CompileCache, compile_cache_of
 from runner.job.job import Job
@@ -31,7 +32,7 @@ from runner.job.site import LocalSite, gpus_here
 from runner.nanochat import grammar, layout
 from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
 from runner.plan import plan
-from runner.run import Run, new_run_id
+from runner.run import Run
 from runner.spec import make_spec
 from runner.states import State
 from runner.terminal import clean

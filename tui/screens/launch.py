@@ -16,9 +16,10 @@ from runner import plan_text, units
 from runner.cost import CENT, FREE, GPUS, MoneyRange
 from runner.errors import CredentialsError, NanochatError, NoSuchRun, UsageError
 from runner.home import has_modal_token, no_modal_token
+from runner.identifiers import check_tag
 from runner.plan import Plan
 from runner.registry import find
-from runner.run import Run, check_tag
+from runner.run import Run
 from runner.spec import ENGINES, GPU_COUNTS, SWITCHES, TASKS, RunSpec, flag, make_spec, parse_override_words
 from runner.terminal import safe
 from tui.background import background

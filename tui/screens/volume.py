@@ -12,13 +12,13 @@ from textual.widgets import Input, Tree
 from textual.widgets.tree import TreeNode
 from textual.worker import get_current_worker
 
-from runner import listing, names, units
-from runner.backends.base import Entries, Entry
+from runner import identifiers, listing, names, units
 from runner.errors import NanochatError
 from runner.listing import Look, Shelf
 from runner.nanochat import layout
 from runner.preview.look import Shown, look
 from runner.run import Run
+from runner.volumes.base import Entries, Entry
 from tui.background import background
 from tui.cells import Cell
 from tui.files import Place
@@ -230,7 +230,7 @@ class VolumeScreen(FilesScreen):
     def _called(self) -> dict[str, str]:
         """Tags of runs, by their folders, where the name of the folder does not say them."""
         runs = self.files.runs_on(self.place)
-        return {r.path: r.tag for r in runs if r.path != layout.run_dir(layout.folder_name(r.tag, r.id))}
+        return {r.path: r.tag for r in runs if r.path != identifiers.run_dir(identifiers.folder_name(r.tag, r.id))}
 
     def _show(self, found: Entries) -> None:
         self._tags = self._called()
