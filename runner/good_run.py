@@ -2,18 +2,19 @@
 
 import contextlib
 import re
+from collections.abc import Iterable
 
 from runner import identifiers, survey
-from runner.diagnosis.templates import templates_of
+from runner.diagnosis.templates import template
 from runner.errors import NanochatError
-from runner.nanochat import layout
+from runner.nanochat import events, grammar, layout
 from runner.run import Run
 from runner.states import State
 from runner.terminal import clean
 from runner.volumes.base import Volume
 
 # So many runs are looked at, the newest first, and so much of the beginning of a log, and of its end.
-MOST_RUNS, MOST_READ = 20, 4 << 20
+MOST_RUNS, MOST_READ, MOST_TEMPLATES = 20, 4 << 20, 20_000
 
 
 def last_good(volume: Volume, run: Run) -> frozenset[str]:
@@ -28,6 +29,18 @@ def last_good(volume: Volume, run: Run) -> frozenset[str]:
             if status and status.state is State.DONE:
                 return templates_of(_lines(volume, f"{other.path}/{layout.LOG_FILE}"))
     return frozenset()
+
+
+def templates_of(lines: Iterable[str]) -> frozenset[str]:
+    """The templates of what a log says beside its numbers."""
+    found = set[str]()
+    for line in lines:
+        event = grammar.parse(line)
+        if (event is None or isinstance(event, events.Noted | events.Warned | events.Failed)) and line.strip():
+            found.add(template(line))
+            if len(found) >= MOST_TEMPLATES:
+                break
+    return frozenset(found)
 
 
 def _lines(volume: Volume, path: str) -> list[str]:

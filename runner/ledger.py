@@ -6,28 +6,12 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from runner import stored, units
-from runner.paid import Paid, by_day, day_of
+from runner import units
+from runner.paid import Account, by_day, day_of
 from runner.projection import project, spent_usd
 from runner.run import Run
 from runner.settings import Settings
 from runner.states import State
-
-
-class Account(Struct, frozen=True):
-    """What one run has paid, as it is kept when the run is deleted."""
-
-    id: str
-    tag: str
-    model: str
-    backend: str
-    workspace: str
-    environment: str
-    rows: list[Paid]
-
-    @property
-    def usd(self) -> Decimal:
-        return sum((row.usd for row in self.rows), Decimal(0))
 
 
 class Spending(Struct, frozen=True):
@@ -42,14 +26,6 @@ class Spending(Struct, frozen=True):
     @property
     def deleted_usd(self) -> Decimal:
         return sum((one.usd for one in self.deleted), Decimal(0))
-
-
-def account_of(data: bytes) -> Account:
-    """A stored account. Raises one of `stored.UNREADABLE`, also for one of impossible times or amounts."""
-    found = stored.decode(data, Account)[0]
-    if not all(row.possible for row in found.rows):
-        raise ValueError("no such account is possible")
-    return found
 
 
 def account(run: Run, now: float | None = None) -> Account:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from runner import budget, units
-from runner.modal_names import TRAIN_TIMEOUT_S
 from runner.spec import RunSpec
 
+# Seconds that Modal lets a call of the part that trains take, and one of the part that prepares.
+TRAIN_TIMEOUT_S, PREPARE_TIMEOUT_S = 24 * 3600, 6 * 3600
 # A stage that would not end in this call had better begin in the next, if so much of this one is gone.
 WORTH = 0.25
 

@@ -14,7 +14,8 @@ import modal
 from runner import budget, cost, legs, modal_names, plan_text
 from runner.consent import ask_first, forget_typed_ahead
 from runner.errors import NanochatError
-from runner.modal_names import APPS, LIVE_DICT, MOUNT, PREPARE_TIMEOUT_S, TAG, TRAIN_TIMEOUT_S
+from runner.legs import PREPARE_TIMEOUT_S, TRAIN_TIMEOUT_S
+from runner.modal_names import APPS, LIVE_DICT, MOUNT, TAG
 from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.run import Run
 from runner.spec import usual_engine

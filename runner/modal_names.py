@@ -11,7 +11,6 @@ REFERENCES = {"nanochat": "runner.modal_app", "rehearsal": "runner.modal_app::re
 LIVE_DICT = "nanochat-tui-live"
 MOUNT = "/vol"
 TAG = "source"
-TRAIN_TIMEOUT_S, PREPARE_TIMEOUT_S = 24 * 3600, 6 * 3600
 
 
 def train_key(run_id: str, attempt: int, leg: int = 1) -> str:

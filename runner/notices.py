@@ -14,8 +14,8 @@ from runner.alarms import alarm
 from runner.client_log import LOG
 from runner.errors import NanochatError
 from runner.health import Word, health, silences
+from runner.letters import LONGEST_PAUSE_S, Letter, Outbox, Telling
 from runner.projection import spent_usd
-from runner.registry import LONGEST_PAUSE_S, Letter, Registry, Telling
 from runner.run import Run
 from runner.settings import Settings
 from runner.states import State
@@ -126,7 +126,7 @@ class Teller:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: Outbox,
         settings: Callable[[], Settings],
         show: Callable[[Notice], None],
         failed: Callable[[str], None] | None = None,

@@ -8,6 +8,7 @@ from itertools import pairwise
 import msgspec
 from msgspec import Struct
 
+from runner import stored
 from runner.spec import MAX_USD
 
 # So many rows are kept of one run: beyond, the two that lie nearest to each other become one.
@@ -34,6 +35,30 @@ class Paid(Struct, frozen=True, array_like=True):
     def possible(self) -> bool:
         times = 0 <= self.began < _LATEST and 0 <= self.ended < _LATEST and 0 <= self.seconds < _LATEST
         return times and self.usd.is_finite() and 0 <= self.usd < MAX_USD
+
+
+class Account(Struct, frozen=True):
+    """What one run has paid, as it is kept when the run is deleted."""
+
+    id: str
+    tag: str
+    model: str
+    backend: str
+    workspace: str
+    environment: str
+    rows: list[Paid]
+
+    @property
+    def usd(self) -> Decimal:
+        return sum((row.usd for row in self.rows), Decimal(0))
+
+
+def account_of(data: bytes) -> Account:
+    """A stored account. Raises one of `stored.UNREADABLE`, also for one of impossible times or amounts."""
+    found = stored.decode(data, Account)[0]
+    if not all(row.possible for row in found.rows):
+        raise ValueError("no such account is possible")
+    return found
 
 
 def begun(rows: Sequence[Paid], new: Paid) -> list[Paid]:

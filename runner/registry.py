@@ -5,8 +5,6 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable
-from enum import Enum
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -15,7 +13,9 @@ from runner import identifiers, process, stored
 from runner.client_log import LOG
 from runner.errors import NoSuchRun, UsageError
 from runner.identifiers import new_tag
-from runner.ledger import Account, account, account_of
+from runner.ledger import account
+from runner.letters import LONGEST_PAUSE_S, Letter, Telling
+from runner.paid import Account, account_of
 from runner.registry_file import RegistryFile, mending, runs_in
 from runner.run import Run, named, renewed
 from runner.states import State
@@ -37,26 +37,6 @@ class Wanted(Struct, frozen=True):
 
 
 # The longest that a letter waits between two tries.
-LONGEST_PAUSE_S = 3600.0
-
-
-class Letter(NamedTuple):
-    """A notice that is to be delivered in one way, and how often that was tried."""
-
-    key: str
-    way: str
-    notice: bytes
-    tries: int
-
-
-class Telling(Enum):
-    """Who tells of something."""
-
-    OURS = "ours"
-    OTHERS = "others"
-    TOLD = "told"
-
-
 def find(runs: list[Run], name: str, *, whole: bool = False) -> Run:
     """A run by id, tag, unique prefix of either, or `last`, of `runs` newest first; an id is never another's tag.
 

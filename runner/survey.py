@@ -9,8 +9,8 @@ from runner import best, checkpoints, identifiers, stored
 from runner.best import Measured
 from runner.checkpoints import Checkpoint
 from runner.errors import UsageError
-from runner.ledger import Account, account_of
 from runner.nanochat import layout
+from runner.paid import Account, account_of
 from runner.run import Run, renewed, run_of
 from runner.side_by_side import side_by_side
 from runner.spec import RunSpec

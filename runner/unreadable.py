@@ -9,7 +9,6 @@ from runner.nanochat import layout
 from runner.terminal import clean
 from runner.volumes.base import Entry, Volume
 
-SAID = "a checkpoint cannot be read"
 MOST = 200
 # Two ways to the same volume may tell a time in whole seconds, or in parts of one.
 SAME_S = 2.0

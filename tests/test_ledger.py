@@ -15,9 +15,9 @@ from runner import survey
 from runner.backends.folder import FolderVolume
 from runner.job.site import LocalSite
 from runner.job.succession import begun, leave
-from runner.ledger import account, account_of, month_so_far, spending
+from runner.ledger import account, month_so_far, spending
 from runner.nanochat import layout
-from runner.paid import MOST, Paid, by_day, day_of
+from runner.paid import MOST, Paid, account_of, by_day, day_of
 from runner.registry import Registry
 from runner.run import Run
 from runner.stages import Part

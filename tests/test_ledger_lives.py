@@ -14,8 +14,7 @@ from runner import cost, ledger
 from runner.cost import DATED, MoneyRange, Range
 from runner.job.site import LocalSite
 from runner.job.succession import begun, leave
-from runner.ledger import Account
-from runner.paid import day_of
+from runner.paid import Account, day_of
 from runner.registry import Registry
 from runner.run import Estimate, Run
 from runner.settings import Settings

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from runner import addresses, delivery, notices, process, settings
 from runner.delivery import MOST_ENDED, MOST_TRIES, Wrong, deliver
 from runner.errors import Unreachable
+from runner.letters import Telling
 from runner.notices import Notice, NoticeKind, Teller
-from runner.registry import Registry, Telling
+from runner.registry import Registry
 from runner.run import Run
 from runner.settings import Settings
 from runner.states import State

@@ -15,9 +15,9 @@ from runner import survey
 from runner.backends.folder import FolderVolume
 from runner.diagnosis.evidence import Evidence
 from runner.diagnosis.telling import FIRST_KEPT, LAST_KEPT, MOST_TOLD, Telling, judged
-from runner.diagnosis.templates import template, templates_of
+from runner.diagnosis.templates import template
 from runner.diagnosis.verdict import judge
-from runner.good_run import last_good
+from runner.good_run import last_good, templates_of
 from runner.log_prefix import Prefixes
 from runner.log_summary import Reader
 from runner.states import State

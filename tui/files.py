@@ -22,7 +22,7 @@ from tui.background import start
 from tui.cells import Cell
 from tui.consent import Ask, Confirm, word_for
 from tui.going import Going, Moving, name_of
-from tui.volume_commands import command_line, moving
+from tui.phrases import command_line, moving
 
 if TYPE_CHECKING:
     from tui.app import NanochatApp

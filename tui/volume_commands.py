@@ -269,18 +269,6 @@ def _called(fleet: Fleet, place: Where) -> str:
     return next((r.tag for r in fleet.registry.all() if place.path == r.path), "")
 
 
-def moving(progress: Progress) -> str:
-    """A transfer in a line: `1.2 of 3.9 GB, 3 of 16 files, 84.0 MB/s, 32s left`."""
-    words = [f"{units.size(progress.bytes_done)} of {units.size(progress.bytes)}"]
-    if progress.files > 1:
-        words.append(f"{progress.files_done:,} of {progress.files:,} files")
-    if progress.paused:
-        return ", ".join([*words, "paused"])
-    if progress.per_s:
-        words += [f"{units.size(int(progress.per_s))}/s", f"{units.duration(progress.left_s)} left"]
-    return ", ".join(words)
-
-
 def _put(fleet: Fleet, args: argparse.Namespace) -> int:
     origin = given_path(args.file)
     place = where(fleet, args, args.to, whole=True)
@@ -395,11 +383,6 @@ def _mv(fleet: Fleet, args: argparse.Namespace) -> int:
     else:
         output.write(f"{names.shown(origin.path)} is now {names.shown(to)}")
     return Exit.OK
-
-
-def command_line(*words: str) -> str:
-    """The command that does what a screen does, as a dialog shows it."""
-    return " ".join(["nanochat-tui", *map(names.quoted, words)])
 
 
 COMMANDS: dict[str, Callable[[Fleet, argparse.Namespace], int]] = {

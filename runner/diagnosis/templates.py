@@ -1,11 +1,8 @@
 """A line of a log -> what it is alike in, whenever it is said."""
 
 import re
-from collections.abc import Iterable
 
-from runner.nanochat import events, grammar
-
-LONGEST, MOST = 400, 20_000
+LONGEST = 400
 _MARK = re.compile(r"^(?:\[(?:rank|default)\d{1,6}\]: ?)?(?:\[rank\d{1,6}\]: ?)?", re.ASCII)
 _MASKS = (
     (re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S+"), "<url>"),
@@ -27,15 +24,3 @@ def template(line: str) -> str:
     for pattern, mask in _MASKS:
         text = pattern.sub(mask, text)
     return text.strip()
-
-
-def templates_of(lines: Iterable[str]) -> frozenset[str]:
-    """The templates of what a log says beside its numbers."""
-    found = set[str]()
-    for line in lines:
-        event = grammar.parse(line)
-        if (event is None or isinstance(event, events.Noted | events.Warned | events.Failed)) and line.strip():
-            found.add(template(line))
-            if len(found) >= MOST:
-                break
-    return frozenset(found)

@@ -6,7 +6,6 @@ import re
 import msgspec
 from msgspec import Struct
 
-from runner import unreadable
 from runner.diagnosis.advice import ADVICE, Resume
 from runner.diagnosis.advice import Cause as C
 from runner.diagnosis.causes import Tier
@@ -22,6 +21,7 @@ _OF_MACHINE = frozenset({C.HOST_KILLER, C.GPU_FAULT, C.TIME_LIMIT, C.PREEMPTED, 
 _TRIED = re.compile(r"[Tt]ried to allocate ([\d.]{1,24} \w{1,8})")
 _CAPACITY = re.compile(r"total capacity of ([\d.]{1,24} \w{1,8})")
 MOST = 300
+CHECKPOINT_UNREADABLE = "a checkpoint cannot be read"
 
 
 class How(Struct, frozen=True):
@@ -134,7 +134,7 @@ _BEFORE = {
     C.HOST_MEMORY: "out of the machine's memory (not the GPU's)",
     C.DISK_FULL: "the disk is full",
     C.SHARED_MEMORY: "out of shared memory (/dev/shm)",
-    C.CHECKPOINT_DAMAGED: unreadable.SAID,
+    C.CHECKPOINT_DAMAGED: CHECKPOINT_UNREADABLE,
     C.DATA_DAMAGED: "a file of the data is damaged",
     C.DATA_MISSING: "data is missing",
     C.DOWNLOAD: "a download failed",

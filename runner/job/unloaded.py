@@ -6,6 +6,7 @@ from runner import checkpoints, survey, unreadable
 from runner.backends.folder import FolderVolume
 from runner.checkpoints import Checkpoint, Verdict
 from runner.diagnosis.advice import Resume
+from runner.diagnosis.verdict import CHECKPOINT_UNREADABLE
 from runner.job.outcome import settled
 from runner.plan import starting_point
 from runner.run import Run
@@ -15,7 +16,7 @@ from runner.status import Outcome, OutcomeKind, Status
 
 def marked(volume: FolderVolume, run: Run, stage: StageName, outcome: Outcome) -> Outcome:
     """The outcome of a stage, with what a resume will go on from where the checkpoint it began with is unreadable."""
-    if outcome.kind is not OutcomeKind.CHECKPOINT or unreadable.SAID not in outcome.message:
+    if outcome.kind is not OutcomeKind.CHECKPOINT or CHECKPOINT_UNREADABLE not in outcome.message:
         return outcome
 
     def begins_with() -> Checkpoint | None:

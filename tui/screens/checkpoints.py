@@ -21,9 +21,9 @@ from tui.cells import Cell
 from tui.consent import Confirm, word_for
 from tui.files import Place
 from tui.keys import bindings
+from tui.phrases import command_line
 from tui.screens.base import Line
 from tui.screens.files import FilesScreen
-from tui.volume_commands import command_line
 from tui.widgets.key_line import KeyLine
 from tui.widgets.virtual_list import Column, FileList
 

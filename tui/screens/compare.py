@@ -21,9 +21,9 @@ from tui.consent import Ask
 from tui.feed import Feed
 from tui.keys import Key, bindings
 from tui.looks import said
+from tui.phrases import command_line
 from tui.saved import new_files
 from tui.screens.base import Line, NanochatScreen
-from tui.volume_commands import command_line
 from tui.widgets.key_line import KeyLine
 from tui.widgets.metrics import Known, Metrics
 from tui.widgets.plot import TONES
