@@ -19,6 +19,7 @@ from runner.run import Run
 from runner.transfer import Progress
 from runner.volumes.base import BLOCK, Entry, Volume
 from tui import output
+from tui.phrases import moving
 
 # So many files that did not come are named.
 MOST_TOLD = 20
