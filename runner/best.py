@@ -8,9 +8,10 @@ import msgspec
 from runner.checkpoints import Checkpoint, Verdict
 from runner.foreign import json_object, number
 from runner.going_back import KINDS, begins, goes_back_to
+from runner.nanochat.layout import CheckpointKind
 
 _LINES = tuple(f'"kind":"{kind}"'.encode() for kind in KINDS if kind != "step")
-Measured = Mapping[str, Mapping[int, float]]
+Measured = Mapping[CheckpointKind, Mapping[int, float]]
 
 
 def measured(lines: Iterable[bytes]) -> Measured:
@@ -29,7 +30,7 @@ def measured(lines: Iterable[bytes]) -> Measured:
         at, bpb = event.get("step"), number(event.get("bpb"))
         if event.get("kind") == "val_bpb" and isinstance(at, int) and math.isfinite(bpb):
             (base if event.get("stage") == "base" else sft)[at] = bpb
-    return {"base": base, "sft": sft}
+    return {CheckpointKind.BASE: base, CheckpointKind.SFT: sft}
 
 
 def with_measures(found: Sequence[Checkpoint], known: Measured) -> list[Checkpoint]:
@@ -64,10 +65,10 @@ def expendable(found: list[Checkpoint], needed: Collection[int] = ()) -> list[Ch
     """
     gone = []
     for kind in {c.kind for c in found}:
-        whole = [c for c in found if c.kind == kind and c.verdict is Verdict.COMPLETE]
+        whole = [c for c in found if c.kind is kind and c.verdict is Verdict.COMPLETE]
         if not whole:
             continue
         last = max(whole, key=lambda c: c.step)
-        kept = best_of(whole) | set(needed if kind == "base" else ())
-        gone += [c for c in found if c.kind == kind and c.step < last.step and c.step not in kept]
+        kept = best_of(whole) | set(needed if kind is CheckpointKind.BASE else ())
+        gone += [c for c in found if c.kind is kind and c.step < last.step and c.step not in kept]
     return sorted(gone, key=lambda c: (c.run, c.kind, c.step))

@@ -12,6 +12,7 @@ from msgspec import Struct
 from runner import archives, units
 from runner.foreign import json_object
 from runner.nanochat import layout
+from runner.nanochat.layout import CheckpointKind
 from runner.side_by_side import side_by_side
 from runner.unreadable import why_not
 from runner.volumes.base import Entry, Volume
@@ -41,7 +42,7 @@ class Checkpoint(Struct, frozen=True):
     """
 
     run: str
-    kind: str
+    kind: CheckpointKind
     step: int
     bytes: int
     ranks: int
@@ -77,7 +78,9 @@ def _reason(names: set[str], step: int, ranks: set[int], gpus: int | None) -> tu
     return None
 
 
-def judge(volume: Volume, run: str, kind: str, folder: str, entries: list[Entry], gpus: int | None) -> Checkpoint:
+def judge(
+    volume: Volume, run: str, kind: CheckpointKind, folder: str, entries: list[Entry], gpus: int | None
+) -> Checkpoint:
     """One step's files -> Checkpoint; reads the directory and headers of each archive and the JSON, never a pickle."""
     parts = {e: p for e in entries if (p := layout.checkpoint_part(e.name))}
     step = next(p[1] for p in parts.values())
@@ -180,7 +183,7 @@ def _steps(volume: Volume, folder: str) -> dict[int, list[Entry]]:
     return steps
 
 
-def scan_folder(volume: Volume, run: str, kind: str, folder: str, gpus: int | None) -> list[Checkpoint]:
+def scan_folder(volume: Volume, run: str, kind: CheckpointKind, folder: str, gpus: int | None) -> list[Checkpoint]:
     """Every step saved in one folder, oldest first."""
     steps = _steps(volume, folder)
     return [judge(volume, run, kind, folder, steps[step], gpus) for step in sorted(steps)]
@@ -191,7 +194,9 @@ def of_file(volume: Volume, path: str, gpus: int | None) -> Checkpoint | None:
     folder, _, name = path.rpartition("/")
     part = layout.checkpoint_part(name)
     entries = _steps(volume, folder).get(part[1]) if part else None
-    return judge(volume, "", "", folder, entries, gpus) if entries else None
+    tuned = layout.CHECKPOINT_DIRS[CheckpointKind.SFT] in folder.split("/")
+    kind = CheckpointKind.SFT if tuned else CheckpointKind.BASE
+    return judge(volume, "", kind, folder, entries, gpus) if entries else None
 
 
 def scan(volume: Volume, run: str, path: str, model: str, gpus: int | None) -> list[Checkpoint]:
@@ -203,7 +208,9 @@ def scan(volume: Volume, run: str, path: str, model: str, gpus: int | None) -> l
     ]
 
 
-def newest_complete(found: list[Checkpoint], kind: str = "base", *, weights_only: bool = False) -> Checkpoint | None:
+def newest_complete(
+    found: list[Checkpoint], kind: CheckpointKind = CheckpointKind.BASE, *, weights_only: bool = False
+) -> Checkpoint | None:
     """The one to go on from; with `weights_only` also one that has lost its optimizer."""
     good = (Verdict.COMPLETE, Verdict.WEIGHTS_ONLY) if weights_only else (Verdict.COMPLETE,)
-    return max((c for c in found if c.kind == kind and c.verdict in good), key=lambda c: c.step, default=None)
+    return max((c for c in found if c.kind is kind and c.verdict in good), key=lambda c: c.step, default=None)

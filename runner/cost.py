@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
+from runner.spec import BackendName
 from runner.stages import Part
 
 PRICES_DATE = "2026-10-04"
@@ -123,7 +124,7 @@ def spread(likely: float, down: float = 0.85, up: float = 1.25) -> Range:
 
 def hourly_rate(backend: str, holds: Box, prices: Prices = DATED) -> Decimal:
     """Dollars per hour of a container, or of this machine."""
-    if backend == "local":
+    if backend == BackendName.LOCAL:
         return prices.local
     around = holds.cores * prices.core + holds.gib * prices.gib
     return around + (holds.gpus * prices.gpus[holds.gpu] if holds.gpus else 0)

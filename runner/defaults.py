@@ -4,12 +4,12 @@ from runner import cost, estimate
 from runner.errors import UsageError
 from runner.nanochat import commands, shapes
 from runner.nanochat.commands import Settings
-from runner.spec import Overrides, RunSpec, over
+from runner.spec import BackendName, Overrides, RunSpec, over
 
 
 def settings(spec: RunSpec, backend: str) -> Settings:
     """Fill in every default of a spec. Raises UsageError when the model cannot be trained as asked."""
-    on_cpu = backend == "local" and spec.engine == "nanochat"
+    on_cpu = backend == BackendName.LOCAL and spec.engine == "nanochat"
     values = spec.overrides
     if spec.task == "test":
         values = over(commands.TEST_DEFAULTS, values)
@@ -56,7 +56,7 @@ def settings(spec: RunSpec, backend: str) -> Settings:
 
 def compiles(spec: RunSpec, backend: str) -> bool:
     """Whether training begins with minutes of torch.compile."""
-    on_cpu = backend == "local" and spec.engine == "nanochat"
+    on_cpu = backend == BackendName.LOCAL and spec.engine == "nanochat"
     default = commands.CPU_DEFAULTS.compile if on_cpu else None
     return (
         spec.engine == "nanochat"

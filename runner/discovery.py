@@ -10,7 +10,7 @@ from runner.errors import NanochatError, Unreachable
 from runner.polling import Poller
 from runner.registry import Registry
 from runner.run import Run
-from runner.spec import ENGINES
+from runner.spec import ENGINES, BackendName
 from runner.volumes.base import Volume
 
 
@@ -27,24 +27,24 @@ class Discovery:
         for folder in folders:
             with contextlib.suppress(OSError, NanochatError):
                 if Path(folder).is_dir():
-                    volume = self._backend("local").volume(folder)
+                    volume = self._backend(BackendName.LOCAL).volume(folder)
                     found += [(folder, run) for run in survey.runs_on(volume, known)]
                     self._keep_accounts(volume)
-        return [self._polls.take_in(run, "local", folder) for folder, run in found]
+        return [self._polls.take_in(run, BackendName.LOCAL, folder) for folder, run in found]
 
     def on_modal(self, named: str) -> list[Run]:
         """Runs on the known Modal volumes, and on the `named` one, such as those of another laptop."""
-        place, runs = self._backend("modal"), self._registry.all()
+        place, runs = self._backend(BackendName.MODAL), self._registry.all()
         known = {run.id for run in runs}
         locations = {place.default_volume(engine) for engine in ENGINES} | ({named} - {""})
         found = []
-        for location in sorted(locations | {run.volume for run in runs if run.backend == "modal"}):
+        for location in sorted(locations | {run.volume for run in runs if run.backend is BackendName.MODAL}):
             try:
                 new = survey.runs_on(place.volume(location), known)
                 self._keep_accounts(place.volume(location))
             except Unreachable:
                 continue
-            found += [self._polls.take_in(run, "modal", location) for run in new]
+            found += [self._polls.take_in(run, BackendName.MODAL, location) for run in new]
         return found
 
     def _keep_accounts(self, volume: Volume) -> None:

@@ -46,13 +46,13 @@ from runner.projection import spent_usd
 from runner.registry import Registry
 from runner.run import Run, named
 from runner.side_by_side import side_by_side
-from runner.spec import RunSpec, on_gpus
+from runner.spec import BackendName, RunSpec, on_gpus
 from runner.states import TRANSITIONS, UNSURE, State
 from runner.status import Outcome, OutcomeKind, Status
 from runner.transitions import cancel_requested, in_attempt, move, relaunched, spawned
 from runner.volumes.base import Volume
 
-BACKENDS = ("local", "modal")
+BACKENDS = (BackendName.LOCAL, BackendName.MODAL)
 LOOK_AGE_S = 30.0
 # The longest call there is lasts a day; of what has said nothing for so long, none is left.
 NO_CALL_LASTS_S = 2 * 86_400.0
@@ -86,7 +86,7 @@ class Fleet:
             self._volume_here()
         self.clock = clock
         self._making = threading.Lock()
-        self._backends: dict[str, Backend] = {"local": LocalBackend(home)}
+        self._backends: dict[str, Backend] = {BackendName.LOCAL: LocalBackend(home)}
         self.registry = Registry(home, or_copy=or_copy)
         self._polls = Poller(self.registry, self.backend, lambda: self.clock(), lambda text: self.say(text))
         # What deleted runs have paid, as of the last look.
@@ -100,7 +100,9 @@ class Fleet:
     def backend(self, name: str) -> Backend:
         """The backend of that name. Raises CredentialsError where Modal's client cannot be loaded."""
         if name not in self._backends:
-            if name != "modal":
+            if name == BackendName.UNKNOWN:
+                raise UsageError("its backend is one that only a newer nanochat-tui knows", "upgrade, and look again")
+            if name != BackendName.MODAL:
                 raise UsageError(f"unknown backend {name!r}", f"choose one of {', '.join(BACKENDS)}", field="backend")
             with self._making:
                 if name not in self._backends:
@@ -109,7 +111,7 @@ class Fleet:
 
     def volume_location(self, backend: str, engine: str) -> str:
         """Where a new run would keep its files: the volume given with --volume, else the engine's own."""
-        given = self._volume_here() if backend == "local" else self._named_volume
+        given = self._volume_here() if backend == BackendName.LOCAL else self._named_volume
         return given or self.backend(backend).default_volume(engine)
 
     def _volume_here(self) -> str:
@@ -168,13 +170,13 @@ class Fleet:
         """What a launch would do now. An unreachable or new volume counts as empty."""
         own = estimate.own(self.registry.all(), spec, backend)
         whose = self.registry.get(spec.source).tag if spec.source else ""
-        if backend == "modal" and not has_modal_token():
+        if backend == BackendName.MODAL and not has_modal_token():
             return plan(spec, layout.Inventory(), backend=backend, own=own, whose=whose)
         place = self.backend(backend)
         location = self._location(spec, backend)
         key = (backend, location, spec.source, spec.source_step, spec.task == "eval")
         age, inventory, continued = self._looks.get(key, (-math.inf, layout.Inventory(), []))
-        if backend == "local" or time.monotonic() - age > LOOK_AGE_S:
+        if backend == BackendName.LOCAL or time.monotonic() - age > LOOK_AGE_S:
             volume = place.volume(location)
             try:
                 inventory = holdings.inventory(volume, spec.engine)
@@ -239,7 +241,7 @@ class Fleet:
             id=new_run_id(),
             tag=tag,
             spec=spec,
-            backend=backend,
+            backend=place.name,
             volume=location,
             created_at=self.clock(),
             prices=self._prices(place),
@@ -254,7 +256,7 @@ class Fleet:
             survey.write_run(self.volume_of(renamed), renamed)
             frees = f"nanochat-tui rm {renamed.tag} frees its files"
             self.say(f"the earlier run {renamed.id} is kept and now called {renamed.tag}; {frees}")
-        if backend == "local":
+        if backend == BackendName.LOCAL:
             known_volumes.put_down(self.home, location)
         return self._spawn(run, first=True)
 
@@ -274,7 +276,7 @@ class Fleet:
             survey.write_run(self.volume_of(run), run)
             call_id = self.backend(run.backend).launch(run)
         except (OSError, NanochatError) as error:
-            unsure = run.backend != "local" and isinstance(error, Unreachable)
+            unsure = run.backend is not BackendName.LOCAL and isinstance(error, Unreachable)
             if first and not unsure:
                 self._unlaunch(run)
             else:
@@ -369,7 +371,7 @@ class Fleet:
         """
 
         def stop(current: Run) -> Run:
-            if current.state in UNSURE and current.backend != "local":
+            if current.state in UNSURE and current.backend is not BackendName.LOCAL:
                 # A call that nobody knows of may still be waiting for its machine.
                 return msgspec.structs.replace(move(current, State.CANCELLED), cancel_requested_at=self.clock())
             if not current.live:
@@ -432,7 +434,7 @@ class Fleet:
             # For other machines, and for this one if its registry is lost.
             survey.write_account(place.volume(current.volume), ledger.account(current))
         place.forget(current)
-        if current.backend != "local":
+        if current.backend is not BackendName.LOCAL:
             shutil.rmtree(self._log_folder(current), ignore_errors=True)
         self.registry.remove(current.id)
 
@@ -443,7 +445,7 @@ class Fleet:
 
     def _check_users(self, run: Run) -> None:
         """Raises UsageError when a live run goes on from this one, also one of another machine."""
-        if run.backend != "local":
+        if run.backend is not BackendName.LOCAL:
             self.discover()
         against = removal.consider([run.path], (), self.on_volume(run.backend, run.volume)).against
         if against:
@@ -453,7 +455,8 @@ class Fleet:
         """The runs of a volume as they are now: what is to be deleted from it is judged by them."""
         runs = [r for r in self.registry.all() if (r.backend, r.volume) == (backend, location)]
         known = self._polls.refresh(runs)
-        ended = [r for r in known if not r.live and State.LAUNCHING in TRANSITIONS[r.state] and backend != "local"]
+        far = known if backend != BackendName.LOCAL else []
+        ended = [r for r in far if not r.live and State.LAUNCHING in TRANSITIONS[r.state]]
         again = {r.id: r for r in side_by_side(lambda r: self._polls.as_it_is(r.id), ended)}
         return [again.get(r.id, r) for r in known]
 
@@ -489,7 +492,7 @@ class Fleet:
         """Let go of connections; runs are not touched."""
         for place in self._backends.values():
             place.close()
-        if "modal" in self._backends:
+        if BackendName.MODAL in self._backends:
             self.trim_logs()
         self.registry.close()
 
@@ -504,7 +507,7 @@ class Fleet:
         return self._log_folder(run) / layout.LOG_FILE
 
     def _log_folder(self, run: Run) -> Path:
-        return Path(run.volume) / run.path if run.backend == "local" else self.home / "logs" / run.id
+        return Path(run.volume) / run.path if run.backend is BackendName.LOCAL else self.home / "logs" / run.id
 
     def pull_log(self, run: Run) -> None:
         self.backend(run.backend).pull_log(run, self._log_folder(run))

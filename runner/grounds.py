@@ -4,6 +4,7 @@ from runner import holdings, survey
 from runner.checkpoints import Checkpoint, Verdict
 from runner.errors import UsageError
 from runner.nanochat import layout
+from runner.nanochat.layout import CheckpointKind
 from runner.plan import plan, starting_point
 from runner.run import Run
 from runner.spec import CONTINUING, RunSpec
@@ -13,7 +14,7 @@ from runner.volumes.base import Volume
 def check_source(volume: Volume, source: Run, spec: RunSpec) -> None:
     """See that what a run is to continue is there."""
     found = survey.source_checkpoints(volume, spec)
-    kinds = layout.CHECKPOINT_DIRS if spec.task == "eval" else ("base",)
+    kinds = layout.CHECKPOINT_DIRS if spec.task == "eval" else (CheckpointKind.BASE,)
     if not any(starting_point(spec, found, kind) for kind in kinds):
         at = f" at step {spec.source_step:,}" if spec.source_step is not None else ""
         raise UsageError(
@@ -27,7 +28,7 @@ def check_source(volume: Volume, source: Run, spec: RunSpec) -> None:
 
 def check_step(run: Run, found: list[Checkpoint], step: int) -> None:
     """See that a run can go back to a step."""
-    whole = [c.step for c in found if c.kind == "base" and c.verdict is Verdict.COMPLETE]
+    whole = [c.step for c in found if c.kind is CheckpointKind.BASE and c.verdict is Verdict.COMPLETE]
     if step not in whole:
         known = ", ".join(f"{s:,}" for s in whole[-8:]) or "none yet"
         raise UsageError(f"{run.tag} has no complete checkpoint at step {step:,}", f"it has {known}", field="step")

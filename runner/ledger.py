@@ -11,6 +11,7 @@ from runner.paid import Account, by_day, day_of
 from runner.projection import project, spent_usd
 from runner.run import Run
 from runner.settings import Settings
+from runner.spec import BackendName
 from runner.states import State
 
 
@@ -63,7 +64,7 @@ def coming(runs: Iterable[Run], now: float) -> Decimal:
 
 
 def _rest(run: Run, now: float) -> Decimal:
-    if run.backend == "local" and not run.prices.local:
+    if run.backend is BackendName.LOCAL and not run.prices.local:
         return Decimal(0)
     spent, found = spent_usd(run, now), project(run, now)
     whole = run.spec.budget_usd if run.spec.budget_usd is not None else found.usd.likely if found else spent

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from runner import budget, units
-from runner.spec import RunSpec
+from runner.spec import BackendName, RunSpec
 
 # Seconds that Modal lets a call of the part that trains take, and one of the part that prepares.
 TRAIN_TIMEOUT_S, PREPARE_TIMEOUT_S = 24 * 3600, 6 * 3600
@@ -38,7 +38,7 @@ class Fit(Struct, frozen=True):
 
 def limit_s(spec: RunSpec, backend: str) -> int | None:
     """Seconds that one call of the part that trains may take; None where nobody limits that."""
-    if backend != "modal":
+    if backend != BackendName.MODAL:
         return None
     return max(1, int(spec.overrides.call_limit or TRAIN_TIMEOUT_S))
 

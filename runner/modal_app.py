@@ -18,7 +18,7 @@ from runner.legs import PREPARE_TIMEOUT_S, TRAIN_TIMEOUT_S
 from runner.modal_names import APPS, LIVE_DICT, MOUNT, TAG
 from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.run import Run
-from runner.spec import usual_engine
+from runner.spec import BackendName, usual_engine
 from runner.stages import Part
 from runner.terminal import safe
 
@@ -68,9 +68,9 @@ def _asked(run: Run) -> dict[str, Any]:
     """What the part that trains asks for, besides its function's own."""
     holds = cost.box(Part.TRAIN, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
     asked: dict[str, Any] = {"cpu": float(holds.cores), "memory": holds.gib * 1024}
-    rate = cost.hourly_rate("modal", holds, run.prices)
+    rate = cost.hourly_rate(BackendName.MODAL, holds, run.prices)
     spent = run.status.spent_usd if run.status else Decimal(0)
-    most = legs.limit_s(run.spec, "modal") or TRAIN_TIMEOUT_S
+    most = legs.limit_s(run.spec, BackendName.MODAL) or TRAIN_TIMEOUT_S
     asked["timeout"] = budget.timeout_s(run.spec.budget_usd, spent, rate, most)
     if holds.gpus:
         asked["gpu"] = f"{holds.gpu}:{holds.gpus}"
@@ -150,7 +150,7 @@ launcher = modal.App(f"{APPS['nanochat']}-launcher")
 def main(
     task: str = "test",
     model: str = "d12",
-    engine: str = usual_engine("modal"),
+    engine: str = usual_engine(BackendName.MODAL),
     gpus: int = 0,
     gpu: str = "H100",
     budget: str = "",
@@ -167,7 +167,7 @@ def main(
         spec = make_spec(
             task=task,
             model=model,
-            backend="modal",
+            backend=BackendName.MODAL,
             engine=engine,
             gpus=gpus or None,
             gpu=gpu,
@@ -175,13 +175,13 @@ def main(
             gpu_kinds=tuple(cost.GPUS),
         )
         fleet = Fleet(home(), say=_say)
-        planned = fleet.plan(spec, "modal")
-        _say(plan_text.headline(spec, "modal", planned))
+        planned = fleet.plan(spec, BackendName.MODAL)
+        _say(plan_text.headline(spec, BackendName.MODAL, planned))
         for line in plan_text.lines(planned):
             _say(line)
         if not yes:
             ask_first(fleet.question(spec, planned.usd.likely), _confirmed)
-        run = fleet.launch(spec, backend="modal", tag=tag, force_restart=force_restart)
+        run = fleet.launch(spec, backend=BackendName.MODAL, tag=tag, force_restart=force_restart)
     except NanochatError as error:
         print(f"nanochat-tui: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(error.exit_code) from error

@@ -13,9 +13,9 @@ from runner.errors import UsageError
 from runner.estimate import Own, Speed
 from runner.nanochat import commands, flops, layout, shapes
 from runner.nanochat.commands import Argv, Settings
-from runner.nanochat.layout import Inventory
+from runner.nanochat.layout import CheckpointKind, Inventory
 from runner.run import Estimate, Run
-from runner.spec import RunSpec
+from runner.spec import BackendName, RunSpec
 from runner.stages import PARTS, STAGES, Part, StageName
 from runner.status import StageState, StageStatus
 
@@ -174,12 +174,12 @@ def _fit(maker: "_Maker", stages: tuple[Stage, ...], limit: int | None) -> legs.
 def _offline(s: Settings, backend: str, inventory: Inventory) -> bool:
     """Whether everything that nanochat would ask the Hub for is there: eight ranks asking is slow, and may fail."""
     kernel = commands.kernel(s)
-    wanted = backend == "modal" and s.spec.engine == "nanochat" and kernel.offline
+    wanted = backend == BackendName.MODAL and s.spec.engine == "nanochat" and kernel.offline
     return wanted and layout.has_kernel(inventory, kernel)
 
 
 def _price_source(backend: str, prices: Prices) -> str:
-    if backend != "local":
+    if backend != BackendName.LOCAL:
         return f"{prices.source}, {prices.date}"
     return "your own price of this machine" if prices.local else "free on this machine"
 
@@ -201,7 +201,7 @@ def _done(
         newest = newest_complete(checkpoints)
         if newest is None or newest.step != trained_steps:
             return set()
-    return done if newest_complete(checkpoints, "sft") else done - {StageName.SFT, StageName.CHAT_EVAL}
+    return done if newest_complete(checkpoints, CheckpointKind.SFT) else done - {StageName.SFT, StageName.CHAT_EVAL}
 
 
 def _check_gpus(spec: RunSpec, checkpoints: list[Checkpoint], done: set[StageName]) -> None:
@@ -226,7 +226,7 @@ def needs_optimizer(spec: RunSpec) -> bool:
     return spec.task != "eval" and not (spec.task == "sft" and spec.overrides.load_optimizer == 0)
 
 
-def starting_point(spec: RunSpec, checkpoints: list[Checkpoint], kind: str) -> Checkpoint | None:
+def starting_point(spec: RunSpec, checkpoints: list[Checkpoint], kind: CheckpointKind) -> Checkpoint | None:
     """The checkpoint of a kind that a run goes on from: the newest that has all it needs."""
     return newest_complete(checkpoints, kind, weights_only=not needs_optimizer(spec))
 
@@ -328,7 +328,7 @@ class _Maker(Struct, frozen=True):
     def _also_needed(self) -> dict[str, Argv]:
         """Downloads besides the shards, by name, that no GPU should wait for; other engines and places do without."""
         s, has = self.s, self.inventory
-        if self.backend != "modal" or s.spec.engine != "nanochat":
+        if self.backend != BackendName.MODAL or s.spec.engine != "nanochat":
             return {}
         found = {}
         kernel = commands.kernel(s)
@@ -360,7 +360,7 @@ class _Maker(Struct, frozen=True):
     def _base_eval(self) -> _Draft:
         core = self.s.spec.engine == "rehearsal" or not self.s.on_cpu or self.inventory.eval_bundle
         note = "" if core else "CORE left out: eval_bundle/ is not on the volume"
-        skip = self._without(StageName.BASE)
+        skip = self._without(CheckpointKind.BASE)
         return _Draft(
             skip, (commands.base_eval(self.s, core=core),), note, estimate.base_eval(self.size, self.s, core=core)
         )
@@ -372,13 +372,13 @@ class _Maker(Struct, frozen=True):
 
     def _chat_eval(self) -> _Draft:
         return _Draft(
-            self._without(StageName.SFT), (commands.chat_eval(self.s),), "", estimate.chat_eval(self.size, self.s)
+            self._without(CheckpointKind.SFT), (commands.chat_eval(self.s),), "", estimate.chat_eval(self.size, self.s)
         )
 
     def _report(self) -> _Draft:
         return _Draft("", (), "", cost.spread(0.1))
 
-    def _without(self, kind: str) -> str:
+    def _without(self, kind: CheckpointKind) -> str:
         """Why an evaluation of what another run has trained cannot be: it has no such checkpoint."""
         if self.s.spec.task != "eval" or starting_point(self.s.spec, self.checkpoints, kind):
             return ""

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 from runner import cost, units
 from runner.plan import Plan
-from runner.spec import RunSpec
+from runner.spec import BackendName, RunSpec
 
 
 def headline(spec: RunSpec, backend: str, planned: Plan) -> str:
     """What a launch is, and what it is likely to cost, in a line."""
     what = "real nanochat" if spec.engine == "nanochat" else "a rehearsal"
     where = "on this machine"
-    if backend != "local":
+    if backend != BackendName.LOCAL:
         where = f"on {spec.gpus} × {spec.gpu}" if spec.engine == "nanochat" else "on small CPU containers of Modal"
     price = f"likely {units.money_span(planned.usd)}" if planned.usd_per_hour else "free"
     return f"{what} {where}: {spec.task} of {spec.model}, {units.span(planned.seconds)}, {price}"

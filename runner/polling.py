@@ -13,6 +13,7 @@ from runner.liveness import Signs
 from runner.registry import Registry
 from runner.run import Run
 from runner.side_by_side import side_by_side
+from runner.spec import BackendName
 from runner.states import TRANSITIONS, UNSURE, State
 from runner.status import Status
 from runner.transitions import adopted, found_alive, found_on_volume, observed
@@ -49,7 +50,8 @@ class Poller:
         ended = [r for r in runs if self._worth_a_glance(r)][:MOST_GLANCES]
         glanced = {r.id for r in ended}
         asked = [r for r in runs if r.live or r.state in UNSURE or r.id in glanced]
-        near, far = [r for r in asked if r.backend == "local"], [r for r in asked if r.backend != "local"]
+        near = [r for r in asked if r.backend is BackendName.LOCAL]
+        far = [r for r in asked if r.backend is not BackendName.LOCAL]
         looked = [*map(self.refreshed, near), *side_by_side(self._glance_or_look, far)]
         found = {run.id: run for run in looked}
         return [found.get(run.id, run) for run in runs]
@@ -73,7 +75,7 @@ class Poller:
             run = self._if_it_beats(run)
         return self.refreshed(run)
 
-    def take_in(self, run: Run, backend: str, location: str) -> Run:
+    def take_in(self, run: Run, backend: BackendName, location: str) -> Run:
         """Put a run that was found on a volume on record."""
         found = found_on_volume(run, backend, location)
         try:
@@ -84,7 +86,7 @@ class Poller:
         return self._look(found)
 
     def _worth_a_glance(self, run: Run) -> bool:
-        resumable = not run.live and run.backend != "local" and State.LAUNCHING in TRANSITIONS[run.state]
+        resumable = not run.live and run.backend is not BackendName.LOCAL and State.LAUNCHING in TRANSITIONS[run.state]
         due = time.monotonic() - self._glanced_at.get(run.id, -GLANCE_EVERY_S) >= GLANCE_EVERY_S
         return resumable and run.state not in UNSURE and due
 

@@ -9,7 +9,7 @@ from runner import cost, estimate
 from runner.cost import MoneyRange, Range
 from runner.defaults import settings
 from runner.run import Run
-from runner.spec import RunSpec
+from runner.spec import BackendName, RunSpec
 from runner.stages import PARTS, Part, StageName
 from runner.states import State
 from runner.status import StageState, StageStatus, Status
@@ -41,7 +41,7 @@ def spent_usd(run: Run, now: float | None = None) -> Decimal:
 
 def is_free(run: Run) -> bool:
     """Whether nothing is or was paid for a run: on this machine, unless a price of it is set."""
-    return run.backend == "local" and not run.prices.local and not spent_usd(run)
+    return run.backend is BackendName.LOCAL and not run.prices.local and not spent_usd(run)
 
 
 def project(run: Run, now: float) -> Projection | None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from runner import cost, identifiers, stored
 from runner.cost import MoneyRange, Prices, Range
-from runner.spec import RunSpec
+from runner.spec import BackendName, RunSpec
 from runner.states import LIVE, State
 from runner.status import Outcome, Status, in_parts
 
@@ -47,7 +47,7 @@ class Run(Struct):
     id: str
     tag: str
     spec: RunSpec
-    backend: str
+    backend: BackendName
     volume: str
     created_at: float
     state: State = State.LAUNCHING
@@ -108,7 +108,10 @@ class Poll(Struct, frozen=True):
 
 
 # What stands in a record for values that only a newer release knows and that have no default.
-_STAND_INS = {".state": "unknown", ".status.state": "unknown", ".spec.task": "speedrun", ".spec.engine": "nanochat"}
+_STAND_INS = {
+    ".state": "unknown", ".status.state": "unknown", ".backend": "unknown",
+    ".spec.task": "speedrun", ".spec.engine": "nanochat",
+}  # fmt: skip
 
 
 def renewed(raw: Any) -> Any:

@@ -1,6 +1,7 @@
 """What a person asks for: task, size, GPUs, overrides, budget. Validated once, then frozen."""
 
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
 
 import msgspec
@@ -27,6 +28,15 @@ Positive = Annotated[float, Meta(ge=0.001, le=100_000)]
 NotNegative = Annotated[float, Meta(ge=0, le=3_600_000)]
 Flag = Annotated[int, Meta(ge=0, le=1)]
 Pattern = Annotated[str, Meta(pattern="^[SL]{1,64}$")]
+
+
+class BackendName(StrEnum):
+    """Where a run is executed."""
+
+    LOCAL = "local"
+    MODAL = "modal"
+    # Of a newer release: such a run is listed, and nothing else is done with it.
+    UNKNOWN = "unknown"
 
 
 class Overrides(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -222,7 +232,7 @@ def usual_engine(backend: str, overrides: dict[str, Any] | None = None) -> Engin
     What only a rehearsal understands names it.
     """
     rehearsed = any((overrides or {}).get(name) is not None for name in REHEARSAL_ONLY)
-    return "nanochat" if backend == "modal" and not rehearsed else "rehearsal"
+    return "nanochat" if backend == BackendName.MODAL and not rehearsed else "rehearsal"
 
 
 def make_spec(
@@ -251,7 +261,7 @@ def make_spec(
     gpu = gpu or (source.gpu if source else "H100")
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine[:40]!r}", closest(engine, ENGINES), field="engine")
-    on_cpu = backend == "local" and engine == "nanochat"
+    on_cpu = backend == BackendName.LOCAL and engine == "nanochat"
     depth = parse_depth(model or (source.model if source else "d12"), on_cpu=on_cpu)
     if source is None and source_step is not None:
         raise UsageError("--step is a step of another run", "say --from RUN too", field="from")

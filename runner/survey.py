@@ -10,6 +10,7 @@ from runner.best import Measured
 from runner.checkpoints import Checkpoint
 from runner.errors import UsageError
 from runner.nanochat import layout
+from runner.nanochat.layout import CheckpointKind
 from runner.paid import Account, account_of
 from runner.run import Run, renewed, run_of
 from runner.side_by_side import side_by_side
@@ -64,8 +65,8 @@ def source_checkpoints(volume: Volume, spec: RunSpec) -> list[Checkpoint]:
     path = source.path if source else identifiers.run_dir(next(iter(_folders_of(volume, spec.source)), spec.source))
     found = checkpoints.scan(volume, spec.source, path, spec.model, source.spec.gpus if source else None)
     if spec.task != "eval":
-        found = [c for c in found if c.kind == "base"]
-    return [c for c in found if c.kind != "base" or spec.source_step in (None, c.step)]
+        found = [c for c in found if c.kind is CheckpointKind.BASE]
+    return [c for c in found if c.kind is not CheckpointKind.BASE or spec.source_step in (None, c.step)]
 
 
 def measured(volume: Volume, run: Run) -> Measured:

@@ -8,6 +8,7 @@ import msgspec
 from runner.errors import UsageError
 from runner.identifiers import check_tag
 from runner.run import Call, Poll, Run
+from runner.spec import BackendName
 from runner.states import LIVE, TRANSITIONS, UNSURE, State
 from runner.status import Outcome, OutcomeKind, Status
 
@@ -85,7 +86,7 @@ def found_alive(run: Run, before: Status | None, now: Status | None) -> Run:
     return msgspec.structs.replace(move(run, State.INTERRUPTED), ended_at=None, cancel_requested_at=None)
 
 
-def found_on_volume(run: Run, backend: str, volume: str) -> Run:
+def found_on_volume(run: Run, backend: BackendName, volume: str) -> Run:
     """A run as its record on a volume tells it; what became of it, the next look says."""
     tag = run.tag
     try:

@@ -17,7 +17,7 @@ from runner.job.journal import Journal
 from runner.nanochat import layout
 from runner.plan import plan
 from runner.run import Call, Run, named
-from runner.spec import make_spec
+from runner.spec import BackendName, make_spec
 from runner.stages import StageName
 from runner.states import State
 from runner.status import Outcome, OutcomeKind, StageState, StageStatus
@@ -71,7 +71,7 @@ def demo(home: Path) -> Fleet:
             total_steps=total, loss=loss, val_bpb=bpb,
             outcome=outcome,
         )  # fmt: skip
-        run = Run(f"run{number}demo", tag, made, "local", location, began, state, [Call("local-1-x", began)])
+        run = Run(f"run{number}demo", tag, made, BackendName.LOCAL, location, began, state, [Call("local-1-x", began)])
         run.status, run.ended_at = status, NOW - 7000 * (number + 1)
         fleet.registry.add(named(run, tag))
     return fleet
@@ -81,7 +81,7 @@ def _ended(fleet: Fleet, location: str) -> None:
     """A run that is over: the log of a real d4 on a CPU that was trained again after a stop."""
     made = spec("base", "d4", "nanochat", overrides={"iterations": 200})
     began, ended = NOW - 90_000, NOW - 86_400
-    run = Run("ended4dm", "d4-green", made, "local", location, began, State.DONE, [Call("local-1-x", began)])
+    run = Run("ended4dm", "d4-green", made, BackendName.LOCAL, location, began, State.DONE, [Call("local-1-x", began)])
     run = named(run, run.tag)
     status = a_status(1, State.DONE, "local-1-x", began, ended, ended_at=ended, stage="base")
     journal = Journal(FolderVolume(location), run.path, status, lambda: ended, lambda: 0.0, compiles=False)
@@ -101,7 +101,7 @@ def _live(fleet: Fleet, location: str) -> None:
     prices = msgspec.structs.replace(cost.DATED, local=Decimal("3.95"))
     planned = plan(made, layout.Inventory(), backend="local", prices=prices)
     run = Run(
-        "live4demo", "d4-blue", made, "local", location, NOW - 300, State.RUNNING, [Call(call_id, NOW - 300)],
+        "live4demo", "d4-blue", made, BackendName.LOCAL, location, NOW - 300, State.RUNNING, [Call(call_id, NOW - 300)],
         prices=prices, estimate=planned.estimate,
     )  # fmt: skip
     run = named(run, run.tag)

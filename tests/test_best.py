@@ -9,13 +9,16 @@ from hypothesis import strategies as st
 
 from runner.best import best_of, expendable, measured, with_measures
 from runner.checkpoints import Checkpoint, Verdict
+from runner.nanochat.layout import CheckpointKind
 from tests.conftest import Cli, wait_until
 from tests.gate import Gate
 from tests.test_series import event
 from tui import looks
 
 
-def saved(step: int, bpb: float | None, kind: str = "base", verdict: Verdict = Verdict.COMPLETE) -> Checkpoint:
+def saved(
+    step: int, bpb: float | None, kind: CheckpointKind = CheckpointKind.BASE, verdict: Verdict = Verdict.COMPLETE
+) -> Checkpoint:
     return Checkpoint("r", kind, step, 1, 1, bpb, verdict, "", f"{kind}_checkpoints", (f"model_{step:06d}.pt",), 0.0)
 
 
@@ -58,10 +61,10 @@ def test_a_measure_of_a_way_that_was_given_up_is_none() -> None:
     lines = [*at((20, 0.9), (40, 0.5)), event(2, "goes_on", "", step=30).encode(), *at((60, 0.8))]
     assert measured(lines) == {"base": {20: 0.9, 60: 0.8}, "sft": {}}
     again = [*at((20, 0.9), (40, 0.5), (20, 0.7))]
-    assert measured(again)["base"] == {20: 0.7}
+    assert measured(again)[CheckpointKind.BASE] == {20: 0.7}
     tuned = [event(3, "val_bpb", "sft", step=5, bpb=0.3).encode()]
-    assert measured([*lines, *tuned])["sft"] == {5: 0.3}
-    assert measured([*lines, *tuned, event(4, "stage", "sft", state="running").encode()])["sft"] == {}
+    assert measured([*lines, *tuned])[CheckpointKind.SFT] == {5: 0.3}
+    assert measured([*lines, *tuned, event(4, "stage", "sft", state="running").encode()])[CheckpointKind.SFT] == {}
 
 
 @given(
@@ -72,7 +75,7 @@ def test_what_was_measured_best_is_never_expendable(
     metas: list[tuple[int, float | None]], points: dict[int, float]
 ) -> None:
     whole = {step * 10: saved(step * 10, bpb) for step, bpb in metas}
-    found = with_measures([*whole.values()], {"base": points})
+    found = with_measures([*whole.values()], {CheckpointKind.BASE: points})
     gone = {c.step for c in expendable(found)}
     here = {step: points[step] for step in whole if step in points}
     if here:

@@ -18,7 +18,7 @@ from runner.paid import Account, day_of
 from runner.registry import Registry
 from runner.run import Estimate, Run
 from runner.settings import Settings
-from runner.spec import make_spec
+from runner.spec import BackendName, make_spec
 from runner.stages import Part, StageName
 from runner.states import State
 from runner.status import StageState, StageStatus, Status
@@ -166,7 +166,8 @@ class Life:
         here = 0 if self.laptops == 1 and self.rng.random() < 0.4 else None
         run_id = f"r{len(self.jobs) + self.deleted}"
         prices = msgspec.structs.replace(DATED, local=Decimal(20))
-        run = Run(run_id, run_id, SPEC, "modal" if here is None else "local", "v", self.now, prices=prices)
+        backend = BackendName.MODAL if here is None else BackendName.LOCAL
+        run = Run(run_id, run_id, SPEC, backend, "v", self.now, prices=prices)
         job = Job(run, hours * HOUR * self.rng.uniform(0.3, 1.0), here)
         likely = cost.dollars(hours * HOUR, job.rate)
         seconds = Range(hours * HOUR, hours * HOUR, hours * HOUR)

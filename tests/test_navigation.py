@@ -7,6 +7,7 @@ from textual.command import CommandList, CommandPalette
 from textual.widgets import Input
 
 from runner.fleet import Fleet
+from runner.nanochat.layout import CheckpointKind
 from runner.settings import load
 from runner.settings import put as put_setting
 from runner.states import State
@@ -77,7 +78,7 @@ async def test_a_new_run_has_nothing_of_a_checkpoint_that_one_did_not_go_on_from
         fresh = form()
         await pilot.press("escape", "6")
         await until(pilot, lambda: app.current_mode == "checkpoints", "the checkpoints")
-        app.resume_from(fleet.registry.get(run_id), "base", 10)
+        app.resume_from(fleet.registry.get(run_id), CheckpointKind.BASE, 10)
         await until(pilot, lambda: app.current_mode == "launch" and form().get("step") == "10", "the form filled in")
         app.screen.query_one("#overrides", Input).value = "iterations=7"
         assert form()["task"] == "base" and form()["from"] == "tag-1"

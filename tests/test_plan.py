@@ -11,7 +11,7 @@ from runner.checkpoints import Checkpoint, Verdict
 from runner.cost import GPUS
 from runner.errors import UsageError
 from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
-from runner.nanochat.layout import Inventory
+from runner.nanochat.layout import CheckpointKind, Inventory
 from runner.plan import Plan, plan
 from runner.plan_text import lines
 from runner.spec import RunSpec, make_spec
@@ -43,7 +43,7 @@ def argv(found: Plan, stage: str) -> tuple[str, ...]:
 
 
 def checkpoint(step: int, verdict: Verdict = Verdict.COMPLETE) -> Checkpoint:
-    return Checkpoint("r", "base", step, 1, 8, None, verdict, "", "", (), 0.0)
+    return Checkpoint("r", CheckpointKind.BASE, step, 1, 8, None, verdict, "", "", (), 0.0)
 
 
 @pytest.mark.parametrize("engine", ["rehearsal", "nanochat"])
@@ -114,7 +114,9 @@ def test_a_stage_is_not_run_again_while_what_it_made_is_there(
     saved: list[int], tuned: list[int], inventory: Inventory, skipped: set[str]
 ) -> None:
     ended = [StageStatus(n, StageState.DONE) for n in list(StageName)[1:6]]
-    found = [checkpoint(step) for step in saved] + [msgspec.structs.replace(checkpoint(s), kind="sft") for s in tuned]
+    found = [checkpoint(step) for step in saved] + [
+        msgspec.structs.replace(checkpoint(s), kind=CheckpointKind.SFT) for s in tuned
+    ]
     made = plan(spec(), inventory, backend="modal", checkpoints=found, finished=ended, trained_steps=2520, attempt=2)
     assert {s.name for s in made.stages if s.skip} == skipped
 

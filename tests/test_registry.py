@@ -17,6 +17,7 @@ from runner.identifiers import check_tag
 from runner.registry import Registry, Wanted
 from runner.registry_file import FILE
 from runner.run import Call, run_of
+from runner.spec import BackendName
 from runner.states import State
 from tests.conftest import Cli
 from tests.test_run import run
@@ -293,9 +294,26 @@ def test_a_run_that_only_a_newer_release_knows_how_to_start_is_listed_and_not_re
         put_row(tmp_path, "a", newer(rows(tmp_path)["a"]))
         put_row(tmp_path, "b", rows(tmp_path)["b"].replace(b'"backend":"local"', b'"backend":"lambda"'))
         assert {r.tag: r.state for r in fleet.refresh()} == {"a": State.INTERRUPTED, "b": State.RUNNING}
-        assert "lambda" in fleet.unreachable["b"]
+        assert "newer nanochat-tui" in fleet.unreachable["b"]
         with pytest.raises(UsageError, match="newer nanochat-tui"):
             fleet.resume(fleet.registry.get("a"))
+
+
+@pytest.mark.parametrize(("written", "read"), [("local", "local"), ("modal", "modal"), ("lambda", "unknown")])
+def test_the_backend_of_a_stored_run_is_one_of_ours_or_unknown_and_stays_as_it_was_written(
+    tmp_path: Path, written: str, read: str
+) -> None:
+    registry = Registry(tmp_path)
+    for name in ("a", "b"):
+        registry.add(run(id=name, tag=name))
+    put_row(tmp_path, "a", rows(tmp_path)["a"].replace(b'"backend":"local"', f'"backend":"{written}"'.encode()))
+    found = {r.id: r for r in registry.all()}
+    assert (found["a"].backend, found["b"].backend) == (BackendName(read), BackendName.LOCAL)
+    assert found["a"].newer == (read == "unknown") and not rows(tmp_path, "refused")
+    registry.update("a", lambda r: msgspec.structs.replace(r, attempt=2))
+    kept = msgspec.json.decode(rows(tmp_path)["a"])
+    assert (kept["attempt"], kept["backend"]) == (2, written)
+    registry.close()
 
 
 def test_a_closed_registry_is_an_error_in_a_line_and_leaves_no_connection(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from runner.job.report import report
 from runner.nanochat.layout import Inventory
 from runner.plan import plan
 from runner.run import Estimate, Run
-from runner.spec import make_spec
+from runner.spec import BackendName, make_spec
 from runner.stages import StageName
 from runner.states import State
 from runner.status import StageState, StageStatus, Status
@@ -51,7 +51,7 @@ KILLED = [
 
 def made(**status_values: Any) -> tuple[Run, Status]:
     spec = make_spec(task="speedrun", model="d12", backend="modal", engine="nanochat", gpus=8, gpu_kinds=tuple(GPUS))
-    run = Run("abcdefgh", "blue", spec, "modal", "v", 0.0)
+    run = Run("abcdefgh", "blue", spec, BackendName.MODAL, "v", 0.0)
     money = MoneyRange(Decimal(1), Decimal(2), Decimal(3))
     said = Range(100.0, 300.0, 400.0)
     run = msgspec.structs.replace(run, estimate=Estimate(said, money, {"base": said, "base_eval": said}))

@@ -12,7 +12,7 @@ from runner.cost import GPUS
 from runner.errors import UsageError
 from runner.identifiers import check_tag, new_run_id, new_tag
 from runner.run import Call, Poll, Run, calls_of_attempt
-from runner.spec import make_spec
+from runner.spec import BackendName, make_spec
 from runner.states import LIVE, TRANSITIONS, State
 from runner.status import Outcome, OutcomeKind, Status
 from runner.transitions import (
@@ -33,8 +33,9 @@ ENDS_THAT_RESUME = set(State) - LIVE - {State.DONE, State.DELETING, State.UNKNOW
 
 
 def run(state: State = State.RUNNING, **given: Any) -> Run:
-    base = {"id": "abc", "tag": "t", "spec": SPEC, "backend": "local", "volume": "/v", "created_at": NOW - 60}
-    return Run(**{**base, "state": state, "calls": [Call("local-1-x", NOW - 59)], **given})
+    base = {"id": "abc", "tag": "t", "spec": SPEC, "volume": "/v", "created_at": NOW - 60}
+    backend = BackendName(given.pop("backend", "local"))
+    return Run(**{**base, "backend": backend, "state": state, "calls": [Call("local-1-x", NOW - 59)], **given})
 
 
 def status(state: State, attempt: int = 1, **given: Any) -> Status:

@@ -17,10 +17,12 @@ from runner import health, units
 from runner.errors import NanochatError
 from runner.fleet import Fleet
 from runner.home import has_modal_token
+from runner.nanochat.layout import CheckpointKind
 from runner.notices import Notice, NoticeKind, Teller, terminal_bytes
 from runner.projection import is_free, spent_usd
 from runner.removal import weigh
 from runner.run import Run
+from runner.spec import BackendName
 from runner.states import TRANSITIONS, State
 from runner.terminal import safe
 from runner.usage import Usage
@@ -86,7 +88,7 @@ class NanochatApp(TerminalApp):
         super().__init__()
         self.fleet = fleet
         self.runs = fleet.registry.all()
-        self.default_volume = fleet.volume_location("local", "rehearsal")
+        self.default_volume = fleet.volume_location(BackendName.LOCAL, "rehearsal")
         self.unreachable: dict[str, str] = {}
         self.watched = self.runs[0].id if self.runs else ""
         self.compared: list[str] = []
@@ -134,15 +136,17 @@ class NanochatApp(TerminalApp):
         if isinstance(self.screen, SizesScreen):
             self.call_after_refresh(self.screen.open_at, place, path)
 
-    def resume_from(self, run: Run, kind: str, step: int) -> None:
+    def resume_from(self, run: Run, kind: CheckpointKind, step: int) -> None:
         """Go on from a chosen checkpoint: the run itself where it can be resumed, else a new run, to be looked at."""
         if run.live:
             self.notify(safe(f"{run.tag} is live: cancel it first"), severity="warning", markup=False)
             return
-        if kind != "base" or State.LAUNCHING not in TRANSITIONS[run.state]:
+        if kind is not CheckpointKind.BASE or State.LAUNCHING not in TRANSITIONS[run.state]:
             self.action_show("launch")
             if isinstance(self.screen, LaunchScreen):
-                self.call_after_refresh(self.screen.begin_from, run, "base" if kind == "base" else "eval", step)
+                self.call_after_refresh(
+                    self.screen.begin_from, run, "base" if kind is CheckpointKind.BASE else "eval", step
+                )
             return
         self.ask_resume([run], step)
 
@@ -167,9 +171,9 @@ class NanochatApp(TerminalApp):
         """Look at the runs on Modal, apart, so that a slow network holds up nothing else."""
         worker = get_current_worker()
         while not worker.is_cancelled:
-            if any(run.backend == "modal" for run in self.runs):
-                runs = self.fleet.refresh("modal")
-                self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), "modal"))
+            if any(run.backend is BackendName.MODAL for run in self.runs):
+                runs = self.fleet.refresh(BackendName.MODAL)
+                self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), BackendName.MODAL))
             self.left.wait(LOOK_EVERY_S)
 
     @background(group="discover", doing="looking for runs of other machines", exclusive=True, again=True)
@@ -196,7 +200,7 @@ class NanochatApp(TerminalApp):
             self._show_runs()
 
     def on_runs_changed(self, message: RunsChanged) -> None:
-        if message.backend == "local":
+        if message.backend == BackendName.LOCAL:
             self._looked_at = time.monotonic()
         shown = {r.id: r for r in self.runs if r.backend != message.backend}
         self.runs, self.unreachable = [newest(r, shown.get(r.id)) for r in message.runs], message.unreachable
@@ -357,8 +361,8 @@ class NanochatApp(TerminalApp):
         start(self, *each, self._look, group="act", doing=f"{doing} {_named(runs)}", finish=True)
 
     def _look(self) -> None:
-        runs = self.fleet.refresh("local")
-        self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), "local"))
+        runs = self.fleet.refresh(BackendName.LOCAL)
+        self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), BackendName.LOCAL))
         self.teller.look(runs, self.fleet.clock(), runs, self.fleet.now)
 
     def sections(self, screen: Screen[object]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from runner.home import home, home_to_look
 from runner.nanochat import flops
 from runner.projection import spent_usd
 from runner.run import Run
-from runner.spec import Overrides, RunSpec, closest, make_spec, parse_money
+from runner.spec import BackendName, Overrides, RunSpec, closest, make_spec, parse_money
 from tui import looks, output
 from tui.cells import Cell
 from tui.records import as_json
@@ -60,7 +60,7 @@ def _say(text: str) -> None:
 def _spec(fleet: Fleet, args: argparse.Namespace) -> tuple[RunSpec, str]:
     """What was asked for, and the backend it is for."""
     source = fleet.registry.find(args.source) if args.source else None
-    backend = args.backend or (source.backend if source else "local")
+    backend = args.backend or (source.backend if source else BackendName.LOCAL)
     if backend not in fleets.BACKENDS:
         raise UsageError(f"unknown backend {backend!r}", closest(backend, fleets.BACKENDS), field="backend")
     if source and backend != source.backend:
@@ -160,7 +160,7 @@ def _record(fleet: Fleet, run_: Run) -> dict[str, Any]:
 
 
 def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
-    if args.backend == "modal":
+    if args.backend == BackendName.MODAL:
         fleet.discover()
     runs = fleet.sure_of([r for r in fleet.refresh() if args.backend in (None, r.backend)])
     _say_unreachable(fleet)

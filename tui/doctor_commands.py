@@ -11,7 +11,7 @@ from runner.backends.base import Check
 from runner.errors import Exit, NanochatError, UsageError
 from runner.fleet import Fleet
 from runner.home import has_modal_token, modal_command
-from runner.spec import ENGINES
+from runner.spec import ENGINES, BackendName
 from tui import clipboard, output
 
 
@@ -28,8 +28,11 @@ def doctor(fleet: Fleet, args: argparse.Namespace) -> int:
 
 def checks(fleet: Fleet, args: argparse.Namespace) -> list[Check]:
     """How everything is, on the backend that is named, or on both."""
-    found = [*_here(fleet, getattr(args, "home_problem", None)), *(_local(fleet) if args.backend != "modal" else [])]
-    if args.backend != "local":
+    found = [
+        *_here(fleet, getattr(args, "home_problem", None)),
+        *(_local(fleet) if args.backend != BackendName.MODAL else []),
+    ]
+    if args.backend != BackendName.LOCAL:
         found += _modal(fleet)
     return found
 
@@ -46,7 +49,7 @@ def lines(found: list[Check], args: argparse.Namespace) -> list[str]:
 
 
 def _is_wrong(check: Check, args: argparse.Namespace) -> bool:
-    needed = {("modal token", args.backend == "modal"), (f"engine {args.engine}", True)}
+    needed = {("modal token", args.backend == BackendName.MODAL), (f"engine {args.engine}", True)}
     return not check.ok and (not check.optional or (check.name, True) in needed)
 
 
@@ -54,7 +57,7 @@ def _modal(fleet: Fleet) -> list[Check]:
     if not has_modal_token():
         return [_no_token()]
     try:
-        return fleet.backend("modal").check()
+        return fleet.backend(BackendName.MODAL).check()
     except NanochatError as error:
         return [Check("modal", False, error.what, error.do)]
 
@@ -87,8 +90,8 @@ def _notifications() -> list[Check]:
 
 def _local(fleet: Fleet) -> list[Check]:
     """This machine as a place for runs: its disk, its engines, and the folders that serve as volumes."""
-    locations = {engine: fleet.volume_location("local", engine) for engine in ENGINES}
-    return [*fleet.backend("local").check(), *(_volume(fleet, *found) for found in locations.items())]
+    locations = {engine: fleet.volume_location(BackendName.LOCAL, engine) for engine in ENGINES}
+    return [*fleet.backend(BackendName.LOCAL).check(), *(_volume(fleet, *found) for found in locations.items())]
 
 
 def _volume(fleet: Fleet, engine: str, location: str) -> Check:
@@ -100,7 +103,7 @@ def _volume(fleet: Fleet, engine: str, location: str) -> Check:
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return Check(name, False, f"{location} cannot be written", "see that it is yours, or give another --volume")
     try:
-        volume = fleet.backend("local").volume(location)
+        volume = fleet.backend(BackendName.LOCAL).volume(location)
         owner, damaged = survey.engine_of(volume), holdings.inventory(volume, engine).damaged
     except UsageError as error:
         return Check(name, False, error.what, error.do)

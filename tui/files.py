@@ -16,6 +16,7 @@ from runner.given_path import begin_in
 from runner.registry import Wanted
 from runner.removal import Removal
 from runner.run import Run
+from runner.spec import BackendName
 from runner.terminal import safe
 from runner.volumes.base import Entries, Volume
 from tui.background import start
@@ -60,7 +61,7 @@ class Files:
         """Every known volume, that of the watched run first."""
         runs = sorted(self._app.runs, key=lambda r: r.id != self._app.watched)
         known = [Place(r.backend, r.volume) for r in runs]
-        return list(dict.fromkeys([*known, Place("local", self._app.default_volume)]))
+        return list(dict.fromkeys([*known, Place(BackendName.LOCAL, self._app.default_volume)]))
 
     @property
     def busy(self) -> bool:

@@ -7,6 +7,7 @@ from runner.nanochat import flops
 from runner.progress import progress_of
 from runner.projection import Projection, is_free, project, spent_usd
 from runner.run import Run
+from runner.spec import BackendName
 from runner.stages import StageName
 from runner.states import State
 from runner.status import OutcomeKind
@@ -28,7 +29,7 @@ def title(run: Run, now: float) -> Cells:
         cells.append(f"attempt {run.attempt}")
     if status and status.containers.preemptions:
         cells.append(Cell(f"↻ preempted {status.containers.preemptions}×", "warning"))
-    cells += ["on Modal"] if run.backend == "modal" else []
+    cells += ["on Modal"] if run.backend is BackendName.MODAL else []
     cells += [Cell("rehearsal", "warning")] if run.spec.engine == "rehearsal" else []
     cells += ["free"] if is_free(run) else []
     cells.append(Cell(run.id, "dim"))

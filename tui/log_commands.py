@@ -13,6 +13,7 @@ from runner.log_search import Query, Scan, lines_in, query
 from runner.log_times import LogTimes, moment
 from runner.nanochat import layout
 from runner.run import Run
+from runner.spec import BackendName
 from runner.spool import LogFile
 from runner.terminal import harmless_json
 from tui import output
@@ -54,7 +55,7 @@ def follow(fleet: Fleet, run_: Run, shown: Callable[[bool], None]) -> Iterator[R
 
 def _pulled(fleet: Fleet, run_: Run) -> str:
     """Bring the log; what stands against it. A volume on this machine that is gone is the end, Modal comes back."""
-    if run_.backend == "local":
+    if run_.backend is BackendName.LOCAL:
         fleet.volume_of(run_).list("")
     try:
         fleet.pull_log(run_)

@@ -8,6 +8,7 @@ from runner.health import Word
 from runner.progress import progress_of
 from runner.projection import spent_usd
 from runner.run import Run
+from runner.spec import BackendName
 from runner.stages import Phase, StageName
 from runner.states import State
 from runner.status import OutcomeKind, StageState, StageStatus
@@ -86,7 +87,7 @@ def marked(run: Run) -> Cell:
 def hardware(run: Run) -> str:
     """`8×H100` in the cloud; on this machine what really computes."""
     if run.spec.engine == "nanochat":
-        return "cpu" if run.backend == "local" else f"{run.spec.gpus}×{run.spec.gpu}"
+        return "cpu" if run.backend is BackendName.LOCAL else f"{run.spec.gpus}×{run.spec.gpu}"
     return f"{run.spec.gpus} rank{'s' if run.spec.gpus > 1 else ''}"
 
 

@@ -16,6 +16,7 @@ from runner.fleet import Fleet
 from runner.given_path import given_path
 from runner.registry import Wanted
 from runner.run import Run
+from runner.spec import BackendName
 from runner.transfer import Progress
 from runner.volumes.base import BLOCK, Entry, Volume
 from tui import output
@@ -64,7 +65,7 @@ def where(fleet: Fleet, args: argparse.Namespace, text: str, *, whole: bool = Fa
         else:
             path = _plain(f"{found.path}/{inside}")
             return Where(found.backend, found.volume, fleet.volume_of(found), path)
-    engine = args.engine or ("nanochat" if args.backend == "modal" else "rehearsal")
+    engine = args.engine or ("nanochat" if args.backend == BackendName.MODAL else "rehearsal")
     location = fleet.volume_location(args.backend, engine)
     return Where(args.backend, location, fleet.backend(args.backend).volume(location), _plain(text))
 
@@ -172,7 +173,7 @@ def _du(fleet: Fleet, args: argparse.Namespace) -> int:
     rows += [(units.size(own.bytes), f"{own.files:,}", "(files here)", "")] if own.files else []
     rows.append((units.size(whole.bytes), f"{whole.files:,}", names.shown(place.path) or place.location, ""))
     output.table(("size", "files", "name", "run"), rows, right=frozenset({"size", "files"}), plain=args.plain)
-    if place.backend == "modal":
+    if place.backend == BackendName.MODAL:
         price = units.money(usage.per_month(whole.bytes))
         output.note(f"{price} a month, but for the first {units.size(usage.free_tier())} of a workspace")
     for one in could_go:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from runner.cost import Prices
 from runner.run import Poll, Run
+from runner.spec import BackendName
 from runner.status import Status
 from runner.volumes.base import Volume
 
@@ -33,7 +34,7 @@ class Where(Struct, frozen=True):
 class Backend(Protocol):
     """Where a run's job happens. Every method may block on I/O and may raise Unreachable or CredentialsError."""
 
-    name: str
+    name: BackendName
 
     def volume(self, location: str) -> Volume:
         """The volume at a location, as recorded in a run."""

@@ -20,6 +20,7 @@ from runner.errors import Unreachable, UsageError, VolumeGone
 from runner.job import engines, imports
 from runner.nanochat import layout
 from runner.run import Poll, Run
+from runner.spec import BackendName
 from runner.states import State
 from runner.status import Outcome, OutcomeKind, Status
 from runner.terminal import clean
@@ -31,7 +32,7 @@ SAID, SAID_BYTES = "job.out", 1 << 16
 class LocalBackend:
     """The Backend Protocol on this machine. A job is its own session and outlives the app and the terminal."""
 
-    name = "local"
+    name = BackendName.LOCAL
 
     def __init__(self, home: Path) -> None:
         self._home = home

@@ -27,6 +27,7 @@ from runner.errors import NanochatError, Unreachable, VolumeGone
 from runner.home import modal_command
 from runner.modal_names import APPS, LIVE_DICT, TAG, VOLUMES, train_key
 from runner.run import Poll, Run, calls_of_attempt
+from runner.spec import BackendName
 from runner.spooling import Read
 from runner.stages import Part
 from runner.states import LIVE, State
@@ -52,7 +53,7 @@ class _Seen(Struct):
 class ModalBackend:
     """The Backend Protocol on Modal. Deploys once per version of the source; every call is detached."""
 
-    name = "modal"
+    name = BackendName.MODAL
 
     def __init__(self, home: Path, say: Callable[[str], None]) -> None:
         self._home, self._say = home, say

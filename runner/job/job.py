@@ -39,6 +39,7 @@ from runner.job.succession import at_step, begun, crash_loop, newest, put_aside
 from runner.job.tokenizers import other_tokenizer, without_tokenizer
 from runner.job.unloaded import last_missing, marked
 from runner.nanochat import layout
+from runner.nanochat.layout import CheckpointKind
 from runner.plan import Plan, Stage, needs_optimizer, plan, starting_point
 from runner.run import Run
 from runner.stages import PARTS, Part, StageName
@@ -387,7 +388,7 @@ class Job:
                 self._status.pace.gpu = note
                 self._journal.event({"kind": "gpu", **msgspec.to_builtins(note)})
                 continue
-            if note.kind == "base":
+            if note.kind is CheckpointKind.BASE:
                 if note.verdict is Verdict.COMPLETE:
                     self._status.training.saved_step, self._kept_here = note.step, True
                 if self._children.wrote_at is not None:

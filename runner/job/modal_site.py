@@ -30,6 +30,7 @@ from runner.modal_names import lease_key, stop_key, train_key
 from runner.nanochat import layout
 from runner.paid import Paid
 from runner.run import Run
+from runner.spec import BackendName
 from runner.stages import Part
 from runner.states import State
 from runner.status import Status
@@ -83,7 +84,7 @@ class ModalSite:
 
     def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
         holds = cost.box(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
-        return cost.hourly_rate("modal", holds, run.prices)
+        return cost.hourly_rate(BackendName.MODAL, holds, run.prices)
 
     def takes(self, run: Run, part: Part | None, now: float) -> Paid:
         holds = cost.box(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)

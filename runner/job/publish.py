@@ -16,6 +16,7 @@ from runner.backends.folder import FolderVolume
 from runner.checkpoints import KEPT, Checkpoint, Verdict
 from runner.errors import NanochatError
 from runner.nanochat import layout
+from runner.nanochat.layout import CheckpointKind
 
 LOOK_EVERY_S = 0.5
 RETRY_S = 5.0
@@ -30,7 +31,7 @@ BROUGHT = ".brought-"
 class Source(Struct, frozen=True):
     """One folder of checkpoints on the work disk and its place on the volume."""
 
-    kind: str
+    kind: CheckpointKind
     work: str
     target: str
 
@@ -190,7 +191,7 @@ class Publisher:
 
     def restore(self, one: Checkpoint, *, optimizer: bool = True) -> None:
         """Bring a checkpoint from the volume to the work disk, as the only one there; it is not published again."""
-        source = next(s for s in self._sources if s.kind == one.kind)
+        source = next(s for s in self._sources if s.kind is one.kind)
         local = self._work.path(source.work)
         whole = checkpoints.scan_folder(self._work, "", one.kind, source.work, self._gpus)
         if not any(c.step == one.step and c.verdict is Verdict.COMPLETE for c in whole):
@@ -207,9 +208,9 @@ class Publisher:
         self._known -= {(one.kind, one.step) for one in gone}
         shutil.rmtree(self._work.path(layout.RESULTS), ignore_errors=True)
 
-    def clear(self, kind: str) -> None:
+    def clear(self, kind: CheckpointKind) -> None:
         """Remove every step of a kind from the work disk; nanochat takes the highest it finds, whole or not."""
-        self._drop(next(s for s in self._sources if s.kind == kind), lambda step: True)
+        self._drop(next(s for s in self._sources if s.kind is kind), lambda step: True)
 
     def _drop(self, source: Source, unwanted: Callable[[int], bool]) -> None:
         folder = self._work.path(source.work)

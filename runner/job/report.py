@@ -12,6 +12,7 @@ from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.plan import Plan
 from runner.projection import is_free
 from runner.run import Run
+from runner.spec import BackendName
 from runner.stages import PARTS, Part, StageName
 from runner.status import Status
 from runner.terminal import safe
@@ -51,7 +52,7 @@ def report(run: Run, status: Status, plan: Plan, past: History, *, curve: bool) 
 
 def _headline(run: Run, status: Status) -> str:
     spec = run.spec
-    where = "this machine" if run.backend == "local" else f"{spec.gpus} × {spec.gpu} on Modal"
+    where = "this machine" if run.backend is BackendName.LOCAL else f"{spec.gpus} × {spec.gpu} on Modal"
     source = f" from {spec.source}" if spec.source else ""
     took = f"{units.duration(status.spent_s)} in containers"
     if is_free(run):

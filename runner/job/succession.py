@@ -12,6 +12,7 @@ from runner.errors import NanochatError
 from runner.job.history import History
 from runner.job.site import Site
 from runner.nanochat import layout
+from runner.nanochat.layout import CheckpointKind
 from runner.run import Run
 from runner.stages import Part
 from runner.states import State
@@ -124,7 +125,7 @@ def put_aside(volume: FolderVolume, run: Run, attempt: int) -> list[Checkpoint] 
     if run.back_to is None or volume.path(done).exists():
         return None
     saved = checkpoints.scan(volume, run.id, run.path, run.spec.model, None)
-    later = [c for c in saved if c.kind != "base" or c.step > run.back_to]
+    later = [c for c in saved if c.kind is not CheckpointKind.BASE or c.step > run.back_to]
     for one in later:
         folder = one.path.removeprefix(f"{run.path}/")
         for name in sorted(one.files, key=lambda n: not n.startswith("meta_")):

@@ -8,6 +8,7 @@ from runner.checkpoints import Checkpoint, Verdict
 from runner.diagnosis.advice import Resume
 from runner.diagnosis.verdict import CHECKPOINT_UNREADABLE
 from runner.job.outcome import settled
+from runner.nanochat.layout import CheckpointKind
 from runner.plan import starting_point
 from runner.run import Run
 from runner.stages import STAGES, StageName
@@ -21,7 +22,9 @@ def marked(volume: FolderVolume, run: Run, stage: StageName, outcome: Outcome) -
 
     def begins_with() -> Checkpoint | None:
         found = survey.checkpoints_for(volume, run)
-        return starting_point(run.spec, found, "sft" if stage is StageName.CHAT_EVAL else "base")
+        return starting_point(
+            run.spec, found, CheckpointKind.SFT if stage is StageName.CHAT_EVAL else CheckpointKind.BASE
+        )
 
     one = begins_with()
     if one is None:
@@ -41,7 +44,7 @@ def last_missing(volume: FolderVolume, run: Run, status: Status) -> Outcome | No
     at = newest.step if newest else 0
     if at == status.training.total_steps:
         return None
-    last = next((c for c in found if c.kind == "base" and c.step == status.training.total_steps), None)
+    last = next((c for c in found if c.kind is CheckpointKind.BASE and c.step == status.training.total_steps), None)
     if last and last.verdict is Verdict.NOT_FINITE:
         # A loss that is nan is a warning where the person said no more; it ends what would build on it.
         needed = {StageName.BASE_EVAL, StageName.SFT} & set(STAGES[run.spec.task])

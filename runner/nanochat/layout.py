@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 
 from msgspec import Struct
 
@@ -17,7 +18,6 @@ DATA, TOKENIZER, EVAL_BUNDLE, TASK_DATA, CACHE = (
 SHARED = (TOKENIZER, DATA, TASK_DATA)
 VALIDATION_SHARD = 6542
 TOKENIZER_FILES = ("tokenizer.pkl", "token_bytes.pt")
-CHECKPOINT_DIRS = {"base": "base_checkpoints", "sft": "chatsft_checkpoints"}
 
 # Tables of evaluations of the base model.
 RESULTS = "base_eval"
@@ -51,6 +51,16 @@ REWRITTEN = GROWING | {STATUS_FILE, RUN_FILE, REPORT_FILE, CURVE_FILE}
 _SHARD = re.compile(r"shard_(\d{5})\.parquet")
 UNREADABLE = "unreadable"
 _PART = re.compile(rf"(model|meta|optim|{UNREADABLE})_(\d{{6}})(?:_rank(\d{{1,4}}))?\.(pt|json)")
+
+
+class CheckpointKind(StrEnum):
+    """Of which training a checkpoint is: the base model's, or fine-tuning's."""
+
+    BASE = "base"
+    SFT = "sft"
+
+
+CHECKPOINT_DIRS = {CheckpointKind.BASE: "base_checkpoints", CheckpointKind.SFT: "chatsft_checkpoints"}
 
 
 class Inventory(Struct, frozen=True):

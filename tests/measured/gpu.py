@@ -33,7 +33,7 @@ from runner.nanochat import grammar, layout
 from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
 from runner.plan import plan
 from runner.run import Run
-from runner.spec import make_spec
+from runner.spec import BackendName, make_spec
 from runner.states import State
 from runner.terminal import clean
 
@@ -75,7 +75,7 @@ class Bench:
             task=task, model=model, backend="modal", engine="nanochat", gpus=gpus, gpu=self.gpu, overrides=overrides,
             gpu_kinds=tuple(GPUS),
         )  # fmt: skip
-        run = Run(new_run_id(), f"{task}-{model}", spec, "modal", self.volume.location, time.time())
+        run = Run(new_run_id(), f"{task}-{model}", spec, BackendName.MODAL, self.volume.location, time.time())
         survey.write_run(self.volume, run)
         return run
 

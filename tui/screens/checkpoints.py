@@ -13,6 +13,7 @@ from runner import removal, units
 from runner.best import expendable
 from runner.checkpoints import Checkpoint, Verdict
 from runner.errors import NanochatError
+from runner.nanochat.layout import CheckpointKind
 from runner.run import Run, needed_steps
 from runner.terminal import safe
 from tui import looks
@@ -169,7 +170,7 @@ class CheckpointsScreen(FilesScreen):
     def _cells(self, key: str) -> list[Cell]:
         run, one = self._rows[key]
         status = run.status
-        final = status and one.kind == "base" and one.step == status.training.total_steps
+        final = status and one.kind is CheckpointKind.BASE and one.step == status.training.total_steps
         tone = TONES.get(one.verdict, "error")
         return [
             Cell(safe(run.tag)),

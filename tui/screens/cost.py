@@ -15,6 +15,7 @@ from runner.errors import NanochatError
 from runner.ledger import per_hour, spending, today
 from runner.projection import is_free, project, spent_usd
 from runner.run import Run
+from runner.spec import BackendName
 from runner.terminal import safe
 from tui import looks
 from tui.background import background
@@ -101,12 +102,16 @@ class CostScreen(NanochatScreen):
             Cell(units.money(billed)),
             Cell(run.spec.model),
             Cell(looks.hardware(run)),
-            Cell("your own" if run.backend == "local" else f"{run.prices.source} {run.prices.date}", "dim"),
+            Cell("your own" if run.backend is BackendName.LOCAL else f"{run.prices.source} {run.prices.date}", "dim"),
         ]
 
     def _ask(self) -> None:
         """Bills come from Modal, for runs that have ended; each is asked for once."""
-        wanted = [r for r in self._by_id.values() if r.backend == "modal" and not r.live and r.id not in self._billed]
+        wanted = [
+            r
+            for r in self._by_id.values()
+            if r.backend is BackendName.MODAL and not r.live and r.id not in self._billed
+        ]
         if wanted:
             self._billed |= {r.id: None for r in wanted}
             self._ask_bills(wanted)

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from textual.binding import BindingType
 
+from runner.nanochat.layout import CheckpointKind
 from runner.run import Run
 from tui.files import Files, Place
 from tui.keys import bindings
@@ -55,6 +56,6 @@ class FilesScreen(NanochatScreen):
     def action_stop(self) -> None:
         self.files.ask_stop()
 
-    def resume_from(self, run: Run, kind: str, step: int) -> None:
+    def resume_from(self, run: Run, kind: CheckpointKind, step: int) -> None:
         """Go on from a checkpoint: the run itself where it can, else a new run."""
         self.nanochat.resume_from(run, kind, step)

@@ -20,7 +20,17 @@ from runner.identifiers import check_tag
 from runner.plan import Plan
 from runner.registry import find
 from runner.run import Run
-from runner.spec import ENGINES, GPU_COUNTS, SWITCHES, TASKS, RunSpec, flag, make_spec, parse_override_words
+from runner.spec import (
+    ENGINES,
+    GPU_COUNTS,
+    SWITCHES,
+    TASKS,
+    BackendName,
+    RunSpec,
+    flag,
+    make_spec,
+    parse_override_words,
+)
 from runner.terminal import safe
 from tui.background import background
 from tui.consent import Confirm
@@ -224,7 +234,9 @@ class LaunchScreen(NanochatScreen):
     def _plan(self, spec: RunSpec, backend: str) -> None:
         worker = get_current_worker()
         planned = self.nanochat.fleet.plan(spec, backend)
-        problem = CredentialsError(*no_modal_token()) if backend == "modal" and not has_modal_token() else None
+        problem = (
+            CredentialsError(*no_modal_token()) if backend == BackendName.MODAL and not has_modal_token() else None
+        )
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show_plan, spec, planned, problem)
 

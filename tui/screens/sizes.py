@@ -11,6 +11,7 @@ from textual.worker import get_current_worker
 
 from runner import names, units, usage
 from runner.errors import NanochatError
+from runner.spec import BackendName
 from runner.terminal import safe
 from runner.usage import Advice, Total, Usage
 from tui.background import background
@@ -139,7 +140,7 @@ class SizesScreen(FilesScreen):
         whole, here = self._usage.at(""), self._usage.at(self._folder)
         cells: list[Cell | str] = [Cell("Sizes", "accent"), names.shown(self._folder) or "all of the volume"]
         cells.append(f"{units.size(here.bytes)} in {units.counted(here.files, 'file')}")
-        if self.place.backend == "modal":
+        if self.place.backend == BackendName.MODAL:
             free = units.size(usage.free_tier())
             cells.append(f"{units.money(usage.per_month(whole.bytes))} a month but for the first {free}")
         age = units.age(self._done_at, self.nanochat.fleet.clock())

@@ -18,6 +18,7 @@ from runner.listing import Look, Shelf
 from runner.nanochat import layout
 from runner.preview.look import Shown, look
 from runner.run import Run
+from runner.spec import BackendName
 from runner.volumes.base import Entries, Entry
 from tui.background import background
 from tui.cells import Cell
@@ -248,7 +249,7 @@ class VolumeScreen(FilesScreen):
 
     def _show_title(self) -> None:
         known = self._shelf.get(self._folder)
-        backend = f" on {self.place.backend}" if self.place.backend != "local" else ""
+        backend = f" on {self.place.backend}" if self.place.backend != BackendName.LOCAL else ""
         self.query_one("#title", Line).put([Cell("Volume", "accent"), names.shown(self.place.location) + backend])
         path = names.shown(self._folder) or "top"
         run = self._run_of(self._folder)
