@@ -38,11 +38,21 @@ hypothesis.settings.load_profile("suite")
 
 DATA = Path(__file__).parent / "data"
 CLI = [sys.executable, "-m", "tui.cli"]
-# For commands by the dozen. Of Modal's client only the libraries: it reads its environment while it is imported.
+# For commands by the dozen. Modal's client is there for those that import it.
 COMMANDS = Forks(
     Path(tempfile.gettempdir()),
-    ["modal", "runner.fleet", "tui.commands", "tui.log_commands", "tui.money_commands", "tui.volume_commands"],
-    forget="modal,modal_proto.modal_api_grpc",
+    [
+        "modal",
+        "runner.fleet",
+        "tui.commands",
+        "tui.log_commands",
+        "tui.money_commands",
+        "tui.volume_commands",
+        "urllib.request",
+        "certifi",
+        "pickletools",
+    ],
+    later="modal",
 )
 
 

@@ -1,15 +1,18 @@
 """A Python that has imported once what many commands import, and forks for each of them: a process of its own, sooner.
 
-`Forks` is the way to it; the module itself is the program: python -m tests.forks SOCKET FORGET NAME...
-It imports every NAME, and forgets again the modules in FORGET (a comma between two) and what is in them, so that only
-what is below them is shared and each fork imports them anew, under its own environment.
+`Forks` is the way to it; the module itself is the program: python -m tests.forks SOCKET LATER NAME...
+It imports every NAME, and puts by what it has of LATER, a package or nothing. A fork that imports that package gets
+it as it is, but for its modules ANEW: they read their environment while they are imported, and are executed again.
 """
 
 import atexit
 import contextlib
+import gc
 import importlib
+import importlib.abc
 import io
 import json
+import logging
 import os
 import runpy
 import selectors
@@ -17,13 +20,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 # A fork cannot take on what Python reads of its environment before it runs anything.
 STARTUP = ("PYTHON", "LC_", "LANG", "LD_", "COVERAGE", "MALLOC", "COV_")
 MAY_DIFFER = ("PYTHONPATH", "PYTHONUNBUFFERED")
+# Modules of Modal's client that read the environment while they are imported, and the logger that each sets up.
+ANEW = {"modal._utils.logger": "modal-utils", "modal.config": "modal-client"}
 
 
 def forkable(env: dict[str, str]) -> bool:
@@ -38,11 +46,11 @@ def forkable(env: dict[str, str]) -> bool:
 class Forks:
     """One such Python, started at the first use; it ends when the socket's folder does, or this process."""
 
-    def __init__(self, folder: Path, names: list[str], forget: str = "") -> None:
+    def __init__(self, folder: Path, names: list[str], later: str = "") -> None:
         # The path of a socket may have a hundred letters; the folder of a test has more.
         where = folder if len(str(folder)) < 60 else Path("/tmp")
         self._at = str(where / f"forks-{os.getpid()}-{id(self):x}")
-        self._command = [sys.executable, "-m", "tests.forks", self._at, forget, *names]
+        self._command = [sys.executable, "-m", "tests.forks", self._at, later, *names]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, home: Path | None = None) -> None:
@@ -197,17 +205,72 @@ def _next(at: str) -> dict[str, Any] | None:
     return None
 
 
+class _Later(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Gives a package that was imported before the fork to the first who imports it after that."""
+
+    def __init__(self, package: str) -> None:
+        self._package, inside = package, f"{package}."
+        self._kept = {n: m for n, m in sys.modules.items() if n == package or n.startswith(inside)}
+        for name in self._kept:
+            del sys.modules[name]
+
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        return ModuleSpec(name, self, is_package=True) if name == self._package and self._kept else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = self._kept[self._package]
+        self._spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        kept, self._kept = self._kept, {}
+        module.__spec__ = self._spec
+        sys.modules.update(kept)
+        try:
+            for name, logger in ANEW.items():
+                logging.getLogger(logger).handlers.clear()
+                importlib.reload(sys.modules[name])
+        except BaseException:
+            # What its own import would have left: nothing, so that the next import fails in the same way.
+            self._kept = kept
+            for name in kept:
+                sys.modules.pop(name, None)
+            raise
+
+
 def main() -> None:
-    at, forget, *names = sys.argv[1:]
+    at, later, *names = sys.argv[1:]
     for name in names:
         importlib.import_module(name)
-    for name in [n for n in sys.modules if any(n == f or n.startswith(f + ".") for f in forget.split(","))]:
-        package, _, last = name.rpartition(".")
-        vars(sys.modules.get(package, sys)).pop(last, None)
-        del sys.modules[name]
+    if later:
+        sys.meta_path.insert(0, _Later(later))
+    # What is shared stays shared: no collection in a fork looks at it, which would copy it.
+    gc.collect()
+    gc.freeze()
     if asked := _next(at):
         sys.modules.pop(asked["module"], None)
-        runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
+        code: object = None
+        try:
+            runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = end.code
+        _end(code)
+
+
+def _end(code: object) -> None:
+    """End as Python does, but for taking apart all that was imported: most of the time of a short command."""
+    if code is not None and not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    vars(threading)["_shutdown"]()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except OSError:
+            code = 120
+    os._exit((code or 0) & 0xFF)
 
 
 if __name__ == "__main__":

@@ -53,10 +53,13 @@ def home(tmp_path: Path) -> None:
 
 
 def trains(cli: Cli, cloud: Cloud, tag: str, step: int = 12) -> Any:
-    """The run once it has kept a checkpoint."""
-    run = wait_until(lambda: (r := cli.run(tag)) and (r["step"] or 0) >= step and r, seconds=90, what=f"step {step}")
-    assert cloud.containers(run["call_ids"], "train")
-    return run
+    """The run once it has kept a checkpoint and trains, which a resumed one does not at once."""
+
+    def found() -> Any:
+        run = cli.run(tag)
+        return (run["step"] or 0) >= step and cloud.containers(run["call_ids"], "train") and run
+
+    return wait_until(found, seconds=90, what=f"step {step}")
 
 
 def alive(cloud: Cloud, calls: list[str]) -> list[str]:

@@ -25,6 +25,12 @@ def crashed(cli: Cli) -> Cli:
     return cli
 
 
+def train(cli: Cli) -> None:
+    """A run called live that has begun to train, and goes on until it is ended."""
+    cli("launch", "--task", "speedrun", "--tag", "live", "--step-ms", "0", "--fault", "hang@2")
+    wait_until(lambda: cli.run("live")["step"], what="a step")
+
+
 def steps(cli: Cli) -> list[int]:
     return [c["step"] for c in cli.json("checkpoints", "one")]
 
@@ -85,7 +91,7 @@ def test_what_cannot_be_done_is_said_in_a_line_and_nothing_happens(cli: Cli, wor
 
 
 def test_a_script_does_not_delete_unasked_and_a_live_run_loses_nothing_unless_forced(cli: Cli) -> None:
-    cli("launch", "--task", "speedrun", "--tag", "live", "--step-ms", "200")
+    train(cli)
     for path in ("live:", "base_data_climbmix", "tokenizer", "runs"):
         said = cli("volume", "rm", "-r", "-y", path, code=2).stderr
         assert "live is " in said and "--force" in said
@@ -167,7 +173,7 @@ def test_what_another_run_goes_on_from_is_kept(crashed: Cli) -> None:
 
 
 def test_a_link_is_no_way_around_what_a_live_run_needs(cli: Cli) -> None:
-    cli("launch", "--task", "speedrun", "--tag", "live", "--step-ms", "200")
+    train(cli)
     run = cli.run_dir("live")
     (run.parents[1] / "alias").symlink_to(Path("runs") / run.name)
     assert "through a link" in cli("volume", "rm", "-r", "-y", "alias/log", code=1).stderr
