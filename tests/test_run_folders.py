@@ -41,8 +41,11 @@ def test_the_folder_is_called_by_the_tag_and_keeps_its_name_when_the_tag_is_take
     assert [p.name for p in Path(first["volume"], "runs").iterdir()] == [f"d12-{new['id']}"]
 
 
+SHORT = ("--iterations", "20", "--save-every", "5", "--step-ms", "0")
+
+
 def test_a_run_of_an_earlier_version_is_found_in_the_folder_that_has_its_id_and_goes_on_there(cli: Cli) -> None:
-    cli("launch", "--task", "speedrun", "--tag", "old", "--fault", "crash@60", "--watch", code=1)
+    cli("launch", "--task", "speedrun", "--tag", "old", *SHORT, "--fault", "crash@15", "--watch", code=1)
     shown = cli.run()
     volume = Path(shown["volume"])
     (volume / shown["folder"]).rename(volume / "runs" / shown["id"])
