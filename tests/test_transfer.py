@@ -217,7 +217,7 @@ def test_a_file_that_changes_while_it_is_read_is_asked_for_again_and_never_taken
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> int:
-    for where in ("backends.base", "backends.folder", "parts"):
+    for where in ("volumes.base", "backends.folder", "parts"):
         monkeypatch.setattr(f"runner.{where}.BLOCK", 4096)
     return 4096
 
