@@ -10,7 +10,7 @@ from tests.answers import readable
 from tests.test_app import put, text_of, until
 from tui.app import NanochatApp
 from tui.consent import Confirm
-from tui.files import Place
+from tui.context import Place
 from tui.screens.compare import CompareScreen
 from tui.screens.dialogs import Page
 from tui.view import ViewApp

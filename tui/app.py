@@ -28,7 +28,8 @@ from runner.terminal import safe
 from runner.usage import Usage
 from tui.background import background, start
 from tui.consent import Confirm, word_for
-from tui.files import Files, Place
+from tui.context import Place
+from tui.files import Files
 from tui.keys import Key, bindings
 from tui.leaving import exit_code
 from tui.messages import RunsChanged, newest
@@ -92,7 +93,7 @@ class NanochatApp(TerminalApp):
         self.unreachable: dict[str, str] = {}
         self.watched = self.runs[0].id if self.runs else ""
         self.compared: list[str] = []
-        self.files = Files(self)
+        self.files = Files(self, self)
         self.usages: dict[Place, Usage] = {}
         self._trail = Trail(self.DEFAULT_MODE)
         self._looked_at = time.monotonic()

@@ -17,7 +17,7 @@ from runner.errors import NanochatError, Unreachable
 from runner.terminal import safe
 
 if TYPE_CHECKING:
-    from tui.terminal_app import TerminalApp
+    from tui.context import TerminalContext
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -103,7 +103,7 @@ def _run(
     finish: bool,
     failed: Failed | None,
 ) -> None:
-    app, worker = cast("TerminalApp", node.app), get_current_worker()
+    app, worker = cast("TerminalContext", node.app), get_current_worker()
     if finish:
         app.unfinished[threading.get_ident()] = doing
     try:
@@ -129,13 +129,13 @@ def _run(
 
 def _problem(node: DOMNode, work: Callable[[], object], doing: str) -> NanochatError | None:
     """What kept a piece of work from being done, if anything that a person should know."""
-    app = cast("TerminalApp", node.app)
+    app = cast("TerminalContext", node.app)
     try:
         work()
     except Left:
         return None
     except Exception as error:
-        gone = app.left.is_set() or not (node is app or node.is_attached)
+        gone = app.left.is_set() or not (node is node.app or node.is_attached)
         if isinstance(error, NanochatError | OSError) or not gone:
             return as_ours(error, doing)
         # What it was done for is gone, and often took along what it needed.
@@ -157,7 +157,7 @@ def as_ours(error: Exception, doing: str) -> NanochatError:
     return NanochatError(f"{said[:200]})", "nanochat-tui.log in the data folder has more")
 
 
-def _tell(app: TerminalApp, problem: NanochatError, failed: Failed | None, severity: Any) -> None:
+def _tell(app: TerminalContext, problem: NanochatError, failed: Failed | None, severity: Any) -> None:
     try:
         if failed:
             app.call_from_thread(failed, problem)

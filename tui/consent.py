@@ -19,7 +19,7 @@ from runner.terminal import safe
 from tui.screens.dialogs import Window
 
 if TYPE_CHECKING:
-    from tui.terminal_app import TerminalApp
+    from tui.context import TerminalContext
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ class Question(Window[T]):
             if turn == self._turn:
                 self._readable_at = time.monotonic() + QUIET_S
 
-        cast("TerminalApp", self.app).when_drawn(on_the_terminal)
+        cast("TerminalContext", self.app).when_drawn(on_the_terminal)
 
     def is_answer(self, event: events.InputEvent | events.Paste) -> bool:
         """Whether an event might answer."""

@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from textual.notifications import SeverityLevel
 
@@ -22,11 +22,14 @@ from runner.volumes.base import Entries, Volume
 from tui.background import start
 from tui.cells import Cell
 from tui.consent import Ask, Confirm, word_for
+from tui.context import Place
 from tui.going import Going, Moving, name_of
 from tui.phrases import command_line, moving
 
 if TYPE_CHECKING:
-    from tui.app import NanochatApp
+    from textual.dom import DOMNode
+
+    from tui.context import AppContext
 
 
 # So many transfers have room in their line.
@@ -37,18 +40,11 @@ LISTED = 6
 MOST_TOLD = 3
 
 
-class Place(NamedTuple):
-    """A volume of the app: whose, and which."""
-
-    backend: str
-    location: str
-
-
 class Files:
     """Transfers and deletions. Its methods are called on the UI thread; the work is done in threads of their own."""
 
-    def __init__(self, app: NanochatApp) -> None:
-        self._app = app
+    def __init__(self, app: AppContext, node: DOMNode) -> None:
+        self._app, self._node = app, node
         self._going = Going()
 
     def volume(self, place: Place) -> Volume:
@@ -110,7 +106,7 @@ class Files:
         lines = [*named[:SHOWN], *([f"and {len(named) - SHOWN} more"] if len(named) > SHOWN else [])]
         lines.append("What has come is kept; only when it is asked for again it goes on from there.")
         asked = Confirm("Stop what is on its way, and forget it?", lines, "nanochat-tui volume get …", "Stop", "Go on")
-        self._app.push_screen(asked, lambda yes: self._stop() if yes else None)
+        self._node.app.push_screen(asked, lambda yes: self._stop() if yes else None)
 
     def _stop(self) -> None:
         ends = [functools.partial(self._app.fleet.registry.end, one.wanted) for one in self._going if one.wanted]
@@ -118,7 +114,7 @@ class Files:
             if one.cut:
                 self._going.end(one)
             one.stop()
-        start(self._app, *ends, group="files", doing="stopping downloads", finish=True)
+        start(self._node, *ends, group="files", doing="stopping downloads", finish=True)
 
     def leave(self) -> None:
         """Stop everything, to be offered again at the next start."""
@@ -139,7 +135,7 @@ class Files:
             if folder:
                 self._get_all([Wanted(*place, one, folder, tags.get(one, "")) for one in paths])
 
-        self._app.push_screen(Ask(f"Bring {named} home, into which folder?", str(begin_in()), command), answered)
+        self._node.app.push_screen(Ask(f"Bring {named} home, into which folder?", str(begin_in()), command), answered)
 
     def ask_put(self, place: Place, folder: str, done: Callable[[], None]) -> None:
         """Ask what to send, then bring it into a folder of the volume."""
@@ -149,7 +145,7 @@ class Files:
             if origin:
                 self._in_thread("sending files", self._put, place, Path(origin), folder, done)
 
-        self._app.push_screen(Ask("Which file or folder of this machine?", f"{begin_in()}/", command), answered)
+        self._node.app.push_screen(Ask("Which file or folder of this machine?", f"{begin_in()}/", command), answered)
 
     def ask_remove(self, place: Place, paths: Iterable[str], done: Callable[[], None]) -> None:
         """Ask at once, find out meanwhile what goes and what depends on it, delete."""
@@ -169,10 +165,10 @@ class Files:
         adding = ["adding up what goes …"]
         word = word_for(title)
         asked = Confirm(f"Delete {title}?", adding, _removing(gone), "Delete", "Keep", word=word, waits=True)
-        self._app.push_screen(asked, answered)
+        self._node.app.push_screen(asked, answered)
         weigh = functools.partial(self._weigh, place, gone, asked, known)
         start(
-            self._app,
+            self._node,
             weigh,
             group="files",
             doing="looking at what goes",
@@ -180,7 +176,7 @@ class Files:
         )
 
     def _in_thread(self, doing: str, act: Callable[..., None], *args: object) -> None:
-        start(self._app, functools.partial(act, *args), group="files", doing=doing, finish=True)
+        start(self._node, functools.partial(act, *args), group="files", doing=doing, finish=True)
 
     def _say(self, text: str, severity: SeverityLevel = "information") -> None:
         self._app.notify(safe(text), severity=severity, markup=False, timeout=10)
@@ -199,7 +195,7 @@ class Files:
         begun = [functools.partial(self._app.fleet.registry.begin, wanted) for wanted, _ in ones]
         gets = [functools.partial(self._get, wanted, one) for wanted, one in ones]
         named = names.shown(ones[0][1].name) if len(ones) == 1 else units.counted(len(ones), "download")
-        start(self._app, *begun, *gets, group="files", doing=f"bringing {named}", finish=True)
+        start(self._node, *begun, *gets, group="files", doing=f"bringing {named}", finish=True)
 
     def _get(self, wanted: Wanted, one: Moving) -> None:
         registry, folder = self._app.fleet.registry, wanted.folder

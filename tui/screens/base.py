@@ -20,7 +20,7 @@ from tui.flow import flow
 from tui.keys import Key
 
 if TYPE_CHECKING:
-    from tui.app import NanochatApp
+    from tui.context import AppContext, TerminalContext
 
 
 class Line(Static):
@@ -44,7 +44,7 @@ class Line(Static):
         self._draw()
 
     def _draw(self) -> None:
-        app = cast("NanochatApp", self.app)
+        app = cast("TerminalContext", self.app)
         width = self.content_size.width or self.app.size.width - 2
         text = Text(no_wrap=True)
         for number, line in enumerate(flow(self._cells, width, gap=self._gap, most=self._most)):
@@ -65,8 +65,8 @@ class NanochatScreen(Screen[None]):
     SECTIONS: ClassVar[tuple[str, ...]] = ()
 
     @property
-    def nanochat(self) -> NanochatApp:
-        return cast("NanochatApp", self.app)
+    def nanochat(self) -> AppContext:
+        return cast("AppContext", self.app)
 
     @property
     def is_there(self) -> bool:

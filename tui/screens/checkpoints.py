@@ -20,7 +20,7 @@ from tui import looks
 from tui.background import background
 from tui.cells import Cell
 from tui.consent import Confirm, word_for
-from tui.files import Place
+from tui.context import Place
 from tui.keys import bindings
 from tui.phrases import command_line
 from tui.screens.base import Line

@@ -6,7 +6,7 @@ from textual.binding import BindingType
 
 from runner.nanochat.layout import CheckpointKind
 from runner.run import Run
-from tui.files import Files, Place
+from tui.context import FileActions, Place
 from tui.keys import bindings
 from tui.screens.base import Line, NanochatScreen
 
@@ -20,7 +20,7 @@ class FilesScreen(NanochatScreen):
     place = Place("", "")
 
     @property
-    def files(self) -> Files:
+    def files(self) -> FileActions:
         return self.nanochat.files
 
     def on_mount(self) -> None:

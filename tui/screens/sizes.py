@@ -16,7 +16,7 @@ from runner.terminal import safe
 from runner.usage import Advice, Total, Usage
 from tui.background import background
 from tui.cells import Cell
-from tui.files import Place
+from tui.context import Place
 from tui.keys import bindings
 from tui.screens.base import Line
 from tui.screens.files import FilesScreen

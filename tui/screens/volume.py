@@ -22,7 +22,7 @@ from runner.spec import BackendName
 from runner.volumes.base import Entries, Entry
 from tui.background import background
 from tui.cells import Cell
-from tui.files import Place
+from tui.context import Place
 from tui.keys import bindings, moves
 from tui.screens.base import Line
 from tui.screens.files import FilesScreen

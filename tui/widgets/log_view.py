@@ -27,7 +27,7 @@ from tui.widgets.log_rows import STAMPS
 from tui.widgets.log_scroll import LogScroll
 
 if TYPE_CHECKING:
-    from tui.terminal_app import TerminalApp
+    from tui.context import TerminalContext
 
 REFRESH_S, REST_S = 0.1, 0.5
 # So much is counted before somebody may want to leave, and before what is searched for has its turn.
@@ -460,4 +460,4 @@ class LogView(LogScroll, can_focus=True):
         lines = sorted(self.marks)[:MAX_COPIED] or [self._top]
         of = f" of {len(self.marks):,}" if len(self.marks) > MAX_COPIED else ""
         text = "\n".join(safe(self._log.whole_text(line, MAX_LINE)) for line in lines)
-        cast("TerminalApp", self.app).copy(text, f"{units.counted(len(lines), 'line')}{of}")
+        cast("TerminalContext", self.app).copy(text, f"{units.counted(len(lines), 'line')}{of}")

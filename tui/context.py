@@ -1,0 +1,126 @@
+"""What screens and widgets need from the app that they are in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol
+
+from rich.style import Style
+from textual.notifications import SeverityLevel
+
+from runner.fleet import Fleet
+from runner.run import Run
+from runner.usage import Usage
+from runner.volumes.base import Volume
+from tui.cells import Cell
+
+
+class Place(NamedTuple):
+    """A volume of the app: whose, and which."""
+
+    backend: str
+    location: str
+
+
+class TerminalContext(Protocol):
+    """What the app and the view of a log give to all that is shown in them."""
+
+    # Set once the app is left; then what threads still do for the person, and what became of it.
+    left: threading.Event
+    unfinished: dict[int, str]
+    told_late: list[str]
+
+    def call_from_thread(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call something on the UI thread and wait for it. Raises Left when the app is left."""
+        ...
+
+    def notify(
+        self,
+        message: str,
+        *,
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Tell something in the one line that there is for it."""
+        ...
+
+    def tone(self, name: str) -> Style:
+        """A tone of `Cell` as a style of the theme."""
+        ...
+
+    def copy(self, text: str, what: str = "") -> None:
+        """Copy text to the clipboard; `what` names it for the person."""
+        ...
+
+    def when_drawn(self, then: Callable[[], None]) -> None:
+        """Call something once all that was drawn is on the terminal."""
+        ...
+
+
+class FileActions(Protocol):
+    """What can be done with the files of volumes. To be called on the UI thread."""
+
+    @property
+    def busy(self) -> bool: ...
+
+    def volume(self, place: Place) -> Volume: ...
+
+    def runs_on(self, place: Place) -> list[Run]: ...
+
+    def places(self) -> list[Place]: ...
+
+    def line(self) -> list[Cell | str]: ...
+
+    def pause(self) -> None: ...
+
+    def ask_stop(self) -> None: ...
+
+    def ask_get(self, place: Place, paths: list[str]) -> None: ...
+
+    def ask_put(self, place: Place, folder: str, done: Callable[[], None]) -> None: ...
+
+    def ask_remove(self, place: Place, paths: Iterable[str], done: Callable[[], None]) -> None: ...
+
+
+class AppContext(TerminalContext, Protocol):
+    """What the screens of the app need from it, to be read and called on the UI thread."""
+
+    fleet: Fleet
+    # The newest look at all runs, and why others could not be looked at, by backend.
+    runs: list[Run]
+    unreachable: dict[str, str]
+    # Ids of the runs that Watch and Compare show.
+    watched: str
+    compared: list[str]
+    usages: dict[Place, Usage]
+    default_volume: str
+
+    @property
+    def files(self) -> FileActions: ...
+
+    @property
+    def late_s(self) -> float:
+        """For how many seconds no look at the runs has come, where that is long."""
+        ...
+
+    def watch_run(self, run: Run) -> None: ...
+
+    def compare(self, runs: list[Run]) -> None: ...
+
+    def browse(self, place: Place, path: str, name: str = "") -> None: ...
+
+    def show_sizes(self, place: Place, path: str) -> None: ...
+
+    def new_run(self) -> None: ...
+
+    def resume_from(self, run: Run, kind: str, step: int) -> None: ...
+
+    def ask_cancel(self, runs: list[Run]) -> None: ...
+
+    def ask_resume(self, runs: list[Run], step: int | None = None) -> None: ...
+
+    def ask_delete(self, runs: list[Run]) -> None: ...
+
+    def go_back(self) -> None: ...
