@@ -27,10 +27,10 @@ from tests.conftest import CLI, DATA, Cli
 from tests.disk import full_at
 from tests.terminal import Terminal
 from tui import log_commands, summary_commands
-from tui.screens.base import Line
 from tui.screens.dialogs import Page
 from tui.summary_commands import summary
 from tui.view import ViewApp
+from tui.widgets.line import Line
 from tui.widgets.log_lines import line_kind, wrapped
 from tui.widgets.log_pane import LogPane, Prompt
 from tui.widgets.log_view import LogView

@@ -39,9 +39,8 @@ from tui.driver import TerminalDriver
 from tui.keys import Key
 from tui.layouts import latin
 from tui.palette import Commands
-from tui.screens.base import tone_style
 from tui.screens.dialogs import Page, Palette, messages_page
-from tui.theme import CSS, THEME
+from tui.theme import CSS, THEME, tone_style
 from tui.toasts import Toasts, Told
 from tui.widgets.log_view import LogView
 

@@ -1,5 +1,7 @@
 """What both apps look like, and how they share the processor between the screen and their threads."""
 
+from rich.style import Style
+from textual.color import Color
 from textual.theme import Theme
 
 # How long a thread that counts or searches may keep the screen waiting: a fifth of what Python would let it.
@@ -29,3 +31,23 @@ THEME = Theme(
     error="#e8746c",
     dark=True,
 )
+
+
+def tone_style(variables: dict[str, str], name: str) -> Style:
+    """A tone of `Cell` in the colours of the theme."""
+    names = {
+        "dim": "text-muted",
+        "success": "text-success",
+        "warning": "text-warning",
+        "error": "text-error",
+        "secondary": "text-secondary",
+    }
+    key = {**names, "accent": "text-accent"}.get(name, "")
+    if not key:
+        return Style()
+    if name == "dim":
+        return Style(dim=True)
+    try:
+        return Style(color=Color.parse(variables[key]).rich_color)
+    except (KeyError, ValueError):
+        return Style()

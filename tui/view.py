@@ -27,11 +27,11 @@ from tui.background import background
 from tui.cells import Cell
 from tui.keys import Key, bindings
 from tui.leaving import exit_code
-from tui.screens.base import Line
 from tui.screens.dialogs import help_page
 from tui.terminal_app import TerminalApp
 from tui.theme import SWITCH_S
 from tui.widgets.key_line import KeyLine
+from tui.widgets.line import Line
 from tui.widgets.log_pane import LogPane
 from tui.widgets.log_view import LogView
 

@@ -23,9 +23,9 @@ from tui.consent import Confirm, word_for
 from tui.context import Place
 from tui.keys import bindings
 from tui.phrases import command_line
-from tui.screens.base import Line
 from tui.screens.files import FilesScreen
 from tui.widgets.key_line import KeyLine
+from tui.widgets.line import Line
 from tui.widgets.virtual_list import Column, FileList
 
 COLUMNS = (

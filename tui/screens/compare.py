@@ -23,8 +23,9 @@ from tui.keys import Key, bindings
 from tui.looks import said
 from tui.phrases import command_line
 from tui.saved import new_files
-from tui.screens.base import Line, NanochatScreen
+from tui.screens.base import NanochatScreen
 from tui.widgets.key_line import KeyLine
+from tui.widgets.line import Line
 from tui.widgets.metrics import Known, Metrics
 from tui.widgets.plot import TONES
 

@@ -21,8 +21,9 @@ from tui import looks
 from tui.background import background
 from tui.cells import Cell
 from tui.keys import bindings
-from tui.screens.base import Line, NanochatScreen
+from tui.screens.base import NanochatScreen
 from tui.widgets.key_line import KeyLine
+from tui.widgets.line import Line
 from tui.widgets.virtual_list import Column, VirtualList
 
 COLUMNS = (

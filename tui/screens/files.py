@@ -8,7 +8,8 @@ from runner.nanochat.layout import CheckpointKind
 from runner.run import Run
 from tui.context import FileActions, Place
 from tui.keys import bindings
-from tui.screens.base import Line, NanochatScreen
+from tui.screens.base import NanochatScreen
+from tui.widgets.line import Line
 
 TRANSFERS_EVERY_S = 0.25
 

@@ -35,9 +35,10 @@ from runner.terminal import safe
 from tui.background import background
 from tui.consent import Confirm
 from tui.keys import bindings
-from tui.screens.base import Line, NanochatScreen
+from tui.screens.base import NanochatScreen
 from tui.widgets.choice import Choice
 from tui.widgets.key_line import KeyLine
+from tui.widgets.line import Line
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "task": TASKS,

@@ -20,8 +20,9 @@ from runner.terminal import safe
 from tui import glance, looks
 from tui.cells import Cell
 from tui.keys import bindings
-from tui.screens.base import Line, NanochatScreen
+from tui.screens.base import NanochatScreen
 from tui.widgets.key_line import KeyLine
+from tui.widgets.line import Line
 from tui.widgets.virtual_list import Column, VirtualList
 
 NO_RUNS = "No runs yet. Press n to plan one: a rehearsal is free and takes a minute."

@@ -18,9 +18,9 @@ from tui.background import background
 from tui.cells import Cell
 from tui.context import Place
 from tui.keys import bindings
-from tui.screens.base import Line
 from tui.screens.files import FilesScreen
 from tui.widgets.key_line import KeyLine
+from tui.widgets.line import Line
 from tui.widgets.virtual_list import Column, FileList
 
 SHOW_EVERY_S = 0.3

@@ -24,9 +24,9 @@ from tui.background import background
 from tui.cells import Cell
 from tui.context import Place
 from tui.keys import bindings, moves
-from tui.screens.base import Line
 from tui.screens.files import FilesScreen
 from tui.widgets.key_line import KeyLine
+from tui.widgets.line import Line
 from tui.widgets.preview import Preview
 from tui.widgets.virtual_list import Column, FileList
 

@@ -24,9 +24,10 @@ from tui.background import background
 from tui.cells import Cell
 from tui.feed import Feed
 from tui.keys import Key, bindings, through
-from tui.screens.base import Line, NanochatScreen
+from tui.screens.base import NanochatScreen
 from tui.screens.dialogs import Page
 from tui.widgets.key_line import KeyLine
+from tui.widgets.line import Line
 from tui.widgets.log_pane import LogPane
 from tui.widgets.log_view import LogView
 from tui.widgets.metrics import Known, Metrics, layers

@@ -20,7 +20,7 @@ from tui.background import background
 from tui.cells import Cell
 from tui.consent import Ask
 from tui.saved import new_files
-from tui.screens.base import Line
+from tui.widgets.line import Line
 from tui.widgets.log_view import WINDOWS_S, LogView
 
 HINTS = {"search": "text, or ~regex, or level:error", "filter": "text, ~regex, !without, level:error"}

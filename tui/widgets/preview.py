@@ -24,7 +24,7 @@ from runner.spool import LogFile
 from runner.terminal import safe
 from tui.cells import Cell
 from tui.keys import PAGER, moves
-from tui.screens.base import Line
+from tui.widgets.line import Line
 from tui.widgets.log_pane import LogPane
 from tui.widgets.metrics import CHARTS, SHORT
 from tui.widgets.plot import Layer, Plot, View
