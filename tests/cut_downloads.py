@@ -16,13 +16,13 @@ COUNTED = ("open", "pwrite", "fsync", "ftruncate", "truncate", "utime", "link", 
 
 
 def small_blocks() -> None:
-    import runner.backends.base
-    import runner.backends.folder
-    import runner.parts
+    from runner import parts
+    from runner.backends import folder
+    from runner.volumes import base
 
-    for module in (runner.backends.base, runner.backends.folder, runner.parts):
+    for module in (base, folder, parts):
         module.__dict__["BLOCK"] = SMALL
-    runner.parts.SYNC_BYTES = 2 * SMALL
+    parts.SYNC_BYTES = 2 * SMALL
 
 
 class Trial:

@@ -285,8 +285,8 @@ def test_a_disk_that_makes_no_file_longer_and_says_no_size_gets_all_the_same(
 def test_what_had_come_and_was_damaged_since_is_read_again(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     from runner.parts import Part, part_path
 
-    for where in ("volumes.base", "backends.folder", "parts"):
-        monkeypatch.setattr(f"runner.{where}.BLOCK", 4096)
+    for where in ("runner.volumes.base", "runner.backends.folder", "runner.parts"):
+        monkeypatch.setattr(f"{where}.BLOCK", 4096)
     trial.write("big", noise(9 * 4096))
     (item,) = gather(trial.volume, "x/big")
     first = Part(trial.volume, item, Home(trial.out, trial.volume.location), lambda *a: None)

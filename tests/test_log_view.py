@@ -28,7 +28,6 @@ from tests.disk import full_at
 from tests.terminal import Terminal
 from tui import log_commands, summary_commands
 from tui.screens.dialogs import Page
-from tui.summary_commands import summary
 from tui.view import ViewApp
 from tui.widgets.line import Line
 from tui.widgets.log_lines import line_kind, wrapped
@@ -530,7 +529,7 @@ def test_a_summary_that_lasts_says_so_where_there_is_no_terminal_too(
     monkeypatch.setattr(summary_commands, "PATIENCE_S", -1.0)
     path = tmp_path / "some.log"
     path.write_text("\n".join(LINES))
-    summary(argparse.Namespace(file=str(path), json=False))
+    summary_commands.summary(argparse.Namespace(file=str(path), json=False))
     said = capsys.readouterr()
     assert said.err == f"nanochat-tui: 0% of {path} is read\n" and "100, " in said.out
 

@@ -35,8 +35,8 @@ def test_a_block_that_could_not_be_compared_is_remembered_whatever_other_threads
         return data, False
 
     monkeypatch.setattr(modal_volume, "fetch", fetch)
-    volume: Any = SimpleNamespace(addresses=lambda entry: ("0", "1"))
-    source = ModalSource(volume, Entry("f", False, BLOCK + 10, 0.0))
+    there: Any = SimpleNamespace(addresses=lambda entry: ("0", "1"))
+    source = ModalSource(there, Entry("f", False, BLOCK + 10, 0.0))
     threads = [threading.Thread(target=source.block, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()

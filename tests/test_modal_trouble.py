@@ -318,7 +318,7 @@ def test_blocks_come_through_the_proxy_that_the_client_takes_with_its_password_a
     pytest.importorskip("python_socks")
     asked: list[bytes] = []
 
-    def proxy(connection: Any) -> None:
+    def refusing_proxy(connection: Any) -> None:
         head = connection.recv(2000)
         asked.append(head)
         if base64.b64encode(b"user:pa55") not in head:
@@ -328,7 +328,7 @@ def test_blocks_come_through_the_proxy_that_the_client_takes_with_its_password_a
         connection.recv(2000)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nblock")
 
-    with listening(proxy) as port:
+    with listening(refusing_proxy) as port:
         monkeypatch.setenv("HTTP_PROXY", f"http://user:pa55@127.0.0.1:{port}")
         assert bytes(wire.fetch("http://store.example/b?x=1")[0]) == b"block"
         assert asked[0].startswith(b"CONNECT store.example:80 ")

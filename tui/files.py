@@ -90,12 +90,12 @@ class Files:
     def pause(self) -> None:
         """Pause what is brought home; where nothing moves, go on with it."""
         downloads = [one.download for one in self._going if one.download]
-        if any(not download.progress.paused for download in downloads):
-            for download in downloads:
-                download.pause()
+        if any(not one.progress.paused for one in downloads):
+            for one in downloads:
+                one.pause()
             return
-        for download in downloads:
-            download.go_on()
+        for one in downloads:
+            one.go_on()
         self._get_all([one.wanted for one in self._going if one.cut and one.wanted])
 
     def ask_stop(self) -> None:

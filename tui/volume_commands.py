@@ -217,22 +217,22 @@ def _get(fleet: Fleet, args: argparse.Namespace) -> int:
     def told(progress: Progress) -> None:
         line.put(moving(progress))
 
-    download = transfer.Download(place.volume, items, folder, told=told, overwrite=args.force)
+    bringing = transfer.Download(place.volume, items, folder, told=told, overwrite=args.force)
     try:
-        with _interrupting(download.stop):
-            whole = download.run() is transfer.End.WHOLE
+        with _interrupting(bringing.stop):
+            whole = bringing.run() is transfer.End.WHOLE
     except UsageError:
         fleet.registry.end(wanted)
         raise
     except NanochatError:
         line.clear()
-        _say_warnings(download.warnings)
+        _say_warnings(bringing.warnings)
         raise
     finally:
         line.clear()
     if whole:
         fleet.registry.end(wanted)
-    progress = download.progress
+    progress = bringing.progress
     if not whole:
         output.note(f"stopped at {units.size(progress.bytes_done)}; the same command goes on from there")
         return Exit.INTERRUPTED
@@ -246,17 +246,17 @@ def _get(fleet: Fleet, args: argparse.Namespace) -> int:
                 "read": progress.bytes_read,
                 "to": [str(folder / t) for t in targets],
                 "renamed": [{"path": names.told(i.entry.path), "to": i.target} for i in renamed],
-                "warnings": download.warnings,
+                "warnings": bringing.warnings,
             }
         )
-        return Exit.FAILED if download.warnings else Exit.OK
+        return Exit.FAILED if bringing.warnings else Exit.OK
     for item in renamed:
         output.note(f"{names.shown(item.entry.path)} is here as {item.target}")
-    _say_warnings(download.warnings)
+    _say_warnings(bringing.warnings)
     where_to = ", ".join(str(folder / t) for t in targets) or str(folder)
-    state = ", not all of it as it is there" if download.warnings else ""
+    state = ", not all of it as it is there" if bringing.warnings else ""
     output.write(f"{units.size(progress.bytes)} in {units.counted(progress.files, 'file')}{state}: {where_to}")
-    return Exit.FAILED if download.warnings else Exit.OK
+    return Exit.FAILED if bringing.warnings else Exit.OK
 
 
 def _say_warnings(warnings: list[str]) -> None:

@@ -128,14 +128,14 @@ class ModalBackend:
         beating = mine is not None and abs(time.time() - mine.updated_at) < FRESH_S
         if beating and mine and mine.state not in (State.QUEUED, State.PREEMPTED) and not run.cancel_requested_at:
             return Poll(True, mine)
-        calls = calls_of_attempt(msgspec.structs.replace(run, status=mine) if mine else run)
-        if not calls:
+        known = calls_of_attempt(msgspec.structs.replace(run, status=mine) if mine else run)
+        if not known:
             if gone and not run.cancel_requested_at:
                 raise gone
             return Poll(False, mine)
-        ended = modal_calls.ended(calls[-1], look_closer=not beating)
+        ended = modal_calls.ended(known[-1], look_closer=not beating)
         if ended and ended.kind is CallEnd.RETURNED and ended.state == State.QUEUED.value:
-            later = [call for call in self._spawned(run, mine) if call not in calls]
+            later = [call for call in self._spawned(run, mine) if call not in known]
             ended = modal_calls.ended(later[-1], look_closer=True) if later else None
         leaving = beating and mine is not None and mine.state in _WORKING
         if ended is None or (leaving and ended.kind is CallEnd.TERMINATED):
