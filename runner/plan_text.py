@@ -24,8 +24,8 @@ def lines(planned: Plan) -> Iterator[str]:
         if stage.skip:
             yield f"{stage.name:<10} skipped: {stage.skip}"
             continue
-        cost = units.money_span(stage.usd) if planned.usd_per_hour else "free"
-        yield f"{stage.name:<10} {units.span(stage.seconds):<22} {cost:<26} {stage.note}".rstrip()
+        price = units.money_span(stage.usd) if planned.usd_per_hour else "free"
+        yield f"{stage.name:<10} {units.span(stage.seconds):<22} {price:<26} {stage.note}".rstrip()
         for argv in stage.commands:
             yield f"           $ {shlex.join(argv)}"
     yield f"{'model':<10} {planned.parameters:,} parameters"

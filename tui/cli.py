@@ -84,7 +84,7 @@ def parser(chosen: str = "") -> Parser:
         "--volume", default="", metavar="DIR", help="folder that serves as the volume of the local backend"
     )
     top.add_argument("--debug", action="store_true", help="write more into nanochat-tui.log in the data folder")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    subcommands = top.add_subparsers(dest="command", metavar="COMMAND")
 
     common = Parser(add_help=False)
     common.add_argument("--json", action="store_true", help="print JSON")
@@ -93,7 +93,7 @@ def parser(chosen: str = "") -> Parser:
     common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
     def add(name: str, help_: str, *, run: str = "") -> Parser:
-        sub = commands.add_parser(name, parents=[common], help=help_, description=help_, allow_abbrev=False)
+        sub = subcommands.add_parser(name, parents=[common], help=help_, description=help_, allow_abbrev=False)
         if run:
             sub.add_argument("run", metavar="RUN", nargs=None if run == "1" else run, help=RUN_HELP)
         return sub
