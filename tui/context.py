@@ -10,6 +10,7 @@ from rich.style import Style
 from textual.notifications import SeverityLevel
 
 from runner.fleet import Fleet
+from runner.nanochat.layout import CheckpointKind
 from runner.run import Run
 from runner.usage import Usage
 from runner.volumes.base import Volume
@@ -115,7 +116,7 @@ class AppContext(TerminalContext, Protocol):
 
     def new_run(self) -> None: ...
 
-    def resume_from(self, run: Run, kind: str, step: int) -> None: ...
+    def resume_from(self, run: Run, kind: CheckpointKind, step: int) -> None: ...
 
     def ask_cancel(self, runs: list[Run]) -> None: ...
 
