@@ -11,16 +11,18 @@ from typing import Any
 
 import modal
 
-from runner import budget, cost, legs, modal_names, plan_text
-from runner.consent import ask_first, forget_typed_ahead
+from runner.backends.modal import names
+from runner.backends.modal.names import APPS, LIVE_DICT, MOUNT, TAG
 from runner.errors import NanochatError
-from runner.legs import PREPARE_TIMEOUT_S, TRAIN_TIMEOUT_S
-from runner.modal_names import APPS, LIVE_DICT, MOUNT, TAG
+from runner.model import pricing
+from runner.model.run import Run
+from runner.model.spec import BackendName, usual_engine
+from runner.model.stages import Part
 from runner.nanochat.commands import COMMIT, REPOSITORY
-from runner.run import Run
-from runner.spec import BackendName, usual_engine
-from runner.stages import Part
-from runner.terminal import safe
+from runner.planning import budget, legs, plan_text
+from runner.planning.confirmation import ask_first, forget_typed_ahead
+from runner.planning.legs import PREPARE_TIMEOUT_S, TRAIN_TIMEOUT_S
+from runner.text.sanitize import safe
 
 NANOCHAT = "/opt/nanochat"
 PYTHON = "3.11"
@@ -52,7 +54,7 @@ image = (
 # The package comes last, and is not built in: editing it builds nothing again.
 slim, image = slim.add_local_python_source("runner"), image.add_local_python_source("runner")
 
-tags = {TAG: modal_names.fingerprint()} if modal.is_local() else {}
+tags = {TAG: names.fingerprint()} if modal.is_local() else {}
 app = modal.App(APPS["nanochat"], tags=tags)
 rehearsal = modal.App(APPS["rehearsal"], tags=tags)
 live = modal.Dict.from_name(LIVE_DICT, create_if_missing=True)
@@ -60,15 +62,15 @@ live = modal.Dict.from_name(LIVE_DICT, create_if_missing=True)
 
 def _resources(part: Part, engine: str) -> dict[str, Any]:
     """What a part holds. Each call brings its volume: an app that is bound to none outlives every one of them."""
-    holds = cost.box(part, engine, gpu="", gpus=1)
+    holds = pricing.box(part, engine, gpu="", gpus=1)
     return {"cpu": float(holds.cores), "memory": holds.gib * 1024}
 
 
 def _asked(run: Run) -> dict[str, Any]:
     """What the part that trains asks for, besides its function's own."""
-    holds = cost.box(Part.TRAIN, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
+    holds = pricing.box(Part.TRAIN, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
     asked: dict[str, Any] = {"cpu": float(holds.cores), "memory": holds.gib * 1024}
-    rate = cost.hourly_rate(BackendName.MODAL, holds, run.prices)
+    rate = pricing.hourly_rate(BackendName.MODAL, holds, run.prices)
     spent = run.status.spent_usd if run.status else Decimal(0)
     most = legs.limit_s(run.spec, BackendName.MODAL) or TRAIN_TIMEOUT_S
     asked["timeout"] = budget.timeout_s(run.spec.budget_usd, spent, rate, most)
@@ -80,7 +82,7 @@ def _asked(run: Run) -> dict[str, Any]:
 def _attend(
     part: Part, engine: str, run_id: str, attempt: int, volume: str, leg: int = 1, limit_s: int | None = None
 ) -> dict[str, str]:
-    from runner.job.modal_site import Asked, attend
+    from runner.backends.modal.container import Asked, attend
 
     mounted: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]
     mounted = {MOUNT: modal.Volume.from_name(volume)}
@@ -159,9 +161,9 @@ def main(
     force_restart: bool = False,
 ) -> None:
     """Show the plan and its price, ask above the limits, and spawn a run that outlives this command."""
-    from runner.fleet import Fleet
-    from runner.home import home
-    from runner.spec import make_spec
+    from runner.fleet.fleet import Fleet
+    from runner.model.spec import make_spec
+    from runner.paths import home
 
     try:
         spec = make_spec(
@@ -172,7 +174,7 @@ def main(
             gpus=gpus or None,
             gpu=gpu,
             budget=budget or None,
-            gpu_kinds=tuple(cost.GPUS),
+            gpu_kinds=tuple(pricing.GPUS),
         )
         fleet = Fleet(home(), say=_say)
         planned = fleet.plan(spec, BackendName.MODAL)

@@ -8,10 +8,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from runner import addresses, atomic, stored
 from runner.errors import UsageError
-from runner.given_path import given_path
-from runner.spec import closest
+from runner.model import stored
+from runner.model.spec import closest
+from runner.system import atomic
+from runner.system.given_path import given_path
+from runner.text import addresses
 
 FILE = "settings.json"
 

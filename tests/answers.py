@@ -2,7 +2,7 @@
 
 from textual.pilot import Pilot
 
-from tui.consent import Question
+from tui.widgets.consent import Question
 
 
 async def readable(pilot: Pilot[int]) -> Question[object]:

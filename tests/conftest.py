@@ -43,11 +43,11 @@ COMMANDS = Forks(
     Path(tempfile.gettempdir()),
     [
         "modal",
-        "runner.fleet",
-        "tui.commands",
-        "tui.log_commands",
-        "tui.money_commands",
-        "tui.volume_commands",
+        "runner.fleet.fleet",
+        "tui.cli.runs",
+        "tui.cli.logs",
+        "tui.cli.cost",
+        "tui.cli.volume",
         "urllib.request",
         "certifi",
         "pickletools",
@@ -175,10 +175,10 @@ def failed_work() -> Iterator[list[str]]:
 
 # Before the app runs; and what is written down when something has gone wrong.
 MAY_BLOCK = [
-    ("tui/app.py", {"__init__"}),
-    ("tui/view.py", {"__init__"}),
+    ("tui/app/app.py", {"__init__"}),
+    ("tui/app/log_viewer.py", {"__init__"}),
     ("tui/background.py", {"as_ours", "submit"}),
-    ("tui/terminal_app.py", {"_handle_exception"}),
+    ("tui/app/base_app.py", {"_handle_exception"}),
     ("<frozen importlib._bootstrap_external>", {"get_code", "get_data", "path_stats"}),
     # Coverage, where it is counted, has a lock of its own.
     ("coverage/collector.py", {"lock_data", "unlock_data"}),

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runner.backends.folder import FolderVolume
-from runner.transfer import Download, End, gather
+from runner.transfer.download import Download, End, gather
+from runner.volumes.folder import FolderVolume
 from tests.like_vfat import like_vfat
 
 SMALL, KILLED = 4096, 9
@@ -16,13 +16,12 @@ COUNTED = ("open", "pwrite", "fsync", "ftruncate", "truncate", "utime", "link", 
 
 
 def small_blocks() -> None:
-    from runner import parts
-    from runner.backends import folder
-    from runner.volumes import base
+    from runner.transfer import partial_file
+    from runner.volumes import base, folder
 
-    for module in (base, folder, parts):
+    for module in (base, folder, partial_file):
         module.__dict__["BLOCK"] = SMALL
-    parts.SYNC_BYTES = 2 * SMALL
+    partial_file.SYNC_BYTES = 2 * SMALL
 
 
 class Trial:

@@ -9,18 +9,20 @@ from typing import Any
 
 import msgspec
 
-from runner import cost, process, survey
-from runner.backends.folder import FolderVolume
-from runner.cost import GPUS
-from runner.fleet import Fleet
+from runner import processes
+from runner.fleet.fleet import Fleet
 from runner.job.journal import Journal
+from runner.model import pricing
+from runner.model.pricing import GPUS
+from runner.model.run import Call, Run, named
+from runner.model.spec import BackendName, make_spec
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.model.status import Outcome, OutcomeKind, StageState, StageStatus
 from runner.nanochat import layout
-from runner.plan import plan
-from runner.run import Call, Run, named
-from runner.spec import BackendName, make_spec
-from runner.stages import StageName
-from runner.states import State
-from runner.status import Outcome, OutcomeKind, StageState, StageStatus
+from runner.planning.plan import plan
+from runner.volumes import run_records
+from runner.volumes.folder import FolderVolume
 from tests.conftest import DATA
 from tests.statuses import a_status
 
@@ -96,9 +98,9 @@ def _ended(fleet: Fleet, location: str) -> None:
 
 def _live(fleet: Fleet, location: str) -> None:
     """A run that this very process plays: the log of a real d4 on a CPU, up to step 150."""
-    call_id = process.call_id(os.getpid())
+    call_id = processes.call_id(os.getpid())
     made = msgspec.structs.replace(spec("speedrun", "d4", "nanochat"), budget_usd=Decimal("1.50"))
-    prices = msgspec.structs.replace(cost.DATED, local=Decimal("3.95"))
+    prices = msgspec.structs.replace(pricing.DATED, local=Decimal("3.95"))
     planned = plan(made, layout.Inventory(), backend="local", prices=prices)
     run = Run(
         "live4demo", "d4-blue", made, BackendName.LOCAL, location, NOW - 300, State.RUNNING, [Call(call_id, NOW - 300)],
@@ -109,7 +111,7 @@ def _live(fleet: Fleet, location: str) -> None:
     status.work.stage, status.training.saved_step, status.money.usd_per_hour = StageName.BASE, 150, Decimal("3.95")
     status.training.val_every = status.training.save_every = 50
     volume = FolderVolume(location)
-    survey.write_run(volume, msgspec.structs.replace(run, calls=[]))
+    run_records.write_run(volume, msgspec.structs.replace(run, calls=[]))
     times = iter(range(10**6))
     journal = Journal(volume, run.path, status, lambda: NOW - 100 + next(times) * 0.09, lambda: 0.0, compiles=False)
     journal.begin_stage()

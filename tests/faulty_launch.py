@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runner.backends.modal import ModalBackend
-from runner.backends.modal_deploy import Deployments
-from runner.backends.modal_volume import ModalVolume
-from runner.cost import GPUS
-from runner.fleet import Fleet
-from runner.registry import Registry
-from runner.spec import make_spec
+from runner.backends.modal.backend import ModalBackend
+from runner.backends.modal.deploy import Deployments
+from runner.backends.modal.volume import ModalVolume
+from runner.fleet.fleet import Fleet
+from runner.fleet.registry import Registry
+from runner.model.pricing import GPUS
+from runner.model.spec import make_spec
 
 EFFECTS: list[str] = []
 

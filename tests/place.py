@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from runner.cost import GPUS
-from runner.fleet import Fleet
+from runner.fleet.fleet import Fleet
+from runner.model.pricing import GPUS
+from runner.model.run import Run
+from runner.model.spec import RunSpec, make_spec
 from runner.nanochat import layout
-from runner.run import Run
-from runner.spec import RunSpec, make_spec
 from runner.volumes.base import Volume
 from tests.conftest import wait_until
 from tests.gate import Gate

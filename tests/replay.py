@@ -8,11 +8,12 @@ from pathlib import Path
 import msgspec
 
 from runner.job.tracker import Tracker
-from runner.nanochat import events, grammar
-from runner.run import Run
-from runner.stages import StageName
-from runner.states import State
-from runner.status import StageState, StageStatus, Status
+from runner.model import events
+from runner.model.run import Run
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.model.status import StageState, StageStatus, Status
+from runner.nanochat import grammar
 from tests.statuses import a_status
 
 _STAMPED = re.compile(r"\[ *(\d+\.\d\d)\] ([^\[]*(?:\[(?! *\d+\.\d\d\] )[^\[]*)*)")

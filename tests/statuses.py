@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from runner.stages import Phase, StageName
-from runner.states import State
-from runner.status import PARTS, Status
+from runner.model.stages import Phase, StageName
+from runner.model.states import State
+from runner.model.status import PARTS, Status
 
 
 def a_status(

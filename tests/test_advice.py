@@ -8,10 +8,10 @@ import shlex
 import pytest
 
 from runner.diagnosis.advice import ADVICE, Cause, Resume, resume_of
+from runner.model.status import OutcomeKind
 from runner.nanochat import layout
-from runner.status import OutcomeKind
 from tests.conftest import Cli
-from tui.cli import parser
+from tui.cli.main import parser
 
 QUICK = ("--step-ms", "1", "--iterations", "12", "--save-every", "4", "--eval-every", "-1")
 COMMAND = re.compile(r"nanochat-tui ((?:[a-z]+|RUN|--[a-z-]+)(?: (?:RUN|--[a-z-]+|error|ls))*)")

@@ -14,27 +14,27 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from runner import removal
-from runner.fleet import Fleet
-from runner.run import Call
-from runner.spool import LogFile
-from runner.stages import StageName
-from runner.states import State
-from runner.status import Outcome, OutcomeKind, StageState, StageStatus
+from runner.fleet.fleet import Fleet
+from runner.logs.log_file import LogFile
+from runner.model.run import Call
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.model.status import Outcome, OutcomeKind, StageState, StageStatus
+from runner.volumes import deletion
 from tests.answers import answer
 from tests.statuses import a_status
 from tests.test_run import run
 from tests.test_series import event, step
-from tui.app import NanochatApp
-from tui.consent import Confirm
-from tui.keys import KEYS, shown
+from tui.app.app import NanochatApp
+from tui.app.log_viewer import ViewApp
+from tui.presentation.keymap import KEYS, shown
 from tui.screens.compare import CompareScreen
 from tui.screens.cost import CostScreen
-from tui.screens.dialogs import Page
 from tui.screens.launch import LaunchScreen
 from tui.screens.watch import WatchScreen
-from tui.view import ViewApp
 from tui.widgets.choice import Choice
+from tui.widgets.consent import Confirm
+from tui.widgets.dialogs import Page
 from tui.widgets.log_view import LogView
 from tui.widgets.metrics import Metrics
 from tui.widgets.plot import Plot
@@ -154,8 +154,8 @@ async def test_keys_that_come_before_the_prompt_they_are_meant_for_is_there_are_
 
 
 async def test_cancel_asks_first_and_enter_keeps_the_run(fleet: Fleet) -> None:
-    from runner.cost import GPUS
-    from runner.spec import make_spec
+    from runner.model.pricing import GPUS
+    from runner.model.spec import make_spec
 
     spec = make_spec(
         task="test",
@@ -370,13 +370,13 @@ async def test_a_deletion_says_how_much_goes_and_takes_no_yes_before(
         for name in (f"model_{at:06d}.pt", f"meta_{at:06d}.json", f"optim_{at:06d}_rank0.pt"):
             (folder / name).write_bytes(bytes(300_000))
     known = threading.Event()
-    weighed = removal.weigh
+    weighed = deletion.weigh
 
-    def slow(*asked: Any) -> removal.Weight:
+    def slow(*asked: Any) -> deletion.Weight:
         known.wait(20)
         return weighed(*asked)
 
-    monkeypatch.setattr("tui.app.weigh", slow)
+    monkeypatch.setattr("tui.app.app.weigh", slow)
     app = NanochatApp(fleet)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "tag-1" in text_of(app), "the run")

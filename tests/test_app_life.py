@@ -12,20 +12,20 @@ from textual.css.stylesheet import Stylesheet
 from textual.screen import Screen
 from textual.widgets import Input
 
-from runner.backends.folder import FolderVolume
 from runner.errors import Unreachable
-from runner.fleet import Fleet
-from runner.run import Run
-from runner.transfer import Download, End
+from runner.fleet.fleet import Fleet
+from runner.model.run import Run
+from runner.transfer.download import Download, End
 from runner.volumes.base import Entries
+from runner.volumes.folder import FolderVolume
 from tests.answers import answer
 from tests.test_app import text_of, until
 from tui import background
-from tui.app import NanochatApp
-from tui.consent import Ask, Confirm
+from tui.app.app import NanochatApp
 from tui.screens import sizes
-from tui.screens.dialogs import Page, Palette, help_page
 from tui.screens.sizes import SizesScreen
+from tui.widgets.consent import Ask, Confirm
+from tui.widgets.dialogs import Page, Palette, help_page
 
 
 @pytest.fixture
@@ -224,8 +224,8 @@ async def test_runs_of_other_machines_are_looked_for_until_the_network_is_there_
         return []
 
     monkeypatch.setattr(fleet, "discover", discover)
-    monkeypatch.setattr("tui.app.has_modal_token", lambda: True)
-    monkeypatch.setattr("tui.app.DISCOVER_EVERY_S", 0.01)
+    monkeypatch.setattr("tui.app.app.has_modal_token", lambda: True)
+    monkeypatch.setattr("tui.app.app.DISCOVER_EVERY_S", 0.01)
     monkeypatch.setattr(background, "AGAIN_S", 0.01)
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:

@@ -12,15 +12,16 @@ from msgspec import structs
 from textual.pilot import Pilot
 
 from runner.errors import NanochatError
-from runner.run import Run
-from runner.states import State
+from runner.model.run import Run
+from runner.model.states import State
 from tests.conftest import wait_until
 from tests.test_run import run, status
-from tui import background, leaving
+from tui import background
+from tui.app import leaving
+from tui.app.base_app import TerminalApp
+from tui.app.leaving import _finish
+from tui.app.messages import newest
 from tui.background import start
-from tui.leaving import _finish
-from tui.messages import newest
-from tui.terminal_app import TerminalApp
 
 SOURCES = Path(background.__file__).parent
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.best import best_of, expendable, measured, with_measures
-from runner.checkpoints import Checkpoint, Verdict
 from runner.nanochat.layout import CheckpointKind
+from runner.volumes.best import best_of, expendable, measured, with_measures
+from runner.volumes.checkpoints import Checkpoint, Verdict
 from tests.conftest import Cli, wait_until
 from tests.gate import Gate
 from tests.test_series import event
-from tui import looks
+from tui.presentation import run_format
 
 
 def saved(
@@ -38,13 +38,13 @@ POINTS = (0, 6.0), (20, 1.2), (40, 0.9), (60, 1.0), (80, 1.1), (100, 1.2)
 def test_pruning_keeps_the_step_that_was_measured_best_and_not_one_that_carries_its_value() -> None:
     found = with_measures(carried(10, 100, *POINTS), measured(at(*POINTS)))
     assert {c.step for c in found} - {c.step for c in expendable(found)} == {40, 100}
-    assert [looks.measured(c) for c in found[3:5]] == ["0.9000", "0.9000 @40"]
+    assert [run_format.measured(c) for c in found[3:5]] == ["0.9000", "0.9000 @40"]
 
 
 def test_where_nothing_of_it_is_known_the_earliest_that_carries_the_best_value_stays() -> None:
     found = carried(10, 100, *POINTS)
     assert {c.step for c in found} - {c.step for c in expendable(found)} == {40, 100}
-    assert looks.measured(found[0]) == "last 6.0000"
+    assert run_format.measured(found[0]) == "last 6.0000"
 
 
 def test_of_equal_measures_the_earliest_is_the_best() -> None:

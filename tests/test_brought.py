@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.backends.folder import FolderSource, FolderVolume
-from runner.brought import Here, Home
 from runner.errors import UsageError
-from runner.names import BROUGHT, PARTS
-from runner.placing import place
-from runner.transfer import Download, End, gather
+from runner.system.placing import place
+from runner.text.filenames import BROUGHT, PARTS
+from runner.transfer.download import Download, End, gather
+from runner.transfer.journal import Here, Home
 from runner.volumes.base import Entry
+from runner.volumes.folder import FolderSource, FolderVolume
 from tests.conftest import Cli, in_own_mounts
 from tests.like_vfat import like_vfat
 from tests.test_transfer import BIG, here, noise
@@ -283,10 +283,10 @@ def test_a_disk_that_makes_no_file_longer_and_says_no_size_gets_all_the_same(
 
 
 def test_what_had_come_and_was_damaged_since_is_read_again(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runner.parts import Part, part_path
+    from runner.transfer.partial_file import Part, part_path
 
-    for where in ("runner.volumes.base", "runner.backends.folder", "runner.parts"):
-        monkeypatch.setattr(f"{where}.BLOCK", 4096)
+    for where in ("volumes.base", "volumes.folder", "transfer.partial_file"):
+        monkeypatch.setattr(f"runner.{where}.BLOCK", 4096)
     trial.write("big", noise(9 * 4096))
     (item,) = gather(trial.volume, "x/big")
     first = Part(trial.volume, item, Home(trial.out, trial.volume.location), lambda *a: None)

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from runner import budget
-from runner.cost import GPUS, dollars
 from runner.errors import UsageError
-from runner.estimate import shape_of
 from runner.job.clock import Clock
-from runner.job.guard import Guard
+from runner.job.limits import Guard
 from runner.job.tracker import Tracker
-from runner.nanochat.events import Saved, Step
-from runner.run import Run
-from runner.spec import make_spec, parse_seconds
-from runner.stages import StageName
-from runner.states import State
-from runner.status import Status
+from runner.model.events import Saved, Step
+from runner.model.pricing import GPUS, dollars
+from runner.model.run import Run
+from runner.model.spec import make_spec, parse_seconds
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.model.status import Status
+from runner.planning import budget
+from runner.planning.estimate import shape_of
 from tests.conftest import Cli
 from tests.gate import Gate
 from tests.statuses import a_status

@@ -8,8 +8,8 @@ import tarfile
 from pathlib import Path
 
 from runner import settings
-from runner.client_log import FILE
 from runner.errors import Exit
+from runner.system.client_log import FILE
 from tests.conftest import Cli
 
 
@@ -46,10 +46,10 @@ def test_a_bundle_holds_what_a_report_needs_and_no_secret(cli: Cli, tmp_path: Pa
 
 BROKEN = """
 import sys
-from runner import registry
+from runner.fleet import registry
 def broken(self): raise ZeroDivisionError("nothing works")
 registry.Registry.all = broken
-from tui.cli import main
+from tui.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 

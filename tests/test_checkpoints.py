@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import archives, unreadable
-from runner.backends.folder import FolderVolume
-from runner.checkpoints import FAR_HEADERS, Checkpoint, Verdict, newest_complete, scan
+from runner.volumes import archives, unreadable
+from runner.volumes.checkpoints import FAR_HEADERS, Checkpoint, Verdict, newest_complete, scan
+from runner.volumes.folder import FolderVolume
 
 FOLDER = "runs/r/base_checkpoints/d12"
 

@@ -6,22 +6,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from runner.backends.folder import FolderVolume
+from runner import engines
 from runner.backends.local import LocalBackend
-from runner.cost import GPUS
-from runner.estimate import shape_of
-from runner.job import engines
 from runner.job.children import Children
-from runner.job.guard import Guard
 from runner.job.journal import Journal
+from runner.job.limits import Guard
 from runner.job.stop import Stop
+from runner.model.pricing import GPUS
+from runner.model.spec import make_spec
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.model.status import Outcome, OutcomeKind
+from runner.model.transitions import observed
 from runner.nanochat.layout import Inventory
-from runner.plan import plan
-from runner.spec import make_spec
-from runner.stages import StageName
-from runner.states import State
-from runner.status import Outcome, OutcomeKind
-from runner.transitions import observed
+from runner.planning.estimate import shape_of
+from runner.planning.plan import plan
+from runner.volumes.folder import FolderVolume
 from tests.statuses import a_status
 from tests.test_run import NOW, SPEC, run
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from runner.home import modal_command
+from runner.paths import modal_command
 from tests.conftest import CLI, Cli
 
-SPIES = "import sys; from tui.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+SPIES = "import sys; from tui.cli.main import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
 # Screens, the client, and what is made of a hundred regular expressions.
 SPIES += "heavy = {'textual', 'modal', 'rich', 'asyncio', 'runner.nanochat.grammar', 'runner.diagnosis.causes'}\n"
 SPIES += "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from runner import client_log
-from runner.client_log import FILE, LOG
-from runner.scrub import scrubbed
+from runner.system import client_log
+from runner.system.client_log import FILE, LOG
+from runner.text.secrets import scrubbed
 from tests.conftest import Cli
 
 
@@ -95,10 +95,10 @@ def test_a_thread_that_dies_leaves_its_traceback_in_the_log_and_nothing_on_the_s
 
 FAULT = """
 import sys
-from runner import registry
+from runner.fleet import registry
 def broken(self): raise ZeroDivisionError("by as-SECRETsecret12")
 registry.Registry.all = broken
-from tui.cli import main
+from tui.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -10,8 +10,9 @@ import pytest
 
 from tests.conftest import CLI, Cli, wait_until
 from tests.test_app import until
-from tui import clipboard, doctor_commands
-from tui.view import ViewApp
+from tui.app import clipboard
+from tui.app.log_viewer import ViewApp
+from tui.cli import doctor
 from tui.widgets.log_view import LogView
 
 TEXT = "first ✓ line\nsecond"
@@ -79,10 +80,10 @@ def test_doctor_says_whether_tmux_hands_notifications_on(
 ) -> None:
     monkeypatch.setenv("TMUX", "x")
     monkeypatch.setattr(clipboard, "_tmux", lambda words, given="": passes)
-    [check] = doctor_commands._notifications()
+    [check] = doctor._notifications()
     assert said in check.detail and check.optional != check.ok
     monkeypatch.delenv("TMUX")
-    assert doctor_commands._notifications() == []
+    assert doctor._notifications() == []
 
 
 def test_gnu_screen_hands_on_what_is_wrapped_for_it_in_pieces() -> None:

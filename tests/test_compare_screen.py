@@ -6,17 +6,17 @@ import pytest
 from textual.widgets import Input
 
 from runner.errors import Unreachable
-from runner.fleet import Fleet
-from runner.run import Run
-from runner.states import State
+from runner.fleet.fleet import Fleet
+from runner.model.run import Run
+from runner.model.states import State
 from tests.answers import answer
 from tests.disk import full_at
 from tests.test_app import put, until
 from tests.test_series import many
-from tui.app import NanochatApp
-from tui.consent import Ask
-from tui.feed import Feed
+from tui.app.app import NanochatApp
 from tui.screens.compare import CompareScreen
+from tui.screens.feed import Feed
+from tui.widgets.consent import Ask
 from tui.widgets.metrics import Metrics
 from tui.widgets.plot import Plot
 

@@ -11,15 +11,15 @@ import pytest
 from textual import events
 from textual.widgets import Button, Input
 
-from runner.fleet import Fleet
-from runner.removal import Weight
-from runner.states import State
+from runner.fleet.fleet import Fleet
+from runner.model.states import State
+from runner.volumes.deletion import Weight
 from tests.answers import answer, readable
 from tests.conftest import Cli
 from tests.terminal import Terminal
 from tests.test_app import at_once, put, text_of, until
-from tui.app import NanochatApp
-from tui.consent import INSTEAD, QUIET_S, Ask, Confirm, Question, word_for
+from tui.app.app import NanochatApp
+from tui.widgets.consent import INSTEAD, QUIET_S, Ask, Confirm, Question, word_for
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ NEVER = 1e6
 
 
 def read_from_now(app: NanochatApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.consent.QUIET_S", QUIET_S)
+    monkeypatch.setattr("tui.widgets.consent.QUIET_S", QUIET_S)
     assert isinstance(app.screen, Question)
     app.screen.ask_anew()
 
@@ -55,7 +55,7 @@ async def test_words_that_come_in_one_burst_delete_stop_and_resume_nothing(fleet
 async def test_words_typed_at_a_persons_pace_answer_nothing_as_long_as_they_have_no_pause(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.consent.QUIET_S", 3.0)
+    monkeypatch.setattr("tui.widgets.consent.QUIET_S", 3.0)
     app = NanochatApp(fleet)
     answers: list[object] = []
     async with app.run_test(size=(100, 30)) as pilot:
@@ -75,7 +75,7 @@ async def test_what_opens_late_is_not_answered_by_keys_that_were_pressed_meanwhi
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(fleet, 1, State.CANCELLED)
-    monkeypatch.setattr("tui.consent.QUIET_S", NEVER)
+    monkeypatch.setattr("tui.widgets.consent.QUIET_S", NEVER)
     resumed, gate = list[str](), threading.Event()
     monkeypatch.setattr(fleet, "question_again", lambda run: gate.wait(30) * "")
     monkeypatch.setattr(fleet, "resume", lambda run, step=None: resumed.append(run.id))
@@ -102,7 +102,7 @@ def clicked(app: NanochatApp, button: str) -> None:
 async def test_clicks_pastes_and_enter_answer_no_more_than_letters_do(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.consent.QUIET_S", NEVER)
+    monkeypatch.setattr("tui.widgets.consent.QUIET_S", NEVER)
     app = NanochatApp(fleet)
     answers: list[object] = []
     async with app.run_test(size=(100, 30)) as pilot:
@@ -142,7 +142,7 @@ async def test_a_question_that_another_covered_is_read_again_before_it_is_answer
 async def test_enter_typed_ahead_takes_no_default_of_a_prompt_but_text_typed_ahead_is_kept(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.consent.QUIET_S", NEVER)
+    monkeypatch.setattr("tui.widgets.consent.QUIET_S", NEVER)
     app = NanochatApp(fleet)
     answers: list[object] = []
     async with app.run_test(size=(100, 30)) as pilot:
@@ -159,7 +159,7 @@ async def test_a_run_is_deleted_only_with_its_tag_however_little_it_holds(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(fleet, 1)
-    monkeypatch.setattr("tui.app.weigh", lambda *_: Weight(1, 10, 0))
+    monkeypatch.setattr("tui.app.app.weigh", lambda *_: Weight(1, 10, 0))
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: "tag-1" in text_of(app), "the run")
@@ -248,5 +248,5 @@ def test_what_was_typed_ahead_of_a_question_on_the_command_line_does_not_answer_
 
 def _python(before: str) -> list[str]:
     """The command line in a Python that does something first."""
-    run = f"import time, sys; print('ready', flush=True); {before}; from tui.cli import main; sys.exit(main())"
+    run = f"import time, sys; print('ready', flush=True); {before}; from tui.cli.main import main; sys.exit(main())"
     return [sys.executable, "-c", run]

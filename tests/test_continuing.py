@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from runner.fleet import Fleet
+from runner.fleet.fleet import Fleet
 from tests.conftest import Cli
 
 QUICK = ("--step-ms", "0", "--model", "d4")
@@ -101,7 +101,7 @@ def test_a_source_that_is_gone_when_the_job_starts_is_never_taken_for_a_new_run(
     assert "no whole base checkpoint" in trained("resume", "n", "--watch", code=2).stderr
     # Where the client could not see that, the job does.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("runner.grounds.check_source", lambda *a: None)
+        patch.setattr("runner.planning.grounds.check_source", lambda *a: None)
         with contextlib.closing(Fleet(trained.home)) as fleet:
             fleet.resume(fleet.registry.find("n"))
     assert "no whole checkpoint of" in trained("watch", "n", code=1).stdout

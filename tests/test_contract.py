@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from runner import removal
 from runner.errors import Unreachable, UsageError
-from runner.names import BROUGHT
-from runner.run import Run
-from runner.states import State
-from runner.status import OutcomeKind
-from runner.transfer import Download, End, gather
+from runner.model.run import Run
+from runner.model.states import State
+from runner.model.status import OutcomeKind
+from runner.text.filenames import BROUGHT
+from runner.transfer.download import Download, End, gather
+from runner.volumes import deletion
 from runner.volumes.base import Volume
 from tests.place import Place, hostile_names
 
@@ -213,7 +213,7 @@ def test_hostile_names_are_listed_brought_home_and_deleted_one_by_one(
     assert len(came) == 500 and all((tmp_path / "home" / "here" / "odd") == p.parent for p in came)
     assert sorted(int(p.read_bytes()) for p in came) == list(range(500)), "none replaced another"
     for name in names:
-        removal.remove(volume, [f"odd/{name}"])
+        deletion.remove(volume, [f"odd/{name}"])
     assert volume.list("odd") == []
     with pytest.raises(FileNotFoundError, match="volume itself"):
         volume.remove("")

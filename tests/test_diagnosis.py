@@ -12,7 +12,7 @@ from runner.diagnosis.evidence import Evidence
 from runner.diagnosis.lines import named, tells
 from runner.diagnosis.verdict import How, Verdict, judge
 from runner.nanochat import grammar
-from runner.terminal import clean
+from runner.text.sanitize import clean
 from tests.conftest import DATA
 
 FAILURES: dict[str, dict[str, Any]] = tomllib.loads((DATA / "failures.toml").read_text())

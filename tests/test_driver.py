@@ -16,9 +16,10 @@ from textual import events
 
 from tests.conftest import CLI, Cli, wait_until
 from tests.terminal import Terminal
-from tui import output, signs
-from tui.driver import PASTE_S, Drawing, Mark, TerminalDriver, Typed
-from tui.layouts import by_place, latin
+from tui.app import signs
+from tui.app.driver import PASTE_S, Drawing, Mark, TerminalDriver, Typed
+from tui.app.layouts import by_place, latin
+from tui.presentation import console
 
 PASTE = ("\x1b[200~", "\x1b[201~")
 
@@ -153,7 +154,9 @@ def test_a_terminal_of_another_encoding_shows_signs_of_ascii_and_types_its_own_l
 
 
 def test_a_fault_in_what_reads_the_keyboard_ends_the_app_in_order_and_not_with_0(cli: Cli) -> None:
-    fault = "import tui.driver as d; d.Typed.messages = lambda *_: 1 // 0; from tui.cli import main; exit(main())"
+    fault = (
+        "import tui.app.driver as d; d.Typed.messages = lambda *_: 1 // 0; from tui.cli.main import main; exit(main())"
+    )
     terminal = Terminal([sys.executable, "-c", fault], cli.env, 100, 24)
     try:
         assert terminal.wait_exit() == 70
@@ -163,7 +166,7 @@ def test_a_fault_in_what_reads_the_keyboard_ends_the_app_in_order_and_not_with_0
 
 
 def test_the_size_is_that_of_the_terminal_and_never_more_than_can_be_drawn(cli: Cli) -> None:
-    assert output.terminal_size(None, io.StringIO()) == output.USUAL
+    assert console.terminal_size(None, io.StringIO()) == console.USUAL
     terminal = Terminal(CLI, {**cli.env, "TZ": "UTC"}, 80, 24)
     try:
         terminal.wait_for("No runs yet")

@@ -6,20 +6,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from runner.backends.folder import FolderVolume
 from runner.errors import NanochatError
-from runner.estimate import shape_of
 from runner.job import ending
 from runner.job.commits import Commits
 from runner.job.ending import Ending
-from runner.job.guard import Guard
+from runner.job.environment import LocalSite
 from runner.job.journal import Journal
-from runner.job.site import LocalSite
+from runner.job.limits import Guard
 from runner.job.stop import Stop
-from runner.run import Run
-from runner.states import State
-from runner.status import Outcome, Status
-from runner.survey import mark_cancelled, read_status
+from runner.model.run import Run
+from runner.model.states import State
+from runner.model.status import Outcome, Status
+from runner.planning.estimate import shape_of
+from runner.volumes.folder import FolderVolume
+from runner.volumes.run_records import mark_cancelled, read_status
 from tests.statuses import a_status
 from tests.test_run import SPEC, run
 

@@ -5,16 +5,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner import estimate
-from runner.cost import GPUS, Range
-from runner.defaults import settings
+from runner.model.pricing import GPUS, Range
+from runner.model.run import Run
+from runner.model.spec import RunSpec, make_spec
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.model.status import StageState, StageStatus
 from runner.nanochat.layout import Inventory
-from runner.plan import plan
-from runner.run import Run
-from runner.spec import RunSpec, make_spec
-from runner.stages import StageName
-from runner.states import State
-from runner.status import StageState, StageStatus
+from runner.planning import estimate
+from runner.planning.defaults import settings
+from runner.planning.plan import plan
 from tests.statuses import a_status
 
 HOUR = 3600.0

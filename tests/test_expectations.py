@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import expectations
-from runner.cost import GPUS
-from runner.expectations import Asked, Difference, Watch, asked, device, kind_of
-from runner.nanochat import events, grammar
-from runner.nanochat.events import Event, Fact
-from runner.spec import RunSpec, make_spec
-from runner.stages import PARTS, Part, StageName
-from runner.terminal import clean
+from runner.job import expectations
+from runner.job.expectations import Asked, Difference, Watch, asked, device, kind_of
+from runner.model import events
+from runner.model.events import Event, Fact
+from runner.model.pricing import GPUS
+from runner.model.spec import RunSpec, make_spec
+from runner.model.stages import PARTS, Part, StageName
+from runner.nanochat import grammar
+from runner.text.sanitize import clean
 from tests.conftest import DATA
 
 LOGS = DATA / "logs"

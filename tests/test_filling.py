@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from runner.backends.folder import FolderVolume
-from runner.estimate import shape_of
+from runner.job.environment import LocalSite
 from runner.job.filling import Filling
-from runner.job.guard import Guard
 from runner.job.journal import Journal
-from runner.job.site import LocalSite
+from runner.job.limits import Guard
 from runner.job.stop import Stop
+from runner.model.stages import Phase, StageName
+from runner.model.states import State
+from runner.model.status import Outcome, OutcomeKind
 from runner.nanochat.commands import Argv
 from runner.nanochat.layout import Inventory
-from runner.plan import Plan, plan
-from runner.stages import Phase, StageName
-from runner.states import State
-from runner.status import Outcome, OutcomeKind
+from runner.planning.estimate import shape_of
+from runner.planning.plan import Plan, plan
+from runner.volumes.folder import FolderVolume
 from tests.statuses import a_status
 from tests.test_plan import FULL
 from tests.test_run import SPEC, run

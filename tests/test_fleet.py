@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from runner import cost
-from runner.backends.folder import FolderVolume
-from runner.cost import GPUS
-from runner.fleet import Fleet
+from runner.fleet.fleet import Fleet
+from runner.model import pricing
+from runner.model.pricing import GPUS
+from runner.model.spec import make_spec
 from runner.nanochat import layout
-from runner.spec import make_spec
+from runner.volumes.folder import FolderVolume
 
 
 def test_threads_that_need_modal_at_once_share_one_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +28,7 @@ def test_threads_that_need_modal_at_once_share_one_client(tmp_path: Path, monkey
 
         return backend
 
-    monkeypatch.setattr("runner.fleet.modal_backend", load)
+    monkeypatch.setattr("runner.fleet.fleet.modal_backend", load)
     fleet, found = Fleet(tmp_path), []
 
     def ask() -> None:
@@ -52,18 +52,18 @@ def test_a_volume_is_looked_at_though_the_machine_was_started_a_moment_ago(
     place: Any = SimpleNamespace(
         default_volume=lambda engine: str(folder),
         volume=lambda location: FolderVolume(location),
-        prices=lambda: cost.DATED,
+        prices=lambda: pricing.DATED,
         close=lambda: None,
     )
-    monkeypatch.setattr("runner.fleet.has_modal_token", lambda: True)
-    monkeypatch.setattr("runner.fleet.time", SimpleNamespace(time=time.time, monotonic=lambda: 5.0))
+    monkeypatch.setattr("runner.fleet.fleet.has_modal_token", lambda: True)
+    monkeypatch.setattr("runner.fleet.fleet.time", SimpleNamespace(time=time.time, monotonic=lambda: 5.0))
     looked: list[str] = []
 
     def inventory(volume: FolderVolume, engine: str) -> layout.Inventory:
         looked.append(volume.location)
         return layout.Inventory()
 
-    monkeypatch.setattr("runner.fleet.holdings.inventory", inventory)
+    monkeypatch.setattr("runner.fleet.fleet.holdings.inventory", inventory)
     fleet = Fleet(tmp_path)
     fleet._backends["modal"] = place
     fleet.plan(make_spec(task="base", model="d12", backend="modal", gpu_kinds=tuple(GPUS)), "modal")

@@ -7,18 +7,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from runner import compare
-from runner.cost import GPUS
 from runner.job.tracker import Tracker
-from runner.log_summary import Reader
-from runner.nanochat import events, flops, grammar, shapes
+from runner.logs.summary import Reader
+from runner.metrics import compare
+from runner.metrics.series import CurvesReader
+from runner.model import events
+from runner.model.pricing import GPUS
+from runner.model.run import Run
+from runner.model.spec import make_spec
+from runner.model.states import State
+from runner.nanochat import flops, grammar, shapes
 from runner.nanochat.layout import Inventory
-from runner.plan import plan
-from runner.run import Run
-from runner.series import CurvesReader
-from runner.spec import make_spec
-from runner.states import State
-from runner.terminal import clean
+from runner.planning.plan import plan
+from runner.text.sanitize import clean
 from tests.conftest import DATA
 from tests.statuses import a_status
 from tests.test_run import run

@@ -9,15 +9,15 @@ import msgspec
 import pytest
 
 from runner.errors import Unreachable
-from runner.fleet import Fleet
-from runner.home import VARIABLE, home
-from runner.registry import Registry
-from runner.registry_file import FILE
-from runner.run import Run
-from runner.states import State
+from runner.fleet.fleet import Fleet
+from runner.fleet.registry import Registry
+from runner.fleet.registry_file import FILE
+from runner.model.run import Run
+from runner.model.states import State
+from runner.paths import VARIABLE, home
 from tests.conftest import Cli
 from tests.test_run import run
-from tui.commands import STILL
+from tui.cli.runs import STILL
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def fill(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         opened: sqlite3.Connection = real(path, *words, **given)
         return opened
 
-    monkeypatch.setattr("runner.registry_file.sqlite3.connect", connect)
+    monkeypatch.setattr("runner.fleet.registry_file.sqlite3.connect", connect)
 
 
 def test_where_the_disk_takes_nothing_a_copy_of_what_is_known_serves(
@@ -87,7 +87,7 @@ def test_a_data_folder_that_is_not_ours_to_write_is_good_enough_to_look_and_to_c
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path))
-    monkeypatch.setattr("runner.home.os.access", lambda path, mode: False)
+    monkeypatch.setattr("runner.paths.os.access", lambda path, mode: False)
     with pytest.raises(Unreachable, match="not writable"):
         home()
     assert home(to_write=False) == tmp_path

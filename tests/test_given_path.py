@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from textual.widgets import Input
 
 from runner.errors import UsageError
-from runner.fleet import Fleet
-from runner.given_path import begin_in, given_path
-from runner.home import home, home_to_look
-from runner.registry import Registry, find
-from runner.states import State
+from runner.fleet.fleet import Fleet
+from runner.fleet.registry import Registry, find
+from runner.model.states import State
+from runner.paths import home, home_to_look
+from runner.system.given_path import begin_in, given_path
 from tests.answers import answer
 from tests.conftest import CLI, Cli
 from tests.test_run import run
-from tui.app import NanochatApp
-from tui.consent import Ask
+from tui.app.app import NanochatApp
+from tui.widgets.consent import Ask
 
 NOBODY = "~nosuchuser/models"
 

@@ -5,20 +5,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner import units
 from runner.job.tracker import Tracker
-from runner.nanochat import events
-from runner.progress import TASKS, progress_of
+from runner.model import events
+from runner.model.run import Run
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.model.status import Outcome, OutcomeKind, StageState, StageStatus, Status
+from runner.monitoring.progress import TASKS, progress_of
 from runner.rehearsal.base_eval import CORE_TASKS
-from runner.run import Run
-from runner.stages import StageName
-from runner.states import State
-from runner.status import Outcome, OutcomeKind, StageState, StageStatus, Status
+from runner.text import units
 from tests.statuses import a_status
 from tests.test_run import run
-from tui import glance, looks
-from tui.cells import Cell
-from tui.flow import flow
+from tui.presentation import run_format, run_summary
+from tui.presentation.cells import Cell
+from tui.presentation.flow import flow
 
 NOW = 1_795_646_000.0
 
@@ -31,7 +31,7 @@ def status(stage: str, **given: Any) -> Status:
 
 
 def said(found: Run) -> str:
-    return "  ".join(c if isinstance(c, str) else c.text for c in glance.numbers(found, NOW))
+    return "  ".join(c if isinstance(c, str) else c.text for c in run_summary.numbers(found, NOW))
 
 
 def sft_step(step: int, percent: float, loss: float) -> events.Step:
@@ -42,13 +42,13 @@ def test_fine_tuning_shows_its_own_share_step_and_loss_not_those_of_the_base_mod
     tracker = Tracker(status("sft"))
     tracker.begin_stage(NOW - 60)
     found = run(State.RUNNING, status=tracker.status)
-    assert (looks.steps(found), looks.loss(found), looks.progress(found, 4)) == ("–", "–", "····    –")
-    assert looks.state(found).text == "▶ starting sft"
+    assert (run_format.steps(found), run_format.loss(found), run_format.progress(found, 4)) == ("–", "–", "····    –")
+    assert run_format.state(found).text == "▶ starting sft"
     tracker.take(sft_step(15, 37.5, 0.2961), NOW - 30)
-    assert (looks.steps(found), looks.loss(found)) == ("sft 38%", "0.296")
-    assert looks.progress(found, 4).endswith(" 38%") and "sft step 15  sft loss 0.2961" in said(found)
-    assert looks.stages(found, NOW, brief=True)[0].text.startswith("sft ▶ 38%")
-    assert looks.state(found).text == "▶ fine-tuning" and "2.1" not in said(found)
+    assert (run_format.steps(found), run_format.loss(found)) == ("sft 38%", "0.296")
+    assert run_format.progress(found, 4).endswith(" 38%") and "sft step 15  sft loss 0.2961" in said(found)
+    assert run_format.stages(found, NOW, brief=True)[0].text.startswith("sft ▶ 38%")
+    assert run_format.state(found).text == "▶ fine-tuning" and "2.1" not in said(found)
 
 
 def test_an_evaluation_counts_its_tasks_and_is_no_full_bar() -> None:
@@ -60,14 +60,14 @@ def test_an_evaluation_counts_its_tasks_and_is_no_full_bar() -> None:
         tracker.take(events.TaskScore(task, 0.5, 0.1), NOW - 30)
     spec = msgspec.structs.replace(found.spec, engine="nanochat")
     nanochat = run(State.RUNNING, spec=spec, status=tracker.status)
-    assert looks.steps(nanochat) == "CORE 4/22" and looks.progress(nanochat, 4).endswith(" 18%")
+    assert run_format.steps(nanochat) == "CORE 4/22" and run_format.progress(nanochat, 4).endswith(" 18%")
     tracker.status.work.stage = StageName.CHAT_EVAL
     tracker.begin_stage(NOW - 20)
     tracker.take(events.TaskScore("ARC-Easy", 0.5), NOW - 10)
-    assert (looks.steps(nanochat), looks.loss(nanochat)) == ("ChatCORE 1/5", "–")
+    assert (run_format.steps(nanochat), run_format.loss(nanochat)) == ("ChatCORE 1/5", "–")
     for _ in range(9):
         tracker.take(events.TaskScore("MMLU", 0.5), NOW - 5)
-    assert looks.steps(nanochat) == "ChatCORE 10/10"
+    assert run_format.steps(nanochat) == "ChatCORE 10/10"
 
 
 def test_the_rehearsal_has_as_many_tasks_of_core_as_its_progress_counts_on() -> None:
@@ -76,10 +76,10 @@ def test_the_rehearsal_has_as_many_tasks_of_core_as_its_progress_counts_on() -> 
 
 def test_base_training_and_a_run_that_is_done_show_the_steps_of_the_base_model() -> None:
     training = run(State.RUNNING, status=status("base", step=10))
-    assert (looks.steps(training), looks.loss(training)) == ("10/40", "2.100")
+    assert (run_format.steps(training), run_format.loss(training)) == ("10/40", "2.100")
     assert "step 10/40  loss 2.1000" in said(training)
     done = run(State.DONE, status=status("report"))
-    assert (looks.steps(done), looks.progress(done, 4)) == ("40/40", "████ 100%")
+    assert (run_format.steps(done), run_format.progress(done, 4)) == ("40/40", "████ 100%")
 
 
 SCORES = "CORE 0.2231, ChatCORE 0.3100, val bpb 0.7641, SFT val bpb 0.4012, loss 2.412, 10,510 steps"
@@ -105,7 +105,7 @@ def test_scores_the_reason_and_what_is_kept_are_whole_in_three_lines_of_80_colum
     width: int, state: State, outcome: Outcome, wanted: list[str]
 ) -> None:
     ended = run(state, status=status("base", saved_step=7400, outcome=outcome))
-    sign = [Cell(c) if isinstance(c, str) else c for c in glance.sign(ended, NOW)]
+    sign = [Cell(c) if isinstance(c, str) else c for c in run_summary.sign(ended, NOW)]
     lines = ["".join(cell.text for cell in line) for line in flow(sign, width, most=3)]
     assert len(lines) <= 3 and all(len(line) <= width for line in lines)
     assert not any(line.endswith("…") for line in lines)

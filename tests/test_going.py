@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from runner.errors import NanochatError
-from runner.registry import Wanted
-from tui.going import Going, Moving
+from runner.fleet.registry import Wanted
+from tui.screens.transfers import Going, Moving
 
 WANTED = Wanted("local", "/v", "runs/a/log", "/home")
 

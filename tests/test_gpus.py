@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from runner.job import gpus
-from runner.status import GpuSample
+from runner.model.status import GpuSample
 from tests.conftest import wait_until
 
 SAMPLE = GpuSample(90.0, 1 << 30, 2 << 30, 300.0, 60.0)

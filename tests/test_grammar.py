@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.job.lines import Lines
-from runner.nanochat import events as said
+from runner.model import events as said
 from runner.nanochat import grammar
-from runner.terminal import clean, coloured, safe
+from runner.text.sanitize import clean, coloured, safe
 from tests.conftest import DATA
 
 LOGS = sorted((DATA / "logs").glob("*.log"))

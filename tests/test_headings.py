@@ -2,12 +2,12 @@
 
 from rich.cells import cell_len
 
-from runner.compare import final
-from runner.series import NONE
-from runner.states import State
+from runner.metrics.compare import final
+from runner.metrics.series import NONE
+from runner.model.states import State
 from tests.statuses import a_status
 from tests.test_run import run
-from tui.looks import said
+from tui.presentation.run_format import said
 from tui.widgets.metrics import Known, layers
 from tui.widgets.plot import MISSED, headed
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import contents
-from runner.backends.folder import FolderVolume
-from runner.holdings import inventory
 from runner.job.damaged import put_aside
 from runner.job.publish import link_shared
 from runner.job.tokenizers import without_tokenizer
 from runner.nanochat.commands import TASKS
 from runner.nanochat.layout import Inventory
+from runner.volumes import contents
+from runner.volumes.folder import FolderVolume
+from runner.volumes.holdings import inventory
 from tests.conftest import Cli
 from tests.test_expectations import spec
 

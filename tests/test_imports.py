@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.job import imports
+from runner import engine_imports
 from tests.conftest import Cli
 
 
@@ -33,7 +33,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_python_that_can_import_everything_is_fine_and_no_stage_is_run(checkout: Path) -> None:
-    assert imports.problem(checkout) is None
+    assert engine_imports.problem(checkout) is None
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_what_cannot_be_imported_is_told_in_the_imports_own_words(
     checkout: Path, file: str, text: str, says: str
 ) -> None:
     (checkout / file).write_text(text + "\n")
-    found = imports.problem(checkout)
+    found = engine_imports.problem(checkout)
     assert found and says in found[0] and "\x1b" not in found[0] and "pip install" in found[1]
 
 
 def test_an_import_that_never_ends_is_not_waited_for(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (checkout / "stubs/torch/__init__.py").write_text("import time; time.sleep(600)\n")
-    monkeypatch.setattr(imports, "DEADLINE_S", 0.2)
-    found = imports.problem(checkout)
+    monkeypatch.setattr(engine_imports, "DEADLINE_S", 0.2)
+    found = engine_imports.problem(checkout)
     assert found and "does not import torch within" in found[0]
 
 

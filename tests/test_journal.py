@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from runner.backends.folder import FolderVolume
 from runner.job import journal as journals
 from runner.job.journal import Journal
-from runner.log_times import LogTimes, Stamper, cut
-from runner.stages import StageName
-from runner.states import State
-from runner.status import Status
+from runner.logs.timestamps import LogTimes, Stamper, cut
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.model.status import Status
+from runner.volumes.folder import FolderVolume
 from tests.statuses import a_status
 
 STEP = "step {:05d}/00020 ({:.2f}%) | loss: {:.6f} | lrm: 0.05 | dt: {:.2f}ms | tok/sec: 5,000 | bf16_mfu: 45.86"

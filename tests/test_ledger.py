@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import survey
-from runner.backends.folder import FolderVolume
-from runner.job.site import LocalSite
-from runner.job.succession import begun, leave
-from runner.ledger import account, month_so_far, spending
+from runner.fleet.registry import Registry
+from runner.job.environment import LocalSite
+from runner.job.restarts import begun, leave
+from runner.model.paid import MOST, Paid, account_of, by_day, day_of
+from runner.model.run import Run
+from runner.model.stages import Part
+from runner.model.states import State
+from runner.model.status import Status, job_status_of
+from runner.monitoring.ledger import account, month_so_far, spending
 from runner.nanochat import layout
-from runner.paid import MOST, Paid, account_of, by_day, day_of
-from runner.registry import Registry
-from runner.run import Run
-from runner.stages import Part
-from runner.states import State
-from runner.status import Status, job_status_of
+from runner.volumes import run_records
+from runner.volumes.folder import FolderVolume
 from tests.conftest import Cli, wait_until
 from tests.statuses import a_status
 from tests.test_run import run
@@ -153,15 +153,15 @@ def test_a_run_of_impossible_times_is_spent_on_one_day_and_holds_nothing_up() ->
 def test_a_damaged_account_on_a_volume_is_none(tmp_path: Path, data: bytes) -> None:
     volume = FolderVolume(str(tmp_path))
     volume.write(f"{layout.SPENT}/x.json", data)
-    assert survey.accounts_on(volume) == []
+    assert run_records.accounts_on(volume) == []
     with pytest.raises((ValueError, msgspec.MsgspecError)):
         account_of(data)
 
 
 def test_what_another_machine_deleted_is_known_by_what_it_left_on_the_volume(tmp_path: Path) -> None:
     volume, one = FolderVolume(str(tmp_path)), account(of(container(None, NOON, 100.0)))
-    survey.write_account(volume, one)
-    assert survey.accounts_on(volume) == [one] and survey.accounts_on(volume, {one.id}) == []
+    run_records.write_account(volume, one)
+    assert run_records.accounts_on(volume) == [one] and run_records.accounts_on(volume, {one.id}) == []
 
 
 ZONES = ["UTC", "America/New_York", "Europe/Berlin", "Asia/Kolkata", "Pacific/Apia", "America/Sao_Paulo"]

@@ -10,18 +10,19 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from runner import cost, ledger
-from runner.cost import DATED, MoneyRange, Range
-from runner.job.site import LocalSite
-from runner.job.succession import begun, leave
-from runner.paid import Account, day_of
-from runner.registry import Registry
-from runner.run import Estimate, Run
+from runner.fleet.registry import Registry
+from runner.job.environment import LocalSite
+from runner.job.restarts import begun, leave
+from runner.model import pricing
+from runner.model.paid import Account, day_of
+from runner.model.pricing import DATED, MoneyRange, Range
+from runner.model.run import Estimate, Run
+from runner.model.spec import BackendName, make_spec
+from runner.model.stages import Part, StageName
+from runner.model.states import State
+from runner.model.status import StageState, StageStatus, Status
+from runner.monitoring import ledger
 from runner.settings import Settings
-from runner.spec import BackendName, make_spec
-from runner.stages import Part, StageName
-from runner.states import State
-from runner.status import StageState, StageStatus, Status
 
 LIVES, BATCHES = 500, 10
 # Each begins a few days before something happens to the calendar of its place.
@@ -31,15 +32,15 @@ PLACES = [
     ("Pacific/Apia", "2026-11-28"), ("America/Sao_Paulo", "2026-04-29"),
 ]  # fmt: skip
 HOUR = 3600.0
-SPEC = make_spec(task="base", model="d20", backend="modal", engine="nanochat", gpus=8, gpu_kinds=tuple(cost.GPUS))
-BOX = cost.box(Part.TRAIN, SPEC.engine, gpu=SPEC.gpu, gpus=SPEC.gpus)
+SPEC = make_spec(task="base", model="d20", backend="modal", engine="nanochat", gpus=8, gpu_kinds=tuple(pricing.GPUS))
+BOX = pricing.box(Part.TRAIN, SPEC.engine, gpu=SPEC.gpu, gpus=SPEC.gpus)
 
 
 class Site(LocalSite):
     """Where a container runs, at the price that its run was launched at."""
 
     def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
-        return cost.hourly_rate(run.backend, BOX, run.prices)
+        return pricing.hourly_rate(run.backend, BOX, run.prices)
 
 
 class Job:
@@ -47,7 +48,7 @@ class Job:
 
     def __init__(self, run: Run, whole_s: float, laptop: int | None) -> None:
         self.run, self.whole_s, self.laptop = run, whole_s, laptop
-        self.rate = cost.hourly_rate(run.backend, BOX, run.prices)
+        self.rate = pricing.hourly_rate(run.backend, BOX, run.prices)
         self.status: Status | None = None
         self.elapsed = self.taken = 0.0
 
@@ -70,7 +71,7 @@ class Job:
     def left_s(self) -> float:
         """Until its work is done, or its money."""
         cap = self.run.spec.budget_usd
-        money = float((cap - cost.dollars(self.taken, self.rate)) / self.rate) * HOUR if cap is not None else 1e9
+        money = float((cap - pricing.dollars(self.taken, self.rate)) / self.rate) * HOUR if cap is not None else 1e9
         return max(0.0, min(self.whole_s - self.taken, money))
 
     def end(self, state: State, wall: float) -> None:
@@ -119,8 +120,8 @@ class Life:
         seconds, began = min(step, job.left_s()), self.wall(job.laptop)
         for truth, moment in ((self.truth, began), (self.limited, self.now)):
             here = self._before_month_ends(moment, seconds)
-            truth[self._month(moment)] += cost.dollars(here, job.rate)
-            truth[self._month(moment + seconds)] += cost.dollars(seconds - here, job.rate)
+            truth[self._month(moment)] += pricing.dollars(here, job.rate)
+            truth[self._month(moment + seconds)] += pricing.dollars(seconds - here, job.rate)
         job.elapsed, job.taken = job.elapsed + seconds, job.taken + seconds
         assert job.status
         job.status.tell(round(job.elapsed, 3), began + seconds)
@@ -169,10 +170,10 @@ class Life:
         backend = BackendName.MODAL if here is None else BackendName.LOCAL
         run = Run(run_id, run_id, SPEC, backend, "v", self.now, prices=prices)
         job = Job(run, hours * HOUR * self.rng.uniform(0.3, 1.0), here)
-        likely = cost.dollars(hours * HOUR, job.rate)
+        likely = pricing.dollars(hours * HOUR, job.rate)
         seconds = Range(hours * HOUR, hours * HOUR, hours * HOUR)
         estimate = Estimate(seconds, MoneyRange.exactly(likely), {StageName.BASE: seconds})
-        budget = (likely * Decimal(str(round(self.rng.uniform(0.3, 1.5), 2)))).quantize(cost.CENT)
+        budget = (likely * Decimal(str(round(self.rng.uniform(0.3, 1.5), 2)))).quantize(pricing.CENT)
         spec = msgspec.structs.replace(SPEC, budget_usd=budget if self.rng.random() < 0.5 else None)
         if self.may(laptop, likely, spec.budget_usd):
             job.run = msgspec.structs.replace(run, estimate=estimate, spec=spec, state=State.QUEUED)
@@ -222,7 +223,7 @@ class Life:
         if not job or not job.run.estimate or job.whole_s - job.taken < 60:
             return
         laptop = self.rng.randrange(self.laptops)
-        whole, spent = job.run.estimate.usd.likely, cost.dollars(job.taken, job.rate)
+        whole, spent = job.run.estimate.usd.likely, pricing.dollars(job.taken, job.rate)
         budget = None if job.run.spec.budget_usd is None else spent + Decimal(self.rng.randint(5, 200))
         if self.may(laptop, max(whole - spent, whole / 10), None if budget is None else budget - spent):
             spec = msgspec.structs.replace(job.run.spec, budget_usd=budget)
@@ -245,10 +246,10 @@ class Life:
     def check(self) -> None:
         runs, kept = self.look(0)
         found = ledger.spending(runs, kept, 0.0, self.zone)
-        assert abs(found.total - sum(self.truth.values())) < cost.CENT
+        assert abs(found.total - sum(self.truth.values())) < pricing.CENT
         for month in found.months.keys() | self.truth.keys():
             off = abs(found.months.get(month, Decimal(0)) - self.truth.get(month, Decimal(0)))
-            assert off < cost.CENT, (month, found.months, dict(self.truth))
+            assert off < pricing.CENT, (month, found.months, dict(self.truth))
         assert sum(found.days.values()) == found.total == sum(found.models.values())
         assert all(day_of(0.0) <= day for day in found.days)
         over = {m: usd for m, usd in self.limited.items() if usd > self.settings.monthly_limit_usd}

@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from runner import legs
-from runner.estimate import shape_of
-from runner.job.guard import Guard
-from runner.legs import Piece
+from runner.job.limits import Guard
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.model.status import StageStatus
 from runner.nanochat.layout import Inventory
-from runner.plan import Plan, plan
-from runner.stages import StageName
-from runner.states import State
-from runner.status import StageStatus
+from runner.planning import legs
+from runner.planning.estimate import shape_of
+from runner.planning.legs import Piece
+from runner.planning.plan import Plan, plan
 from tests.statuses import a_status
 from tests.test_plan import spec
 from tests.test_run import run

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.listing import fuzzy
 from runner.volumes.base import Entry
+from runner.volumes.directory_cache import fuzzy
 
 
 def entries(*paths: str) -> list[Entry]:

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner.health import Word, health
-from runner.liveness import BEATS_S, Signs
-from runner.run import Run
-from runner.states import State
+from runner.model.run import Run
+from runner.model.states import State
+from runner.monitoring.health import Word, health
+from runner.monitoring.liveness import BEATS_S, Signs
 from tests.conftest import Cli
 from tests.statuses import a_status
 from tests.test_run import run
@@ -106,7 +106,7 @@ SHIFTED = """
 import sys, time
 real = time.time
 time.time = lambda: real() + float(sys.argv[1])
-from tui.cli import main
+from tui.cli.main import main
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -134,7 +134,7 @@ BEYOND = """
 import sys, time
 def beyond(): raise OverflowError("timestamp too large to convert to C _PyTime_t")
 time.time = beyond
-from tui.cli import main
+from tui.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 

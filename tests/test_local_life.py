@@ -11,12 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from runner import locks, process
+from runner import processes
 from runner.backends.local_life import SILENT_S, Life, life
 from runner.errors import Unreachable
-from runner.run import Call, Run
-from runner.states import State
-from runner.status import Status
+from runner.model.run import Call, Run
+from runner.model.states import State
+from runner.model.status import Status
+from runner.system import locks
 from tests.conftest import CLI, Cli, wait_until
 from tests.gate import Gate
 from tests.statuses import a_status
@@ -51,29 +52,33 @@ def holding(lock: Path, name: str) -> "subprocess.Popen[str]":
 
 
 def test_a_name_says_host_and_namespace_and_those_of_earlier_releases_are_still_understood() -> None:
-    name = process.call_id(os.getpid())
-    assert process.is_here(name) and process.is_on_this_machine(name) and process.pid_if_alive(name) == os.getpid()
+    name = processes.call_id(os.getpid())
+    assert (
+        processes.is_here(name) and processes.is_on_this_machine(name) and processes.pid_if_alive(name) == os.getpid()
+    )
     start = name.rpartition("-")[2]
     old = f"local-{os.getpid()}-{start}"
-    assert process.pid_if_alive(old) == os.getpid() and process.is_on_this_machine(old) and not process.host_of(old)
+    assert (
+        processes.pid_if_alive(old) == os.getpid() and processes.is_on_this_machine(old) and not processes.host_of(old)
+    )
     other = f"local-{os.getpid()}-a-b-7-{start}"
-    assert process.pid_if_alive(other) is None, "the same number in another container is another process"
-    assert not process.is_here(other) and process.is_on_this_machine(other) and process.host_of(other) == "a-b"
+    assert processes.pid_if_alive(other) is None, "the same number in another container is another process"
+    assert not processes.is_here(other) and processes.is_on_this_machine(other) and processes.host_of(other) == "a-b"
     for odd in ("", "local-", "local-1-", "local-x-1", "fc-1", "local-1-h-x-s", "local-\u0661-x"):
-        assert process.pid_if_alive(odd) is None and not process.is_here(odd)
+        assert processes.pid_if_alive(odd) is None and not processes.is_here(odd)
 
 
 def test_a_machine_that_changes_its_name_still_knows_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = process.call_id(os.getpid())
+    name = processes.call_id(os.getpid())
     monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
-    assert process.pid_if_alive(name) == os.getpid() and process.is_here(name)
+    assert processes.pid_if_alive(name) == os.getpid() and processes.is_here(name)
 
 
 def test_a_job_of_another_container_lives_for_as_long_as_its_lock_is_held(tmp_path: Path) -> None:
-    name = away(process.boot_id())
+    name = away(processes.boot_id())
     holder = holding(tmp_path / "lock", name)
     assert life(called(name), beat(name, 1e6), tmp_path) == Life(host="node-7.x")
-    later = called(process.call_id(os.getpid()))
+    later = called(processes.call_id(os.getpid()))
     assert life(later, None, tmp_path) == Life(host="node-7.x"), "whoever was started since waits for that lock"
     holder.communicate("\n")
     assert life(called(name), beat(name, 1.0), tmp_path) is None, "it is of this kernel: the lock is the truth"
@@ -93,7 +98,7 @@ def test_a_job_of_another_machine_lives_by_its_lock_or_by_its_sign_of_life(tmp_p
 
 
 def test_a_job_that_was_just_started_elsewhere_is_waited_for(tmp_path: Path) -> None:
-    name = away(process.boot_id())
+    name = away(processes.boot_id())
     (tmp_path / "lock").touch()
     assert life(called(name, spawned_at=time.time() - 1), None, tmp_path)
     assert life(called(name, spawned_at=time.time() - 60), None, tmp_path) is None
@@ -101,7 +106,7 @@ def test_a_job_that_was_just_started_elsewhere_is_waited_for(tmp_path: Path) -> 
 
 def test_whoever_ends_what_a_dead_job_left_is_not_taken_for_the_job(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
-    name = process.call_id(gone.pid)
+    name = processes.call_id(gone.pid)
     gone.wait()
     (tmp_path / "lock").write_text(name)
     holder = holding(tmp_path / "lock", name)
@@ -111,26 +116,26 @@ def test_whoever_ends_what_a_dead_job_left_is_not_taken_for_the_job(tmp_path: Pa
 
 def test_a_child_of_another_container_is_left_to_who_can_see_it(tmp_path: Path) -> None:
     note = tmp_path / "child"
-    note.write_text(away(process.boot_id()))
-    assert not process.kill_leftover(note) and note.exists()
+    note.write_text(away(processes.boot_id()))
+    assert not processes.kill_leftover(note) and note.exists()
     note.write_text(away("otherboot"))
-    assert not process.kill_leftover(note) and not note.exists()
+    assert not processes.kill_leftover(note) and not note.exists()
 
 
 def test_a_run_that_lives_elsewhere_is_cancelled_by_a_mark_and_never_started_a_second_time(
     cli: Cli, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runner.fleet import Fleet
+    from runner.fleet.fleet import Fleet
 
     gate.hold(3)
     cli("launch", "--tag", "far", "--fault", "hang@5", *QUICK)
     gate.reached(3)
-    monkeypatch.setattr("runner.process._namespace", lambda: "1")
-    monkeypatch.setattr("runner.process.boot_id", lambda: "otherboot")
+    monkeypatch.setattr("runner.processes._namespace", lambda: "1")
+    monkeypatch.setattr("runner.processes.boot_id", lambda: "otherboot")
     fleet = Fleet(cli.home)
     found = fleet.refreshed(fleet.registry.find("far"))
     assert found.live, found
-    with pytest.raises(Exception, match=f"on {process._host()} already"):
+    with pytest.raises(Exception, match=f"on {processes._host()} already"):
         fleet.resume(found)
     with pytest.raises(Exception, match="cancel far first"):
         fleet.delete(found)
@@ -199,7 +204,7 @@ def test_a_lock_that_is_asked_for_tells_whether_somebody_has_it(tmp_path: Path) 
 def test_a_data_folder_without_any_locks_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sqlite3
 
-    from runner.registry import Registry
+    from runner.fleet.registry import Registry
 
     def busy(*words: object, **more: object) -> None:
         error = sqlite3.OperationalError("database is locked")
@@ -216,7 +221,7 @@ def test_a_data_folder_without_any_locks_is_told_as_that(tmp_path: Path, monkeyp
 
 
 def test_a_job_of_another_user_is_asked_by_a_mark(cli: Cli, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runner.fleet import Fleet
+    from runner.fleet.fleet import Fleet
 
     gate.hold(3)
     cli("launch", "--tag", "theirs", "--fault", "hang@5", *QUICK)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from runner.states import State
+from runner.model.states import State
 from tests.conftest import CLI, Cli, in_own_mounts, wait_until
 from tests.gate import Gate
 
@@ -138,9 +138,9 @@ def test_a_cancel_between_the_intent_and_the_spawn_leaves_nothing_running(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from runner.backends.local import LocalBackend
-    from runner.cost import GPUS
-    from runner.fleet import Fleet
-    from runner.spec import make_spec
+    from runner.fleet.fleet import Fleet
+    from runner.model.pricing import GPUS
+    from runner.model.spec import make_spec
 
     cli.home.mkdir()
     fleet, other = Fleet(cli.home), Fleet(cli.home)
@@ -369,7 +369,7 @@ def test_a_tokenizer_that_went_missing_is_trained_again(cli: Cli) -> None:
 
 
 def test_no_stranger_is_killed_on_the_word_of_a_file(cli: Cli) -> None:
-    from runner import process
+    from runner import processes
 
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
@@ -378,7 +378,7 @@ def test_no_stranger_is_killed_on_the_word_of_a_file(cli: Cli) -> None:
         kill_everything(cli)
         path = cli.run_dir("s") / "status.json"
         said = json.loads(path.read_text())
-        path.write_text(json.dumps({**said, "call_id": process.call_id(stranger.pid), "state": "running"}))
+        path.write_text(json.dumps({**said, "call_id": processes.call_id(stranger.pid), "state": "running"}))
         assert cli.run("s")["state"] == "interrupted"
         cli("cancel", "s", code=2)
         assert stranger.poll() is None

@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.errors import UsageError
-from runner.log_encoding import Text, is_plain
-from runner.log_prefix import Prefixes
-from runner.log_prefixed import Finder
-from runner.log_search import Scan, query
-from runner.log_summary import Reader, Summary
-from runner.spool import LogFile
-from runner.status import Problem
+from runner.logs.encoding import Text, is_plain
+from runner.logs.log_file import LogFile
+from runner.logs.prefix import Prefixes
+from runner.logs.prefixed import Finder
+from runner.logs.search import Scan, query
+from runner.logs.summary import Reader, Summary
+from runner.model.status import Problem
 from tests.conftest import DATA, Cli
 
 LOGS = [DATA / "releases" / "2026-07-04.log", DATA / "logs" / "h100_oom_d24_64.log", DATA / "logs" / "cpu_resume_b.log"]

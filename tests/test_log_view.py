@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from runner.log_times import RECORD, LogTimes, Stamper
+from runner.logs.log_file import LogFile
+from runner.logs.timestamps import RECORD, LogTimes, Stamper
 from runner.settings import load
-from runner.spool import LogFile
-from runner.terminal import HIDDEN, clean, safe
+from runner.text.sanitize import HIDDEN, clean, safe
 from tests.answers import answer
 from tests.conftest import CLI, DATA, Cli
 from tests.disk import full_at
 from tests.terminal import Terminal
-from tui import log_commands, summary_commands
-from tui.screens.dialogs import Page
-from tui.view import ViewApp
+from tui.app.log_viewer import ViewApp
+from tui.cli import logs, summary
+from tui.widgets.dialogs import Page
 from tui.widgets.line import Line
 from tui.widgets.log_lines import line_kind, wrapped
 from tui.widgets.log_pane import LogPane, Prompt
@@ -526,10 +526,10 @@ def test_a_summary_that_lasts_says_how_far_it_is_and_can_be_interrupted(tmp_path
 def test_a_summary_that_lasts_says_so_where_there_is_no_terminal_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summary_commands, "PATIENCE_S", -1.0)
+    monkeypatch.setattr(summary, "PATIENCE_S", -1.0)
     path = tmp_path / "some.log"
     path.write_text("\n".join(LINES))
-    summary_commands.summary(argparse.Namespace(file=str(path), json=False))
+    summary.summary(argparse.Namespace(file=str(path), json=False))
     said = capsys.readouterr()
     assert said.err == f"nanochat-tui: 0% of {path} is read\n" and "100, " in said.out
 
@@ -575,7 +575,7 @@ def test_the_times_of_lines_are_read_once_for_all_that_is_printed(tmp_path: Path
     (tmp_path / "log.times").write_bytes(RECORD.pack(0, 1.0))
     log, times = LogFile(tmp_path / "log"), LogTimes(tmp_path / "log.times")
     with mock.patch.object(times, "refresh", side_effect=times.refresh) as read:
-        log_commands.Printer(log, 0, [], times)(True)
+        logs.Printer(log, 0, [], times)(True)
     assert read.call_count == 1
 
 

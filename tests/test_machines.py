@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from runner import modal_names, survey
-from runner.backends.modal import ModalBackend
-from runner.cost import GPUS
+from runner.backends.modal import names
+from runner.backends.modal.backend import ModalBackend
 from runner.errors import NanochatError, Unreachable, UsageError
-from runner.fleet import Fleet
-from runner.run import Run
-from runner.spec import make_spec
-from runner.states import LIVE, State
+from runner.fleet.fleet import Fleet
+from runner.model.pricing import GPUS
+from runner.model.run import Run
+from runner.model.spec import make_spec
+from runner.model.states import LIVE, State
+from runner.volumes import run_records
 from tests.conftest import Cli, wait_until
 from tests.modal_cloud import Cloud
 
@@ -204,7 +205,7 @@ def test_calls_that_this_workspace_does_not_know_have_not_ended(fleet: Fleet, cl
     # As a release recorded it that knew of no workspaces, now seen from another one.
     calls = [msgspec.structs.replace(c, call_id="fc-ofanotherworkspace") for c in run.calls]
     old = fleet.registry.update(run.id, lambda r: msgspec.structs.replace(r, workspace="", environment="", calls=calls))
-    survey.write_run(fleet.volume_of(old), old)
+    run_records.write_run(fleet.volume_of(old), old)
     found = fleet.refreshed(fleet.registry.get(run.id))
     assert found.state is State.UNKNOWN and found.outcome and "modal.com/apps" in found.outcome.advice
     with pytest.raises(UsageError, match="not known whether"):
@@ -235,8 +236,8 @@ def test_a_newer_source_is_deployed_beside_live_runs_and_never_under_them(
 ) -> None:
     cloud.knobs(hold=True)
     first = fleet.launch(spec(), backend="modal", tag="first")
-    source = modal_names.fingerprint()
-    monkeypatch.setattr(modal_names, "fingerprint", lambda: "f" * 16)
+    source = names.fingerprint()
+    monkeypatch.setattr(names, "fingerprint", lambda: "f" * 16)
     plain = modal_of(fleet)
     deployed: list[str] = []
     monkeypatch.setattr(plain._apps, "_deploy", lambda engine, name: deployed.append(name) or name)
@@ -246,7 +247,7 @@ def test_a_newer_source_is_deployed_beside_live_runs_and_never_under_them(
     cloud.knobs(hold=False)
     cloud.idle()
     assert plain.ready("rehearsal", live=[]) == first.app
-    monkeypatch.setattr(modal_names, "fingerprint", lambda: source)
+    monkeypatch.setattr(names, "fingerprint", lambda: source)
     assert plain.ready("rehearsal", live=[]) == first.app and len(deployed) == 3
 
 
@@ -286,7 +287,7 @@ def look(fleet: Fleet, run: Run, true: Any) -> Run:
 
 
 def test_a_refused_deletion_leaves_the_state_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runner.backends.folder import FolderVolume
+    from runner.volumes.folder import FolderVolume
 
     fleet = Fleet(tmp_path / "fleet")
     run = fleet.launch(

@@ -9,9 +9,9 @@ from pathlib import Path
 import modal
 import pytest
 
-from runner.backends import modal_calls
-from runner.backends.modal_calls import CallEnd, Ended
-from runner.backends.modal_errors import reaching, words
+from runner.backends.modal import calls
+from runner.backends.modal.calls import CallEnd, Ended
+from runner.backends.modal.errors import reaching, words
 from runner.errors import CredentialsError, NanochatError, Unreachable
 from tests.conftest import Cli, wait_until
 from tests.modal_cloud import Cloud
@@ -55,7 +55,7 @@ def spawn(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 
 
 def end_of(call_id: str) -> Ended:
-    found = wait_until(lambda: modal_calls.ended(call_id, look_closer=True), what="an end")
+    found = wait_until(lambda: calls.ended(call_id, look_closer=True), what="an end")
     assert isinstance(found, Ended)
     return found
 
@@ -89,17 +89,17 @@ def test_a_cancelled_call_is_told_from_a_crash(spawn: Callable[..., str], tmp_pa
     begun = tmp_path / "begun"
     call_id = spawn(f"sleeps {begun}")
     wait_until(begun.exists, what="its body")
-    assert modal_calls.ended(call_id, look_closer=True) is None
-    modal_calls.terminate(call_id)
+    assert calls.ended(call_id, look_closer=True) is None
+    calls.terminate(call_id)
     assert end_of(call_id) == Ended(CallEnd.TERMINATED)
-    modal_calls.terminate(call_id)
+    calls.terminate(call_id)
 
 
 def test_a_call_in_the_queue_has_not_ended_and_can_be_cancelled(spawn: Callable[..., str], cloud: Cloud) -> None:
     cloud.knobs(hold=True)
     call_id = spawn("done")
-    assert modal_calls.ended(call_id, look_closer=True) is None
-    modal_calls.terminate(call_id)
+    assert calls.ended(call_id, look_closer=True) is None
+    calls.terminate(call_id)
     assert end_of(call_id) == Ended(CallEnd.TERMINATED)
 
 
@@ -111,8 +111,8 @@ def test_a_preempted_call_has_not_ended(spawn: Callable[..., str], cloud: Cloud,
     cloud.knobs(hold=True)
     cloud.preempt(container, grace=1)
     wait_until(lambda: not cloud.containers([call_id], "behave"), what="no container")
-    assert modal_calls.ended(call_id, look_closer=True) is None
-    modal_calls.terminate(call_id)
+    assert calls.ended(call_id, look_closer=True) is None
+    calls.terminate(call_id)
 
 
 def test_a_call_that_modal_has_forgotten_says_so(spawn: Callable[..., str], cloud: Cloud) -> None:
@@ -121,7 +121,7 @@ def test_a_call_that_modal_has_forgotten_says_so(spawn: Callable[..., str], clou
     cloud.post(f"/expire/{call_id}")
     assert end_of(call_id).kind is CallEnd.EXPIRED
     assert end_of("fc-nobodyknowsthisone").kind is CallEnd.UNKNOWN
-    modal_calls.terminate("fc-nobodyknowsthisone")
+    calls.terminate("fc-nobodyknowsthisone")
 
 
 TROUBLE = "ABORTED DATA_LOSS OUT_OF_RANGE FAILED_PRECONDITION UNIMPLEMENTED INVALID_ARGUMENT UNKNOWN RESET".split()
@@ -135,10 +135,10 @@ def test_trouble_with_the_question_is_never_taken_for_the_end_of_a_call(
     for rpc, status in itertools.product(("FunctionGetOutputs", "FunctionGetCallGraph"), TROUBLE):
         cloud.fault(rpc, status)
         with pytest.raises(NanochatError), reaching():
-            modal_calls.ended(call_id, look_closer=True)
+            calls.ended(call_id, look_closer=True)
         cloud.knobs(faults=[])
-    assert modal_calls.ended(call_id, look_closer=True) is None
-    modal_calls.terminate(call_id)
+    assert calls.ended(call_id, look_closer=True) is None
+    calls.terminate(call_id)
 
 
 def test_a_cancel_that_modal_could_not_do_just_now_is_not_taken_for_one_of_a_call_that_has_ended(
@@ -147,11 +147,11 @@ def test_a_cancel_that_modal_could_not_do_just_now_is_not_taken_for_one_of_a_cal
     call_id = spawn("sleeps")
     cloud.fault("FunctionCallCancel", "ABORTED", n=1)
     with pytest.raises(Unreachable, match="try again"), reaching():
-        modal_calls.terminate(call_id)
-    modal_calls.terminate(call_id)
+        calls.terminate(call_id)
+    calls.terminate(call_id)
     assert end_of(call_id) == Ended(CallEnd.TERMINATED)
     cloud.fault("FunctionCallCancel", "FAILED_PRECONDITION", n=1)
-    modal_calls.terminate(call_id)
+    calls.terminate(call_id)
 
 
 def test_a_result_is_read_and_never_run(spawn: Callable[..., str], tmp_path: Path) -> None:
@@ -163,9 +163,9 @@ def test_an_outage_is_no_end(spawn: Callable[..., str], cloud: Cloud) -> None:
     call_id = spawn("sleeps")
     cloud.outage(20)
     with pytest.raises(Unreachable, match="cannot be reached"), reaching():
-        modal_calls.ended(call_id, look_closer=True)
+        calls.ended(call_id, look_closer=True)
     cloud.outage(0)
-    modal_calls.terminate(call_id)
+    calls.terminate(call_id)
 
 
 def test_an_environment_that_does_not_exist_is_named_with_the_command_that_lists_them(

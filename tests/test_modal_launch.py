@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from runner.cost import GPUS
 from runner.errors import Unreachable
-from runner.fleet import Fleet
-from runner.run import Run
-from runner.spec import make_spec
-from runner.states import State
+from runner.fleet.fleet import Fleet
+from runner.model.pricing import GPUS
+from runner.model.run import Run
+from runner.model.spec import make_spec
+from runner.model.states import State
 from tests.conftest import wait_until
 from tests.modal_cloud import ROOT, Cloud
 
@@ -119,7 +119,7 @@ def test_a_client_killed_at_any_point_leaves_one_training_or_none_and_the_next_s
 def test_a_spawn_whose_answer_was_lost_is_found_again_and_trains_once(
     fresh: tuple[Cloud, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runner.backends.modal import ModalBackend
+    from runner.backends.modal.backend import ModalBackend
 
     cloud, volume = fresh
     spawn = ModalBackend._spawn

@@ -7,11 +7,11 @@ from pathlib import Path
 import modal
 import pytest
 
-from runner.backends import modal_pull
-from runner.backends.modal_pull import Pulls
-from runner.frames import Frame
-from runner.run import Call, Run
-from runner.states import State
+from runner.backends.modal import pull
+from runner.backends.modal.pull import Pulls
+from runner.logs.frames import Frame
+from runner.model.run import Call, Run
+from runner.model.states import State
 from tests.statuses import a_status
 from tests.test_run import run
 
@@ -40,7 +40,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
             raise answer
         return PRINTED
 
-    monkeypatch.setattr(modal_pull, "fetched", fetched)
+    monkeypatch.setattr(pull, "fetched", fetched)
     return answers
 
 
@@ -82,7 +82,7 @@ def test_what_modal_no_longer_has_is_not_waited_for(
 
 def test_of_each_attempt_what_was_printed_last_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(modal_pull, "fetched", lambda call_id, since: calls.append(call_id) or [])
+    monkeypatch.setattr(pull, "fetched", lambda call_id, since: calls.append(call_id) or [])
     pulls = Pulls()
     for one in (ended(), ended(), ended(5.0, "fc-2", 2)):
         pulls.pull(one, tmp_path, "app", read)

@@ -10,10 +10,10 @@ from typing import Any
 import modal
 import pytest
 
-from runner.backends.modal_dict import LiveDict
-from runner.backends.modal_errors import patiently
+from runner.backends.modal.container import LOCK_STALE_S, ModalSite
+from runner.backends.modal.errors import patiently
+from runner.backends.modal.live_dict import LiveDict
 from runner.errors import CredentialsError, Unreachable
-from runner.job.modal_site import LOCK_STALE_S, ModalSite
 from tests.modal_cloud import Cloud
 
 KEY = "lock/vo-1/prepare.lock"

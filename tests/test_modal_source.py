@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from runner.backends import modal_volume
-from runner.backends.modal_volume import ModalSource
+from runner.backends.modal import volume
+from runner.backends.modal.volume import ModalSource
 from runner.volumes.base import BLOCK, Entry
 
 
@@ -34,7 +34,7 @@ def test_a_block_that_could_not_be_compared_is_remembered_whatever_other_threads
         seen.wait(0.5)
         return data, False
 
-    monkeypatch.setattr(modal_volume, "fetch", fetch)
+    monkeypatch.setattr(volume, "fetch", fetch)
     there: Any = SimpleNamespace(addresses=lambda entry: ("0", "1"))
     source = ModalSource(there, Entry("f", False, BLOCK + 10, 0.0))
     threads = [threading.Thread(target=source.block, args=(number,)) for number in range(2)]

@@ -20,13 +20,13 @@ import modal
 import pytest
 from grpclib.exceptions import StreamTerminatedError
 
-from runner import home
-from runner.backends import modal_token, way, wire
-from runner.backends.modal_deploy import Deployments
-from runner.backends.modal_errors import reaching, scrubbed
-from runner.backends.modal_logs import LogStream
-from runner.backends.modal_volume import ModalVolume
-from runner.backends.way import Door
+from runner import paths
+from runner.backends.modal import block_http, proxy, token
+from runner.backends.modal.deploy import Deployments
+from runner.backends.modal.errors import reaching, scrubbed
+from runner.backends.modal.logs import LogStream
+from runner.backends.modal.proxy import Door
+from runner.backends.modal.volume import ModalVolume
 from runner.errors import CredentialsError, NanochatError, Unreachable
 from tests.conftest import Cli, wait_until
 from tests.modal_cloud import Cloud
@@ -117,13 +117,13 @@ def test_a_network_that_answers_with_its_sign_in_page_is_told_in_a_line_by_every
 def test_where_nobody_answers_is_said_at_once_and_asked_again_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
     with listening(lambda connection: None) as port:
         door, nobody = Door(timeout=1.0), f"http://127.0.0.1:{port}"
-        monkeypatch.setattr("runner.backends.way.socket.create_connection", no_way := Refusing())
+        monkeypatch.setattr("runner.backends.modal.proxy.socket.create_connection", no_way := Refusing())
         for _ in range(5):
             with pytest.raises(OSError, match=r"127\.0\.0\.1: No route"):
                 door.knock(nobody)
         assert no_way.asked == 1
         monkeypatch.undo()
-        monkeypatch.setattr("runner.backends.way.REFUSED_S", 0.0)
+        monkeypatch.setattr("runner.backends.modal.proxy.REFUSED_S", 0.0)
         door.knock(nobody)
         door.knock(f"http://127.0.0.1:1, {nobody}")
     door.knock(nobody)
@@ -170,7 +170,7 @@ def test_a_secret_that_cannot_be_sent_is_refused_without_being_shown(
 ) -> None:
     monkeypatch.setenv("MODAL_TOKEN_SECRET", f"{SECRET}{odd}x")
     with pytest.raises(CredentialsError, match="token secret holds a character that cannot be sent") as told:
-        modal_token.require_token()
+        token.require_token()
     assert SECRET not in str(told.value)
 
 
@@ -192,8 +192,8 @@ def test_who_has_credentials_is_decided_as_the_client_decides_it(
     monkeypatch.setenv("MODAL_CONFIG_PATH", str(tmp_path / "none"))
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    assert modal_token.configured() is is_enough
-    assert home.has_modal_token() >= is_enough and home.has_modal_token() is any(given.values())
+    assert token.configured() is is_enough
+    assert paths.has_modal_token() >= is_enough and paths.has_modal_token() is any(given.values())
 
 
 def test_a_deployment_does_not_depend_on_what_this_terminal_can_show(
@@ -259,7 +259,7 @@ def test_a_log_stream_survives_every_error_and_begins_again_when_its_thread_has_
                 raise RuntimeError("Attempted to use a closed client")
 
     monkeypatch.setattr(modal, "App", App)
-    monkeypatch.setattr("runner.backends.modal_logs.PAUSE_S", 0.01)
+    monkeypatch.setattr("runner.backends.modal.logs.PAUSE_S", 0.01)
     stream = LogStream("app")
     stream.want(["fc-1"])
     wait_until(lambda: len(tries) > 2, what="tries")
@@ -300,15 +300,15 @@ def test_blocks_come_from_a_store_that_only_the_authorities_of_the_client_vouch_
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         url = f"https://127.0.0.1:{server.server_address[1]}/b"
         with pytest.raises(ConnectionError, match="certificate"):
-            wire.fetch(url)
+            block_http.fetch(url)
         # A sign-in page answers at Modal's address, too: the client would try for a minute.
         with pytest.raises(ConnectionError, match="somebody else answers"):
             Door(timeout=10.0).knock(url)
         monkeypatch.setattr("certifi.where", lambda: str(tmp_path / "crt"))
-        way.trusted.cache_clear()
-        assert bytes(wire.fetch(url)[0]) == b"block"
+        proxy.trusted.cache_clear()
+        assert bytes(block_http.fetch(url)[0]) == b"block"
         Door(timeout=10.0).knock(url)
-        way.trusted.cache_clear()
+        proxy.trusted.cache_clear()
         server.shutdown()
 
 
@@ -330,9 +330,9 @@ def test_blocks_come_through_the_proxy_that_the_client_takes_with_its_password_a
 
     with listening(refusing_proxy) as port:
         monkeypatch.setenv("HTTP_PROXY", f"http://user:pa55@127.0.0.1:{port}")
-        assert bytes(wire.fetch("http://store.example/b?x=1")[0]) == b"block"
+        assert bytes(block_http.fetch("http://store.example/b?x=1")[0]) == b"block"
         assert asked[0].startswith(b"CONNECT store.example:80 ")
         monkeypatch.setenv("HTTP_PROXY", f"http://user:wrong@127.0.0.1:{port}")
         with pytest.raises(ConnectionError, match="proxy refused"):
-            wire.fetch("http://other.example/b")
+            block_http.fetch("http://other.example/b")
     assert scrubbed("http://user:pa55@127.0.0.1:3") == "http://…@127.0.0.1:3"

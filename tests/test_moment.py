@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import UsageError
-from runner.log_times import moment
+from runner.logs.timestamps import moment
 
 # A Wednesday, at 14:00.
 NOW = calendar.timegm((2026, 11, 25, 14, 0, 0, 0, 0, 0))

@@ -15,17 +15,17 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from runner import compare
-from runner.alarms import NO_KERNEL, SLOW_WINDOWS
-from runner.ledger import per_hour, question, spending
-from runner.notices import Notice, NoticeKind, Teller, due, terminal_bytes
-from runner.registry import Registry
-from runner.run import Run
-from runner.series import CurvesReader
+from runner.diagnosis.alarms import NO_KERNEL, SLOW_WINDOWS
+from runner.fleet.registry import Registry
+from runner.metrics import compare
+from runner.metrics.series import CurvesReader
+from runner.model.run import Run
+from runner.model.states import State
+from runner.model.status import Outcome, OutcomeKind
+from runner.monitoring.ledger import per_hour, question, spending
+from runner.monitoring.notifications import Notice, NoticeKind, Teller, due, terminal_bytes
 from runner.settings import Settings
-from runner.states import State
-from runner.status import Outcome, OutcomeKind
-from runner.survey import status_of
+from runner.volumes.run_records import status_of
 from tests.conftest import Cli
 from tests.statuses import a_status
 from tests.test_run import run

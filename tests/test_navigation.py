@@ -6,19 +6,19 @@ import msgspec
 from textual.command import CommandList, CommandPalette
 from textual.widgets import Input
 
-from runner.fleet import Fleet
+from runner.fleet.fleet import Fleet
+from runner.model.states import State
 from runner.nanochat.layout import CheckpointKind
 from runner.settings import load
 from runner.settings import put as put_setting
-from runner.states import State
 from tests.test_app import put, text_of, until
 from tests.test_series import event, step
-from tui.app import NanochatApp
-from tui.palette import Command, score
+from tui.app.app import NanochatApp
+from tui.app.log_viewer import ViewApp
+from tui.app.palette import Command, score
+from tui.app.trail import Trail
 from tui.screens.runs import COLUMNS, CYCLE, ordered
 from tui.screens.watch import WatchScreen
-from tui.trail import Trail
-from tui.view import ViewApp
 from tui.widgets.choice import Choice
 from tui.widgets.log_view import LogView
 from tui.widgets.virtual_list import VirtualList

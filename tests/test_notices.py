@@ -17,15 +17,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import addresses, delivery, notices, process, settings
-from runner.delivery import MOST_ENDED, MOST_TRIES, Wrong, deliver
+from runner import processes, settings
 from runner.errors import Unreachable
-from runner.letters import Telling
-from runner.notices import Notice, NoticeKind, Teller
-from runner.registry import Registry
-from runner.run import Run
+from runner.fleet.registry import Registry
+from runner.model.run import Run
+from runner.model.states import State
+from runner.monitoring import delivery, notifications
+from runner.monitoring.delivery import MOST_ENDED, MOST_TRIES, Wrong, deliver
+from runner.monitoring.letters import Telling
+from runner.monitoring.notifications import Notice, NoticeKind, Teller
 from runner.settings import Settings
-from runner.states import State
+from runner.text import addresses
 from tests.conftest import Cli, wait_until
 from tests.test_money import of
 
@@ -97,7 +99,7 @@ def test_a_registry_that_is_busy_for_once_delays_a_notice_and_does_not_lose_it(
 def test_what_a_webhook_did_not_take_is_sent_again_until_it_has_arrived(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, webhook: Settings
 ) -> None:
-    monkeypatch.setattr(notices, "PAUSES_S", (0.0,))
+    monkeypatch.setattr(notifications, "PAUSES_S", (0.0,))
     registry = Registry(tmp_path)
     Hook.answers = [500] * 9
     teller = Teller(registry, lambda: webhook, lambda n: None)
@@ -116,7 +118,7 @@ def test_what_a_webhook_did_not_take_is_sent_again_until_it_has_arrived(
 def test_what_a_command_could_not_send_is_told_by_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, webhook: Settings
 ) -> None:
-    monkeypatch.setattr(notices, "PAUSES_S", (0.0,))
+    monkeypatch.setattr(notifications, "PAUSES_S", (0.0,))
     registry = Registry(tmp_path)
     Hook.answers = [500]
     shown: list[Notice] = []
@@ -132,7 +134,7 @@ def test_pauses_between_tries_grow_and_a_clock_that_was_set_back_makes_none_long
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry, asked, now = Registry(tmp_path), list[float](), [1e9]
-    monkeypatch.setattr(notices, "time", SimpleNamespace(time=lambda: now[0], monotonic=time.monotonic))
+    monkeypatch.setattr(notifications, "time", SimpleNamespace(time=lambda: now[0], monotonic=time.monotonic))
     monkeypatch.setattr(delivery, "deliver", lambda *words: (asked.append(now[0]), Wrong("no network"))[1])
     teller = Teller(registry, lambda: Settings(webhook="https://h.example/x"), lambda n: None, lambda said: None)
     for second in range(0, 20_000, 5):
@@ -152,7 +154,7 @@ def test_pauses_between_tries_grow_and_a_clock_that_was_set_back_makes_none_long
 def test_what_never_arrives_is_given_up_after_days_and_a_command_that_was_ended_soon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notices, "PAUSES_S", (0.0,))
+    monkeypatch.setattr(notifications, "PAUSES_S", (0.0,))
     registry, asked = Registry(tmp_path), list[str]()
 
     def never(way: str, *words: object) -> Wrong:
@@ -197,7 +199,7 @@ def test_a_webhook_that_sends_in_a_circle_ends(webhook: Settings) -> None:
 def test_of_a_command_and_a_webhook_only_what_failed_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, webhook: Settings
 ) -> None:
-    monkeypatch.setattr(notices, "PAUSES_S", (0.0,))
+    monkeypatch.setattr(notifications, "PAUSES_S", (0.0,))
     Hook.answers = [500]
     both = Settings(webhook=webhook.webhook, on_notice=f"echo x >>{tmp_path}/told")
     registry = Registry(tmp_path)
@@ -210,7 +212,7 @@ def test_of_a_command_and_a_webhook_only_what_failed_is_tried_again(
 
 
 def gone(pid: int) -> bool:
-    return not process.runs(pid, ("sleep",)) or not Path(f"/proc/{pid}").exists()
+    return not processes.runs(pid, ("sleep",)) or not Path(f"/proc/{pid}").exists()
 
 
 def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,7 +352,7 @@ def test_of_addresses_in_settings_the_host_alone_is_listed_and_an_error_says_not
 CLAIM = """
 import sys
 from pathlib import Path
-from runner.registry import Registry
+from runner.fleet.registry import Registry
 print(Registry(Path(sys.argv[1])).may_tell("k").value, flush=True)
 sys.stdin.read()
 """

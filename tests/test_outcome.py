@@ -7,12 +7,12 @@ import pytest
 
 from runner.job.outcome import Trail, explain, failed_itself, settled, unwanted, with_room
 from runner.job.supervise import Ended
+from runner.model.spec import Overrides
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.model.status import Outcome
 from runner.nanochat import grammar
-from runner.spec import Overrides
-from runner.stages import StageName
-from runner.states import State
-from runner.status import Outcome
-from runner.terminal import clean
+from runner.text.sanitize import clean
 from tests.conftest import DATA
 from tests.statuses import a_status
 

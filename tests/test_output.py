@@ -9,14 +9,14 @@ import msgspec
 import pyte
 import pytest
 
-from runner import cost
-from runner.states import State
+from runner.model import pricing
+from runner.model.states import State
 from tests.conftest import CLI, Cli, wait_until
 from tests.terminal import Terminal
 from tests.test_run import NOW, run, status
-from tui import output
-from tui.cells import Cell
-from tui.watch_commands import live_line
+from tui.cli.watch import live_line
+from tui.presentation import console
+from tui.presentation.cells import Cell
 
 
 class Tty(io.StringIO):
@@ -38,24 +38,24 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Tty:
         monkeypatch.setattr(sys, name, made)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", "1")
-    output.prepare()
+    console.prepare()
     return made
 
 
 def test_what_is_printed_scrolls_above_the_line_that_is_written_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(output, "REWRITE_EVERY_S", 0.0)
+    monkeypatch.setattr(console, "REWRITE_EVERY_S", 0.0)
     tty = terminal(monkeypatch)
-    line = output.Rewritten()
-    output.write("first of the log")
+    line = console.Rewritten()
+    console.write("first of the log")
     line.put("step 1")
-    output.write("second of the log")
+    console.write("second of the log")
     line.put("step 2")
-    output.note("a message")
+    console.note("a message")
     line.put("step 3")
     assert tty.screen() == ["first of the log", "second of the log", "a message", "step 3"]
-    output.table(("a", "b"), [("1", "2")], right=frozenset(), plain=True)
+    console.table(("a", "b"), [("1", "2")], right=frozenset(), plain=True)
     assert tty.screen()[-2:] == ["a  b", "1  2"]
     line.put("step 4")
     once = tty.getvalue()
@@ -72,20 +72,20 @@ def test_nothing_is_written_over_where_that_cannot_or_should_not_be(monkeypatch:
         monkeypatch.setenv("TERM", "dumb")
     if why == "no terminal":
         monkeypatch.setattr(tty, "isatty", lambda: False)
-    output.prepare(plain=why == "plain")
-    line = output.Rewritten(wanted=why != "not wanted")
+    console.prepare(plain=why == "plain")
+    line = console.Rewritten(wanted=why != "not wanted")
     line.put("step 1")
-    output.write("a line")
+    console.write("a line")
     line.clear()
     assert tty.getvalue() == "a line\n"
-    output.prepare()
+    console.prepare()
 
 
 def test_the_line_of_a_live_run_says_state_step_end_loss_and_cost_in_80_columns() -> None:
     live = status(
         State.RUNNING, stage="base", step=900, total_steps=2000, loss=2.9134, usd_per_hour=Decimal(36), doing="training"
     )
-    prices = msgspec.structs.replace(cost.DATED, local=Decimal(36))
+    prices = msgspec.structs.replace(pricing.DATED, local=Decimal(36))
     said = live_line(run(State.RUNNING, tag="d12-amber", status=live, prices=prices), NOW)
     assert said.startswith("d12-amber  ▶ training  45%  step 900/2,000") and "loss 2.913" in said
     assert said.endswith("$0.50") and len(said) < 80
@@ -97,18 +97,20 @@ def test_a_terminal_without_our_signs_gets_words_in_aligned_columns(monkeypatch:
 
     made = Ascii()
     monkeypatch.setattr(sys, "stdout", made)
-    output.write("✓ done – 8×H100 … ▶")
-    output.table(("state", "loss"), [("✓ done", "–"), ("running", "1.5")], right=frozenset(), plain=True)
+    console.write("✓ done – 8×H100 … ▶")
+    console.table(("state", "loss"), [("✓ done", "–"), ("running", "1.5")], right=frozenset(), plain=True)
     lines = made.getvalue().splitlines()
     assert lines[0] == "ok done - 8xH100 ... >"
     assert lines[1:] == ["state    loss", "ok done  -", "running  1.5"]
 
 
 def test_every_sign_of_ours_has_a_word_in_ascii() -> None:
-    from tui import looks
+    from tui.presentation import run_format
 
-    signs = "".join(glyph for table in (looks.STATES, looks.STAGES, looks.HEALTH) for glyph, _ in table.values())
-    assert signs.translate(output.IN_ASCII).isascii()
+    signs = "".join(
+        glyph for table in (run_format.STATES, run_format.STAGES, run_format.HEALTH) for glyph, _ in table.values()
+    )
+    assert signs.translate(console.IN_ASCII).isascii()
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60])
@@ -116,10 +118,10 @@ def test_a_table_stays_within_a_narrow_terminal_and_loses_no_word(
     monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     tty = terminal(monkeypatch)
-    monkeypatch.setattr(output, "terminal_size", lambda *_: (columns, 24))
+    monkeypatch.setattr(console, "terminal_size", lambda *_: (columns, 24))
     meaning = "notices ring the bell of the terminal, and go to it as notifications"
     rows = [("bell", "on", Cell(meaning)), ("keep", "5", Cell("GB of logs"))]
-    output.table(("name", "set", "meaning"), rows, right=frozenset({"set"}), plain=True, optional=())
+    console.table(("name", "set", "meaning"), rows, right=frozenset({"set"}), plain=True, optional=())
     lines = tty.getvalue().splitlines()
     assert max(map(len, lines)) <= max(columns, 16 + 11)
     said = " ".join(" ".join(lines).split())

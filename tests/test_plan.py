@@ -6,17 +6,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner import plan_text
-from runner.checkpoints import Checkpoint, Verdict
-from runner.cost import GPUS
 from runner.errors import UsageError
+from runner.model.pricing import GPUS
+from runner.model.spec import RunSpec, make_spec
+from runner.model.stages import StageName
+from runner.model.status import StageState, StageStatus
 from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
 from runner.nanochat.layout import CheckpointKind, Inventory
-from runner.plan import Plan, plan
-from runner.plan_text import lines
-from runner.spec import RunSpec, make_spec
-from runner.stages import StageName
-from runner.status import StageState, StageStatus
+from runner.planning import plan_text
+from runner.planning.plan import Plan, plan
+from runner.planning.plan_text import lines
+from runner.volumes.checkpoints import Checkpoint, Verdict
 
 FULL = Inventory(
     train_shards=600,

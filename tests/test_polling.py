@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner import cost
-from runner.backends.modal import POLL_ENDED_EVERY_S, POLL_EVERY_S, pause_s
-from runner.backends.modal_billing import Billing
+from runner.backends.modal.backend import POLL_ENDED_EVERY_S, POLL_EVERY_S, pause_s
+from runner.backends.modal.billing import Billing
 from runner.errors import Unreachable
-from runner.polling import FORCE_AFTER_S, Poller
-from runner.registry import Registry
-from runner.run import Poll
-from runner.states import State
+from runner.fleet.polling import FORCE_AFTER_S, Poller
+from runner.fleet.registry import Registry
+from runner.model import pricing
+from runner.model.run import Poll
+from runner.model.states import State
 from tests.test_run import NOW, run, status
 
 
@@ -65,10 +65,10 @@ def test_the_prices_that_were_told_are_used_though_the_disk_takes_no_copy_of_the
     def full(*words: object) -> None:
         raise OSError(28, "No space left on device")
 
-    told = msgspec.structs.replace(cost.DATED, source="this workspace")
+    told = msgspec.structs.replace(pricing.DATED, source="this workspace")
     billing = SimpleNamespace(billing=SimpleNamespace(rates=dict))
     for name, value in (("configured", lambda: True), ("require_token", lambda: None), ("_prices", lambda rates: told)):
-        monkeypatch.setattr(f"runner.backends.modal_billing.{name}", value)
-    monkeypatch.setattr("runner.backends.modal_billing.modal.Workspace.from_context", lambda: billing)
-    monkeypatch.setattr("runner.atomic.write", full)
+        monkeypatch.setattr(f"runner.backends.modal.billing.{name}", value)
+    monkeypatch.setattr("runner.backends.modal.billing.modal.Workspace.from_context", lambda: billing)
+    monkeypatch.setattr("runner.system.atomic.write", full)
     assert Billing(tmp_path).prices() == told

@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from runner.backends.folder import FolderVolume
 from runner.preview import tables
+from runner.preview.build import look
 from runner.preview.kinds import Kind, kind_of
-from runner.preview.look import look
 from runner.preview.pickles import Called, NotAPickle, outline
-from runner.preview.ranged import PIECE, TooMuch, opened
+from runner.preview.range_reader import PIECE, TooMuch, opened
 from runner.preview.tensors import NoTensors, Tensor, groups, read_tensors
+from runner.volumes.folder import FolderVolume
 from tests.conftest import DATA
 
 TORCH = DATA / "torch"
@@ -275,7 +275,7 @@ def test_of_a_log_that_grows_far_away_only_the_last_pieces_are_kept_here(
         def here(self, path: str) -> Path | None:
             return None
 
-    monkeypatch.setattr("runner.preview.look.KEPT_BYTES", 50_000)
+    monkeypatch.setattr("runner.preview.build.KEPT_BYTES", 50_000)
     far, scratch = FarAway(volume.location), tmp_path / "scratch"
     for number in range(1, 20):
         (tmp_path / "log").write_bytes(b"a line\n" * 1000 * number)

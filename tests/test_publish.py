@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.backends.folder import FolderVolume
-from runner.checkpoints import Checkpoint, Verdict, scan
 from runner.job.publish import Publisher
+from runner.volumes.checkpoints import Checkpoint, Verdict, scan
+from runner.volumes.folder import FolderVolume
 from tests.conftest import in_own_mounts
 from tests.test_checkpoints import cut, save
 
@@ -159,7 +159,7 @@ def test_a_disk_that_cannot_be_read_for_a_moment_ends_no_publishing(
 
     for error in (OSError(errno.EIO, "Input/output error"), ValueError("no such thing")):
         with monkeypatch.context() as patch:
-            patch.setattr("runner.checkpoints.scan_folder", broken)
+            patch.setattr("runner.volumes.checkpoints.scan_folder", broken)
             bench.publisher.sweep(settled=False)
             bench.publisher.sweep(settled=False)
         assert str(error) in bench.publisher.problem

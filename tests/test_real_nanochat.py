@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from runner.nanochat import grammar, shapes
-from runner.terminal import clean
+from runner.text.sanitize import clean
 from tests.conftest import Cli, wait_until
 
 DIR, PYTHON = os.environ.get("NANOCHAT_DIR"), os.environ.get("NANOCHAT_PYTHON")

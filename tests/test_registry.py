@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from runner.errors import NoSuchRun, Unreachable, UsageError
-from runner.fleet import Fleet
-from runner.identifiers import check_tag
-from runner.registry import Registry, Wanted
-from runner.registry_file import FILE
-from runner.run import Call, run_of
-from runner.spec import BackendName
-from runner.states import State
+from runner.fleet.fleet import Fleet
+from runner.fleet.registry import Registry, Wanted
+from runner.fleet.registry_file import FILE
+from runner.model.identifiers import check_tag
+from runner.model.run import Call, run_of
+from runner.model.spec import BackendName
+from runner.model.states import State
 from tests.conftest import Cli
 from tests.test_run import run
 
@@ -46,7 +46,7 @@ def test_two_processes_change_one_run_without_losing_a_change(tmp_path: Path) ->
     registry = Registry(tmp_path)
     registry.add(run(id="a", attempt=0))
     code = (
-        "import sys, msgspec; from pathlib import Path; from runner.registry import Registry\n"
+        "import sys, msgspec; from pathlib import Path; from runner.fleet.registry import Registry\n"
         "r = Registry(Path(sys.argv[1]))\n"
         "for _ in range(50): r.update('a', lambda x: msgspec.structs.replace(x, attempt=x.attempt + 1))"
     )
@@ -238,7 +238,7 @@ def test_a_registry_that_is_a_folder_is_an_error_in_one_line(tmp_path: Path) -> 
 OPEN = """
 import os, sys, time
 from pathlib import Path
-from runner.registry import Registry
+from runner.fleet.registry import Registry
 for home in sys.argv[1:]:
     at = time.monotonic() + 0.1
     for _ in range(8):
@@ -262,7 +262,7 @@ def test_several_commands_may_be_the_first_ones_at_once(tmp_path: Path) -> None:
 BEGIN = """
 import sys
 from pathlib import Path
-from runner.registry import Registry, Wanted
+from runner.fleet.registry import Registry, Wanted
 Registry(Path(sys.argv[1])).begin(Wanted("local", "/v", "runs/\\udcff", "/home/me", "red"))
 print(flush=True)
 sys.stdin.read()

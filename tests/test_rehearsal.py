@@ -9,12 +9,12 @@ from typing import TypeVar
 import pytest
 
 import runner.rehearsal
-from runner.nanochat import events as said
+from runner.model import events as said
 from runner.nanochat import grammar
 from runner.preview.tensors import read_tensors
 from runner.rehearsal.common import load_checkpoint, save_checkpoint
 from runner.rehearsal.model import CharModel
-from runner.terminal import clean
+from runner.text.sanitize import clean
 
 STAND_IN = Path(runner.rehearsal.__file__).parent / "stand_in"
 ROOT = Path(runner.rehearsal.__file__).parents[2]

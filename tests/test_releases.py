@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.log_summary import Reader, Summary
-from runner.nanochat import events as said
+from runner.logs.summary import Reader, Summary
+from runner.model import events as said
 from runner.nanochat import grammar
-from runner.terminal import clean
+from runner.text.sanitize import clean
 from tests.conftest import DATA
 
 RELEASES = sorted((DATA / "releases").glob("*.log"))

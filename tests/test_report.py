@@ -10,17 +10,17 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.cost import GPUS, MoneyRange, Range
-from runner.job.curve import LARGEST, loss_svg
 from runner.job.history import history
 from runner.job.report import report
+from runner.metrics.svg import LARGEST, loss_svg
+from runner.model.pricing import GPUS, MoneyRange, Range
+from runner.model.run import Estimate, Run
+from runner.model.spec import BackendName, make_spec
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.model.status import StageState, StageStatus, Status
 from runner.nanochat.layout import Inventory
-from runner.plan import plan
-from runner.run import Estimate, Run
-from runner.spec import BackendName, make_spec
-from runner.stages import StageName
-from runner.states import State
-from runner.status import StageState, StageStatus, Status
+from runner.planning.plan import plan
 from tests.statuses import a_status
 
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.cost import GPUS
 from runner.errors import UsageError
-from runner.identifiers import check_tag, new_run_id, new_tag
-from runner.run import Call, Poll, Run, calls_of_attempt
-from runner.spec import BackendName, make_spec
-from runner.states import LIVE, TRANSITIONS, State
-from runner.status import Outcome, OutcomeKind, Status
-from runner.transitions import (
+from runner.model.identifiers import check_tag, new_run_id, new_tag
+from runner.model.pricing import GPUS
+from runner.model.run import Call, Poll, Run, calls_of_attempt
+from runner.model.spec import BackendName, make_spec
+from runner.model.states import LIVE, TRANSITIONS, State
+from runner.model.status import Outcome, OutcomeKind, Status
+from runner.model.transitions import (
     IllegalTransition,
     adopted,
     cancel_requested,

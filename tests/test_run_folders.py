@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner import survey
-from runner.backends.folder import FolderVolume
-from runner.fleet import Fleet
-from runner.registry import Registry
-from runner.run import Run, named
-from runner.states import State
+from runner.fleet.fleet import Fleet
+from runner.fleet.registry import Registry
+from runner.model.run import Run, named
+from runner.model.states import State
+from runner.volumes import run_records
+from runner.volumes.folder import FolderVolume
 from tests.conftest import Cli
 from tests.test_run import run
 
@@ -69,10 +69,10 @@ def test_what_a_record_says_of_its_folder_yields_to_where_it_lies(tmp_path: Path
     recorded(volume, "d12-amber-abcd2345", folder="../../elsewhere")
     recorded(volume, "evil", id="evil2", folder="evil")
     recorded(volume, "bad name-zzzz2345", id="zzzz2345", folder="bad name-zzzz2345")
-    found = survey.read_run(volume, "abcd2345")
+    found = run_records.read_run(volume, "abcd2345")
     assert found and found.path == "runs/d12-amber-abcd2345"
-    assert [(r.id, r.path) for r in survey.runs_on(volume)] == [("abcd2345", "runs/d12-amber-abcd2345")]
-    assert survey.runs_on(volume, {"abcd2345"}) == []
+    assert [(r.id, r.path) for r in run_records.runs_on(volume)] == [("abcd2345", "runs/d12-amber-abcd2345")]
+    assert run_records.runs_on(volume, {"abcd2345"}) == []
 
 
 def test_a_copy_of_a_folder_is_not_a_second_run_and_does_not_take_the_first_ones_place(tmp_path: Path) -> None:
@@ -80,14 +80,14 @@ def test_a_copy_of_a_folder_is_not_a_second_run_and_does_not_take_the_first_ones
     recorded(volume, "d12-amber-abcd2345", folder="d12-amber-abcd2345")
     for name in ("a-abcd2345", "zz-abcd2345"):
         shutil.copytree(tmp_path / "runs" / "d12-amber-abcd2345", tmp_path / "runs" / name)
-    found = survey.read_run(volume, "abcd2345")
-    assert found and [found.path] == [r.path for r in survey.runs_on(volume)] == ["runs/d12-amber-abcd2345"]
+    found = run_records.read_run(volume, "abcd2345")
+    assert found and [found.path] == [r.path for r in run_records.runs_on(volume)] == ["runs/d12-amber-abcd2345"]
 
 
 def test_a_folder_that_was_renamed_with_its_id_is_still_the_runs(tmp_path: Path) -> None:
     volume = FolderVolume(str(tmp_path))
     recorded(volume, "best-one-abcd2345", folder="d12-amber-abcd2345")
-    found = survey.read_run(volume, "abcd2345")
+    found = run_records.read_run(volume, "abcd2345")
     assert found and found.path == "runs/best-one-abcd2345"
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from runner.backends.folder import FolderVolume
 from runner.errors import UsageError
-from runner.names import BROUGHT, PARTS
-from runner.upload import exists, in_the_way, plan, send
+from runner.system.new_files import new_files, whole_files
+from runner.text.filenames import BROUGHT, PARTS
+from runner.transfer.upload import exists, in_the_way, plan, send
+from runner.volumes.folder import FolderVolume
 from tests.like_vfat import like_vfat
 from tests.place import Place
-from tui.saved import new_files, whole_files
 
 
 def test_a_file_that_appears_under_the_name_while_it_is_written_is_kept(tmp_path: Path) -> None:

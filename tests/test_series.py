@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rich.style import Style
 from textual.geometry import Size
 
-from runner import series
-from runner.compare import thinned
-from runner.series import CurvesReader, Series
+from runner.metrics import series
+from runner.metrics.compare import thinned
+from runner.metrics.series import CurvesReader, Series
 from tests.test_run import run
 from tui.widgets.plot import Layer, Plot, View
 

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from runner import atomic, client_log, kept_logs, known_volumes, settings
-from runner.fleet import Fleet
-from runner.home import home
+from runner import settings
+from runner.fleet.fleet import Fleet
+from runner.logs import cache
+from runner.paths import home
 from runner.settings import MEANING, Settings
+from runner.system import atomic, client_log
+from runner.volumes import known_volumes
 from tests.conftest import Cli
 
 
@@ -55,9 +58,9 @@ def test_the_oldest_logs_of_ended_runs_go_first_and_one_in_use_stays(tmp_path: P
         kept(tmp_path, name, 100, age)
     with (tmp_path / "old-open" / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert kept_logs.trim(tmp_path, 350, {"oldest-live"}) == 200
+        assert cache.trim(tmp_path, 350, {"oldest-live"}) == 200
     assert {p.name for p in tmp_path.iterdir()} == {"oldest-live", "old-open", "new"}
-    assert kept_logs.trim(tmp_path, 350, set()) == 0 and kept_logs.size(tmp_path) == 300
+    assert cache.trim(tmp_path, 350, set()) == 0 and cache.size(tmp_path) == 300
 
 
 HOSTILE = [
@@ -163,7 +166,7 @@ def test_two_commands_that_end_at_once_trim_the_kept_logs_together(
         taking(path)
 
     monkeypatch.setattr(shutil, "rmtree", other_was_faster)
-    kept_logs.trim(tmp_path, 0, set())
-    assert kept_logs.size(tmp_path) == 0
+    cache.trim(tmp_path, 0, set())
+    assert cache.size(tmp_path) == 0
     (tmp_path / "run9").mkdir()
-    assert kept_logs.trim(tmp_path, 0, set()) == 0
+    assert cache.trim(tmp_path, 0, set()) == 0

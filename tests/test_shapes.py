@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from runner import cost
+from runner.model import pricing
 from runner.nanochat import shapes
 from tests.conftest import DATA
 
@@ -46,4 +46,4 @@ def test_small_models_get_a_batch_that_divides_on_eight_gpus() -> None:
 
 
 def test_a_model_too_large_for_the_gpu_has_no_batch() -> None:
-    assert shapes.device_batch_size(shapes.shape(34), gpus=1, gpu_gib=cost.GPUS["L4"].memory_gib) == 0
+    assert shapes.device_batch_size(shapes.shape(34), gpus=1, gpu_gib=pricing.GPUS["L4"].memory_gib) == 0

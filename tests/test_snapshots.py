@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from runner.series import Series
+from runner.metrics.series import Series
 from tests.demo import demo
 from tests.test_app import text_of
-from tui.app import NanochatApp
+from tui.app.app import NanochatApp
 from tui.screens.watch import WatchScreen
 from tui.widgets.braille import Canvas
 from tui.widgets.log_view import LogView
@@ -24,7 +24,7 @@ BROWSED = ("4", "down", "enter", "down", "enter", "enter", "enter")
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NanochatApp:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr("runner.process.runs", lambda pid, words: True)
+    monkeypatch.setattr("runner.processes.runs", lambda pid, words: True)
     return NanochatApp(demo(Path("home")))
 
 

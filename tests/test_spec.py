@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import spec
-from runner.cost import GPUS
 from runner.errors import UsageError
+from runner.model import spec
+from runner.model.pricing import GPUS
 
 GOOD: dict[str, Any] = {"task": "speedrun", "model": "d12", "backend": "local", "gpu_kinds": tuple(GPUS)}
 

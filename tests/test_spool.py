@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner import log_search, spool
 from runner.errors import FileChanged, UsageError
-from runner.log_scans import Scans
-from runner.log_search import Scan, hit_spans, next_hit, query
-from runner.log_summary import Reader, summarise
-from runner.log_times import RECORD, LogTimes
-from runner.spool import LogFile
+from runner.logs import log_file, search
+from runner.logs.log_file import LogFile
+from runner.logs.scans import Scans
+from runner.logs.search import Scan, hit_spans, next_hit, query
+from runner.logs.summary import Reader, summarise
+from runner.logs.timestamps import RECORD, LogTimes
 
 PIECES = st.lists(
     st.one_of(st.binary(max_size=12), st.sampled_from([b"\n", b"\r", b"\r\n", b"loss: nan", b"Error\n", b"a" * 40]))
@@ -33,8 +33,8 @@ def blocks(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     with (
-        mock.patch.multiple(spool, BLOCK=8, READ=16, KEPT_BLOCKS=2),
-        mock.patch.multiple(log_search, SLICE=24, DENSE=2),
+        mock.patch.multiple(log_file, BLOCK=8, READ=16, KEPT_BLOCKS=2),
+        mock.patch.multiple(search, SLICE=24, DENSE=2),
     ):
         yield
 
@@ -108,7 +108,7 @@ def test_the_tail_is_there_before_the_index(tmp_path: Path, data: bytes) -> None
     log = LogFile(path)
     assert log.tail(3) == []
     log.refresh(limit=1)
-    with mock.patch.object(spool, "BLOCK", 1 << 16):
+    with mock.patch.object(log_file, "BLOCK", 1 << 16):
         found = log.tail(3)
     assert (
         found == [line.rpartition(b"\r")[2].decode("utf-8", "replace") for line in data.rstrip(b"\n").split(b"\n")][-3:]
@@ -134,7 +134,7 @@ QUERIES = [
 ]
 
 
-def lines_with(wanted: log_search.Query, data: bytes) -> list[int]:
+def lines_with(wanted: search.Query, data: bytes) -> list[int]:
     """Line by line, with nothing clever."""
     found = []
     for number, line in enumerate(naive(data)):
@@ -216,13 +216,13 @@ def test_case_matters_only_once_a_capital_is_typed(tmp_path: Path) -> None:
 
 
 def test_a_hit_deep_in_a_line_longer_than_a_slice_is_found(tmp_path: Path) -> None:
-    line = b"x" * (3 * log_search.SLICE) + b"needle" + b"y" * log_search.SLICE
+    line = b"x" * (3 * search.SLICE) + b"needle" + b"y" * search.SLICE
     log = written(tmp_path, b"a\n" + line + b"\nb needle\n")
     scan = Scan(log, query("needle"))
     while scan.advance():
         pass
     assert list(scan.lines()) == [1, 2]
-    assert log.text(1).startswith("xxx") and len(log.text(1)) <= spool.MAX_SHOWN
+    assert log.text(1).startswith("xxx") and len(log.text(1)) <= log_file.MAX_SHOWN
 
 
 def test_a_log_that_was_cut_and_written_anew_is_searched_anew(tmp_path: Path) -> None:
@@ -312,11 +312,11 @@ def test_a_log_in_whose_place_is_something_else_or_nothing_stays_as_it_was(tmp_p
 
 
 def test_the_rows_at_the_end_that_grows_are_found_without_reading_it_for_each(tmp_path: Path) -> None:
-    log = written(tmp_path, b"\n" * (spool.BLOCK * 5 // 2))
+    log = written(tmp_path, b"\n" * (log_file.BLOCK * 5 // 2))
     with mock.patch.object(os, "pread", side_effect=os.pread) as reads:
         for number in range(len(log) - 50, len(log)):
             log.start(number)
-        assert reads.call_count <= 3 + 50 // spool.BLOCK
+        assert reads.call_count <= 3 + 50 // log_file.BLOCK
     with log.path.open("ab") as file:
         file.write(b"a\n")
     assert log.refresh() and log.text(len(log) - 1) == "a"
@@ -326,7 +326,7 @@ def test_the_rows_at_the_end_that_grows_are_found_without_reading_it_for_each(tm
 def test_of_a_line_without_measure_the_beginning_is_looked_at_and_the_next_lines_as_ever(
     tmp_path: Path, before: bytes
 ) -> None:
-    with mock.patch.multiple(log_search, SLICE=24, LONGEST_LINE=64):
+    with mock.patch.multiple(search, SLICE=24, LONGEST_LINE=64):
         log = written(tmp_path, before + b"x" * 9 + b"needle" + b"y" * 999 + b"needle\nno\na needle\n" + b"z" * 99)
         scan, first = Scan(log, query("needle")), before.count(b"\n")
         while scan.advance():
@@ -339,7 +339,7 @@ def test_of_a_line_without_measure_the_beginning_is_looked_at_and_the_next_lines
 
 
 def test_of_too_many_hits_the_first_are_kept(tmp_path: Path) -> None:
-    with mock.patch.object(log_search, "MOST_HITS", 5):
+    with mock.patch.object(search, "MOST_HITS", 5):
         log = written(tmp_path, b"a\n" * 99)
         scan = Scan(log, query("a"))
         while scan.advance():

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner import frames, kept_logs, spooling
-from runner.backends.modal_logs import Assembler
+from runner.backends.modal.logs import Assembler
 from runner.errors import Unreachable
-from runner.frames import Frame, Framer
-from runner.log_times import RECORD
-from runner.spooling import Spool
+from runner.logs import cache, frames, mirror
+from runner.logs.frames import Frame, Framer
+from runner.logs.mirror import Spool
+from runner.logs.timestamps import RECORD
 from tests.disk import full_at
 
 NASTY = st.lists(
@@ -150,7 +150,7 @@ def test_processes_that_fill_one_spool_take_turns(tmp_path: Path) -> None:
 
 def test_a_spool_that_another_process_holds_is_not_written(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    with (tmp_path / "turn").open("a") as other, mock.patch.object(spooling, "PATIENCE_S", 0.0):
+    with (tmp_path / "turn").open("a") as other, mock.patch.object(mirror, "PATIENCE_S", 0.0):
         fcntl.flock(other, fcntl.LOCK_EX)
         spool.take(cut_into_frames(0, b"one\n"))
         assert (tmp_path / "log").read_bytes() == b"" and not spool.is_whole(1.0)
@@ -160,9 +160,9 @@ def test_a_log_that_is_read_is_not_trimmed(tmp_path: Path) -> None:
     spools = [Spool(tmp_path / "r1"), Spool(tmp_path / "r1")]
     spools[0].take(cut_into_frames(0, b"one\n"))
     for spool in spools:
-        assert kept_logs.trim(tmp_path, 0, set()) == 0
+        assert cache.trim(tmp_path, 0, set()) == 0
         spool.close()
-    assert kept_logs.trim(tmp_path, 0, set()) > 0
+    assert cache.trim(tmp_path, 0, set()) > 0
 
 
 EVENT = b'{"t":1764000000.123,"attempt":1,"stage":"base","kind":"step","step":%05d,"loss":2.7182818}\n'
@@ -176,7 +176,7 @@ def events(first: int, last: int) -> bytes:
 def test_events_are_brought_whole_however_many(tmp_path: Path, ended: float | None) -> None:
     spool, volume = Spool(tmp_path), FakeVolume()
     volume.files["events.jsonl"] = events(0, 1000)
-    with mock.patch.object(spooling, "READ_BYTES", 10_000):
+    with mock.patch.object(mirror, "READ_BYTES", 10_000):
         spool.catch_up(volume, [0], ended=ended)
     assert spool.events.read_bytes() == volume.files["events.jsonl"]
 
@@ -190,7 +190,7 @@ def test_a_run_is_not_taken_for_whole_before_its_events_are_here(tmp_path: Path)
             raise Unreachable("Modal cannot be reached", "")
         return volume(name, offset, length)
 
-    with mock.patch.object(spooling, "READ_BYTES", 10_000):
+    with mock.patch.object(mirror, "READ_BYTES", 10_000):
         with pytest.raises(Unreachable):
             spool.catch_up(breaks, [0], ended=1.0)
         assert not spool.is_whole(1.0)

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import stored, survey
-from runner.backends.folder import FolderVolume
-from runner.run import Run, renewed, run_of
-from runner.stages import Phase, StageName
-from runner.states import State
-from runner.status import PARTS, OutcomeKind, Pause, StageState, Status, job_status_of
+from runner.model import stored
+from runner.model.run import Run, renewed, run_of
+from runner.model.stages import Phase, StageName
+from runner.model.states import State
+from runner.model.status import PARTS, OutcomeKind, Pause, StageState, Status, job_status_of
+from runner.volumes import run_records
+from runner.volumes.folder import FolderVolume
 from tests.statuses import a_status
 from tests.test_run import run
 
@@ -104,9 +105,9 @@ def test_a_record_on_the_volume_keeps_what_only_a_newer_release_knows_of_it(tmp_
         return found
 
     asked: Run = run(State.LAUNCHING)
-    survey.write_run(volume, asked)
+    run_records.write_run(volume, asked)
     volume.write(f"{asked.path}/run.json", json.dumps({**raw(), "colour": "red"}).encode())
-    survey.write_run(volume, msgspec.structs.replace(asked, attempt=2))
+    run_records.write_run(volume, msgspec.structs.replace(asked, attempt=2))
     assert (raw()["colour"], raw()["attempt"]) == ("red", 2)
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from runner.estimate import shape_of
-from runner.job.guard import Guard
+from runner.job.limits import Guard
 from runner.job.stop import Stop
-from runner.states import State
+from runner.model.states import State
+from runner.planning.estimate import shape_of
 from tests.statuses import a_status
 from tests.test_run import SPEC, run
 

@@ -7,16 +7,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner.backends.folder import FolderVolume
+from runner.job.environment import LocalSite
 from runner.job.job import Job
 from runner.job.outcome import trouble
-from runner.job.site import LocalSite
-from runner.job.succession import MAX_FRUITLESS, begun, crash_loop, leave, never_began, put_aside
-from runner.run import Run
-from runner.stages import Part, StageName
-from runner.states import State
-from runner.status import OutcomeKind, StageState, StageStatus, Status
-from runner.survey import read_status
+from runner.job.restarts import MAX_FRUITLESS, begun, crash_loop, leave, never_began, put_aside
+from runner.model.run import Run
+from runner.model.stages import Part, StageName
+from runner.model.states import State
+from runner.model.status import OutcomeKind, StageState, StageStatus, Status
+from runner.volumes.folder import FolderVolume
+from runner.volumes.run_records import read_status
 from tests.statuses import a_status
 from tests.test_run import run
 

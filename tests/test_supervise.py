@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runner import process
+from runner import processes
 from runner.job.supervise import Ended, run_child
 from tests.conftest import wait_until
 
@@ -71,7 +71,7 @@ def test_grandchildren_do_not_hold_the_job_nor_outlive_it(tmp_path: Path) -> Non
     code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid)"
     ended, out, seconds = supervise(tmp_path, code)
     assert ended.ok and seconds < 20
-    wait_until(lambda: (stat := process._stat(int(out))) is None or stat[0] in "ZX", what="grandchild gone")
+    wait_until(lambda: (stat := processes._stat(int(out))) is None or stat[0] in "ZX", what="grandchild gone")
 
 
 def test_a_program_that_does_not_exist_is_an_oserror(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_program_that_does_not_exist_is_an_oserror(tmp_path: Path) -> None:
 
 
 def test_the_age_of_a_process_is_known_from_within() -> None:
-    code = "import time; from runner import process; a = process.age_s(); time.sleep(0.3); print(a, process.age_s())"
+    code = "import time; from runner import processes as p; a = p.age_s(); time.sleep(0.3); print(a, p.age_s())"
     began = time.monotonic()
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     took = time.monotonic() - began
@@ -99,28 +99,28 @@ def test_the_age_of_a_process_is_known_from_within() -> None:
 def test_a_pid_alone_is_not_a_process() -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
-        name = process.call_id(child.pid)
-        assert process.pid_if_alive(name) == child.pid
-        assert process.pid_if_alive(name + "0") is None
-        assert process.pid_if_alive(f"local-{child.pid}-") is None
+        name = processes.call_id(child.pid)
+        assert processes.pid_if_alive(name) == child.pid
+        assert processes.pid_if_alive(name + "0") is None
+        assert processes.pid_if_alive(f"local-{child.pid}-") is None
     finally:
         child.kill()
-    wait_until(lambda: process.pid_if_alive(name) is None, what="a killed child counts as gone, zombie or not")
+    wait_until(lambda: processes.pid_if_alive(name) is None, what="a killed child counts as gone, zombie or not")
     child.wait()
 
 
 @pytest.mark.parametrize("name", ["", "local", "local--", "local-x-y", "modal-1-2", "fc-123", "local-99999999-1"])
 def test_a_call_id_that_names_nothing_is_not_alive(name: str) -> None:
-    assert process.pid_if_alive(name) is None
+    assert processes.pid_if_alive(name) is None
 
 
 def test_a_child_that_outlived_its_job_is_ended_but_never_a_stranger(tmp_path: Path) -> None:
     orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], process_group=0)
     note = tmp_path / "child"
-    note.write_text(process.call_id(orphan.pid) + "9")
-    assert not process.kill_leftover(note)
+    note.write_text(processes.call_id(orphan.pid) + "9")
+    assert not processes.kill_leftover(note)
     assert orphan.poll() is None
-    process.note_child(note, orphan.pid)
-    assert process.kill_leftover(note)
+    processes.note_child(note, orphan.pid)
+    assert processes.kill_leftover(note)
     assert orphan.wait(10) == -signal.SIGKILL
-    assert not process.kill_leftover(note)
+    assert not processes.kill_leftover(note)

@@ -11,22 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner import survey
-from runner.backends.folder import FolderVolume
 from runner.diagnosis.evidence import Evidence
 from runner.diagnosis.telling import FIRST_KEPT, LAST_KEPT, MOST_TOLD, Telling, judged
 from runner.diagnosis.templates import template
 from runner.diagnosis.verdict import judge
-from runner.good_run import last_good, templates_of
-from runner.log_prefix import Prefixes
-from runner.log_summary import Reader
-from runner.states import State
-from runner.status import Status
-from runner.terminal import clean
+from runner.job.good_run import last_good, templates_of
+from runner.logs.prefix import Prefixes
+from runner.logs.summary import Reader
+from runner.model.states import State
+from runner.model.status import Status
+from runner.text.sanitize import clean
+from runner.volumes import run_records
+from runner.volumes.folder import FolderVolume
 from tests.conftest import DATA, Cli
 from tests.test_log_view import until
 from tests.test_run import run
-from tui.view import ViewApp
+from tui.app.log_viewer import ViewApp
 from tui.widgets.log_view import LogView
 
 FAILED = re.compile("err_|oom|offline|resume_on2|sigterm")
@@ -174,7 +174,7 @@ def test_what_the_last_good_run_of_a_task_has_said_is_read_from_its_volume(tmp_p
         ("bad", State.FAILED, "[fork] error: odd\n"),
     ):
         one = run(id=tag, tag=tag)
-        survey.write_run(volume, one)
+        run_records.write_run(volume, one)
         status = Status(attempt=1, state=state, call_id="c", started_at=1.0, updated_at=2.0)
         volume.write(f"{one.path}/status.json", msgspec.json.encode(status))
         volume.write(f"{one.path}/log", said.encode())

@@ -232,9 +232,9 @@ def test_keys_that_come_faster_than_they_can_be_acted_upon_are_dropped_and_the_a
 
 
 def test_a_fault_of_the_app_is_one_line_in_the_shell_and_its_traceback_is_in_the_log(cli: Cli, app: Apps) -> None:
-    broken = "import sys, tui.cli\n"
+    broken = "import sys, tui.cli.main\n"
     broken += "from tui.screens.cost import CostScreen\n"
-    broken += "CostScreen.on_mount = lambda self: {}['gone']\nsys.exit(tui.cli.main())\n"
+    broken += "CostScreen.on_mount = lambda self: {}['gone']\nsys.exit(tui.cli.main.main())\n"
     path = cli.home.parent / "broken.py"
     path.write_text(broken)
     terminal = app(before=(sys.executable, str(path)), command=())

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from textual.notifications import SeverityLevel
 
-from runner.fleet import Fleet
-from runner.notices import Notice, NoticeKind
+from runner.fleet.fleet import Fleet
+from runner.monitoring.notifications import Notice, NoticeKind
 from tests.test_app import put, text_of, until
-from tui.app import NanochatApp
-from tui.screens.dialogs import Page
+from tui.app.app import NanochatApp
 from tui.screens.launch import LaunchScreen
-from tui.toasts import Toasts, Told
+from tui.widgets.dialogs import Page
 from tui.widgets.key_line import Item, arranged
+from tui.widgets.toasts import Toasts, Told
 
 
 def notice(number: int, kind: str) -> Notice:

@@ -13,14 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import client_log, spool
 from runner.job import journal as journals
 from runner.job.journal import _Appender
-from runner.log_times import RECORD, LogTimes
-from runner.same_file import TOLD_BY, Known
-from runner.series import CurvesReader
-from runner.spool import LogFile
-from tui.log_commands import Printer, _events
+from runner.logs import log_file
+from runner.logs.log_file import LogFile
+from runner.logs.timestamps import RECORD, LogTimes
+from runner.metrics.series import CurvesReader
+from runner.system import client_log
+from runner.system.same_file import TOLD_BY, Known
+from tui.cli.logs import Printer, _events
 
 Step = tuple[str, bytes, bool]
 STEPS = ("append", "rewrite", "replace", "cut", "copytruncate", "rotate", "recreate", "same size", "touch")
@@ -285,4 +286,4 @@ def test_a_line_of_the_client_log_that_was_torn_costs_itself_only(tmp_path: Path
 
 
 def test_blocks_of_a_log_have_the_size_that_its_readers_believe() -> None:
-    assert spool.READ % spool.BLOCK == 0 and TOLD_BY >= spool.BLOCK
+    assert log_file.READ % log_file.BLOCK == 0 and TOLD_BY >= log_file.BLOCK

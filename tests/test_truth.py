@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from runner.fleet import Fleet
+from runner.fleet.fleet import Fleet
 from tests.answers import readable
 from tests.test_app import put, text_of, until
-from tui.app import NanochatApp
-from tui.consent import Confirm
+from tui.app.app import NanochatApp
+from tui.app.log_viewer import ViewApp
 from tui.context import Place
 from tui.screens.compare import CompareScreen
-from tui.screens.dialogs import Page
-from tui.view import ViewApp
 from tui.widgets import log_view
+from tui.widgets.consent import Confirm
+from tui.widgets.dialogs import Page
 from tui.widgets.log_view import LogView
 
 
@@ -35,7 +35,7 @@ async def test_ages_go_on_and_the_title_says_so_where_a_look_hangs(
 ) -> None:
     put(fleet, 1)
     asked, go_on = threading.Event(), threading.Event()
-    monkeypatch.setattr("tui.app.LATE_S", 0.5)
+    monkeypatch.setattr("tui.app.app.LATE_S", 0.5)
     monkeypatch.setattr(fleet, "refresh", lambda backend: (asked.set(), go_on.wait(60), fleet.registry.all())[2])
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 24)) as pilot:

@@ -6,8 +6,8 @@ from decimal import Decimal
 import pytest
 from rich.cells import cell_len
 
-from runner import units
-from tui.output import table
+from runner.text import units
+from tui.presentation.console import table
 
 
 @pytest.mark.parametrize(

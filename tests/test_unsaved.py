@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 
-from runner import health, unsaved
 from runner.job.commits import Commits
-from runner.job.guard import Guard
+from runner.job.environment import LocalSite
 from runner.job.job import Job
+from runner.job.limits import Guard
 from runner.job.outcome import settled
-from runner.job.site import LocalSite
-from runner.notices import due
-from runner.run import Run
-from runner.states import State
-from runner.status import OutcomeKind, Status, Unsaved
-from runner.survey import read_status
+from runner.model.run import Run
+from runner.model.states import State
+from runner.model.status import OutcomeKind, Status, Unsaved
+from runner.monitoring import health, unsaved
+from runner.monitoring.notifications import due
+from runner.volumes.run_records import read_status
 from tests.statuses import a_status
 from tests.test_run import NOW, run
-from tui import glance
-from tui.records import as_json
+from tui.cli.json_records import as_json
+from tui.presentation import run_summary
 
 FULL = "no space left on the volume"
 
@@ -34,7 +34,7 @@ def told(checkpoints: int = 0, since: float = NOW - 60, **values: Any) -> Status
 
 
 def verdict(status: Status) -> OutcomeKind | None:
-    from runner.estimate import shape_of
+    from runner.planning.estimate import shape_of
 
     guard = Guard(run(), shape_of(12, run().spec.overrides), lambda line: None, lambda: NOW)
     found = guard.verdict(status)
@@ -47,7 +47,7 @@ def test_what_cannot_be_saved_is_said_by_the_list_the_watch_and_a_notice_in_the_
     found = health.health(live, NOW)
     assert (found.word, found.why) == (health.Word.UNSAVED, words)
     assert as_json(live, Decimal(0), NOW)["unsaved"] == words
-    assert any(words in str(getattr(cell, "text", cell)) for cell in glance.sign(live, NOW))
+    assert any(words in str(getattr(cell, "text", cell)) for cell in run_summary.sign(live, NOW))
     assert [n.text for n in due(live, NOW) if n.kind == "unsaved"] == [f"t: {words}"]
     assert unsaved.said(told(saved_step=None)) == "nothing is saved yet (no space left on the volume)"
 
@@ -55,7 +55,7 @@ def test_what_cannot_be_saved_is_said_by_the_list_the_watch_and_a_notice_in_the_
 def test_a_run_that_stalls_while_it_cannot_save_says_both() -> None:
     live = run(State.RUNNING, status=told(progress_at=NOW - 590, doing="training", slowest_dt_s=1.0))
     assert health.health(live, NOW).word is health.Word.STALLED
-    assert any("not saved since step 20" in str(getattr(cell, "text", cell)) for cell in glance.sign(live, NOW))
+    assert any("not saved since step 20" in str(getattr(cell, "text", cell)) for cell in run_summary.sign(live, NOW))
 
 
 def test_a_run_of_which_all_is_saved_says_nothing_of_it() -> None:
@@ -80,7 +80,7 @@ def test_a_run_that_nothing_is_saved_of_ends_at_its_limit_and_not_before(status:
 
 
 def test_the_end_of_such_a_run_says_why_what_is_kept_and_what_to_do() -> None:
-    from runner.estimate import shape_of
+    from runner.planning.estimate import shape_of
 
     guard = Guard(run(), shape_of(12, run().spec.overrides), lambda line: None, lambda: NOW)
     found = guard.verdict(told(2))
@@ -133,7 +133,7 @@ def test_a_commit_that_does_not_end_is_trouble_and_is_not_begun_again_and_again(
 def test_a_job_whose_volume_refuses_every_commit_ends_itself_and_says_that_nothing_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runner.backends.folder import FolderVolume
+    from runner.volumes.folder import FolderVolume
 
     class Refused(LocalSite):
         commits = 0
@@ -159,8 +159,8 @@ def test_a_job_whose_volume_refuses_every_commit_ends_itself_and_says_that_nothi
 
 
 def _slow(location: str) -> Run:
-    from runner.cost import GPUS
-    from runner.spec import make_spec
+    from runner.model.pricing import GPUS
+    from runner.model.spec import make_spec
 
     overrides = {"iterations": 4000, "save_every": 5, "step_ms": 50}
     spec = make_spec(task="base", model="d12", backend="local", gpu_kinds=tuple(GPUS), overrides=overrides)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.backends.folder import FolderVolume
 from runner.errors import Unreachable, UsageError
-from runner.holdings import inventory
-from runner.survey import check_engine, read_run, runs_on
+from runner.volumes.folder import FolderVolume
+from runner.volumes.holdings import inventory
+from runner.volumes.run_records import check_engine, read_run, runs_on
 
 
 @pytest.fixture

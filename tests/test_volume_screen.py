@@ -15,24 +15,24 @@ import msgspec
 import pytest
 from textual.widgets import Input
 
-from runner import removal
-from runner.backends.folder import FolderVolume
 from runner.errors import Unreachable
-from runner.fleet import Fleet
-from runner.names import shown
-from runner.states import State
-from runner.terminal import safe
+from runner.fleet.fleet import Fleet
+from runner.model.states import State
+from runner.text.filenames import shown
+from runner.text.sanitize import safe
+from runner.volumes import deletion
 from runner.volumes.base import Entries
+from runner.volumes.folder import FolderVolume
 from tests.answers import answer, readable
 from tests.conftest import DATA
 from tests.place import hostile_names
 from tests.test_app import put, text_of, until
 from tests.test_preview import trapped
-from tui.app import NanochatApp
-from tui.consent import Confirm
+from tui.app.app import NanochatApp
 from tui.screens.checkpoints import CheckpointsScreen
 from tui.screens.launch import LaunchScreen
 from tui.screens.volume import VolumeScreen
+from tui.widgets.consent import Confirm
 from tui.widgets.virtual_list import FileList
 
 LARGE = (130, 34)
@@ -214,11 +214,11 @@ async def test_nothing_is_deleted_before_it_is_known_how_much_nor_when_that_cann
 ) -> None:
     known = threading.Event()
 
-    def unreachable(*asked: object) -> removal.Removal:
+    def unreachable(*asked: object) -> deletion.Removal:
         known.wait(20)
         raise Unreachable("the volume is gone")
 
-    monkeypatch.setattr(removal, "consider", unreachable)
+    monkeypatch.setattr(deletion, "consider", unreachable)
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
         screen = await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "meta_000020.json")
@@ -424,7 +424,7 @@ async def test_leaving_with_a_paused_download_asks_and_the_next_start_offers_to_
         await answer(pilot, "y")
         await until(pilot, lambda: not app.files.busy, "the end")
     assert not (tmp_path / "out" / "big").exists() and fleet.registry.cut() == []
-    monkeypatch.setattr("runner.process.pid_if_alive", lambda by: None)
+    monkeypatch.setattr("runner.processes.pid_if_alive", lambda by: None)
     again = NanochatApp(fleet)
     async with again.run_test(size=LARGE, notifications=True) as pilot:
         await until(pilot, lambda: "not all of big has come" in text_of(again), "the word of it")

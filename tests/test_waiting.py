@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from runner import waiting
-from runner.backends.modal_errors import reaching
+from runner.backends.modal.errors import reaching
+from runner.system import waiting
 
 
 def test_a_wait_for_the_network_that_is_no_moment_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,19 +8,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner.cost import GPUS, dollars
-from runner.health import Word, health, patience, phase, upcoming
 from runner.job.gpus import parse
 from runner.job.tracker import Tracker
-from runner.nanochat.events import ChatCore, Core, Event, Fact, Saved, Step, ValBpb
+from runner.model.events import ChatCore, Core, Event, Fact, Saved, Step, ValBpb
+from runner.model.pricing import GPUS, dollars
+from runner.model.run import Run
+from runner.model.spec import make_spec
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.model.status import GpuSample, StageState, StageStatus, Status
+from runner.monitoring.health import Word, health, patience, phase, upcoming
+from runner.monitoring.projection import project, spent_usd
 from runner.nanochat.layout import Inventory
-from runner.plan import plan
-from runner.projection import project, spent_usd
-from runner.run import Run
-from runner.spec import make_spec
-from runner.stages import StageName
-from runner.states import State
-from runner.status import GpuSample, StageState, StageStatus, Status
+from runner.planning.plan import plan
 from tests.conftest import DATA
 from tests.replay import replay, stamped
 from tests.statuses import a_status

@@ -14,7 +14,7 @@ from textual.dom import DOMNode
 from textual.worker import get_current_worker
 
 from runner.errors import NanochatError, Unreachable
-from runner.terminal import safe
+from runner.text.sanitize import safe
 
 if TYPE_CHECKING:
     from tui.context import TerminalContext

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, Protocol
 from rich.style import Style
 from textual.notifications import SeverityLevel
 
-from runner.fleet import Fleet
+from runner.fleet.fleet import Fleet
+from runner.model.run import Run
 from runner.nanochat.layout import CheckpointKind
-from runner.run import Run
-from runner.usage import Usage
 from runner.volumes.base import Volume
-from tui.cells import Cell
+from runner.volumes.disk_usage import Usage
+from tui.presentation.cells import Cell
 
 
 class Place(NamedTuple):

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from runner.cost import Prices
-from runner.run import Poll, Run
-from runner.spec import BackendName
-from runner.status import Status
+from runner.model.pricing import Prices
+from runner.model.run import Poll, Run
+from runner.model.spec import BackendName
+from runner.model.status import Status
 from runner.volumes.base import Volume
 
 

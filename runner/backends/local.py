@@ -11,19 +11,21 @@ from pathlib import Path
 
 import msgspec
 
-from runner import cost, locks, process, survey
+from runner import engine_imports, engines, processes
 from runner.backends.base import Check, Where
-from runner.backends.folder import FolderVolume
 from runner.backends.local_life import Life, life
-from runner.cost import Prices
 from runner.errors import Unreachable, UsageError, VolumeGone
-from runner.job import engines, imports
+from runner.model import pricing
+from runner.model.pricing import Prices
+from runner.model.run import Poll, Run
+from runner.model.spec import BackendName
+from runner.model.states import State
+from runner.model.status import Outcome, OutcomeKind, Status
 from runner.nanochat import layout
-from runner.run import Poll, Run
-from runner.spec import BackendName
-from runner.states import State
-from runner.status import Outcome, OutcomeKind, Status
-from runner.terminal import clean
+from runner.system import locks
+from runner.text.sanitize import clean
+from runner.volumes import run_records
+from runner.volumes.folder import FolderVolume
 
 # Where a job's own output goes: what it could not put on the volume.
 SAID, SAID_BYTES = "job.out", 1 << 16
@@ -75,7 +77,7 @@ class LocalBackend:
         import subprocess
 
         work = self._work(run)
-        locks.check(work, process.LOCK_FILE)
+        locks.check(work, processes.LOCK_FILE)
         locks.check(Path(run.volume) / layout.CACHE, layout.PREPARE_LOCK)
         argv = [sys.executable, "-m", "runner.job", "--run", run.id, "--volume", run.volume]
         argv += ["--work", str(work), "--attempt", str(run.attempt)]
@@ -90,14 +92,14 @@ class LocalBackend:
                 env=environ,
                 start_new_session=True,
             )
-        return process.call_id(job.pid)
+        return processes.call_id(job.pid)
 
     def _life(self, run: Run, status: Status | None) -> Life | None:
         return life(run, status, self._work(run))
 
     def poll(self, run: Run) -> Poll:
         gone = not Path(run.volume).is_dir()
-        status = None if gone else survey.read_status(self.volume(run.volume), run)
+        status = None if gone else run_records.read_status(self.volume(run.volume), run)
         alive = self._life(run, status) is not None
         if not alive and run.live:
             self._end_leftovers(run)
@@ -108,7 +110,7 @@ class LocalBackend:
         if alive:
             return Poll(True, status)
         # The job may have ended between the two looks: its last word is read once more.
-        last = survey.read_status(self.volume(run.volume), run)
+        last = run_records.read_status(self.volume(run.volume), run)
         return Poll(False, last, self._unwritten(run, wrote=last is not None and last.attempt == run.attempt))
 
     def _unwritten(self, run: Run, *, wrote: bool) -> Outcome | None:
@@ -138,7 +140,7 @@ class LocalBackend:
         return Outcome(OutcomeKind.KILLED, words[:300], f"nanochat-tui resume {run.id}")
 
     def heartbeat(self, run: Run) -> Status | None:
-        return survey.read_status(self.volume(run.volume), run)
+        return run_records.read_status(self.volume(run.volume), run)
 
     def breathes(self, run: Run) -> bool:
         return self._life(run, None) is not None
@@ -146,7 +148,7 @@ class LocalBackend:
     def _end_leftovers(self, run: Run) -> None:
         """End the children of a job that is dead: the lock is free, so no other attempt lives."""
         work = self._work(run)
-        path = work / process.LOCK_FILE
+        path = work / processes.LOCK_FILE
         # Where nobody can say whether another attempt lives, nothing is ended.
         with contextlib.suppress(FileNotFoundError, locks.NoLocks), path.open("r+") as lock:
             if locks.take(lock, path):
@@ -158,7 +160,7 @@ class LocalBackend:
             return
         try:
             if job.pid is not None and not force:
-                process.stop(job.pid)
+                processes.stop(job.pid)
                 return
             if job.pid is not None:
                 with contextlib.suppress(ProcessLookupError):
@@ -169,7 +171,7 @@ class LocalBackend:
         except PermissionError:
             where, there = "as another user", "as that user"
         # No signal reaches it: it looks for this mark itself.
-        survey.mark_cancelled(self.volume(run.volume), run)
+        run_records.mark_cancelled(self.volume(run.volume), run)
         if force:
             raise Unreachable(f"{run.tag} runs {where}, and has not answered", f"cancel it {there}")
 
@@ -177,7 +179,7 @@ class LocalBackend:
         """The job writes where it is read."""
 
     def prices(self) -> Prices:
-        return cost.DATED
+        return pricing.DATED
 
     def billed(self, run: Run) -> dict[str, Decimal] | None:
         return None
@@ -192,7 +194,7 @@ class LocalBackend:
         free = shutil.disk_usage(self._home).free
         checks = [Check("disk", free > 2 << 30, f"{free / 2**30:.1f} GiB free under {self._home}", "free some space")]
         checks.append(Check("engine rehearsal", True, "needs nothing else"))
-        problem = engines.problem("nanochat", self._home) or imports.problem(self._home)
+        problem = engines.problem("nanochat", self._home) or engine_imports.problem(self._home)
         detail = problem[0] if problem else f"{engines.nanochat_python(self._home)} imports what its stages import"
         # Who has named a Python or a checkout means to use it.
         optional = not {"NANOCHAT_PYTHON", "NANOCHAT_DIR"} & set(os.environ)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from runner import locks, process
-from runner.liveness import AHEAD_S
-from runner.run import Run
-from runner.states import LIVE
-from runner.status import Status
+from runner import processes
+from runner.model.run import Run
+from runner.model.states import LIVE
+from runner.model.status import Status
+from runner.monitoring.liveness import AHEAD_S
+from runner.system import locks
 
 # So long a job elsewhere may take until it has its lock, and be silent: what it writes may take a minute to be seen.
 BEGINS_S, SILENT_S = 15.0, 90.0
@@ -29,25 +30,25 @@ class Life(Struct, frozen=True):
 
 def life(run: Run, status: Status | None, work: Path) -> Life | None:
     """The job of a run while it lives; None when it is gone, or nothing says that it is not."""
-    lock = work / process.LOCK_FILE
+    lock = work / processes.LOCK_FILE
     called = [run.calls[-1].call_id] if run.calls else []
     if status and status.attempt == run.attempt and status.call_id:
         called.append(status.call_id)
     holder = _holder(lock)
     for name in (*called, holder):
-        pid = process.pid_if_alive(name)
+        pid = processes.pid_if_alive(name)
         # A call id names a process; only one that runs this run is believed.
-        if pid is not None and process.runs(pid, ("runner.job", run.id)):
+        if pid is not None and processes.runs(pid, ("runner.job", run.id)):
             return Life(pid)
-    away = [name for name in (*called, holder) if name and not process.is_here(name)]
+    away = [name for name in (*called, holder) if name and not processes.is_here(name)]
     held = _is_held(lock)
     if away and held:
-        return Life(host=process.host_of(away[-1]))
+        return Life(host=processes.host_of(away[-1]))
     for name in called:
         # A lock that is free is the last word on this machine; another may have locks of its own on the same disk.
-        asks_nobody = held is None or not process.is_on_this_machine(name)
-        if not process.is_here(name) and (_begins(run, status) or (asks_nobody and _beats(run, status))):
-            return Life(host=process.host_of(name))
+        asks_nobody = held is None or not processes.is_on_this_machine(name)
+        if not processes.is_here(name) and (_begins(run, status) or (asks_nobody and _beats(run, status))):
+            return Life(host=processes.host_of(name))
     return None
 
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from runner.status import OutcomeKind as Kind
+from runner.model.status import OutcomeKind as Kind
 
 
 class Resume(StrEnum):

@@ -6,8 +6,8 @@ from runner.diagnosis.advice import Cause as C
 from runner.diagnosis.causes import Tier, cause_of, tier
 from runner.diagnosis.signs import sign_of
 from runner.diagnosis.tracebacks import Link, Raised, Tracebacks, ends_process
-from runner.nanochat import events
-from runner.nanochat.events import Event
+from runner.model import events
+from runner.model.events import Event
 
 # So much of a child's output may come late, from its buffer, after what it had said of its end.
 LATE_BYTES = 20 << 10

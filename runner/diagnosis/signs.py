@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from runner import units
 from runner.diagnosis.advice import Cause as C
 from runner.diagnosis.words import said
+from runner.text import units
 
 _SHELL = {
     "Killed": 9, "Segmentation fault": 11, "Aborted": 6, "Bus error": 7, "Illegal instruction": 4, "Terminated": 15,

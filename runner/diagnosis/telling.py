@@ -17,9 +17,9 @@ from runner.diagnosis.evidence import Evidence
 from runner.diagnosis.recorded import AFTERMATH, GOOD
 from runner.diagnosis.templates import template
 from runner.diagnosis.verdict import Verdict
-from runner.nanochat import events
-from runner.nanochat.events import Event
-from runner.status import Problem
+from runner.model import events
+from runner.model.events import Event
+from runner.model.status import Problem
 
 MOST_TOLD, LONGEST_TOLD = 5, 300
 # So many lines are remembered from the last sign of progress on: the first ones, and the last.

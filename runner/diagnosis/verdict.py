@@ -13,7 +13,7 @@ from runner.diagnosis.evidence import Evidence, Seen
 from runner.diagnosis.signs import of_exit, of_signal
 from runner.diagnosis.tracebacks import ends_process
 from runner.diagnosis.words import said
-from runner.status import OutcomeKind
+from runner.model.status import OutcomeKind
 
 SIGABRT, SIGTERM = 6, 15
 # What the machine did explains whatever the program says of it.

@@ -9,15 +9,17 @@ import threading
 import time
 from pathlib import Path
 
-from runner import locks, process, survey
-from runner.backends.folder import FolderVolume
+from runner import processes
 from runner.errors import NanochatError
+from runner.job.environment import LOOK_S, LocalSite
 from runner.job.job import GRACE_S, Job
 from runner.job.outcome import PUT_RIGHT, last_word, trouble
-from runner.job.site import LOOK_S, LocalSite
-from runner.job.succession import never_began
-from runner.run import Run
-from runner.status import Outcome, OutcomeKind
+from runner.job.restarts import never_began
+from runner.model.run import Run
+from runner.model.status import Outcome, OutcomeKind
+from runner.system import locks
+from runner.volumes import run_records
+from runner.volumes.folder import FolderVolume
 
 PATIENCE_S, HEED_S = 20.0, 1.0
 
@@ -27,7 +29,7 @@ def _heed(volume: FolderVolume, run: Run, job: Job) -> None:
     while True:
         # A volume that is gone is told by the job, at its next write.
         with contextlib.suppress(OSError, NanochatError):
-            if survey.cancelled_attempt(volume, run) >= run.attempt:
+            if run_records.cancelled_attempt(volume, run) >= run.attempt:
                 job.request_stop(signal.SIGTERM, None)
                 return
         time.sleep(HEED_S)
@@ -42,7 +44,7 @@ def main() -> int:
     parser.add_argument("--grace", type=float, default=GRACE_S)
     parser.add_argument("--patience", type=float, default=PATIENCE_S)
     args = parser.parse_args()
-    path = args.work / process.LOCK_FILE
+    path = args.work / processes.LOCK_FILE
     with path.open("a") as lock:
         try:
             # An earlier attempt's job may still be on its way out.
@@ -53,9 +55,9 @@ def main() -> int:
         if not mine:
             last_word(Outcome(OutcomeKind.LAUNCH, f"{args.run} is running already"))
             return 3
-        process.sign(lock)
+        processes.sign(lock)
         volume = FolderVolume(args.volume)
-        run = survey.read_run(volume, args.run)
+        run = run_records.read_run(volume, args.run)
         if run is None or run.newer or run.attempt != args.attempt:
             last_word(
                 Outcome(
@@ -65,7 +67,7 @@ def main() -> int:
                 )
             )
             return 2
-        site = LocalSite(process.call_id(os.getpid()))
+        site = LocalSite(processes.call_id(os.getpid()))
         try:
             job = Job(volume, run, args.work, site, grace_s=args.grace)
         except (OSError, NanochatError) as error:

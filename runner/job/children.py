@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from runner import expectations
+from runner import engines
 from runner.diagnosis.advice import Resume
-from runner.job import engines
+from runner.job import expectations
 from runner.job.compile_cache import CompileCache
 from runner.job.journal import Journal
 from runner.job.memory import oom_kills
@@ -19,13 +19,13 @@ from runner.job.outcome import Trail, explain, unwanted
 from runner.job.stop import Stop
 from runner.job.supervise import run_child
 from runner.job.tracker import warn
-from runner.nanochat import events
+from runner.model import events
+from runner.model.events import Event
+from runner.model.run import Run
+from runner.model.stages import PARTS, Part, StageName
+from runner.model.status import Outcome, OutcomeKind, Problem
 from runner.nanochat.commands import Argv
-from runner.nanochat.events import Event
-from runner.plan import Plan
-from runner.run import Run
-from runner.stages import PARTS, Part, StageName
-from runner.status import Outcome, OutcomeKind, Problem
+from runner.planning.plan import Plan
 
 
 class Children:

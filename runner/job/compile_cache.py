@@ -8,11 +8,11 @@ import threading
 import time
 from pathlib import Path
 
-from runner import units
-from runner.backends.folder import FolderVolume
+from runner.model.run import Run
 from runner.nanochat import layout
 from runner.nanochat.commands import COMMIT
-from runner.run import Run
+from runner.text import units
+from runner.volumes.folder import FolderVolume
 
 ARCHIVE_S, LEFT_S = 60.0, 86_400.0
 VARIABLES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")

@@ -3,10 +3,10 @@
 import contextlib
 from pathlib import Path
 
-from runner import holdings
-from runner.backends.folder import FolderVolume
 from runner.job.publish import link_shared
 from runner.nanochat import layout
+from runner.volumes import holdings
+from runner.volumes.folder import FolderVolume
 
 
 def put_aside(volume: FolderVolume, base: Path, engine: str) -> list[str]:

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import msgspec
 
-from runner import survey
-from runner.backends.folder import FolderVolume
 from runner.errors import NanochatError
 from runner.job.commits import Commits
+from runner.job.environment import Site
 from runner.job.journal import Journal
 from runner.job.outcome import PUT_RIGHT, last_word
-from runner.job.site import Site
+from runner.job.restarts import leave
 from runner.job.stop import Stop
-from runner.job.succession import leave
-from runner.run import Run
-from runner.stages import Phase, StageName
-from runner.states import State
-from runner.status import Outcome, OutcomeKind, StageState
+from runner.model.run import Run
+from runner.model.stages import Phase, StageName
+from runner.model.states import State
+from runner.model.status import Outcome, OutcomeKind, StageState
+from runner.volumes import run_records
+from runner.volumes.folder import FolderVolume
 
 # So long it is tried to commit what the next call begins with, where nothing presses.
 COMMIT_FOR_S, COMMIT_AGAIN_S = 300.0, 5.0
@@ -95,7 +95,7 @@ class Ending:
         # Where it cannot be looked at anew, the next call finds the mark: it looks before it begins.
         with contextlib.suppress(OSError):
             self._site.reload()
-        if self._stop.told or survey.cancelled_attempt(self._volume, self._run) >= self._run.attempt:
+        if self._stop.told or run_records.cancelled_attempt(self._volume, self._run) >= self._run.attempt:
             return Outcome(OutcomeKind.CANCELLED, "cancelled before the next call was asked for")
         try:
             self._site.hand_over(msgspec.structs.replace(self._run, status=self._journal.status), leg)

@@ -4,15 +4,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from runner import units
+from runner.job.environment import LOOK_S, Site
 from runner.job.journal import Journal
 from runner.job.outcome import cancelled
-from runner.job.site import LOOK_S, Site
 from runner.job.stop import Stop
+from runner.model.stages import Phase, StageName
+from runner.model.status import Outcome, OutcomeKind
 from runner.nanochat.commands import Argv
-from runner.plan import Plan, Stage
-from runner.stages import Phase, StageName
-from runner.status import Outcome, OutcomeKind
+from runner.planning.plan import Plan, Stage
+from runner.text import units
 
 # What may well be there in a few minutes.
 SHORT = ("data", "network")

@@ -4,7 +4,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 
-from runner.status import GpuSample
+from runner.model.status import GpuSample
 
 EVERY_S = 10.0
 QUERY = "utilization.gpu,memory.used,memory.total,power.draw,temperature.gpu"

@@ -5,8 +5,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from runner.foreign import json_object, number
-from runner.going_back import goes_back_to
+from runner.nanochat.going_back import goes_back_to
+from runner.text.untrusted import json_object, number
 
 MAX_SAMPLES = 16
 

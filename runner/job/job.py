@@ -9,43 +9,44 @@ from types import FrameType
 
 import msgspec
 
-from runner import holdings, survey
-from runner.backends.folder import FolderVolume
-from runner.checkpoints import Checkpoint, Verdict
-from runner.cost import ZERO, Range
-from runner.defaults import compiles, settings
+from runner import engines
 from runner.errors import NanochatError
-from runner.estimate import shape_of
-from runner.going_back import GOES_ON
-from runner.good_run import last_good
-from runner.job import engines, publish
+from runner.job import publish
 from runner.job.children import Children
 from runner.job.clock import Clock
 from runner.job.commits import Commits
-from runner.job.curve import loss_svg
 from runner.job.damaged import put_aside as put_aside_damaged
 from runner.job.ending import Ending
+from runner.job.environment import Site
 from runner.job.filling import Filling
+from runner.job.good_run import last_good
 from runner.job.gpus import Sampler
-from runner.job.guard import Guard
 from runner.job.history import History, history
 from runner.job.journal import Journal
+from runner.job.limits import Guard
 from runner.job.outcome import cancelled, failed_itself, result_line, settled, trouble, with_room
 from runner.job.publish import Publisher
 from runner.job.report import report
-from runner.job.site import Site
+from runner.job.restarts import at_step, begun, crash_loop, newest, put_aside
 from runner.job.stop import Stop
-from runner.job.succession import at_step, begun, crash_loop, newest, put_aside
 from runner.job.tokenizers import other_tokenizer, without_tokenizer
 from runner.job.unloaded import last_missing, marked
+from runner.metrics.svg import loss_svg
+from runner.model.pricing import ZERO, Range
+from runner.model.run import Run
+from runner.model.stages import PARTS, Part, StageName
+from runner.model.states import State
+from runner.model.status import GpuSample, Outcome, OutcomeKind, StageState, StageStatus, Status
+from runner.monitoring.unsaved import unsaved
 from runner.nanochat import layout
+from runner.nanochat.going_back import GOES_ON
 from runner.nanochat.layout import CheckpointKind
-from runner.plan import Plan, Stage, needs_optimizer, plan, starting_point
-from runner.run import Run
-from runner.stages import PARTS, Part, StageName
-from runner.states import State
-from runner.status import GpuSample, Outcome, OutcomeKind, StageState, StageStatus, Status
-from runner.unsaved import unsaved
+from runner.planning.defaults import compiles, settings
+from runner.planning.estimate import shape_of
+from runner.planning.plan import Plan, Stage, needs_optimizer, plan, starting_point
+from runner.volumes import holdings, run_records
+from runner.volumes.checkpoints import Checkpoint, Verdict
+from runner.volumes.folder import FolderVolume
 
 GRACE_S = 2.5
 
@@ -72,7 +73,7 @@ class Job:
         self._device_batch = 1
         self._kept_here = False
         self._notes: queue.SimpleQueue[str | Checkpoint | GpuSample] = queue.SimpleQueue()
-        self._earlier = newest(survey.read_status(volume, run), site.recall(run))
+        self._earlier = newest(run_records.read_status(volume, run), site.recall(run))
         self._clock = Clock()
         status = begun(run, self._earlier, site, part, self._clock() - site.before_s)
         self._finished = self._earlier.work.stages if self._earlier else []
@@ -166,7 +167,7 @@ class Job:
         publisher.flush()
         self._drain_notes()
         went_back = self._go_back(publisher)
-        found = survey.checkpoints_for(self._volume, self._run)
+        found = run_records.checkpoints_for(self._volume, self._run)
         if spec.source and not any(starting_point(spec, found, kind) for kind in layout.CHECKPOINT_DIRS):
             return Outcome(
                 OutcomeKind.CHECKPOINT, f"no whole checkpoint of {spec.source} is on the volume", "launch a new run"
@@ -212,7 +213,7 @@ class Job:
 
     def _plan(self, found: list[Checkpoint]) -> Plan:
         """The plan as of now: other runs may have filled the volume meanwhile."""
-        source = survey.read_run(self._volume, self._run.spec.source) if self._run.spec.source else None
+        source = run_records.read_run(self._volume, self._run.spec.source) if self._run.spec.source else None
         return plan(
             self._run.spec,
             # With GPUs that wait nobody looks into files: the part before has.

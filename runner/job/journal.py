@@ -9,18 +9,19 @@ from typing import BinaryIO
 
 import msgspec
 
-from runner.atomic import ends_a_line
-from runner.backends.folder import FolderVolume
 from runner.errors import NanochatError
-from runner.frames import Framer
 from runner.job.lines import Lines
 from runner.job.tracker import Tracker
-from runner.log_prefix import Prefixes
-from runner.log_times import RECORD, Stamper, cut_to_whole
-from runner.nanochat import events, layout
-from runner.nanochat.events import Event
-from runner.stages import StageName
-from runner.status import Status
+from runner.logs.frames import Framer
+from runner.logs.prefix import Prefixes
+from runner.logs.timestamps import RECORD, Stamper, cut_to_whole
+from runner.model import events
+from runner.model.events import Event
+from runner.model.stages import StageName
+from runner.model.status import Status
+from runner.nanochat import layout
+from runner.system.atomic import ends_a_line
+from runner.volumes.folder import FolderVolume
 
 # A change of phase is told sooner: whoever watches sees the log at once.
 STATUS_EVERY_S, PHASE_S = 1.0, 0.2

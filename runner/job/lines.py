@@ -3,7 +3,7 @@
 import codecs
 import re
 
-from runner.terminal import clean
+from runner.text.sanitize import clean
 
 MAX_PENDING = 1 << 20
 _BREAK = re.compile(r"([\n\r])")

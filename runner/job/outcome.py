@@ -9,19 +9,19 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from runner import units
-from runner.alarms import lost
 from runner.diagnosis.advice import ADVICE, CHECK_NETWORK, Cause, Resume
+from runner.diagnosis.alarms import lost
 from runner.diagnosis.causes import cause_of, of_disk
 from runner.diagnosis.evidence import Evidence
 from runner.diagnosis.telling import Telling, judged
 from runner.diagnosis.verdict import MOST, How, judge
 from runner.job.supervise import Ended
-from runner.nanochat import events
-from runner.nanochat.events import Event
-from runner.spec import Overrides
-from runner.stages import StageName
-from runner.status import Outcome, OutcomeKind, Status
+from runner.model import events
+from runner.model.events import Event
+from runner.model.spec import Overrides
+from runner.model.stages import StageName
+from runner.model.status import Outcome, OutcomeKind, Status
+from runner.text import units
 
 PUT_RIGHT = "put that right, then resume"
 _WITHOUT_FA3 = ("Flash Attention 3 not available", "Flash Attention 3 only supports")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from runner import checkpoints
-from runner.backends.folder import FolderVolume
-from runner.checkpoints import KEPT, Checkpoint, Verdict
 from runner.errors import NanochatError
 from runner.nanochat import layout
 from runner.nanochat.layout import CheckpointKind
+from runner.volumes import checkpoints
+from runner.volumes.checkpoints import KEPT, Checkpoint, Verdict
+from runner.volumes.folder import FolderVolume
 
 LOOK_EVERY_S = 0.5
 RETRY_S = 5.0

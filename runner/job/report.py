@@ -4,18 +4,19 @@ import math
 from collections.abc import Sequence
 from decimal import Decimal
 
-from runner import cost, units
-from runner.cost import Range
 from runner.job.history import Container, History
+from runner.model import pricing
+from runner.model.pricing import Range
+from runner.model.run import Run
+from runner.model.spec import BackendName
+from runner.model.stages import PARTS, Part, StageName
+from runner.model.status import Status
+from runner.monitoring.projection import is_free
 from runner.nanochat import flops, layout
 from runner.nanochat.commands import COMMIT, REPOSITORY
-from runner.plan import Plan
-from runner.projection import is_free
-from runner.run import Run
-from runner.spec import BackendName
-from runner.stages import PARTS, Part, StageName
-from runner.status import Status
-from runner.terminal import safe
+from runner.planning.plan import Plan
+from runner.text import units
+from runner.text.sanitize import safe
 
 REHEARSED = "**A rehearsal**: a tiny character model stood in for nanochat; its scores say nothing of a real run."
 MAX_ROWS = 12
@@ -83,11 +84,11 @@ def _stages(run: Run, status: Status, past: History) -> Rows:
     for stage in status.work.stages:
         if stage.name is StageName.REPORT:
             continue
-        box = cost.box(
+        box = pricing.box(
             Part.TRAIN if stage.name in PARTS[Part.TRAIN] else Part.PREPARE, spec.engine, gpu=spec.gpu, gpus=spec.gpus
         )
         seconds = past.stage_s.get(stage.name, 0.0)
-        usd = cost.dollars(seconds, cost.hourly_rate(run.backend, box, run.prices))
+        usd = pricing.dollars(seconds, pricing.hourly_rate(run.backend, box, run.prices))
         total_s, total = total_s + seconds, total + usd
         said = run.estimate.stages.get(stage.name) if run.estimate else None
         took = units.duration(seconds) if seconds else "–"

@@ -2,9 +2,9 @@
 
 import time
 
-from runner.budget import CLOSING_S
-from runner.job.guard import Guard
-from runner.status import Outcome, Status
+from runner.job.limits import Guard
+from runner.model.status import Outcome, Status
+from runner.planning.budget import CLOSING_S
 
 # Kept back for the last word and the last commit when the container is about to be killed.
 LAST_S, COMMIT_S = 4.0, 6.0

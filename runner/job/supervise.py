@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from runner import process
+from runner import processes
 
 TICK_S = 0.2
 CHUNK = 1 << 16
@@ -57,10 +57,10 @@ def run_child(
     )
     try:
         with contextlib.suppress(ProcessLookupError):
-            process.note_child(note, child.pid)
+            processes.note_child(note, child.pid)
         stopped = _attend(child, on_output, on_tick, stopping, grace_s)
     finally:
-        process.kill_group(child.pid, signal.SIGKILL)
+        processes.kill_group(child.pid, signal.SIGKILL)
         child.wait()
         if child.stdout:
             child.stdout.close()
@@ -99,9 +99,9 @@ def _attend(
             now = time.monotonic()
             if stopping() and stopped_at is None:
                 stopped_at = now
-                process.kill_group(child.pid, signal.SIGTERM)
+                processes.kill_group(child.pid, signal.SIGTERM)
             if stopped_at is not None and now - stopped_at > grace_s:
-                process.kill_group(child.pid, signal.SIGKILL)
+                processes.kill_group(child.pid, signal.SIGKILL)
             if child.poll() is not None:
                 ended_at = ended_at or now
                 # A grandchild may hold the pipe for ever: after a moment, what is left of the group is ended.

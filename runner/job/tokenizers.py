@@ -2,13 +2,13 @@
 
 import hashlib
 
-from runner import holdings, survey
-from runner.backends.folder import FolderVolume
 from runner.diagnosis.advice import Resume
+from runner.model.run import Run
+from runner.model.spec import CONTINUING, RunSpec
+from runner.model.status import Outcome, OutcomeKind, Status
 from runner.nanochat import layout
-from runner.run import Run
-from runner.spec import CONTINUING, RunSpec
-from runner.status import Outcome, OutcomeKind, Status
+from runner.volumes import holdings, run_records
+from runner.volumes.folder import FolderVolume
 
 PUT_BACK = "put back the one that the model was trained with, then resume; or launch a new run"
 
@@ -36,8 +36,8 @@ def other_tokenizer(volume: FolderVolume, run: Run, status: Status, *, fresh: bo
         # Whoever needs it says what is missing.
         return None
     now, known = hashlib.sha256(data).hexdigest()[:16], "" if fresh else status.training.tokenizer
-    if not known and run.spec.source and (source := survey.read_run(volume, run.spec.source)):
-        told = survey.read_status(volume, source)
+    if not known and run.spec.source and (source := run_records.read_run(volume, run.spec.source)):
+        told = run_records.read_status(volume, source)
         known = told.training.tokenizer if told else ""
     if known and known != now:
         what = f"the tokenizer on the volume ({now[:8]}) is another than the one of the model ({known[:8]})"

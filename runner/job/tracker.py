@@ -3,11 +3,12 @@
 from collections import deque
 from statistics import median
 
-from runner.alarms import KERNEL_UNUSED, NO_KERNEL, SLOW_WINDOWS, alarm, lost
-from runner.nanochat import events, flops
-from runner.nanochat.events import Event
-from runner.stages import Phase, StageName
-from runner.status import Pause, Status
+from runner.diagnosis.alarms import KERNEL_UNUSED, NO_KERNEL, SLOW_WINDOWS, alarm, lost
+from runner.model import events
+from runner.model.events import Event
+from runner.model.stages import Phase, StageName
+from runner.model.status import Pause, Status
+from runner.nanochat import flops
 
 MAX_WARNINGS = 20
 SETTLING_STEPS = 10

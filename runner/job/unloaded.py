@@ -2,17 +2,17 @@
 
 import msgspec
 
-from runner import checkpoints, survey, unreadable
-from runner.backends.folder import FolderVolume
-from runner.checkpoints import Checkpoint, Verdict
 from runner.diagnosis.advice import Resume
 from runner.diagnosis.verdict import CHECKPOINT_UNREADABLE
 from runner.job.outcome import settled
+from runner.model.run import Run
+from runner.model.stages import STAGES, StageName
+from runner.model.status import Outcome, OutcomeKind, Status
 from runner.nanochat.layout import CheckpointKind
-from runner.plan import starting_point
-from runner.run import Run
-from runner.stages import STAGES, StageName
-from runner.status import Outcome, OutcomeKind, Status
+from runner.planning.plan import starting_point
+from runner.volumes import checkpoints, run_records, unreadable
+from runner.volumes.checkpoints import Checkpoint, Verdict
+from runner.volumes.folder import FolderVolume
 
 
 def marked(volume: FolderVolume, run: Run, stage: StageName, outcome: Outcome) -> Outcome:
@@ -21,7 +21,7 @@ def marked(volume: FolderVolume, run: Run, stage: StageName, outcome: Outcome) -
         return outcome
 
     def begins_with() -> Checkpoint | None:
-        found = survey.checkpoints_for(volume, run)
+        found = run_records.checkpoints_for(volume, run)
         return starting_point(
             run.spec, found, CheckpointKind.SFT if stage is StageName.CHAT_EVAL else CheckpointKind.BASE
         )

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from runner.spec import Overrides, RunSpec
+from runner.model.spec import Overrides, RunSpec
 
 COMMIT = "92d63d4e8bb4df75c3b71618f31ddde2378b2bcd"
 REPOSITORY = "https://github.com/karpathy/nanochat"

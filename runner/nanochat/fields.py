@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable
 
-from runner.nanochat.events import ChatCore, Core, Event, Step, ValBpb
+from runner.model.events import ChatCore, Core, Event, Step, ValBpb
 
 _HEAD = re.compile(r"[Ss]tep (\d{1,9})(?:/(\d{1,9}))?(?: ?\(([^()%]{1,24})%\))? ?\|(.*)", re.ASCII)
 _NUMBER = re.compile(r"-?(?:\d{1,24}(?:\.\d{0,24})?(?:e[+-]?\d{1,4})?|nan|inf)", re.ASCII | re.IGNORECASE)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from runner.diagnosis.lines import LONGEST_TEXT, exception
 from runner.diagnosis.signs import sign_of
-from runner.nanochat.events import (
+from runner.model.events import (
     SAMPLE_CHARS,
     ChatCore,
     Core,

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from runner import identifiers
+from runner.model import identifiers
 from runner.nanochat import layout
 
 

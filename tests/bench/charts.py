@@ -10,9 +10,9 @@ import time
 
 from textual.app import App, ComposeResult
 
-from runner.series import METRICS, Curves, Series
+from runner.metrics.series import METRICS, Curves, Series
 from tests.test_run import run
-from tui.terminal_app import TerminalApp
+from tui.app.base_app import TerminalApp
 from tui.widgets.metrics import Known, Metrics
 from tui.widgets.plot import Plot
 

@@ -7,9 +7,9 @@ import re
 import time
 from collections.abc import Callable
 
-from runner.log_prefix import Prefixes
+from runner.logs.prefix import Prefixes
 from runner.nanochat.grammar import parse
-from runner.terminal import clean
+from runner.text.sanitize import clean
 from tests.conftest import DATA
 
 ROUNDS = 5

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from tests.conftest import CLI
 from tests.terminal import Terminal
-from tui.theme import SWITCH_S
-from tui.view import ViewApp
+from tui.app.log_viewer import ViewApp
+from tui.presentation.theme import SWITCH_S
 from tui.widgets.log_view import LogView
 
 LINES = 10_000_000

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import msgspec
 
-from runner import process, survey
-from runner.backends.folder import FolderVolume
-from runner.fleet import Fleet
+from runner import processes
+from runner.fleet.fleet import Fleet
+from runner.model.run import Call
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.model.status import StageState, StageStatus, Status
 from runner.nanochat import layout
-from runner.run import Call
-from runner.stages import StageName
-from runner.states import State
-from runner.status import StageState, StageStatus, Status
+from runner.volumes import run_records
+from runner.volumes.folder import FolderVolume
 from tests.bench.log_view import cpu_s, say
 from tests.conftest import CLI
 from tests.statuses import a_status
@@ -35,7 +36,7 @@ def put(home: Path) -> tuple[subprocess.Popen[bytes], list[Path], Status]:
     ids = [f"live{number:04d}" for number in range(RUNS)]
     carrier = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "runner.job", *ids])
     time.sleep(0.5)
-    call, now = process.call_id(carrier.pid), time.time()
+    call, now = processes.call_id(carrier.pid), time.time()
     fleet = Fleet(home)
     location = fleet.volume_location("local", "rehearsal")
     fleet.backend("local").make_volume(location)
@@ -50,7 +51,7 @@ def put(home: Path) -> tuple[subprocess.Popen[bytes], list[Path], Status]:
     paths = []
     for run_id in ids:
         one = run(State.RUNNING, id=run_id, tag=run_id, volume=location, created_at=now - 60, calls=[Call(call, now)])
-        survey.write_run(FolderVolume(location), one)
+        run_records.write_run(FolderVolume(location), one)
         fleet.registry.add(msgspec.structs.replace(one, status=status))
         paths.append(Path(location) / one.path / layout.STATUS_FILE)
     fleet.close()

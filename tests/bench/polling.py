@@ -15,10 +15,10 @@ import modal
 import msgspec
 
 from runner.backends.base import Where
-from runner.fleet import Fleet
-from runner.modal_names import LIVE_DICT, VOLUMES
-from runner.run import Call
-from runner.states import State
+from runner.backends.modal.names import LIVE_DICT, VOLUMES
+from runner.fleet.fleet import Fleet
+from runner.model.run import Call
+from runner.model.states import State
 from tests.bench.log_view import say
 from tests.conftest import CLI
 from tests.modal_cloud import Cloud

@@ -13,8 +13,8 @@ import time
 import tracemalloc
 from pathlib import Path
 
-from runner.backends.folder import FolderVolume
-from runner.usage import Usage
+from runner.volumes.disk_usage import Usage
+from runner.volumes.folder import FolderVolume
 from tests.bench.log_view import keys, rss_mib, say, spread
 from tests.conftest import CLI
 from tests.modal_cloud import Cloud

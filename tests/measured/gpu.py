@@ -21,21 +21,21 @@ from typing import Any
 
 import msgspec
 
-from runner import holdings, survey
-from runner.backends.folder import FolderVolume
-from runner.cost import GPUS
-from runner.identifiers import new_run_id
-from runner.job import engines
+from runner import engines
 from runner.job.compile_cache import CompileCache, compile_cache_of
+from runner.job.environment import LocalSite, gpus_here
 from runner.job.job import Job
-from runner.job.site import LocalSite, gpus_here
+from runner.model.identifiers import new_run_id
+from runner.model.pricing import GPUS
+from runner.model.run import Run
+from runner.model.spec import BackendName, make_spec
+from runner.model.states import State
 from runner.nanochat import grammar, layout
 from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
-from runner.plan import plan
-from runner.run import Run
-from runner.spec import BackendName, make_spec
-from runner.states import State
-from runner.terminal import clean
+from runner.planning.plan import plan
+from runner.text.sanitize import clean
+from runner.volumes import holdings, run_records
+from runner.volumes.folder import FolderVolume
 
 # Without the attention kernel a sliding window is slow; everything else is nanochat's own choice.
 SMOKE: dict[str, Any] = {"window_pattern": "L", "shards": 1}
@@ -76,7 +76,7 @@ class Bench:
             gpu_kinds=tuple(GPUS),
         )  # fmt: skip
         run = Run(new_run_id(), f"{task}-{model}", spec, BackendName.MODAL, self.volume.location, time.time())
-        survey.write_run(self.volume, run)
+        run_records.write_run(self.volume, run)
         return run
 
     def job(self, run: Run, *, until: Callable[[Run], bool] | None = None) -> dict[str, Any]:
@@ -161,15 +161,15 @@ def resume(bench: Bench) -> None:
     run = bench.run("base", "d12", **values, core_every=-1, sample_every=-1)
 
     def far_enough(run: Run) -> bool:
-        status = survey.read_status(bench.volume, run)
+        status = run_records.read_status(bench.volume, run)
         return bool(status and (status.training.step or 0) >= 25 and (status.training.saved_step or 0) >= 20)
 
     killed = bench.job(run, until=far_enough)
     again = msgspec.structs.replace(run, attempt=2, state=State.LAUNCHING)
-    survey.write_run(bench.volume, again)
+    run_records.write_run(bench.volume, again)
     resumed = bench.job(again)
     bpb = [[e["step"], e["bpb"]] for r in (killed, resumed) for e in r["events"] if e["kind"] == "val_bpb"]
-    status = survey.read_status(bench.volume, run)
+    status = run_records.read_status(bench.volume, run)
     bench.put(
         "resume",
         killed_after=steps(killed)[-1]["step"],
@@ -186,14 +186,14 @@ def oom(bench: Bench) -> None:
         "base", "d24", **SMOKE, device_batch_size=128, compile=False, iterations=10, eval_every=-1, core_every=-1
     )
     bench.job(run)
-    status = survey.read_status(bench.volume, run)
+    status = run_records.read_status(bench.volume, run)
     bench.put("oom", outcome=msgspec.to_builtins(status.outcome) if status else None)
 
 
 def ended(bench: Bench, what: str, run: Run) -> None:
     """How a run ended that could not get what it asked for, and after how long."""
     result = bench.job(run)
-    status = survey.read_status(bench.volume, run)
+    status = run_records.read_status(bench.volume, run)
     outcome = msgspec.to_builtins(status.outcome) if status else None
     bench.put(what, seconds=round(result["seconds"], 1), outcome=outcome)
 
@@ -214,7 +214,7 @@ def fp8(bench: Bench) -> None:
     """MFU of the whole model beside the one that nanochat prints."""
     run = bench.run("base", "d12", **SPEED, fp8=True, eval_every=-1, core_every=-1, sample_every=-1)
     result = bench.job(run)
-    status = survey.read_status(bench.volume, run)
+    status = run_records.read_status(bench.volume, run)
     numbers = [status.training.mfu, status.training.mfu_printed] if status else None
     bench.put("fp8", **pace(result), numbers=numbers, warnings=status.work.warnings if status else None)
 
@@ -223,7 +223,7 @@ def main() -> int:
     volume, out, gpu, *what = sys.argv[1:]
     bench = Bench(volume, out, gpu)
     if what[0] == "--job":
-        run = survey.read_run(bench.volume, what[1])
+        run = run_records.read_run(bench.volume, what[1])
         assert run
         os.environ["NANOCHAT_TUI_HOME"] = what[2]
         return Job(bench.volume, run, Path(what[2]), GpuSite("measured")).main()

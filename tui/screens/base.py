@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual.screen import Screen
 
 from runner.errors import NanochatError
-from runner.run import Run
-from runner.terminal import safe
-from tui.keys import Key
+from runner.model.run import Run
+from runner.text.sanitize import safe
+from tui.presentation.keymap import Key
 
 if TYPE_CHECKING:
     from tui.context import AppContext

@@ -9,21 +9,22 @@ from textual.binding import BindingType
 from textual.widgets import Input
 from textual.worker import get_current_worker
 
-from runner import removal, units
-from runner.best import expendable
-from runner.checkpoints import Checkpoint, Verdict
 from runner.errors import NanochatError
+from runner.model.run import Run, needed_steps
 from runner.nanochat.layout import CheckpointKind
-from runner.run import Run, needed_steps
-from runner.terminal import safe
-from tui import looks
+from runner.text import units
+from runner.text.sanitize import safe
+from runner.volumes import deletion
+from runner.volumes.best import expendable
+from runner.volumes.checkpoints import Checkpoint, Verdict
 from tui.background import background
-from tui.cells import Cell
-from tui.consent import Confirm, word_for
 from tui.context import Place
-from tui.keys import bindings
-from tui.phrases import command_line
+from tui.presentation import run_format
+from tui.presentation.cells import Cell
+from tui.presentation.keymap import bindings
+from tui.presentation.phrases import command_line
 from tui.screens.files import FilesScreen
+from tui.widgets.consent import Confirm, word_for
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
 from tui.widgets.virtual_list import Column, FileList
@@ -176,7 +177,7 @@ class CheckpointsScreen(FilesScreen):
             Cell(safe(run.tag)),
             Cell(one.kind),
             Cell(f"{one.step:,}"),
-            Cell(looks.measured(one)),
+            Cell(run_format.measured(one)),
             Cell(units.decimals(status.training.core if status and final else None, 4)),
             Cell(units.age(one.saved_at, self.nanochat.fleet.clock())),
             Cell(units.size(one.bytes)),
@@ -231,7 +232,7 @@ class CheckpointsScreen(FilesScreen):
     def _prune(self, run: Run, gone: list[Checkpoint]) -> None:
         try:
             for one in gone:
-                removal.remove(self.nanochat.fleet.volume_of(run), one.paths)
+                deletion.remove(self.nanochat.fleet.volume_of(run), one.paths)
         finally:
             self.call_later(self.action_reload)
 

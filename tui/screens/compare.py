@@ -10,20 +10,20 @@ from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from runner.compare import Row, as_csv, as_svg, differences, final, thinned
-from runner.given_path import begin_in
+from runner.metrics.compare import Row, as_csv, as_svg, differences, final, thinned
+from runner.metrics.series import NONE, Curves
+from runner.model.run import Run
 from runner.nanochat import layout
-from runner.run import Run
-from runner.series import NONE, Curves
-from runner.terminal import safe
+from runner.system.given_path import begin_in
+from runner.system.new_files import new_files
+from runner.text.sanitize import safe
 from tui.background import background
-from tui.consent import Ask
-from tui.feed import Feed
-from tui.keys import Key, bindings
-from tui.looks import said
-from tui.phrases import command_line
-from tui.saved import new_files
+from tui.presentation.keymap import Key, bindings
+from tui.presentation.phrases import command_line
+from tui.presentation.run_format import said
 from tui.screens.base import NanochatScreen
+from tui.screens.feed import Feed
+from tui.widgets.consent import Ask
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
 from tui.widgets.metrics import Known, Metrics

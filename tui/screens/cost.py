@@ -10,17 +10,17 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Static
 
-from runner import units
 from runner.errors import NanochatError
-from runner.ledger import per_hour, spending, today
-from runner.projection import is_free, project, spent_usd
-from runner.run import Run
-from runner.spec import BackendName
-from runner.terminal import safe
-from tui import looks
+from runner.model.run import Run
+from runner.model.spec import BackendName
+from runner.monitoring.ledger import per_hour, spending, today
+from runner.monitoring.projection import is_free, project, spent_usd
+from runner.text import units
+from runner.text.sanitize import safe
 from tui.background import background
-from tui.cells import Cell
-from tui.keys import bindings
+from tui.presentation import run_format
+from tui.presentation.cells import Cell
+from tui.presentation.keymap import bindings
 from tui.screens.base import NanochatScreen
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
@@ -96,13 +96,13 @@ class CostScreen(NanochatScreen):
         billed = self._billed.get(run_id)
         return [
             Cell(safe(run.tag)),
-            looks.state(run),
+            run_format.state(run),
             Cell(units.money_span(run.estimate.usd) if run.estimate else units.UNKNOWN),
             Cell(units.money(found.usd.likely) if found else units.UNKNOWN),
             Cell(units.money(spent_usd(run, now))),
             Cell(units.money(billed)),
             Cell(run.spec.model),
-            Cell(looks.hardware(run)),
+            Cell(run_format.hardware(run)),
             Cell("your own" if run.backend is BackendName.LOCAL else f"{run.prices.source} {run.prices.date}", "dim"),
         ]
 

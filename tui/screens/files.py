@@ -4,10 +4,10 @@ from typing import ClassVar
 
 from textual.binding import BindingType
 
+from runner.model.run import Run
 from runner.nanochat.layout import CheckpointKind
-from runner.run import Run
 from tui.context import FileActions, Place
-from tui.keys import bindings
+from tui.presentation.keymap import bindings
 from tui.screens.base import NanochatScreen
 from tui.widgets.line import Line
 

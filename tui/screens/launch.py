@@ -11,16 +11,13 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Input, Label, Static
 from textual.worker import get_current_worker
 
-from runner import fleet as fleets
-from runner import plan_text, units
-from runner.cost import CENT, FREE, GPUS, MoneyRange
 from runner.errors import CredentialsError, NanochatError, NoSuchRun, UsageError
-from runner.home import has_modal_token, no_modal_token
-from runner.identifiers import check_tag
-from runner.plan import Plan
-from runner.registry import find
-from runner.run import Run
-from runner.spec import (
+from runner.fleet import fleet as fleets
+from runner.fleet.registry import find
+from runner.model.identifiers import check_tag
+from runner.model.pricing import CENT, FREE, GPUS, MoneyRange
+from runner.model.run import Run
+from runner.model.spec import (
     ENGINES,
     GPU_COUNTS,
     SWITCHES,
@@ -31,12 +28,16 @@ from runner.spec import (
     make_spec,
     parse_override_words,
 )
-from runner.terminal import safe
+from runner.paths import has_modal_token, no_modal_token
+from runner.planning import plan_text
+from runner.planning.plan import Plan
+from runner.text import units
+from runner.text.sanitize import safe
 from tui.background import background
-from tui.consent import Confirm
-from tui.keys import bindings
+from tui.presentation.keymap import bindings
 from tui.screens.base import NanochatScreen
 from tui.widgets.choice import Choice
+from tui.widgets.consent import Confirm
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
 

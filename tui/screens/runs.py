@@ -10,16 +10,17 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Input
 
-from runner import health, units
-from runner.ledger import per_hour, spending, today
-from runner.progress import progress_of
-from runner.projection import is_free, project, spent_usd
-from runner.run import Run
-from runner.states import State
-from runner.terminal import safe
-from tui import glance, looks
-from tui.cells import Cell
-from tui.keys import bindings
+from runner.model.run import Run
+from runner.model.states import State
+from runner.monitoring import health
+from runner.monitoring.ledger import per_hour, spending, today
+from runner.monitoring.progress import progress_of
+from runner.monitoring.projection import is_free, project, spent_usd
+from runner.text import units
+from runner.text.sanitize import safe
+from tui.presentation import run_format, run_summary
+from tui.presentation.cells import Cell
+from tui.presentation.keymap import bindings
 from tui.screens.base import NanochatScreen
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
@@ -57,7 +58,7 @@ SORTS: dict[str, Callable[[Run, float], Any]] = {
     "seen": lambda r, now: -r.last_sign_of_life if r.last_sign_of_life is not None else None,
     "task": lambda r, now: r.spec.task,
     "model": lambda r, now: r.spec.depth,
-    "on": lambda r, now: looks.hardware(r),
+    "on": lambda r, now: run_format.hardware(r),
     "bpb": lambda r, now: r.status.training.val_bpb if r.status else None,
     "tok/s": lambda r, now: (
         -r.status.training.tokens_per_s if r.status and r.live and r.status.training.tokens_per_s else None
@@ -134,7 +135,7 @@ class RunsScreen(NanochatScreen):
         self._show_current()
 
     def _matches(self, run: Run) -> bool:
-        words = f"{run.tag} {run.id} {run.spec.task} {run.spec.model} {run.state} {looks.state(run).text}".lower()
+        words = f"{run.tag} {run.id} {run.spec.task} {run.spec.model} {run.state} {run_format.state(run).text}".lower()
         return all(word in words for word in self._filter.lower().split())
 
     def _show_title(self, runs: Sequence[Run], shown: int) -> None:
@@ -165,14 +166,14 @@ class RunsScreen(NanochatScreen):
         status = run.status
         return [
             Cell(safe(run.tag)),
-            looks.state(run),
-            Cell(looks.steps(run)),
-            Cell(looks.loss(run)),
+            run_format.state(run),
+            Cell(run_format.steps(run)),
+            Cell(run_format.loss(run)),
             Cell("free" if is_free(run) else _cost(run, now)),
             Cell(units.age(run.last_sign_of_life, now)),
             Cell(run.spec.task),
             Cell(run.spec.model),
-            Cell(looks.hardware(run)),
+            Cell(run_format.hardware(run)),
             Cell(units.decimals(status.training.val_bpb if status else None, 4)),
             Cell(units.count(status.training.tokens_per_s if status and run.live else None)),
             Cell(units.duration(left.left.likely) if (left := project(run, now)) and status else units.UNKNOWN),
@@ -188,15 +189,19 @@ class RunsScreen(NanochatScreen):
             why.display = False
             return
         now = self.nanochat.fleet.now(run)
-        cells: list[Cell | str] = [Cell(run.tag, "accent"), looks.state(run), Cell(looks.progress(run, 10), "accent")]
-        cells += glance.money(run, now) or ["free"]
+        cells: list[Cell | str] = [
+            Cell(run.tag, "accent"),
+            run_format.state(run),
+            Cell(run_format.progress(run, 10), "accent"),
+        ]
+        cells += run_summary.money(run, now) or ["free"]
         upcoming = health.upcoming(run.status) if run.status and run.live else []
         cells += [f"{n.what} at {n.step:,} in {units.duration(n.seconds)}" for n in upcoming[:1]]
         about.put(cells)
-        why.put(glance.verdict(run), most=MOST_LINES)
+        why.put(run_summary.verdict(run), most=MOST_LINES)
         why.display = run.outcome is not None
         narrow = self.size.width < 110
-        stages.put(looks.stages(run, now, brief=narrow), gap=" " if narrow else "  ")
+        stages.put(run_format.stages(run, now, brief=narrow), gap=" " if narrow else "  ")
 
     def on_virtual_list_moved(self) -> None:
         self._show_current()

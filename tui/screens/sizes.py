@@ -9,15 +9,16 @@ from textual.binding import BindingType
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
-from runner import names, units, usage
 from runner.errors import NanochatError
-from runner.spec import BackendName
-from runner.terminal import safe
-from runner.usage import Advice, Total, Usage
+from runner.model.spec import BackendName
+from runner.text import filenames, units
+from runner.text.sanitize import safe
+from runner.volumes import disk_usage
+from runner.volumes.disk_usage import Advice, Total, Usage
 from tui.background import background
-from tui.cells import Cell
 from tui.context import Place
-from tui.keys import bindings
+from tui.presentation.cells import Cell
+from tui.presentation.keymap import bindings
 from tui.screens.files import FilesScreen
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
@@ -106,8 +107,8 @@ class SizesScreen(FilesScreen):
         except (NanochatError, OSError) as error:
             problem = getattr(error, "strerror", "") or str(error)
         if left_out:
-            problem = f"{len(left_out)} folders may not be read, as {names.shown(left_out[0])}"
-        could_go = usage.advice(found, self.files.runs_on(place))
+            problem = f"{len(left_out)} folders may not be read, as {filenames.shown(left_out[0])}"
+        could_go = disk_usage.advice(found, self.files.runs_on(place))
         if not worker.is_cancelled:
             self.app.call_from_thread(self._take, place, found, could_go, problem, True)
 
@@ -138,11 +139,11 @@ class SizesScreen(FilesScreen):
 
     def _show_title(self) -> None:
         whole, here = self._usage.at(""), self._usage.at(self._folder)
-        cells: list[Cell | str] = [Cell("Sizes", "accent"), names.shown(self._folder) or "all of the volume"]
+        cells: list[Cell | str] = [Cell("Sizes", "accent"), filenames.shown(self._folder) or "all of the volume"]
         cells.append(f"{units.size(here.bytes)} in {units.counted(here.files, 'file')}")
         if self.place.backend == BackendName.MODAL:
-            free = units.size(usage.free_tier())
-            cells.append(f"{units.money(usage.per_month(whole.bytes))} a month but for the first {free}")
+            free = units.size(disk_usage.free_tier())
+            cells.append(f"{units.money(disk_usage.per_month(whole.bytes))} a month but for the first {free}")
         age = units.age(self._done_at, self.nanochat.fleet.clock())
         cells.append(Cell(f"added up {age} ago" if self._done_at else "adding up …", "dim"))
         if self._problem:
@@ -153,7 +154,7 @@ class SizesScreen(FilesScreen):
         total, here = self._rows[key], self._usage.at(self._folder)
         share = total.bytes / here.bytes if here.bytes else 0.0
         tags = {r.path: r.tag for r in self.files.runs_on(self.place)}
-        name = "(files here)" if key == HERE else names.shown(key.rpartition("/")[2]) + "/"
+        name = "(files here)" if key == HERE else filenames.shown(key.rpartition("/")[2]) + "/"
         return [
             Cell(units.size(total.bytes)),
             Cell(units.bar(share, 12), "accent"),

@@ -12,18 +12,20 @@ from textual.widgets import Input, Tree
 from textual.widgets.tree import TreeNode
 from textual.worker import get_current_worker
 
-from runner import identifiers, listing, names, units
 from runner.errors import NanochatError
-from runner.listing import Look, Shelf
+from runner.model import identifiers
+from runner.model.run import Run
+from runner.model.spec import BackendName
 from runner.nanochat import layout
-from runner.preview.look import Shown, look
-from runner.run import Run
-from runner.spec import BackendName
+from runner.preview.build import Shown, look
+from runner.text import filenames, units
+from runner.volumes import directory_cache
 from runner.volumes.base import Entries, Entry
+from runner.volumes.directory_cache import Look, Shelf
 from tui.background import background
-from tui.cells import Cell
 from tui.context import Place
-from tui.keys import bindings, moves
+from tui.presentation.cells import Cell
+from tui.presentation.keymap import bindings, moves
 from tui.screens.files import FilesScreen
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
@@ -164,12 +166,12 @@ class VolumeScreen(FilesScreen):
                 if worker.is_cancelled:
                     return
                 if batch and not found and not self._shelf.get(path):
-                    self.app.call_from_thread(self._came, place, path, listing.ordered(batch[:FIRST], "name"))
+                    self.app.call_from_thread(self._came, place, path, directory_cache.ordered(batch[:FIRST], "name"))
                 found += batch
                 self._count = len(found)
         except (NanochatError, OSError) as error:
             problem = getattr(error, "strerror", "") or str(error)
-        found = listing.ordered(found, "name")
+        found = directory_cache.ordered(found, "name")
         if not worker.is_cancelled:
             self.app.call_from_thread(self._looked, place, path, Look(found, self.nanochat.fleet.clock(), problem))
 
@@ -197,9 +199,9 @@ class VolumeScreen(FilesScreen):
         if list(kept) != [e.path for e in folders]:
             node.remove_children()
             for entry in folders:
-                label = Text(names.shown(entry.name), no_wrap=True)
+                label = Text(filenames.shown(entry.name), no_wrap=True)
                 if entry.path in tags:
-                    label = Text(names.shown(tags[entry.path]), style=self.nanochat.tone("accent"), no_wrap=True)
+                    label = Text(filenames.shown(tags[entry.path]), style=self.nanochat.tone("accent"), no_wrap=True)
                 self._branches[entry.path] = node.add(label, data=entry.path)
             if more := sum(e.is_dir for e in entries) - len(folders):
                 node.add_leaf(Text(f"and {more:,} more: the list has them", style="dim"))
@@ -216,15 +218,15 @@ class VolumeScreen(FilesScreen):
             called = self._called()
             self._arrange(everything if self._letters else known.entries if known else [], self._letters, called)
         else:
-            self._show(listing.ordered(known.entries, self._sort, self._words) if known else [])
+            self._show(directory_cache.ordered(known.entries, self._sort, self._words) if known else [])
 
     @background(group="arrange", doing="sorting the files", exclusive=True)
     def _arrange(self, entries: Entries, letters: str, called: dict[str, str]) -> None:
         worker = get_current_worker()
         if letters:
-            found = listing.fuzzy(entries, letters, called=called)
+            found = directory_cache.fuzzy(entries, letters, called=called)
         else:
-            found = listing.ordered(entries, self._sort, self._words)
+            found = directory_cache.ordered(entries, self._sort, self._words)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show, found)
 
@@ -250,15 +252,17 @@ class VolumeScreen(FilesScreen):
     def _show_title(self) -> None:
         known = self._shelf.get(self._folder)
         backend = f" on {self.place.backend}" if self.place.backend != BackendName.LOCAL else ""
-        self.query_one("#title", Line).put([Cell("Volume", "accent"), names.shown(self.place.location) + backend])
-        path = names.shown(self._folder) or "top"
+        self.query_one("#title", Line).put([Cell("Volume", "accent"), filenames.shown(self.place.location) + backend])
+        path = filenames.shown(self._folder) or "top"
         run = self._run_of(self._folder)
         cells: list[Cell | str] = [path, *([Cell(run.tag, "accent")] if run else [])]
         if known and known.problem:
             cells.append(Cell(f"! {known.problem}", "error"))
         if self._letters:
             learned = len(self._known.get(self.place, []))
-            of = f"{learned:,} files and folders" + (", and there are more" if learned > listing.MOST_KNOWN else "")
+            of = f"{learned:,} files and folders" + (
+                ", and there are more" if learned > directory_cache.MOST_KNOWN else ""
+            )
             cells = [Cell(f"find {self._letters!r}: {len(self._entries):,} of {of}", "warning")]
         elif self._words:
             cells.append(Cell(f"only {self._words!r}: {len(self._entries):,}", "warning"))
@@ -279,9 +283,9 @@ class VolumeScreen(FilesScreen):
         added_up = self.nanochat.usages.get(self.place)
         total = added_up.folders.get(path) if added_up and entry.is_dir else None
         size = units.size(total.bytes if total else None) if entry.is_dir else units.size(entry.bytes)
-        name = names.shown(entry.path if self._letters else entry.name)
+        name = filenames.shown(entry.path if self._letters else entry.name)
         name += "/" if entry.is_dir else ""
-        name += f"  {names.shown(self._tags[path])}" if path in self._tags else ""
+        name += f"  {filenames.shown(self._tags[path])}" if path in self._tags else ""
         return [
             Cell(name, "accent" if entry.is_dir else ""),
             Cell(size),
@@ -301,7 +305,7 @@ class VolumeScreen(FilesScreen):
     def _preview_soon(self) -> None:
         """A preview when the cursor rests: nobody waits for what they scroll past."""
         entry = self._current
-        self.query_one(Preview).clear(names.shown(entry.name) + "/" * entry.is_dir if entry else "")
+        self.query_one(Preview).clear(filenames.shown(entry.name) + "/" * entry.is_dir if entry else "")
         if self._resting:
             self._resting.stop()
         self._resting = self.set_timer(PREVIEW_AFTER_S, self._preview_now)
@@ -326,7 +330,7 @@ class VolumeScreen(FilesScreen):
 
     def _show_preview(self, entry: Entry, seen: Shown) -> None:
         if self._current == entry:
-            self.query_one(Preview).show(names.shown(entry.name), seen)
+            self.query_one(Preview).show(filenames.shown(entry.name), seen)
 
     def on_tree_node_selected(self, event: Tree.NodeSelected[str]) -> None:
         if event.control.id == "tree" and event.node.data is not None and event.node.data != self._folder:
@@ -379,7 +383,7 @@ class VolumeScreen(FilesScreen):
         """Look at all of the volume, for finding; what was found so far is shown again from time to time."""
         worker, found = get_current_worker(), Entries()
         for batch in self.files.volume(place).scan("", deep=True, left_out=[]):
-            if worker.is_cancelled or len(found) > listing.MOST_KNOWN:
+            if worker.is_cancelled or len(found) > directory_cache.MOST_KNOWN:
                 break
             found += batch
             self._known[place] = found
@@ -416,7 +420,7 @@ class VolumeScreen(FilesScreen):
             self._list.focus()
 
     def action_sort(self) -> None:
-        order = listing.SORTS
+        order = directory_cache.SORTS
         self._sort = order[(order.index(self._sort) + 1) % len(order)]
         self._again()
 
@@ -430,7 +434,7 @@ class VolumeScreen(FilesScreen):
 
     def action_copy(self) -> None:
         if self._current:
-            self.nanochat.copy(names.told(self._current.path), names.shown(self._current.path))
+            self.nanochat.copy(filenames.told(self._current.path), filenames.shown(self._current.path))
 
     def action_put(self) -> None:
         self.files.ask_put(self.place, self._folder, self.action_reload)

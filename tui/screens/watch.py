@@ -11,21 +11,21 @@ from textual.containers import Horizontal
 from textual.widgets import Static
 
 from runner.errors import NanochatError
-from runner.health import silences
+from runner.logs.log_file import LogFile
+from runner.metrics.series import NONE, Curves
+from runner.model.run import Run
+from runner.model.states import State
+from runner.monitoring.health import silences
 from runner.nanochat import layout
-from runner.plan import plan_of
-from runner.run import Run
-from runner.series import NONE, Curves
-from runner.spool import LogFile
-from runner.states import State
-from runner.terminal import safe
-from tui import glance, looks
+from runner.planning.plan import plan_of
+from runner.text.sanitize import safe
 from tui.background import background
-from tui.cells import Cell
-from tui.feed import Feed
-from tui.keys import Key, bindings, through
+from tui.presentation import run_format, run_summary
+from tui.presentation.cells import Cell
+from tui.presentation.keymap import Key, bindings, through
 from tui.screens.base import NanochatScreen
-from tui.screens.dialogs import Page
+from tui.screens.feed import Feed
+from tui.widgets.dialogs import Page
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
 from tui.widgets.log_pane import LogPane
@@ -131,16 +131,16 @@ class WatchScreen(NanochatScreen):
         self.query_one(Metrics).show(known)
 
     def _show(self, run: Run, now: float) -> None:
-        self.query_one("#title", Line).put(glance.title(run, now))
+        self.query_one("#title", Line).put(run_summary.title(run, now))
         narrow = self.size.width < 110
-        stages = looks.stages(run, now, brief=narrow) or [Cell("waiting for the job", "dim")]
+        stages = run_format.stages(run, now, brief=narrow) or [Cell("waiting for the job", "dim")]
         self.query_one("#stages", Line).put(stages, gap=" " if narrow else "  ")
         trouble = self.nanochat.unreachable.get(run.id, "")
-        sign = [Cell(c) if isinstance(c, str) else c for c in glance.sign(run, now, trouble, self._like)]
+        sign = [Cell(c) if isinstance(c, str) else c for c in run_summary.sign(run, now, trouble, self._like)]
         # What is wrong, and how it ended, is said to the end; while all is well the log below stays where it is.
         told = not run.live or any(cell.tone in ("warning", "error") for cell in sign)
         self.query_one("#sign", Line).put(sign, most=MOST_LINES if told else 1)
-        for name, cells in (("#money", glance.money(run, now)), ("#numbers", glance.numbers(run, now))):
+        for name, cells in (("#money", run_summary.money(run, now)), ("#numbers", run_summary.numbers(run, now))):
             line = self.query_one(name, Line)
             line.put(cells)
             line.display = bool(cells)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from runner.series import Column
+from runner.metrics.series import Column
 
 # Bit of each dot of a braille cell, by row from the top, left then right column.
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))

@@ -10,7 +10,7 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.keys import shown
+from tui.presentation.keymap import shown
 
 # By their keys, in this order: back, help, quit.
 PINNED = ("escape", "question_mark", "q")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, cast
 from rich.text import Text
 from textual.widgets import Static
 
-from runner.terminal import safe
-from tui.cells import Cell
-from tui.flow import flow
+from runner.text.sanitize import safe
+from tui.presentation.cells import Cell
+from tui.presentation.flow import flow
 
 if TYPE_CHECKING:
     from tui.context import TerminalContext

@@ -7,8 +7,8 @@ from rich.cells import cell_len, get_character_cell_size, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 
-from runner.log_search import is_level
-from runner.nanochat.events import Noted
+from runner.logs.search import is_level
+from runner.model.events import Noted
 from runner.nanochat.grammar import parse
 
 # What every rank says alike: that of the first is enough to read.

@@ -8,18 +8,18 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Input
 
-from runner import units
 from runner.errors import UsageError
-from runner.given_path import begin_in
-from runner.log_scans import Kept
-from runner.log_search import Query
-from runner.names import disk_name
-from runner.spool import LogFile
-from runner.terminal import safe
+from runner.logs.log_file import LogFile
+from runner.logs.scans import Kept
+from runner.logs.search import Query
+from runner.system.given_path import begin_in
+from runner.system.new_files import new_files
+from runner.text import units
+from runner.text.filenames import disk_name
+from runner.text.sanitize import safe
 from tui.background import background
-from tui.cells import Cell
-from tui.consent import Ask
-from tui.saved import new_files
+from tui.presentation.cells import Cell
+from tui.widgets.consent import Ask
 from tui.widgets.line import Line
 from tui.widgets.log_view import WINDOWS_S, LogView
 

@@ -8,11 +8,11 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from runner import units
-from runner.log_search import Query, hit_spans
-from runner.log_times import LogTimes
-from runner.spool import LogFile
-from runner.terminal import coloured
+from runner.logs.log_file import LogFile
+from runner.logs.search import Query, hit_spans
+from runner.logs.timestamps import LogTimes
+from runner.text import units
+from runner.text.sanitize import coloured
 from tui.widgets.log_lines import GLYPHS, line_kind, painted, wrapped
 
 GUTTER = 2

@@ -10,10 +10,10 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from runner.log_scans import Scans
-from runner.log_search import Scan
-from runner.log_times import LogTimes
-from runner.spool import LogFile
+from runner.logs.log_file import LogFile
+from runner.logs.scans import Scans
+from runner.logs.search import Scan
+from runner.logs.timestamps import LogTimes
 from tui.widgets.log_rows import LogRows, Look
 
 

@@ -10,19 +10,19 @@ from textual.binding import BindingType
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from runner import units
-from runner.log_prefixed import Finder
-from runner.log_scans import Scans
-from runner.log_search import Query, Scan, exactly, next_hit, query
-from runner.log_times import LogTimes
+from runner.logs.log_file import MAX_SHOWN, LogFile
+from runner.logs.prefixed import Finder
+from runner.logs.scans import Scans
+from runner.logs.search import Query, Scan, exactly, next_hit, query
+from runner.logs.timestamps import LogTimes
+from runner.model.status import Problem
 from runner.nanochat import layout
 from runner.settings import Settings
-from runner.spool import MAX_SHOWN, LogFile
-from runner.status import Problem
-from runner.terminal import clean, safe
+from runner.text import units
+from runner.text.sanitize import clean, safe
 from tui.background import background
-from tui.keys import bindings, moves
-from tui.screens.dialogs import Page
+from tui.presentation.keymap import bindings, moves
+from tui.widgets.dialogs import Page
 from tui.widgets.log_rows import STAMPS
 from tui.widgets.log_scroll import LogScroll
 

@@ -9,10 +9,10 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 
-from runner.projection import tokens_per_step
-from runner.run import Run
-from runner.series import METRICS, Curves
-from tui.keys import PAGER, bindings, moves
+from runner.metrics.series import METRICS, Curves
+from runner.model.run import Run
+from runner.monitoring.projection import tokens_per_step
+from tui.presentation.keymap import PAGER, bindings, moves
 from tui.widgets.plot import AXES, Layer, Plot, View
 
 # The charts, and the curves in each, the later one in front.

@@ -14,8 +14,8 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from runner import units
-from runner.series import Column, Mark, MarkKind, Series
+from runner.metrics.series import Column, Mark, MarkKind, Series
+from runner.text import units
 from tui.widgets.braille import Canvas
 
 LEFT = 8

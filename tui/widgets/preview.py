@@ -14,16 +14,16 @@ from textual.widget import Widget
 from textual.widgets import Markdown, Static, Tree
 from textual.widgets.tree import TreeNode
 
-from runner import units
-from runner.preview.look import Shown
+from runner.logs.log_file import LogFile
+from runner.metrics.series import Curves
+from runner.preview.build import Shown
 from runner.preview.pictures import Cells
 from runner.preview.tables import Table
 from runner.preview.tensors import Group
-from runner.series import Curves
-from runner.spool import LogFile
-from runner.terminal import safe
-from tui.cells import Cell
-from tui.keys import PAGER, moves
+from runner.text import units
+from runner.text.sanitize import safe
+from tui.presentation.cells import Cell
+from tui.presentation.keymap import PAGER, moves
 from tui.widgets.line import Line
 from tui.widgets.log_pane import LogPane
 from tui.widgets.metrics import CHARTS, SHORT

@@ -14,8 +14,8 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.cells import Cell
-from tui.keys import PAGER, moves
+from tui.presentation.cells import Cell
+from tui.presentation.keymap import PAGER, moves
 
 GAP = 2
 GUTTER = 2

@@ -1,0 +1,1 @@
+"""Runs on Modal; the only room that knows the client of Modal."""

@@ -1,0 +1,1 @@
+"""All runs: launched, watched, cancelled, resumed, deleted."""

@@ -1,0 +1,1 @@
+"""A log of any size by line number, and what it says."""

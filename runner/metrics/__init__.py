@@ -1,0 +1,1 @@
+"""Curves of runs, side by side, and drawn."""

@@ -1,0 +1,144 @@
+"""The record of a run: what was asked for, its calls, its names."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from runner.model import identifiers, pricing, stored
+from runner.model.pricing import MoneyRange, Prices, Range
+from runner.model.spec import BackendName, RunSpec
+from runner.model.states import LIVE, State
+from runner.model.status import Outcome, Status, in_parts
+
+
+class Estimate(Struct, frozen=True):
+    """What a launch was said to take: seconds and dollars, low, likely, high; seconds by stage."""
+
+    seconds: Range
+    usd: MoneyRange
+    stages: dict[str, Range]
+
+
+class Call(Struct, frozen=True):
+    """One call: the backend's call id, when it was spawned, and for which attempt; 0 in records that do not say."""
+
+    call_id: str
+    spawned_at: float
+    attempt: int = 0
+
+
+# Raised when a run is asked for in a way that an older release must not take for another one.
+SCHEMA = 1
+
+
+class Run(Struct):
+    """A run as this machine knows it: what was asked, the calls made, and the job's last known status.
+
+    `prices` are those it was launched at, `estimate` what it was then said to take. `back_to` is the step that this
+    attempt goes on from, where a person chose it; what was saved later is put aside. `workspace` and `environment` are
+    Modal's, and `app` the deployment that it runs in, empty on this machine and in records that do not say; `host` is
+    the machine that asked for this attempt. `folder` is the name of its folder on the volume, which it keeps when its
+    tag changes; empty in records of earlier releases, whose folder has the id for a name.
+    """
+
+    id: str
+    tag: str
+    spec: RunSpec
+    backend: BackendName
+    volume: str
+    created_at: float
+    state: State = State.LAUNCHING
+    calls: list[Call] = []
+    attempt: int = 1
+    status: Status | None = None
+    cancel_requested_at: float | None = None
+    asked_at: float = 0.0
+    ended_at: float | None = None
+    prices: Prices = pricing.DATED
+    estimate: Estimate | None = None
+    back_to: int | None = None
+    workspace: str = ""
+    environment: str = ""
+    app: str = ""
+    host: str = ""
+    folder: str = ""
+    schema: int = SCHEMA
+
+    @property
+    def newer(self) -> bool:
+        """Whether a newer release has recorded it, with what this one does not know."""
+        return self.schema > SCHEMA
+
+    @property
+    def live(self) -> bool:
+        return self.state in LIVE
+
+    @property
+    def path(self) -> str:
+        """Its folder, relative to the volume."""
+        return identifiers.run_dir(self.folder if identifiers.is_folder_of(self.folder, self.id) else self.id)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; of one that is unknown, why. It is called by its tag of now: the record has its id."""
+        ended = not self.live or self.state is State.UNKNOWN
+        found = self.status.outcome if self.status and ended else None
+        if found is None or self.id not in found.advice:
+            return found
+        called = re.sub(rf"\b{re.escape(self.id)}\b", lambda _: self.tag, found.advice)
+        return msgspec.structs.replace(found, advice=called)
+
+    @property
+    def last_sign_of_life(self) -> float | None:
+        return self.status.updated_at if self.status else None
+
+
+class Poll(Struct, frozen=True):
+    """What a backend says of a run: is its process or call alive, and the job's own status if it can be read.
+
+    `outcome` is how the backend says that the call ended, for a job that could not say so itself.
+    """
+
+    alive: bool
+    status: Status | None
+    outcome: Outcome | None = None
+
+
+# What stands in a record for values that only a newer release knows and that have no default.
+_STAND_INS = {
+    ".state": "unknown", ".status.state": "unknown", ".backend": "unknown",
+    ".spec.task": "speedrun", ".spec.engine": "nanochat",
+}  # fmt: skip
+
+
+def renewed(raw: Any) -> Any:
+    """A raw run, of an earlier release too, with its status in today's parts."""
+    return raw | {"status": in_parts(raw["status"])} if isinstance(raw, dict) and "status" in raw else raw
+
+
+def run_of(data: bytes) -> Run:
+    """A stored run, as far as this release understands it. Raises one of `stored.UNREADABLE`."""
+    run, odd = stored.decode(data, Run, _STAND_INS, renewed)
+    return msgspec.structs.replace(run, schema=max(run.schema, SCHEMA + 1)) if odd else run
+
+
+def named(run: Run, tag: str) -> Run:
+    """A new run with its tag, and with the folder that is called by it."""
+    return msgspec.structs.replace(run, tag=tag, folder=identifiers.folder_name(tag, run.id))
+
+
+def calls_of_attempt(run: Run) -> list[str]:
+    """Every call of the current attempt that is known, oldest first; the last is the one to ask."""
+    since = run.asked_at or run.created_at
+    mine = (c.call_id for c in run.calls if (c.attempt == run.attempt if c.attempt else c.spawned_at >= since))
+    told = run.status.containers.calls if run.status and run.status.attempt == run.attempt else []
+    return list(dict.fromkeys([*mine, *told]))
+
+
+def needed_steps(run: Run, runs: Iterable[Run]) -> set[int]:
+    """Steps of a run that others may yet go on from."""
+    users = (r.spec for r in runs if r.spec.source == run.id and r.state is not State.DONE)
+    return {s.source_step for s in users if s.source_step is not None}

@@ -1,0 +1,300 @@
+"""What a job says of itself: where it is, its numbers, its money, how it ended."""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct, field
+
+from runner.model import pricing, stored
+from runner.model.paid import Paid, adding_up_to, brought_up
+from runner.model.spec import MAX_USD
+from runner.model.stages import Phase, StageName
+from runner.model.states import State
+
+
+class StageState(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class StageStatus(Struct):
+    """One stage of the plan; times are seconds since the epoch, `note` says why it was skipped or resumed."""
+
+    name: StageName
+    state: StageState = StageState.WAITING
+    started_at: float | None = None
+    ended_at: float | None = None
+    note: str = ""
+
+
+class OutcomeKind(StrEnum):
+    """How an attempt ended, in a word; one that only a newer release knows is UNKNOWN here, its message is kept."""
+
+    DONE = "done"
+    CANCELLED = "cancelled"
+    BUDGET = "budget"
+    TIME_LIMIT = "time limit"
+    STALLED = "stalled"
+    UNSAVED = "unsaved"
+    CRASH = "crash"
+    CRASH_LOOP = "crash loop"
+    OOM = "oom"
+    NAN = "nan"
+    NCCL = "nccl"
+    KILLED = "killed"
+    DATA = "data"
+    TOKENIZER = "tokenizer"
+    CHECKPOINT = "checkpoint"
+    DISK = "disk"
+    VOLUME = "volume"
+    NETWORK = "network"
+    ENVIRONMENT = "environment"
+    ATTENTION = "attention"
+    LAUNCH = "launch"
+    TIMEOUT = "timeout"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "OutcomeKind":
+        return cls.UNKNOWN
+
+
+class Problem(Struct, frozen=True):
+    """A line of the log that tells of a failure, by its number from 1."""
+
+    line: int
+    text: str
+
+
+class Outcome(Struct, frozen=True):
+    """How an attempt ended. `resume` says whether that can help, `line` is the one of the log that tells it, from 1.
+
+    `problems` are the lines that tell it to a person, that one among them.
+    """
+
+    kind: OutcomeKind
+    message: str
+    advice: str = ""
+    stage: StageName = StageName.NONE
+    exit_code: int | None = None
+    signal: int | None = None
+    resume: str = ""
+    line: int | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+class Pause(Struct, frozen=True):
+    """How often training stood still for something, and for how many seconds in all."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
+class GpuSample(Struct, frozen=True):
+    """The GPUs of a container at one moment: the mean of their load in per cent, the most of the rest.
+
+    Memory in bytes, power in watts over all of them, temperature in degrees Celsius.
+    """
+
+    load: float
+    memory: int
+    memory_total: int
+    watts: float
+    celsius: float
+
+
+class Unsaved(Struct, frozen=True):
+    """What keeps a job from saving, since when by its clock, and how many checkpoints wait for that."""
+
+    reason: str
+    since: float
+    checkpoints: int = 0
+
+
+class Work(Struct):
+    """What the job is doing, and what it has met on the way.
+
+    `doing` is the phase, in a word; `stage_step` the last step of fine-tuning, or how many tasks an evaluation has
+    ended.
+    """
+
+    stages: list[StageStatus] = []
+    stage: StageName = StageName.NONE
+    doing: Phase = Phase.NONE
+    progress_at: float | None = None
+    last_line_at: float | None = None
+    stage_percent: float | None = None
+    stage_loss: float | None = None
+    stage_step: int | None = None
+    unknown_lines: int = 0
+    warnings: list[str] = []
+    unsaved: Unsaved | None = None
+
+
+class Training(Struct):
+    """How far base training is, its numbers, and what is measured and saved how often.
+
+    `tokens_per_s` is over all GPUs; `mfu` per cent, `mfu_printed` what nanochat prints where that is wrong;
+    `tokenizer` the beginning of the digest of the one that the model is trained with.
+    """
+
+    step: int | None = None
+    total_steps: int | None = None
+    loss: float | None = None
+    val_bpb: float | None = None
+    core: float | None = None
+    chatcore: float | None = None
+    sft_bpb: float | None = None
+    tokens_per_s: int | None = None
+    mfu: float | None = None
+    mfu_printed: float | None = None
+    tokenizer: str = ""
+    resumed_from: int | None = None
+    saved_step: int | None = None
+    save_every: int | None = None
+    val_every: int = 0
+    core_every: int = 0
+
+
+class Pace(Struct):
+    """How long things take: what is usual, and what is too long.
+
+    `dt_s` is of the last step; `pace_s` the usual seconds of a step now, `best_pace_s` at its best; `train_s` seconds
+    went into `train_steps` steps of the base model, each container's first ones left out; `quiet_s` the longest
+    silence of each phase so far; `pauses` what steps waited for (val, core, sample, save); `publish_s` how long the
+    last checkpoint took from written to kept.
+    """
+
+    dt_s: float | None = None
+    slowest_dt_s: float | None = None
+    pace_s: float | None = None
+    best_pace_s: float | None = None
+    train_s: float = 0.0
+    train_steps: int = 0
+    quiet_s: dict[str, float] = {}
+    pauses: dict[str, Pause] = {}
+    publish_s: float | None = None
+    gpu: GpuSample | None = None
+
+
+class Money(Struct):
+    """What earlier containers took, in seconds and dollars, and the price of this one.
+
+    `paid` has a row for each of them, and for this one: when, how much, for what. `budget_told` is the last warning, in
+    per cent.
+    """
+
+    spent_before_s: float = 0.0
+    paid_usd: Decimal = Decimal(0)
+    usd_per_hour: Decimal = Decimal(0)
+    paid: list[Paid] = []
+    budget_told: int = 0
+
+
+class Containers(Struct):
+    """The containers and calls that a run went through so far, and the hardware of this one.
+
+    `log_bases` holds where in the log each container's own part begins; `fruitless` counts the containers that died
+    since `progress` (stages done, step kept) was last better. Where a call may take no longer than a day, training
+    goes through several: `leg` counts them, `leg_before_s` is how long the earlier containers of this one ran.
+    """
+
+    calls: list[str] = []
+    log_bases: list[int] = []
+    lost_log_bytes: int = 0
+    progress: tuple[int, int] = (0, 0)
+    fruitless: int = 0
+    preemptions: int = 0
+    leg: int = 1
+    leg_before_s: float = 0.0
+    device: str = ""
+
+
+# Earlier releases wrote no number, and the values of all parts side by side.
+STATUS_SCHEMA = 2
+
+
+class Status(Struct):
+    """What the job says of itself, rewritten as it goes; only the job writes it.
+
+    Times are seconds since the epoch. `here_s` is how long this container has run, by a clock that does not jump,
+    which also gives the times of stages and of progress; `updated_at` is the time of day. What every release must
+    understand, who it is and whether it lives, lies beside the parts.
+    """
+
+    attempt: int
+    state: State
+    call_id: str
+    started_at: float
+    updated_at: float
+    first_started_at: float | None = None
+    ended_at: float | None = None
+    here_s: float | None = None
+    outcome: Outcome | None = None
+    work: Work = field(default_factory=Work)
+    training: Training = field(default_factory=Training)
+    pace: Pace = field(default_factory=Pace)
+    money: Money = field(default_factory=Money)
+    containers: Containers = field(default_factory=Containers)
+    schema: int = STATUS_SCHEMA
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds that containers have run for this run, over all its attempts."""
+        return self.money.spent_before_s + self._here_s
+
+    @property
+    def spent_usd(self) -> Decimal:
+        """Dollars over all containers so far, exact to a hundredth of a cent; 0 for a record that makes no sense."""
+        try:
+            spent = self.money.paid_usd + pricing.dollars(self._here_s, self.money.usd_per_hour)
+            return spent.quantize(Decimal("0.0001")) if 0 <= spent < MAX_USD else Decimal(0)
+        except ArithmeticError:
+            return Decimal(0)
+
+    @property
+    def _here_s(self) -> float:
+        return max(
+            0.0, self.here_s if self.here_s is not None else (self.ended_at or self.updated_at) - self.started_at
+        )
+
+    def tell(self, here_s: float, now: float) -> None:
+        """Bring up to date how long this container has run, and what was paid for that, at a time of day."""
+        self.here_s, self.updated_at = here_s, now
+        self.money.paid = brought_up(self.money.paid, self.spent_s, self.spent_usd, now)
+
+    def rows(self, usd: Decimal) -> list[Paid]:
+        """What was paid, adding up to `usd`; one row for all of it in a record of an earlier release."""
+        began = self.first_started_at or self.started_at
+        whole = Paid(began, max(began, self.ended_at or self.updated_at), self.spent_s, usd)
+        return adding_up_to(usd, self.money.paid, whole)
+
+    def at(self, now: float) -> float:
+        """What the job's own clock shows at a moment of ours."""
+        told = self.updated_at if self.here_s is None else self.started_at + self.here_s
+        return told + max(0.0, now - self.updated_at)
+
+
+PARTS: dict[str, type[Struct]] = {
+    "work": Work, "training": Training, "pace": Pace, "money": Money, "containers": Containers,
+}  # fmt: skip
+
+
+def in_parts(raw: Any) -> Any:
+    """A raw status with each value in its part, also one of an earlier release; what is no status stays as it is."""
+    if not isinstance(raw, dict) or "schema" in raw:
+        return raw
+    new = dict(raw)
+    for part, kind in PARTS.items():
+        new[part] = {name: new.pop(name) for name in kind.__struct_fields__ if name in new}
+    return new | {"schema": STATUS_SCHEMA}
+
+
+def job_status_of(data: bytes) -> Status:
+    """A stored status, as far as this release understands it. Raises one of `stored.UNREADABLE`."""
+    return stored.decode(data, Status, {".state": "unknown"}, in_parts)[0]

@@ -1,0 +1,1 @@
+"""How a run is, what it costs, and what a person is told of it."""

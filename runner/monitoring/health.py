@@ -1,0 +1,131 @@
+"""Last sign of life, phase and pace -> one word for how a run is, why, and what comes next. Pure."""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from msgspec import Struct
+
+from runner.model.run import Run
+from runner.model.stages import Phase, StageName
+from runner.model.states import State
+from runner.model.status import Status
+from runner.monitoring import unsaved
+from runner.text import units
+
+SIGNAL_LOST_S = 30.0
+# How long each phase may say nothing before it is told as stalled, where this run and its like have shown no more.
+QUIET_S = {
+    Phase.PREPARING: 300.0,
+    Phase.STARTING: 240.0,
+    Phase.COMPILING: 600.0,
+    Phase.TRAINING: 90.0,
+    Phase.EVALUATING: 600.0,
+    Phase.SAVING: 300.0,
+    Phase.FINE_TUNING: 600.0,
+    Phase.FINISHING: 240.0,
+}
+# A silence so many times the longest that this phase has shown is no usual one.
+STALL_FACTOR, LEAST_S = 6.0, 60.0
+# A pace so many times slower than its best is told.
+SLOW_FACTOR = 1.3
+
+
+class Word(StrEnum):
+    OK = "ok"
+    QUIET = "quiet"
+    SLOW = "slow"
+    UNSAVED = "not saved"
+    STALLED = "stalled"
+    NO_SIGNAL = "no signal"
+
+
+class Health(Struct, frozen=True):
+    """A word, and why in a few more; `silent_s` is the age of the last progress."""
+
+    word: Word
+    why: str
+    silent_s: float | None = None
+
+
+class Next(Struct, frozen=True):
+    """What is expected: `what` at a step, in so many seconds of training; None while no pace is known."""
+
+    what: str
+    step: int
+    seconds: float | None
+
+
+def phase(run: Run) -> str:
+    """What a run is doing, in the words of the field."""
+    status = run.status
+    working = run.state in (State.RUNNING, State.PREPARING)
+    return status.work.doing if working and status and status.work.doing else run.state.value
+
+
+def patience(status: Status, like: Mapping[str, float] | None = None) -> float:
+    """Seconds without progress that are usual in the phase that a run is in. `like`: silences of runs alike."""
+    doing = status.work.doing
+    if doing is Phase.TRAINING and status.pace.slowest_dt_s is not None:
+        return max(LEAST_S, STALL_FACTOR * status.pace.slowest_dt_s)
+    shown = max(status.pace.quiet_s.get(doing, 0.0), (like or {}).get(doing, 0.0))
+    if doing in (Phase.STARTING, Phase.COMPILING):
+        # Each happens once: what was longest so far is no measure of it, only a sign that it may take longer.
+        return max(QUIET_S[doing], 2 * shown)
+    usual = QUIET_S.get(doing, LEAST_S)
+    return max(LEAST_S, min(usual, STALL_FACTOR * shown)) if shown > usual / 60 else usual
+
+
+def silences(run: Run, runs: Iterable[Run]) -> dict[str, float]:
+    """The longest silences, by phase, of the runs that are like one: same engine, size and hardware."""
+    found: dict[str, float] = {}
+    spec = run.spec
+    for other in runs:
+        same = (other.spec.engine, other.spec.depth, other.spec.gpu, other.spec.gpus, other.backend)
+        if other.id != run.id and other.status and same == (spec.engine, spec.depth, spec.gpu, spec.gpus, run.backend):
+            for doing, seconds in other.status.pace.quiet_s.items():
+                found[doing] = max(found.get(doing, 0.0), seconds)
+    return found
+
+
+def health(run: Run, now: float, like: Mapping[str, float] | None = None) -> Health:
+    """How a live run is. A heartbeat proves that the job lives; only what the stage says counts as progress."""
+    status = run.status
+    if status is None or run.state is State.LAUNCHING:
+        return Health(Word.QUIET, "waiting for the job to start")
+    if run.state in (State.QUEUED, State.PREEMPTED):
+        waited = units.duration(max(0.0, now - status.updated_at))
+        why = f"in the queue for {waited}" if run.state is State.QUEUED else f"its machine was taken {waited} ago"
+        return Health(Word.QUIET, f"{why}; costs nothing until it starts")
+    if now - status.updated_at > SIGNAL_LOST_S:
+        return Health(Word.NO_SIGNAL, f"last known {units.duration(now - status.updated_at)} ago")
+    silent = max(0.0, status.at(now) - (status.work.progress_at or status.started_at))
+    allowed = patience(status, like)
+    usual = (status.pace.pace_s or status.pace.dt_s or 0.0) * 2 + 5.0 if status.work.doing is Phase.TRAINING else 10.0
+    if silent > allowed:
+        why = f"no progress for {units.duration(silent)}, usual up to {units.duration(allowed)}"
+        return Health(Word.STALLED, why, silent)
+    if lost := unsaved.said(status):
+        return Health(Word.UNSAVED, lost, silent)
+    pace, best = status.pace.pace_s or 0.0, status.pace.best_pace_s
+    if status.work.doing is Phase.TRAINING and best and pace > SLOW_FACTOR * best:
+        return Health(Word.SLOW, f"{pace:.2f}s a step, was {best:.2f}s", silent)
+    if silent <= usual:
+        return Health(Word.OK, f"last progress {silent:.0f}s ago", silent)
+    return Health(Word.QUIET, f"nothing for {units.duration(silent)}, usual up to {units.duration(allowed)}", silent)
+
+
+def upcoming(status: Status) -> list[Next]:
+    """What base training will do next besides steps, the soonest first: val bpb, CORE, save, its end."""
+    step, total = status.training.step, status.training.total_steps
+    if step is None or not total or status.work.stage is not StageName.BASE or step >= total:
+        return []
+    found: dict[int, list[str]] = {total: ["end"]}
+    for what, every in (
+        ("val", status.training.val_every),
+        ("CORE", status.training.core_every),
+        ("save", status.training.save_every or 0),
+    ):
+        if every:
+            found.setdefault(min(total, (step // every + 1) * every), []).append(what)
+    pace = status.pace.pace_s or status.pace.dt_s
+    return [Next(" and ".join(names), at, (at - step) * pace if pace else None) for at, names in sorted(found.items())]

@@ -1,0 +1,52 @@
+"""Notices on their way out: what is kept of them until they have arrived, and by whom."""
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from runner.model.run import Run
+
+LONGEST_PAUSE_S = 3600.0
+
+
+class Letter(NamedTuple):
+    """A notice that is to be delivered in one way, and how often that was tried."""
+
+    key: str
+    way: str
+    notice: bytes
+    tries: int
+
+
+class Telling(Enum):
+    """Who tells of something."""
+
+    OURS = "ours"
+    OTHERS = "others"
+    TOLD = "told"
+
+
+class Outbox(Protocol):
+    """Remembers what was told and what is yet to be delivered, for all processes of this machine."""
+
+    def all(self) -> list[Run]: ...
+
+    def may_tell(self, key: str) -> Telling:
+        """Whose it is to tell of this: ours from now on, that of another process while it lives, or it is told."""
+        ...
+
+    def end_telling(self, key: str, notice: bytes = b"", ways: Iterable[str] = ()) -> None:
+        """Put down that it is told here; what there is to deliver beyond, by each way, stays until it is delivered."""
+        ...
+
+    def take_letter(self, way: str, now: float) -> Letter | None:
+        """What is due to be delivered in one way, ours from now on; nothing that another process is at."""
+        ...
+
+    def delivered(self, letter: Letter) -> None:
+        """It has arrived, or is given up."""
+        ...
+
+    def put_off(self, letter: Letter, until: float, tries: int) -> None:
+        """Leave it to whoever looks then."""
+        ...

@@ -1,0 +1,225 @@
+"""What a person wants to be told of a run, once: finished, failed, stalled, preempted, its budget. And how."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
+
+from runner.diagnosis.alarms import alarm
+from runner.errors import NanochatError
+from runner.model.run import Run
+from runner.model.states import State
+from runner.monitoring import delivery, unsaved
+from runner.monitoring.health import Word, health, silences
+from runner.monitoring.letters import LONGEST_PAUSE_S, Letter, Outbox, Telling
+from runner.monitoring.projection import spent_usd
+from runner.planning import budget
+from runner.settings import Settings
+from runner.system.client_log import LOG
+from runner.text import units
+from runner.text.sanitize import safe
+
+# What could not be delivered is tried again after so many seconds, then each hour, by whoever looks.
+PAUSES_S = (10.0, 30.0, 120.0, 600.0, 1800.0, LONGEST_PAUSE_S)
+# So long a command that ends waits for what is on its way.
+LEAVE_S = 3.0
+STALE_S = 600.0
+
+
+class NoticeKind(StrEnum):
+    """What a person is told of."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    OUT_OF_BUDGET = "out of budget"
+    PREEMPTED = "preempted"
+    STALLED = "stalled"
+    UNSAVED = "unsaved"
+    WARNING = "warning"
+    BUDGET = "budget"
+
+
+class Notice(Struct, frozen=True):
+    """`key` is the same for the same event, whoever sees it: who is first tells it, and nobody else."""
+
+    run: str
+    tag: str
+    kind: NoticeKind
+    text: str
+    key: str
+
+
+ENDS = {
+    State.DONE: NoticeKind.FINISHED,
+    State.FAILED: NoticeKind.FAILED,
+    State.INTERRUPTED: NoticeKind.INTERRUPTED,
+    State.OUT_OF_BUDGET: NoticeKind.OUT_OF_BUDGET,
+}
+
+
+def due(run: Run, now: float, like: Mapping[str, float] | None = None) -> Iterator[Notice]:
+    """Everything there is to tell of a run as it is now; what was told before is known by its key.
+
+    `like` is how long the runs like it were silent, by phase.
+    """
+    status = run.status
+    cost = f", {units.money(spent_usd(run, now))}" if spent_usd(run) else ""
+
+    def notice(kind: NoticeKind, text: str, *parts: object) -> Notice:
+        return Notice(run.id, run.tag, kind, text, "/".join(map(str, (run.id, run.attempt, kind, *parts))))
+
+    if run.state in ENDS:
+        said = run.outcome.message if run.outcome else ""
+        yield notice(ENDS[run.state], f"{run.tag} {ENDS[run.state]}{cost}" + (f": {said}" if said else ""))
+    if not run.live or status is None:
+        return
+    if run.state is State.PREEMPTED or status.containers.preemptions:
+        kept = f"kept up to step {status.training.saved_step:,}" if status.training.saved_step else "nothing kept yet"
+        yield notice(NoticeKind.PREEMPTED, f"{run.tag} was preempted; {kept}", status.containers.preemptions)
+    found = health(run, now, like)
+    if found.word is Word.STALLED:
+        yield notice(
+            NoticeKind.STALLED,
+            f"{run.tag} is stalled: {found.why}",
+            status.training.step,
+            int(status.work.progress_at or 0),
+        )
+    if (lost := status.work.unsaved) is not None:
+        yield notice(NoticeKind.UNSAVED, f"{run.tag}: {unsaved.said(status)}", int(lost.since))
+    for warning in status.work.warnings:
+        if kind := alarm(warning):
+            yield notice(NoticeKind.WARNING, f"{run.tag}: {warning}", kind)
+    cap = run.spec.budget_usd
+    if cap is not None and (share := budget.share(cap, spent_usd(run, now))):
+        text = f"{run.tag} has spent {share}% of its budget of {units.money(cap)}"
+        yield notice(NoticeKind.BUDGET, text, share, cap)
+
+
+def terminal_bytes(notice: Notice) -> str:
+    """The notice for a terminal: a bell, and a notification in the two dialects that terminals know."""
+    text = safe(notice.text)[:200].replace(";", ",")
+    said = f"\x1b]9;{text}\x07\x1b]777;notify;nanochat;{text}\x07\x07"
+    if os.environ.get("STY") and "TMUX" not in os.environ:
+        # GNU screen, too, hands on what is wrapped.
+        return "".join(f"\x1bP{part}\x07\x1b\\" for part in said.split("\x07") if part) + "\x07"
+    if "TMUX" not in os.environ:
+        return said
+    # tmux hands on what is wrapped; the bell it understands itself.
+    return "".join(f"\x1bPtmux;{part}\x1b\\" for part in _doubled(said[:-1])) + "\x07"
+
+
+def _doubled(said: str) -> list[str]:
+    """Each sequence with its escapes doubled, as tmux wants it."""
+    return [(part + "\x07").replace("\x1b", "\x1b\x1b") for part in said.split("\x07") if part]
+
+
+class Teller:
+    """Tells each notice once, on this machine, however many apps and commands watch: `show` here, by letters beyond.
+
+    A letter stays in the registry until it has arrived; whoever looks tries again, after pauses that grow. Two
+    machines tell each for itself: the key of a notice is the same. `look` does I/O; what it delivers takes its time in
+    a thread for each way.
+    """
+
+    def __init__(
+        self,
+        registry: Outbox,
+        settings: Callable[[], Settings],
+        show: Callable[[Notice], None],
+        failed: Callable[[str], None] | None = None,
+    ) -> None:
+        self._registry, self._settings, self._show = registry, settings, show
+        self.problems: list[str] = []
+        self._failed = failed or self.problems.append
+        self._settled: set[str] = set()
+        # Ends of runs that lived when this machine last looked are news, however long ago a clock says they were.
+        self._seen_live = {run.id for run in registry.all() if run.live}
+        self._threads: dict[str, threading.Thread] = {}
+        self._leave_at = float("inf")
+
+    def look(
+        self,
+        runs: Iterable[Run],
+        now: float,
+        among: Collection[Run] = (),
+        clock_of: Callable[[Run], float] | None = None,
+    ) -> None:
+        """Tell what is new in these runs; `among` all of them. What ended long before anybody looked is no news.
+
+        `clock_of` tells the time by the clock of a run's signs of life, where that may be another than `now`.
+        """
+        for run in runs:
+            if run.live:
+                self._seen_live.add(run.id)
+            old = run.id not in self._seen_live and _ended_long_ago(run, now)
+            for notice in due(run, clock_of(run) if clock_of else now, silences(run, among) if run.live else None):
+                if notice.key not in self._settled:
+                    self._tell(notice, old)
+        self._send_letters()
+
+    def _tell(self, notice: Notice, old: bool) -> None:
+        whose = Telling.TOLD if old else self._registry.may_tell(notice.key)
+        if whose is Telling.OTHERS:
+            # It is theirs until they have told it, or are gone.
+            return
+        self._settled.add(notice.key)
+        if whose is Telling.TOLD:
+            return
+        self._show(notice)
+        settings = self._settings()
+        ways = [way for way in delivery.WAYS if getattr(settings, way)]
+        self._registry.end_telling(notice.key, msgspec.json.encode(notice), ways)
+
+    def _send_letters(self) -> None:
+        for way in delivery.WAYS:
+            thread = self._threads.get(way)
+            if thread and thread.is_alive():
+                continue
+            if letter := self._registry.take_letter(way, time.time()):
+                thread = threading.Thread(target=self._send_all, args=(letter,), name=f"notices by {way}", daemon=True)
+                self._threads[way] = thread
+                thread.start()
+
+    def _send_all(self, letter: Letter | None) -> None:
+        """This letter, and whatever is due in its way."""
+        try:
+            while letter:
+                self._send(letter)
+                leaving = self._leave_at < float("inf")
+                letter = None if leaving else self._registry.take_letter(letter.way, time.time())
+        except NanochatError as error:
+            # It stays where it is, and whoever looks next finds it.
+            LOG.warning("notices could not be delivered: %s", error)
+
+    def _send(self, letter: Letter) -> None:
+        address = getattr(self._settings(), letter.way)
+        wrong = delivery.deliver(letter.way, letter.notice, address, lambda: self._leave_at) if address else None
+        if wrong is None:
+            self._registry.delivered(letter)
+            return
+        tries = letter.tries + 1
+        if tries == 1:
+            LOG.warning("%s could not be told: %s: %s", letter.key, letter.way, wrong.said)
+            self._failed(f"{letter.way}: {wrong.said}")
+        if tries < wrong.most_tries:
+            self._registry.put_off(letter, time.time() + PAUSES_S[min(tries, len(PAUSES_S)) - 1], tries)
+        else:
+            LOG.warning("%s is given up after %d tries: %s: %s", letter.key, tries, letter.way, wrong.said)
+            self._registry.delivered(letter)
+
+    def leave(self, within: float = LEAVE_S) -> None:
+        """Let what is on its way arrive, for a few seconds; what does not is left to whoever looks next."""
+        self._leave_at = time.monotonic() + within
+        for thread in self._threads.values():
+            # A command is ended then; a question to a webhook is left to itself.
+            thread.join(max(0.0, self._leave_at + 1.0 - time.monotonic()))
+
+
+def _ended_long_ago(run: Run, now: float) -> bool:
+    """By the last sign of life, too: a job's own clock stands still while its machine sleeps."""
+    return run.ended_at is not None and now - max(run.ended_at, run.last_sign_of_life or 0.0) > STALE_S

@@ -1,0 +1,118 @@
+"""A live run's status -> what it has cost, how long it will go on, and what it will have cost in the end. Pure."""
+
+from decimal import Decimal
+from functools import lru_cache
+
+from msgspec import Struct
+
+from runner.model import pricing
+from runner.model.pricing import MoneyRange, Range
+from runner.model.run import Run
+from runner.model.spec import BackendName, RunSpec
+from runner.model.stages import PARTS, Part, StageName
+from runner.model.states import State
+from runner.model.status import StageState, StageStatus, Status
+from runner.planning import estimate
+from runner.planning.defaults import settings
+
+# A meter goes on by itself for so long after the last sign of life; then it is better to know less.
+METER_RUNS_S = 30.0
+# The middle of the last steps is good to so much; rare slow ones are on top of it.
+PACE_DOUBT = (0.98, 1.05)
+_COSTS = (State.PREPARING, State.RUNNING, State.STOPPING)
+
+
+class Projection(Struct, frozen=True):
+    """Seconds left, and dollars at the end: low, likely, high."""
+
+    left: Range
+    usd: MoneyRange
+
+
+def spent_usd(run: Run, now: float | None = None) -> Decimal:
+    """Dollars that a run has cost, over all attempts, as of its last sign of life or, while it runs, of `now`."""
+    status = run.status
+    if status is None:
+        return Decimal(0)
+    spent = status.spent_usd
+    if now is not None and run.state in _COSTS:
+        spent += pricing.dollars(min(max(0.0, now - status.updated_at), METER_RUNS_S), status.money.usd_per_hour)
+    return spent
+
+
+def is_free(run: Run) -> bool:
+    """Whether nothing is or was paid for a run: on this machine, unless a price of it is set."""
+    return run.backend is BackendName.LOCAL and not run.prices.local and not spent_usd(run)
+
+
+def project(run: Run, now: float) -> Projection | None:
+    """What is still to come of a live run; None for one that has ended."""
+    if not run.live:
+        return None
+    estimated = run.estimate.stages if run.estimate else {}
+    status = run.status
+    stages = (
+        status.work.stages if status and status.work.stages else [StageStatus(StageName(name)) for name in estimated]
+    )
+    left, usd = pricing.ZERO, MoneyRange.exactly(spent_usd(run, now))
+    for stage in stages:
+        if stage.state is StageState.RUNNING and status:
+            seconds = _current(run, status, stage, estimated.get(stage.name, pricing.ZERO), now)
+        elif stage.state is StageState.WAITING:
+            seconds = estimated.get(stage.name, pricing.ZERO)
+        else:
+            continue
+        left = left + seconds
+        usd = usd + MoneyRange.of(seconds, _rate(run, stage.name))
+    return Projection(left, usd)
+
+
+def _rate(run: Run, stage: StageName) -> Decimal:
+    spec = run.spec
+    part = Part.PREPARE if stage in PARTS[Part.PREPARE] else Part.TRAIN
+    return pricing.hourly_rate(run.backend, pricing.box(part, spec.engine, gpu=spec.gpu, gpus=spec.gpus), run.prices)
+
+
+def _current(run: Run, status: Status, stage: StageStatus, estimated: Range, now: float) -> Range:
+    """Seconds left of the stage that runs."""
+    gone = max(0.0, status.at(now) - (stage.started_at or status.at(now)))
+    base = status.training
+    if stage.name is StageName.BASE and base.step is not None and base.total_steps and status.pace.pace_s:
+        return _base(run, status, status.pace.pace_s)
+    expected = Range(*(max(0.05 * total, total - gone) for total in (estimated.low, estimated.likely, estimated.high)))
+    done = (status.work.stage_percent or 0.0) / 100
+    if not 0.02 < done <= 1:
+        return expected
+    # What it has taken counts the more, the more of it is done: its beginning was slower than the rest will be.
+    measured = pricing.spread(gone * (1 - done) / done, 0.9, 1.1)
+    return measured.times(done) + expected.times(1 - done)
+
+
+def _base(run: Run, status: Status, pace_s: float) -> Range:
+    """Seconds left of base training: steps at their pace, and what they will wait for."""
+    step, total = status.training.step or 0, status.training.total_steps or 0
+    steps = (total - step) * pace_s
+    left = Range(steps * PACE_DOUBT[0], steps, steps * PACE_DOUBT[1])
+    planned = _pauses(run.spec, run.backend)
+    for kind, every in (
+        ("val", status.training.val_every),
+        ("core", status.training.core_every),
+        ("save", status.training.save_every or 0),
+    ):
+        if every:
+            known = status.pace.pauses.get(kind)
+            each = pricing.spread(known.seconds / known.count, 0.9, 1.1) if known and known.count else planned[kind]
+            left = left + each.times(total // every - step // every + (total % every > 0))
+    return left
+
+
+@lru_cache(maxsize=256)
+def tokens_per_step(spec: RunSpec, backend: str) -> int:
+    """Tokens of one optimizer step."""
+    return estimate.shape_of(spec.depth, settings(spec, backend).values).batch
+
+
+@lru_cache(maxsize=256)
+def _pauses(spec: RunSpec, backend: str) -> dict[str, Range]:
+    s = settings(spec, backend)
+    return estimate.pauses(estimate.shape_of(spec.depth, s.values), s)

@@ -1,0 +1,67 @@
+"""RunSpec -> Settings: every default filled in, or why it cannot be trained as asked. Pure."""
+
+from runner.errors import UsageError
+from runner.model import pricing
+from runner.model.spec import BackendName, Overrides, RunSpec, over
+from runner.nanochat import commands, shapes
+from runner.nanochat.commands import Settings
+from runner.planning import estimate
+
+
+def settings(spec: RunSpec, backend: str) -> Settings:
+    """Fill in every default of a spec. Raises UsageError when the model cannot be trained as asked."""
+    on_cpu = backend == BackendName.LOCAL and spec.engine == "nanochat"
+    values = spec.overrides
+    if spec.task == "test":
+        values = over(commands.TEST_DEFAULTS, values)
+    if spec.engine == "rehearsal":
+        values = over(commands.REHEARSAL_DEFAULTS, values)
+    elif on_cpu:
+        values = over(commands.CPU_DEFAULTS, values)
+    elif spec.depth >= 20 and spec.gpu in estimate.FP8_GPUS:
+        values = over(Overrides(fp8=True), values)
+    if values.fp8 and spec.engine == "nanochat" and spec.gpu in estimate.NO_FP8_GPUS and not on_cpu:
+        raise UsageError(f"{spec.gpu} cannot compute in FP8", "leave --fp8 out, or use an H100", field="overrides")
+    size = estimate.shape_of(spec.depth, values)
+    seq_len = values.seq_len or 2048
+    if size.batch % (seq_len * spec.gpus):
+        raise UsageError(
+            f"a batch of {size.batch:,} tokens is not a multiple of one sequence of {seq_len} on each of"
+            f" {spec.gpus} GPUs",
+            f"use a --total-batch-size that is a multiple of {seq_len * spec.gpus:,}",
+            field="overrides",
+        )
+    batch = values.device_batch_size
+    if batch is None:
+        batch = shapes.device_batch_size(
+            size, gpus=spec.gpus, gpu_gib=pricing.GPUS[spec.gpu].memory_gib, seq_len=seq_len
+        )
+        if batch == 0:
+            raise UsageError(
+                f"{spec.model} will not fit on {spec.gpus} × {spec.gpu} ({pricing.GPUS[spec.gpu].memory_gib} GiB each)",
+                "choose a smaller --model, or a larger --gpu such as H100",
+                field="model",
+            )
+    micro = batch * seq_len * spec.gpus
+    if size.batch % micro:
+        raise UsageError(
+            f"the batch of {size.batch:,} tokens is not a multiple of {micro:,}"
+            f" (--device-batch-size {batch} × {seq_len} × {spec.gpus} GPUs)",
+            "lower --device-batch-size by powers of two",
+            field="overrides",
+        )
+    unsaved = Settings(spec=spec, values=values, device_batch=batch, save_every=0, on_cpu=on_cpu)
+    quick = spec.engine == "rehearsal" or on_cpu
+    pace = estimate.speed(size, unsaved)
+    save_every = values.save_every or estimate.save_interval(size, spec, pace.step_s, quick=quick)
+    return Settings(spec=spec, values=values, device_batch=batch, save_every=save_every, on_cpu=on_cpu)
+
+
+def compiles(spec: RunSpec, backend: str) -> bool:
+    """Whether training begins with minutes of torch.compile."""
+    on_cpu = backend == BackendName.LOCAL and spec.engine == "nanochat"
+    default = commands.CPU_DEFAULTS.compile if on_cpu else None
+    return (
+        spec.engine == "nanochat"
+        and (default if spec.overrides.compile is None else spec.overrides.compile) is not False
+    )

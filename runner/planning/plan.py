@@ -1,0 +1,392 @@
+"""RunSpec + what is on the volume + prices -> the stages to run, what is skipped and why, time and cost."""
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from runner.errors import UsageError
+from runner.model import pricing
+from runner.model.pricing import MoneyRange, Prices, Range
+from runner.model.run import Estimate, Run
+from runner.model.spec import BackendName, RunSpec
+from runner.model.stages import PARTS, STAGES, Part, StageName
+from runner.model.status import StageState, StageStatus
+from runner.nanochat import commands, flops, layout, shapes
+from runner.nanochat.commands import Argv, Settings
+from runner.nanochat.layout import CheckpointKind, Inventory
+from runner.planning import budget, estimate, legs
+from runner.planning.defaults import settings
+from runner.planning.estimate import Own, Speed
+from runner.volumes.checkpoints import Checkpoint, newest_complete
+
+EVAL_SHARDS = 1
+
+
+class _Draft(NamedTuple):
+    """A stage before its price is known: why it is left out, its command lines, a remark, its time."""
+
+    skip: str
+    commands: tuple[Argv, ...]
+    note: str
+    seconds: Range
+
+
+class Stage(Struct, frozen=True):
+    """One stage: its command lines, or the reason it is skipped; seconds and dollars low, likely, high."""
+
+    name: StageName
+    commands: tuple[Argv, ...]
+    skip: str
+    note: str
+    seconds: Range
+    usd: MoneyRange
+
+
+class Resume(Struct, frozen=True):
+    """Where base training begins and why; step 0 is the beginning."""
+
+    step: int
+    reason: str
+
+
+class Saves(Struct, frozen=True):
+    """Checkpoints on the way: every `steps`, which take `seconds`; the share of the time that saving takes."""
+
+    steps: int
+    seconds: float
+    share: float
+
+
+class Plan(Struct, frozen=True):
+    """What a launch will do. Pure data: shown to a person before it is paid for, recomputed by the job itself.
+
+    `total_steps` is 0 where no base model is trained; `val_every` and `core_every` are steps, 0 for never; `speed`
+    says how fast a step is believed to be, and why. `calls` is how many the part that trains takes where each may take
+    no longer than `limit_s`; `too_long` why that cannot be, and what to do.
+    """
+
+    stages: tuple[Stage, ...]
+    env: dict[str, str]
+    resume: Resume
+    total_steps: int
+    tokens: int
+    parameters: int
+    saves: Saves
+    val_every: int
+    core_every: int
+    device_batch: int
+    heartbeat_s: float
+    seconds: Range
+    usd: MoneyRange
+    usd_per_hour: Decimal
+    prices: str
+    speed: str
+    warnings: tuple[str, ...]
+    calls: int = 1
+    too_long: tuple[str, str] | None = None
+    limit_s: int | None = None
+
+    @property
+    def estimate(self) -> Estimate:
+        """What is kept with the run, to be held against what it really takes."""
+        return Estimate(self.seconds, self.usd, {s.name: s.seconds for s in self.stages if not s.skip})
+
+
+def plan(
+    spec: RunSpec,
+    inventory: Inventory,
+    *,
+    backend: str,
+    checkpoints: list[Checkpoint] | None = None,
+    finished: list[StageStatus] | None = None,
+    trained_steps: int | None = None,
+    attempt: int = 1,
+    prices: Prices = pricing.DATED,
+    own: Own | None = None,
+    whose: str = "",
+) -> Plan:
+    """The plan of one attempt. `checkpoints` are the run's own and those of the run it continues; `finished` and
+    `trained_steps` are what earlier attempts left; `own` is what a run of the same shape has taken;
+    `whose` is what the run that it continues is called.
+
+    Raises UsageError when it cannot be run, as on another number of GPUs than its checkpoint is of.
+    """
+    s = settings(spec, backend)
+    size = estimate.shape_of(spec.depth, s.values)
+    found = checkpoints or []
+    done = _done(spec, finished or [], found, trained_steps)
+    _check_gpus(spec, found, done)
+    rates = {
+        part: pricing.hourly_rate(backend, pricing.box(part, spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices)
+        for part in PARTS
+    }
+    pace = estimate.speed(size, s, own)
+    whose = whose or spec.source
+    resume = _resume(newest_complete(found), spec, attempt, whose)
+    if spec.task == "base" and spec.source and attempt == 1 and resume.step >= size.iterations:
+        raise UsageError(f"{whose} has trained {resume.step:,} steps already", "give more --iterations")
+    maker = _Maker(s, size, inventory, found, resume, attempt, backend, pace, own, whose)
+    stages = tuple(maker.stage(name, rates, skip="done" if name in done else "") for name in STAGES[spec.task])
+    seconds = pricing.ZERO
+    for stage in stages:
+        seconds = seconds + stage.seconds
+    usd = sum((stage.usd for stage in stages), pricing.FREE)
+    trains = StageName.BASE in STAGES[spec.task]
+    between = s.save_every * pace.step_s
+    share = estimate.save_seconds(size, spec.gpus) / between if between and not maker.quick else 0.0
+    limit = legs.limit_s(spec, backend)
+    fit = _fit(maker, stages, limit)
+    return Plan(
+        stages=stages,
+        env=commands.environment(s, offline=_offline(s, backend, inventory)),
+        resume=resume,
+        total_steps=size.iterations if trains else 0,
+        tokens=size.tokens if trains else 0,
+        parameters=size.params,
+        saves=Saves(s.save_every, between, share),
+        val_every=_every(s.values.eval_every, estimate.DEFAULT_EVAL_EVERY),
+        core_every=_every(s.values.core_every, estimate.DEFAULT_CORE_EVERY),
+        device_batch=s.device_batch,
+        heartbeat_s=s.values.heartbeat or 60.0,
+        seconds=seconds,
+        usd=usd,
+        usd_per_hour=rates[Part.TRAIN],
+        prices=_price_source(backend, prices),
+        speed=pace.why,
+        warnings=(*_warnings(spec, s, size, usd.likely), *fit.warnings),
+        calls=fit.calls,
+        too_long=fit.too_long,
+        limit_s=limit,
+    )
+
+
+def _fit(maker: "_Maker", stages: tuple[Stage, ...], limit: int | None) -> legs.Fit:
+    """How the part that trains goes through calls that may take no longer than a limit."""
+    train = [stage for stage in stages if stage.name in PARTS[Part.TRAIN] and not stage.skip]
+    quickest, likely, slowest = (
+        [maker.piece(stage, getattr(stage.seconds, at)) for stage in train] for at in ("low", "likely", "high")
+    )
+    every = min(maker.s.save_every, max(1, maker.size.iterations - maker.resume.step))
+    publish_s = budget.publish_seconds(maker.size.model_bytes + maker.size.optimizer_bytes, None)
+    return legs.fit(quickest, likely, slowest, limit=limit, publish_s=publish_s, save_every=every)
+
+
+def _offline(s: Settings, backend: str, inventory: Inventory) -> bool:
+    """Whether everything that nanochat would ask the Hub for is there: eight ranks asking is slow, and may fail."""
+    kernel = commands.kernel(s)
+    wanted = backend == BackendName.MODAL and s.spec.engine == "nanochat" and kernel.offline
+    return wanted and layout.has_kernel(inventory, kernel)
+
+
+def _price_source(backend: str, prices: Prices) -> str:
+    if backend != BackendName.LOCAL:
+        return f"{prices.source}, {prices.date}"
+    return "your own price of this machine" if prices.local else "free on this machine"
+
+
+def _every(steps: int | None, default: int) -> int:
+    """Steps between two of a kind of evaluation; 0 for never."""
+    return max(0, default if steps is None else steps)
+
+
+def _done(
+    spec: RunSpec, finished: list[StageStatus], checkpoints: list[Checkpoint], trained_steps: int | None
+) -> set[StageName]:
+    """Stages not to be run again: they ended well, and what they made is still there.
+
+    Data and tokenizer are judged by the volume alone; what builds on a model that is gone is run again with it.
+    """
+    done = {f.name for f in finished if f.state is StageState.DONE} - PARTS[Part.PREPARE] - {StageName.REPORT}
+    if StageName.BASE in STAGES[spec.task]:
+        newest = newest_complete(checkpoints)
+        if newest is None or newest.step != trained_steps:
+            return set()
+    return done if newest_complete(checkpoints, CheckpointKind.SFT) else done - {StageName.SFT, StageName.CHAT_EVAL}
+
+
+def _check_gpus(spec: RunSpec, checkpoints: list[Checkpoint], done: set[StageName]) -> None:
+    """Each GPU saves its own part of the optimizer: it is of no use to another number of them."""
+    newest = newest_complete(checkpoints)
+    wanted = set(STAGES[spec.task]) & {StageName.BASE, StageName.SFT} - done
+    if newest is None or newest.ranks == spec.gpus or not wanted:
+        return
+    if wanted == {"sft"} and spec.overrides.load_optimizer == 0:
+        return
+    alone = f"--task sft --from {newest.run} --gpus {spec.gpus} --load-optimizer 0"
+    raise UsageError(
+        f"step {newest.step:,} was saved on {newest.ranks} GPU{'s' if newest.ranks > 1 else ''}, each its own part of"
+        f" the optimizer: {spec.gpus} cannot go on from it",
+        f"use --gpus {newest.ranks}, or fine-tune the model's weights alone: {alone}",
+        field="gpus",
+    )
+
+
+def needs_optimizer(spec: RunSpec) -> bool:
+    """Whether what this run continues is more than a model's weights."""
+    return spec.task != "eval" and not (spec.task == "sft" and spec.overrides.load_optimizer == 0)
+
+
+def starting_point(spec: RunSpec, checkpoints: list[Checkpoint], kind: CheckpointKind) -> Checkpoint | None:
+    """The checkpoint of a kind that a run goes on from: the newest that has all it needs."""
+    return newest_complete(checkpoints, kind, weights_only=not needs_optimizer(spec))
+
+
+def _resume(newest: Checkpoint | None, spec: RunSpec, attempt: int, whose: str) -> Resume:
+    if newest:
+        of = f" of {whose}" if newest.run == spec.source else ""
+        return Resume(newest.step, f"step {newest.step:,}{of} is the newest complete checkpoint")
+    return Resume(0, "no complete checkpoint yet" if attempt > 1 else "a new run")
+
+
+def _warnings(spec: RunSpec, s: Settings, size: shapes.Shape, likely: Decimal) -> tuple[str, ...]:
+    found = []
+    trains = StageName.BASE in STAGES[spec.task]
+    if spec.engine == "rehearsal":
+        length = f", {size.iterations:,} steps" if trains else ""
+        found.append(f"a rehearsal: a tiny model stands in for {spec.model}{length}")
+    if spec.budget_usd is not None and likely > spec.budget_usd:
+        found.append(
+            f"likely ${likely:,.2f} is over the budget of ${spec.budget_usd:,.2f}: it stops at a checkpoint before that"
+        )
+    if trains and s.save_every > size.iterations:
+        found.append("no checkpoint before the last step: lower --save-every")
+    shards = s.values.shards
+    if trains and shards and spec.engine == "nanochat" and not s.on_cpu and shards < size.shards:
+        found.append(f"{shards} shards are fewer than the {size.shards} of one epoch: text will be seen again")
+    if trains and s.values.fp8 and spec.engine == "nanochat" and not s.on_cpu:
+        times = f"{flops.left_out(size):.1f}"
+        found.append(
+            f"in FP8 nanochat's own FLOPs and MFU are {times} times too low ({flops.WHY}): here both are whole, and its"
+            f" --target-flops would train {times} times too long"
+        )
+    if spec.overrides.iterations and spec.overrides.data_ratio:
+        found.append("--iterations decides the length; --data-ratio only the batch")
+    return tuple(found)
+
+
+class _Maker(Struct, frozen=True):
+    """Everything that the stages of one plan are made of."""
+
+    s: Settings
+    size: shapes.Shape
+    inventory: Inventory
+    checkpoints: list[Checkpoint]
+    resume: Resume
+    attempt: int
+    backend: str
+    pace: Speed
+    own: Own | None
+    whose: str
+
+    @property
+    def quick(self) -> bool:
+        return self.s.spec.engine == "rehearsal" or self.s.on_cpu
+
+    def stage(self, name: StageName, rates: dict[Part, Decimal], skip: str) -> Stage:
+        drafts = {
+            StageName.PREPARE: self._prepare,
+            StageName.TOKENIZER: self._tokenizer,
+            StageName.BASE: self._base,
+            StageName.BASE_EVAL: self._base_eval,
+            StageName.SFT: self._sft,
+            StageName.CHAT_EVAL: self._chat_eval,
+            StageName.REPORT: self._report,
+        }
+        draft = drafts[name]()
+        skip = skip or draft.skip
+        if skip:
+            return Stage(name, (), skip, "", pricing.ZERO, pricing.FREE)
+        seconds = estimate.corrected(name, draft.seconds, self.own)
+        at = rates[Part.TRAIN if name in PARTS[Part.TRAIN] else Part.PREPARE]
+        return Stage(name, draft.commands, "", draft.note, seconds, MoneyRange.of(seconds, at))
+
+    def piece(self, stage: Stage, seconds: float) -> legs.Piece:
+        """A stage as calls can hold it: base training in parts, from one checkpoint to the next."""
+        left = self.size.iterations - self.resume.step
+        if stage.name is not StageName.BASE or left <= 0:
+            return legs.Piece(stage.name, seconds)
+        startup = min(seconds, estimate.startup(self.size, self.s).likely)
+        between = (seconds - startup) * min(1.0, self.s.save_every / left)
+        return legs.Piece(stage.name, seconds, startup, between)
+
+    def _prepare(self) -> _Draft:
+        task = self.s.spec.task
+        wanted = 0 if task == "sft" else EVAL_SHARDS if task == "eval" else self.s.values.shards or self.size.shards
+        missing = max(0, wanted - self.inventory.train_shards)
+        damaged = sum(path.startswith(layout.DATA) for path in self.inventory.damaged)
+        fetch = wanted > 0 and (missing > 0 or damaged > 0 or not self.inventory.validation_shard)
+        also = self._also_needed()
+        there = f"{wanted} shard{'s are' if wanted > 1 else ' is'} on the volume" if wanted else "nothing is missing"
+        skip = "" if fetch or also else there
+        argv = (*((commands.dataset(self.s, wanted),) if fetch or not also else ()), *also.values())
+        again = f"{damaged} damaged shard{'s' if damaged > 1 else ''} again"
+        note = ", ".join(
+            [*([f"{missing} of {wanted} shards"] if fetch else []), *([again] if fetch and damaged else []), *also]
+        )
+        return _Draft(skip, argv, note, estimate.prepare(self.s, missing))
+
+    def _also_needed(self) -> dict[str, Argv]:
+        """Downloads besides the shards, by name, that no GPU should wait for; other engines and places do without."""
+        s, has = self.s, self.inventory
+        if self.backend != BackendName.MODAL or s.spec.engine != "nanochat":
+            return {}
+        found = {}
+        kernel = commands.kernel(s)
+        if not layout.has_kernel(has, kernel):
+            found["attention kernel"] = commands.fetch_kernel(kernel)
+        core = StageName.BASE_EVAL in STAGES[s.spec.task] or (s.spec.task == "base" and s.values.core_every != -1)
+        if core and not has.eval_bundle:
+            found["eval bundle"] = commands.EVAL_BUNDLE
+        if {StageName.SFT, StageName.CHAT_EVAL} & set(STAGES[s.spec.task]) and not has.task_data:
+            found["task data"] = commands.TASK_DATA
+        return found
+
+    def _tokenizer(self) -> _Draft:
+        vocab = self.s.values.vocab_size or shapes.VOCAB
+        has = self.inventory
+        other = self.s.spec.engine == "nanochat" and not layout.has_vocabulary(has.token_bytes, vocab)
+        note = f"the one there has not {vocab:,} tokens" if has.tokenizer and other else ""
+        note = "the one there is damaged" if any(p.startswith(layout.TOKENIZER) for p in has.damaged) else note
+        skip = "kept" if has.tokenizer and not other else ""
+        return _Draft(skip, (commands.tok_train(self.s),), note, estimate.tokenizer(self.s))
+
+    def _base(self) -> _Draft:
+        left = max(0, self.size.iterations - self.resume.step)
+        argv = commands.base_train(self.s, resume_from=self.resume.step or None, attempt=self.attempt)
+        note = f"{left:,} steps" + (f", from {self.resume.step:,}" if self.resume.step else "")
+        seconds = estimate.base(self.size, self.s, self.resume.step, self.pace, self.s.save_every)
+        return _Draft("", (argv,), note, seconds)
+
+    def _base_eval(self) -> _Draft:
+        core = self.s.spec.engine == "rehearsal" or not self.s.on_cpu or self.inventory.eval_bundle
+        note = "" if core else "CORE left out: eval_bundle/ is not on the volume"
+        skip = self._without(CheckpointKind.BASE)
+        return _Draft(
+            skip, (commands.base_eval(self.s, core=core),), note, estimate.base_eval(self.size, self.s, core=core)
+        )
+
+    def _sft(self) -> _Draft:
+        alone = self.s.spec.overrides.load_optimizer == 0
+        note = "from the weights alone, with a fresh optimizer" if alone else ""
+        return _Draft("", (commands.chat_sft(self.s),), note, estimate.sft(self.size, self.s))
+
+    def _chat_eval(self) -> _Draft:
+        return _Draft(
+            self._without(CheckpointKind.SFT), (commands.chat_eval(self.s),), "", estimate.chat_eval(self.size, self.s)
+        )
+
+    def _report(self) -> _Draft:
+        return _Draft("", (), "", pricing.spread(0.1))
+
+    def _without(self, kind: CheckpointKind) -> str:
+        """Why an evaluation of what another run has trained cannot be: it has no such checkpoint."""
+        if self.s.spec.task != "eval" or starting_point(self.s.spec, self.checkpoints, kind):
+            return ""
+        return f"{self.whose} has no whole {kind} checkpoint"
+
+
+def plan_of(run: Run) -> list[Argv]:
+    """Every command line of a run's spec, as on an empty volume: what the run consists of."""
+    today = plan(run.spec, Inventory(), backend=run.backend)
+    return [argv for stage in today.stages for argv in stage.commands]

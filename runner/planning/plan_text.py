@@ -1,0 +1,54 @@
+"""A plan in words: what a launch is and costs, its stages, where it begins, how often it saves. Pure."""
+
+import shlex
+from collections.abc import Iterator
+
+from runner.model import pricing
+from runner.model.spec import BackendName, RunSpec
+from runner.planning.plan import Plan
+from runner.text import units
+
+
+def headline(spec: RunSpec, backend: str, planned: Plan) -> str:
+    """What a launch is, and what it is likely to cost, in a line."""
+    what = "real nanochat" if spec.engine == "nanochat" else "a rehearsal"
+    where = "on this machine"
+    if backend != BackendName.LOCAL:
+        where = f"on {spec.gpus} × {spec.gpu}" if spec.engine == "nanochat" else "on small CPU containers of Modal"
+    price = f"likely {units.money_span(planned.usd)}" if planned.usd_per_hour else "free"
+    return f"{what} {where}: {spec.task} of {spec.model}, {units.span(planned.seconds)}, {price}"
+
+
+def lines(planned: Plan) -> Iterator[str]:
+    """The plan as text: stages with time and cost, then the totals."""
+    for stage in planned.stages:
+        if stage.skip:
+            yield f"{stage.name:<10} skipped: {stage.skip}"
+            continue
+        price = units.money_span(stage.usd) if planned.usd_per_hour else "free"
+        yield f"{stage.name:<10} {units.span(stage.seconds):<22} {price:<26} {stage.note}".rstrip()
+        for argv in stage.commands:
+            yield f"           $ {shlex.join(argv)}"
+    yield f"{'model':<10} {planned.parameters:,} parameters"
+    for name, text in notes(planned):
+        yield f"{name:<10} {text}"
+    for warning in planned.warnings:
+        yield f"note       {warning}"
+
+
+def notes(planned: Plan) -> list[tuple[str, str]]:
+    """What a plan says besides its stages: where it begins, how often it saves, how long it takes and why."""
+    found = [("start", planned.resume.reason)]
+    if planned.total_steps:
+        saves, lost = planned.saves, pricing.dollars(planned.saves.seconds, planned.usd_per_hour)
+        each = f"checkpoint every {saves.steps:,} steps ({units.duration(saves.seconds)}"
+        each += f", {saves.share:.1%} of the time)" if saves.share >= 0.0005 else ")"
+        risk = f"; a preemption loses at most that, {units.money(lost)}" if planned.usd_per_hour else ""
+        found.append(("save", each + risk))
+        found.append(("speed", planned.speed))
+    if planned.limit_s:
+        more = "what takes longer goes on in the next by itself"
+        found.append(("limit", f"a call takes {units.duration(planned.limit_s)} at most; {more}"))
+    money = f"{units.money_span(planned.usd)} ({planned.prices})" if planned.usd_per_hour else planned.prices
+    found.append(("likely", f"{units.span(planned.seconds)}, {money}"))
+    return found

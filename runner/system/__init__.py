@@ -1,0 +1,1 @@
+"""This machine: its disk, its threads, the client's own log."""

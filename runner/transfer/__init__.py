@@ -1,0 +1,1 @@
+"""Files between a volume and this disk, resumable."""

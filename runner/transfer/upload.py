@@ -1,0 +1,152 @@
+"""From this disk to a volume: files and folders, several at once, each all or nothing."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from stat import S_ISREG
+
+import msgspec
+from msgspec import Struct
+
+from runner.errors import NanochatError, UsageError
+from runner.text.filenames import BROUGHT, PARTS, shown
+from runner.transfer.download import Progress
+from runner.volumes.base import Volume
+
+WORKERS = 4
+
+
+class Sending(Struct, frozen=True):
+    """One file to bring to the volume."""
+
+    origin: Path
+    path: str
+    bytes: int
+
+
+class Stopped(NanochatError):
+    """Somebody said stop; files that arrived stay, what was on its way does not."""
+
+
+def plan(origin: Path, to: str) -> tuple[list[Sending], list[Path]]:
+    """A file, or every regular file in a folder, with where it goes; and what is left out: links, devices.
+
+    Raises UsageError for an origin that is neither, OSError for a folder that cannot be read.
+    """
+    if not origin.exists():
+        raise UsageError(f"{origin} is not here", "name a file or folder of this machine")
+    if origin.is_file():
+        return [Sending(origin, to, origin.stat().st_size)], []
+    if not origin.is_dir():
+        raise UsageError(f"{origin} is neither file nor folder", "name a file or folder of this machine")
+    found, left_out = [], []
+
+    def refused(error: OSError) -> None:
+        raise error
+
+    for folder, names, files in os.walk(origin, onerror=refused):
+        # What a download has put down for itself is nobody else's.
+        names[:] = sorted(name for name in names if name != PARTS)
+        left_out += [Path(folder) / name for name in names if (Path(folder) / name).is_symlink()]
+        for name in sorted(files):
+            if name == BROUGHT:
+                continue
+            path = Path(folder) / name
+            stat = path.lstat()
+            if S_ISREG(stat.st_mode):
+                found.append(Sending(path, f"{to}/{path.relative_to(origin).as_posix()}", stat.st_size))
+            else:
+                left_out.append(path)
+    return found, left_out
+
+
+def in_the_way(volume: Volume, sendings: list[Sending]) -> list[str]:
+    """Paths that the volume has already."""
+    if volume.here("") is not None:
+        # Asked for one by one: whether two names are one is for that disk to say.
+        return [s.path for s in sendings if exists(volume, s.path)]
+    folders = {s.path.rpartition("/")[0] for s in sendings}
+    taken: set[str] = set()
+    for folder in folders:
+        try:
+            taken.update(e.path for e in volume.list(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return [s.path for s in sendings if s.path in taken]
+
+
+def exists(volume: Volume, path: str) -> bool:
+    """Whether there is something of that name on a volume."""
+    try:
+        if (here := volume.here(path)) is not None:
+            return os.path.lexists(here)
+        above, _, name = path.rpartition("/")
+        return any(e.name == name for e in volume.list(above))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def send(
+    volume: Volume,
+    sendings: list[Sending],
+    *,
+    told: Callable[[Progress], None] = lambda progress: None,
+    stopped: Callable[[], bool] = lambda: False,
+    over: bool = False,
+) -> None:
+    """Bring every file, `over` what is there only if that is said.
+
+    Raises what stood against it, Stopped when it was told to stop.
+    """
+    progress = Progress(files=len(sendings), bytes=sum(s.bytes for s in sendings))
+    lock, failed = threading.Lock(), threading.Event()
+    work: Iterator[Sending] = iter(sendings)
+
+    def count(amount: int, files: int = 0) -> None:
+        with lock:
+            progress.files_done += files
+            progress.bytes_done += amount
+            progress.bytes_read += amount
+            told(msgspec.structs.replace(progress))
+
+    def put(sending: Sending) -> None:
+        arrived = 0
+
+        def came(amount: int) -> None:
+            nonlocal arrived
+            if stopped() or failed.is_set():
+                raise Stopped("stopped", "the same command sends the rest, with --force")
+            # What is sent a second time, after the line broke, is no more than the file.
+            amount = min(amount, sending.bytes - arrived)
+            arrived += amount
+            count(amount)
+
+        progress.name = sending.path
+        try:
+            volume.put(sending.origin, sending.path, came, over=over)
+        except FileExistsError as error:
+            raise UsageError(f"{shown(sending.path)} is there already", "--force replaces it") from error
+        # What the volume had already is not sent again, and nobody is told of it.
+        count(sending.bytes - arrived, 1)
+
+    def help_() -> None:
+        try:
+            while not failed.is_set():
+                with lock:
+                    sending = next(work, None)
+                if sending is None:
+                    return
+                if stopped():
+                    raise Stopped("stopped", "the same command sends the rest, with --force")
+                put(sending)
+        except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(WORKERS, "upload") as pool:
+        threads = [pool.submit(help_) for _ in range(min(WORKERS, len(sendings)))]
+    problems = [p for thread in threads if (p := thread.exception())]
+    if problems:
+        raise next((p for p in problems if not isinstance(p, Stopped)), problems[0])

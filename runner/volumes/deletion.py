@@ -1,0 +1,134 @@
+"""What depends on files of a volume that are to be deleted; and deleting them in an order that misleads nobody."""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from runner.model.run import Run
+from runner.model.states import TRANSITIONS, State
+from runner.nanochat import layout
+from runner.volumes.base import Entry, Volume
+
+
+class Removal(Struct, frozen=True):
+    """What would go. `notes` say what is lost with it, `against` why it should not be (it needs to be forced)."""
+
+    paths: tuple[str, ...]
+    files: int
+    bytes: int
+    notes: tuple[str, ...]
+    against: tuple[str, ...]
+
+
+class Weight(Struct, frozen=True):
+    """How much a folder holds: files, bytes, saved steps."""
+
+    files: int
+    bytes: int
+    checkpoints: int
+
+
+def weigh(volume: Volume, folder: str) -> Weight:
+    """What goes with a folder; nothing where there is none."""
+    files = size = 0
+    steps: set[tuple[str, int]] = set()
+    try:
+        for batch in volume.scan(folder, deep=True):
+            for entry in batch:
+                files, size = files + (not entry.is_dir), size + entry.bytes * (not entry.is_dir)
+                if part := layout.checkpoint_part(entry.name):
+                    steps.add((entry.path.rpartition("/")[0], part[1]))
+    except FileNotFoundError:
+        pass
+    return Weight(files, size, len(steps))
+
+
+def outermost(paths: Iterable[str]) -> tuple[str, ...]:
+    """Paths without those that are within another of them."""
+    kept: list[str] = []
+    for path in sorted(set(paths)):
+        if not any(path.startswith(f"{k}/") for k in kept):
+            kept.append(path)
+    return tuple(kept)
+
+
+def consider(paths: Iterable[str], contents: Iterable[Entry], runs: Iterable[Run]) -> Removal:
+    """What goes with these paths. `contents` are all files in them, `runs` all runs of this volume."""
+    gone = outermost(paths)
+    files = [e for e in contents if not e.is_dir]
+    notes: list[str] = []
+    against: list[str] = []
+    known = list(runs)
+    live = [r for r in known if r.live]
+    for run in known:
+        note, problem = _of_run(run, gone, files, known)
+        notes += [note] if note else []
+        against += [problem] if problem else []
+    for folder, lost in _SHARED.items():
+        if not any(_touches(path, folder) for path in gone):
+            continue
+        notes.append(lost)
+        against += [f"{run.tag} is {run.state} and uses {folder}" for run in live]
+    return Removal(gone, len(files), sum(e.bytes for e in files), tuple(notes), tuple(against))
+
+
+_SHARED = {
+    layout.DATA: "the next launch downloads the dataset again (CPU only)",
+    layout.TOKENIZER: "checkpoints were trained with this tokenizer: a new one does not fit them",
+    layout.EVAL_BUNDLE: "the next launch downloads the evaluation bundle again",
+    layout.TASK_DATA: "the next launch downloads the fine-tuning data again",
+    layout.CACHE: "the next start compiles anew, for minutes",
+    "volume.json": "nothing then says whether this volume is for rehearsals or for real runs",
+}
+
+
+def _touches(path: str, folder: str) -> bool:
+    """Whether a path is a folder, in it, or holds it."""
+    return path == folder or path.startswith(f"{folder}/") or folder.startswith(f"{path}/")
+
+
+def _of_run(run: Run, gone: Sequence[str], files: Sequence[Entry], runs: Sequence[Run]) -> tuple[str, str]:
+    """What a run loses, and what stands against that."""
+    folder = run.path
+    touched = [path for path in gone if _touches(path, folder)]
+    if not touched:
+        return "", ""
+    problem = f"{run.tag} is {run.state}" if run.live else ""
+    users = [r.tag for r in runs if r.live and r.spec.source == run.id]
+    if users and not problem:
+        problem = f"{users[0]} goes on from {run.tag} right now"
+    if any(path == folder or folder.startswith(f"{path}/") for path in touched):
+        return f"{run.tag} loses its log, its report and every checkpoint", problem
+    saved = run.status.training.saved_step if run.status else None
+    steps = {part[1] for e in files if e.path.startswith(f"{folder}/") and (part := layout.checkpoint_part(e.name))}
+    whole = [f"{folder}/{name}" for name in layout.CHECKPOINT_DIRS.values()]
+    if any(_touches(path, base) and not path.startswith(f"{base}/") for path in touched for base in whole[:1]):
+        again = State.LAUNCHING in TRANSITIONS[run.state]
+        return (
+            f"{run.tag} could no longer be resumed" if again else f"nothing could go on from {run.tag} any more",
+            problem,
+        )
+    if steps and saved in steps and State.LAUNCHING in TRANSITIONS[run.state]:
+        return f"{run.tag} would no longer resume from step {saved:,}, its newest", problem
+    if steps and all(e.name.startswith("optim_") for e in files if layout.checkpoint_part(e.name)):
+        return f"{run.tag} keeps its weights, but nothing can train on from {_listed(steps)}", problem
+    if steps:
+        return f"{run.tag} loses what it saved at {_listed(steps)}", problem
+    if any(path == f"{folder}/{layout.RUN_FILE}" for path in touched):
+        return f"{run.tag} could not be found by another machine, nor resumed", problem
+    return f"{run.tag} loses files of its folder", problem
+
+
+def _listed(steps: set[int]) -> str:
+    """`step 20, 40 and 6 more`."""
+    first = ", ".join(f"{s:,}" for s in sorted(steps)[:6])
+    return f"step {first}" + (f" and {len(steps) - 6} more" if len(steps) > 6 else "")
+
+
+def remove(volume: Volume, paths: Sequence[str]) -> None:
+    """Delete, a checkpoint's meta file first: half deleted it is incomplete, never wrong. Gone already is fine."""
+    for path in sorted(paths, key=lambda p: (p.rpartition("/")[0], not p.rpartition("/")[2].startswith("meta_"), p)):
+        try:
+            volume.remove(path)
+        except FileNotFoundError:
+            continue

@@ -1,0 +1,1 @@
+"""The app, and the view of a log."""

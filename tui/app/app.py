@@ -1,0 +1,400 @@
+"""The app: its modes, the watcher that looks at all runs, and the actions that several screens share."""
+
+import contextlib
+import functools
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from textual.binding import BindingType
+from textual.notifications import SeverityLevel
+from textual.screen import Screen
+from textual.worker import get_current_worker
+
+from runner.errors import NanochatError
+from runner.fleet.fleet import Fleet
+from runner.model.run import Run
+from runner.model.spec import BackendName
+from runner.model.states import TRANSITIONS, State
+from runner.monitoring import health
+from runner.monitoring.notifications import Notice, NoticeKind, Teller, terminal_bytes
+from runner.monitoring.projection import is_free, spent_usd
+from runner.nanochat.layout import CheckpointKind
+from runner.paths import has_modal_token
+from runner.text import units
+from runner.text.sanitize import safe
+from runner.volumes.deletion import weigh
+from runner.volumes.disk_usage import Usage
+from tui.app.base_app import TerminalApp
+from tui.app.leaving import exit_code
+from tui.app.messages import RunsChanged, newest
+from tui.app.trail import Trail
+from tui.background import background, start
+from tui.context import Place
+from tui.presentation.keymap import Key, bindings
+from tui.presentation.theme import SWITCH_S
+from tui.screens.base import NanochatScreen
+from tui.screens.checkpoints import CheckpointsScreen
+from tui.screens.compare import CompareScreen
+from tui.screens.cost import CostScreen
+from tui.screens.file_actions import Files
+from tui.screens.launch import LaunchScreen
+from tui.screens.runs import RunsScreen
+from tui.screens.sizes import SizesScreen
+from tui.screens.volume import VolumeScreen
+from tui.screens.watch import WatchScreen
+from tui.widgets.consent import Confirm, word_for
+from tui.widgets.dialogs import help_page
+
+# A job writes its status once a second: of many runs, more often looks would show little more and cost twice as much.
+LOOK_EVERY_S, LOOK_AT_MANY_S, MANY = 0.5, 1.0, 5
+DISCOVER_EVERY_S = 60.0
+
+
+MOST_LISTED = 8
+# A look at the runs on this machine that is older is told.
+LATE_S = 10.0
+
+BAD_NEWS = (
+    NoticeKind.FAILED,
+    NoticeKind.STALLED,
+    NoticeKind.INTERRUPTED,
+    NoticeKind.OUT_OF_BUDGET,
+    NoticeKind.UNSAVED,
+)
+
+
+class NanochatApp(TerminalApp):
+    """Shows what a Fleet knows. Closing it, or killing it, leaves every run as it is."""
+
+    TITLE = "nanochat"
+    PAGES: ClassVar[dict[str, type[NanochatScreen]]] = {
+        "runs": RunsScreen,
+        "launch": LaunchScreen,
+        "watch": WatchScreen,
+        "volume": VolumeScreen,
+        "compare": CompareScreen,
+        "cost": CostScreen,
+        "checkpoints": CheckpointsScreen,
+        "sizes": SizesScreen,
+    }
+    MODES = {**PAGES}
+    # All of it is read at the start: the files may go or change while the app runs, as with an upgrade.
+    CSS_PATH = [path for path in (screen.CSS_PATH for screen in PAGES.values()) if path]
+    DEFAULT_MODE = "runs"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("")
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__()
+        self.fleet = fleet
+        self.runs = fleet.registry.all()
+        self.default_volume = fleet.volume_location(BackendName.LOCAL, "rehearsal")
+        self.unreachable: dict[str, str] = {}
+        self.watched = self.runs[0].id if self.runs else ""
+        self.compared: list[str] = []
+        self.files = Files(self, self)
+        self.usages: dict[Place, Usage] = {}
+        self._trail = Trail(self.DEFAULT_MODE)
+        self._looked_at = time.monotonic()
+        self._asked_to_leave: Confirm | None = None
+        self.teller = Teller(
+            fleet.registry,
+            lambda: fleet.settings,
+            self._tell,
+            lambda problem: self.say_later(f"a notice could not be sent: {problem}"),
+        )
+
+    def on_mount(self) -> None:
+        self.wear(self.fleet.settings.theme)
+        for text in self.fleet.notices:
+            self.notify(safe(text), severity="warning", markup=False, timeout=15)
+        self.fleet.notices.clear()
+        self._watch_all()
+        self.set_interval(1.0, self._grow_older)
+        self.call_after_refresh(self.files.look_for_cut_ones)
+        self.call_after_refresh(self._watch_modal)
+        self.call_after_refresh(self._discover)
+
+    def _tell(self, notice: Notice) -> None:
+        self.call_later(self._show_notice, notice)
+
+    def _show_notice(self, notice: Notice) -> None:
+        bad = notice.kind in BAD_NEWS
+        severity: SeverityLevel = "warning" if bad else "information"
+        self.notify(safe(notice.text), severity=severity, timeout=12, kind=notice.kind)
+        if self.fleet.settings.bell and self._driver:
+            self._driver.write(terminal_bytes(notice))
+
+    def browse(self, place: Place, path: str, name: str = "") -> None:
+        """Open the Volume screen on a folder, with the cursor on one of its entries."""
+        self.action_show("volume")
+        if isinstance(self.screen, VolumeScreen):
+            self.call_after_refresh(self.screen.open_at, place, path, name)
+
+    def show_sizes(self, place: Place, path: str) -> None:
+        self.action_show("sizes")
+        if isinstance(self.screen, SizesScreen):
+            self.call_after_refresh(self.screen.open_at, place, path)
+
+    def resume_from(self, run: Run, kind: CheckpointKind, step: int) -> None:
+        """Go on from a chosen checkpoint: the run itself where it can be resumed, else a new run, to be looked at."""
+        if run.live:
+            self.notify(safe(f"{run.tag} is live: cancel it first"), severity="warning", markup=False)
+            return
+        if kind is not CheckpointKind.BASE or State.LAUNCHING not in TRANSITIONS[run.state]:
+            self.action_show("launch")
+            if isinstance(self.screen, LaunchScreen):
+                self.call_after_refresh(
+                    self.screen.begin_from, run, "base" if kind is CheckpointKind.BASE else "eval", step
+                )
+            return
+        self.ask_resume([run], step)
+
+    def compare(self, runs: list[Run]) -> None:
+        """Put runs side by side."""
+        self.compared = [r.id for r in runs]
+        self.action_show("compare")
+
+    def say_later(self, text: str) -> None:
+        """What the fleet has to say, from whatever thread."""
+        self.call_later(self.notify, safe(text), markup=False, timeout=10)
+
+    @background(group="watcher", doing="looking at the runs", exclusive=True, again=True)
+    def _watch_all(self) -> None:
+        worker = get_current_worker()
+        while not worker.is_cancelled:
+            self._look()
+            self.left.wait(LOOK_AT_MANY_S if sum(r.live for r in self.runs) > MANY else LOOK_EVERY_S)
+
+    @background(group="modal", doing="looking at the runs on Modal", exclusive=True, again=True)
+    def _watch_modal(self) -> None:
+        """Look at the runs on Modal, apart, so that a slow network holds up nothing else."""
+        worker = get_current_worker()
+        while not worker.is_cancelled:
+            if any(run.backend is BackendName.MODAL for run in self.runs):
+                runs = self.fleet.refresh(BackendName.MODAL)
+                self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), BackendName.MODAL))
+            self.left.wait(LOOK_EVERY_S)
+
+    @background(group="discover", doing="looking for runs of other machines", exclusive=True, again=True)
+    def _discover(self) -> None:
+        """Another laptop may launch a run at any time; a network that is away at the start may come."""
+        worker = get_current_worker()
+        while not worker.is_cancelled:
+            if has_modal_token():
+                self.fleet.discover()
+            self.left.wait(DISCOVER_EVERY_S)
+
+    def put_setting(self, name: str, value: str) -> None:
+        self.fleet.put_setting(name, value)
+
+    @property
+    def late_s(self) -> float:
+        """How long nobody has looked at the runs on this machine, where that is longer than it should be; else 0."""
+        late = time.monotonic() - self._looked_at
+        return late if late > LATE_S else 0.0
+
+    def _grow_older(self) -> None:
+        """Where a look takes its time, as a disk that hangs makes it, ages and silences go on all the same."""
+        if self.late_s:
+            self._show_runs()
+
+    def on_runs_changed(self, message: RunsChanged) -> None:
+        if message.backend == BackendName.LOCAL:
+            self._looked_at = time.monotonic()
+        shown = {r.id: r for r in self.runs if r.backend != message.backend}
+        self.runs, self.unreachable = [newest(r, shown.get(r.id)) for r in message.runs], message.unreachable
+        if not self.watched and self.runs:
+            self.watched = self.runs[0].id
+        self._show_runs()
+
+    def _show_runs(self) -> None:
+        for screen in self.screen_stack:
+            if isinstance(screen, NanochatScreen):
+                screen.show_runs(self.runs)
+
+    def action_show(self, mode: str) -> None:
+        self._trail.leave(self.current_mode, mode)
+        self._open(mode)
+
+    def go_back(self) -> None:
+        """To the screen from which one came to this one."""
+        self._open(self._trail.back())
+
+    def _open(self, mode: str) -> None:
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        self.switch_mode(mode)
+
+    def new_run(self) -> None:
+        """The form of a new run, empty."""
+        self.action_show("launch")
+        if isinstance(self.screen, LaunchScreen):
+            self.call_after_refresh(self.screen.begin_anew)
+
+    def action_help(self) -> None:
+        self.push_screen(help_page(self.sections(self.screen)))
+
+    async def action_quit(self) -> None:
+        self.action_leave()
+
+    def action_leave(self) -> None:
+        if not self.files.busy or (self._asked_to_leave and self.screen is self._asked_to_leave):
+            self.leave()
+            return
+        lines = ["It is stopped. What has come is kept, and asked for again it goes on from there."]
+        asked = Confirm("Leave while files are on their way?", lines, "nanochat-tui volume get …", "Leave", "Stay")
+        self._asked_to_leave = asked
+        self.push_screen(asked, lambda yes: self.leave() if yes else None)
+
+    def leave(self, code: int = 0) -> None:
+        self.files.leave()
+        super().leave(code)
+
+    def watch_run(self, run: Run) -> None:
+        """Open the Watch screen on a run, also on one that the watcher has not seen yet."""
+        self.watched = run.id
+        if self.current_mode == "launch":
+            # The form has done its work: it is nothing to go back to.
+            self._open(self._trail.back())
+        if all(r.id != run.id for r in self.runs):
+            self.runs = [run, *self.runs]
+        if self.current_mode == "watch":
+            screen = self.screen
+            if isinstance(screen, NanochatScreen):
+                screen.show_runs(self.runs)
+        else:
+            self.action_show("watch")
+
+    def ask_cancel(self, runs: list[Run]) -> None:
+        """Ask, then stop the live ones among `runs`."""
+        live = [r for r in runs if r.live]
+        if not live:
+            self.notify("nothing to cancel: not running", severity="warning", markup=False)
+            return
+        now = self.fleet.clock()
+        lines = [
+            f"{r.tag}: {health.phase(r)}, launched {units.age(r.created_at, now)} ago, "
+            f"{'free' if is_free(r) else units.money(spent_usd(r, now)) + ' spent'}, "
+            + (
+                f"kept up to step {r.status.training.saved_step:,}"
+                if r.status and r.status.training.saved_step
+                else "nothing kept yet"
+            )
+            for r in live
+        ]
+        lines.append("Steps since the last checkpoint are lost. Resume goes on from there.")
+        command = f"nanochat-tui cancel {' '.join(r.tag for r in live)}"
+        self.push_screen(
+            Confirm(f"Stop {_named(live)}?", lines, command, "Stop", "Keep running"),
+            lambda yes: self._act(live, self.fleet.cancel, "stopping") if yes else None,
+        )
+
+    def ask_resume(self, runs: list[Run], step: int | None = None) -> None:
+        """Ask, then start the next attempt of those of `runs` that can have one, if need be from an earlier step."""
+        able = [r for r in runs if not r.live and State.LAUNCHING in TRANSITIONS[r.state]]
+        if not able:
+            said = f"{_named(runs)} is {runs[0].state}" if len(runs) == 1 else "none of them has stopped"
+            self.notify(f"nothing to resume: {said}", severity="warning")
+            return
+        back = f" --step {step}" if step is not None else ""
+        asked = Confirm(
+            f"Go on with {able[0].tag} from step {step:,}?" if step is not None else f"Resume {_named(able)}?",
+            ["adding up what it costs …"],
+            " && ".join(f"nanochat-tui resume {r.tag}{back} --yes" for r in able),
+            "Resume",
+            "Not now",
+            waits=True,
+        )
+        resume = functools.partial(self.fleet.resume, step=step)
+        self.push_screen(asked, lambda yes: self._act(able, resume, "resuming") if yes else None)
+        price = functools.partial(self._price, able, step, asked)
+        start(self, price, group="act", doing="adding up what a resume costs", failed=lambda e: asked.fail(str(e)))
+
+    def _price(self, runs: list[Run], step: int | None, asked: Confirm) -> None:
+        lines = []
+        for run in runs:
+            costs = "free" if is_free(run) else f"likely {units.money(self.fleet.rest_usd(run))} more"
+            where = f"from step {step:,}" if step is not None else "from its newest checkpoint"
+            lines.append(f"{run.tag}: attempt {run.attempt + 1}, {where}, {costs}")
+            if question := self.fleet.question_again(run):
+                lines.append(f"! {question}")
+        if step is not None:
+            lines.append("What it saved later is put aside, in its folder.")
+        self.call_from_thread(asked.put, lines)
+
+    def ask_delete(self, runs: list[Run]) -> None:
+        """Ask, then delete `runs`; live ones are refused."""
+        if not runs:
+            return
+        live = [r for r in runs if r.live]
+        if live:
+            self.notify(safe(f"{_named(live)} is live: cancel it first"), severity="warning", markup=False)
+            return
+        asked = Confirm(
+            f"Delete {_named(runs)}?",
+            ["adding up what goes …"],
+            f"nanochat-tui rm {' '.join(r.tag for r in runs)}",
+            "Delete",
+            "Keep",
+            word=word_for(_named(runs)),
+            waits=True,
+        )
+        self.push_screen(asked, lambda yes: self._act(runs, self.fleet.delete, "deleting") if yes else None)
+        self._weigh(runs, asked)
+
+    @background(group="act", doing="adding up what goes")
+    def _weigh(self, runs: list[Run], asked: Confirm) -> None:
+        try:
+            weights = [weigh(self.fleet.volume_of(run), run.path) for run in runs]
+        except (NanochatError, OSError) as error:
+            lines = [f"How much goes is not known: {error}", *_listed(runs)]
+        else:
+            checkpoints, size = sum(w.checkpoints for w in weights), units.size(sum(w.bytes for w in weights))
+            lines = [f"{units.counted(checkpoints, 'checkpoint')}, log, events and report: {size}, gone for good."]
+            sizes = [f": {units.counted(w.checkpoints, 'checkpoint')}, {units.size(w.bytes)}" for w in weights]
+            lines += _listed(runs, sizes if len(runs) > 1 else ())
+        self.call_from_thread(asked.put, lines)
+
+    def _act(self, runs: list[Run], act: Callable[[Run], object], doing: str) -> None:
+        each = [functools.partial(act, run) for run in runs]
+        start(self, *each, self._look, group="act", doing=f"{doing} {_named(runs)}", finish=True)
+
+    def _look(self) -> None:
+        runs = self.fleet.refresh(BackendName.LOCAL)
+        self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), BackendName.LOCAL))
+        self.teller.look(runs, self.fleet.clock(), runs, self.fleet.now)
+
+    def sections(self, screen: Screen[object]) -> tuple[str, ...]:
+        return (*(screen.SECTIONS if isinstance(screen, NanochatScreen) else ()), "")
+
+    async def act(self, screen: Screen[object], key: Key) -> None:
+        if key.screen and isinstance(screen, NanochatScreen):
+            await screen.act(key)
+        else:
+            await super().act(screen, key)
+
+
+def _named(runs: list[Run]) -> str:
+    return runs[0].tag if len(runs) == 1 else f"{len(runs)} runs"
+
+
+def _listed(runs: list[Run], notes: Sequence[str] = ()) -> list[str]:
+    """Some of the runs by name and id, each with what there is to say of it."""
+    lines = [f"{run.tag} ({run.id}){note}" for run, note in zip(runs, notes or [""] * len(runs), strict=True)]
+    return [*lines[:MOST_LISTED], *([f"and {len(runs) - MOST_LISTED} more"] if len(runs) > MOST_LISTED else [])]
+
+
+def run_app(home: Path, *, volume: str = "") -> int:
+    """Open the app on this terminal; the exit code for the shell."""
+    sys.setswitchinterval(SWITCH_S)
+    fleet = Fleet(home, volume=volume)
+    app = NanochatApp(fleet)
+    fleet.say = app.say_later
+    with contextlib.closing(fleet):
+        try:
+            return exit_code(app)
+        finally:
+            app.teller.leave()

@@ -1,0 +1,81 @@
+"""Checkpoints from the command line: what each is good for, and which may go."""
+
+import argparse
+import sys
+
+from runner.errors import Exit, Unreachable, UsageError
+from runner.fleet.fleet import Fleet
+from runner.model.run import Run, needed_steps
+from runner.text import units
+from runner.volumes import deletion
+from runner.volumes.best import expendable
+from runner.volumes.checkpoints import Checkpoint, Verdict
+from tui.presentation import console, run_format
+from tui.presentation.cells import Cell
+
+RIGHT = frozenset({"step", "val bpb", "size", "ranks"})
+
+
+def checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
+    """What was saved, by run, and what each is good for; `--prune` deletes what nobody needs."""
+    runs = [fleet.registry.find(args.run, whole=args.prune)] if args.run else fleet.registry.all()
+    found: list[tuple[Run, Checkpoint]] = []
+    worst = Exit.OK
+    for run_ in runs:
+        try:
+            found += [(run_, c) for c in fleet.checkpoints(run_)]
+        except Unreachable as error:
+            console.note(f"nanochat-tui: {error}")
+            worst = Exit.UNREACHABLE
+    if args.prune:
+        return max(worst, _prune(fleet, args, found))
+    if args.json:
+        if found or worst is Exit.OK:
+            console.as_json([c for _, c in found])
+        return worst
+    if not found and worst is not Exit.OK:
+        return worst
+    rows = [
+        (
+            r.tag,
+            c.kind,
+            f"{c.step:,}",
+            run_format.measured(c),
+            units.size(c.bytes),
+            str(c.ranks),
+            Cell(c.verdict, "success" if c.verdict is Verdict.COMPLETE else "error"),
+            c.reason,
+        )
+        for r, c in found
+    ]
+    head = ("run", "kind", "step", "val bpb", "size", "ranks", "verdict", "reason")
+    console.table(head, rows, right=RIGHT, plain=args.plain, optional=("ranks", "size", "val bpb", "kind"))
+    return worst
+
+
+def _prune(fleet: Fleet, args: argparse.Namespace, found: list[tuple[Run, Checkpoint]]) -> int:
+    """Delete what is neither the best nor the last of its run and kind."""
+    runs = {r.id: r for r, _ in found}
+    all_ = [r for place in {(r.backend, r.volume) for r in runs.values()} for r in fleet.on_volume(*place)]
+    gone = [
+        (r, c)
+        for r in runs.values()
+        for c in expendable([c for of, c in found if of.id == r.id], needed_steps(r, all_))
+    ]
+    freed = sum(c.bytes for _, c in gone)
+    for run_, one in gone:
+        console.note(f"{run_.tag} {one.kind} step {one.step:,}: {units.size(one.bytes)}, {one.reason}")
+    if gone and not args.yes:
+        if not sys.stdin.isatty():
+            raise UsageError("--prune deletes for good", "say --yes to do it without being asked")
+        if not console.confirm(f"delete {units.counted(len(gone), 'checkpoint')}, {units.size(freed)}, for good?"):
+            console.note("nothing was deleted")
+            return Exit.OK
+    for run_, one in gone:
+        deletion.remove(fleet.volume_of(run_), one.paths)
+    if args.json:
+        console.as_json({"deleted": [c for _, c in gone], "bytes": freed})
+    else:
+        said = f"deleted {units.counted(len(gone), 'checkpoint')}, {units.size(freed)}"
+        console.write(said if gone else "only best and last are there")
+    return Exit.OK

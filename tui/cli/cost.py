@@ -1,0 +1,128 @@
+"""`cost` and `compare`: what runs have cost and will cost, and several runs side by side."""
+
+import argparse
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from runner.errors import Exit, UsageError
+from runner.fleet.fleet import Fleet
+from runner.metrics.compare import as_csv, as_svg, differences, final, thinned
+from runner.metrics.series import CurvesReader
+from runner.model.run import Run
+from runner.monitoring.ledger import per_hour, spending
+from runner.monitoring.projection import is_free, project, spent_usd
+from runner.nanochat import layout
+from runner.system.new_files import new_file, whole_files
+from runner.text import units
+from tui.presentation import console, run_format
+from tui.presentation.cells import Cell
+
+
+def cost(fleet: Fleet, args: argparse.Namespace) -> int:
+    """Spent, projected and estimated, by run, day, month and model."""
+    runs, now = [r for r in fleet.refresh() if not is_free(r)], time.time()
+    found = spending(runs, fleet.deleted, now)
+    if args.json:
+        console.as_json(
+            {
+                "total_usd": found.total,
+                "usd_per_hour_now": per_hour(runs),
+                "days": found.days,
+                "months": found.months,
+                "models": found.models,
+                "deleted": [{"id": a.id, "tag": a.tag, "model": a.model, "spent_usd": a.usd} for a in found.deleted],
+                "runs": [_figures(fleet, run, now) for run in runs],
+            }
+        )
+        return Exit.OK
+    if not runs and not found.deleted:
+        console.note("No run has cost anything yet.")
+        return Exit.OK
+    rows = []
+    for run in runs:
+        likely = project(run, now)
+        estimate = units.money_span(run.estimate.usd) if run.estimate else units.UNKNOWN
+        ends = units.money(likely.usd.likely) if likely else units.UNKNOWN
+        rows.append((run.tag, run_format.state(run), run.spec.model, estimate, ends, units.money(spent_usd(run, now))))
+    head = ("run", "state", "model", "estimated", "likely", "spent")
+    right = frozenset({"estimated", "likely", "spent"})
+    if rows:
+        console.table(head, rows, right=right, plain=args.plain, optional=("estimated", "model", "likely"))
+    gone = {units.counted(len(found.deleted), "run"): found.deleted_usd} if found.deleted else {}
+    everything = (("deleted", gone), ("day", found.days), ("month", found.months), ("model", found.models))
+    for name, sums in (*everything, ("all", {"": found.total})):
+        for what, usd in list(sums.items())[:12]:
+            console.write(f"{name:<7} {what:<11} {units.money(usd):>10}")
+    return Exit.OK
+
+
+def _figures(fleet: Fleet, run: Run, now: float) -> dict[str, object]:
+    likely = project(run, now)
+    billed = None if run.live else fleet.billed(run)
+    return {
+        "id": run.id,
+        "tag": run.tag,
+        "state": run.state.value,
+        "model": run.spec.model,
+        "spent_usd": spent_usd(run, now),
+        "estimated_usd": run.estimate.usd if run.estimate else None,
+        "projected_usd": likely.usd if likely else None,
+        "billed_usd_by_hour": billed,
+        "budget_usd": run.spec.budget_usd,
+        "prices": {"source": run.prices.source, "date": run.prices.date},
+    }
+
+
+def compare(fleet: Fleet, args: argparse.Namespace) -> int:
+    """Final numbers and the settings that differ; `--csv` and `--svg` write the curves to files."""
+    found = {r.id: r for r in (fleet.registry.find(name) for name in args.run)}
+    runs = [fleet.refreshed(r) for r in found.values()]
+    if len(runs) < 2:
+        raise UsageError("one run alone", "name two runs or more")
+    csv, svg = (new_file(path) if path is not None else None for path in (args.csv, args.svg))
+    if csv and csv == svg:
+        raise UsageError(f"{csv} cannot be both", "name two files")
+    now = time.time()
+    rows, differ = final(runs, now), differences(runs)
+    known = []
+    for run in runs if csv or svg else ():
+        fleet.pull_log(run)
+        read = CurvesReader(fleet.log_file(run).with_name(layout.EVENTS_FILE))
+        while read.read():
+            pass
+        known.append(read.curves())
+    if csv:
+        _write(csv, as_csv(runs, known))
+    if svg:
+        _write(svg, [as_svg(runs, known)])
+    for line in thinned(runs, known) if known else ():
+        console.note(f"nanochat-tui: {line}")
+    if args.json:
+        tags = [r.tag for r in runs]
+        console.as_json(
+            {
+                "runs": tags,
+                "final": {row.name: dict(zip(tags, row.values, strict=True)) for row in rows},
+                "settings": {row.name: dict(zip(tags, row.values, strict=True)) for row in differ},
+            }
+        )
+        return Exit.OK
+    lines: list[Sequence[str | Cell]] = [
+        (
+            row.label,
+            *(
+                Cell(run_format.said(v, row.digits), "success" if n in row.best else "")
+                for n, v in enumerate(row.values)
+            ),
+        )
+        for row in [*rows, *differ]
+    ]
+    head = ("", *(r.tag for r in runs))
+    console.table(head, lines, right=frozenset(r.tag for r in runs), plain=args.plain)
+    return Exit.OK
+
+
+def _write(path: Path, pieces: Iterable[str]) -> None:
+    with whole_files([path]) as (new,):
+        new.file.writelines(piece.encode() for piece in pieces)

@@ -1,0 +1,87 @@
+"""`watch`: a run's log as it comes, how it stands in a line below it, and how it ended."""
+
+import argparse
+import sys
+import time
+
+from runner.errors import Exit
+from runner.fleet.fleet import Fleet
+from runner.logs.log_file import LogFile
+from runner.model.run import Run
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.monitoring import health
+from runner.monitoring.notifications import Notice, NoticeKind, Teller, terminal_bytes
+from runner.monitoring.progress import progress_of
+from runner.monitoring.projection import is_free, project, spent_usd
+from runner.text import units
+from tui.cli import logs
+from tui.cli.json_records import as_json
+from tui.presentation import console, run_format
+
+# The end of a run that is watched here is printed anyway.
+TOLD_HERE = (NoticeKind.STALLED, NoticeKind.PREEMPTED, NoticeKind.BUDGET, NoticeKind.UNSAVED)
+
+
+def watch(fleet: Fleet, args: argparse.Namespace) -> int:
+    return follow_to_end(fleet, fleet.registry.find(args.run), args)
+
+
+def follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: int = 0) -> int:
+    """Print what comes until the run has ended; the exit code says how."""
+    echo = logs.Printer(LogFile(fleet.log_file(run_)), skip, [])
+    line = console.Rewritten(wanted=sys.stdout.isatty())
+    unsignalled, others = False, fleet.registry.all()
+    teller = Teller(fleet.registry, lambda: fleet.settings, lambda notice: _tell(fleet, notice))
+    try:
+        for current in logs.follow(fleet, run_, (lambda ended: None) if args.json else echo):
+            run_, now = current, fleet.now(current)
+            if run_.live and run_.state is not State.STOPPING:
+                sign = health.health(run_, now, health.silences(run_, others))
+                no_signal = sign.word is health.Word.NO_SIGNAL
+                if no_signal and not unsignalled:
+                    console.note(f"nanochat-tui: {run_.tag} {sign.word}: {sign.why}")
+                unsignalled = no_signal
+            teller.look([run_], time.time(), others, fleet.now)
+            if run_.live:
+                line.put(live_line(run_, now))
+        line.clear()
+        teller.leave()
+        for problem in teller.problems:
+            console.note(f"nanochat-tui: {problem}")
+    except KeyboardInterrupt:
+        teller.leave(0.0)
+        if sys.stderr.isatty() and not line.clear():
+            # The terminal has written ^C where the cursor was.
+            console.note("")
+        console.note(f"{run_.tag} goes on; nanochat-tui watch {run_.tag} comes back to it")
+        raise
+    if args.json:
+        console.as_json(as_json(run_, spent_usd(run_), fleet.now(run_)))
+    else:
+        console.write(run_format.final_line(run_))
+    if run_.outcome and run_.outcome.advice:
+        console.note(f"nanochat-tui: {run_.outcome.advice}")
+    return Exit.OK if run_.state is State.DONE else Exit.FAILED
+
+
+def live_line(run_: Run, now: float) -> str:
+    """How a live run stands: its state, how far it is, when it ends, its loss, what it costs."""
+    found, left = progress_of(run_), project(run_, now)
+    cells = [run_.tag, run_format.state(run_).text]
+    cells += [f"{found.share:.0%}"] if found.share is not None else []
+    cells += [f"step {found.counted}" if found.stage is StageName.BASE else found.counted] if found.counted else []
+    cells += [f"eta {units.duration(left.left.likely)}"] if left and left.left.likely else []
+    cells += [f"loss {units.decimals(found.loss, 3)}"] if found.loss is not None else []
+    cells += [] if is_free(run_) else [units.money(spent_usd(run_, now))]
+    return "  ".join(cells)
+
+
+def _tell(fleet: Fleet, notice: Notice) -> None:
+    """A notice of a run that is watched here: its end is printed anyway."""
+    if notice.kind in TOLD_HERE:
+        console.note(f"nanochat-tui: {notice.text}")
+    if fleet.settings.bell and console.obeys(sys.stderr):
+        console.make_way()
+        sys.stderr.write(terminal_bytes(notice))
+        sys.stderr.flush()

@@ -1,0 +1,147 @@
+"""A run at a glance: is it alive, what comes next, what does it cost, in a few cells each."""
+
+from collections.abc import Mapping
+
+from runner.model.run import Run
+from runner.model.spec import BackendName
+from runner.model.stages import StageName
+from runner.model.states import State
+from runner.model.status import OutcomeKind
+from runner.monitoring import health, unsaved
+from runner.monitoring.progress import progress_of
+from runner.monitoring.projection import Projection, is_free, project, spent_usd
+from runner.nanochat import flops
+from runner.text import units
+from tui.presentation import run_format
+from tui.presentation.cells import Cell
+
+Cells = list[Cell | str]
+
+
+def title(run: Run, now: float) -> Cells:
+    """What it is and when it began."""
+    status = run.status
+    cells: Cells = [
+        Cell(run.tag, "accent"),
+        f"{run.spec.task} {run.spec.model} on {run_format.hardware(run)}",
+        f"launched {units.moment(run.created_at, now)}",
+    ]
+    if run.attempt > 1:
+        cells.append(f"attempt {run.attempt}")
+    if status and status.containers.preemptions:
+        cells.append(Cell(f"↻ preempted {status.containers.preemptions}×", "warning"))
+    cells += ["on Modal"] if run.backend is BackendName.MODAL else []
+    cells += [Cell("rehearsal", "warning")] if run.spec.engine == "rehearsal" else []
+    cells += ["free"] if is_free(run) else []
+    cells.append(Cell(run.id, "dim"))
+    return cells
+
+
+def sign(run: Run, now: float, trouble: str = "", like: Mapping[str, float] | None = None) -> Cells:
+    """How it is, in a word, a glyph and a colour; why; what is expected next. Of one that has ended: how."""
+    status = run.status
+    if trouble:
+        known = f"last known {units.age(run.last_sign_of_life, now)} ago" if run.last_sign_of_life else ""
+        return [Cell("? no signal", "error"), run_format.state(run), known, trouble]
+    if not run.live:
+        return [run_format.state(run), *verdict(run)]
+    found = health.health(run, now, like)
+    glyph, tone = run_format.HEALTH[found.word]
+    well = found.word is health.Word.OK
+    cells: Cells = [
+        Cell(f"{glyph} {found.word}", tone),
+        run_format.state(run),
+        *([] if well else [Cell(found.why, "dim")]),
+    ]
+    if found.word is health.Word.STALLED:
+        cells.append(Cell("wait, or c stops it at the last checkpoint", "warning"))
+    if found.word is not health.Word.UNSAVED and (lost := unsaved.said(status)):
+        cells.append(Cell(f"! {lost}", "error"))
+    if status and status.containers.lost_log_bytes:
+        cells.append(
+            Cell(f"! {units.size(status.containers.lost_log_bytes)} of the log lost: the volume was full", "error")
+        )
+    if status and status.work.warnings:
+        cells.append(Cell(f"! {status.work.warnings[-1]}", "warning"))
+    if status and status.training.saved_step:
+        cells.append(f"kept up to step {status.training.saved_step:,}")
+    for what in (health.upcoming(status) if status else [])[:1]:
+        when = f" in {units.duration(what.seconds)}" if what.seconds is not None else ""
+        cells.append(f"{what.what} at {what.step:,}{when}")
+    # That all is well is said already; since when is the first thing to go where there is no room.
+    return [*cells, Cell(found.why, "dim")] if well else cells
+
+
+def verdict(run: Run) -> Cells:
+    """How a run has ended, the same wherever it is told: its scores or its failure, what is kept, what to do now."""
+    outcome, status = run.outcome, run.status
+    if outcome is None:
+        return []
+    if outcome.kind is OutcomeKind.DONE:
+        return list(outcome.message.split(", "))
+    cells: Cells = [outcome.message]
+    if status and status.training.saved_step and "kept" not in outcome.message:
+        cells.append(f"kept up to step {status.training.saved_step:,}")
+    if status and status.work.warnings:
+        cells.append(Cell(f"! {status.work.warnings[-1]}", "warning"))
+    return [*cells, *([Cell(outcome.advice, "dim")] if outcome.advice else [])]
+
+
+def money(run: Run, now: float) -> Cells:
+    """Spent, where it will end, how much of the budget that is; for an ended run: estimated against spent.
+
+    Of what is free there is nothing to say.
+    """
+    if is_free(run):
+        return []
+    spent = spent_usd(run, now)
+    cells: Cells = [Cell(f"{units.money(spent)} spent", "accent")]
+    if (found := project(run, now)) is not None:
+        cells.append(f"{units.money_span(found.usd)} likely in the end")
+    elif run.estimate:
+        cells.append(Cell(f"estimate was {units.money_span(run.estimate.usd)}", "dim"))
+    if (cap := run.spec.budget_usd) is not None:
+        share = float(spent / cap)
+        tone = "error" if share >= 0.95 else "warning" if share >= 0.8 else ""
+        cells.append(Cell(f"budget {units.money(cap)} {units.bar(share, 8)} {share:.0%}", tone))
+    if run.live and run.status and run.status.money.usd_per_hour:
+        cells.append(Cell(f"{units.money(run.status.money.usd_per_hour)}/h", "dim"))
+    return cells
+
+
+def numbers(run: Run, now: float) -> Cells:
+    """Progress and the last values of everything that is measured; of a run that is done its verdict says them."""
+    status = run.status
+    if run.state is State.DONE:
+        return []
+    cells: Cells = [Cell(run_format.progress(run, 10), "accent")]
+    if status is None:
+        return cells
+    found = progress_of(run)
+    if found.stage is StageName.SFT:
+        cells += [f"sft step {status.work.stage_step:,}"] if status.work.stage_step is not None else []
+        cells.append(f"sft loss {units.decimals(found.loss, 4)}")
+    else:
+        cells.append(f"step {run_format.steps(run)}" if found.stage is StageName.BASE else run_format.steps(run))
+        cells += [f"loss {units.decimals(found.loss, 4)}"] if found.loss is not None else []
+    if (left := project(run, now)) is not None and left.left.likely:
+        cells.append(ends(left, now))
+    cells += [f"bpb {status.training.val_bpb:.4f}"] if status.training.val_bpb is not None else []
+    cells += [f"CORE {status.training.core:.4f}"] if status.training.core is not None else []
+    cells += [f"ChatCORE {status.training.chatcore:.4f}"] if status.training.chatcore is not None else []
+    if run.live:
+        cells += [f"{units.count(status.training.tokens_per_s)} tok/s"] if status.training.tokens_per_s else []
+        cells += [f"{status.pace.pace_s:.3g} s/step"] if status.pace.pace_s else []
+        cells += [f"MFU {status.training.mfu:.0f}%"] if status.training.mfu else []
+        printed = status.training.mfu_printed
+        cells += [Cell(f"nanochat prints {printed:.0f}%: {flops.WHY}", "dim")] if printed is not None else []
+        if status.pace.gpu:
+            gpu = status.pace.gpu
+            memory = f"{gpu.memory / 1e9:.0f} of {gpu.memory_total / 1e9:.0f} GB"
+            cells.append(f"GPU {gpu.load:.0f}%, {memory}, {gpu.watts / 1000:.1f} kW, {gpu.celsius:.0f}°C")
+    return cells
+
+
+def ends(found: Projection, now: float) -> str:
+    """How long it still takes, and at what o'clock it ends."""
+    return f"eta {units.duration(found.left.likely)}, about {units.moment(now + found.left.likely, now)}"

@@ -1,0 +1,304 @@
+"""What the app does with files of volumes: brings them home, sends them, deletes them; each screen asks here."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.notifications import SeverityLevel
+
+from runner.errors import NanochatError, UsageError
+from runner.fleet.registry import Wanted
+from runner.model.run import Run
+from runner.model.spec import BackendName
+from runner.system.given_path import begin_in
+from runner.text import filenames, units
+from runner.text.sanitize import safe
+from runner.transfer import download, upload
+from runner.volumes import deletion
+from runner.volumes.base import Entries, Volume
+from runner.volumes.deletion import Removal
+from tui.background import start
+from tui.context import Place
+from tui.presentation.cells import Cell
+from tui.presentation.phrases import command_line, moving
+from tui.screens.transfers import Going, Moving, name_of
+from tui.widgets.consent import Ask, Confirm, word_for
+
+if TYPE_CHECKING:
+    from textual.dom import DOMNode
+
+    from tui.context import AppContext
+
+
+# So many transfers have room in their line.
+SHOWN = 3
+# So many paths are named one by one.
+LISTED = 6
+# So many files that did not come are named.
+MOST_TOLD = 3
+
+
+class Files:
+    """Transfers and deletions. Its methods are called on the UI thread; the work is done in threads of their own."""
+
+    def __init__(self, app: AppContext, node: DOMNode) -> None:
+        self._app, self._node = app, node
+        self._going = Going()
+
+    def volume(self, place: Place) -> Volume:
+        return self._app.fleet.backend(place.backend).volume(place.location)
+
+    def runs_on(self, place: Place) -> list[Run]:
+        return [r for r in self._app.runs if (r.backend, r.volume) == place]
+
+    def places(self) -> list[Place]:
+        """Every known volume, that of the watched run first."""
+        runs = sorted(self._app.runs, key=lambda r: r.id != self._app.watched)
+        known = [Place(r.backend, r.volume) for r in runs]
+        return list(dict.fromkeys([*known, Place(BackendName.LOCAL, self._app.default_volume)]))
+
+    @property
+    def busy(self) -> bool:
+        return any(not one.cut for one in self._going)
+
+    def look_for_cut_ones(self) -> None:
+        """Offer downloads that were begun and not ended, by an app or a command that is gone."""
+        self._in_thread("looking for downloads that were cut", self._look_for_cut_ones)
+
+    def _look_for_cut_ones(self) -> None:
+        found = self._app.fleet.registry.cut()
+        self._going.cut(found)
+        if found:
+            named = ", ".join(filenames.shown(name_of(w)) for w in found[:3])
+            self._say(f"not all of {named} has come: 4, then p goes on with it, P forgets it", "warning")
+
+    def line(self) -> list[Cell | str]:
+        """What is on its way, for the line of a screen; empty when nothing is."""
+        cells: list[Cell | str] = []
+        going = list(self._going)
+        for one in going[:SHOWN]:
+            arrow = "↓" if one.wanted else "↑"
+            cells += [
+                Cell(f"{arrow} {filenames.shown(one.name)}", "accent"),
+                "cut" if one.cut else moving(one.progress),
+            ]
+        if len(going) > SHOWN:
+            cells.append(f"and {len(going) - SHOWN} more")
+        moves = any(not (one.cut or one.progress.paused) for one in going)
+        keys = "p pauses, P stops" if moves else "p goes on, P forgets"
+        return [*cells, Cell(keys, "dim")] if cells else []
+
+    def pause(self) -> None:
+        """Pause what is brought home; where nothing moves, go on with it."""
+        downloads = [one.download for one in self._going if one.download]
+        if any(not one.progress.paused for one in downloads):
+            for one in downloads:
+                one.pause()
+            return
+        for one in downloads:
+            one.go_on()
+        self._get_all([one.wanted for one in self._going if one.cut and one.wanted])
+
+    def ask_stop(self) -> None:
+        """Ask, then stop everything that is on its way, and think no more of it."""
+        named = [f"{filenames.shown(one.name)}: {'cut' if one.cut else moving(one.progress)}" for one in self._going]
+        if not named:
+            return
+        lines = [*named[:SHOWN], *([f"and {len(named) - SHOWN} more"] if len(named) > SHOWN else [])]
+        lines.append("What has come is kept; only when it is asked for again it goes on from there.")
+        asked = Confirm("Stop what is on its way, and forget it?", lines, "nanochat-tui volume get …", "Stop", "Go on")
+        self._node.app.push_screen(asked, lambda yes: self._stop() if yes else None)
+
+    def _stop(self) -> None:
+        ends = [functools.partial(self._app.fleet.registry.end, one.wanted) for one in self._going if one.wanted]
+        for one in self._going:
+            if one.cut:
+                self._going.end(one)
+            one.stop()
+        start(self._node, *ends, group="files", doing="stopping downloads", finish=True)
+
+    def leave(self) -> None:
+        """Stop everything, to be offered again at the next start."""
+        for one in self._going:
+            one.stop()
+
+    def ask_get(self, place: Place, paths: list[str]) -> None:
+        """Ask where to, then bring files, folders or whole runs home."""
+        if not paths:
+            return
+        tags = {r.path: r.tag for r in self.runs_on(place)}
+        first = filenames.shown(tags.get(paths[0], paths[0].rpartition("/")[2]))
+        named = first if len(paths) == 1 else f"{len(paths)} of them"
+        path = f"{tags[paths[0]]}:" if paths[0] in tags else paths[0]
+        command = command_line("volume", "get", path, ".") + _and_more(paths)
+
+        def answered(folder: str | None) -> None:
+            if folder:
+                self._get_all([Wanted(*place, one, folder, tags.get(one, "")) for one in paths])
+
+        self._node.app.push_screen(Ask(f"Bring {named} home, into which folder?", str(begin_in()), command), answered)
+
+    def ask_put(self, place: Place, folder: str, done: Callable[[], None]) -> None:
+        """Ask what to send, then bring it into a folder of the volume."""
+        command = command_line("volume", "put", "FILE", f"{folder}/")
+
+        def answered(origin: str | None) -> None:
+            if origin:
+                self._in_thread("sending files", self._put, place, Path(origin), folder, done)
+
+        self._node.app.push_screen(Ask("Which file or folder of this machine?", f"{begin_in()}/", command), answered)
+
+    def ask_remove(self, place: Place, paths: Iterable[str], done: Callable[[], None]) -> None:
+        """Ask at once, find out meanwhile what goes and what depends on it, delete."""
+        gone = deletion.outermost(paths)
+        if not gone:
+            return
+        runs = {r.path: r for r in self.runs_on(place)}
+        whole = [runs[p] for p in gone if p in runs]
+        named = whole[0].tag if whole else filenames.shown(gone[0].rpartition("/")[2])
+        title = named if len(gone) == 1 else f"{len(gone)} items"
+        known: list[Removal] = []
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._in_thread("deleting files", self._remove, place, known[0], whole, done)
+
+        adding = ["adding up what goes …"]
+        word = word_for(title)
+        asked = Confirm(f"Delete {title}?", adding, _removing(gone), "Delete", "Keep", word=word, waits=True)
+        self._node.app.push_screen(asked, answered)
+        weigh = functools.partial(self._weigh, place, gone, asked, known)
+        start(
+            self._node,
+            weigh,
+            group="files",
+            doing="looking at what goes",
+            failed=lambda error: asked.fail(str(error)),
+        )
+
+    def _in_thread(self, doing: str, act: Callable[..., None], *args: object) -> None:
+        start(self._node, functools.partial(act, *args), group="files", doing=doing, finish=True)
+
+    def _say(self, text: str, severity: SeverityLevel = "information") -> None:
+        self._app.notify(safe(text), severity=severity, markup=False, timeout=10)
+
+    def _get_all(self, downloads: list[Wanted]) -> None:
+        """Bring them home one after the other: each takes the whole line anyhow."""
+        ones = []
+        for wanted in downloads:
+            one = Moving(name_of(wanted), wanted)
+            try:
+                self._going.begin(one)
+            except NanochatError as error:
+                self._say(str(error), "error")
+            else:
+                ones.append((wanted, one))
+        begun = [functools.partial(self._app.fleet.registry.begin, wanted) for wanted, _ in ones]
+        gets = [functools.partial(self._get, wanted, one) for wanted, one in ones]
+        named = filenames.shown(ones[0][1].name) if len(ones) == 1 else units.counted(len(ones), "download")
+        start(self._node, *begun, *gets, group="files", doing=f"bringing {named}", finish=True)
+
+    def _get(self, wanted: Wanted, one: Moving) -> None:
+        registry, folder = self._app.fleet.registry, wanted.folder
+        if one.stopped.is_set():
+            self._going.end(one)
+            return
+        try:
+            with self._until_its_end(one):
+                volume = self.volume(Place(wanted.backend, wanted.location))
+                items = download.gather(volume, wanted.path, wanted.called)
+                one.download = download.Download(volume, items, Path(folder), told=one.told, overwrite=wanted.overwrite)
+                if one.stopped.is_set():
+                    one.download.stop()
+                whole = one.download.run() is download.End.WHOLE
+        except (FileNotFoundError, UsageError):
+            registry.end(wanted)
+            raise
+        except (NanochatError, OSError):
+            # What the line or the volume did may pass.
+            if not one.stopped.is_set():
+                self._going.cut([wanted])
+            raise
+        for warning in one.download.warnings[:MOST_TOLD]:
+            self._say(warning, "warning")
+        if (more := len(one.download.warnings) - MOST_TOLD) > 0:
+            self._say(f"and {units.counted(more, 'more file')} of {filenames.shown(one.name)} did not come", "warning")
+        if whole:
+            registry.end(wanted)
+            size = units.size(one.download.progress.bytes)
+            files = one.download.progress.files
+            what = f"{files:,} files, {size}" if files > 1 else size
+            self._say(f"{filenames.shown(one.name)} is in {folder}: {what}")
+        else:
+            self._say(
+                f"{filenames.shown(one.name)} was stopped; brought to {folder} again it goes on from there", "warning"
+            )
+
+    def _put(self, place: Place, origin: Path, folder: str, done: Callable[[], None]) -> None:
+        volume = self.volume(place)
+        sendings, left_out = upload.plan(origin, f"{folder}/{origin.name}".lstrip("/"))
+        there = upload.in_the_way(volume, sendings)
+        if there:
+            raise NanochatError(
+                f"{filenames.shown(there[0])} is there already", "delete it first, or send another name"
+            )
+        against = deletion.consider([s.path for s in sendings], [], self.runs_on(place)).against
+        if against:
+            raise NanochatError(against[0], "volume put --force sends it all the same")
+        one = Moving(origin.name)
+        self._going.begin(one)
+        with self._until_its_end(one):
+            upload.send(volume, sendings, told=one.told, stopped=one.stopped.is_set)
+        more = f"; {len(left_out)} links and devices were left out" if left_out else ""
+        self._say(f"{filenames.shown(origin.name)} is on the volume{more}")
+        self._app.call_from_thread(done)
+
+    @contextlib.contextmanager
+    def _until_its_end(self, one: Moving) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._going.end(one)
+
+    def _weigh(self, place: Place, paths: Sequence[str], asked: Confirm, known: list[Removal]) -> None:
+        volume = self.volume(place)
+        contents: Entries = []
+        for path in paths:
+            try:
+                contents += [e for batch in volume.scan(path, deep=True) for e in batch]
+            except NotADirectoryError:
+                contents.append(volume.stat(path))
+        wanted = deletion.consider(paths, contents, self.runs_on(place))
+        known.append(wanted)
+        lines = [f"{units.counted(wanted.files, 'file')}, {units.size(wanted.bytes)}, for good.", *wanted.notes]
+        lines += [f"! {reason}" for reason in wanted.against]
+        lines += [filenames.shown(p) for p in paths[:LISTED]] if len(paths) > 1 else []
+        lines += [f"and {len(paths) - LISTED} more"] if len(paths) > LISTED else []
+        self._app.call_from_thread(asked.put, lines, _removing(paths, force=bool(wanted.against)))
+
+    def _remove(self, place: Place, wanted: Removal, runs: list[Run], done: Callable[[], None]) -> None:
+        now = deletion.consider(wanted.paths, [], self.runs_on(place)).against
+        if since := [reason for reason in now if reason not in wanted.against]:
+            self._say(f"{since[0]} since you were asked: nothing was deleted", "error")
+            return
+        ended = {r.path: r for r in runs if not r.live}
+        for run in ended.values():
+            self._app.fleet.delete(run)
+        deletion.remove(self.volume(place), [p for p in wanted.paths if p not in ended])
+        # How many files went nobody counted: some may have come or gone since they were added up.
+        gone = filenames.shown(wanted.paths[0]) if len(wanted.paths) == 1 else f"{len(wanted.paths)} items"
+        self._say(f"deleted {gone}")
+        self._app.call_from_thread(done)
+
+
+def _removing(paths: Sequence[str], *, force: bool = False) -> str:
+    return command_line("volume", "rm", "-r", *(["--force"] if force else []), *paths[:3]) + _and_more(paths[2:])
+
+
+def _and_more(paths: Sequence[str]) -> str:
+    """What a command line leaves out that names only the first of `paths`."""
+    return f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""

@@ -1,0 +1,253 @@
+"""Questions before something is started, stopped, written or destroyed; nothing that was typed ahead answers one."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.widgets import Button, Input, Static
+
+from runner.errors import UsageError
+from runner.system.given_path import given_path
+from runner.text.sanitize import safe
+from tui.widgets.dialogs import Window
+
+if TYPE_CHECKING:
+    from tui.context import TerminalContext
+
+T = TypeVar("T")
+
+# Nobody reads a question and answers it in less than this; words that are typed in one go have no pause as long.
+QUIET_S = 0.25
+TOO_SOON = "typed before this could be read: once more"
+# A name that is longer, or that not every keyboard can write, is not asked for.
+TYPEABLE = 40
+INSTEAD = "delete"
+
+
+class Question(Window[T]):
+    """A window whose answer counts only when it was given after the window could be read.
+
+    That is when it has been on the terminal for a quarter of a second, in which nothing came that would have been one.
+    """
+
+    DEFAULT_CSS = """
+    Question { align: center middle; }
+    Question > Vertical { width: 72; max-width: 90%; height: auto; background: $surface; padding: 1 2;
+                          border-left: thick $warning; }
+    Question VerticalScroll { height: auto; scrollbar-size-vertical: 1; }
+    Question .title { text-style: bold; }
+    Question .command { color: $text-muted; }
+    Question #soon { color: $text-warning; display: none; }
+    Question.-low > Vertical { padding: 0 1; max-width: 100%; }
+    """
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (50, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (16, "-high")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._readable_at = math.inf
+        self._turn = 0
+
+    @property
+    def readable(self) -> bool:
+        """Whether an answer that is given now counts."""
+        return time.monotonic() >= self._readable_at
+
+    def on_screen_resume(self) -> None:
+        self.ask_anew()
+
+    def on_screen_suspend(self) -> None:
+        self._readable_at = math.inf
+
+    def ask_anew(self) -> None:
+        """What is asked has changed, or is seen again: it has to be read first."""
+        self._turn += 1
+        self._readable_at = math.inf
+        self.call_after_refresh(self._drawn, self._turn)
+
+    def _drawn(self, turn: int) -> None:
+        def on_the_terminal() -> None:
+            if turn == self._turn:
+                self._readable_at = time.monotonic() + QUIET_S
+
+        cast("TerminalContext", self.app).when_drawn(on_the_terminal)
+
+    def is_answer(self, event: events.InputEvent | events.Paste) -> bool:
+        """Whether an event might answer."""
+        raise NotImplementedError
+
+    def takes(self, event: events.InputEvent | events.Paste) -> bool:
+        """Whether an event is for this window: an answer is, if it was given when the window could be read.
+
+        What was not begins the quarter of a second anew.
+        """
+        if not self.is_answer(event):
+            return True
+        if event.time >= self._readable_at:
+            self._say_soon(False)
+            return True
+        self._readable_at = max(self._readable_at, time.monotonic() + QUIET_S)
+        self._say_soon(True)
+        return False
+
+    def _say_soon(self, soon: bool) -> None:
+        for hint in self.query("#soon"):
+            hint.display = soon
+
+
+def still(field: Input) -> Input:
+    """A field whose cursor does not blink: nothing is drawn while nobody types."""
+    field.cursor_blink = False
+    return field
+
+
+class Confirm(Question[bool]):
+    """Names the thing, the amount and what cannot be undone; the safe answer has the focus."""
+
+    CSS = """
+    Confirm .body { margin: 1 0; }
+    Confirm .command { margin-bottom: 1; }
+    Confirm Horizontal { height: auto; }
+    Confirm Button { margin-right: 2; }
+    Confirm.-low .body, Confirm.-low .command { margin: 0; }
+    Confirm.-low Button { height: 1; min-width: 4; border: none; }
+    Confirm.-narrow Horizontal { layout: vertical; }
+    """
+    # Lines of it beside those that say what is at stake: high, low; more where a word is to be typed.
+    AROUND, WORD = (8, 3), 2
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", show=False),
+        Binding("n,escape", "answer(False)", show=False),
+        Binding("left,right", "app.focus_next", show=False),
+        Binding("down", "read(1)", show=False),
+        Binding("up", "read(-1)", show=False),
+    ]
+
+    def __init__(
+        self, title: str, lines: list[str], command: str, yes: str, no: str, *, word: str = "", waits: bool = False
+    ) -> None:
+        """With `word` yes is only taken once that word was typed: for what is gone for good.
+
+        One that `waits` takes no yes before `put` has said what is at stake.
+        """
+        super().__init__()
+        self._title, self._body, self._command, self._yes, self._no = title, lines, command, yes, no
+        self._word, self._waits = word, waits
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Static(safe(self._title), markup=False, classes="title")
+            with VerticalScroll(can_focus=False):
+                yield Static("", markup=False, classes="body")
+                yield Static("", markup=False, classes="command")
+            yield Static("", markup=False, id="asked")
+            yield still(Input(id="word", compact=True, disabled=not self._word))
+            yield Static(TOO_SOON, markup=False, id="soon")
+            with Horizontal():
+                yield Button(Text(f"{self._no} ({'Esc' if self._word else 'n'})"), id="no", variant="primary")
+                yield Button(Text(f"{self._yes} ({'Enter' if self._word else 'y'})"), id="yes", variant="error")
+
+    def on_mount(self) -> None:
+        self._show()
+
+    def on_resize(self) -> None:
+        """What is at stake scrolls where there is no room for it: the way to answer is always seen."""
+        more = "" if self.has_class("-narrow") else " to do it"
+        self.query_one("#asked", Static).update(f"Type {safe(self._word)}{more}:")
+        around = self.AROUND[self.has_class("-low")] + self.WORD * bool(self._word) + self.has_class("-narrow")
+        self.query_one(VerticalScroll).styles.max_height = max(1, self.size.height - around)
+
+    def put(self, lines: list[str], command: str = "") -> None:
+        """Say what is at stake, now that it is known."""
+        self._waits, self._body, self._command = False, lines, command or self._command
+        self._show()
+
+    def fail(self, line: str) -> None:
+        """What is at stake cannot be said, so that there is nothing to say yes to."""
+        self._body = [line]
+        self._show()
+
+    def _show(self) -> None:
+        if not self.query(".body"):
+            # Not composed yet, or closed by now.
+            return
+        self.query_one(".body", Static).update("\n".join(map(safe, self._body)))
+        self.query_one(".command", Static).update(f"$ {safe(self._command)}")
+        asked, field = self.query_one("#asked", Static), self.query_one(Input)
+        asked.display = field.display = bool(self._word)
+        if self._word:
+            field.focus()
+        self.ask_anew()
+
+    def is_answer(self, event: events.InputEvent | events.Paste) -> bool:
+        return not isinstance(event, events.MouseEvent) or isinstance(event, events.MouseDown | events.MouseUp)
+
+    def takes(self, event: events.InputEvent | events.Paste) -> bool:
+        # Whoever pastes may not know what.
+        return not isinstance(event, events.Paste) and super().takes(event)
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.action_answer(event.button.id == "yes")
+
+    def on_input_submitted(self) -> None:
+        self.action_answer(True)
+
+    def action_read(self, by: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
+
+    def action_answer(self, yes: bool) -> None:
+        if yes and self._waits:
+            return
+        if yes and self._word and self.query_one(Input).value.strip() != self._word:
+            self.query_one(Input).focus()
+            return
+        self.dismiss(yes)
+
+
+class Ask(Question[str]):
+    """Asks for a path of this machine, and answers with a whole one; an empty answer is none."""
+
+    CSS = """
+    Ask > Vertical { border-left: thick $accent; }
+    Ask .title { margin-bottom: 1; }
+    Ask .command { margin-top: 1; }
+    Ask.-low .title, Ask.-low .command { margin: 0; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False)]
+
+    def __init__(self, title: str, value: str, command: str) -> None:
+        super().__init__()
+        self._title, self._value, self._command = title, value, command
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Static(safe(self._title), markup=False, classes="title")
+            yield still(Input(self._value, compact=True))
+            yield Static(TOO_SOON, markup=False, id="soon")
+            yield Static(f"$ {safe(self._command)}", markup=False, classes="command")
+
+    def is_answer(self, event: events.InputEvent | events.Paste) -> bool:
+        return isinstance(event, events.Key) and event.key == "enter"
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        text = event.value.strip()
+        try:
+            self.dismiss(str(given_path(text)) if text else "")
+        except UsageError as error:
+            self.notify(safe(str(error)), severity="error", markup=False)
+
+    def action_leave(self) -> None:
+        self.dismiss("")
+
+
+def word_for(name: str) -> str:
+    """What has to be typed before something of that name is destroyed."""
+    typeable = name.isascii() and name.isprintable() and 0 < len(name) <= TYPEABLE and name == name.strip()
+    return name if typeable else INSTEAD

@@ -1,0 +1,135 @@
+"""Small windows over a screen: a page of text, the help, the commands by name."""
+
+import time
+from collections.abc import Sequence
+from typing import ClassVar, TypeVar
+
+from rich.table import Table
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
+from textual.binding import Binding, BindingType
+from textual.command import CommandList, CommandPalette
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Markdown, Static
+
+from runner.text import units
+from tui.presentation.keymap import KEYS, MOVES, moves, shown
+from tui.widgets.toasts import Told
+
+T = TypeVar("T")
+
+
+class Window(ModalScreen[T]):
+    """A window that is closed once: keys and clicks that come while it goes do not close what is below it."""
+
+    def dismiss(self, result: T | None = None) -> AwaitComplete:
+        return super().dismiss(result) if self.app.screen is self else AwaitComplete()
+
+
+class Palette(CommandPalette):
+    """Textual's palette of commands, closed once as a Window is; its keys wait until its list is laid out."""
+
+    def _action_command_list(self, action: str) -> None:
+        if self.query_one(CommandList).size:
+            super()._action_command_list(action)
+
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        return super().dismiss(result) if self.app.screen is self else AwaitComplete()
+
+
+class Page(Window[None]):
+    """A page of text or Markdown to read and close."""
+
+    CSS = """
+    Page { align: center middle; }
+    Page > VerticalScroll { width: 90%; height: 90%; background: $surface; padding: 1 2; border-left: thick $accent; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,enter,question_mark", "dismiss", "Close"),
+        *moves(
+            down="scroll(1)",
+            up="scroll(-1)",
+            page_down="screens(1)",
+            page_up="screens(-1)",
+            half_down="screens(0.5)",
+            half_up="screens(-0.5)",
+            top="to(0)",
+            bottom="to(1)",
+        ),
+    ]
+
+    def __init__(self, text: str | Table, *, markdown: bool = False) -> None:
+        super().__init__()
+        self._text, self._markdown = text, markdown
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll():
+            if self._markdown and isinstance(self._text, str):
+                yield Markdown(self._text, open_links=False)
+            else:
+                yield Static(self._text, markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
+
+    def action_screens(self, by: float) -> None:
+        self.action_scroll(round(by * self.query_one(VerticalScroll).size.height))
+
+    def action_to(self, end: int) -> None:
+        page = self.query_one(VerticalScroll)
+        page.scroll_to(y=end * page.max_scroll_y, animate=False)
+
+    def on_click(self, event: events.Click) -> None:
+        if event.widget is self:
+            self.dismiss()
+
+
+def messages_page(told: Sequence[Told]) -> Page:
+    """What the app has told lately, the newest on top."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    now = time.time()
+    for one in reversed(told):
+        table.add_row(Text(units.moment(one.at, now), style="dim"), Text(one.text))
+    if not told:
+        table.add_row("", Text("Nothing was told yet."))
+    return Page(table)
+
+
+def help_page(first: tuple[str, ...] = ()) -> Page:
+    """Every key, made from the key table, those of the screens named `first` on top."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    names = {
+        "": "everywhere",
+        "runs": "Runs",
+        "watch": "Watch",
+        "log": "Log",
+        "metrics": "Curves",
+        "compare": "Compare",
+        "cost": "Cost",
+        "view": "nanochat-tui view",
+        "launch": "New run",
+        "volume": "Volume",
+        "checkpoints": "Checkpoints",
+        "sizes": "Sizes",
+        "files": "Volume, Checkpoints, Sizes",
+    }
+    for screen, title in sorted(names.items(), key=lambda n: n[0] not in first):
+        table.add_row(Text(title, style="bold underline"), "")
+        for key in KEYS:
+            if key.screen == screen:
+                table.add_row(Text(shown(key.keys), style="bold"), Text(key.help))
+        table.add_row("", "")
+    table.add_row(Text("lists and log", style="bold underline"), "")
+    for name, keys in MOVES.items():
+        table.add_row(Text(shown(keys), style="bold"), Text(name.replace("_", " ")))
+    table.add_row("", "")
+    table.add_row("", Text("Runs go on when the app is closed. Every action is also a command: nanochat-tui --help"))
+    return Page(table)
