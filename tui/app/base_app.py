@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import signal
@@ -17,7 +18,7 @@ from rich.style import Style
 from textual import events
 from textual._callback import invoke
 from textual.actions import ActionParseResult
-from textual.app import App
+from textual.app import App, ScreenStackError
 from textual.command import CommandPalette, Provider
 from textual.dom import DOMNode
 from textual.driver import Driver
@@ -126,6 +127,11 @@ class TerminalApp(App[int]):
     def _send(self, sequence: str) -> None:
         if self._driver:
             self._driver.write(sequence)
+
+    def clear_selection(self) -> None:
+        # Where tasks begin at once (Python 3.12 and later) a field of the first screen is there before its screen is.
+        with contextlib.suppress(ScreenStackError):
+            super().clear_selection()
 
     def search_themes(self) -> None:
         self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
