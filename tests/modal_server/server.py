@@ -216,7 +216,9 @@ class ModalServer(
         if mine:
             await asyncio.wait(mine, timeout=2)
         self.server.close()
-        await self.server.wait_closed()
+        # Python 3.12 and later wait here until every client has let go of its connection.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.server.wait_closed(), 2)
         await self.runner.cleanup()
         for p in self.symlinks:
             with contextlib.suppress(OSError):
