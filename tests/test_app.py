@@ -134,7 +134,8 @@ async def test_keys_that_come_all_at_once_fill_the_fields_they_are_meant_for_and
         at_once(app, *["down"] * 8, *"hasty", *["down"] * 3, *"iterations=7", "up", "up", "up", "2", "f5")
         await until(pilot, lambda: [r for r in fleet.registry.all() if not r.live], "the run's end")
         launched = fleet.registry.all()[0]
-        assert (launched.tag, launched.spec.overrides.iterations) == ("hasty2", 7)
+        seen = [str(told) for told in app.toasts.all], app.focused, app.screen
+        assert (launched.tag, launched.spec.overrides.iterations) == ("hasty2", 7), seen
 
 
 async def test_keys_that_come_before_the_prompt_they_are_meant_for_is_there_are_text_and_no_commands(

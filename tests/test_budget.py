@@ -22,7 +22,7 @@ from runner.model.states import State
 from runner.model.status import Status
 from runner.planning import budget
 from runner.planning.estimate import shape_of
-from tests.conftest import Cli
+from tests.conftest import Cli, wait_until
 from tests.gate import Gate
 from tests.statuses import a_status
 from tests.test_run import run
@@ -216,7 +216,8 @@ def test_a_run_that_makes_no_progress_ends_itself_with_nobody_watching(cli: Cli,
     cli("watch", "w", code=1)
     record = cli.run("w")
     assert record["outcome"]["kind"] == "stalled" and "while training" in record["outcome"]["message"]
-    assert re.search(r"kept up to step \d+", record["outcome"]["message"]) and cli.processes() == []
+    assert re.search(r"kept up to step \d+", record["outcome"]["message"])
+    wait_until(lambda: cli.processes() == [], what="no process")
 
 
 JUMP = """
