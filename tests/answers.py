@@ -1,6 +1,7 @@
 """Answers to a question of the app, given as a person does: once it can be read."""
 
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from tui.widgets.consent import Question
 
@@ -16,6 +17,11 @@ async def readable(pilot: Pilot[int]) -> Question[object]:
 
 
 async def answer(pilot: Pilot[int], *keys: str) -> None:
-    """Press keys when the question can be read."""
-    await readable(pilot)
+    """Press keys when the question can be read, and once more where it says that it had changed meanwhile."""
+    question = await readable(pilot)
     await pilot.press(*keys)
+    while pilot.app.screen is question and any(hint.display for hint in question.query("#soon")):
+        await readable(pilot)
+        for field in question.query(Input):
+            field.clear()
+        await pilot.press(*keys)

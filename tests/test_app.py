@@ -55,7 +55,9 @@ async def until(pilot: Pilot[int], true: Callable[[], Any], what: str = "", seco
         if true():
             return
         await pilot.pause(0.05)
-    raise AssertionError(f"not within {seconds}s: {what}")
+    app = pilot.app
+    told = app.toasts.all if isinstance(app, NanochatApp) else []
+    raise AssertionError(f"not within {seconds}s: {what}; told {told}, focus {app.focused}\n{text_of(app)}")
 
 
 def text_of(app: App[int]) -> str:
