@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from runner.engines import nanochat_dir, nanochat_python
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 
 # A torch that is read from a slow disk for the first time takes half a minute.
 DEADLINE_S = 90.0
@@ -47,7 +47,7 @@ def problem(home: Path) -> tuple[str, str] | None:
         return f"{python} does not start ({error.strerror})", do
     if not done.returncode:
         return None
-    lines = [clean(line) for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    lines = [strip_ansi(line) for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
     said = next((line for line in reversed(lines) if line.startswith("cannot import ")), lines[-1] if lines else "")
     ended = f"its imports end with signal {-done.returncode}" if done.returncode < 0 else said
     return f"{python} {ended}"[:MOST], do

@@ -21,7 +21,7 @@ def end_leftovers(work: Path) -> bool:
     return processes.kill_marked(f"NANOCHAT_BASE_DIR={work / 'base'}") or noted
 
 
-class Interpreter(Struct, frozen=True):
+class EngineCommand(Struct, frozen=True):
     """How `python` and `torchrun` of a plan are really started."""
 
     python: str
@@ -73,13 +73,13 @@ def problem(engine: str, home: Path) -> tuple[str, str] | None:
     return None
 
 
-def interpreter(engine: str, home: Path) -> Interpreter:
+def engine_command(engine: str, home: Path) -> EngineCommand:
     """The interpreter of an engine on this machine."""
     if engine == "rehearsal":
         import runner.rehearsal
 
-        return Interpreter(sys.executable, str(Path(runner.rehearsal.__file__).parent / "stand_in"))
-    return Interpreter(str(nanochat_python(home)), str(nanochat_dir(home)))
+        return EngineCommand(sys.executable, str(Path(runner.rehearsal.__file__).parent / "stand_in"))
+    return EngineCommand(str(nanochat_python(home)), str(nanochat_dir(home)))
 
 
 def clone_commands(home: Path) -> list[Argv]:

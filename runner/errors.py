@@ -63,7 +63,7 @@ class VolumeGone(Unreachable):
 
 
 @contextlib.contextmanager
-def about(path: Path | str, instead_of: Path | None = None) -> Iterator[None]:
+def naming_path(path: Path | str, instead_of: Path | None = None) -> Iterator[None]:
     """Inside, an error of a disk that names no file, or one that nobody knows by its name, is about this one."""
     try:
         yield

@@ -22,7 +22,7 @@ from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.planning import budget, legs, plan_text
 from runner.planning.confirmation import ask_first, forget_typed_ahead
 from runner.planning.legs import PREPARE_TIMEOUT_S, TRAIN_TIMEOUT_S
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 
 NANOCHAT = "/opt/nanochat"
 PYTHON = "3.11"
@@ -54,7 +54,7 @@ image = (
 # The package comes last, and is not built in: editing it builds nothing again.
 slim, image = slim.add_local_python_source("runner"), image.add_local_python_source("runner")
 
-tags = {TAG: names.fingerprint()} if modal.is_local() else {}
+tags = {TAG: names.source_fingerprint()} if modal.is_local() else {}
 app = modal.App(APPS["nanochat"], tags=tags)
 rehearsal = modal.App(APPS["rehearsal"], tags=tags)
 live = modal.Dict.from_name(LIVE_DICT, create_if_missing=True)
@@ -62,13 +62,13 @@ live = modal.Dict.from_name(LIVE_DICT, create_if_missing=True)
 
 def _resources(part: Part, engine: str) -> dict[str, Any]:
     """What a part holds. Each call brings its volume: an app that is bound to none outlives every one of them."""
-    holds = pricing.box(part, engine, gpu="", gpus=1)
+    holds = pricing.resources_for(part, engine, gpu="", gpus=1)
     return {"cpu": float(holds.cores), "memory": holds.gib * 1024}
 
 
 def _asked(run: Run) -> dict[str, Any]:
     """What the part that trains asks for, besides its function's own."""
-    holds = pricing.box(Part.TRAIN, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
+    holds = pricing.resources_for(Part.TRAIN, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
     asked: dict[str, Any] = {"cpu": float(holds.cores), "memory": holds.gib * 1024}
     rate = pricing.hourly_rate(BackendName.MODAL, holds, run.prices)
     spent = run.status.spent_usd if run.status else Decimal(0)
@@ -82,7 +82,7 @@ def _asked(run: Run) -> dict[str, Any]:
 def _attend(
     part: Part, engine: str, run_id: str, attempt: int, volume: str, leg: int = 1, limit_s: int | None = None
 ) -> dict[str, str]:
-    from runner.backends.modal.container import Asked, attend
+    from runner.backends.modal.container import CallRequest, run_call
 
     mounted: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]
     mounted = {MOUNT: modal.Volume.from_name(volume)}
@@ -92,8 +92,8 @@ def _attend(
         function = modal.Function.from_name(run.app or APPS[engine], Part.TRAIN).with_options(**asked, volumes=mounted)
         return function.spawn(run_id, attempt, volume, leg, asked["timeout"]).object_id
 
-    asked = Asked(part, run_id, attempt, leg, limit_s)
-    return attend(asked, volume=modal.Volume.from_name(volume), live=live, hand_over=hand_over)
+    asked = CallRequest(part, run_id, attempt, leg, limit_s)
+    return run_call(asked, volume=modal.Volume.from_name(volume), live=live, hand_over=hand_over)
 
 
 Body = Callable[..., dict[str, str]]
@@ -163,7 +163,7 @@ def main(
     """Show the plan and its price, ask above the limits, and spawn a run that outlives this command."""
     from runner.fleet.fleet import Fleet
     from runner.model.spec import make_spec
-    from runner.paths import home
+    from runner.paths import data_dir
 
     try:
         spec = make_spec(
@@ -176,7 +176,7 @@ def main(
             budget=budget or None,
             gpu_kinds=tuple(pricing.GPUS),
         )
-        fleet = Fleet(home(), say=_say)
+        fleet = Fleet(data_dir(), say=_say)
         planned = fleet.plan(spec, BackendName.MODAL)
         _say(plan_text.headline(spec, BackendName.MODAL, planned))
         for line in plan_text.lines(planned):
@@ -192,9 +192,9 @@ def main(
 
 
 def _say(line: str) -> None:
-    print(safe(line))  # noqa: T201
+    print(sanitize_line(line))  # noqa: T201
 
 
 def _confirmed(question: str) -> bool:
     forget_typed_ahead()
-    return input(f"{safe(question)} [y/N] ").strip().lower() in ("y", "yes")
+    return input(f"{sanitize_line(question)} [y/N] ").strip().lower() in ("y", "yes")

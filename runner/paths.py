@@ -35,10 +35,10 @@ def _where() -> Path:
 
 
 @contextlib.contextmanager
-def home_to_look() -> Iterator[tuple[Path, NanochatError | None]]:
+def readable_data_dir() -> Iterator[tuple[Path, NanochatError | None]]:
     """The data folder for who only looks. Where it cannot be used: one with its settings that is soon gone, and why."""
     try:
-        found = home()
+        found = data_dir()
     except (UsageError, Unreachable) as error:
         with tempfile.TemporaryDirectory(prefix="nanochat-tui-") as folder:
             with contextlib.suppress(OSError, UsageError):
@@ -48,7 +48,7 @@ def home_to_look() -> Iterator[tuple[Path, NanochatError | None]]:
         yield found, None
 
 
-def home(*, to_write: bool = True) -> Path:
+def data_dir(*, to_write: bool = True) -> Path:
     """The data folder, made if missing. Raises UsageError where there can be none, Unreachable if not writable.
 
     Who need not write (`to_write`) is content with one that is there.

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from runner.errors import UsageError
 from runner.model import stored
-from runner.model.spec import closest
+from runner.model.spec import closest_name
 from runner.system import atomic
 from runner.system.given_path import given_path
 from runner.text import addresses
@@ -51,7 +51,7 @@ MEANING = {
 SECRET = ("webhook", "on_notice")
 
 
-class Found(Struct, frozen=True):
+class LoadedSettings(Struct, frozen=True):
     """What is set; what of the file is not obeyed: all of it, values that make no sense, names of a newer release."""
 
     settings: Settings = Settings()
@@ -60,13 +60,13 @@ class Found(Struct, frozen=True):
     unknown: tuple[str, ...] = ()
 
 
-def read(home: Path) -> Found:
+def read(home: Path) -> LoadedSettings:
     """What is set; a default stands for what cannot be understood, which is left as it is."""
     atomic.tighten(home / FILE)
     try:
         raw = _raw(home)
     except UsageError as error:
-        return Found(damage=str(error))
+        return LoadedSettings(damage=str(error))
     good: dict[str, Any] = {}
     odd = []
     for name in sorted(raw.keys() & MEANING.keys()):
@@ -74,7 +74,7 @@ def read(home: Path) -> Found:
             good[name] = _valid(name, raw[name])
         except UsageError:
             odd.append(name)
-    return Found(Settings(**good), "", tuple(odd), tuple(sorted(raw.keys() - MEANING.keys())))
+    return LoadedSettings(Settings(**good), "", tuple(odd), tuple(sorted(raw.keys() - MEANING.keys())))
 
 
 def load(home: Path) -> Settings:
@@ -118,7 +118,7 @@ def _valid(name: str, value: object) -> Any:
 def changed(settings: Settings, name: str, value: str) -> Settings:
     """The settings with one of them as typed; `default` takes it back. Raises UsageError."""
     if name not in MEANING:
-        raise UsageError(f"unknown setting {name[:40]!r}", closest(name, tuple(MEANING)), field=name)
+        raise UsageError(f"unknown setting {name[:40]!r}", closest_name(name, tuple(MEANING)), field=name)
     if value == "default":
         return msgspec.structs.replace(settings, **{name: getattr(Settings(), name)})
     is_flag = isinstance(getattr(settings, name), bool)
@@ -133,10 +133,10 @@ def changed(settings: Settings, name: str, value: str) -> Settings:
     return msgspec.structs.replace(settings, **{name: wanted})
 
 
-def shown(settings: Settings) -> dict[str, Any]:
+def setting_text(settings: Settings) -> dict[str, Any]:
     """Every setting as anybody may see it: of an address no more than the host."""
     found = {name: getattr(settings, name) for name in MEANING}
-    return found | {name: addresses.shown(name, found[name]) for name in SECRET}
+    return found | {name: addresses.host_only(name, found[name]) for name in SECRET}
 
 
 def typed(value: object) -> str:

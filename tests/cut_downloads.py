@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runner.transfer.download import Download, End, gather
+from runner.transfer.download import Download, End, list_files
 from runner.volumes.folder import FolderVolume
 from tests.like_vfat import like_vfat
 
@@ -56,7 +56,7 @@ class Trial:
                 like_vfat(self.out, setattr)
             for name in COUNTED:
                 setattr(os, name, told(getattr(os, name), counted))
-            download = Download(self.volume, gather(self.volume, "x"), self.out)
+            download = Download(self.volume, list_files(self.volume, "x"), self.out)
             code = 0 if download.run() is End.WHOLE and not download.warnings else 2
         finally:
             os._exit(code)

@@ -20,7 +20,7 @@ from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import Outcome, OutcomeKind, StageState, StageStatus
 from runner.nanochat import layout
-from runner.planning.plan import plan
+from runner.planning.plan import make_plan
 from runner.volumes import run_records
 from runner.volumes.folder import FolderVolume
 from tests.conftest import DATA
@@ -101,7 +101,7 @@ def _live(fleet: Fleet, location: str) -> None:
     call_id = processes.call_id(os.getpid())
     made = msgspec.structs.replace(spec("speedrun", "d4", "nanochat"), budget_usd=Decimal("1.50"))
     prices = msgspec.structs.replace(pricing.DATED, local=Decimal("3.95"))
-    planned = plan(made, layout.Inventory(), backend="local", prices=prices)
+    planned = make_plan(made, layout.Inventory(), backend="local", prices=prices)
     run = Run(
         "live4demo", "d4-blue", made, BackendName.LOCAL, location, NOW - 300, State.RUNNING, [Call(call_id, NOW - 300)],
         prices=prices, estimate=planned.estimate,

@@ -4,7 +4,7 @@ from typing import Any
 
 from runner.model.stages import Phase, StageName
 from runner.model.states import State
-from runner.model.status import PARTS, Status
+from runner.model.status import STATUS_PARTS, Status
 
 
 def a_status(
@@ -13,7 +13,7 @@ def a_status(
     """A status with these values, wherever they belong."""
     status = Status(attempt, state, call_id, started_at, updated_at)
     for name, value in values.items():
-        part = next((part for part, kind in PARTS.items() if name in kind.__struct_fields__), None)
+        part = next((part for part, kind in STATUS_PARTS.items() if name in kind.__struct_fields__), None)
         value = {"stage": StageName, "doing": Phase}.get(name, lambda given: given)(value)
         setattr(getattr(status, part) if part else status, name, value)
     return status

@@ -27,14 +27,14 @@ from tests.test_run import run
 from tests.test_series import event, step
 from tui.app.app import NanochatApp
 from tui.app.log_viewer import ViewApp
-from tui.presentation.keymap import KEYS, shown
+from tui.presentation.keymap import KEYS, key_label
 from tui.screens.compare import CompareScreen
 from tui.screens.cost import CostScreen
 from tui.screens.launch import LaunchScreen
 from tui.screens.watch import WatchScreen
 from tui.widgets.choice import Choice
 from tui.widgets.consent import Confirm
-from tui.widgets.dialogs import Page
+from tui.widgets.dialogs import TextPage
 from tui.widgets.log_view import LogView
 from tui.widgets.metrics import Metrics
 from tui.widgets.plot import Plot
@@ -88,7 +88,7 @@ async def test_a_run_is_launched_once_however_often_the_key_is_pressed_and_then_
         await until(pilot, lambda: "done" in text_of(app) and "[DONE]" in text_of(app), "the end")
         assert len(fleet.registry.all()) == 1
         await pilot.press("o")
-        await until(pilot, lambda: isinstance(app.screen, Page), "the report")
+        await until(pilot, lambda: isinstance(app.screen, TextPage), "the report")
         await pilot.press("q")
         assert isinstance(app.screen, WatchScreen)
 
@@ -319,7 +319,7 @@ def test_a_key_does_one_thing_per_screen_and_every_action_exists() -> None:
 
 def test_the_readme_names_every_key_of_the_footer() -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text()
-    missing = [k for k in KEYS if k.footer and f"`{shown(k.keys).split()[0]}`" not in readme]
+    missing = [k for k in KEYS if k.footer and f"`{key_label(k.keys).split()[0]}`" not in readme]
     assert missing == []
 
 

@@ -24,8 +24,8 @@ from tui import background
 from tui.app.app import NanochatApp
 from tui.screens import sizes
 from tui.screens.sizes import SizesScreen
-from tui.widgets.consent import Ask, Confirm
-from tui.widgets.dialogs import Page, Palette, help_page
+from tui.widgets.consent import AskPath, Confirm
+from tui.widgets.dialogs import Palette, TextPage, help_page
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def fleet(tmp_path: Path) -> Fleet:
     "window",
     [
         lambda: help_page(),
-        lambda: Page("text"),
+        lambda: TextPage("text"),
         lambda: Confirm("Stop it?", [], "command", "Stop", "Keep"),
-        lambda: Ask("Where to?", "", "command"),
+        lambda: AskPath("Where to?", "", "command"),
         lambda: Palette(),
     ],
     ids=["help", "page", "question", "prompt", "palette"],
@@ -49,7 +49,7 @@ async def test_a_window_that_is_closed_twice_at_once_closes_nothing_below_it(
 ) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:
-        below = Page("below")
+        below = TextPage("below")
         app.push_screen(below)
         answers: list[object] = []
         app.push_screen(window(), answers.append)
@@ -69,14 +69,14 @@ async def test_two_clicks_beside_the_help_in_one_burst_close_it_once(fleet: Flee
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.press("question_mark")
-        await until(pilot, lambda: isinstance(app.screen, Page), "the help")
+        await until(pilot, lambda: isinstance(app.screen, TextPage), "the help")
         page = app.screen
         for _ in range(2):
             page.post_message(
                 events.Click(page, 0, 0, 0, 0, 1, shift=False, meta=False, ctrl=False, screen_x=0, screen_y=0)
             )
         page.post_message(events.Key("escape", None))
-        await until(pilot, lambda: not isinstance(app.screen, Page), "the screen below")
+        await until(pilot, lambda: not isinstance(app.screen, TextPage), "the screen below")
         await pilot.pause()
         assert "No runs" in text_of(app) or app.is_running
 

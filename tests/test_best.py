@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.nanochat.layout import CheckpointKind
-from runner.volumes.best import best_of, expendable, measured, with_measures
+from runner.volumes.best import best_of, measured, prunable, with_measures
 from runner.volumes.checkpoints import Checkpoint, Verdict
 from tests.conftest import Cli, wait_until
 from tests.gate import Gate
@@ -37,13 +37,13 @@ POINTS = (0, 6.0), (20, 1.2), (40, 0.9), (60, 1.0), (80, 1.1), (100, 1.2)
 
 def test_pruning_keeps_the_step_that_was_measured_best_and_not_one_that_carries_its_value() -> None:
     found = with_measures(carried(10, 100, *POINTS), measured(at(*POINTS)))
-    assert {c.step for c in found} - {c.step for c in expendable(found)} == {40, 100}
+    assert {c.step for c in found} - {c.step for c in prunable(found)} == {40, 100}
     assert [run_format.measured(c) for c in found[3:5]] == ["0.9000", "0.9000 @40"]
 
 
 def test_where_nothing_of_it_is_known_the_earliest_that_carries_the_best_value_stays() -> None:
     found = carried(10, 100, *POINTS)
-    assert {c.step for c in found} - {c.step for c in expendable(found)} == {40, 100}
+    assert {c.step for c in found} - {c.step for c in prunable(found)} == {40, 100}
     assert run_format.measured(found[0]) == "last 6.0000"
 
 
@@ -76,7 +76,7 @@ def test_what_was_measured_best_is_never_expendable(
 ) -> None:
     whole = {step * 10: saved(step * 10, bpb) for step, bpb in metas}
     found = with_measures([*whole.values()], {CheckpointKind.BASE: points})
-    gone = {c.step for c in expendable(found)}
+    gone = {c.step for c in prunable(found)}
     here = {step: points[step] for step in whole if step in points}
     if here:
         assert min(s for s in here if here[s] == min(here.values())) not in gone

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import UsageError
-from runner.system.placing import place
-from runner.text.filenames import BROUGHT, PARTS
-from runner.transfer.download import Download, End, gather
-from runner.transfer.journal import Here, Home
+from runner.system.placing import move_into
+from runner.text.filenames import BROUGHT, PARTS_FOLDER
+from runner.transfer.download import Download, End, list_files
+from runner.transfer.journal import DestinationJournal, LocalCopy
 from runner.volumes.base import Entry
-from runner.volumes.folder import FolderSource, FolderVolume
+from runner.volumes.folder import FolderBlockReader, FolderVolume
 from tests.conftest import Cli, in_own_mounts
 from tests.like_vfat import like_vfat
 from tests.test_transfer import BIG, here, noise
@@ -41,7 +41,7 @@ class Trial:
         os.utime(path, (at, at))
 
     def get(self, path: str = "x", *, force: bool = False, to: Path | None = None) -> Download:
-        download = Download(self.volume, gather(self.volume, path), to or self.out, overwrite=force)
+        download = Download(self.volume, list_files(self.volume, path), to or self.out, overwrite=force)
         assert download.run() is End.WHOLE
         return download
 
@@ -186,15 +186,15 @@ def test_a_file_that_the_person_makes_while_its_name_is_brought_is_kept_and_the_
 ) -> None:
     trial.write("a", b"theirs, and longer")
     trial.write("b", b"b")
-    block = FolderSource.block
+    block = FolderBlockReader.block
 
-    def late(source: FolderSource, number: int) -> bytes:
+    def late(source: FolderBlockReader, number: int) -> bytes:
         if not (trial.out / "x" / "a").exists():
             (trial.out / "x").mkdir(exist_ok=True)
             (trial.out / "x" / "a").write_bytes(b"mine")
         return block(source, number)
 
-    monkeypatch.setattr(FolderSource, "block", late)
+    monkeypatch.setattr(FolderBlockReader, "block", late)
     download = trial.get()
     assert len(download.warnings) == 1 and "x/a is there already, and is another: --force" in download.warnings[0]
     assert trial.mine == {"x/a": b"mine", "x/b": b"b"} and download.progress.files == 1
@@ -205,17 +205,17 @@ def test_a_file_that_its_volume_does_not_give_is_told_and_the_others_come(
 ) -> None:
     for name in "abc":
         trial.write(name, name.encode())
-    block = FolderSource.block
+    block = FolderBlockReader.block
 
-    def refused(source: FolderSource, number: int) -> bytes:
+    def refused(source: FolderBlockReader, number: int) -> bytes:
         if source._entry.name == "b":
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return block(source, number)
 
     with monkeypatch.context() as patched:
-        patched.setattr(FolderSource, "block", refused)
+        patched.setattr(FolderBlockReader, "block", refused)
         assert trial.get().warnings == ["x/b cannot be read (Permission denied): see to the volume"]
-    assert trial.mine == {"x/a": b"a", "x/c": b"c"} and not (trial.out / PARTS).exists()
+    assert trial.mine == {"x/a": b"a", "x/c": b"c"} and not (trial.out / PARTS_FOLDER).exists()
     assert not trial.get().warnings and trial.mine["x/b"] == b"b"
 
 
@@ -231,7 +231,7 @@ def test_on_a_memory_stick_the_rest_arrives_and_what_did_not_is_named(
     download = trial.get()
     assert len(download.warnings) == 1 and "large.pt is too large for the file system" in download.warnings[0]
     assert sorted(trial.mine.values()) == sorted(n.encode() for n in names)
-    assert not (trial.out / PARTS).exists()
+    assert not (trial.out / PARTS_FOLDER).exists()
     again = trial.get()
     assert again.progress.bytes_read == 0 and again.progress.files_done == len(names)
 
@@ -262,7 +262,7 @@ def test_a_name_that_a_file_system_refuses_is_left_out_by_name(trial: Trial, mon
     monkeypatch.setattr(os, "link", refusing)
     (warning,) = trial.get().warnings
     assert "x/bad cannot be written" in warning and os.strerror(errno.EILSEQ) in warning
-    assert trial.mine == {"x/good": b"g"} and not (trial.out / PARTS).exists()
+    assert trial.mine == {"x/good": b"g"} and not (trial.out / PARTS_FOLDER).exists()
 
 
 def test_a_disk_that_makes_no_file_longer_and_says_no_size_gets_all_the_same(
@@ -283,13 +283,13 @@ def test_a_disk_that_makes_no_file_longer_and_says_no_size_gets_all_the_same(
 
 
 def test_what_had_come_and_was_damaged_since_is_read_again(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runner.transfer.partial_file import Part, part_path
+    from runner.transfer.partial_file import PartialFile, part_path
 
     for where in ("volumes.base", "volumes.folder", "transfer.partial_file"):
         monkeypatch.setattr(f"runner.{where}.BLOCK", 4096)
     trial.write("big", noise(9 * 4096))
-    (item,) = gather(trial.volume, "x/big")
-    first = Part(trial.volume, item, Home(trial.out, trial.volume.location), lambda *a: None)
+    (item,) = list_files(trial.volume, "x/big")
+    first = PartialFile(trial.volume, item, DestinationJournal(trial.out, trial.volume.location), lambda *a: None)
     for number in (0, 1, 2):
         first.bring(number)
     first.put_away()
@@ -345,8 +345,8 @@ def test_no_name_is_given_over_a_file_that_is_there(tmp_path: Path, monkeypatch:
         (tmp_path / "part").write_bytes(b"new")
         (tmp_path / "own").write_bytes(b"own")
         with pytest.raises(FileExistsError):
-            place(tmp_path / "part", tmp_path / "own", over=False)
-        place(tmp_path / "part", tmp_path / f"fresh{links}", over=False)
+            move_into(tmp_path / "part", tmp_path / "own", over=False)
+        move_into(tmp_path / "part", tmp_path / f"fresh{links}", over=False)
         assert (tmp_path / "own").read_bytes() == b"own" and not (tmp_path / "part").exists()
 
 
@@ -354,10 +354,10 @@ def test_a_folder_judges_by_its_record_before_it_reads_anything(trial: Trial) ->
     trial.write("a.pt", b"1234")
     trial.get()
     entry = trial.volume.stat("x/a.pt")
-    home = Home(trial.out, trial.volume.location)
-    assert home.judge("x/a.pt", entry) is Here.WHOLE
-    assert home.judge("x/b.pt", entry) is Here.NOTHING
-    assert home.judge("x/a.pt", Entry("x/a.pt", False, 5, entry.mtime)) is Here.ANOTHER
+    home = DestinationJournal(trial.out, trial.volume.location)
+    assert home.judge("x/a.pt", entry) is LocalCopy.WHOLE
+    assert home.judge("x/b.pt", entry) is LocalCopy.NOTHING
+    assert home.judge("x/a.pt", Entry("x/a.pt", False, 5, entry.mtime)) is LocalCopy.ANOTHER
     with pytest.raises(UsageError, match="is no file"):
         home.judge("x", entry)
 

@@ -11,7 +11,7 @@ import pytest
 
 from runner.errors import UsageError
 from runner.job.clock import Clock
-from runner.job.limits import Guard
+from runner.job.limits import LimitMonitor
 from runner.job.tracker import Tracker
 from runner.model.events import Saved, Step
 from runner.model.pricing import GPUS, dollars
@@ -86,7 +86,7 @@ class Life:
             status.containers.log_bases = [0]
         tracker = Tracker(status)
         tracker.begin_stage(self.now)
-        guard = Guard(self.run, shape_of(12, self.run.spec.overrides), lambda line: None, lambda: self.now)
+        guard = LimitMonitor(self.run, shape_of(12, self.run.spec.overrides), lambda line: None, lambda: self.now)
         next_step = self.now + self.startup_s
         publishing: tuple[int, float, float] | None = None
         while True:

@@ -10,17 +10,17 @@ from runner import engines
 from runner.backends.local import LocalBackend
 from runner.job.children import Children
 from runner.job.journal import Journal
-from runner.job.limits import Guard
+from runner.job.limits import LimitMonitor
 from runner.job.stop import Stop
 from runner.model.pricing import GPUS
 from runner.model.spec import make_spec
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import Outcome, OutcomeKind
-from runner.model.transitions import observed
+from runner.model.transitions import apply_poll
 from runner.nanochat.layout import Inventory
 from runner.planning.estimate import shape_of
-from runner.planning.plan import plan
+from runner.planning.plan import make_plan
 from runner.volumes.folder import FolderVolume
 from tests.statuses import a_status
 from tests.test_run import NOW, SPEC, run
@@ -32,13 +32,15 @@ def test_a_child_sees_nothing_that_opens_the_persons_modal_account(
     monkeypatch.setenv("NANOCHAT_TUI_HOME", str(tmp_path))
     for name in ("MODAL_TOKEN_SECRET", "MODAL_TASK_ID", "MODAL_SERVER_URL"):
         monkeypatch.setenv(name, "of-the-person")
-    monkeypatch.setattr(engines, "interpreter", lambda engine, home: engines.Interpreter(sys.executable, str(tmp_path)))
+    monkeypatch.setattr(
+        engines, "engine_command", lambda engine, home: engines.EngineCommand(sys.executable, str(tmp_path))
+    )
     status = a_status(1, State.RUNNING, "c", 0.0, 0.0, stage="base")
     journal = Journal(FolderVolume(str(tmp_path)), "runs/abc", status, hold_open=False)
-    stop = Stop(Guard(run(), shape_of(12, SPEC.overrides), journal.say), None)
+    stop = Stop(LimitMonitor(run(), shape_of(12, SPEC.overrides), journal.say), None)
     children = Children(run(), tmp_path, journal, stop, compiled=None, tick=lambda beat: None, grace_s=1.0)
     shows = ("python", "-c", "import os; print(os.environ)")
-    assert children.run(StageName.BASE, [shows], plan(SPEC, Inventory(), backend="local")) is None
+    assert children.run(StageName.BASE, [shows], make_plan(SPEC, Inventory(), backend="local")) is None
     journal.close()
     journal.flush()
     log = (tmp_path / "runs" / "abc" / "log").read_text()
@@ -49,20 +51,22 @@ def test_a_training_that_takes_the_processor_while_gpus_are_paid_for_is_stopped_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NANOCHAT_TUI_HOME", str(tmp_path))
-    monkeypatch.setattr(engines, "interpreter", lambda engine, home: engines.Interpreter(sys.executable, str(tmp_path)))
+    monkeypatch.setattr(
+        engines, "engine_command", lambda engine, home: engines.EngineCommand(sys.executable, str(tmp_path))
+    )
     paid = make_spec(task="base", model="d12", backend="modal", engine="nanochat", gpu_kinds=tuple(GPUS))
     here = run(spec=paid, backend="modal")
     status = a_status(1, State.RUNNING, "c", 0.0, 0.0, stage="base")
     journal = Journal(FolderVolume(str(tmp_path)), "runs/abc", status, hold_open=False)
-    stop = Stop(Guard(here, shape_of(12, paid.overrides), journal.say), None)
+    stop = Stop(LimitMonitor(here, shape_of(12, paid.overrides), journal.say), None)
     children = Children(here, tmp_path, journal, stop, compiled=None, tick=lambda beat: None, grace_s=1.0)
     says = "print('Autodetected device type: cpu', flush=True)"
     for code in (f"import time; {says}; time.sleep(900)", f"{says}; raise MemoryError"):
-        ended = children.run(StageName.BASE, [("python", "-c", code)], plan(paid, Inventory(), backend="modal"))
+        ended = children.run(StageName.BASE, [("python", "-c", code)], make_plan(paid, Inventory(), backend="modal"))
         assert ended and (ended.kind, ended.stage) == (OutcomeKind.ENVIRONMENT, "base")
         assert ended.message.startswith("8 × H100 are paid for, nanochat runs on the CPU")
     status.containers.device = "4 × NVIDIA H100 80GB HBM3"
-    fewer = children.other_gpus(plan(paid, Inventory(), backend="modal"))
+    fewer = children.other_gpus(make_plan(paid, Inventory(), backend="modal"))
     assert fewer and "the container has 4 × NVIDIA H100" in fewer.message
     journal.close()
 
@@ -87,6 +91,6 @@ def test_what_a_dead_job_could_say_nowhere_else_is_read_from_its_own_output(
     work.mkdir(parents=True)
     (work / "job.out").write_text(f"something before\n{said}\n" if said else "")
     here = run(volume=str(tmp_path))
-    found = observed(here, LocalBackend(tmp_path).poll(here), NOW)
+    found = apply_poll(here, LocalBackend(tmp_path).poll(here), NOW)
     assert found.outcome is not None
     assert (found.state.value, found.outcome.kind) == (state, kind) and "\x1b" not in found.outcome.message

@@ -10,7 +10,7 @@ import pytest
 
 from runner.system import client_log
 from runner.system.client_log import FILE, LOG
-from runner.text.secrets import scrubbed
+from runner.text.secrets import redact
 from tests.conftest import Cli
 
 
@@ -43,12 +43,12 @@ def test_no_secret_is_written_down(log: Path, monkeypatch: pytest.MonkeyPatch, t
     except ValueError:
         LOG.exception("while saying %s", text)
     assert "SECRET" not in log.read_text() and "ValueError" in log.read_text()
-    assert "SECRET" not in scrubbed(text)
+    assert "SECRET" not in redact(text)
 
 
 def test_what_is_no_secret_stays_readable() -> None:
     for text in ("step 00010/00020 | tok/sec: 742,000", "https://huggingface.co", "runs/d12-amber has 3 tokens: a b c"):
-        assert scrubbed(text) == text
+        assert redact(text) == text
 
 
 def test_hostile_text_is_harmless_in_the_log_and_stays_in_its_record(log: Path) -> None:

@@ -16,7 +16,7 @@ from tests.test_series import many
 from tui.app.app import NanochatApp
 from tui.screens.compare import CompareScreen
 from tui.screens.feed import Feed
-from tui.widgets.consent import Ask
+from tui.widgets.consent import AskPath
 from tui.widgets.metrics import Metrics
 from tui.widgets.plot import Plot
 
@@ -77,7 +77,7 @@ async def test_an_export_is_whole_or_not_there(fleet: Fleet, tmp_path: Path) -> 
         assert isinstance(app.screen, CompareScreen)
         with full_at(2000):
             await pilot.press("s")
-            assert isinstance(app.screen, Ask) and app.screen.query_one(Input).value == str(Path.cwd() / "compare")
+            assert isinstance(app.screen, AskPath) and app.screen.query_one(Input).value == str(Path.cwd() / "compare")
             await answer(pilot, "enter")
             await until(pilot, lambda: any(n.severity == "error" for n in app._notifications), "the error")
         assert not list(tmp_path.glob("compare*"))

@@ -19,7 +19,7 @@ from tests.conftest import Cli
 from tests.terminal import Terminal
 from tests.test_app import at_once, put, text_of, until
 from tui.app.app import NanochatApp
-from tui.widgets.consent import INSTEAD, QUIET_S, Ask, Confirm, Question, word_for
+from tui.widgets.consent import INSTEAD, QUIET_S, AskPath, Confirm, Question, word_for
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ async def test_enter_typed_ahead_takes_no_default_of_a_prompt_but_text_typed_ahe
     app = NanochatApp(fleet)
     answers: list[object] = []
     async with app.run_test(size=(100, 30)) as pilot:
-        app.push_screen(Ask("Where to?", "/home/", "command"), answers.append)
+        app.push_screen(AskPath("Where to?", "/home/", "command"), answers.append)
         await pilot.pause()
         await pilot.press(*"me", "enter", "enter")
         assert not answers

@@ -10,7 +10,7 @@ from runner.model.run import Run
 from runner.model.states import State
 from runner.model.status import OutcomeKind
 from runner.text.filenames import BROUGHT
-from runner.transfer.download import Download, End, gather
+from runner.transfer.download import Download, End, list_files
 from runner.volumes import deletion
 from runner.volumes.base import Volume
 from tests.place import Place, hostile_names
@@ -207,7 +207,7 @@ def test_hostile_names_are_listed_brought_home_and_deleted_one_by_one(
     volume = place.volume()
     assert sorted(e.name for e in volume.list("odd")) == sorted(names)
     outside = set(tmp_path.rglob("*"))
-    assert Download(volume, gather(volume, "odd"), tmp_path / "home" / "here").run() is End.WHOLE
+    assert Download(volume, list_files(volume, "odd"), tmp_path / "home" / "here").run() is End.WHOLE
     came = {p for p in tmp_path.rglob("*") if p not in outside and p.is_file() and store not in p.parents}
     came.discard(tmp_path / "home" / "here" / BROUGHT)
     assert len(came) == 500 and all((tmp_path / "home" / "here" / "odd") == p.parent for p in came)

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.diagnosis.evidence import Evidence
-from runner.diagnosis.lines import named, tells
-from runner.diagnosis.verdict import How, Verdict, judge
+from runner.diagnosis.lines import named_cause, tells_failure
+from runner.diagnosis.verdict import ExitStatus, Verdict, diagnose
 from runner.nanochat import grammar
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 from tests.conftest import DATA
 
 FAILURES: dict[str, dict[str, Any]] = tomllib.loads((DATA / "failures.toml").read_text())
@@ -22,14 +22,14 @@ def read(lines: list[str]) -> Evidence:
     evidence = Evidence()
     for number, raw in enumerate(lines, 1):
         for piece in raw.split("\r"):
-            line = clean(piece)
+            line = strip_ansi(piece)
             for said, event in grammar.read(line):
                 evidence.see(said, event, number)
     return evidence
 
 
-def verdict(path: Path, how: How | None = None) -> Verdict | None:
-    return judge(read(path.read_bytes().decode("utf-8", "replace").split("\n")), how)
+def verdict(path: Path, how: ExitStatus | None = None) -> Verdict | None:
+    return diagnose(read(path.read_bytes().decode("utf-8", "replace").split("\n")), how)
 
 
 @pytest.mark.parametrize("name", FAILURES)
@@ -45,7 +45,7 @@ def test_a_failure_is_told_by_its_cause_with_advice_that_can_help(name: str) -> 
 @pytest.mark.parametrize("name", FAILURES)
 def test_the_search_for_errors_finds_the_line_that_tells_the_cause(name: str) -> None:
     lines = (DATA / "failures" / f"{name}.log").read_text().split("\n")
-    assert tells(lines[FAILURES[name]["line"] - 1])
+    assert tells_failure(lines[FAILURES[name]["line"] - 1])
 
 
 HEALTHY = sorted(
@@ -96,7 +96,7 @@ def test_no_failure_is_told_of_a_log_that_went_on_and_ended_well(path: Path, pla
     for name, share in planted:
         at = int(share * len(lines))
         lines[at:at] = PLANTED[name]
-    assert judge(read([*lines, *PROOF])) is None
+    assert diagnose(read([*lines, *PROOF])) is None
 
 
 @pytest.mark.parametrize("path", HEALTHY, ids=lambda path: path.stem)
@@ -107,7 +107,7 @@ def test_no_failure_is_told_of_a_healthy_log_as_it_is(path: Path) -> None:
 @pytest.mark.parametrize("planted", ["ignored", "while logging", "sample", "answer", "asynchronous"])
 def test_what_ends_nothing_is_no_failure_also_as_the_last_that_a_log_says(planted: str) -> None:
     lines = (DATA / "logs" / "cpu_base_train_d4.log").read_text().split("\n")
-    assert judge(read([*lines, *PLANTED[planted]])) is None
+    assert diagnose(read([*lines, *PLANTED[planted]])) is None
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_what_ends_nothing_is_no_failure_also_as_the_last_that_a_log_says(plante
     ],
 )
 def test_a_process_that_dies_after_all_was_done_did_not_fail(last: str) -> None:
-    assert judge(read([*PROOF, last])) is None
+    assert diagnose(read([*PROOF, last])) is None
 
 
 NOISE = st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=300) | st.sampled_from(
@@ -130,7 +130,7 @@ NOISE = st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=
 @given(st.lists(NOISE, max_size=60), st.sampled_from(sorted(FAILURES)))
 def test_whatever_stood_before_a_failure_is_told_in_one_short_line(noise: list[str], name: str) -> None:
     failure = (DATA / "failures" / f"{name}.log").read_text().split("\n")
-    found = judge(read([*noise, *failure]))
+    found = diagnose(read([*noise, *failure]))
     assert found and found.message and len(found.message) <= 300 and found.line
 
 
@@ -145,21 +145,29 @@ def test_what_is_kept_of_a_log_does_not_grow_with_it(noise: list[str]) -> None:
 def test_how_the_child_ended_counts_before_what_it_had_said() -> None:
     lines = [*UNCAUGHT[:1], '  File "/root/nanochat/scripts/base_train.py", line 5, in <module>', "KeyError: 'x'"]
     told = {
-        how: judge(read(lines), how)
-        for how in (None, How(1), How(0), How(None, 9), How(None, 9, oom_kills=1), How(137), How(None, 6))
+        how: diagnose(read(lines), how)
+        for how in (
+            None,
+            ExitStatus(1),
+            ExitStatus(0),
+            ExitStatus(None, 9),
+            ExitStatus(None, 9, oom_kills=1),
+            ExitStatus(137),
+            ExitStatus(None, 6),
+        )
     }
     said = {how: (found.kind, found.message) if found else None for how, found in told.items()}
     crash = ("crash", "KeyError: 'x'")
-    assert said[None] == said[How(1)] == said[How(None, 6)] == crash and said[How(0)] is None
-    assert said[How(None, 9)] == said[How(137)] == ("killed", "killed by signal 9")
-    assert said[How(None, 9, oom_kills=1)] == (
+    assert said[None] == said[ExitStatus(1)] == said[ExitStatus(None, 6)] == crash and said[ExitStatus(0)] is None
+    assert said[ExitStatus(None, 9)] == said[ExitStatus(137)] == ("killed", "killed by signal 9")
+    assert said[ExitStatus(None, 9, oom_kills=1)] == (
         "killed",
         "the kernel killed it: the machine or container ran out of memory",
     )
 
 
 def test_an_exit_that_nobody_explains_is_no_line_of_the_log() -> None:
-    found = judge(read(["step by step", "=" * 60]), How(3))
+    found = diagnose(read(["step by step", "=" * 60]), ExitStatus(3))
     assert found and (found.kind, found.line) == ("crash", None)
     assert found.message == "it ended with exit code 3 and did not say why"
 
@@ -174,7 +182,7 @@ def test_an_exit_that_nobody_explains_is_no_line_of_the_log() -> None:
     ],
 )
 def test_what_a_platform_has_cut_out_of_a_log_still_names_its_cause(text: str, cause: str | None) -> None:
-    assert named(text) == cause
+    assert named_cause(text) == cause
 
 
 REMARKS = [
@@ -194,4 +202,4 @@ REMARKS = [
 @pytest.mark.parametrize("said", REMARKS)
 def test_a_remark_that_ends_nothing_is_no_failure(said: str) -> None:
     begun = (DATA / "failures" / "shell_killed.log").read_text().split("\n")[:-2]
-    assert judge(read([*begun, *said.split("\n")])) is None
+    assert diagnose(read([*begun, *said.split("\n")])) is None

@@ -17,20 +17,20 @@ from textual import events
 from tests.conftest import CLI, Cli, wait_until
 from tests.terminal import Terminal
 from tui.app import signs
-from tui.app.driver import PASTE_S, Drawing, Mark, TerminalDriver, Typed
+from tui.app.driver import PASTE_S, InputDecoder, Mark, TerminalDriver, TerminalOutput
 from tui.app.layouts import by_place, latin
 from tui.presentation import console
 
 PASTE = ("\x1b[200~", "\x1b[201~")
 
 
-def keys(typed: Typed, text: str, now: float = 0.0) -> list[str]:
+def keys(typed: InputDecoder, text: str, now: float = 0.0) -> list[str]:
     return [m.key for m in typed.messages(text, now) if isinstance(m, events.Key)]
 
 
 @given(st.lists(st.text(max_size=40) | st.sampled_from(["\x1b[48;9;9;0;0t", "\x1b[<0;1;1M", "\x1b[1089;5u", *PASTE])))
 def test_no_text_that_a_terminal_sends_is_an_error_and_the_next_key_is_understood(pieces: list[str]) -> None:
-    typed = Typed()
+    typed = InputDecoder()
     for number, piece in enumerate(pieces):
         list(typed.messages(piece, float(number)))
     # What began as something longer ends with a pause.
@@ -43,11 +43,11 @@ def test_no_text_that_a_terminal_sends_is_an_error_and_the_next_key_is_understoo
 
 @pytest.mark.parametrize("bad", ["\x1b[99999999999999999999;1u", "\x1b[1;2:;u", "\x1b[<0;1" + "9" * 400 + ";1M"])
 def test_a_key_report_that_makes_no_sense_takes_no_key_behind_it_along(bad: str) -> None:
-    assert keys(Typed(), f"{bad}j\x1b[B")[-2:] == ["j", "down"]
+    assert keys(InputDecoder(), f"{bad}j\x1b[B")[-2:] == ["j", "down"]
 
 
 def test_a_paste_whose_end_got_lost_ends_with_a_pause_and_is_no_command() -> None:
-    typed = Typed()
+    typed = InputDecoder()
     assert keys(typed, f"{PASTE[0]}daily report", 0.0) == []
     assert keys(typed, "", PASTE_S / 2) == []
     [paste] = [m for m in typed.messages("", PASTE_S + 1) if isinstance(m, events.Paste)]
@@ -55,14 +55,14 @@ def test_a_paste_whose_end_got_lost_ends_with_a_pause_and_is_no_command() -> Non
 
 
 def test_escape_leaves_a_paste_whose_end_got_lost() -> None:
-    typed = Typed()
+    typed = InputDecoder()
     assert keys(typed, f"{PASTE[0]}daily", 0.0) == [] and keys(typed, "\x1b", 0.1) == []
     typed._parser._timeout_time = 0.0
     assert keys(typed, "", 0.3) == ["escape"] and keys(typed, "j", 0.4) == ["j"]
 
 
 def test_a_size_that_is_told_in_what_is_typed_does_not_move_the_mouse() -> None:
-    typed = Typed()
+    typed = InputDecoder()
     list(typed.messages("\x1b[48;10;10;1000;1000t", 0.0))
     [click] = [m for m in typed.messages("\x1b[<0;7;3M", 1.0) if isinstance(m, events.MouseDown)]
     assert (click.x, click.y) == (6, 2)
@@ -82,7 +82,7 @@ def test_a_size_that_is_told_in_what_is_typed_does_not_move_the_mouse() -> None:
     ],
 )
 def test_a_key_with_ctrl_is_the_one_at_its_place_on_any_keyboard(report: str, key: str) -> None:
-    assert keys(Typed(), report) == [key]
+    assert keys(InputDecoder(), report) == [key]
 
 
 @given(st.text())
@@ -109,7 +109,7 @@ def test_a_terminal_that_does_not_wait_gets_all_that_is_drawn() -> None:
     os.set_blocking(writing, False)
     gone: list[bool] = []
     with os.fdopen(writing, "w", encoding="utf-8") as file:
-        drawing = Drawing(file, lambda: gone.append(True))
+        drawing = TerminalOutput(file, lambda: gone.append(True))
         got = bytearray()
 
         def read() -> None:
@@ -154,9 +154,7 @@ def test_a_terminal_of_another_encoding_shows_signs_of_ascii_and_types_its_own_l
 
 
 def test_a_fault_in_what_reads_the_keyboard_ends_the_app_in_order_and_not_with_0(cli: Cli) -> None:
-    fault = (
-        "import tui.app.driver as d; d.Typed.messages = lambda *_: 1 // 0; from tui.cli.main import main; exit(main())"
-    )
+    fault = "import tui.app.driver as d; d.InputDecoder.messages = lambda *_: 1 // 0; from tui.cli.main import main; exit(main())"
     terminal = Terminal([sys.executable, "-c", fault], cli.env, 100, 24)
     try:
         assert terminal.wait_exit() == 70

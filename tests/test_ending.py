@@ -10,9 +10,9 @@ from runner.errors import NanochatError
 from runner.job import ending
 from runner.job.commits import Commits
 from runner.job.ending import Ending
-from runner.job.environment import LocalSite
+from runner.job.environment import LocalEnvironment
 from runner.job.journal import Journal
-from runner.job.limits import Guard
+from runner.job.limits import LimitMonitor
 from runner.job.stop import Stop
 from runner.model.run import Run
 from runner.model.states import State
@@ -24,7 +24,7 @@ from tests.statuses import a_status
 from tests.test_run import SPEC, run
 
 
-class Place(LocalSite):
+class Place(LocalEnvironment):
     """A container that can ask for the next call."""
 
     stopped_means = State.PREEMPTED
@@ -52,7 +52,7 @@ class Bench:
         self.run = run(volume=str(tmp_path))
         status = a_status(1, State.RUNNING, "fc-1", 0.0, 0.0, stage="base", step=50, saved_step=40)
         self.journal = Journal(self.volume, self.run.path, status, hold_open=False)
-        self.stop = Stop(Guard(self.run, shape_of(12, SPEC.overrides), self.journal.say), None)
+        self.stop = Stop(LimitMonitor(self.run, shape_of(12, SPEC.overrides), self.journal.say), None)
         commits = Commits(self.site.commit, lambda line: None)
         self.ending = Ending(
             self.volume, self.run, tmp_path, self.site, self.journal, commits, self.stop, lambda: 100.0

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner.model.pricing import GPUS, Range
+from runner.model.pricing import GPUS, TimeRange
 from runner.model.run import Run
 from runner.model.spec import RunSpec, make_spec
 from runner.model.stages import StageName
@@ -13,8 +13,8 @@ from runner.model.states import State
 from runner.model.status import StageState, StageStatus
 from runner.nanochat.layout import Inventory
 from runner.planning import estimate
-from runner.planning.defaults import settings
-from runner.planning.plan import plan
+from runner.planning.defaults import resolve_spec
+from runner.planning.plan import make_plan
 from tests.statuses import a_status
 
 HOUR = 3600.0
@@ -44,12 +44,12 @@ def spec(**given: Any) -> RunSpec:
     return make_spec(**{**base, **given})
 
 
-def training(wanted: RunSpec) -> Range:
-    s = settings(wanted, "modal")
+def training(wanted: RunSpec) -> TimeRange:
+    s = resolve_spec(wanted, "modal")
     size = estimate.shape_of(wanted.depth, s.values)
     pace = estimate.speed(size, s)
     likely = size.iterations * pace.step_s
-    return Range(likely * pace.down, likely, likely * pace.up)
+    return TimeRange(likely * pace.down, likely, likely * pace.up)
 
 
 @pytest.mark.parametrize(("what", "given", "seconds"), DOCUMENTED, ids=[name for name, *_ in DOCUMENTED])
@@ -72,12 +72,12 @@ def test_a_documented_run_took_a_time_within_the_range(what: str, given: dict[st
     ],
 )
 def test_a_speed_says_how_it_is_known(gpu: str, depth: int, fp8: bool, how: str) -> None:
-    assert estimate.known(gpu, depth, fp8=fp8).how == how
+    assert estimate.measured_speed(gpu, depth, fp8=fp8).how == how
 
 
 def test_full_attention_has_measured_speeds_of_its_own() -> None:
-    assert [estimate.known(gpu, 12, full=True).how for gpu in ("H100", "H200")] == ["measured", "measured"]
-    assert estimate.known("A100-80GB", 24, full=True) == estimate.known("A100-80GB", 24)
+    assert [estimate.measured_speed(gpu, 12, full=True).how for gpu in ("H100", "H200")] == ["measured", "measured"]
+    assert estimate.measured_speed("A100-80GB", 24, full=True) == estimate.measured_speed("A100-80GB", 24)
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def test_the_pace_in_fp8_with_full_attention_is_the_measured_one(depth: int, bat
 def test_a_stage_that_was_cut_short_is_expected_to_take_as_long_as_it_took(
     stage: str, given: dict[str, Any], seconds: float
 ) -> None:
-    found = next(s.seconds for s in plan(spec(**given), Inventory(), backend="modal").stages if s.name == stage)
+    found = next(s.seconds for s in make_plan(spec(**given), Inventory(), backend="modal").stages if s.name == stage)
     assert found.likely == pytest.approx(seconds, rel=0.1)
 
 
 @pytest.mark.parametrize(("depth", "fp8", "seconds"), [(12, False, 93), (26, True, 279), (32, True, 359)])
 def test_the_first_step_is_expected_as_late_as_it_came(depth: int, fp8: bool, seconds: float) -> None:
-    s = settings(spec(model=f"d{depth}", gpus=1, overrides={"fp8": fp8}), "modal")
+    s = resolve_spec(spec(model=f"d{depth}", gpus=1, overrides={"fp8": fp8}), "modal")
     assert estimate.startup(estimate.shape_of(depth, s.values), s).likely == pytest.approx(seconds, rel=0.15)
 
 
@@ -116,7 +116,7 @@ def test_the_less_is_known_the_wider_the_range() -> None:
 
 
 def test_the_plan_says_its_own_figures_and_why() -> None:
-    found = plan(spec(model="d26"), Inventory(), backend="modal")
+    found = make_plan(spec(model="d26"), Inventory(), backend="modal")
     assert "documented (nanochat leaderboard, entries 2 and 3)" in found.speed and "8 × H100" in found.speed
     assert 80 < found.usd.low < found.usd.likely < found.usd.high < 260
 
@@ -130,9 +130,9 @@ def run_that_took(step_s: float, wanted: RunSpec, **given: Any) -> Run:
 
 def test_a_run_of_the_same_shape_corrects_the_estimate_and_is_named() -> None:
     wanted = spec(model="d24")
-    usual = plan(wanted, Inventory(), backend="modal")
-    mine = estimate.own([run_that_took(1.5, wanted)], wanted, "modal")
-    found = plan(wanted, Inventory(), backend="modal", own=mine)
+    usual = make_plan(wanted, Inventory(), backend="modal")
+    mine = estimate.matching_past_run([run_that_took(1.5, wanted)], wanted, "modal")
+    found = make_plan(wanted, Inventory(), backend="modal", own=mine)
     base, sft = (next(s for s in found.stages if s.name == name) for name in ("base", "sft"))
     assert found.speed.startswith("your run mine: 1.5 s a step") and found.seconds.likely > usual.seconds.likely
     assert base.seconds.likely > 1.5 * 8352 and sft.seconds.likely == 333.0
@@ -144,22 +144,22 @@ def test_a_run_of_the_same_shape_corrects_the_estimate_and_is_named() -> None:
 )
 def test_a_run_of_another_shape_corrects_nothing(other: dict[str, Any]) -> None:
     wanted = spec(model="d24")
-    assert estimate.own([run_that_took(1.5, spec(**{"model": "d24", **other}))], wanted, "modal") is None
-    assert estimate.own([run_that_took(1.5, wanted, backend="local")], wanted, "modal") is None
+    assert estimate.matching_past_run([run_that_took(1.5, spec(**{"model": "d24", **other}))], wanted, "modal") is None
+    assert estimate.matching_past_run([run_that_took(1.5, wanted, backend="local")], wanted, "modal") is None
 
 
 def test_stage_times_are_taken_over_only_from_a_run_of_the_same_length() -> None:
     wanted = spec(model="d24", overrides={"iterations": 50})
     shorter = run_that_took(1.5, spec(model="d24", overrides={"iterations": 40}))
-    mine = estimate.own([shorter], wanted, "modal")
+    mine = estimate.matching_past_run([shorter], wanted, "modal")
     assert mine and mine.stages == {}
     again = msgspec.structs.replace(shorter, spec=wanted, attempt=2)
-    resumed = estimate.own([again], wanted, "modal")
+    resumed = estimate.matching_past_run([again], wanted, "modal")
     assert resumed and resumed.stages == {}
 
 
 def test_saving_costs_as_much_as_preemptions_are_expected_to_lose() -> None:
-    s = settings(spec(model="d26"), "modal")
+    s = resolve_spec(spec(model="d26"), "modal")
     size = estimate.shape_of(26, s.values)
     step_s = estimate.speed(size, s).step_s
     between = s.save_every * step_s

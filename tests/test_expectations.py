@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.job import expectations
-from runner.job.expectations import Asked, Difference, Watch, asked, device, kind_of
+from runner.job.expectations import ExpectationCheck, Expected, Mismatch, expected, gpu_kind_of, gpu_mismatch
 from runner.model import events
 from runner.model.events import Event, Fact
 from runner.model.pricing import GPUS
 from runner.model.spec import RunSpec, make_spec
 from runner.model.stages import PARTS, Part, StageName
 from runner.nanochat import grammar
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 from tests.conftest import DATA
 
 LOGS = DATA / "logs"
@@ -35,23 +35,23 @@ def spec(**values: Any) -> RunSpec:
     return make_spec(**given, gpu_kinds=tuple(GPUS))
 
 
-def wanted(**values: object) -> Asked:
-    found = asked(spec(**values), "modal")
+def wanted(**values: object) -> Expected:
+    found = expected(spec(**values), "modal")
     assert found
     return found
 
 
 def said(name: str) -> list[Event]:
     lines = re.split(r"[\n\r]", (LOGS / f"{name}.log").read_bytes().decode("utf-8", "replace"))
-    return [event for event in map(grammar.parse, map(clean, lines)) if event]
+    return [event for event in map(grammar.parse, map(strip_ansi, lines)) if event]
 
 
-def differences(wanted: Asked, found: list[Event], stage: StageName = StageName.BASE) -> list[Difference]:
-    watch = Watch(wanted, stage)
+def differences(wanted: Expected, found: list[Event], stage: StageName = StageName.BASE) -> list[Mismatch]:
+    watch = ExpectationCheck(wanted, stage)
     return list(dict.fromkeys(one for event in found if (one := watch.take(event))))
 
 
-def first(wanted: Asked, found: list[Event]) -> Difference:
+def first(wanted: Expected, found: list[Event]) -> Mismatch:
     return next(one for one in differences(wanted, found) if one.fatal)
 
 
@@ -68,9 +68,9 @@ def test_a_run_that_got_what_it_asked_for_is_let_alone(name: str, values: dict[s
 
 
 def test_nothing_is_expected_where_no_gpu_is_paid_for() -> None:
-    assert asked(spec(engine="rehearsal"), "modal") is None
-    assert asked(spec(engine="rehearsal", backend="local"), "local") is None
-    assert asked(spec(backend="local", gpus=1, model="d4"), "local") is None
+    assert expected(spec(engine="rehearsal"), "modal") is None
+    assert expected(spec(engine="rehearsal", backend="local"), "local") is None
+    assert expected(spec(backend="local", gpus=1, model="d4"), "local") is None
 
 
 def test_gpus_that_are_paid_for_while_the_processor_trains_end_the_run() -> None:
@@ -148,15 +148,15 @@ def test_fine_tuning_is_not_held_against_the_length_of_pretraining() -> None:
 )
 def test_a_better_kind_is_taken_a_worse_one_ends_the_run(asked_for: str, got: str, fine: bool) -> None:
     gpus = msgspec.structs.replace(wanted(), gpu=asked_for)
-    assert kind_of(got) in GPUS
-    assert (device(gpus, f"8 × {got}") is None) == fine
+    assert gpu_kind_of(got) in GPUS
+    assert (gpu_mismatch(gpus, f"8 × {got}") is None) == fine
 
 
 def test_fewer_gpus_in_the_container_end_the_run_and_more_do_not() -> None:
-    found = device(wanted(), "4 × NVIDIA H100 80GB HBM3")
+    found = gpu_mismatch(wanted(), "4 × NVIDIA H100 80GB HBM3")
     assert found and found.fatal and "8 × H100 were asked for, the container has 4 × NVIDIA H100" in found.message
-    assert device(wanted(gpus=4), "8 × NVIDIA H100 80GB HBM3") is None
-    assert device(wanted(), "") is None
+    assert gpu_mismatch(wanted(gpus=4), "8 × NVIDIA H100 80GB HBM3") is None
+    assert gpu_mismatch(wanted(), "") is None
 
 
 _FACTS = st.sampled_from([*grammar._FACTS.values(), "world_size", "parameters", "n_layer", "lm_head", "n_embd"])
@@ -164,7 +164,7 @@ _FACTS = st.sampled_from([*grammar._FACTS.values(), "world_size", "parameters", 
 
 @given(st.lists(st.tuples(_FACTS, st.text(max_size=30) | st.from_regex(r"\A[\d,.e+-]{1,30}\Z")), max_size=20))
 def test_no_fact_whatever_it_says_breaks_the_comparison(facts: list[tuple[str, str]]) -> None:
-    watch = Watch(wanted(), StageName.BASE)
+    watch = ExpectationCheck(wanted(), StageName.BASE)
     for name, value in facts:
         watch.take(Fact(name, value))
-        assert device(wanted(), value) is None or expectations.kind_of(value) or value
+        assert gpu_mismatch(wanted(), value) is None or expectations.gpu_kind_of(value) or value

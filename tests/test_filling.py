@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from runner.job.environment import LocalSite
-from runner.job.filling import Filling
+from runner.job.environment import LocalEnvironment
+from runner.job.filling import SharedStages
 from runner.job.journal import Journal
-from runner.job.limits import Guard
+from runner.job.limits import LimitMonitor
 from runner.job.stop import Stop
 from runner.model.stages import Phase, StageName
 from runner.model.states import State
@@ -16,7 +16,7 @@ from runner.model.status import Outcome, OutcomeKind
 from runner.nanochat.commands import Argv
 from runner.nanochat.layout import Inventory
 from runner.planning.estimate import shape_of
-from runner.planning.plan import Plan, plan
+from runner.planning.plan import Plan, make_plan
 from runner.volumes.folder import FolderVolume
 from tests.statuses import a_status
 from tests.test_plan import FULL
@@ -25,7 +25,7 @@ from tests.test_run import SPEC, run
 SHORT = Outcome(OutcomeKind.DATA, "1 of 3 shards arrived", stage=StageName.PREPARE)
 
 
-class Place(LocalSite):
+class Place(LocalEnvironment):
     """A container that waits for a moment in the place of five minutes, and notes what it is told to do."""
 
     tries, try_again_s = 3, 0.05
@@ -43,13 +43,13 @@ class Bench:
         status = a_status(1, State.PREPARING, "c", 0.0, 0.0, stage="prepare")
         self.volume, self.site, self.ends, self.arrives = FolderVolume(str(tmp_path)), Place(), list(ends), arrives
         self.journal = Journal(self.volume, "runs/abc", status, hold_open=False)
-        self.stop = Stop(Guard(run(), shape_of(12, SPEC.overrides), self.journal.say), None)
+        self.stop = Stop(LimitMonitor(run(), shape_of(12, SPEC.overrides), self.journal.say), None)
         self.has, self.doing = Inventory(), [Phase.NONE]
         self.on_tick: Callable[[], None] = lambda: None
         self.on_keep: Callable[[], None] = lambda: None
 
     def fill(self) -> Outcome | None:
-        return Filling(
+        return SharedStages(
             self.site, self.volume.path("lock"), self.journal, self.stop,
             clear=lambda: [], keep=lambda: self.on_keep(),
             look=self._look, run=self._run, tick=self._tick, commit=lambda: self.site.did.append("commit"),
@@ -57,7 +57,7 @@ class Bench:
 
     def _look(self) -> Plan:
         self.site.did.append("look")
-        return plan(SPEC, self.has, backend="local")
+        return make_plan(SPEC, self.has, backend="local")
 
     def _run(self, name: str, commands: Sequence[Argv]) -> Outcome | None:
         self.site.did.append("run")

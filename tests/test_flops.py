@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from runner.job.tracker import Tracker
-from runner.logs.summary import Reader
+from runner.logs.summary import SummaryReader
 from runner.metrics import compare
 from runner.metrics.series import CurvesReader
 from runner.model import events
@@ -18,8 +18,8 @@ from runner.model.spec import make_spec
 from runner.model.states import State
 from runner.nanochat import flops, grammar, shapes
 from runner.nanochat.layout import Inventory
-from runner.planning.plan import plan
-from runner.text.sanitize import clean
+from runner.planning.plan import make_plan
+from runner.text.sanitize import strip_ansi
 from tests.conftest import DATA
 from tests.statuses import a_status
 from tests.test_run import run
@@ -29,7 +29,7 @@ FP8 = DATA / "logs" / "h100_d26_fp8.log"
 
 def parsed(path: Path) -> list[events.Event]:
     lines = re.split(r"[\n\r]", path.read_bytes().decode("utf-8", "replace"))
-    return [event for event in map(grammar.parse, map(clean, lines)) if event]
+    return [event for event in map(grammar.parse, map(strip_ansi, lines)) if event]
 
 
 def facts(path: Path) -> dict[str, str]:
@@ -47,7 +47,7 @@ def watched(path: Path) -> Run:
 
 def test_flops_of_a_log_in_fp8_are_those_of_our_shape() -> None:
     found = facts(FP8)
-    ours = shapes.shape(26, window="L", iterations=5)
+    ours = shapes.model_shape(26, window="L", iterations=5)
     printed = float(found["flops_per_token"])
     assert printed == pytest.approx(ours.flops_per_token / 6.18, rel=0.01), "nanochat counts a sixth"
     assert printed * flops.shortfall(found) == pytest.approx(ours.flops_per_token, rel=1e-6)
@@ -69,7 +69,7 @@ def test_a_run_in_fp8_does_not_show_a_tenth_of_its_utilisation() -> None:
 
 
 def test_a_viewed_log_in_fp8_does_not_show_a_tenth_of_its_utilisation() -> None:
-    reader = Reader()
+    reader = SummaryReader()
     for line in FP8.read_bytes().splitlines():
         reader.take(line)
     assert reader.found.mfu == pytest.approx(64, abs=0.1) and reader.found.mfu_printed == 10.36
@@ -87,10 +87,10 @@ def test_curves_and_csv_of_a_run_in_fp8_hold_both_numbers(tmp_path: Path) -> Non
 
 
 def test_a_comparison_names_what_nanochat_prints_where_it_differs() -> None:
-    rows = {row.name: row for row in compare.final([watched(FP8)], 0.0)}
+    rows = {row.name: row for row in compare.final_numbers([watched(FP8)], 0.0)}
     assert rows["MFU % printed"].values == (10.32,)
     plain = watched(DATA / "logs" / "h100_d12_smoke_cold.log")
-    assert "MFU % printed" not in {row.name for row in compare.final([plain], 0.0)}
+    assert "MFU % printed" not in {row.name for row in compare.final_numbers([plain], 0.0)}
 
 
 def test_the_plan_says_what_target_flops_would_do_and_only_where_fp8_is_asked_for() -> None:
@@ -98,7 +98,7 @@ def test_the_plan_says_what_target_flops_would_do_and_only_where_fp8_is_asked_fo
         spec = make_spec(
             task="base", model="d26", backend="modal", engine="nanochat", gpu_kinds=tuple(GPUS), overrides=overrides
         )
-        return "; ".join(plan(spec, Inventory(), backend="modal").warnings)
+        return "; ".join(make_plan(spec, Inventory(), backend="modal").warnings)
 
     found = facts(FP8)
     assert f"{flops.shortfall(found):.1f} times too long" in warned(window_pattern="L")
@@ -106,7 +106,7 @@ def test_the_plan_says_what_target_flops_would_do_and_only_where_fp8_is_asked_fo
 
 
 def test_a_version_that_counts_right_is_not_corrected() -> None:
-    found = {**facts(FP8), "flops_per_token": f"{shapes.shape(26, window='L').flops_per_token:e}"}
+    found = {**facts(FP8), "flops_per_token": f"{shapes.model_shape(26, window='L').flops_per_token:e}"}
     assert flops.shortfall(found) == 1.0
 
 

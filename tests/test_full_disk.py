@@ -14,7 +14,7 @@ from runner.fleet.registry import Registry
 from runner.fleet.registry_file import FILE
 from runner.model.run import Run
 from runner.model.states import State
-from runner.paths import VARIABLE, home
+from runner.paths import VARIABLE, data_dir
 from tests.conftest import Cli
 from tests.test_run import run
 from tui.cli.runs import STILL
@@ -89,8 +89,8 @@ def test_a_data_folder_that_is_not_ours_to_write_is_good_enough_to_look_and_to_c
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     monkeypatch.setattr("runner.paths.os.access", lambda path, mode: False)
     with pytest.raises(Unreachable, match="not writable"):
-        home()
-    assert home(to_write=False) == tmp_path
+        data_dir()
+    assert data_dir(to_write=False) == tmp_path
     assert "cancel" in STILL and not STILL & {"launch", "resume", "rm"}
 
 

@@ -16,15 +16,15 @@ from textual.widgets import Input
 
 from runner.errors import UsageError
 from runner.fleet.fleet import Fleet
-from runner.fleet.registry import Registry, find
+from runner.fleet.registry import Registry, find_run
 from runner.model.states import State
-from runner.paths import home, home_to_look
+from runner.paths import data_dir, readable_data_dir
 from runner.system.given_path import begin_in, given_path
 from tests.answers import answer
 from tests.conftest import CLI, Cli
 from tests.test_run import run
 from tui.app.app import NanochatApp
-from tui.widgets.consent import Ask
+from tui.widgets.consent import AskPath
 
 NOBODY = "~nosuchuser/models"
 
@@ -134,14 +134,14 @@ def test_a_data_folder_that_cannot_be_written_is_told_by_doctor_and_what_is_set_
     (tmp_path / "settings.json").write_text('{"bell": false}')
     monkeypatch.setenv("NANOCHAT_TUI_HOME", str(tmp_path))
     monkeypatch.setattr(os, "access", lambda *a, **k: False)
-    with home_to_look() as (folder, problem):
+    with readable_data_dir() as (folder, problem):
         assert problem and "is not writable" in problem.what and folder != tmp_path
         assert json.loads((folder / "settings.json").read_text()) == {"bell": False}
     assert not folder.exists()
     monkeypatch.undo()
     monkeypatch.setenv("NANOCHAT_TUI_HOME", str(tmp_path))
-    with home_to_look() as (folder, problem):
-        assert folder == home() == tmp_path and problem is None
+    with readable_data_dir() as (folder, problem):
+        assert folder == data_dir() == tmp_path and problem is None
 
 
 def test_a_setting_that_is_no_path_stops_no_command_that_does_not_need_it(cli: Cli) -> None:
@@ -157,11 +157,11 @@ async def test_a_path_that_is_none_stays_in_its_dialog_and_is_told(tmp_path: Pat
     answers: list[Any] = []
     app = NanochatApp(Fleet(tmp_path))
     async with app.run_test(size=(100, 30)) as pilot:
-        app.push_screen(Ask("where to?", "", "x"), answers.append)
+        app.push_screen(AskPath("where to?", "", "x"), answers.append)
         await pilot.pause()
         app.screen.query_one(Input).value = NOBODY
         await answer(pilot, "enter")
-        assert isinstance(app.screen, Ask) and answers == []
+        assert isinstance(app.screen, AskPath) and answers == []
         app.screen.query_one(Input).value = str(tmp_path)
         await answer(pilot, "enter")
         assert answers == [str(tmp_path)]
@@ -170,8 +170,8 @@ async def test_a_path_that_is_none_stays_in_its_dialog_and_is_told(tmp_path: Pat
 def test_a_name_means_one_run_whatever_tags_there_are() -> None:
     first = run(State.DONE, id="abcdefgh", tag="one")
     second = run(State.DONE, id="bcdefghj", tag="abcdefgh")
-    assert find([second, first], "abcdefgh") is first
-    assert find([second, first], "one") is first and find([second, first], "bcd") is second
+    assert find_run([second, first], "abcdefgh") is first
+    assert find_run([second, first], "one") is first and find_run([second, first], "bcd") is second
 
 
 def test_no_run_gets_the_id_or_the_folder_of_another_for_its_tag(tmp_path: Path) -> None:
@@ -211,8 +211,8 @@ def test_a_user_without_a_home_has_no_data_folder_and_is_told_so(
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="set NANOCHAT_TUI_HOME to a folder you own"):
-        home()
-    with home_to_look() as (folder, problem):
+        data_dir()
+    with readable_data_dir() as (folder, problem):
         assert folder.is_dir() and problem and list(tmp_path.iterdir()) == []
 
 

@@ -31,7 +31,7 @@ def status(stage: str, **given: Any) -> Status:
 
 
 def said(found: Run) -> str:
-    return "  ".join(c if isinstance(c, str) else c.text for c in run_summary.numbers(found, NOW))
+    return "  ".join(c if isinstance(c, str) else c.text for c in run_summary.number_cells(found, NOW))
 
 
 def sft_step(step: int, percent: float, loss: float) -> events.Step:
@@ -105,7 +105,7 @@ def test_scores_the_reason_and_what_is_kept_are_whole_in_three_lines_of_80_colum
     width: int, state: State, outcome: Outcome, wanted: list[str]
 ) -> None:
     ended = run(state, status=status("base", saved_step=7400, outcome=outcome))
-    sign = [Cell(c) if isinstance(c, str) else c for c in run_summary.sign(ended, NOW)]
+    sign = [Cell(c) if isinstance(c, str) else c for c in run_summary.health_line(ended, NOW)]
     lines = ["".join(cell.text for cell in line) for line in flow(sign, width, most=3)]
     assert len(lines) <= 3 and all(len(line) <= width for line in lines)
     assert not any(line.endswith("…") for line in lines)

@@ -5,33 +5,33 @@ import threading
 import pytest
 
 from runner.errors import NanochatError
-from runner.fleet.registry import Wanted
-from tui.screens.transfers import Going, Moving
+from runner.fleet.registry import DownloadRequest
+from tui.screens.transfers import Transfer, Transfers
 
-WANTED = Wanted("local", "/v", "runs/a/log", "/home")
+WANTED = DownloadRequest("local", "/v", "runs/a/log", "/home")
 
 
 def test_a_download_is_under_way_once_and_takes_the_place_of_what_was_cut_of_it() -> None:
-    going = Going()
+    going = Transfers()
     going.cut([WANTED, WANTED])
     assert [one.cut for one in going] == [True]
-    one = Moving("log", WANTED)
+    one = Transfer("log", WANTED)
     going.begin(one)
     assert list(going) == [one]
     with pytest.raises(NanochatError, match="on its way already"):
-        going.begin(Moving("log", WANTED))
+        going.begin(Transfer("log", WANTED))
     going.end(one)
     going.end(one)
     assert not list(going)
 
 
 def test_many_threads_begin_and_end_while_another_goes_through_them() -> None:
-    going, over = Going(), threading.Event()
+    going, over = Transfers(), threading.Event()
     seen: list[int] = []
 
     def work() -> None:
         for number in range(200):
-            one = Moving(str(number))
+            one = Transfer(str(number))
             going.begin(one)
             going.end(one)
 

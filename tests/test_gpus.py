@@ -14,14 +14,14 @@ SAMPLE = GpuSample(90.0, 1 << 30, 2 << 30, 300.0, 60.0)
 def test_a_driver_that_does_not_answer_for_once_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     answers, told = iter([SAMPLE, None, SAMPLE, *[None] * 10_000]), list[GpuSample]()
     monkeypatch.setattr(gpus, "EVERY_S", 0.001)
-    monkeypatch.setattr(gpus, "ask", lambda: next(answers))
+    monkeypatch.setattr(gpus, "query", lambda: next(answers))
     sampler = gpus.Sampler(told.append)
     wait_until(lambda: len(told) == 2)
     sampler.close()
 
 
 def test_where_there_is_no_gpu_nobody_goes_on_asking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "ask", lambda: None)
+    monkeypatch.setattr(gpus, "query", lambda: None)
     sampler = gpus.Sampler(lambda sample: None)
     wait_until(lambda: not [t for t in threading.enumerate() if t.name == "gpus"])
     sampler.close()

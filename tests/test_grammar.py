@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from runner.job.lines import Lines
 from runner.model import events as said
 from runner.nanochat import grammar
-from runner.text.sanitize import clean, coloured, safe
+from runner.text.sanitize import parse_colours, sanitize_line, strip_ansi
 from tests.conftest import DATA
 
 LOGS = sorted((DATA / "logs").glob("*.log"))
@@ -24,7 +24,7 @@ BROKEN_SAMPLES = {"cpu_base_eval_bs": 3}
 
 def lines(name: str) -> list[str]:
     raw = (DATA / "logs" / f"{name}.log").read_bytes().decode("utf-8", "replace")
-    return [clean(line) for line in re.split(r"[\n\r]", raw)]
+    return [strip_ansi(line) for line in re.split(r"[\n\r]", raw)]
 
 
 def events(name: str) -> list[said.Event]:
@@ -123,7 +123,7 @@ def test_what_only_looks_like_a_step_is_plain_text(line: str) -> None:
 @given(st.text(max_size=400))
 def test_no_line_raises(line: str) -> None:
     grammar.parse(line)
-    grammar.parse(clean(line))
+    grammar.parse(strip_ansi(line))
 
 
 HEADS = ["step ", "Step 1 | ", "Evaluating: ", "9", "Error", "A." * 9, "[rank0]: ", "torch.", "E1122 ", "<|bos|>", " "]
@@ -160,16 +160,16 @@ def test_lines_are_the_same_wherever_the_chunks_are_cut(data: bytes, cuts: list[
 
 @given(st.text())
 def test_nothing_that_commands_a_terminal_survives(text: str) -> None:
-    assert not re.search(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", safe(text))
+    assert not re.search(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", sanitize_line(text))
 
 
 def test_title_and_clipboard_escapes_are_removed_whole() -> None:
-    assert safe("a\x1b]0;owned\x07b\x1b]52;c;aGk=\x1b\\c\x1b[31md\x1b[0m\te") == "abcd    e"
+    assert sanitize_line("a\x1b]0;owned\x07b\x1b]52;c;aGk=\x1b\\c\x1b[31md\x1b[0m\te") == "abcd    e"
 
 
 def test_colours_are_kept_and_every_other_sequence_goes() -> None:
     line = "12 - \x1b[32m\x1b[1mINFO\x1b[0m - \x1b]0;t\x07x\x1b[38;5;208my\x1b[38;2;1;2;3mz\x1b[2J\x1b[39m."
-    assert coloured(line) == (
+    assert parse_colours(line) == (
         "12 - INFO - xyz.",
         [(5, 9, "color(2)", True), (13, 14, "color(208)", False), (14, 15, "#010203", False)],
     )
@@ -184,7 +184,7 @@ def test_colours_are_kept_and_every_other_sequence_goes() -> None:
 )
 def test_a_coloured_line_is_the_safe_one_with_spans_inside_it(pieces: list[str]) -> None:
     text = "".join(pieces)
-    plain, spans = coloured(text)
-    assert "\t" in text or plain == safe(text)
-    assert safe(plain) == plain
+    plain, spans = parse_colours(text)
+    assert "\t" in text or plain == sanitize_line(text)
+    assert sanitize_line(plain) == plain
     assert all(0 <= first < last <= len(plain) for first, last, _, _ in spans)

@@ -2,18 +2,18 @@
 
 from rich.cells import cell_len
 
-from runner.metrics.compare import final
+from runner.metrics.compare import final_numbers
 from runner.metrics.series import NONE
 from runner.model.states import State
 from tests.statuses import a_status
 from tests.test_run import run
 from tui.presentation.run_format import said
-from tui.widgets.metrics import Known, layers
-from tui.widgets.plot import MISSED, headed
+from tui.widgets.metrics import RunCurves, layers
+from tui.widgets.plot import MISSED, heading_pieces
 
 
 def text(room: int, *values: tuple[str, str], where: str = "", missed: str = "") -> str:
-    pieces = headed(values, where, missed, room)
+    pieces = heading_pieces(values, where, missed, room)
     assert sum(cell_len(piece) for piece, _ in pieces) <= room
     return "".join(piece for piece, _ in pieces)
 
@@ -24,7 +24,7 @@ def test_the_smoothed_loss_goes_before_a_number_is_cut_and_nothing_is_said_twice
     assert text(20, loss, ema, where="at 1,200") == "3.102 · ema 3.62"
     assert text(15, loss, ema) == "3.102" and text(4, loss, ema) == "" and text(20) == ""
     assert text(30, loss, missed="3 not finite") == "3.102  3 not finite"
-    assert headed([loss], "", "3 not finite", 30)[-1][1] == MISSED
+    assert heading_pieces([loss], "", "3 not finite", 30)[-1][1] == MISSED
 
 
 def test_of_several_runs_every_number_is_whole_or_not_there() -> None:
@@ -36,13 +36,13 @@ def test_of_several_runs_every_number_is_whole_or_not_there() -> None:
 
 
 def test_the_legend_and_the_table_of_a_comparison_say_which_loss_is_meant() -> None:
-    def known(tag: str) -> Known:
-        return Known(run(tag=tag), NONE)
+    def known(tag: str) -> RunCurves:
+        return RunCurves(run(tag=tag), NONE)
 
     assert [one.name for one in layers([known("a")], "loss")] == ["", "ema"]
     assert [one.name for one in layers([known("a"), known("b")], "loss")] == ["a", "b"]
     status = a_status(1, State.DONE, "c", 0.0, 40.552, loss=0.4196, mfu=0.0)
-    rows = {row.name: row for row in final([run(status=status), run(status=status)], 41.0)}
+    rows = {row.name: row for row in final_numbers([run(status=status), run(status=status)], 41.0)}
     assert rows["loss"].label == "loss, last step"
     shown = {name: said(row.values[0], row.digits) for name, row in rows.items()}
     assert (shown["MFU %"], shown["seconds"], shown["loss"]) == ("0.0", "40.6", "0.4196")

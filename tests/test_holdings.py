@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.job.damaged import put_aside
+from runner.job.damaged import quarantine_damaged
 from runner.job.publish import link_shared
 from runner.job.tokenizers import without_tokenizer
 from runner.nanochat.commands import TASKS
@@ -136,7 +136,7 @@ def test_what_is_damaged_is_put_aside_so_that_nanochat_fetches_it(full: FolderVo
     link_shared(base, full)
     for path in ("base_data_climbmix/shard_00000.parquet", "eval_bundle/core.yaml", "tokenizer/tokenizer.pkl"):
         full.write(path, b"x")
-    said = put_aside(full, base, "nanochat")
+    said = quarantine_damaged(full, base, "nanochat")
     assert [line.partition(" is ")[0] for line in said] == [
         "[DAMAGED] base_data_climbmix/shard_00000.parquet",
         "[DAMAGED] eval_bundle",
@@ -145,7 +145,7 @@ def test_what_is_damaged_is_put_aside_so_that_nanochat_fetches_it(full: FolderVo
     assert full.read("damaged/base_data_climbmix/shard_00000.parquet") == b"x"
     assert full.read("tokenizer/tokenizer.pkl") == b"x" and look(full).train_shards == 1
     full.write("base_data_climbmix/shard_00000.parquet", b"y")
-    put_aside(full, base, "nanochat")
+    quarantine_damaged(full, base, "nanochat")
     assert full.read("damaged/base_data_climbmix/shard_00000.parquet") == b"y"
 
 

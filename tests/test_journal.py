@@ -10,7 +10,7 @@ import pytest
 
 from runner.job import journal as journals
 from runner.job.journal import Journal
-from runner.logs.timestamps import LogTimes, Stamper, cut
+from runner.logs.timestamps import LogTimes, TimestampWriter, truncate
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import Status
@@ -204,9 +204,9 @@ def test_when_lines_came_is_noted_about_once_a_second(journal: Journal, clock: C
 
 
 def test_times_beyond_a_cut_log_are_forgotten(tmp_path: Path) -> None:
-    stamper, path = Stamper(0), tmp_path / "log.times"
+    stamper, path = TimestampWriter(0), tmp_path / "log.times"
     path.write_bytes(b"".join(stamper.stamp(100, float(n * 2)) for n in range(5)) + b"torn")
-    cut(path, 250)
+    truncate(path, 250)
     times = LogTimes(path)
     times.refresh()
     assert [times.at(n) for n in (0, 150, 250)] == [0.0, 2.0, 4.0] and path.stat().st_size == 48

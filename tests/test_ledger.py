@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.fleet.registry import Registry
-from runner.job.environment import LocalSite
-from runner.job.restarts import begun, leave
-from runner.model.paid import MOST, Paid, account_of, by_day, day_of
+from runner.job.environment import LocalEnvironment
+from runner.job.restarts import close_container, initial_status
+from runner.model.paid import MOST, PaidInterval, account_of, by_day, day_of
 from runner.model.run import Run
 from runner.model.stages import Part
 from runner.model.states import State
@@ -32,7 +32,7 @@ NOON = datetime(2026, 11, 10, 12, tzinfo=ZoneInfo("UTC")).timestamp()
 RATE = Decimal(36)
 
 
-class Site(LocalSite):
+class Site(LocalEnvironment):
     """A place that costs a cent a second."""
 
     def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
@@ -42,7 +42,7 @@ class Site(LocalSite):
 def container(earlier: Status | None, now: float, seconds: float, *, said: int = 3, attempt: int = 1) -> Status:
     """A container that ran so long, and told of itself so often."""
     told = msgspec.structs.replace(run(), attempt=attempt)
-    status = begun(told, earlier, Site("c"), Part.TRAIN, now)
+    status = initial_status(told, earlier, Site("c"), Part.TRAIN, now)
     for nth in range(1, said + 1):
         status.tell(seconds * nth / said, now + seconds * nth / said)
     return status
@@ -53,7 +53,7 @@ def of(status: Status, **given: object) -> Run:
 
 
 def test_what_a_run_over_midnight_paid_is_of_both_days_and_no_cent_is_lost() -> None:
-    found = by_day(Paid(NOON, NOON + DAY, DAY, Decimal("31.6001")))
+    found = by_day(PaidInterval(NOON, NOON + DAY, DAY, Decimal("31.6001")))
     assert list(found) == ["2026-11-10", "2026-11-11"]
     assert sum(found.values()) == Decimal("31.6001") and abs(found["2026-11-10"] - Decimal("15.8")) < Decimal("0.01")
 
@@ -67,7 +67,7 @@ def test_weeks_in_which_nothing_ran_cost_nothing() -> None:
 
 def test_a_container_that_was_told_to_go_is_a_row_and_the_wait_after_it_is_none() -> None:
     first = container(None, NOON, 500.0)
-    leave(first, NOON + 500)
+    close_container(first, NOON + 500)
     first.tell(0.0, NOON + 501)
     second = container(first, NOON + 9000, 100.0)
     rows = account(of(second)).rows
@@ -75,7 +75,7 @@ def test_a_container_that_was_told_to_go_is_a_row_and_the_wait_after_it_is_none(
 
 
 def test_while_a_laptop_sleeps_nothing_is_paid() -> None:
-    status = begun(run(), None, Site("c"), Part.TRAIN, NOON)
+    status = initial_status(run(), None, Site("c"), Part.TRAIN, NOON)
     status.tell(100.0, NOON + 100)
     status.tell(101.0, NOON + 101 + 9 * DAY)
     status.tell(200.0, NOON + 200 + 9 * DAY)
@@ -84,7 +84,7 @@ def test_while_a_laptop_sleeps_nothing_is_paid() -> None:
 
 
 def test_a_clock_that_is_set_back_while_a_run_goes_on_moves_nothing_that_was_paid_before() -> None:
-    status = begun(run(), None, Site("c"), Part.TRAIN, NOON)
+    status = initial_status(run(), None, Site("c"), Part.TRAIN, NOON)
     status.tell(100.0, NOON + 100)
     status.tell(200.0, NOON + 200 - 2 * DAY)
     assert spending([of(status)], [], NOON).days == {"2026-11-10": 1, "2026-11-08": 1}
@@ -115,10 +115,10 @@ def test_rows_are_bounded_and_add_up_all_the_same() -> None:
 def test_rows_that_make_no_sense_are_one_row_of_what_the_status_says() -> None:
     status = container(None, NOON, 100.0)
     for bad in (
-        Paid(NOON, NOON, 1.0, Decimal("NaN")),
-        Paid(NOON, NOON, 1.0, Decimal(-1)),
-        Paid(NOON, 1e300, 1.0, Decimal(1)),
-        Paid(NOON, NOON, 1.0, Decimal(500)),
+        PaidInterval(NOON, NOON, 1.0, Decimal("NaN")),
+        PaidInterval(NOON, NOON, 1.0, Decimal(-1)),
+        PaidInterval(NOON, 1e300, 1.0, Decimal(1)),
+        PaidInterval(NOON, NOON, 1.0, Decimal(500)),
     ):
         damaged = msgspec.structs.replace(status, money=msgspec.structs.replace(status.money, paid=[bad]))
         assert [row.usd for row in account(of(damaged)).rows] == [1]
@@ -143,7 +143,7 @@ def test_what_a_deleted_run_has_paid_stays_known_and_is_counted_once(tmp_path: P
 
 
 def test_a_run_of_impossible_times_is_spent_on_one_day_and_holds_nothing_up() -> None:
-    assert list(by_day(Paid(0.0, NOON, 5.0, Decimal(3))).values()) == [3]
+    assert list(by_day(PaidInterval(0.0, NOON, 5.0, Decimal(3))).values()) == [3]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_the_days_of_a_row_are_all_the_days_it_touches_and_add_up_to_it(
     began: float, length: float, usd: Decimal, name: str
 ) -> None:
     zone = ZoneInfo(name)
-    found = by_day(Paid(began, began + length, length, usd), zone)
+    found = by_day(PaidInterval(began, began + length, length, usd), zone)
     assert sum(found.values()) == usd and all(part >= 0 for part in found.values())
     touched = {day_of(began + length * n / 200, zone) for n in range(200)}
     assert touched <= found.keys() | {day_of(began + max(length, 1.0), zone)}
@@ -188,7 +188,7 @@ def test_a_day_of_a_changed_clock_is_as_long_as_it_was(name: str, day: str, hour
     zone = ZoneInfo(name)
     noon_before = datetime.fromisoformat(f"{day}T12:00").replace(tzinfo=zone) - timedelta(days=1)
     began = noon_before.timestamp()
-    found = by_day(Paid(began, began + 3 * DAY, 3 * DAY, Decimal(72)), zone)
+    found = by_day(PaidInterval(began, began + 3 * DAY, 3 * DAY, Decimal(72)), zone)
     assert round(found[day], 6) == hours
 
 

@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from runner.fleet.registry import Registry
-from runner.job.environment import LocalSite
-from runner.job.restarts import begun, leave
+from runner.job.environment import LocalEnvironment
+from runner.job.restarts import close_container, initial_status
 from runner.model import pricing
 from runner.model.paid import Account, day_of
-from runner.model.pricing import DATED, MoneyRange, Range
+from runner.model.pricing import DATED, MoneyRange, TimeRange
 from runner.model.run import Estimate, Run
 from runner.model.spec import BackendName, make_spec
 from runner.model.stages import Part, StageName
@@ -33,10 +33,10 @@ PLACES = [
 ]  # fmt: skip
 HOUR = 3600.0
 SPEC = make_spec(task="base", model="d20", backend="modal", engine="nanochat", gpus=8, gpu_kinds=tuple(pricing.GPUS))
-BOX = pricing.box(Part.TRAIN, SPEC.engine, gpu=SPEC.gpu, gpus=SPEC.gpus)
+BOX = pricing.resources_for(Part.TRAIN, SPEC.engine, gpu=SPEC.gpu, gpus=SPEC.gpus)
 
 
-class Site(LocalSite):
+class Site(LocalEnvironment):
     """Where a container runs, at the price that its run was launched at."""
 
     def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
@@ -62,7 +62,7 @@ class Job:
         )
 
     def begin(self, wall: float) -> None:
-        self.status = begun(self.run, self.status, Site("c"), Part.TRAIN, wall)
+        self.status = initial_status(self.run, self.status, Site("c"), Part.TRAIN, wall)
         self.status.state = State.RUNNING
         self.status.work.stages = [StageStatus(StageName.BASE, StageState.RUNNING, started_at=wall)]
         self.status.tell(0.0, wall)
@@ -157,8 +157,8 @@ class Life:
         """What a person answers who never exceeds their limit."""
         runs, kept = self.look(laptop)
         now = self.wall(laptop)
-        month, live = ledger.month_so_far(runs, kept, now, self.zone), ledger.coming(runs, now)
-        asked = ledger.question(self.settings, likely, budget, month, live)
+        month, live = ledger.month_so_far(runs, kept, now, self.zone), ledger.committed_usd(runs, now)
+        asked = ledger.confirmation_reason(self.settings, likely, budget, month, live)
         self.asked += bool(asked)
         return not asked
 
@@ -171,7 +171,7 @@ class Life:
         run = Run(run_id, run_id, SPEC, backend, "v", self.now, prices=prices)
         job = Job(run, hours * HOUR * self.rng.uniform(0.3, 1.0), here)
         likely = pricing.dollars(hours * HOUR, job.rate)
-        seconds = Range(hours * HOUR, hours * HOUR, hours * HOUR)
+        seconds = TimeRange(hours * HOUR, hours * HOUR, hours * HOUR)
         estimate = Estimate(seconds, MoneyRange.exactly(likely), {StageName.BASE: seconds})
         budget = (likely * Decimal(str(round(self.rng.uniform(0.3, 1.5), 2)))).quantize(pricing.CENT)
         spec = msgspec.structs.replace(SPEC, budget_usd=budget if self.rng.random() < 0.5 else None)
@@ -197,7 +197,7 @@ class Life:
                 self.pass_by(self.rng.uniform(0.1, 9) * HOUR)
             case "preempt":
                 if (job := self.one(State.RUNNING)) and job.status:
-                    leave(job.status, job.status.started_at + job.elapsed)
+                    close_container(job.status, job.status.started_at + job.elapsed)
                     job.status.tell(0.0, self.wall(job.laptop))
                     job.status.state = job.run.state = State.PREEMPTED
             case "kill":

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from runner.job.limits import Guard
+from runner.job.limits import LimitMonitor
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import StageStatus
@@ -12,7 +12,7 @@ from runner.nanochat.layout import Inventory
 from runner.planning import legs
 from runner.planning.estimate import shape_of
 from runner.planning.legs import Piece
-from runner.planning.plan import Plan, plan
+from runner.planning.plan import Plan, make_plan
 from tests.statuses import a_status
 from tests.test_plan import spec
 from tests.test_run import run
@@ -21,7 +21,7 @@ DAY = 86_400.0
 
 
 def planned(**given: Any) -> Plan:
-    return plan(spec(**given), Inventory(), backend="modal")
+    return make_plan(spec(**given), Inventory(), backend="modal")
 
 
 def test_a_training_of_more_than_a_day_says_how_many_calls_it_takes() -> None:
@@ -29,7 +29,7 @@ def test_a_training_of_more_than_a_day_says_how_many_calls_it_takes() -> None:
     assert long.calls == 2 and long.too_long is None
     assert any("about 2 calls of at most 1d00h" in w and "follow by themselves" in w for w in long.warnings)
     assert planned(model="d26", gpus=8).calls == 1
-    assert plan(spec(backend="local", engine="rehearsal", gpus=1), Inventory(), backend="local").calls == 1
+    assert make_plan(spec(backend="local", engine="rehearsal", gpus=1), Inventory(), backend="local").calls == 1
 
 
 def test_what_fits_into_no_call_is_told_with_the_flag_that_makes_it_fit() -> None:
@@ -60,7 +60,7 @@ class Call:
 
     def __init__(self, stage: str = "base", **given: Any) -> None:
         self.now = 0.0
-        self.guard = Guard(run(), shape_of(12, run().spec.overrides), lambda line: None, lambda: self.now, DAY)
+        self.guard = LimitMonitor(run(), shape_of(12, run().spec.overrides), lambda line: None, lambda: self.now, DAY)
         values = {
             "stage": stage,
             "publish_s": 60.0,

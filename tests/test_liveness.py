@@ -11,8 +11,8 @@ import pytest
 
 from runner.model.run import Run
 from runner.model.states import State
-from runner.monitoring.health import Word, health
-from runner.monitoring.liveness import BEATS_S, Signs
+from runner.monitoring.health import HealthStatus, health
+from runner.monitoring.liveness import BEATS_S, SignsOfLife
 from tests.conftest import Cli
 from tests.statuses import a_status
 from tests.test_run import run
@@ -38,68 +38,68 @@ class Clock:
 @pytest.mark.parametrize("wrong_by", [0.0, DAY, -DAY, 4000 * DAY, -3650 * DAY])
 def test_a_job_that_beats_is_well_whatever_the_clocks_say(wrong_by: float) -> None:
     clock, job = Clock(), 5e8
-    signs = Signs(clock)
+    signs = SignsOfLife(clock)
     for _ in range(5):
         one = beating(job)
         signs.saw(one)
         found = health(one, signs.now(one, job + wrong_by))
-        assert found.word is Word.OK, found
+        assert found.word is HealthStatus.OK, found
         clock.at, job = clock.at + 2, job + 2
 
 
 @pytest.mark.parametrize("wrong_by", [0.0, DAY, -DAY])
 def test_a_job_that_was_seen_to_beat_and_stops_has_no_signal_after_half_a_minute(wrong_by: float) -> None:
     clock, job = Clock(), 5e8
-    signs = Signs(clock)
+    signs = SignsOfLife(clock)
     for _ in range(2):
         one = beating(job)
         signs.saw(one)
         clock.at, job = clock.at + 1, job + 1
     clock.at, job = clock.at + 20, job + 20
     signs.saw(one)
-    assert health(one, signs.now(one, job + wrong_by)).word is not Word.NO_SIGNAL
+    assert health(one, signs.now(one, job + wrong_by)).word is not HealthStatus.NO_SIGNAL
     clock.at, job = clock.at + 15, job + 15
-    assert health(one, signs.now(one, job + wrong_by)).word is Word.NO_SIGNAL
+    assert health(one, signs.now(one, job + wrong_by)).word is HealthStatus.NO_SIGNAL
 
 
 def test_one_look_at_a_job_whose_clock_disagrees_says_nothing_and_a_second_one_does() -> None:
     clock, old = Clock(), beating(5e8)
-    signs = Signs(clock)
+    signs = SignsOfLife(clock)
     signs.saw(old)
     now = 5e8 + 3600
-    assert signs.doubtful(old, now) and health(old, signs.now(old, now)).word is Word.OK
+    assert signs.doubtful(old, now) and health(old, signs.now(old, now)).word is HealthStatus.OK
     clock.at += BEATS_S
     signs.saw(old)
     found = health(old, signs.now(old, now))
-    assert not signs.doubtful(old, now) and found.word is Word.NO_SIGNAL and "1h00" in found.why
+    assert not signs.doubtful(old, now) and found.word is HealthStatus.NO_SIGNAL and "1h00" in found.why
     fresh = beating(5e8 + 3600)
-    assert not Signs(clock).doubtful(fresh, now)
+    assert not SignsOfLife(clock).doubtful(fresh, now)
     quiet = run(State.DONE)
     assert not signs.doubtful(quiet, now)
 
 
 def test_a_sign_of_life_from_the_future_is_silent_once_it_no_longer_changes() -> None:
     clock, ahead = Clock(), beating(5e8 + DAY)
-    signs = Signs(clock)
+    signs = SignsOfLife(clock)
     signs.saw(ahead)
     words = []
     for seconds in (0, 10, 25):
         clock.at = 1000.0 + seconds
         words.append(health(ahead, signs.now(ahead, 5e8 + seconds)).word)
-    assert Word.NO_SIGNAL not in words
+    assert HealthStatus.NO_SIGNAL not in words
     clock.at = 1000.0 + 31
-    assert health(ahead, signs.now(ahead, 5e8 + 31)).word is Word.NO_SIGNAL
+    assert health(ahead, signs.now(ahead, 5e8 + 31)).word is HealthStatus.NO_SIGNAL
 
 
 def test_a_laptop_that_slept_finds_its_runs_well() -> None:
     clock, job = Clock(), 5e8
-    signs = Signs(clock)
+    signs = SignsOfLife(clock)
     for _ in range(2):
         one = beating(job)
         signs.saw(one)
         clock.at, job = clock.at + 1, job + 1
     # The time of day has gone on for an hour, the clock that stands still in a sleep has not.
-    assert health(one, signs.now(one, job + 3600)).word is Word.OK
+    assert health(one, signs.now(one, job + 3600)).word is HealthStatus.OK
 
 
 SHIFTED = """
@@ -147,7 +147,7 @@ def test_a_clock_beyond_all_that_python_can_tell_is_one_line(cli: Cli) -> None:
 
 
 def test_the_signs_of_many_runs_are_kept_apart() -> None:
-    clock, signs = Clock(), Signs()
+    clock, signs = Clock(), SignsOfLife()
     runs: dict[str, Any] = {}
     for name, at in itertools.product("ab", (5e8, 5e8 + 1)):
         runs[name] = beating(at if name == "a" else at + DAY)
@@ -158,7 +158,7 @@ def test_the_signs_of_many_runs_are_kept_apart() -> None:
 
 def test_a_run_that_ended_before_anybody_looked_is_as_old_as_it_is() -> None:
     clock, ended = Clock(), 5e8
-    signs = Signs(clock)
+    signs = SignsOfLife(clock)
     gone = msgspec.structs.replace(beating(ended), state=State.INTERRUPTED)
     signs.saw(gone)
     clock.at += BEATS_S / 2

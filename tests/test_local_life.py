@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from runner import processes
-from runner.backends.local_life import SILENT_S, Life, life
+from runner.backends.local_life import SILENT_S, LiveJob, find_live_job
 from runner.errors import Unreachable
 from runner.model.run import Call, Run
 from runner.model.states import State
@@ -77,31 +77,35 @@ def test_a_machine_that_changes_its_name_still_knows_its_processes(monkeypatch: 
 def test_a_job_of_another_container_lives_for_as_long_as_its_lock_is_held(tmp_path: Path) -> None:
     name = away(processes.boot_id())
     holder = holding(tmp_path / "lock", name)
-    assert life(called(name), beat(name, 1e6), tmp_path) == Life(host="node-7.x")
+    assert find_live_job(called(name), beat(name, 1e6), tmp_path) == LiveJob(host="node-7.x")
     later = called(processes.call_id(os.getpid()))
-    assert life(later, None, tmp_path) == Life(host="node-7.x"), "whoever was started since waits for that lock"
+    assert find_live_job(later, None, tmp_path) == LiveJob(host="node-7.x"), (
+        "whoever was started since waits for that lock"
+    )
     holder.communicate("\n")
-    assert life(called(name), beat(name, 1.0), tmp_path) is None, "it is of this kernel: the lock is the truth"
+    assert find_live_job(called(name), beat(name, 1.0), tmp_path) is None, "it is of this kernel: the lock is the truth"
 
 
 def test_a_job_of_another_machine_lives_by_its_lock_or_by_its_sign_of_life(tmp_path: Path) -> None:
     name = away("otherboot")
-    assert life(called(name), beat(name, 5.0), tmp_path) == Life(host="node-7.x"), "no lock to ask: another data folder"
+    assert find_live_job(called(name), beat(name, 5.0), tmp_path) == LiveJob(host="node-7.x"), (
+        "no lock to ask: another data folder"
+    )
     (tmp_path / "lock").write_text(name)
-    assert life(called(name), beat(name, 5.0), tmp_path), "some disks keep locks on each machine"
-    assert life(called(name), beat(name, SILENT_S + 1), tmp_path) is None
+    assert find_live_job(called(name), beat(name, 5.0), tmp_path), "some disks keep locks on each machine"
+    assert find_live_job(called(name), beat(name, SILENT_S + 1), tmp_path) is None
     ended = msgspec.structs.replace(beat(name, 5.0), state=State.DONE)
-    assert life(called(name), ended, tmp_path) is None
+    assert find_live_job(called(name), ended, tmp_path) is None
     holder = holding(tmp_path / "lock", name)
-    assert life(called(name), beat(name, SILENT_S + 1), tmp_path) == Life(host="node-7.x")
+    assert find_live_job(called(name), beat(name, SILENT_S + 1), tmp_path) == LiveJob(host="node-7.x")
     holder.communicate("\n")
 
 
 def test_a_job_that_was_just_started_elsewhere_is_waited_for(tmp_path: Path) -> None:
     name = away(processes.boot_id())
     (tmp_path / "lock").touch()
-    assert life(called(name, spawned_at=time.time() - 1), None, tmp_path)
-    assert life(called(name, spawned_at=time.time() - 60), None, tmp_path) is None
+    assert find_live_job(called(name, spawned_at=time.time() - 1), None, tmp_path)
+    assert find_live_job(called(name, spawned_at=time.time() - 60), None, tmp_path) is None
 
 
 def test_whoever_ends_what_a_dead_job_left_is_not_taken_for_the_job(tmp_path: Path) -> None:
@@ -110,7 +114,7 @@ def test_whoever_ends_what_a_dead_job_left_is_not_taken_for_the_job(tmp_path: Pa
     gone.wait()
     (tmp_path / "lock").write_text(name)
     holder = holding(tmp_path / "lock", name)
-    assert life(called(name), beat(name, 1.0), tmp_path) is None
+    assert find_live_job(called(name), beat(name, 1.0), tmp_path) is None
     holder.communicate("\n")
 
 

@@ -20,9 +20,9 @@ from runner.errors import UsageError
 from runner.logs.encoding import Text, is_plain
 from runner.logs.log_file import LogFile
 from runner.logs.prefix import Prefixes
-from runner.logs.prefixed import Finder
-from runner.logs.search import Scan, query
-from runner.logs.summary import Reader, Summary
+from runner.logs.prefixed import PrefixFinder
+from runner.logs.search import Scan, parse_query
+from runner.logs.summary import Summary, SummaryReader
 from runner.model.status import Problem
 from tests.conftest import DATA, Cli
 
@@ -64,7 +64,7 @@ TOOLS: dict[str, Callable[[int], str]] = {
 
 
 def summary(data: bytes) -> Summary:
-    reader = Reader()
+    reader = SummaryReader()
     for line in data.removesuffix(b"\n").split(b"\n"):
         reader.take(line)
     return reader.found
@@ -137,10 +137,10 @@ def test_ranks_that_a_launcher_names_are_those_of_a_failure() -> None:
     assert "rank 1" in str(summary("\n".join(said).encode()).outcome)
 
 
-def times_of(path: Path) -> tuple[LogFile, Finder]:
+def times_of(path: Path) -> tuple[LogFile, PrefixFinder]:
     log = LogFile(path)
     log.refresh()
-    finder = Finder(log)
+    finder = PrefixFinder(log)
     finder.advance()
     return log, finder
 
@@ -175,7 +175,7 @@ def test_stages_and_errors_are_found_behind_a_prefix(tmp_path: Path) -> None:
     path.write_bytes(marked(lines.encode(), TOOLS["srun -l"]))
     log, finder = times_of(path)
     for level, expected in (("stage", [0, 1]), ("error", [3])):
-        scan = Scan(log, query(f"level:{level}", finder.prefixes.sources))
+        scan = Scan(log, parse_query(f"level:{level}", finder.prefixes.sources))
         while scan.advance():
             pass
         assert list(scan.lines()) == expected

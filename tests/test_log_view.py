@@ -19,16 +19,16 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from runner.logs.log_file import LogFile
-from runner.logs.timestamps import RECORD, LogTimes, Stamper
+from runner.logs.timestamps import RECORD, LogTimes, TimestampWriter
 from runner.settings import load
-from runner.text.sanitize import HIDDEN, clean, safe
+from runner.text.sanitize import HIDDEN, sanitize_line, strip_ansi
 from tests.answers import answer
 from tests.conftest import CLI, DATA, Cli
 from tests.disk import full_at
 from tests.terminal import Terminal
 from tui.app.log_viewer import ViewApp
 from tui.cli import logs, summary
-from tui.widgets.dialogs import Page
+from tui.widgets.dialogs import TextPage
 from tui.widgets.line import Line
 from tui.widgets.log_lines import line_kind, wrapped
 from tui.widgets.log_pane import LogPane, Prompt
@@ -208,7 +208,7 @@ async def test_hostile_lines_are_drawn_harmless_and_hits_in_them_marked(tmp_path
         await until(pilot, lambda: view.here is not None, "the hit")
         assert not any("\x1b" in row or "\u202e" in row for row in shown(app))
         await pilot.press("G", "up", "up", "enter")
-        await until(pilot, lambda: isinstance(app.screen, Page), "the whole line")
+        await until(pilot, lambda: isinstance(app.screen, TextPage), "the whole line")
         await pilot.press("escape")
         await pilot.press("l", "l", "h", "h", "pageup", "g")
         assert "[bold]x[/nope]" in shown(app)[0]
@@ -255,7 +255,7 @@ def test_logs_can_be_narrowed_and_read_as_events(cli: Cli) -> None:
 
 
 async def test_times_of_lines_are_shown_by_the_clock_and_since_the_start(app: ViewApp, tmp_path: Path) -> None:
-    stamper = Stamper(0)
+    stamper = TimestampWriter(0)
     records = [stamper.stamp(len(line) + 1, 1e9 + 2 * n) for n, line in enumerate(LINES[:50])]
     (tmp_path / "log.times").write_bytes(b"".join(records))
     async with app.run_test(size=(80, 24)) as pilot:
@@ -275,7 +275,7 @@ async def test_times_of_lines_are_shown_by_the_clock_and_since_the_start(app: Vi
 async def test_a_window_of_time_leaves_the_last_lines_and_a_jump_out_of_it_shows_all(
     app: ViewApp, tmp_path: Path
 ) -> None:
-    stamper = Stamper(0)
+    stamper = TimestampWriter(0)
     records = [stamper.stamp(len(line) + 1, 1e9 + 10 * n) for n, line in enumerate(LINES)]
     (tmp_path / "log.times").write_bytes(b"".join(records))
     async with app.run_test(size=(80, 24)) as pilot:
@@ -359,7 +359,7 @@ async def test_a_line_that_is_still_being_written_is_filtered_too(app: ViewApp) 
 
 @given(st.text(max_size=300), st.integers(2, 40), st.integers(1, 9))
 def test_a_wrapped_line_loses_nothing_and_no_row_is_too_wide(text: str, room: int, most: int) -> None:
-    text = safe(text)
+    text = sanitize_line(text)
     pieces = wrapped(text, room, 10_000)
     assert "".join(piece[start:] for start, piece in pieces) == text
     assert all(cell_len(piece[start:]) <= room for start, piece in pieces)
@@ -555,12 +555,12 @@ def test_no_command_prints_what_a_terminal_would_act_on_or_not_show(cli: Cli, tm
         said = cli(*words).stdout
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", said) and not HIDDEN.search(said), words
         assert "\\u202eevil\\u2066 \\ufeff\\u200b" in said, words
-    assert cli.json("view", str(path), "--summary")["outcome"]["message"] == clean(HOSTILE)
+    assert cli.json("view", str(path), "--summary")["outcome"]["message"] == strip_ansi(HOSTILE)
 
 
 def test_what_joins_emoji_stays_and_what_joins_letters_is_shown() -> None:
     family = "\U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f\u200d\U0001f525"
-    assert safe(f"{family} a\u200db\xad\udcff") == f"{family} a\\u200db\\xad\\udcff"
+    assert sanitize_line(f"{family} a\u200db\xad\udcff") == f"{family} a\\u200db\\xad\\udcff"
 
 
 def test_a_line_that_is_longer_than_a_screen_shows_is_printed_whole(cli: Cli, tmp_path: Path) -> None:

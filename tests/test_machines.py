@@ -236,8 +236,8 @@ def test_a_newer_source_is_deployed_beside_live_runs_and_never_under_them(
 ) -> None:
     cloud.knobs(hold=True)
     first = fleet.launch(spec(), backend="modal", tag="first")
-    source = names.fingerprint()
-    monkeypatch.setattr(names, "fingerprint", lambda: "f" * 16)
+    source = names.source_fingerprint()
+    monkeypatch.setattr(names, "source_fingerprint", lambda: "f" * 16)
     plain = modal_of(fleet)
     deployed: list[str] = []
     monkeypatch.setattr(plain._apps, "_deploy", lambda engine, name: deployed.append(name) or name)
@@ -247,7 +247,7 @@ def test_a_newer_source_is_deployed_beside_live_runs_and_never_under_them(
     cloud.knobs(hold=False)
     cloud.idle()
     assert plain.ready("rehearsal", live=[]) == first.app
-    monkeypatch.setattr(names, "fingerprint", lambda: source)
+    monkeypatch.setattr(names, "source_fingerprint", lambda: source)
     assert plain.ready("rehearsal", live=[]) == first.app and len(deployed) == 3
 
 

@@ -10,8 +10,8 @@ import modal
 import pytest
 
 from runner.backends.modal import calls
-from runner.backends.modal.calls import CallEnd, Ended
-from runner.backends.modal.errors import reaching, words
+from runner.backends.modal.calls import CallEnd, CallResult
+from runner.backends.modal.errors import error_text, translating_errors
 from runner.errors import CredentialsError, NanochatError, Unreachable
 from tests.conftest import Cli, wait_until
 from tests.modal_cloud import Cloud
@@ -54,26 +54,26 @@ def spawn(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     yield call
 
 
-def end_of(call_id: str) -> Ended:
-    found = wait_until(lambda: calls.ended(call_id, look_closer=True), what="an end")
-    assert isinstance(found, Ended)
+def end_of(call_id: str) -> CallResult:
+    found = wait_until(lambda: calls.call_result(call_id, look_closer=True), what="an end")
+    assert isinstance(found, CallResult)
     return found
 
 
 def test_a_body_that_returns_tells_its_state(spawn: Callable[..., str]) -> None:
-    assert end_of(spawn("done")) == Ended(CallEnd.RETURNED, "", "done")
-    assert end_of(spawn("nonsense")) == Ended(CallEnd.RETURNED, "an unexpected result: ['what']")
+    assert end_of(spawn("done")) == CallResult(CallEnd.RETURNED, "", "done")
+    assert end_of(spawn("nonsense")) == CallResult(CallEnd.RETURNED, "an unexpected result: ['what']")
 
 
 def test_what_a_body_raised_is_a_crash_with_its_words(spawn: Callable[..., str]) -> None:
-    assert end_of(spawn("value-error")) == Ended(CallEnd.CRASHED, "ValueError('loss is nan')")
+    assert end_of(spawn("value-error")) == CallResult(CallEnd.CRASHED, "ValueError('loss is nan')")
 
 
 @pytest.mark.parametrize("how", ["timeout-error", "socket-timeout"])
 def test_a_timeout_error_out_of_a_body_is_not_taken_for_a_call_that_still_runs(
     spawn: Callable[..., str], how: str
 ) -> None:
-    assert end_of(spawn(how)) == Ended(CallEnd.CRASHED, "TimeoutError('the hub did not answer')")
+    assert end_of(spawn(how)) == CallResult(CallEnd.CRASHED, "TimeoutError('the hub did not answer')")
 
 
 def test_a_container_that_dies_is_a_crash(spawn: Callable[..., str]) -> None:
@@ -89,18 +89,18 @@ def test_a_cancelled_call_is_told_from_a_crash(spawn: Callable[..., str], tmp_pa
     begun = tmp_path / "begun"
     call_id = spawn(f"sleeps {begun}")
     wait_until(begun.exists, what="its body")
-    assert calls.ended(call_id, look_closer=True) is None
+    assert calls.call_result(call_id, look_closer=True) is None
     calls.terminate(call_id)
-    assert end_of(call_id) == Ended(CallEnd.TERMINATED)
+    assert end_of(call_id) == CallResult(CallEnd.TERMINATED)
     calls.terminate(call_id)
 
 
 def test_a_call_in_the_queue_has_not_ended_and_can_be_cancelled(spawn: Callable[..., str], cloud: Cloud) -> None:
     cloud.knobs(hold=True)
     call_id = spawn("done")
-    assert calls.ended(call_id, look_closer=True) is None
+    assert calls.call_result(call_id, look_closer=True) is None
     calls.terminate(call_id)
-    assert end_of(call_id) == Ended(CallEnd.TERMINATED)
+    assert end_of(call_id) == CallResult(CallEnd.TERMINATED)
 
 
 def test_a_preempted_call_has_not_ended(spawn: Callable[..., str], cloud: Cloud, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_preempted_call_has_not_ended(spawn: Callable[..., str], cloud: Cloud,
     cloud.knobs(hold=True)
     cloud.preempt(container, grace=1)
     wait_until(lambda: not cloud.containers([call_id], "behave"), what="no container")
-    assert calls.ended(call_id, look_closer=True) is None
+    assert calls.call_result(call_id, look_closer=True) is None
     calls.terminate(call_id)
 
 
@@ -134,10 +134,10 @@ def test_trouble_with_the_question_is_never_taken_for_the_end_of_a_call(
     call_id = spawn("done")
     for rpc, status in itertools.product(("FunctionGetOutputs", "FunctionGetCallGraph"), TROUBLE):
         cloud.fault(rpc, status)
-        with pytest.raises(NanochatError), reaching():
-            calls.ended(call_id, look_closer=True)
+        with pytest.raises(NanochatError), translating_errors():
+            calls.call_result(call_id, look_closer=True)
         cloud.knobs(faults=[])
-    assert calls.ended(call_id, look_closer=True) is None
+    assert calls.call_result(call_id, look_closer=True) is None
     calls.terminate(call_id)
 
 
@@ -146,10 +146,10 @@ def test_a_cancel_that_modal_could_not_do_just_now_is_not_taken_for_one_of_a_cal
 ) -> None:
     call_id = spawn("sleeps")
     cloud.fault("FunctionCallCancel", "ABORTED", n=1)
-    with pytest.raises(Unreachable, match="try again"), reaching():
+    with pytest.raises(Unreachable, match="try again"), translating_errors():
         calls.terminate(call_id)
     calls.terminate(call_id)
-    assert end_of(call_id) == Ended(CallEnd.TERMINATED)
+    assert end_of(call_id) == CallResult(CallEnd.TERMINATED)
     cloud.fault("FunctionCallCancel", "FAILED_PRECONDITION", n=1)
     calls.terminate(call_id)
 
@@ -162,8 +162,8 @@ def test_a_result_is_read_and_never_run(spawn: Callable[..., str], tmp_path: Pat
 def test_an_outage_is_no_end(spawn: Callable[..., str], cloud: Cloud) -> None:
     call_id = spawn("sleeps")
     cloud.outage(20)
-    with pytest.raises(Unreachable, match="cannot be reached"), reaching():
-        calls.ended(call_id, look_closer=True)
+    with pytest.raises(Unreachable, match="cannot be reached"), translating_errors():
+        calls.call_result(call_id, look_closer=True)
     cloud.outage(0)
     calls.terminate(call_id)
 
@@ -180,7 +180,7 @@ def test_an_environment_that_does_not_exist_is_named_with_the_command_that_lists
 def test_a_token_is_never_part_of_what_a_person_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-verysecret")
     monkeypatch.setenv("MODAL_TOKEN_ID", "ak-known")
-    said = words(RuntimeError("bad token ak-known / as-verysecret\x1b[31m\nin line two"))
+    said = error_text(RuntimeError("bad token ak-known / as-verysecret\x1b[31m\nin line two"))
     assert said == "bad token … / … in line two"
-    with pytest.raises(CredentialsError, match="does not accept"), reaching():
+    with pytest.raises(CredentialsError, match="does not accept"), translating_errors():
         raise modal.exception.AuthError("Token missing ak-known")

@@ -8,7 +8,7 @@ import modal
 import pytest
 
 from runner.backends.modal import pull
-from runner.backends.modal.pull import Pulls
+from runner.backends.modal.pull import LogPuller
 from runner.logs.frames import Frame
 from runner.model.run import Call, Run
 from runner.model.states import State
@@ -40,7 +40,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
             raise answer
         return PRINTED
 
-    monkeypatch.setattr(pull, "fetched", fetched)
+    monkeypatch.setattr(pull, "fetch_tail", fetched)
     return answers
 
 
@@ -52,7 +52,7 @@ def test_the_last_lines_of_a_killed_container_are_asked_for_until_modal_answers(
     tmp_path: Path, asked: list[object]
 ) -> None:
     asked += [modal.exception.ConnectionError("cut"), OSError("no network"), modal.exception.ServiceError("busy")]
-    pulls, gone = Pulls(), ended()
+    pulls, gone = LogPuller(), ended()
     for _ in range(3):
         pulls.pull(gone, tmp_path, "app", read)
         assert log(tmp_path) == b"one\n"
@@ -73,7 +73,7 @@ def test_what_modal_no_longer_has_is_not_waited_for(
     tmp_path: Path, asked: list[object], ago: float, answer: Callable[[], Exception]
 ) -> None:
     asked += [answer(), answer()]
-    pulls, gone = Pulls(), ended(ago)
+    pulls, gone = LogPuller(), ended(ago)
     pulls.pull(gone, tmp_path, "app", read)
     pulls.pull(gone, tmp_path, "app", read)
     assert log(tmp_path) == b"one\n" and len(asked) == 1
@@ -82,8 +82,8 @@ def test_what_modal_no_longer_has_is_not_waited_for(
 
 def test_of_each_attempt_what_was_printed_last_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(pull, "fetched", lambda call_id, since: calls.append(call_id) or [])
-    pulls = Pulls()
+    monkeypatch.setattr(pull, "fetch_tail", lambda call_id, since: calls.append(call_id) or [])
+    pulls = LogPuller()
     for one in (ended(), ended(), ended(5.0, "fc-2", 2)):
         pulls.pull(one, tmp_path, "app", read)
     assert calls == ["fc-1", "fc-2"]

@@ -10,8 +10,8 @@ from typing import Any
 import modal
 import pytest
 
-from runner.backends.modal.container import LOCK_STALE_S, ModalSite
-from runner.backends.modal.errors import patiently
+from runner.backends.modal.container import LOCK_STALE_S, ModalEnvironment
+from runner.backends.modal.errors import retry_transient
 from runner.backends.modal.live_dict import LiveDict
 from runner.errors import CredentialsError, Unreachable
 from tests.modal_cloud import Cloud
@@ -26,8 +26,8 @@ def live(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> modal.Dict:
     return modal.Dict.from_name(f"d{os.urandom(4).hex()}", create_if_missing=True).hydrate()
 
 
-def site(live: Any, call_id: str, hand_over: Callable[..., str] = lambda *a: "fc-train") -> ModalSite:
-    return ModalSite(SimpleNamespace(object_id="vo-1"), live, call_id, hand_over)  # type: ignore[arg-type]
+def site(live: Any, call_id: str, hand_over: Callable[..., str] = lambda *a: "fc-train") -> ModalEnvironment:
+    return ModalEnvironment(SimpleNamespace(object_id="vo-1"), live, call_id, hand_over)  # type: ignore[arg-type]
 
 
 class Meanwhile:
@@ -103,11 +103,11 @@ def test_a_hand_over_that_could_not_be_noted_at_first_spawns_once(live: modal.Di
 def test_patience_ends_and_does_not_wait_for_what_will_not_pass(live: modal.Dict, cloud: Cloud) -> None:
     cloud.fault("DictGet", "ABORTED")
     with pytest.raises(Unreachable):
-        patiently(lambda: live.get("x"), 0.3, pause=0.1)
+        retry_transient(lambda: live.get("x"), 0.3, pause=0.1)
     cloud.knobs(faults=[])
     cloud.fault("DictGet", "PERMISSION_DENIED")
     with pytest.raises(CredentialsError):
-        patiently(lambda: live.get("x"), 3600)
+        retry_transient(lambda: live.get("x"), 3600)
 
 
 def test_what_somebody_put_into_the_dict_is_read_and_never_run(live: modal.Dict, tmp_path: Path) -> None:

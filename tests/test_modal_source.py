@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runner.backends.modal import volume
-from runner.backends.modal.volume import ModalSource
+from runner.backends.modal.volume import ModalBlockReader
 from runner.volumes.base import BLOCK, Entry
 
 
@@ -34,9 +34,9 @@ def test_a_block_that_could_not_be_compared_is_remembered_whatever_other_threads
         seen.wait(0.5)
         return data, False
 
-    monkeypatch.setattr(volume, "fetch", fetch)
+    monkeypatch.setattr(volume, "get_block", fetch)
     there: Any = SimpleNamespace(addresses=lambda entry: ("0", "1"))
-    source = ModalSource(there, Entry("f", False, BLOCK + 10, 0.0))
+    source = ModalBlockReader(there, Entry("f", False, BLOCK + 10, 0.0))
     threads = [threading.Thread(target=source.block, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()

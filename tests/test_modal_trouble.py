@@ -23,9 +23,9 @@ from grpclib.exceptions import StreamTerminatedError
 from runner import paths
 from runner.backends.modal import block_http, proxy, token
 from runner.backends.modal.deploy import Deployments
-from runner.backends.modal.errors import reaching, scrubbed
+from runner.backends.modal.errors import redact_credentials, translating_errors
 from runner.backends.modal.logs import LogStream
-from runner.backends.modal.proxy import Door
+from runner.backends.modal.proxy import Reachability
 from runner.backends.modal.volume import ModalVolume
 from runner.errors import CredentialsError, NanochatError, Unreachable
 from tests.conftest import Cli, wait_until
@@ -84,7 +84,7 @@ def test_whatever_the_client_raises_is_one_line_that_tells_the_innermost_cause_a
     error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODAL_TOKEN_SECRET", SECRET + "\n")
-    with pytest.raises(Unreachable, match=said) as told, reaching():
+    with pytest.raises(Unreachable, match=said) as told, translating_errors():
         raise error
     assert "\n" not in str(told.value) and SECRET not in str(told.value) and "pa55" not in str(told.value)
 
@@ -93,7 +93,7 @@ def test_whatever_the_client_raises_is_one_line_that_tells_the_innermost_cause_a
     "error", [FileNotFoundError(errno.ENOENT, "no", "x"), PermissionError(13, "no", "x"), OSError(errno.ENOSPC, "full")]
 )
 def test_an_error_of_a_file_is_not_taken_for_one_of_the_network(error: OSError) -> None:
-    with pytest.raises(OSError) as told, reaching():
+    with pytest.raises(OSError) as told, translating_errors():
         raise error
     assert told.value is error
 
@@ -116,7 +116,7 @@ def test_a_network_that_answers_with_its_sign_in_page_is_told_in_a_line_by_every
 
 def test_where_nobody_answers_is_said_at_once_and_asked_again_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
     with listening(lambda connection: None) as port:
-        door, nobody = Door(timeout=1.0), f"http://127.0.0.1:{port}"
+        door, nobody = Reachability(timeout=1.0), f"http://127.0.0.1:{port}"
         monkeypatch.setattr("runner.backends.modal.proxy.socket.create_connection", no_way := Refusing())
         for _ in range(5):
             with pytest.raises(OSError, match=r"127\.0\.0\.1: No route"):
@@ -192,7 +192,7 @@ def test_who_has_credentials_is_decided_as_the_client_decides_it(
     monkeypatch.setenv("MODAL_CONFIG_PATH", str(tmp_path / "none"))
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    assert token.configured() is is_enough
+    assert token.has_credentials() is is_enough
     assert paths.has_modal_token() >= is_enough and paths.has_modal_token() is any(given.values())
 
 
@@ -300,15 +300,15 @@ def test_blocks_come_from_a_store_that_only_the_authorities_of_the_client_vouch_
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         url = f"https://127.0.0.1:{server.server_address[1]}/b"
         with pytest.raises(ConnectionError, match="certificate"):
-            block_http.fetch(url)
+            block_http.get_block(url)
         # A sign-in page answers at Modal's address, too: the client would try for a minute.
         with pytest.raises(ConnectionError, match="somebody else answers"):
-            Door(timeout=10.0).knock(url)
+            Reachability(timeout=10.0).knock(url)
         monkeypatch.setattr("certifi.where", lambda: str(tmp_path / "crt"))
-        proxy.trusted.cache_clear()
-        assert bytes(block_http.fetch(url)[0]) == b"block"
-        Door(timeout=10.0).knock(url)
-        proxy.trusted.cache_clear()
+        proxy.trusted_authorities.cache_clear()
+        assert bytes(block_http.get_block(url)[0]) == b"block"
+        Reachability(timeout=10.0).knock(url)
+        proxy.trusted_authorities.cache_clear()
         server.shutdown()
 
 
@@ -330,9 +330,9 @@ def test_blocks_come_through_the_proxy_that_the_client_takes_with_its_password_a
 
     with listening(refusing_proxy) as port:
         monkeypatch.setenv("HTTP_PROXY", f"http://user:pa55@127.0.0.1:{port}")
-        assert bytes(block_http.fetch("http://store.example/b?x=1")[0]) == b"block"
+        assert bytes(block_http.get_block("http://store.example/b?x=1")[0]) == b"block"
         assert asked[0].startswith(b"CONNECT store.example:80 ")
         monkeypatch.setenv("HTTP_PROXY", f"http://user:wrong@127.0.0.1:{port}")
         with pytest.raises(ConnectionError, match="proxy refused"):
-            block_http.fetch("http://other.example/b")
-    assert scrubbed("http://user:pa55@127.0.0.1:3") == "http://…@127.0.0.1:3"
+            block_http.get_block("http://other.example/b")
+    assert redact_credentials("http://user:pa55@127.0.0.1:3") == "http://…@127.0.0.1:3"

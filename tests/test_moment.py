@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import UsageError
-from runner.logs.timestamps import moment
+from runner.logs.timestamps import parse_time
 
 # A Wednesday, at 14:00.
 NOW = calendar.timegm((2026, 11, 25, 14, 0, 0, 0, 0, 0))
@@ -50,7 +50,7 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_a_time_that_people_type_is_the_last_one_past(text: str, then: float) -> None:
-    assert moment(text, NOW) == then
+    assert parse_time(text, NOW) == then
 
 
 @pytest.mark.parametrize(
@@ -58,23 +58,23 @@ def test_a_time_that_people_type_is_the_last_one_past(text: str, then: float) ->
 )
 def test_what_is_no_time_is_refused_with_what_is_one(text: str) -> None:
     with pytest.raises(UsageError, match="yesterday"):
-        moment(text, NOW)
+        parse_time(text, NOW)
 
 
 @pytest.mark.parametrize("text", ["2026-11-26", "2999-01-01", "today 23:00"])
 def test_a_time_that_is_yet_to_come_is_refused_as_such(text: str) -> None:
     with pytest.raises(UsageError, match="yet to come"):
-        moment(text, NOW)
+        parse_time(text, NOW)
 
 
 @given(st.text(max_size=30) | st.from_regex(r"(\d{4}-\d\d-\d\d)?[T ]?(\d\d:\d\d)?", fullmatch=True))
 def test_no_text_is_another_error_or_a_time_of_the_future(text: str) -> None:
     with contextlib.suppress(UsageError):
-        assert moment(text, NOW) <= NOW
+        assert parse_time(text, NOW) <= NOW
 
 
 @pytest.mark.usefixtures("berlin")
 def test_yesterday_begins_at_midnight_also_after_a_day_of_another_length() -> None:
     noon_after = time.mktime((2026, 10, 26, 12, 0, 0, 0, 0, -1))
-    assert time.localtime(moment("yesterday", noon_after))[:5] == (2026, 10, 25, 0, 0)
-    assert time.localtime(moment("23:00", noon_after))[:5] == (2026, 10, 25, 23, 0)
+    assert time.localtime(parse_time("yesterday", noon_after))[:5] == (2026, 10, 25, 0, 0)
+    assert time.localtime(parse_time("23:00", noon_after))[:5] == (2026, 10, 25, 23, 0)

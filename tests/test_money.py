@@ -22,8 +22,14 @@ from runner.metrics.series import CurvesReader
 from runner.model.run import Run
 from runner.model.states import State
 from runner.model.status import Outcome, OutcomeKind
-from runner.monitoring.ledger import per_hour, question, spending
-from runner.monitoring.notifications import Notice, NoticeKind, Teller, due, terminal_bytes
+from runner.monitoring.ledger import confirmation_reason, per_hour, spending
+from runner.monitoring.notifications import (
+    Notification,
+    NotificationKind,
+    Notifier,
+    pending_notifications,
+    terminal_sequence,
+)
 from runner.settings import Settings
 from runner.volumes.run_records import status_of
 from tests.conftest import Cli
@@ -54,13 +60,15 @@ def test_spending_adds_up_by_day_month_and_model() -> None:
 
 def test_a_launch_asks_above_its_limits_and_not_below() -> None:
     few, none = Settings(ask_above_usd=Decimal(50), monthly_limit_usd=Decimal(600)), Decimal(0)
-    assert question(few, Decimal(49), None, none, none) == ""
-    assert "above the $50.00" in question(few, Decimal(51), None, none, none)
-    assert question(few, Decimal(51), Decimal(40), none, none) == ""
-    assert "month's limit is $600.00" in question(few, Decimal(20), None, Decimal(590), none)
-    assert "$300.00 that live runs are yet to spend" in question(few, Decimal(20), None, Decimal(290), Decimal(300))
-    assert "up to its budget of $40.00" in question(few, Decimal(20), Decimal(40), Decimal(570), none)
-    assert question(Settings(ask_above_usd=none), Decimal(10**4), None, Decimal(10**4), none) == ""
+    assert confirmation_reason(few, Decimal(49), None, none, none) == ""
+    assert "above the $50.00" in confirmation_reason(few, Decimal(51), None, none, none)
+    assert confirmation_reason(few, Decimal(51), Decimal(40), none, none) == ""
+    assert "month's limit is $600.00" in confirmation_reason(few, Decimal(20), None, Decimal(590), none)
+    assert "$300.00 that live runs are yet to spend" in confirmation_reason(
+        few, Decimal(20), None, Decimal(290), Decimal(300)
+    )
+    assert "up to its budget of $40.00" in confirmation_reason(few, Decimal(20), Decimal(40), Decimal(570), none)
+    assert confirmation_reason(Settings(ask_above_usd=none), Decimal(10**4), None, Decimal(10**4), none) == ""
 
 
 def test_a_dear_launch_by_a_script_is_refused_without_yes_and_a_budget_is_the_most_it_can_cost(cli: Cli) -> None:
@@ -106,7 +114,7 @@ def test_runs_are_compared_by_numbers_settings_and_curves(cli: Cli, tmp_path: Pa
 def test_the_best_value_of_a_row_is_marked_and_a_tie_is_none() -> None:
     a = run(id="a", status=a_status(1, State.DONE, "c", 0.0, 1.0, loss=2.0, core=0.2, val_bpb=0.8))
     b = run(id="b", status=a_status(1, State.DONE, "c", 0.0, 1.0, loss=3.0, core=0.3, val_bpb=0.8))
-    best = {row.name: row.best for row in compare.final([a, b], 10.0)}
+    best = {row.name: row.best for row in compare.final_numbers([a, b], 10.0)}
     assert (best["loss"], best["CORE"], best["val bpb"]) == ((0,), (1,), ())
 
 
@@ -137,19 +145,19 @@ def of(state: State, **status: Any) -> Run:
     ],
 )
 def test_what_a_person_is_told_of(one: Run, kinds: list[str]) -> None:
-    assert [n.kind for n in due(one, 2001.0)] == kinds
+    assert [n.kind for n in pending_notifications(one, 2001.0)] == kinds
 
 
 def test_a_slow_kernel_and_a_loss_that_is_nan_are_told_beyond_the_screen_and_once_each() -> None:
     one = of(State.RUNNING, warnings=[NO_KERNEL, SLOW_WINDOWS, "loss is nan at step 7", "the data is used up"])
-    found = [n for n in due(one, 1001.0) if n.kind == "warning"]
+    found = [n for n in pending_notifications(one, 1001.0) if n.kind == "warning"]
     assert [n.key.rpartition("/")[2] for n in found] == ["attention", "attention", "nan"]
     assert NO_KERNEL in found[0].text
 
 
 def test_each_notice_is_told_once_by_whoever_sees_it_first_and_old_news_never(tmp_path: Path) -> None:
     told: list[str] = []
-    tellers = [Teller(Registry(tmp_path), Settings, lambda n: told.append(n.kind)) for _ in range(2)]
+    tellers = [Notifier(Registry(tmp_path), Settings, lambda n: told.append(n.kind)) for _ in range(2)]
     spec = msgspec.structs.replace(run().spec, budget_usd=Decimal(10))
     for usd in ("1", "5", "5.1", "8", "9.6"):
         status = a_status(1, State.RUNNING, "c", 2000.0, 2000.0, paid_usd=Decimal(usd), progress_at=2000.0)
@@ -196,11 +204,11 @@ def test_watch_runs_the_persons_command_and_calls_their_webhook_once(cli: Cli, t
 
 
 def test_a_notice_brings_no_escape_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    evil = Notice("r", "t", NoticeKind.FAILED, "x\x1b]0;title\x07;y\n", "k")
+    evil = Notification("r", "t", NotificationKind.FAILED, "x\x1b]0;title\x07;y\n", "k")
     monkeypatch.delenv("TMUX", raising=False)
-    assert terminal_bytes(evil).count("\x1b") == 2 and "title\x07" not in terminal_bytes(evil)
+    assert terminal_sequence(evil).count("\x1b") == 2 and "title\x07" not in terminal_sequence(evil)
     monkeypatch.setenv("TMUX", "1")
-    wrapped = terminal_bytes(evil)
+    wrapped = terminal_sequence(evil)
     assert wrapped.startswith("\x1bPtmux;\x1b\x1b]9;") and wrapped.endswith("\x1b\\\x07") and "\n" not in wrapped
 
 

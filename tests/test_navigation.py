@@ -16,7 +16,7 @@ from tests.test_series import event, step
 from tui.app.app import NanochatApp
 from tui.app.log_viewer import ViewApp
 from tui.app.palette import Command, score
-from tui.app.trail import Trail
+from tui.app.trail import BackStack
 from tui.screens.runs import COLUMNS, CYCLE, ordered
 from tui.screens.watch import WatchScreen
 from tui.widgets.choice import Choice
@@ -35,7 +35,7 @@ def with_log(fleet: Fleet, number: int, log: str, state: State = State.DONE) -> 
 
 
 def test_back_goes_the_way_that_one_came_and_the_root_ends_it() -> None:
-    trail = Trail("runs")
+    trail = BackStack("runs")
     ways = [("runs", "checkpoints"), ("checkpoints", "launch"), ("launch", "launch")]
     for way in ways:
         trail.leave(*way)

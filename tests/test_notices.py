@@ -23,15 +23,15 @@ from runner.fleet.registry import Registry
 from runner.model.run import Run
 from runner.model.states import State
 from runner.monitoring import delivery, notifications
-from runner.monitoring.delivery import MOST_ENDED, MOST_TRIES, Wrong, deliver
-from runner.monitoring.letters import Telling
-from runner.monitoring.notifications import Notice, NoticeKind, Teller
+from runner.monitoring.delivery import MOST_ENDED, MOST_TRIES, DeliveryFailed, deliver
+from runner.monitoring.letters import NotificationClaim
+from runner.monitoring.notifications import Notification, NotificationKind, Notifier
 from runner.settings import Settings
 from runner.text import addresses
 from tests.conftest import Cli, wait_until
 from tests.test_money import of
 
-NEWS = Notice("r", "t", NoticeKind.FAILED, "t failed", "r/1/failed")
+NEWS = Notification("r", "t", NotificationKind.FAILED, "t failed", "r/1/failed")
 
 
 class Hook(http.server.BaseHTTPRequestHandler):
@@ -65,11 +65,11 @@ def webhook() -> Iterator[Settings]:
     server.server_close()
 
 
-def posted(where: Settings) -> Wrong | None:
+def posted(where: Settings) -> DeliveryFailed | None:
     return deliver("webhook", msgspec.json.encode(NEWS), where.webhook)
 
 
-def ran(command: str) -> Wrong | None:
+def ran(command: str) -> DeliveryFailed | None:
     return deliver("on_notice", msgspec.json.encode(NEWS), command)
 
 
@@ -80,10 +80,10 @@ def failed() -> Run:
 def test_a_registry_that_is_busy_for_once_delays_a_notice_and_does_not_lose_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry, shown = Registry(tmp_path), list[Notice]()
-    teller = Teller(registry, Settings, shown.append)
+    registry, shown = Registry(tmp_path), list[Notification]()
+    teller = Notifier(registry, Settings, shown.append)
 
-    def busy(key: str) -> Telling:
+    def busy(key: str) -> NotificationClaim:
         raise Unreachable("the registry is locked")
 
     with monkeypatch.context() as patched:
@@ -102,7 +102,7 @@ def test_what_a_webhook_did_not_take_is_sent_again_until_it_has_arrived(
     monkeypatch.setattr(notifications, "PAUSES_S", (0.0,))
     registry = Registry(tmp_path)
     Hook.answers = [500] * 9
-    teller = Teller(registry, lambda: webhook, lambda n: None)
+    teller = Notifier(registry, lambda: webhook, lambda n: None)
 
     def arrived() -> bool:
         teller.look([failed()], 2001.0)
@@ -121,9 +121,9 @@ def test_what_a_command_could_not_send_is_told_by_the_next_one(
     monkeypatch.setattr(notifications, "PAUSES_S", (0.0,))
     registry = Registry(tmp_path)
     Hook.answers = [500]
-    shown: list[Notice] = []
+    shown: list[Notification] = []
     for _ in range(3):
-        teller = Teller(registry, lambda: webhook, shown.append)
+        teller = Notifier(registry, lambda: webhook, shown.append)
         teller.look([failed()], 2001.0)
         teller.leave(60.0)
     assert Hook.got == ["POST /old"] * 2 and len(shown) == 1
@@ -135,8 +135,8 @@ def test_pauses_between_tries_grow_and_a_clock_that_was_set_back_makes_none_long
 ) -> None:
     registry, asked, now = Registry(tmp_path), list[float](), [1e9]
     monkeypatch.setattr(notifications, "time", SimpleNamespace(time=lambda: now[0], monotonic=time.monotonic))
-    monkeypatch.setattr(delivery, "deliver", lambda *words: (asked.append(now[0]), Wrong("no network"))[1])
-    teller = Teller(registry, lambda: Settings(webhook="https://h.example/x"), lambda n: None, lambda said: None)
+    monkeypatch.setattr(delivery, "deliver", lambda *words: (asked.append(now[0]), DeliveryFailed("no network"))[1])
+    teller = Notifier(registry, lambda: Settings(webhook="https://h.example/x"), lambda n: None, lambda said: None)
     for second in range(0, 20_000, 5):
         now[0] = 1e9 + second
         teller.look([failed()], 2001.0)
@@ -157,13 +157,13 @@ def test_what_never_arrives_is_given_up_after_days_and_a_command_that_was_ended_
     monkeypatch.setattr(notifications, "PAUSES_S", (0.0,))
     registry, asked = Registry(tmp_path), list[str]()
 
-    def never(way: str, *words: object) -> Wrong:
+    def never(way: str, *words: object) -> DeliveryFailed:
         asked.append(way)
-        return Wrong("it took too long", MOST_ENDED) if way == "on_notice" else Wrong("no network")
+        return DeliveryFailed("it took too long", MOST_ENDED) if way == "on_notice" else DeliveryFailed("no network")
 
     monkeypatch.setattr(delivery, "deliver", never)
     both = Settings(webhook="https://h.example/x", on_notice="true")
-    teller = Teller(registry, lambda: both, lambda n: None, lambda said: None)
+    teller = Notifier(registry, lambda: both, lambda n: None, lambda said: None)
 
     def given_up() -> bool:
         teller.look([failed()], 2001.0)
@@ -186,7 +186,7 @@ def test_a_webhook_that_has_moved_to_another_host_is_told_by_that_host_alone(
 ) -> None:
     monkeypatch.setattr(Hook, "to", "https://other.example/hooks/SECRET")
     Hook.answers = [301]
-    assert posted(webhook) == Wrong("it answered 301, moved to https://other.example: set that")
+    assert posted(webhook) == DeliveryFailed("it answered 301, moved to https://other.example: set that")
     assert Hook.got == ["POST /old"]
 
 
@@ -204,7 +204,7 @@ def test_of_a_command_and_a_webhook_only_what_failed_is_tried_again(
     both = Settings(webhook=webhook.webhook, on_notice=f"echo x >>{tmp_path}/told")
     registry = Registry(tmp_path)
     for _ in range(3):
-        teller = Teller(registry, lambda: both, lambda n: None)
+        teller = Notifier(registry, lambda: both, lambda n: None)
         teller.look([failed()], 2001.0)
         teller.leave(60.0)
     assert (tmp_path / "told").read_text() == "x\n" and len(Hook.got) == 2
@@ -233,7 +233,7 @@ def test_what_a_commands_shell_leaves_behind_is_ended_too(tmp_path: Path, monkey
 def test_nobody_waits_for_a_command_that_hangs_and_nothing_of_it_stays(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     hangs = Settings(on_notice=f"sleep 97 & echo $! >{tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait")
-    teller = Teller(registry, lambda: hangs, lambda n: None)
+    teller = Notifier(registry, lambda: hangs, lambda n: None)
     teller.look([failed()], 2001.0)
     wait_until((tmp_path / "pid").exists)
     teller.leave(0.0)
@@ -292,7 +292,7 @@ def test_any_text_is_an_address_or_is_refused_in_words_without_it(text: str, sch
     secret = text[3:]
     assert len(secret) < 12 or secret not in problem
     addresses.host_of(address)
-    assert not addresses.may_follow("https://h.example/a", addresses.joined("https://h.example/a", address)) or (
+    assert not addresses.redirect_allowed("https://h.example/a", addresses.joined("https://h.example/a", address)) or (
         urlsplit(addresses.joined("https://h.example/a", address)).hostname == "h.example"
     )
 
@@ -363,17 +363,17 @@ def test_a_notice_is_another_processs_while_it_lives_and_anybodys_when_it_was_ki
     argv = [sys.executable, "-c", CLAIM, str(tmp_path)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout and other.stdout.readline() == "ours\n"
-        assert registry.may_tell("k") is Telling.OTHERS
+        assert registry.may_tell("k") is NotificationClaim.OTHERS
         other.kill()
-    assert registry.may_tell("k") is Telling.OURS
+    assert registry.may_tell("k") is NotificationClaim.OURS
     registry.end_telling("k")
-    assert registry.may_tell("k") is Telling.TOLD
+    assert registry.may_tell("k") is NotificationClaim.TOLD
     registry.close()
 
 
 def test_what_ended_while_the_machine_slept_is_told_and_what_ended_unseen_long_ago_is_not(tmp_path: Path) -> None:
-    registry, shown = Registry(tmp_path), list[Notice]()
-    teller = Teller(registry, Settings, shown.append)
+    registry, shown = Registry(tmp_path), list[Notification]()
+    teller = Notifier(registry, Settings, shown.append)
     hours = 2000.0 + 2 * 3600
     teller.look([failed()], hours)
     assert shown == []
@@ -395,9 +395,9 @@ def test_what_ended_while_the_machine_slept_is_told_and_what_ended_unseen_long_a
 def test_the_end_of_a_run_that_lived_when_this_machine_last_looked_is_news_whatever_the_clocks_show(
     tmp_path: Path,
 ) -> None:
-    registry, shown = Registry(tmp_path), list[Notice]()
+    registry, shown = Registry(tmp_path), list[Notification]()
     registry.add(of(State.RUNNING))
-    teller = Teller(registry, Settings, shown.append)
+    teller = Notifier(registry, Settings, shown.append)
     teller.look([failed()], 2000.0 + 30 * 86_400)
     assert [n.kind for n in shown] == ["failed"]
     registry.close()
@@ -407,7 +407,7 @@ def test_time_is_not_wasted_on_what_was_told(tmp_path: Path, monkeypatch: pytest
     registry, asked = Registry(tmp_path), list[str]()
     telling = registry.may_tell
     monkeypatch.setattr(registry, "may_tell", lambda key: (asked.append(key), telling(key))[1])
-    teller = Teller(registry, Settings, lambda n: None)
+    teller = Notifier(registry, Settings, lambda n: None)
     for _ in range(5):
         teller.look([failed()], time.time())
         teller.look([failed()], 2001.0)

@@ -5,25 +5,32 @@ from pathlib import Path
 
 import pytest
 
-from runner.job.outcome import Trail, explain, failed_itself, settled, unwanted, with_room
-from runner.job.supervise import Ended
+from runner.job.outcome import (
+    FailureTracker,
+    diagnose_stage,
+    outcome_of_fault,
+    unwanted_reason,
+    with_disk_space,
+    with_resume_advice,
+)
+from runner.job.supervise import ProcessExit
 from runner.model.spec import Overrides
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import Outcome
 from runner.nanochat import grammar
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 from tests.conftest import DATA
 from tests.statuses import a_status
 
-DIED = Ended(1, None, stopped=False)
+DIED = ProcessExit(1, None, stopped=False)
 STEP = "step {:05d}/00100 (1.00%) | loss: {} | lrm: 1.00 | dt: 9.00ms | tok/sec: 1,000 | bf16_mfu: 40.00"
 
 
-def trail_of(lines: list[str]) -> Trail:
-    trail = Trail()
+def trail_of(lines: list[str]) -> FailureTracker:
+    trail = FailureTracker()
     for number, line in enumerate(lines, 1):
-        trail.see(clean(line), grammar.parse(clean(line)), number)
+        trail.see(strip_ansi(line), grammar.parse(strip_ansi(line)), number)
     return trail
 
 
@@ -32,11 +39,11 @@ def log(name: str) -> list[str]:
 
 
 def told(
-    lines: list[str], ended: Ended = DIED, *, stage: StageName = StageName.BASE, saved: int | None = None
+    lines: list[str], ended: ProcessExit = DIED, *, stage: StageName = StageName.BASE, saved: int | None = None
 ) -> Outcome:
-    outcome = explain(stage, ended, trail_of(lines))
+    outcome = diagnose_stage(stage, ended, trail_of(lines))
     assert outcome
-    return settled(outcome, a_status(1, State.RUNNING, "", 0.0, 0.0, stage=stage, saved_step=saved), 32)
+    return with_resume_advice(outcome, a_status(1, State.RUNNING, "", 0.0, 0.0, stage=stage, saved_step=saved), 32)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +66,7 @@ def test_a_real_log_is_told_by_its_cause(name: str, kind: str, says: str) -> Non
 
 
 def test_downloads_that_failed_are_a_failure_although_the_exit_code_is_zero() -> None:
-    assert told(log("cpu_dataset_offline"), Ended(0, None, stopped=False)).kind == "data"
+    assert told(log("cpu_dataset_offline"), ProcessExit(0, None, stopped=False)).kind == "data"
 
 
 @pytest.mark.parametrize(
@@ -107,43 +114,43 @@ def test_a_collective_that_timed_out_says_who_waited_how_long() -> None:
 def test_an_error_that_training_survived_is_not_the_cause() -> None:
     outcome = told(["ValueError: retried", STEP.format(3, "2.5"), "KeyError: 'real'"])
     assert "KeyError" in outcome.message
-    quiet = told(["ValueError: retried", STEP.format(3, "2.5")], Ended(None, 9, stopped=False))
+    quiet = told(["ValueError: retried", STEP.format(3, "2.5")], ProcessExit(None, 9, stopped=False))
     assert quiet.message == "killed by signal 9"
 
 
 def test_a_full_disk_is_told_with_what_is_free_and_what_a_checkpoint_needs(tmp_path: Path) -> None:
     line = "OSError: [Errno 28] No space left on device: '/vol/base_checkpoints/d12/model_000060.pt'"
-    outcome = with_room(told(["Traceback (most recent call last):", line]), tmp_path, 2_000_000_000)
+    outcome = with_disk_space(told(["Traceback (most recent call last):", line]), tmp_path, 2_000_000_000)
     assert outcome.kind == "disk" and "model_000060.pt" in outcome.message and len(outcome.message) <= 300
     assert re.search(rf"free at {tmp_path}, a checkpoint takes 2.0 GB$", outcome.message)
 
 
 def test_being_told_to_stop_is_no_crash() -> None:
-    assert told(log("h200x2_x2_sigterm"), Ended(1, None, stopped=True)).kind == "cancelled"
+    assert told(log("h200x2_x2_sigterm"), ProcessExit(1, None, stopped=True)).kind == "cancelled"
 
 
 def test_the_first_step_whose_loss_is_nan_is_remembered() -> None:
     trail = trail_of([STEP.format(n, "2.5" if n < 7 else "nan") for n in range(10)])
-    why = unwanted(StageName.BASE, trail, Overrides(stop_on_nan=True))
-    found = explain(StageName.BASE, Ended(None, 15, stopped=True), trail, stopped_for=why)
+    why = unwanted_reason(StageName.BASE, trail, Overrides(stop_on_nan=True))
+    found = diagnose_stage(StageName.BASE, ProcessExit(None, 15, stopped=True), trail, stopped_for=why)
     assert found
-    outcome = settled(found, a_status(1, State.RUNNING, "", 0.0, 0.0, stage="base", saved_step=5), 32)
+    outcome = with_resume_advice(found, a_status(1, State.RUNNING, "", 0.0, 0.0, stage="base", saved_step=5), 32)
     assert (outcome.kind, outcome.message) == ("nan", "the loss is nan since step 7; step 5 was kept before")
 
 
 def test_a_kernel_that_did_not_load_stops_only_the_run_that_asked_for_that() -> None:
     trail = trail_of(["WARNING: Flash Attention 3 not available, using PyTorch SDPA fallback"])
-    assert unwanted(StageName.BASE, trail, Overrides()) is None
-    found = unwanted(StageName.BASE, trail, Overrides(require_fa3=True))
+    assert unwanted_reason(StageName.BASE, trail, Overrides()) is None
+    found = unwanted_reason(StageName.BASE, trail, Overrides(require_fa3=True))
     assert found is not None and found.kind == "attention" and "--require-fa3" in found.advice
-    assert explain(StageName.BASE, Ended(None, 15, stopped=True), trail, stopped_for=found) == found
+    assert diagnose_stage(StageName.BASE, ProcessExit(None, 15, stopped=True), trail, stopped_for=found) == found
     loaded = trail_of(["✓ Using Flash Attention 3: efficient, new and awesome."])
-    assert unwanted(StageName.BASE, loaded, Overrides(require_fa3=True)) is None
+    assert unwanted_reason(StageName.BASE, loaded, Overrides(require_fa3=True)) is None
 
 
 def test_a_job_that_fails_itself_is_told_by_the_class_of_its_error() -> None:
     told_ = {
-        error: failed_itself(error, StageName.BASE)
+        error: outcome_of_fault(error, StageName.BASE)
         for error in (MemoryError("no room"), PermissionError(13, "Permission denied", "/v"), ValueError("odd"))
     }
     assert [one.kind for one in told_.values()] == ["oom", "environment", "crash"]

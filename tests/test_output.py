@@ -47,12 +47,12 @@ def test_what_is_printed_scrolls_above_the_line_that_is_written_over(
 ) -> None:
     monkeypatch.setattr(console, "REWRITE_EVERY_S", 0.0)
     tty = terminal(monkeypatch)
-    line = console.Rewritten()
+    line = console.StatusLine()
     console.write("first of the log")
     line.put("step 1")
     console.write("second of the log")
     line.put("step 2")
-    console.note("a message")
+    console.message("a message")
     line.put("step 3")
     assert tty.screen() == ["first of the log", "second of the log", "a message", "step 3"]
     console.table(("a", "b"), [("1", "2")], right=frozenset(), plain=True)
@@ -73,7 +73,7 @@ def test_nothing_is_written_over_where_that_cannot_or_should_not_be(monkeypatch:
     if why == "no terminal":
         monkeypatch.setattr(tty, "isatty", lambda: False)
     console.prepare(plain=why == "plain")
-    line = console.Rewritten(wanted=why != "not wanted")
+    line = console.StatusLine(wanted=why != "not wanted")
     line.put("step 1")
     console.write("a line")
     line.clear()

@@ -14,7 +14,7 @@ from runner.model.status import StageState, StageStatus
 from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
 from runner.nanochat.layout import CheckpointKind, Inventory
 from runner.planning import plan_text
-from runner.planning.plan import Plan, plan
+from runner.planning.plan import Plan, make_plan
 from runner.planning.plan_text import lines
 from runner.volumes.checkpoints import Checkpoint, Verdict
 
@@ -35,7 +35,7 @@ def spec(**given: Any) -> RunSpec:
 
 
 def planned(inventory: Inventory = FULL, *, backend: str = "modal", **given: Any) -> Plan:
-    return plan(spec(backend=backend, **given), inventory, backend=backend)
+    return make_plan(spec(backend=backend, **given), inventory, backend=backend)
 
 
 def argv(found: Plan, stage: str) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ def test_a_missing_validation_shard_is_fetched_although_all_others_are_there() -
 
 def test_training_resumes_at_the_newest_complete_checkpoint() -> None:
     saved = [checkpoint(100), checkpoint(200), checkpoint(300, Verdict.TRUNCATED)]
-    found = plan(spec(), FULL, backend="modal", checkpoints=saved, attempt=2)
+    found = make_plan(spec(), FULL, backend="modal", checkpoints=saved, attempt=2)
     assert found.resume.step == 200
     assert "--resume-from-step=200" in argv(found, "base")
 
@@ -117,13 +117,15 @@ def test_a_stage_is_not_run_again_while_what_it_made_is_there(
     found = [checkpoint(step) for step in saved] + [
         msgspec.structs.replace(checkpoint(s), kind=CheckpointKind.SFT) for s in tuned
     ]
-    made = plan(spec(), inventory, backend="modal", checkpoints=found, finished=ended, trained_steps=2520, attempt=2)
+    made = make_plan(
+        spec(), inventory, backend="modal", checkpoints=found, finished=ended, trained_steps=2520, attempt=2
+    )
     assert {s.name for s in made.stages if s.skip} == skipped
 
 
 def test_a_rehearsed_fault_strikes_the_first_attempt_only() -> None:
     given = spec(engine="rehearsal", overrides={"fault": ["crash@3"]})
-    first, second = (plan(given, FULL, backend="local", attempt=n) for n in (1, 2))
+    first, second = (make_plan(given, FULL, backend="local", attempt=n) for n in (1, 2))
     assert "--fault=crash@3" in argv(first, "base")
     assert "--fault=crash@3" not in argv(second, "base")
 
@@ -172,7 +174,9 @@ def test_this_machine_costs_nothing_and_a_small_budget_is_warned_of() -> None:
 def test_fine_tuning_alone_fetches_no_text_and_an_evaluation_one_shard() -> None:
     source = make_spec(task="base", model="d12", backend="modal", engine="nanochat", gpu_kinds=tuple(GPUS))
     tuned, judged = (
-        plan(spec(task=task, model=None, source=source, source_id="r"), Inventory(), backend="modal", checkpoints=had)
+        make_plan(
+            spec(task=task, model=None, source=source, source_id="r"), Inventory(), backend="modal", checkpoints=had
+        )
         for task, had in (("sft", [checkpoint(2520)]), ("eval", [checkpoint(2520)]))
     )
     assert [s.name for s in tuned.stages] == ["prepare", "sft", "report"]
@@ -197,7 +201,7 @@ def test_too_few_shards_are_warned_of_before_they_are_paid_for() -> None:
 def test_a_checkpoint_of_another_number_of_gpus_is_not_resumed(ranks: int) -> None:
     saved = [msgspec.structs.replace(checkpoint(100), ranks=ranks)]
     with pytest.raises(UsageError, match=f"saved on {ranks} GPU.*8 cannot go on from it") as refused:
-        plan(spec(), FULL, backend="modal", checkpoints=saved, attempt=2)
+        make_plan(spec(), FULL, backend="modal", checkpoints=saved, attempt=2)
     assert f"use --gpus {ranks}" in refused.value.do and "--load-optimizer 0" in refused.value.do
 
 
@@ -224,12 +228,12 @@ def test_a_gpu_that_asks_the_hub_itself_is_left_to_do_so() -> None:
 def test_the_run_that_is_continued_is_called_by_its_tag() -> None:
     source = make_spec(task="base", model="d12", backend="modal", engine="nanochat", gpu_kinds=tuple(GPUS))
     wanted = spec(task="base", model=None, source=source, source_id="r", overrides={"iterations": "90"})
-    made = plan(wanted, FULL, backend="modal", checkpoints=[checkpoint(40)], whose="my-base")
+    made = make_plan(wanted, FULL, backend="modal", checkpoints=[checkpoint(40)], whose="my-base")
     assert made.resume.reason == "step 40 of my-base is the newest complete checkpoint"
     with pytest.raises(UsageError, match="my-base has trained 120 steps already"):
-        plan(wanted, FULL, backend="modal", checkpoints=[checkpoint(120)], whose="my-base")
+        make_plan(wanted, FULL, backend="modal", checkpoints=[checkpoint(120)], whose="my-base")
     judged = spec(task="eval", model=None, source=source, source_id="r")
-    skipped = [s.skip for s in plan(judged, FULL, backend="modal", checkpoints=[], whose="my-base").stages]
+    skipped = [s.skip for s in make_plan(judged, FULL, backend="modal", checkpoints=[], whose="my-base").stages]
     assert "my-base has no whole sft checkpoint" in skipped
 
 

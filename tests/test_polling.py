@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner.backends.modal.backend import POLL_ENDED_EVERY_S, POLL_EVERY_S, pause_s
+from runner.backends.modal.backend import POLL_ENDED_EVERY_S, POLL_EVERY_S, poll_interval_s
 from runner.backends.modal.billing import Billing
 from runner.errors import Unreachable
 from runner.fleet.polling import FORCE_AFTER_S, Poller
@@ -54,9 +54,9 @@ def test_a_run_that_cannot_be_ended_by_force_keeps_no_other_from_being_looked_at
 
 @pytest.mark.parametrize(("ago", "pause"), [(0.0, POLL_EVERY_S), (100.0, 10.0), (86_400.0, POLL_ENDED_EVERY_S)])
 def test_a_run_taken_for_ended_is_looked_at_soon_and_the_longer_ago_the_more_seldom(ago: float, pause: float) -> None:
-    assert pause_s(run(State.INTERRUPTED, ended_at=NOW - ago), NOW) == pause
-    assert pause_s(run(State.INTERRUPTED, ended_at=NOW + ago), NOW) == pause, "whatever clock has put it down"
-    assert pause_s(run(State.RUNNING), NOW) == POLL_EVERY_S
+    assert poll_interval_s(run(State.INTERRUPTED, ended_at=NOW - ago), NOW) == pause
+    assert poll_interval_s(run(State.INTERRUPTED, ended_at=NOW + ago), NOW) == pause, "whatever clock has put it down"
+    assert poll_interval_s(run(State.RUNNING), NOW) == POLL_EVERY_S
 
 
 def test_the_prices_that_were_told_are_used_though_the_disk_takes_no_copy_of_them(
@@ -67,7 +67,11 @@ def test_the_prices_that_were_told_are_used_though_the_disk_takes_no_copy_of_the
 
     told = msgspec.structs.replace(pricing.DATED, source="this workspace")
     billing = SimpleNamespace(billing=SimpleNamespace(rates=dict))
-    for name, value in (("configured", lambda: True), ("require_token", lambda: None), ("_prices", lambda rates: told)):
+    for name, value in (
+        ("has_credentials", lambda: True),
+        ("require_token", lambda: None),
+        ("_prices", lambda rates: told),
+    ):
         monkeypatch.setattr(f"runner.backends.modal.billing.{name}", value)
     monkeypatch.setattr("runner.backends.modal.billing.modal.Workspace.from_context", lambda: billing)
     monkeypatch.setattr("runner.system.atomic.write", full)

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from runner.preview import tables
-from runner.preview.build import look
+from runner.preview.build import build_preview
 from runner.preview.kinds import Kind, kind_of
-from runner.preview.pickles import Called, NotAPickle, outline
-from runner.preview.range_reader import PIECE, TooMuch, opened
+from runner.preview.pickles import Called, NotAPickle, trace_pickle
+from runner.preview.range_reader import PIECE, ReadLimitExceeded, open_ranged
 from runner.preview.tensors import NoTensors, Tensor, groups, read_tensors
 from runner.volumes.folder import FolderVolume
 from tests.conftest import DATA
@@ -86,9 +86,9 @@ def trapped(folder: Path) -> tuple[Path, list[Path]]:
 def test_a_pickle_that_would_run_something_is_looked_at_and_runs_nothing(tmp_path: Path, volume: FolderVolume) -> None:
     sprung, made = trapped(tmp_path)
     for path in made:
-        seen = look(volume, volume.stat(path.name), tmp_path / "scratch")
+        seen = build_preview(volume, volume.stat(path.name), tmp_path / "scratch")
         assert seen.about and not sprung.exists()
-    assert isinstance(outline(pickle.dumps(Trap(sprung))), Called)
+    assert isinstance(trace_pickle(pickle.dumps(Trap(sprung))), Called)
     subprocess.run([sys.executable, "-m", "pickle", str(tmp_path / "a.pt")], check=False, capture_output=True)
     assert sprung.exists(), "the trap does work when it is loaded"
 
@@ -96,7 +96,7 @@ def test_a_pickle_that_would_run_something_is_looked_at_and_runs_nothing(tmp_pat
 @given(st.binary(max_size=400))
 def test_no_bytes_are_more_than_no_pickle(data: bytes) -> None:
     try:
-        outline(data)
+        trace_pickle(data)
     except NotAPickle:
         return
 
@@ -121,7 +121,7 @@ def test_an_index_that_folds_into_itself_is_not_followed_for_ever(tmp_path: Path
     for data in (nested + b".", loop):
         with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
             archive.writestr("a/data.pkl", data)
-        assert look(volume, volume.stat("m.pt"), tmp_path / "s").groups == []
+        assert build_preview(volume, volume.stat("m.pt"), tmp_path / "s").groups == []
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_an_index_that_is_made_to_cost_time_or_memory_does_not(
         archive.writestr("a/data.pkl", data)
     tracemalloc.start()
     began = time.process_time()
-    look(volume, volume.stat("m.pt"), tmp_path / "s")
+    build_preview(volume, volume.stat("m.pt"), tmp_path / "s")
     took, (_, most) = time.process_time() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 200 << 20 and took < 60, "both would be a hundred times as much"
@@ -150,26 +150,26 @@ def test_an_index_that_is_made_to_cost_time_or_memory_does_not(
 def test_parquet_that_would_unpack_to_gigabytes_is_not_unpacked(tmp_path: Path, volume: FolderVolume) -> None:
     rows = pyarrow.table({"x": pyarrow.array([1] * 5_000_000)})
     pyarrow.parquet.write_table(rows, tmp_path / "x.parquet", row_group_size=5_000_000)
-    seen = look(volume, volume.stat("x.parquet"), tmp_path / "s")
+    seen = build_preview(volume, volume.stat("x.parquet"), tmp_path / "s")
     assert seen.table and seen.table.rows == [] and "its first rows would be too much to unpack" in seen.about
 
 
 def test_markdown_without_end_is_shown_as_text(tmp_path: Path, volume: FolderVolume) -> None:
     (tmp_path / "x.md").write_text("# x\n\npara\n\n" * 5000)
-    assert look(volume, volume.stat("x.md"), tmp_path / "s").log
+    assert build_preview(volume, volume.stat("x.md"), tmp_path / "s").log
 
 
 def test_a_zip_that_unfolds_to_gigabytes_is_not_unfolded(tmp_path: Path, volume: FolderVolume) -> None:
     with zipfile.ZipFile(tmp_path / "m.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data.pkl", bytes(64 << 20))
-    assert "too large" in look(volume, volume.stat("m.pt"), tmp_path / "s").warning
+    assert "too large" in build_preview(volume, volume.stat("m.pt"), tmp_path / "s").warning
 
 
 def test_no_more_of_a_file_is_read_than_may_be(tmp_path: Path, volume: FolderVolume) -> None:
     (tmp_path / "big").write_bytes(bytes(10 * PIECE))
-    file = opened(volume, volume.stat("big"), 3 * PIECE)
+    file = open_ranged(volume, volume.stat("big"), 3 * PIECE)
     assert len(file.read(2 * PIECE)) == 2 * PIECE
-    with pytest.raises(TooMuch):
+    with pytest.raises(ReadLimitExceeded):
         file.read(4 * PIECE)
 
 
@@ -178,23 +178,23 @@ def test_the_meta_of_a_checkpoint_says_what_the_checkpoint_is_good_for(tmp_path:
     (tmp_path / "optim_000010_rank0.pt").write_bytes((TORCH / "optim.pt").read_bytes())
     (tmp_path / "meta_000010.json").write_text(json.dumps({"step": 10, "val_bpb": 0.75}))
     for name in ("meta_000010.json", "model_000010.pt", "optim_000010_rank0.pt"):
-        seen = look(volume, volume.stat(name), tmp_path / "s")
+        seen = build_preview(volume, volume.stat(name), tmp_path / "s")
         assert "step 10, last bpb 0.7500, complete: resumable on 1 GPU" in seen.about
     (tmp_path / "optim_000010_rank0.pt").unlink()
-    seen = look(volume, volume.stat("model_000010.pt"), tmp_path / "s")
+    seen = build_preview(volume, volume.stat("model_000010.pt"), tmp_path / "s")
     assert any("weights only" in line for line in seen.about) and seen.groups
 
 
 def test_parquet_shows_its_schema_and_first_rows(tmp_path: Path, volume: FolderVolume) -> None:
     rows = pyarrow.table({"text": [f"line {n}" for n in range(3000)], "n": list(range(3000))})
     pyarrow.parquet.write_table(rows, tmp_path / "shard_00000.parquet", row_group_size=1000)
-    seen = look(volume, volume.stat("shard_00000.parquet"), tmp_path / "s")
+    seen = build_preview(volume, volume.stat("shard_00000.parquet"), tmp_path / "s")
     assert seen.table and seen.table.columns == ["text", "n"] and seen.table.rows[1] == ["line 1", "1"]
     assert "3,000 rows in 3 row groups, 2 columns" in seen.about and "text: string" in seen.about
     whole = (tmp_path / "shard_00000.parquet").read_bytes()
     for bad in (b"", b"PAR1", whole[:-30], whole[:100] + bytes(len(whole) - 100)):
         (tmp_path / "bad.parquet").write_bytes(bad)
-        assert look(volume, volume.stat("bad.parquet"), tmp_path / "s").warning
+        assert build_preview(volume, volume.stat("bad.parquet"), tmp_path / "s").warning
 
 
 def test_a_csv_is_a_table_and_one_that_is_cut_loses_only_its_last_line() -> None:
@@ -228,7 +228,7 @@ def test_each_kind_is_shown_in_its_form(
     tmp_path: Path, volume: FolderVolume, name: str, data: bytes, kind: str
 ) -> None:
     (tmp_path / name).write_bytes(data)
-    seen = look(volume, volume.stat(name), tmp_path / "s")
+    seen = build_preview(volume, volume.stat(name), tmp_path / "s")
     forms = ("markdown", "json", "table", "groups", "log", "picture")
     assert [f for f in forms if getattr(seen, f) not in (None, "")] == ([kind] if kind else [])
     assert kind or seen.warning
@@ -239,7 +239,7 @@ def test_a_report_brings_its_picture(tmp_path: Path, volume: FolderVolume) -> No
     for name in ("report.md", "loss.svg", "events.jsonl"):
         (tmp_path / "runs" / "r" / name).write_text('{"t":1.0,"stage":"base","kind":"step","step":1,"loss":2.5}\n')
     for name in ("report.md", "loss.svg"):
-        seen = look(volume, volume.stat(f"runs/r/{name}"), tmp_path / "s")
+        seen = build_preview(volume, volume.stat(f"runs/r/{name}"), tmp_path / "s")
         assert seen.curves and list(seen.curves.series["loss"].values) == [2.5]
 
 
@@ -253,19 +253,19 @@ def test_an_image_becomes_half_blocks_of_its_colours(tmp_path: Path, volume: Fol
     image = Image.new("RGB", (400, 200), (255, 0, 0))
     image.paste((0, 0, 255), (0, 100, 400, 200))
     image.save(tmp_path / "x.png")
-    seen = look(volume, volume.stat("x.png"), tmp_path / "s")
+    seen = build_preview(volume, volume.stat("x.png"), tmp_path / "s")
     assert "400 × 200 pixels" in seen.about and seen.picture
     assert len(seen.picture[0]) == 76 and len(seen.picture) == 19
     assert seen.picture[0][0] == ((255, 0, 0), (255, 0, 0)) and seen.picture[-1][-1] == ((0, 0, 255), (0, 0, 255))
     for data in (b"", b"\x89PNG\r\n", (tmp_path / "x.png").read_bytes()[:-40], b"GIF89a" + b"\xff" * 100):
         (tmp_path / "bad.png").write_bytes(data)
-        bad = look(volume, volume.stat("bad.png"), tmp_path / "s")
+        bad = build_preview(volume, volume.stat("bad.png"), tmp_path / "s")
         assert bad.picture is None and "not a whole image" in bad.warning
 
 
 def test_an_image_of_too_many_pixels_is_not_unfolded(tmp_path: Path, volume: FolderVolume) -> None:
     Image.new("1", (12_000, 12_000)).save(tmp_path / "x.png")
-    assert "too many" in look(volume, volume.stat("x.png"), tmp_path / "s").warning
+    assert "too many" in build_preview(volume, volume.stat("x.png"), tmp_path / "s").warning
 
 
 def test_of_a_log_that_grows_far_away_only_the_last_pieces_are_kept_here(
@@ -279,7 +279,7 @@ def test_of_a_log_that_grows_far_away_only_the_last_pieces_are_kept_here(
     far, scratch = FarAway(volume.location), tmp_path / "scratch"
     for number in range(1, 20):
         (tmp_path / "log").write_bytes(b"a line\n" * 1000 * number)
-        seen = look(far, far.stat("log"), scratch)
+        seen = build_preview(far, far.stat("log"), scratch)
         assert seen.log and seen.log.stat().st_size == 7000 * number, "what is looked at is there"
     assert sum(path.stat().st_size for path in scratch.iterdir()) <= 7000 * 19
     assert len(list(scratch.iterdir())) == 1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from runner.nanochat import grammar, shapes
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 from tests.conftest import Cli, wait_until
 
 DIR, PYTHON = os.environ.get("NANOCHAT_DIR"), os.environ.get("NANOCHAT_PYTHON")
@@ -33,7 +33,7 @@ def corpus(cli: Cli) -> Cli:
 
 def unknown(cli: Cli, name: str) -> list[str]:
     """Lines that nanochat itself has printed and the grammar does not know."""
-    lines = map(clean, re.split(r"[\n\r]", (cli.run_dir(name) / "log").read_text("utf-8", "replace")))
+    lines = map(strip_ansi, re.split(r"[\n\r]", (cli.run_dir(name) / "log").read_text("utf-8", "replace")))
     return [line for line in lines if line.strip() and grammar.parse(line) is None]
 
 
@@ -90,7 +90,7 @@ def real_sizes() -> list[dict[str, Any]]:
 def test_sizes_are_those_of_the_model_code_on_the_meta_device() -> None:
     for real in real_sizes():
         depth, aspect, head_dim, vocab, seq_len, window = real["shape"]
-        ours = shapes.shape(depth, aspect=aspect, head_dim=head_dim, vocab=vocab, seq_len=seq_len, window=window)
+        ours = shapes.model_shape(depth, aspect=aspect, head_dim=head_dim, vocab=vocab, seq_len=seq_len, window=window)
         counts = real["counts"]
         theirs = [counts[k] for k in ("wte", "value_embeds", "lm_head", "transformer_matrices", "scalars", "total")]
         groups = [ours.wte, ours.value_embeds, ours.lm_head, ours.matrices, ours.scalars, ours.params]

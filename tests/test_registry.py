@@ -12,10 +12,10 @@ import pytest
 
 from runner.errors import NoSuchRun, Unreachable, UsageError
 from runner.fleet.fleet import Fleet
-from runner.fleet.registry import Registry, Wanted
+from runner.fleet.registry import DownloadRequest, Registry
 from runner.fleet.registry_file import FILE
 from runner.model.identifiers import check_tag
-from runner.model.run import Call, run_of
+from runner.model.run import Call, decode_run
 from runner.model.spec import BackendName
 from runner.model.states import State
 from tests.conftest import Cli
@@ -140,7 +140,7 @@ def test_a_registry_that_cannot_be_read_is_kept_aside_and_comes_back(
     with contextlib.closing(sqlite3.connect(spoilt.home / FILE)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     shutil.copy(spoilt.home / FILE, cli.home / FILE)
-    [before] = map(run_of, rows(cli.home).values())
+    [before] = map(decode_run, rows(cli.home).values())
     damage(cli.home / FILE, how)
     fleet = Fleet(cli.home)
     [after] = fleet.refresh()
@@ -262,8 +262,8 @@ def test_several_commands_may_be_the_first_ones_at_once(tmp_path: Path) -> None:
 BEGIN = """
 import sys
 from pathlib import Path
-from runner.fleet.registry import Registry, Wanted
-Registry(Path(sys.argv[1])).begin(Wanted("local", "/v", "runs/\\udcff", "/home/me", "red"))
+from runner.fleet.registry import Registry, DownloadRequest
+Registry(Path(sys.argv[1])).begin(DownloadRequest("local", "/v", "runs/\\udcff", "/home/me", "red"))
 print(flush=True)
 sys.stdin.read()
 """
@@ -276,7 +276,7 @@ def test_runs_without_a_tag_get_one_each_however_many_are_launched_at_once(tmp_p
 
 
 def test_a_download_is_remembered_while_its_process_lives_and_offered_once_it_is_killed(tmp_path: Path) -> None:
-    registry, wanted = Registry(tmp_path), Wanted("local", "/v", "runs/\udcff", "/home/me", "red")
+    registry, wanted = Registry(tmp_path), DownloadRequest("local", "/v", "runs/\udcff", "/home/me", "red")
     argv = [sys.executable, "-c", BEGIN, str(tmp_path)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout and other.stdout.readline()

@@ -14,7 +14,7 @@ from runner.nanochat import grammar
 from runner.preview.tensors import read_tensors
 from runner.rehearsal.common import load_checkpoint, save_checkpoint
 from runner.rehearsal.model import CharModel
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 
 STAND_IN = Path(runner.rehearsal.__file__).parent / "stand_in"
 ROOT = Path(runner.rehearsal.__file__).parents[2]
@@ -33,7 +33,7 @@ class Engine:
             text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == code, done.stdout[-2000:]
-        return [clean(line) for line in done.stdout.splitlines()]
+        return [strip_ansi(line) for line in done.stdout.splitlines()]
 
     def train(self, *flags: str, ranks: int = 1, code: int = 0) -> list[str]:
         quick = ("--depth=12", "--step-ms=0", "--model-tag=d12", "--sample-every=-1", "--core-metric-every=-1")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.logs.summary import Reader, Summary
+from runner.logs.summary import Summary, SummaryReader
 from runner.model import events as said
 from runner.nanochat import grammar
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 from tests.conftest import DATA
 
 RELEASES = sorted((DATA / "releases").glob("*.log"))
@@ -28,7 +28,7 @@ STEP = (
 
 
 def summary(text: str) -> Summary:
-    reader = Reader()
+    reader = SummaryReader()
     for line in text.encode().removesuffix(b"\n").split(b"\n"):
         reader.take(line)
     return reader.found
@@ -76,7 +76,7 @@ def test_a_step_that_the_line_of_a_logger_ran_into_costs_neither() -> None:
 
 @given(st.sampled_from([STEP, LOGGED, "Vocab size: 4,096", "[rank1]: ValueError: no"]), st.text(max_size=60))
 def test_what_a_line_is_made_of_is_the_whole_line(line: str, more: str) -> None:
-    text = clean(line + more)
+    text = strip_ansi(line + more)
     assert "".join(piece for piece, _ in grammar.read(text)) == text
 
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from runner.job.history import history
 from runner.job.report import report
 from runner.metrics.svg import LARGEST, loss_svg
-from runner.model.pricing import GPUS, MoneyRange, Range
+from runner.model.pricing import GPUS, MoneyRange, TimeRange
 from runner.model.run import Estimate, Run
 from runner.model.spec import BackendName, make_spec
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import StageState, StageStatus, Status
 from runner.nanochat.layout import Inventory
-from runner.planning.plan import plan
+from runner.planning.plan import make_plan
 from tests.statuses import a_status
 
 
@@ -53,7 +53,7 @@ def made(**status_values: Any) -> tuple[Run, Status]:
     spec = make_spec(task="speedrun", model="d12", backend="modal", engine="nanochat", gpus=8, gpu_kinds=tuple(GPUS))
     run = Run("abcdefgh", "blue", spec, BackendName.MODAL, "v", 0.0)
     money = MoneyRange(Decimal(1), Decimal(2), Decimal(3))
-    said = Range(100.0, 300.0, 400.0)
+    said = TimeRange(100.0, 300.0, 400.0)
     run = msgspec.structs.replace(run, estimate=Estimate(said, money, {"base": said, "base_eval": said}))
     status = a_status(2, State.RUNNING, "c", 5000.0, 5300.0, val_bpb=0.75, loss=8.0, **status_values)
     status.work.stages = [
@@ -67,7 +67,7 @@ def made(**status_values: Any) -> tuple[Run, Status]:
 def text_of(lines: list[str], **status_values: Any) -> str:
     run, status = made(**status_values)
     past = history(lines)
-    return report(run, status, plan(run.spec, Inventory(), backend="modal"), past, curve=True)
+    return report(run, status, make_plan(run.spec, Inventory(), backend="modal"), past, curve=True)
 
 
 def test_a_stage_is_summed_over_containers_and_one_that_was_killed_counts_up_to_its_last_word() -> None:

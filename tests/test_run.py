@@ -18,12 +18,12 @@ from runner.model.status import Outcome, OutcomeKind, Status
 from runner.model.transitions import (
     IllegalTransition,
     adopted,
+    apply_poll,
     cancel_requested,
     found_alive,
-    move,
-    observed,
-    relaunched,
-    spawned,
+    next_attempt,
+    transition,
+    with_call,
 )
 from tests.statuses import a_status
 
@@ -52,10 +52,10 @@ def test_every_state_has_its_row_and_every_end_but_done_can_be_resumed() -> None
 @given(st.sampled_from(State), st.sampled_from(State))
 def test_a_change_is_made_or_refused_as_the_table_says(a: State, b: State) -> None:
     if a == b or b in TRANSITIONS[a]:
-        assert move(run(a), b).state == b
+        assert transition(run(a), b).state == b
     else:
         with pytest.raises(IllegalTransition):
-            move(run(a), b)
+            transition(run(a), b)
 
 
 CALL_ENDS = [
@@ -79,21 +79,21 @@ def test_no_look_raises_or_leaves_the_table(
     a: State, alive: bool, b: State | None, attempt: int, asked: bool, said: Outcome | None
 ) -> None:
     before = run(a, cancel_requested_at=NOW - 5 if asked else None)
-    after = observed(before, Poll(alive, status(b, attempt) if b else None, said), NOW)
+    after = apply_poll(before, Poll(alive, status(b, attempt) if b else None, said), NOW)
     assert after.state == a or after.state in TRANSITIONS[a]
     assert after.live or after.ended_at is not None or not before.live
 
 
 def test_a_preempted_run_is_live_goes_on_and_can_still_be_cancelled() -> None:
-    waits = observed(run(), Poll(True, status(State.PREEMPTED, step=40, preemptions=1)), NOW)
+    waits = apply_poll(run(), Poll(True, status(State.PREEMPTED, step=40, preemptions=1)), NOW)
     assert (waits.state, waits.live) == (State.PREEMPTED, True)
-    assert observed(waits, Poll(True, status(State.RUNNING)), NOW).state is State.RUNNING
-    told = observed(run(), Poll(True, status(State.STOPPING)), NOW)
+    assert apply_poll(waits, Poll(True, status(State.RUNNING)), NOW).state is State.RUNNING
+    told = apply_poll(run(), Poll(True, status(State.STOPPING)), NOW)
     assert told.state is State.STOPPING
-    assert observed(told, Poll(True, status(State.RUNNING)), NOW).state is State.RUNNING
+    assert apply_poll(told, Poll(True, status(State.RUNNING)), NOW).state is State.RUNNING
     asked = cancel_requested(run(), NOW)
-    assert observed(asked, Poll(True, status(State.RUNNING)), NOW).state is State.STOPPING
-    gone = observed(
+    assert apply_poll(asked, Poll(True, status(State.RUNNING)), NOW).state is State.STOPPING
+    gone = apply_poll(
         waits, Poll(False, status(State.PREEMPTED, step=40), Outcome(OutcomeKind.CANCELLED, "by another")), NOW
     )
     assert gone.state is State.CANCELLED and gone.status and gone.status.training.step == 40
@@ -110,7 +110,7 @@ def test_a_preempted_run_is_live_goes_on_and_can_still_be_cancelled() -> None:
     ],
 )
 def test_how_the_backend_says_a_call_ended_is_how_the_run_ended(kind: OutcomeKind, becomes: State) -> None:
-    ended = observed(run(), Poll(False, status(State.RUNNING, step=7), Outcome(kind, "why", "what to do")), NOW)
+    ended = apply_poll(run(), Poll(False, status(State.RUNNING, step=7), Outcome(kind, "why", "what to do")), NOW)
     assert (ended.state, ended.outcome) == (becomes, Outcome(kind, "why", "what to do"))
 
 
@@ -124,7 +124,7 @@ def test_a_record_with_senseless_money_costs_nothing_and_breaks_nothing(paid: st
 
 def test_the_calls_that_a_job_made_are_part_of_the_run() -> None:
     told = status(State.RUNNING, calls=["fc-1", "local-1-x"])
-    assert [c.call_id for c in observed(run(), Poll(True, told), NOW).calls] == ["local-1-x", "fc-1"]
+    assert [c.call_id for c in apply_poll(run(), Poll(True, told), NOW).calls] == ["local-1-x", "fc-1"]
 
 
 def test_dollars_add_up_over_containers_of_different_price() -> None:
@@ -137,24 +137,24 @@ def test_dollars_add_up_over_containers_of_different_price() -> None:
 
 
 def test_a_process_gone_without_a_word_is_interrupted_and_says_what_to_do() -> None:
-    after = observed(run(), Poll(False, status(State.RUNNING, stage="base")), NOW)
+    after = apply_poll(run(), Poll(False, status(State.RUNNING, stage="base")), NOW)
     assert after.state is State.INTERRUPTED
     assert after.outcome and "resume t " in after.outcome.advice
 
 
 def test_a_run_taken_for_dead_yields_to_its_job_when_that_is_found_alive_or_done() -> None:
-    late = observed(run(State.LAUNCHING, calls=[]), Poll(False, None), NOW)
+    late = apply_poll(run(State.LAUNCHING, calls=[]), Poll(False, None), NOW)
     assert late.state is State.INTERRUPTED
-    assert spawned(late, "local-2-y", NOW).state is State.QUEUED
-    assert observed(late, Poll(True, status(State.RUNNING)), NOW).state is State.RUNNING
+    assert with_call(late, "local-2-y", NOW).state is State.QUEUED
+    assert apply_poll(late, Poll(True, status(State.RUNNING)), NOW).state is State.RUNNING
     ended = status(State.DONE, outcome=Outcome(OutcomeKind.DONE, "ok"), ended_at=NOW)
-    assert observed(late, Poll(False, ended), NOW).state is State.DONE
-    assert observed(late, Poll(False, status(State.RUNNING)), NOW) == late
+    assert apply_poll(late, Poll(False, ended), NOW).state is State.DONE
+    assert apply_poll(late, Poll(False, status(State.RUNNING)), NOW) == late
 
 
 def test_an_attempt_that_never_spoke_keeps_the_numbers_of_the_one_before() -> None:
     before = run(State.FAILED, status=status(State.FAILED, step=40, spent_before_s=7.0))
-    after = observed(spawned(relaunched(before, NOW), "local-2-y", NOW), Poll(False, None), NOW + 60)
+    after = apply_poll(with_call(next_attempt(before, NOW), "local-2-y", NOW), Poll(False, None), NOW + 60)
     assert after.status and (after.state, after.status.training.step, after.status.money.spent_before_s) == (
         State.INTERRUPTED,
         40,
@@ -164,31 +164,31 @@ def test_an_attempt_that_never_spoke_keeps_the_numbers_of_the_one_before() -> No
 
 def test_the_same_after_a_cancel_is_cancelled() -> None:
     asked = cancel_requested(run(), NOW)
-    assert observed(asked, Poll(False, status(State.RUNNING)), NOW).state is State.CANCELLED
+    assert apply_poll(asked, Poll(False, status(State.RUNNING)), NOW).state is State.CANCELLED
 
 
 def test_the_last_word_of_the_job_wins_over_a_cancel_that_came_too_late() -> None:
     asked = cancel_requested(run(), NOW)
     said = status(State.DONE, outcome=Outcome(OutcomeKind.DONE, "ok"), ended_at=NOW)
-    assert observed(asked, Poll(False, said), NOW).state is State.DONE
+    assert apply_poll(asked, Poll(False, said), NOW).state is State.DONE
 
 
 def test_the_status_of_an_earlier_attempt_says_nothing_of_this_one() -> None:
-    again = spawned(relaunched(run(State.FAILED), NOW), "local-2-y", NOW)
-    after = observed(again, Poll(True, status(State.FAILED, attempt=1)), NOW)
+    again = with_call(next_attempt(run(State.FAILED), NOW), "local-2-y", NOW)
+    after = apply_poll(again, Poll(True, status(State.FAILED, attempt=1)), NOW)
     assert (after.state, after.attempt) == (State.QUEUED, 2)
 
 
 def test_a_resume_that_is_being_spawned_is_not_taken_for_dead() -> None:
-    again = relaunched(run(State.FAILED), NOW)
-    assert observed(again, Poll(False, None), NOW + 5).state is State.LAUNCHING
-    assert observed(again, Poll(False, None), NOW + 60).state is State.INTERRUPTED
+    again = next_attempt(run(State.FAILED), NOW)
+    assert apply_poll(again, Poll(False, None), NOW + 5).state is State.LAUNCHING
+    assert apply_poll(again, Poll(False, None), NOW + 60).state is State.INTERRUPTED
 
 
 def test_a_call_id_that_the_job_reported_first_is_kept_once() -> None:
     launched = run(State.LAUNCHING, calls=[])
-    seen = observed(launched, Poll(True, status(State.PREPARING)), NOW)
-    assert [c.call_id for c in spawned(seen, "local-1-x", NOW).calls] == ["local-1-x"]
+    seen = apply_poll(launched, Poll(True, status(State.PREPARING)), NOW)
+    assert [c.call_id for c in with_call(seen, "local-1-x", NOW).calls] == ["local-1-x"]
 
 
 def test_a_run_survives_json() -> None:
@@ -246,9 +246,9 @@ def test_a_run_that_was_taken_for_ended_is_looked_at_again_only_when_its_job_bea
 
 def test_a_call_that_is_not_found_has_not_ended() -> None:
     poll = Poll(False, None, Outcome(OutcomeKind.UNKNOWN, "Modal does not know its calls"))
-    got = observed(run(State.RUNNING, status=status(State.RUNNING)), poll, NOW)
+    got = apply_poll(run(State.RUNNING, status=status(State.RUNNING)), poll, NOW)
     assert got.state is State.UNKNOWN
-    found = observed(got, Poll(True, status(State.RUNNING)), NOW + 1)
+    found = apply_poll(got, Poll(True, status(State.RUNNING)), NOW + 1)
     assert found.state is State.RUNNING and found.ended_at is None
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from runner.errors import UsageError
 from runner.system.new_files import new_files, whole_files
-from runner.text.filenames import BROUGHT, PARTS
-from runner.transfer.upload import exists, in_the_way, plan, send
+from runner.text.filenames import BROUGHT, PARTS_FOLDER
+from runner.transfer.upload import conflicts, exists, plan_upload, upload
 from runner.volumes.folder import FolderVolume
 from tests.like_vfat import like_vfat
 from tests.place import Place
@@ -44,29 +44,29 @@ def test_a_volume_that_ignores_case_loses_no_file_to_another_case(
     (tmp_path / "v" / "log").write_bytes(b"theirs")
     (tmp_path / "Log").write_bytes(b"mine")
     like_vfat(tmp_path / "v", monkeypatch.setattr)
-    sendings, _ = plan(tmp_path / "Log", "Log")
-    assert in_the_way(volume, sendings) == ["Log"] and exists(volume, "LOG") and not exists(volume, "other")
+    sendings, _ = plan_upload(tmp_path / "Log", "Log")
+    assert conflicts(volume, sendings) == ["Log"] and exists(volume, "LOG") and not exists(volume, "other")
     with pytest.raises(FileExistsError):
         volume.put(tmp_path / "Log", "Log", lambda n: None, over=False)
     assert (tmp_path / "v" / "log").read_bytes() == b"theirs"
 
 
 def test_what_a_download_has_put_down_for_itself_is_not_sent(tmp_path: Path) -> None:
-    for name in (BROUGHT, f"{PARTS}/x", "a"):
+    for name in (BROUGHT, f"{PARTS_FOLDER}/x", "a"):
         (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "f" / name).write_bytes(b"")
-    sendings, left_out = plan(tmp_path / "f", "to")
+    sendings, left_out = plan_upload(tmp_path / "f", "to")
     assert [s.path for s in sendings] == ["to/a"] and left_out == []
     assert os.fspath(sendings[0].origin).endswith("/a")
 
 
 def test_what_came_to_a_name_while_it_was_sent_is_not_written_over(place: Place, store: Path, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"mine")
-    sendings, _ = plan(tmp_path / "x", "x")
-    assert in_the_way(place.volume(), sendings) == []
+    sendings, _ = plan_upload(tmp_path / "x", "x")
+    assert conflicts(place.volume(), sendings) == []
     (store / "x").write_bytes(b"theirs")
     with pytest.raises(UsageError, match="x is there already: --force"):
-        send(place.volume(), sendings)
+        upload(place.volume(), sendings)
     assert (store / "x").read_bytes() == b"theirs" and len(list(store.iterdir())) == 1
-    send(place.volume(), sendings, over=True)
+    upload(place.volume(), sendings, over=True)
     assert (store / "x").read_bytes() == b"mine"

@@ -13,10 +13,10 @@ from rich.style import Style
 from textual.geometry import Size
 
 from runner.metrics import series
-from runner.metrics.compare import thinned
+from runner.metrics.compare import thinned_note
 from runner.metrics.series import CurvesReader, Series
 from tests.test_run import run
-from tui.widgets.plot import Layer, Plot, View
+from tui.widgets.plot import Layer, Plot, PlotWindow
 
 floats = st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.inf)
 
@@ -127,7 +127,7 @@ def test_no_number_in_the_events_breaks_a_drawing(
     path.write_text("\n".join(lines) + "\n")
     found = CurvesReader(path)
     found.read()
-    view = View(axis, cursor=cursor, log=log)
+    view = PlotWindow(axis, cursor=cursor, log=log)
     for name in found.series:
         plot = Small(name, lambda tone: Style(), view, id="p")
         plot.show([Layer(name, found.series[name], found.marks, 10.0, 0.1)])
@@ -135,7 +135,7 @@ def test_no_number_in_the_events_breaks_a_drawing(
 
 
 def test_zooming_in_for_ever_can_be_taken_back() -> None:
-    view = View()
+    view = PlotWindow()
     for _ in range(200):
         view.zoom(0.5, (0.0, 400.0))
     assert view.begin is not None and view.end is not None and view.end > view.begin
@@ -199,7 +199,7 @@ def test_of_too_many_points_and_marks_every_other_one_is_kept_and_that_is_said(t
     found = reader.curves()
     assert 250 <= len(found.series["loss"]) <= 650 and len(found.marks) <= 10
     assert found.series["loss"].steps[-1] == 899
-    assert "r1: of loss at places one point in 4 is kept" in thinned([run(tag="r1")], [found])
+    assert "r1: of loss at places one point in 4 is kept" in thinned_note([run(tag="r1")], [found])
 
 
 WAY = (

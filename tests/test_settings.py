@@ -12,7 +12,7 @@ import pytest
 from runner import settings
 from runner.fleet.fleet import Fleet
 from runner.logs import cache
-from runner.paths import home
+from runner.paths import data_dir
 from runner.settings import MEANING, Settings
 from runner.system import atomic, client_log
 from runner.volumes import known_volumes
@@ -127,7 +127,7 @@ def test_a_folder_that_serves_others_too_is_left_as_it_is(tmp_path: Path, monkey
     for mode, after in ((0o1777, 0o1777), (0o755, 0o700)):
         (tmp_path / "registry.db").touch()
         tmp_path.chmod(mode)
-        assert home().stat().st_mode & 0o7777 == after
+        assert data_dir().stat().st_mode & 0o7777 == after
 
 
 def test_no_link_is_followed_where_a_file_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_the_list_of_volumes_is_read_in_its_old_form_and_whatever_is_in_it(tmp_p
     (tmp_path / known_volumes.FILE).write_bytes(b"[" * 100_000)
     assert known_volumes.known(tmp_path)[:2] == ["/etc", "/pro\u2028c"]
     for _ in range(2):
-        known_volumes.put_down(tmp_path, "/one\u0085two\nthree")
+        known_volumes.remember(tmp_path, "/one\u0085two\nthree")
     assert known_volumes.known(tmp_path)[-1:] == ["/one\u0085two\nthree"]
     with contextlib.closing(Fleet(tmp_path)) as fleet:
         assert fleet.registry.all() == []

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from runner.errors import FileChanged, UsageError
 from runner.logs import log_file, search
 from runner.logs.log_file import LogFile
-from runner.logs.scans import Scans
-from runner.logs.search import Scan, hit_spans, next_hit, query
-from runner.logs.summary import Reader, summarise
+from runner.logs.scans import LogScans
+from runner.logs.search import Scan, hit_spans, next_hit, parse_query
+from runner.logs.summary import SummaryReader, summarise
 from runner.logs.timestamps import RECORD, LogTimes
 
 PIECES = st.lists(
@@ -147,7 +147,7 @@ def lines_with(wanted: search.Query, data: bytes) -> list[int]:
 @SMALL
 @given(data=PIECES, said=st.sampled_from(QUERIES))
 def test_a_search_finds_exactly_the_lines_that_have_it(tmp_path: Path, data: bytes, said: str) -> None:
-    log, wanted = written(tmp_path, data), query(said)
+    log, wanted = written(tmp_path, data), parse_query(said)
     scan = Scan(log, wanted)
     while scan.advance():
         pass
@@ -162,7 +162,7 @@ def test_a_search_finds_exactly_the_lines_that_have_it(tmp_path: Path, data: byt
 
 def test_a_search_goes_on_as_the_log_grows(tmp_path: Path) -> None:
     log = written(tmp_path, b"one Error\ntwo\nthr")
-    scan = Scan(log, query("err"))
+    scan = Scan(log, parse_query("err"))
     while scan.advance():
         pass
     with log.path.open("ab") as file:
@@ -176,7 +176,7 @@ def test_a_search_goes_on_as_the_log_grows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", r"(\w\w?)+:", r"(\S\S?)+ done", "a*a*a*a*a*b"])
 def test_no_regex_takes_longer_than_its_line_is_long(tmp_path: Path, pattern: str) -> None:
     log = written(tmp_path, (b"a" * 20_000 + b"!\n") * 5)
-    scan = Scan(log, query(f"~{pattern}"))
+    scan = Scan(log, parse_query(f"~{pattern}"))
     began = time.process_time()
     while scan.advance():
         pass
@@ -189,7 +189,7 @@ def test_a_regex_is_of_one_line(tmp_path: Path) -> None:
         ("~^t", [1, 3]), ("~e$", [0, 3]), ("~one\\s*two", []), ("~\\Atwo", [1]), ("~one\\z", [0]), ("~^$", [2]),
         ("~(?s)o.*t", []), ("!~[^x]", [2]), ("~(?-m:^two$)", [1]), ("~TWO", []), ("~(?i)TWO", [1]), ("~t|n", [0, 1, 3]),
     ):  # fmt: skip
-        scan = Scan(log, query(said))
+        scan = Scan(log, parse_query(said))
         while scan.advance():
             pass
         assert list(scan.lines()) == expected, said
@@ -198,19 +198,19 @@ def test_a_regex_is_of_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("said", ["", "!", "~", "~(", "level:loud", "x" * 201, "~*"])
 def test_what_cannot_be_looked_for_says_so(said: str) -> None:
     with pytest.raises(UsageError):
-        query(said)
+        parse_query(said)
 
 
 def test_hits_are_marked_where_they_are_also_behind_wide_characters() -> None:
-    assert hit_spans(query("err"), "日本 Error, err") == [(3, 6), (10, 13)]
-    assert hit_spans(query("!err"), "Error") == []
-    assert [m for m in hit_spans(query("~x*"), "abc")] == []
+    assert hit_spans(parse_query("err"), "日本 Error, err") == [(3, 6), (10, 13)]
+    assert hit_spans(parse_query("!err"), "Error") == []
+    assert [m for m in hit_spans(parse_query("~x*"), "abc")] == []
 
 
 def test_case_matters_only_once_a_capital_is_typed(tmp_path: Path) -> None:
     log = written(tmp_path, "Größe\ngröße\nGRÖSSE\n".encode())
     for said, expected in (("größe", [1]), ("Größe", [0]), ("gr", [0, 1, 2]), ("Gr", [0])):
-        scan = Scan(log, query(said))
+        scan = Scan(log, parse_query(said))
         scan.advance()
         assert list(scan.lines()) == expected, said
 
@@ -218,7 +218,7 @@ def test_case_matters_only_once_a_capital_is_typed(tmp_path: Path) -> None:
 def test_a_hit_deep_in_a_line_longer_than_a_slice_is_found(tmp_path: Path) -> None:
     line = b"x" * (3 * search.SLICE) + b"needle" + b"y" * search.SLICE
     log = written(tmp_path, b"a\n" + line + b"\nb needle\n")
-    scan = Scan(log, query("needle"))
+    scan = Scan(log, parse_query("needle"))
     while scan.advance():
         pass
     assert list(scan.lines()) == [1, 2]
@@ -227,7 +227,7 @@ def test_a_hit_deep_in_a_line_longer_than_a_slice_is_found(tmp_path: Path) -> No
 
 def test_a_log_that_was_cut_and_written_anew_is_searched_anew(tmp_path: Path) -> None:
     log = written(tmp_path, b"an error\n" * 50)
-    scan = Scan(log, query("error"))
+    scan = Scan(log, parse_query("error"))
     while scan.advance():
         pass
     log.path.write_bytes(b"fine\nerror\n")
@@ -251,8 +251,8 @@ def test_a_log_that_is_cut_written_anew_or_replaced_breaks_nobody_who_reads_it(
     path.write_bytes(b"first Error\nand more\n" * 9)
     log = LogFile(path)
     log.refresh()
-    scans = Scans(log)
-    scans.set_filter(query("error"))
+    scans = LogScans(log)
+    scans.set_filter(parse_query("error"))
     for what, data in made:
         if what == "append":
             with path.open("ab") as file:
@@ -271,7 +271,10 @@ def test_a_log_that_is_cut_written_anew_or_replaced_breaks_nobody_who_reads_it(
         for number in (0, 3, len(log) - 1, len(log), len(log) + 9):
             log.text(number)
             assert 0 <= log.line_at(log.start(number)) <= len(log) and 0 <= log.start(number) <= log.size
-            next_hit(log, query("and"), number, forward=False), next_hit(log, query("and"), number, forward=True)
+            (
+                next_hit(log, parse_query("and"), number, forward=False),
+                next_hit(log, parse_query("and"), number, forward=True),
+            )
             scans.line_of(scans.row_of(number))
         scans.advance(0.01)
         with contextlib.suppress(FileChanged):
@@ -328,20 +331,20 @@ def test_of_a_line_without_measure_the_beginning_is_looked_at_and_the_next_lines
 ) -> None:
     with mock.patch.multiple(search, SLICE=24, LONGEST_LINE=64):
         log = written(tmp_path, before + b"x" * 9 + b"needle" + b"y" * 999 + b"needle\nno\na needle\n" + b"z" * 99)
-        scan, first = Scan(log, query("needle")), before.count(b"\n")
+        scan, first = Scan(log, parse_query("needle")), before.count(b"\n")
         while scan.advance():
             pass
         assert list(scan.lines()) == [*range(first), first, first + 2]
-        assert next_hit(log, query("needle"), first + 2, forward=False) == first
-        assert next_hit(log, query("a needle"), len(log) - 1, forward=False) == first + 2
-        reader = Reader()
+        assert next_hit(log, parse_query("needle"), first + 2, forward=False) == first
+        assert next_hit(log, parse_query("a needle"), len(log) - 1, forward=False) == first + 2
+        reader = SummaryReader()
         assert max(summarise(log, reader)) == log.size - 99 and reader.found.lines == first + 3
 
 
 def test_of_too_many_hits_the_first_are_kept(tmp_path: Path) -> None:
     with mock.patch.object(search, "MOST_HITS", 5):
         log = written(tmp_path, b"a\n" * 99)
-        scan = Scan(log, query("a"))
+        scan = Scan(log, parse_query("a"))
         while scan.advance():
             pass
         assert list(scan.lines()) == [0, 1, 2, 3, 4] and scan.full and scan.done == 1.0

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.backends.modal.logs import Assembler
+from runner.backends.modal.logs import FrameAssembler
 from runner.errors import Unreachable
 from runner.logs import cache, frames, mirror
 from runner.logs.frames import Frame, Framer
-from runner.logs.mirror import Spool
+from runner.logs.mirror import LogMirror
 from runner.logs.timestamps import RECORD
 from tests.disk import full_at
 
@@ -57,7 +57,7 @@ def test_a_line_of_something_else_is_no_frame(line: str) -> None:
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=20), st.randoms(use_true_random=False))
 def test_entries_cut_anywhere_are_put_together_for_each_container(cuts: list[int], rng: random.Random) -> None:
     texts = {c: "".join(f"{n}.0|line {n} of {c}\n" for n in range(8)) for c in ("ta-1", "ta-2")}
-    assembler, found = Assembler(), {c: b"" for c in texts}
+    assembler, found = FrameAssembler(), {c: b"" for c in texts}
     left = dict(texts)
     while any(left.values()):
         container = rng.choice([c for c, text in left.items() if text])
@@ -96,7 +96,7 @@ def test_whatever_the_stream_brings_the_spool_ends_as_the_log_that_was_written(
     bases = [sum(map(len, parts[:n])) for n in range(len(parts))]
     whole, volume = b"".join(parts), FakeVolume()
     folder = tmp_path_factory.mktemp("spool")
-    spool = Spool(folder)
+    spool = LogMirror(folder)
     stream = [f for n, part in enumerate(parts) for f in cut_into_frames(n, part)]
     committed = 0
     for _ in range(rng.randrange(1, 25)):
@@ -119,7 +119,7 @@ def test_whatever_the_stream_brings_the_spool_ends_as_the_log_that_was_written(
                 if rng.random() < 0.5:
                     with (folder / "log").open("ab") as file:
                         file.write(b"appended, but not noted")
-                spool = Spool(folder)
+                spool = LogMirror(folder)
         assert whole.startswith((folder / "log").read_bytes().replace(b"appended, but not noted", b""))
     volume.files["log"] = whole
     spool.catch_up(volume, bases, ended=1.0)
@@ -128,7 +128,7 @@ def test_whatever_the_stream_brings_the_spool_ends_as_the_log_that_was_written(
 
 
 def test_what_a_killed_container_printed_but_never_committed_is_kept(tmp_path: Path) -> None:
-    spool, volume = Spool(tmp_path), FakeVolume()
+    spool, volume = LogMirror(tmp_path), FakeVolume()
     spool.take(cut_into_frames(0, b"one\ntwo\nthree\nhalf a li"))
     volume.files["log"] = b"one\n"
     spool.catch_up(volume, [0])
@@ -139,7 +139,7 @@ def test_what_a_killed_container_printed_but_never_committed_is_kept(tmp_path: P
 
 
 def test_processes_that_fill_one_spool_take_turns(tmp_path: Path) -> None:
-    first, second = Spool(tmp_path), Spool(tmp_path)
+    first, second = LogMirror(tmp_path), LogMirror(tmp_path)
     lines = cut_into_frames(0, b"one\ntwo\nthree\nfour\n")
     first.take(lines[:1])
     second.take(lines[:3])
@@ -149,7 +149,7 @@ def test_processes_that_fill_one_spool_take_turns(tmp_path: Path) -> None:
 
 
 def test_a_spool_that_another_process_holds_is_not_written(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
+    spool = LogMirror(tmp_path)
     with (tmp_path / "turn").open("a") as other, mock.patch.object(mirror, "PATIENCE_S", 0.0):
         fcntl.flock(other, fcntl.LOCK_EX)
         spool.take(cut_into_frames(0, b"one\n"))
@@ -157,7 +157,7 @@ def test_a_spool_that_another_process_holds_is_not_written(tmp_path: Path) -> No
 
 
 def test_a_log_that_is_read_is_not_trimmed(tmp_path: Path) -> None:
-    spools = [Spool(tmp_path / "r1"), Spool(tmp_path / "r1")]
+    spools = [LogMirror(tmp_path / "r1"), LogMirror(tmp_path / "r1")]
     spools[0].take(cut_into_frames(0, b"one\n"))
     for spool in spools:
         assert cache.trim(tmp_path, 0, set()) == 0
@@ -174,7 +174,7 @@ def events(first: int, last: int) -> bytes:
 
 @pytest.mark.parametrize("ended", [None, 1.0])
 def test_events_are_brought_whole_however_many(tmp_path: Path, ended: float | None) -> None:
-    spool, volume = Spool(tmp_path), FakeVolume()
+    spool, volume = LogMirror(tmp_path), FakeVolume()
     volume.files["events.jsonl"] = events(0, 1000)
     with mock.patch.object(mirror, "READ_BYTES", 10_000):
         spool.catch_up(volume, [0], ended=ended)
@@ -182,7 +182,7 @@ def test_events_are_brought_whole_however_many(tmp_path: Path, ended: float | No
 
 
 def test_a_run_is_not_taken_for_whole_before_its_events_are_here(tmp_path: Path) -> None:
-    spool, volume = Spool(tmp_path), FakeVolume()
+    spool, volume = LogMirror(tmp_path), FakeVolume()
     volume.files = {"log": b"one\n", "events.jsonl": events(0, 1000)}
 
     def breaks(name: str, offset: int, length: int) -> bytes:
@@ -199,7 +199,7 @@ def test_a_run_is_not_taken_for_whole_before_its_events_are_here(tmp_path: Path)
 
 
 def test_what_a_run_wrote_when_it_was_resumed_elsewhere_and_ended_again_is_brought(tmp_path: Path) -> None:
-    spool, volume = Spool(tmp_path), FakeVolume()
+    spool, volume = LogMirror(tmp_path), FakeVolume()
     volume.files = {"log": b"[ATTEMPT 1]\n", "events.jsonl": events(0, 5)}
     spool.catch_up(volume, [0], ended=1.0)
     volume.files = {"log": b"[ATTEMPT 1]\n[ATTEMPT 2]\n", "events.jsonl": events(0, 9)}
@@ -212,7 +212,7 @@ def test_a_spool_of_before_that_says_it_is_whole_is_looked_at_once_more(tmp_path
     (tmp_path / "place.json").write_text('{"part":0,"have":4,"size":4,"whole":true,"seen":4}')
     (tmp_path / "log").write_bytes(b"one\n")
     (tmp_path / "events.jsonl").write_bytes(events(0, 5))
-    spool, volume = Spool(tmp_path), FakeVolume()
+    spool, volume = LogMirror(tmp_path), FakeVolume()
     volume.files = {"log": b"one\n", "events.jsonl": events(0, 9)}
     assert not spool.is_whole(1.0)
     spool.catch_up(volume, [0], ended=1.0)
@@ -220,7 +220,7 @@ def test_a_spool_of_before_that_says_it_is_whole_is_looked_at_once_more(tmp_path
 
 
 def test_events_that_are_gone_from_the_volume_stay_here(tmp_path: Path) -> None:
-    spool, volume = Spool(tmp_path), FakeVolume()
+    spool, volume = LogMirror(tmp_path), FakeVolume()
     volume.files["events.jsonl"] = events(0, 5)
     spool.catch_up(volume, [0])
     volume.files["events.jsonl"] = b""
@@ -230,7 +230,7 @@ def test_events_that_are_gone_from_the_volume_stay_here(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_full_for_a_while_leaves_nothing_half_written(tmp_path: Path) -> None:
     one, two = b"A" * 150 + b"\n", b"B" * 150 + b"\n"
-    spool, volume = Spool(tmp_path), FakeVolume()
+    spool, volume = LogMirror(tmp_path), FakeVolume()
     spool.take([Frame(0, 0, one)])
     volume.files = {"log": one + two, "events.jsonl": events(0, 9)}
     with full_at(200):
@@ -245,7 +245,7 @@ def test_a_disk_that_is_full_for_a_while_leaves_nothing_half_written(tmp_path: P
 
 
 def test_a_volume_that_shows_too_little_at_first_loses_nothing_of_a_part(tmp_path: Path) -> None:
-    whole, spool = b"[ATTEMPT 1]\n[PREEMPTED] x\n[ATTEMPT 1] again\n", Spool(tmp_path)
+    whole, spool = b"[ATTEMPT 1]\n[PREEMPTED] x\n[ATTEMPT 1] again\n", LogMirror(tmp_path)
 
     def part(there: int, name: str, at: int, length: int) -> bytes:
         return whole[:there][at : at + length]
@@ -262,11 +262,11 @@ def test_the_beginning_of_a_part_that_nobody_knew_of_yet_is_not_doubled(tmp_path
     def read(name: str, start: int, length: int) -> bytes:
         return volume.get(name, b"")[start : start + length]
 
-    spool = Spool(tmp_path)
+    spool = LogMirror(tmp_path)
     spool.catch_up(read, [0])
     spool.take([Frame(1, 0, parts[1][:24]), Frame(1, 24, b"step 2\n")])
     spool.close()
-    spool = Spool(tmp_path)
+    spool = LogMirror(tmp_path)
     volume["log"] = b"".join(parts)
     spool.catch_up(read, [0, len(parts[0])])
     spool.take([Frame(1, 0, parts[1][:24]), Frame(1, 24, b"step 2\n")])

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.model import stored
-from runner.model.run import Run, renewed, run_of
+from runner.model.run import Run, decode_run, renewed
 from runner.model.stages import Phase, StageName
 from runner.model.states import State
-from runner.model.status import PARTS, OutcomeKind, Pause, StageState, Status, job_status_of
+from runner.model.status import STATUS_PARTS, OutcomeKind, Pause, StageState, Status, job_status_of
 from runner.volumes import run_records
 from runner.volumes.folder import FolderVolume
 from tests.statuses import a_status
@@ -35,7 +35,7 @@ def flat(status: Status) -> dict[str, Any]:
     """A status as an earlier release would have written it."""
     raw: dict[str, Any] = msgspec.to_builtins(status)
     del raw["schema"]
-    for part in PARTS:
+    for part in STATUS_PARTS:
         raw |= raw.pop(part)
     return raw
 
@@ -80,12 +80,12 @@ def test_a_row_of_an_earlier_release_is_changed_without_losing_its_status() -> N
     old = {**msgspec.to_builtins(run(State.FAILED)), "status": FLAT}
     del old["folder"]
     data = json.dumps(old, default=str).encode()
-    before = run_of(data)
+    before = decode_run(data)
     assert before.status and before.status.training.step == 70 and not before.newer
     after = msgspec.structs.replace(before, attempt=3)
     raw = renewed(json.loads(data))
     merged = stored.merged(raw, msgspec.to_builtins(before), msgspec.to_builtins(after))
-    again = run_of(json.dumps(merged, default=str).encode())
+    again = decode_run(json.dumps(merged, default=str).encode())
     assert again == after and merged["status"]["colour"] == "red"
 
 
@@ -94,7 +94,7 @@ def test_a_field_that_a_row_does_not_have_is_not_made_nothing_when_another_one_c
     raw = {k: v for k, v in msgspec.to_builtins(before).items() if k != "folder"}
     after = msgspec.structs.replace(before, attempt=3)
     merged = stored.merged(raw, msgspec.to_builtins(before), msgspec.to_builtins(after))
-    assert not run_of(json.dumps(merged, default=str).encode()).newer
+    assert not decode_run(json.dumps(merged, default=str).encode()).newer
 
 
 def test_a_record_on_the_volume_keeps_what_only_a_newer_release_knows_of_it(tmp_path: Path) -> None:
@@ -111,11 +111,11 @@ def test_a_record_on_the_volume_keeps_what_only_a_newer_release_knows_of_it(tmp_
     assert (raw()["colour"], raw()["attempt"]) == ("red", 2)
 
 
-@pytest.mark.parametrize("part", sorted(PARTS))
+@pytest.mark.parametrize("part", sorted(STATUS_PARTS))
 def test_no_two_parts_have_a_value_of_the_same_name(part: str) -> None:
-    others = {n for other, kind in PARTS.items() if other != part for n in kind.__struct_fields__}
-    assert not others & set(PARTS[part].__struct_fields__)
-    assert not set(PARTS[part].__struct_fields__) & set(Status.__struct_fields__)
+    others = {n for other, kind in STATUS_PARTS.items() if other != part for n in kind.__struct_fields__}
+    assert not others & set(STATUS_PARTS[part].__struct_fields__)
+    assert not set(STATUS_PARTS[part].__struct_fields__) & set(Status.__struct_fields__)
 
 
 def test_a_stage_and_a_phase_that_only_a_newer_release_knows_leave_the_rest_as_it_is() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runner.job.limits import Guard
+from runner.job.limits import LimitMonitor
 from runner.job.stop import Stop
 from runner.model.states import State
 from runner.planning.estimate import shape_of
@@ -16,7 +16,7 @@ def test_of_the_seconds_before_a_container_is_killed_most_bring_checkpoints_and_
     now = [1000.0]
     monkeypatch.setattr("runner.job.stop.time.monotonic", lambda: now[0])
     status = a_status(1, State.RUNNING, "fc-1", 0.0, 0.0, stage="base")
-    guard = Guard(run(), shape_of(12, SPEC.overrides), lambda line: None, lambda: 0.0)
+    guard = LimitMonitor(run(), shape_of(12, SPEC.overrides), lambda line: None, lambda: 0.0)
     stop, patient = Stop(guard, 30.0), Stop(guard, None)
     assert (stop.keeping_s(status), stop.closing_s()) == (None, None), "nothing presses"
     for one in (stop, patient):

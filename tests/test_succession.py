@@ -7,10 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner.job.environment import LocalSite
+from runner.job.environment import LocalEnvironment
 from runner.job.job import Job
-from runner.job.outcome import trouble
-from runner.job.restarts import MAX_FRUITLESS, begun, crash_loop, leave, never_began, put_aside
+from runner.job.outcome import outcome_of_error
+from runner.job.restarts import (
+    MAX_RESTARTS_WITHOUT_PROGRESS,
+    archive_later_checkpoints,
+    close_container,
+    crash_loop,
+    initial_status,
+    never_began,
+)
 from runner.model.run import Run
 from runner.model.stages import Part, StageName
 from runner.model.states import State
@@ -21,7 +28,7 @@ from tests.statuses import a_status
 from tests.test_run import run
 
 
-class Site(LocalSite):
+class Site(LocalEnvironment):
     """A place whose containers are told to stop at a time, or never."""
 
     def __init__(self, told_at: float | None = None) -> None:
@@ -50,22 +57,22 @@ def died(state: State, **values: Any) -> Status:
 def test_a_container_that_was_told_to_stop_is_never_counted_as_one_that_died(
     state: State, told_at: float | None, fruitless: int, preemptions: int
 ) -> None:
-    status = begun(run(), died(state), Site(told_at), Part.TRAIN, 2000.0)
+    status = initial_status(run(), died(state), Site(told_at), Part.TRAIN, 2000.0)
     assert (status.containers.fruitless, status.containers.preemptions) == (fruitless, preemptions)
 
 
 def test_containers_that_die_in_their_first_second_are_counted_and_one_that_got_on_begins_the_count_anew() -> None:
     done = [StageStatus(name, StageState.DONE) for name in (StageName.PREPARE, StageName.TOKENIZER)]
     told = a_status(1, State.QUEUED, "fc-0", 1000.0, 1300.0, stages=done)
-    for deaths in range(MAX_FRUITLESS + 1):
+    for deaths in range(MAX_RESTARTS_WITHOUT_PROGRESS + 1):
         # All that is left of it is the status that it began with.
-        told = begun(run(), told, Site(), Part.TRAIN, 2000.0 + deaths)
+        told = initial_status(run(), told, Site(), Part.TRAIN, 2000.0 + deaths)
         assert (told.containers.progress, told.containers.fruitless) == ((2, 0), deaths)
         told.work.stages = done if deaths else []
     ended = crash_loop(told, [], done)
     assert ended is not None and ended.kind is OutcomeKind.CRASH_LOOP
     told.training.saved_step = 40
-    again = begun(run(), told, Site(), Part.TRAIN, 3000.0)
+    again = initial_status(run(), told, Site(), Part.TRAIN, 3000.0)
     assert (again.containers.progress, again.containers.fruitless) == ((2, 40), 0)
 
 
@@ -74,7 +81,7 @@ def test_a_job_that_could_not_begin_says_so_and_keeps_what_was_spent(tmp_path: P
     earlier = died(State.FAILED, spent_before_s=700.0)
     volume.path("runs/abc").mkdir(parents=True)
     volume.write("runs/abc/status.json", msgspec.json.encode(earlier))
-    outcome = trouble(OSError(errno.ENOSPC, "No space left on device", "/v/runs/abc/log"))
+    outcome = outcome_of_error(OSError(errno.ENOSPC, "No space left on device", "/v/runs/abc/log"))
     assert never_began(volume, run(attempt=2), "local-1", outcome, 2000.0)
     status = read_status(volume, run())
     assert status is not None and status.outcome == outcome and outcome.kind is OutcomeKind.DISK
@@ -82,7 +89,7 @@ def test_a_job_that_could_not_begin_says_so_and_keeps_what_was_spent(tmp_path: P
 
 
 def test_what_a_container_ran_before_its_job_did_is_paid_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Late(LocalSite):
+    class Late(LocalEnvironment):
         before_s = 30.0
 
     monkeypatch.setenv("NANOCHAT_TUI_HOME", str(tmp_path))
@@ -100,19 +107,19 @@ def test_a_call_has_run_as_long_as_its_containers_and_a_leg_begins_anew() -> Non
     earlier = died(State.RUNNING, leg=2, leg_before_s=50.0, here_s=250.0)
     site = Site()
     site.leg = 2
-    assert begun(run(), earlier, site, Part.TRAIN, 2000.0).containers.leg_before_s == 300.0
-    leave(earlier, 1310.0)
+    assert initial_status(run(), earlier, site, Part.TRAIN, 2000.0).containers.leg_before_s == 300.0
+    close_container(earlier, 1310.0)
     earlier.state = State.PREEMPTED
-    assert begun(run(), earlier, site, Part.TRAIN, 9000.0).containers.leg_before_s == 360.0
+    assert initial_status(run(), earlier, site, Part.TRAIN, 9000.0).containers.leg_before_s == 360.0
     site.call_id, site.leg = "fc-2", 3
-    status = begun(run(), earlier, site, Part.TRAIN, 2000.0)
+    status = initial_status(run(), earlier, site, Part.TRAIN, 2000.0)
     assert (status.containers.leg, status.containers.leg_before_s) == (3, 0.0)
 
 
 def test_tables_of_what_was_evaluated_on_a_way_that_was_given_up_are_put_aside(tmp_path: Path) -> None:
     volume, one = FolderVolume(str(tmp_path)), msgspec.structs.replace(run(State.RUNNING), back_to=50)
     volume.write(f"{one.path}/base_eval/base_model_000100.csv", b"arc_easy, 0.5")
-    assert put_aside(volume, one, 2) == []
+    assert archive_later_checkpoints(volume, one, 2) == []
     (kept,) = tmp_path.rglob("*.csv")
     assert kept.relative_to(tmp_path / one.path).parts[:2] == ("put_aside", "before-attempt-2")
-    assert put_aside(volume, one, 2) is None
+    assert archive_later_checkpoints(volume, one, 2) is None

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from runner import processes
-from runner.job.supervise import Ended, run_child
+from runner.job.supervise import ProcessExit, run_child
 from tests.conftest import wait_until
 
 
-def supervise(tmp_path: Path, code: str, *, stop_on: bytes = b"", grace_s: float = 0.5) -> tuple[Ended, bytes, float]:
+def supervise(
+    tmp_path: Path, code: str, *, stop_on: bytes = b"", grace_s: float = 0.5
+) -> tuple[ProcessExit, bytes, float]:
     out: list[bytes] = []
     began = time.monotonic()
     ended = run_child(
@@ -34,19 +36,19 @@ def supervise(tmp_path: Path, code: str, *, stop_on: bytes = b"", grace_s: float
 def test_every_byte_arrives_in_order_whatever_it_is(tmp_path: Path) -> None:
     code = "import sys; b = sys.stdout.buffer\nfor i in range(3000): b.write(bytes([i % 256]) * 100)"
     ended, out, _ = supervise(tmp_path, code)
-    assert ended == Ended(0, None, False)
+    assert ended == ProcessExit(0, None, False)
     assert out == b"".join(bytes([i % 256]) * 100 for i in range(3000))
 
 
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("raise SystemExit(7)", Ended(7, None, False)),
-        ("import os; os.kill(os.getpid(), 11)", Ended(None, 11, False)),
-        ("1/0", Ended(1, None, False)),
+        ("raise SystemExit(7)", ProcessExit(7, None, False)),
+        ("import os; os.kill(os.getpid(), 11)", ProcessExit(None, 11, False)),
+        ("1/0", ProcessExit(1, None, False)),
     ],
 )
-def test_exit_codes_and_signals_are_told_apart(tmp_path: Path, code: str, expected: Ended) -> None:
+def test_exit_codes_and_signals_are_told_apart(tmp_path: Path, code: str, expected: ProcessExit) -> None:
     assert supervise(tmp_path, code)[0] == expected
 
 
@@ -64,7 +66,7 @@ def test_a_child_that_obeys_may_finish_its_last_words(tmp_path: Path) -> None:
         "signal.signal(15, bye); print('ready'); time.sleep(60)"
     )
     ended, out, _ = supervise(tmp_path, code, stop_on=b"ready", grace_s=20)
-    assert ended == Ended(0, None, True) and out.endswith(b"saved\n")
+    assert ended == ProcessExit(0, None, True) and out.endswith(b"saved\n")
 
 
 def test_grandchildren_do_not_hold_the_job_nor_outlive_it(tmp_path: Path) -> None:

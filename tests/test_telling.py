@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.diagnosis.evidence import Evidence
-from runner.diagnosis.telling import FIRST_KEPT, LAST_KEPT, MOST_TOLD, Telling, judged
+from runner.diagnosis.telling import FIRST_KEPT, LAST_KEPT, MOST_TOLD, ProblemLines, lines_of_verdict
 from runner.diagnosis.templates import template
-from runner.diagnosis.verdict import judge
-from runner.job.good_run import last_good, templates_of
+from runner.diagnosis.verdict import diagnose
+from runner.job.good_run import last_good_templates, templates_of
 from runner.logs.prefix import Prefixes
-from runner.logs.summary import Reader
+from runner.logs.summary import SummaryReader
 from runner.model.states import State
 from runner.model.status import Status
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 from runner.volumes import run_records
 from runner.volumes.folder import FolderVolume
 from tests.conftest import DATA, Cli
@@ -45,13 +45,13 @@ def marked() -> dict[Path, set[int]]:
 
 
 def told(path: Path, *, judging: bool) -> set[int]:
-    telling, prefixes, evidence = Telling(), Prefixes(), Evidence()
+    telling, prefixes, evidence = ProblemLines(), Prefixes(), Evidence()
     for number, raw in enumerate(path.read_bytes().decode("utf-8", "replace").removesuffix("\n").split("\n"), 1):
         for piece in raw.split("\r"):
-            for said, event in prefixes.read(clean(piece)):
+            for said, event in prefixes.read(strip_ansi(piece)):
                 telling.see(said, event, number)
                 evidence.see(said, event, number)
-    return {one.line for one in telling.told(*(judged(judge(evidence), evidence) if judging else ()))}
+    return {one.line for one in telling.told(*(lines_of_verdict(diagnose(evidence), evidence) if judging else ()))}
 
 
 def f1(logs: dict[Path, set[int]], *, judging: bool) -> float:
@@ -69,14 +69,14 @@ def test_the_lines_that_tell_a_failure_are_found_by_what_good_runs_do_not_say_an
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda p: p.stem)
 def test_a_log_that_is_well_tells_no_failure(path: Path) -> None:
-    reader = Reader()
+    reader = SummaryReader()
     for line in path.read_bytes().split(b"\n"):
         reader.take(line)
     assert reader.found.problems == [] and reader.found.errors == 0
 
 
 def lines_told(lines: list[str], good: frozenset[str] = frozenset()) -> list[int]:
-    telling, prefixes = Telling(), Prefixes()
+    telling, prefixes = ProblemLines(), Prefixes()
     for number, line in enumerate(lines, 1):
         for said, event in prefixes.read(line):
             telling.see(said, event, number)
@@ -115,9 +115,9 @@ SAID = ["Traceback (most recent call last):", '  File "a"', "[rank1]: error", ST
 @given(st.lists(st.one_of(st.text(max_size=40), st.sampled_from(SAID))))
 @settings(max_examples=200, deadline=None)
 def test_any_text_gives_a_few_of_its_own_lines_and_keeps_few(lines: list[str]) -> None:
-    telling, prefixes = Telling(), Prefixes()
+    telling, prefixes = ProblemLines(), Prefixes()
     for number, line in enumerate(lines * 20, 1):
-        for said, event in prefixes.read(clean(line)):
+        for said, event in prefixes.read(strip_ansi(line)):
             telling.see(said, event, number)
     found = telling.told()
     assert len(found) <= MOST_TOLD and all(1 <= one.line <= len(lines) * 20 for one in found)
@@ -140,7 +140,7 @@ def test_a_run_that_failed_shows_the_lines_that_tell_it_by_their_numbers(cli: Cl
     lines = cli("logs", "d").stdout.split("\n")
     assert found["problems"] and len(found["problems"]) <= MOST_TOLD
     for problem in found["problems"]:
-        assert clean(lines[problem["line"] - 1]) == problem["text"]
+        assert strip_ansi(lines[problem["line"] - 1]) == problem["text"]
         assert f"line {problem['line']:>8,}  {problem['text']}" in cli("show", "d").stdout
     assert "problems" not in found["outcome"]
 
@@ -178,12 +178,12 @@ def test_what_the_last_good_run_of_a_task_has_said_is_read_from_its_volume(tmp_p
         status = Status(attempt=1, state=state, call_id="c", started_at=1.0, updated_at=2.0)
         volume.write(f"{one.path}/status.json", msgspec.json.encode(status))
         volume.write(f"{one.path}/log", said.encode())
-    assert last_good(volume, run(id="now", tag="now")) == {"[fork] error budget is #"}
-    assert last_good(volume, run(id="good", tag="good")) == frozenset()
+    assert last_good_templates(volume, run(id="now", tag="now")) == {"[fork] error budget is #"}
+    assert last_good_templates(volume, run(id="good", tag="good")) == frozenset()
 
 
 def test_lines_that_are_only_unknown_are_no_errors_of_a_log_that_has_not_failed() -> None:
-    reader = Reader()
+    reader = SummaryReader()
     for line in ("hello", "step 00001/00020 (5.00%) | loss: 4.1 | dt: 40.00ms", "something new"):
         reader.take(line.encode())
     found = reader.found

@@ -6,20 +6,20 @@ import pytest
 from textual.notifications import SeverityLevel
 
 from runner.fleet.fleet import Fleet
-from runner.monitoring.notifications import Notice, NoticeKind
+from runner.monitoring.notifications import Notification, NotificationKind
 from tests.test_app import put, text_of, until
 from tui.app.app import NanochatApp
 from tui.screens.launch import LaunchScreen
-from tui.widgets.dialogs import Page
+from tui.widgets.dialogs import TextPage
 from tui.widgets.key_line import Item, arranged
-from tui.widgets.toasts import Toasts, Told
+from tui.widgets.toasts import Toast, Toasts
 
 
-def notice(number: int, kind: str) -> Notice:
-    return Notice(
+def notice(number: int, kind: str) -> Notification:
+    return Notification(
         f"r{number}",
         f"tag-{number}",
-        NoticeKind(kind),
+        NotificationKind(kind),
         f"tag-{number} {kind}: and what else there is to say",
         f"k{number}",
     )
@@ -29,7 +29,7 @@ def test_news_of_many_runs_is_one_line_and_everything_can_be_read_later() -> Non
     toasts = Toasts()
 
     def told(text: str, severity: SeverityLevel, kind: str = "") -> str:
-        toasts.add(Told(1.0, text, severity, kind))
+        toasts.add(Toast(1.0, text, severity, kind))
         return toasts.line()
 
     lines = [told(f"d12-{n} finished: 10 steps", "information", "finished") for n in range(3)]
@@ -61,7 +61,7 @@ async def test_news_takes_the_last_row_only_and_the_next_key_clears_it_and_does_
         await until(pilot, lambda: isinstance(app.screen, LaunchScreen), "the key's own work")
         assert "5 runs finished" not in text_of(app)
         await pilot.press("escape", "exclamation_mark")
-        await until(pilot, lambda: isinstance(app.screen, Page) and "tag-3 finished" in text_of(app), "all of it")
+        await until(pilot, lambda: isinstance(app.screen, TextPage) and "tag-3 finished" in text_of(app), "all of it")
 
 
 async def test_an_answer_to_a_key_is_read_whole_and_is_never_markup(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from runner.logs.log_file import LogFile
 from runner.logs.timestamps import RECORD, LogTimes
 from runner.metrics.series import CurvesReader
 from runner.system import client_log
-from runner.system.same_file import TOLD_BY, Known
+from runner.system.same_file import TOLD_BY, FileIdentity
 from tui.cli.logs import Printer, _events
 
 Step = tuple[str, bytes, bool]
@@ -156,7 +156,7 @@ def test_a_large_log_that_is_written_over_in_place_is_noticed_by_its_first_block
 
 def test_what_is_known_of_a_file_is_its_beginning_and_its_end_however_it_came() -> None:
     data = os.urandom(3 * TOLD_BY)
-    known, at = Known(), 0
+    known, at = FileIdentity(), 0
     for size in (10, 1000, TOLD_BY, TOLD_BY + 5, len(data) - 2 * TOLD_BY - 1015):
         back = min(at, 7)
         known.took(at - back, data[at - back : at + size])

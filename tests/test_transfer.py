@@ -20,14 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import FileChanged, NanochatError, Unreachable, UsageError
-from runner.text.filenames import BROUGHT, PARTS, disk_name, disk_paths, quoted, shown
-from runner.text.sanitize import safe
+from runner.text.filenames import BROUGHT, PARTS_FOLDER, path_for_terminal, safe_filename, safe_paths, shell_quote
+from runner.text.sanitize import sanitize_line
 from runner.transfer import upload
-from runner.transfer.download import Download, End, Progress, gather, plan
-from runner.transfer.journal import Home
-from runner.transfer.partial_file import Part, crcs_match, part_path
+from runner.transfer.download import Download, End, Progress, list_files, plan_download
+from runner.transfer.journal import DestinationJournal
+from runner.transfer.partial_file import PartialFile, crcs_match, part_path
 from runner.volumes.base import BLOCK, Entry
-from runner.volumes.folder import FolderSource, FolderVolume
+from runner.volumes.folder import FolderBlockReader, FolderVolume
 from tests.modal_cloud import Cloud
 from tests.place import Place
 
@@ -69,7 +69,7 @@ def test_a_folder_comes_home_whole_with_its_times_and_leaves_no_scrap(
 ) -> None:
     files = fill(store)
     told: list[Progress] = []
-    download = Download(place.volume(), gather(place.volume(), "runs/a"), tmp_path / "out", told=told.append)
+    download = Download(place.volume(), list_files(place.volume(), "runs/a"), tmp_path / "out", told=told.append)
     assert download.run() is End.WHOLE
     assert here(tmp_path / "out") == {name.removeprefix("runs/"): data for name, data in files.items()}
     total = sum(map(len, files.values()))
@@ -86,7 +86,7 @@ def test_a_file_and_a_folder_whose_names_end_in_a_star_are_those_and_no_pattern(
     (store / "all*" / "x**").write_bytes(b"x")
     (store / "all-others").write_bytes(b"y")
     assert [e.path for e in place.volume().list("all*")] == ["all*/x**"]
-    assert Download(place.volume(), gather(place.volume(), "all*/x**"), tmp_path / "out").run() is End.WHOLE
+    assert Download(place.volume(), list_files(place.volume(), "all*/x**"), tmp_path / "out").run() is End.WHOLE
     assert list(here(tmp_path / "out").values()) == [b"x"]
 
 
@@ -94,7 +94,7 @@ def test_what_is_there_already_is_not_read_again_and_another_file_is_not_overwri
     place: Place, store: Path, tmp_path: Path
 ) -> None:
     fill(store)
-    items = gather(place.volume(), "runs/a")
+    items = list_files(place.volume(), "runs/a")
     Download(place.volume(), items, tmp_path / "out").run()
     again = Download(place.volume(), items, tmp_path / "out")
     assert again.run() is End.WHOLE and again.progress.bytes_read == 0 and again.progress.files_done == 4
@@ -108,7 +108,7 @@ def test_what_is_there_already_is_not_read_again_and_another_file_is_not_overwri
 
 def test_a_download_that_is_stopped_goes_on_where_it_was(place: Place, store: Path, tmp_path: Path) -> None:
     write_noise(store / "big", 10 * BLOCK + 1)
-    items = gather(place.volume(), "big")
+    items = list_files(place.volume(), "big")
     download = Download(place.volume(), items, tmp_path, workers=2)
 
     def told(progress: Progress) -> None:
@@ -131,26 +131,28 @@ def test_a_download_that_is_stopped_goes_on_where_it_was(place: Place, store: Pa
 
     download._volume.open = open_slowly  # type: ignore[assignment]
     assert (
-        download.run() is End.STOPPED and list((tmp_path / PARTS).glob("*.journal")) and not (tmp_path / "big").exists()
+        download.run() is End.STOPPED
+        and list((tmp_path / PARTS_FOLDER).glob("*.journal"))
+        and not (tmp_path / "big").exists()
     )
     download._volume.open = slow
     rest = Download(place.volume(), items, tmp_path)
     assert rest.run() is End.WHOLE and same(tmp_path / "big", store / "big")
     assert rest.progress.bytes_read <= 8 * BLOCK and rest.progress.bytes_done == 10 * BLOCK + 1
-    assert not (tmp_path / PARTS).exists()
+    assert not (tmp_path / PARTS_FOLDER).exists()
 
 
 KILLED = """
 import sys, time
 from pathlib import Path
-from runner.volumes.folder import FolderSource, FolderVolume
-from runner.transfer.journal import Home
+from runner.volumes.folder import FolderBlockReader, FolderVolume
+from runner.transfer.journal import DestinationJournal
 from runner.transfer import download, partial_file
 volume, out = FolderVolume(sys.argv[1]), Path(sys.argv[2])
 partial_file.SYNC_BYTES, partial_file.WRITE_BYTES = 2 * partial_file.BLOCK, partial_file.BLOCK
 fast = partial_file.os.pwrite
 partial_file.os.pwrite = lambda *a: (time.sleep(0.05), fast(*a))[1]
-download.Download(volume, download.gather(volume, "big"), out, workers=2).run()
+download.Download(volume, download.list_files(volume, "big"), out, workers=2).run()
 """
 
 
@@ -161,7 +163,7 @@ def test_a_download_that_is_killed_reads_little_again(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "v"), str(out)])
     journal = None
     for _ in range(2000):
-        journal = next(iter((out / PARTS).glob("*.journal")), None) if (out / PARTS).is_dir() else None
+        journal = next(iter((out / PARTS_FOLDER).glob("*.journal")), None) if (out / PARTS_FOLDER).is_dir() else None
         if journal and len(journal.read_bytes().split()) > 28:
             break
         time.sleep(0.01)
@@ -169,7 +171,7 @@ def test_a_download_that_is_killed_reads_little_again(tmp_path: Path) -> None:
     process.wait()
     assert journal and not (out / "big").exists()
     noted = len({word for line in journal.read_bytes().splitlines()[1:] for word in line.split() if b"@" not in word})
-    rest = Download(FolderVolume(str(tmp_path / "v")), gather(FolderVolume(str(tmp_path / "v")), "big"), out)
+    rest = Download(FolderVolume(str(tmp_path / "v")), list_files(FolderVolume(str(tmp_path / "v")), "big"), out)
     assert rest.run() is End.WHOLE and same(out / "big", tmp_path / "v" / "big")
     assert rest.progress.bytes_read == (24 - noted) * BLOCK <= 16 * BLOCK
 
@@ -180,17 +182,17 @@ def test_blocks_that_a_loss_of_power_may_have_taken_are_read_again(
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "big").write_bytes(noise(4 * BLOCK))
     volume, out = FolderVolume(str(tmp_path / "v")), tmp_path / "out"
-    item = gather(volume, "big")[0]
+    item = list_files(volume, "big")[0]
     monkeypatch.setattr("runner.transfer.partial_file.SYNC_BYTES", 2 * BLOCK)
-    part = Part(volume, item, Home(out, volume.location), lambda *a: None)
+    part = PartialFile(volume, item, DestinationJournal(out, volume.location), lambda *a: None)
     for number in (0, 1, 2):
         part.bring(number)
     os.close(part._fd)
-    assert Part(volume, item, Home(out, volume.location), lambda *a: None).wanted == [3]
+    assert PartialFile(volume, item, DestinationJournal(out, volume.location), lambda *a: None).wanted == [3]
     monkeypatch.setattr("runner.processes.boot_id", lambda: "another")
-    assert Part(volume, item, Home(out, volume.location), lambda *a: None).wanted == [2, 3]
+    assert PartialFile(volume, item, DestinationJournal(out, volume.location), lambda *a: None).wanted == [2, 3]
     monkeypatch.setattr("runner.processes.boot_id", lambda: "")
-    assert Part(volume, item, Home(out, volume.location), lambda *a: None).wanted == [2, 3]
+    assert PartialFile(volume, item, DestinationJournal(out, volume.location), lambda *a: None).wanted == [2, 3]
 
 
 def changing(download: Download, change: Callable[[], object]) -> None:
@@ -216,7 +218,7 @@ def test_a_file_that_changes_while_it_is_read_is_asked_for_again_and_never_taken
             os.utime(store / "new", (1e9 + made, 1e9 + made))
             (store / "new").replace(store / "d" / "big")
 
-    download = Download(place.volume(), gather(place.volume(), "d"), tmp_path / "out", workers=1)
+    download = Download(place.volume(), list_files(place.volume(), "d"), tmp_path / "out", workers=1)
     changing(download, change)
     if times == 1:
         assert download.run() is End.WHOLE
@@ -241,30 +243,30 @@ def test_a_change_that_one_of_eight_threads_sees_is_never_lost_to_another_that_l
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "big").write_bytes(noise(200 * small_blocks))
     changes, others = [40], threading.Event()
-    block, bring, forget = FolderSource.block, Part.bring, Part.forget
+    block, bring, forget = FolderBlockReader.block, PartialFile.bring, PartialFile.forget
 
-    def changed_once(source: FolderSource, number: int) -> bytes:
+    def changed_once(source: FolderBlockReader, number: int) -> bytes:
         if number in changes:
             changes.clear()
             raise FileChanged("changed", "again")
         return block(source, number)
 
-    def noted(part: Part, number: int) -> object:
+    def noted(part: PartialFile, number: int) -> object:
         if part._dead:
             # Whoever comes now has been here before, and did with it what it would.
             others.set()
         return bring(part, number)
 
-    def late(part: Part, *, gone: bool = False) -> None:
+    def late(part: PartialFile, *, gone: bool = False) -> None:
         if not gone:
             others.wait(5)
         forget(part, gone=gone)
 
-    monkeypatch.setattr(FolderSource, "block", changed_once)
-    monkeypatch.setattr(Part, "bring", noted)
-    monkeypatch.setattr(Part, "forget", late)
+    monkeypatch.setattr(FolderBlockReader, "block", changed_once)
+    monkeypatch.setattr(PartialFile, "bring", noted)
+    monkeypatch.setattr(PartialFile, "forget", late)
     volume = FolderVolume(str(tmp_path / "v"))
-    download = Download(volume, gather(volume, "big"), tmp_path / "out", workers=8)
+    download = Download(volume, list_files(volume, "big"), tmp_path / "out", workers=8)
     assert download.run() is End.WHOLE and others.is_set()
     assert (tmp_path / "out" / "big").read_bytes() == noise(200 * small_blocks)
     assert download.progress.bytes_done == download.progress.bytes
@@ -279,9 +281,9 @@ def test_the_damage_that_the_last_thread_finds_is_never_lost_to_another_that_loo
     data = bytearray((tmp_path / "v" / "model.pt").read_bytes())
     data[5 * small_blocks] ^= 1
     (tmp_path / "v" / "model.pt").write_bytes(data)
-    judging, bring, judge = threading.Event(), Part.bring, crcs_match
+    judging, bring, judge = threading.Event(), PartialFile.bring, crcs_match
 
-    def held(part: Part, number: int) -> object:
+    def held(part: PartialFile, number: int) -> object:
         brought = bring(part, number)
         judging.wait(0.5)
         return brought
@@ -291,11 +293,11 @@ def test_the_damage_that_the_last_thread_finds_is_never_lost_to_another_that_loo
         time.sleep(0.3)
         return judge(path)
 
-    monkeypatch.setattr(FolderSource, "verified", False)
-    monkeypatch.setattr(Part, "bring", held)
+    monkeypatch.setattr(FolderBlockReader, "verified", False)
+    monkeypatch.setattr(PartialFile, "bring", held)
     monkeypatch.setattr("runner.transfer.partial_file.crcs_match", slowly)
     volume = FolderVolume(str(tmp_path / "v"))
-    download = Download(volume, gather(volume, "model.pt"), tmp_path / "out", workers=8)
+    download = Download(volume, list_files(volume, "model.pt"), tmp_path / "out", workers=8)
     assert download.run() is End.WHOLE
     assert len(download.warnings) == 1 and "damaged" in download.warnings[0]
 
@@ -304,7 +306,7 @@ def test_a_file_that_is_removed_from_the_volume_meanwhile_is_told_and_the_others
     place: Place, store: Path, tmp_path: Path
 ) -> None:
     files = fill(store)
-    items = gather(place.volume(), "runs/a")
+    items = list_files(place.volume(), "runs/a")
     (store / "runs" / "a" / "ck" / "model.pt").unlink()
     download = Download(place.volume(), items, tmp_path / "out")
     assert download.run() is End.WHOLE and download.warnings == ["runs/a/ck/model.pt has been removed from the volume"]
@@ -329,9 +331,9 @@ def test_a_disk_that_refuses_is_told_by_the_file_that_is_waited_for_and_the_down
     monkeypatch.setattr("runner.transfer.partial_file.os.pwrite", refusing)
     monkeypatch.setattr("runner.transfer.partial_file.os.fsync", lambda fd: refusing(fd, b"", 0))
     with pytest.raises(Unreachable) as told:
-        Download(volume, gather(volume, "big"), out).run()
+        Download(volume, list_files(volume, "big"), out).run()
     assert str(out / "big") in told.value.what and os.strerror(code) in told.value.what
-    assert "the same command goes on" in told.value.do and PARTS not in str(told.value)
+    assert "the same command goes on" in told.value.do and PARTS_FOLDER not in str(told.value)
     monkeypatch.undo()
 
 
@@ -341,7 +343,7 @@ def test_a_folder_that_vanishes_under_a_download_is_told_by_the_file_that_is_wai
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "big").write_bytes(noise(20 * small_blocks))
     volume, out = FolderVolume(str(tmp_path / "v")), tmp_path / "out"
-    download = Download(volume, gather(volume, "big"), out, workers=1)
+    download = Download(volume, list_files(volume, "big"), out, workers=1)
     changing(download, lambda: shutil.rmtree(out, ignore_errors=True))
     with pytest.raises(Unreachable, match="out/big cannot be written"):
         download.run()
@@ -353,17 +355,20 @@ def test_a_journal_that_ends_in_half_a_number_never_makes_a_block_count_that_has
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "big").write_bytes(noise(20 * small_blocks))
     volume, out = FolderVolume(str(tmp_path / "v")), tmp_path / "out"
-    item = gather(volume, "big")[0]
-    first = Part(volume, item, Home(out, volume.location), lambda *a: None)
+    item = list_files(volume, "big")[0]
+    first = PartialFile(volume, item, DestinationJournal(out, volume.location), lambda *a: None)
     first.bring(0)
     first.put_away()
     journal = part_path(out, item).with_suffix(".journal")
     with journal.open("ab") as cut:
         cut.write(b"1")
-    second = Part(volume, item, Home(out, volume.location), lambda *a: None)
+    second = PartialFile(volume, item, DestinationJournal(out, volume.location), lambda *a: None)
     second.bring(2)
     second.put_away()
-    assert Part(volume, item, Home(out, volume.location), lambda *a: None).wanted == [1, *range(3, 20)]
+    assert PartialFile(volume, item, DestinationJournal(out, volume.location), lambda *a: None).wanted == [
+        1,
+        *range(3, 20),
+    ]
 
 
 @pytest.mark.parametrize("what", ["the volume", "what is sent"])
@@ -386,7 +391,7 @@ def test_an_upload_that_a_disk_refuses_names_the_file_that_it_is_about(
     else:
         monkeypatch.setattr(os, "fdopen", lambda fd, mode: os.close(fd) or Broken())
     with pytest.raises(OSError) as told:
-        upload.send(volume, upload.plan(tmp_path / "x", "to/y")[0])
+        upload.upload(volume, upload.plan_upload(tmp_path / "x", "to/y")[0])
     assert told.value.filename == str(tmp_path / ("x" if what == "what is sent" else "v/to/y"))
 
 
@@ -394,7 +399,7 @@ def test_a_log_that_grows_while_it_is_read_comes_as_it_was_and_is_replaced_by_a_
     place: Place, store: Path, tmp_path: Path
 ) -> None:
     (store / "log").write_bytes(noise(BIG))
-    download = Download(place.volume(), gather(place.volume(), "log"), tmp_path / "out", workers=1)
+    download = Download(place.volume(), list_files(place.volume(), "log"), tmp_path / "out", workers=1)
 
     def grow() -> None:
         with (store / "log").open("ab") as log:
@@ -402,13 +407,13 @@ def test_a_log_that_grows_while_it_is_read_comes_as_it_was_and_is_replaced_by_a_
 
     changing(download, grow)
     assert download.run() is End.WHOLE and (tmp_path / "out" / "log").read_bytes() == noise(BIG)
-    assert Download(place.volume(), gather(place.volume(), "log"), tmp_path / "out").run() is End.WHOLE
+    assert Download(place.volume(), list_files(place.volume(), "log"), tmp_path / "out").run() is End.WHOLE
     assert (tmp_path / "out" / "log").read_bytes() == (store / "log").read_bytes()
 
 
 def test_two_downloads_of_one_file_do_not_spoil_each_other(place: Place, store: Path, tmp_path: Path) -> None:
     (store / "big").write_bytes(noise(BIG))
-    items = gather(place.volume(), "big")
+    items = list_files(place.volume(), "big")
     first = Download(place.volume(), items, tmp_path, workers=1)
     seen: list[str] = []
 
@@ -430,16 +435,16 @@ def test_an_error_that_nobody_thought_of_is_no_success(
     fill(store)
     monkeypatch.setattr("runner.transfer.partial_file._write_all", lambda *a: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        Download(place.volume(), gather(place.volume(), "runs/a"), tmp_path / "out").run()
+        Download(place.volume(), list_files(place.volume(), "runs/a"), tmp_path / "out").run()
     (tmp_path / "x").write_text("x")
     monkeypatch.setattr(type(place.volume()), "put", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        upload.send(place.volume(), upload.plan(tmp_path / "x", "x")[0])
+        upload.upload(place.volume(), upload.plan_upload(tmp_path / "x", "x")[0])
 
 
 def test_a_part_of_another_file_is_never_gone_on_with(place: Place, store: Path, tmp_path: Path) -> None:
     (store / "big").write_bytes(noise(BIG))
-    item = gather(place.volume(), "big")[0]
+    item = list_files(place.volume(), "big")[0]
     part = part_path(tmp_path, item)
     for journal in (b"", b"{}\n0 1 2 3\n", b"\xff" * 50, b"0 1 2"):
         part.parent.mkdir()
@@ -456,7 +461,7 @@ def test_a_full_disk_is_noticed_before_anything_is_brought(
     (store / "big").write_bytes(noise(BIG))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(BIG, 0, BIG))
     with pytest.raises(UsageError, match="free in"):
-        Download(place.volume(), gather(place.volume(), "big"), tmp_path / "out").run()
+        Download(place.volume(), list_files(place.volume(), "big"), tmp_path / "out").run()
     assert here(tmp_path / "out") == {}
 
 
@@ -468,7 +473,7 @@ def test_a_folder_that_is_a_link_out_of_the_chosen_one_is_not_written_through(
     (tmp_path / "outside").mkdir()
     (tmp_path / "out" / "a").symlink_to(tmp_path / "outside")
     with pytest.raises(UsageError, match="leads out"):
-        Download(place.volume(), gather(place.volume(), "runs/a"), tmp_path / "out", overwrite=True).run()
+        Download(place.volume(), list_files(place.volume(), "runs/a"), tmp_path / "out", overwrite=True).run()
     assert list((tmp_path / "outside").iterdir()) == []
 
 
@@ -481,15 +486,15 @@ def test_a_broken_line_an_expired_address_and_a_wrong_bit_are_asked_for_again(
     (store / "big").write_bytes(noise(BIG))
     for trouble in ({"refuse_block": 2}, {"garble_block": 2}):
         cloud.knobs(**trouble)
-        assert Download(place.volume(), gather(place.volume(), "big"), tmp_path).run() is End.WHOLE
+        assert Download(place.volume(), list_files(place.volume(), "big"), tmp_path).run() is End.WHOLE
         assert (tmp_path / "big").read_bytes() == noise(BIG)
         (tmp_path / "big").unlink()
         cloud.well()
     cloud.knobs(cut_blocks_after=2)
     with pytest.raises(Unreachable, match="goes on from here"):
-        Download(place.volume(), gather(place.volume(), "big"), tmp_path, workers=1).run()
+        Download(place.volume(), list_files(place.volume(), "big"), tmp_path, workers=1).run()
     cloud.well()
-    rest = Download(place.volume(), gather(place.volume(), "big"), tmp_path)
+    rest = Download(place.volume(), list_files(place.volume(), "big"), tmp_path)
     assert rest.run() is End.WHOLE and (tmp_path / "big").read_bytes() == noise(BIG)
     assert rest.progress.bytes_read == BIG - 2 * BLOCK, "what came before the cut is not read again"
 
@@ -506,7 +511,7 @@ def test_a_damaged_checkpoint_is_noticed_also_where_the_store_gives_no_digest(
     data[5000] ^= 1
     (store / "model.pt").write_bytes(data)
     cloud.knobs(digests=False)
-    download = Download(place.volume(), gather(place.volume(), "model.pt"), tmp_path / "out")
+    download = Download(place.volume(), list_files(place.volume(), "model.pt"), tmp_path / "out")
     assert download.run() is End.WHOLE and "damaged" in download.warnings[0]
 
 
@@ -515,7 +520,7 @@ def test_a_volume_that_is_deleted_under_a_download_is_said_to_be_gone_and_is_fou
 ) -> None:
     fill(store)
     volume = place.volume()
-    items = gather(volume, "runs/a")
+    items = list_files(volume, "runs/a")
     place.lose()
     with pytest.raises(Unreachable):
         Download(volume, items, tmp_path / "out").run()
@@ -532,36 +537,36 @@ HOSTILE = st.text(st.sampled_from(ODD) | st.characters(), min_size=1, max_size=3
 @given(st.lists(HOSTILE, max_size=30))
 def test_no_name_leads_out_of_the_folder_and_no_two_become_one(names: list[str]) -> None:
     paths = list(dict.fromkeys(n.strip("/") for n in names if n.strip("/")))
-    found = disk_paths(paths)
+    found = safe_paths(paths)
     folded = {t.casefold() for t in found.values()}
     assert len(folded) == len(found)
     for target in found.values():
         for part in target.split("/"):
             assert part not in ("", ".", "..") and "\\" not in part and len(part.encode()) <= 255
-            assert part == safe(part) and part[-1] not in " ."
-    assert disk_paths(reversed(paths)) == found, "the same names go to the same places"
+            assert part == sanitize_line(part) and part[-1] not in " ."
+    assert safe_paths(reversed(paths)) == found, "the same names go to the same places"
 
 
 @pytest.mark.parametrize("name", ["con", "CON.txt", "nul", "..", ".", "a.", " ", "com1", "LPT9.log"])
 def test_names_that_mean_something_else_on_some_system_are_changed(name: str) -> None:
-    assert disk_name(name) != name and "%" in disk_name(name)
+    assert safe_filename(name) != name and "%" in safe_filename(name)
 
 
 def test_ordinary_names_stay_as_they_are() -> None:
     for name in ("model_007500.pt", "report.md", "openai--gsm8k", ".hidden", "é.txt", "console"):
-        assert disk_name(name) == name
-    assert disk_paths(["Log", "log"]) == {"Log": "Log", "log": disk_paths(["Log", "log"])["log"]}
+        assert safe_filename(name) == name
+    assert safe_paths(["Log", "log"]) == {"Log": "Log", "log": safe_paths(["Log", "log"])["log"]}
 
 
 def test_what_a_terminal_would_hide_is_made_visible() -> None:
-    assert shown("a\u202eb\x1b[31m\n\udcff") == "a\\u202eb\\x1b[31m\\x0a\\xff"
+    assert path_for_terminal("a\u202eb\x1b[31m\n\udcff") == "a\\u202eb\\x1b[31m\\x0a\\xff"
 
 
 def test_a_run_goes_to_a_folder_of_its_name() -> None:
     entries = [Entry("runs/a/log", False, 1, 0.0), Entry("runs/a/x", True, 0, 0.0)]
-    assert [i.target for i in plan(entries, "runs/a")] == ["a/log"]
-    assert [i.target for i in plan(entries, "")] == ["runs/a/log"]
-    assert [i.target for i in plan(entries, "runs/a", "my-run")] == ["my-run/log"]
+    assert [i.target for i in plan_download(entries, "runs/a")] == ["a/log"]
+    assert [i.target for i in plan_download(entries, "")] == ["runs/a/log"]
+    assert [i.target for i in plan_download(entries, "runs/a", "my-run")] == ["my-run/log"]
 
 
 def test_a_folder_is_sent_whole_and_what_is_no_file_is_told(place: Place, store: Path, tmp_path: Path) -> None:
@@ -571,16 +576,16 @@ def test_a_folder_is_sent_whole_and_what_is_no_file_is_told(place: Place, store:
     (origin / "a").write_bytes(b"a")
     (origin / "link").symlink_to("a")
     os.mkfifo(origin / "pipe")
-    sendings, left_out = upload.plan(origin, "to/here")
+    sendings, left_out = upload.plan_upload(origin, "to/here")
     assert sorted(p.name for p in left_out) == ["link", "pipe"]
     told: list[Progress] = []
-    upload.send(place.volume(), sendings, told=told.append)
+    upload.upload(place.volume(), sendings, told=told.append)
     assert place.volume().read("to/here/sub/big") == noise(BIG) and place.volume().read("to/here/a") == b"a"
     assert (told[-1].files_done, told[-1].bytes_done) == (2, BIG + 1)
-    assert sorted(upload.in_the_way(place.volume(), sendings)) == ["to/here/a", "to/here/sub/big"]
+    assert sorted(upload.conflicts(place.volume(), sendings)) == ["to/here/a", "to/here/sub/big"]
     for odd in (origin / "pipe", Path("/dev/zero")):
         with pytest.raises(UsageError, match="neither file nor folder"):
-            upload.plan(odd, "x")
+            upload.plan_upload(odd, "x")
 
 
 def test_a_file_that_is_sent_a_second_time_is_never_told_as_more_than_it_is(tmp_path: Path) -> None:
@@ -592,8 +597,8 @@ def test_a_file_that_is_sent_a_second_time_is_never_told_as_more_than_it_is(tmp_
     (tmp_path / "v").mkdir()
     (tmp_path / "x").write_bytes(noise(100))
     told: list[int] = []
-    sendings = upload.plan(tmp_path / "x", "x")[0]
-    upload.send(Twice(str(tmp_path / "v")), sendings, told=lambda p: told.append(p.bytes_done))
+    sendings = upload.plan_upload(tmp_path / "x", "x")[0]
+    upload.upload(Twice(str(tmp_path / "v")), sendings, told=lambda p: told.append(p.bytes_done))
     assert max(told) == told[-1] == 100
 
 
@@ -602,10 +607,10 @@ def test_a_file_that_is_stopped_on_its_way_leaves_nothing_on_the_volume(
 ) -> None:
     (tmp_path / "big").write_bytes(noise(BIG, seed=77))
     came: list[int] = []
-    with pytest.raises(upload.Stopped):
-        upload.send(
+    with pytest.raises(upload.UploadStopped):
+        upload.upload(
             place.volume(),
-            upload.plan(tmp_path / "big", "big")[0],
+            upload.plan_upload(tmp_path / "big", "big")[0],
             told=lambda p: came.append(p.bytes_done),
             stopped=lambda: bool(came),
         )
@@ -614,7 +619,7 @@ def test_a_file_that_is_stopped_on_its_way_leaves_nothing_on_the_volume(
 
 def test_names_for_a_shell_are_taken_back_as_they_were() -> None:
     for name in ("plain", "with space", "e\x1b]0;P\x07\x1b[31mred.txt", "n\n'q'", "\udcff\\", "a\u202eb"):
-        said = quoted(name)
-        assert said == shown(said) and all(32 <= ord(c) < 127 for c in said)
+        said = shell_quote(name)
+        assert said == path_for_terminal(said) and all(32 <= ord(c) < 127 for c in said)
         back = subprocess.run(["bash", "-c", f"printf %s {said}"], capture_output=True, check=True).stdout
         assert back == os.fsencode(name)

@@ -10,11 +10,11 @@ from tests.answers import readable
 from tests.test_app import put, text_of, until
 from tui.app.app import NanochatApp
 from tui.app.log_viewer import ViewApp
-from tui.context import Place
+from tui.context import VolumeRef
 from tui.screens.compare import CompareScreen
 from tui.widgets import log_view
 from tui.widgets.consent import Confirm
-from tui.widgets.dialogs import Page
+from tui.widgets.dialogs import TextPage
 from tui.widgets.log_view import LogView
 
 
@@ -64,7 +64,7 @@ async def test_the_command_of_a_deletion_says_how_many_it_does_not_name_and_no_c
         (location / path).write_text("x")
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 40)) as pilot:
-        app.files.ask_remove(Place("local", str(location)), paths, lambda: None)
+        app.files.ask_remove(VolumeRef("local", str(location)), paths, lambda: None)
         await until(pilot, lambda: "for good" in text_of(app), "what goes")
         assert "f0 f1 f2 (and 6 more)" in text_of(app) and "and 3 more" in text_of(app)
         await readable(pilot)
@@ -84,6 +84,6 @@ async def test_a_line_that_is_not_shown_whole_says_how_much_is_missing(
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.query_one(LogView).lines == 1, "the log")
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Page), "the line")
+        await until(pilot, lambda: isinstance(app.screen, TextPage), "the line")
         shown = "\n".join("".join(s.text for s in strip) for strip in app.screen._compositor.render_strips())
         assert "5.0 kB more of this line" in shown

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from runner.job.commits import Commits
-from runner.job.environment import LocalSite
+from runner.job.environment import LocalEnvironment
 from runner.job.job import Job
-from runner.job.limits import Guard
-from runner.job.outcome import settled
+from runner.job.limits import LimitMonitor
+from runner.job.outcome import with_resume_advice
 from runner.model.run import Run
 from runner.model.states import State
 from runner.model.status import OutcomeKind, Status, Unsaved
 from runner.monitoring import health, unsaved
-from runner.monitoring.notifications import due
+from runner.monitoring.notifications import pending_notifications
 from runner.volumes.run_records import read_status
 from tests.statuses import a_status
 from tests.test_run import NOW, run
@@ -36,7 +36,7 @@ def told(checkpoints: int = 0, since: float = NOW - 60, **values: Any) -> Status
 def verdict(status: Status) -> OutcomeKind | None:
     from runner.planning.estimate import shape_of
 
-    guard = Guard(run(), shape_of(12, run().spec.overrides), lambda line: None, lambda: NOW)
+    guard = LimitMonitor(run(), shape_of(12, run().spec.overrides), lambda line: None, lambda: NOW)
     found = guard.verdict(status)
     return found.kind if found else None
 
@@ -45,23 +45,25 @@ def test_what_cannot_be_saved_is_said_by_the_list_the_watch_and_a_notice_in_the_
     words = "not saved since step 20 (no space left on the volume)"
     live = run(State.RUNNING, status=told())
     found = health.health(live, NOW)
-    assert (found.word, found.why) == (health.Word.UNSAVED, words)
+    assert (found.word, found.why) == (health.HealthStatus.UNSAVED, words)
     assert as_json(live, Decimal(0), NOW)["unsaved"] == words
-    assert any(words in str(getattr(cell, "text", cell)) for cell in run_summary.sign(live, NOW))
-    assert [n.text for n in due(live, NOW) if n.kind == "unsaved"] == [f"t: {words}"]
-    assert unsaved.said(told(saved_step=None)) == "nothing is saved yet (no space left on the volume)"
+    assert any(words in str(getattr(cell, "text", cell)) for cell in run_summary.health_line(live, NOW))
+    assert [n.text for n in pending_notifications(live, NOW) if n.kind == "unsaved"] == [f"t: {words}"]
+    assert unsaved.unsaved_text(told(saved_step=None)) == "nothing is saved yet (no space left on the volume)"
 
 
 def test_a_run_that_stalls_while_it_cannot_save_says_both() -> None:
     live = run(State.RUNNING, status=told(progress_at=NOW - 590, doing="training", slowest_dt_s=1.0))
-    assert health.health(live, NOW).word is health.Word.STALLED
-    assert any("not saved since step 20" in str(getattr(cell, "text", cell)) for cell in run_summary.sign(live, NOW))
+    assert health.health(live, NOW).word is health.HealthStatus.STALLED
+    assert any(
+        "not saved since step 20" in str(getattr(cell, "text", cell)) for cell in run_summary.health_line(live, NOW)
+    )
 
 
 def test_a_run_of_which_all_is_saved_says_nothing_of_it() -> None:
     live = run(State.RUNNING, status=told(unsaved=None))
-    assert as_json(live, Decimal(0), NOW)["unsaved"] is None and health.health(live, NOW).word is health.Word.OK
-    assert not [n for n in due(live, NOW) if n.kind == "unsaved"]
+    assert as_json(live, Decimal(0), NOW)["unsaved"] is None and health.health(live, NOW).word is health.HealthStatus.OK
+    assert not [n for n in pending_notifications(live, NOW) if n.kind == "unsaved"]
 
 
 @pytest.mark.parametrize(
@@ -82,10 +84,10 @@ def test_a_run_that_nothing_is_saved_of_ends_at_its_limit_and_not_before(status:
 def test_the_end_of_such_a_run_says_why_what_is_kept_and_what_to_do() -> None:
     from runner.planning.estimate import shape_of
 
-    guard = Guard(run(), shape_of(12, run().spec.overrides), lambda line: None, lambda: NOW)
+    guard = LimitMonitor(run(), shape_of(12, run().spec.overrides), lambda line: None, lambda: NOW)
     found = guard.verdict(told(2))
     assert found is not None
-    ended = settled(found, told(2), 32)
+    ended = with_resume_advice(found, told(2), 32)
     assert ended.message == "nothing could be saved for 1m00: no space left on the volume; kept up to step 20"
     assert "volume du" in ended.advice and "resume RUN" in ended.advice and ended.resume == "after a change"
 
@@ -135,7 +137,7 @@ def test_a_job_whose_volume_refuses_every_commit_ends_itself_and_says_that_nothi
 ) -> None:
     from runner.volumes.folder import FolderVolume
 
-    class Refused(LocalSite):
+    class Refused(LocalEnvironment):
         commits = 0
 
         def commit(self) -> None:

@@ -18,8 +18,8 @@ from textual.widgets import Input
 from runner.errors import Unreachable
 from runner.fleet.fleet import Fleet
 from runner.model.states import State
-from runner.text.filenames import shown
-from runner.text.sanitize import safe
+from runner.text.filenames import path_for_terminal
+from runner.text.sanitize import sanitize_line
 from runner.volumes import deletion
 from runner.volumes.base import Entries
 from runner.volumes.folder import FolderVolume
@@ -218,7 +218,7 @@ async def test_nothing_is_deleted_before_it_is_known_how_much_nor_when_that_cann
         known.wait(20)
         raise Unreachable("the volume is gone")
 
-    monkeypatch.setattr(deletion, "consider", unreachable)
+    monkeypatch.setattr(deletion, "plan_deletion", unreachable)
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
         screen = await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "meta_000020.json")
@@ -382,9 +382,9 @@ async def test_hostile_names_break_no_row_and_leave_no_escape(fleet: Fleet) -> N
             for y in range(files.size.height):
                 strip = files.render_line(y)
                 assert strip.cell_length == files.scrollable_content_region.width
-                assert strip.text == safe(strip.text)
+                assert strip.text == sanitize_line(strip.text)
             await pilot.press("pagedown")
-        assert len({shown(n) for n in names}) == 500, "no two of them look alike"
+        assert len({path_for_terminal(n) for n in names}) == 500, "no two of them look alike"
 
 
 async def test_a_file_that_nothing_was_made_for_is_not_taken_for_another(
@@ -394,7 +394,7 @@ async def test_a_file_that_nothing_was_made_for_is_not_taken_for_another(
     async with app.run_test(size=LARGE) as pilot:
         await browse(pilot, app, "runs/run0001", "log")
         await until(pilot, lambda: "ValueError: oh" in text_of(app), "the log")
-        monkeypatch.setattr("tui.screens.volume.look", lambda *a: 1 / 0)
+        monkeypatch.setattr("tui.screens.volume.build_preview", lambda *a: 1 / 0)
         await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "model_000040.pt")
         await until(pilot, lambda: "cannot be shown" in text_of(app), "the word of it")
         assert "ValueError: oh" not in text_of(app)

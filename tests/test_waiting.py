@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from runner.backends.modal.errors import reaching
+from runner.backends.modal.errors import translating_errors
 from runner.system import waiting
 
 
@@ -18,12 +18,12 @@ def test_a_wait_for_the_network_that_is_no_moment_is_told_once(monkeypatch: pyte
         said.append(text)
         told.set()
 
-    with waiting.told(say), reaching():
+    with waiting.waiting_text(say), translating_errors():
         assert told.wait(30)
     assert said == ["waiting for Modal to answer"] and waiting.longest_s() == 0.0
 
 
 def test_a_question_that_fails_is_not_under_way_any_more() -> None:
-    with pytest.raises(ZeroDivisionError), waiting.asking():
+    with pytest.raises(ZeroDivisionError), waiting.waiting_for():
         raise ZeroDivisionError
     assert waiting.longest_s() == 0.0

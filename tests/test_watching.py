@@ -17,10 +17,10 @@ from runner.model.spec import make_spec
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import GpuSample, StageState, StageStatus, Status
-from runner.monitoring.health import Word, health, patience, phase, upcoming
+from runner.monitoring.health import HealthStatus, health, patience, phase, upcoming
 from runner.monitoring.projection import project, spent_usd
 from runner.nanochat.layout import Inventory
-from runner.planning.plan import plan
+from runner.planning.plan import make_plan
 from tests.conftest import DATA
 from tests.replay import replay, stamped
 from tests.statuses import a_status
@@ -100,10 +100,10 @@ def test_compiling_may_be_silent_for_minutes_and_training_may_not() -> None:
     lines = stamped(REPLAYS / "h100_d12_smoke_cold.ts.log")
     before = [line for line in lines if line[0] < 30]
     words = [health(r, now).word for now, r in replay(run(), before, val_every=10, until=500)]
-    assert Word.STALLED not in words
+    assert HealthStatus.STALLED not in words
     trained = [line for line in lines if line[0] < 100]
     by_second = [(now, health(r, now).word) for now, r in replay(run(), trained, val_every=10, until=400)]
-    first = next(now for now, word in by_second if word is Word.STALLED)
+    first = next(now for now, word in by_second if word is HealthStatus.STALLED)
     assert 99 + 55 < first <= 99 + 95
 
 
@@ -115,22 +115,22 @@ def test_chatcore_between_two_fine_tuning_steps_may_take_minutes() -> None:
     by_second = [
         (now, health(r, now).word) for now, r in replay(run(), lines, stage=StageName.SFT, val_every=250, until=480)
     ]
-    assert Word.STALLED not in {word for _, word in by_second}
+    assert HealthStatus.STALLED not in {word for _, word in by_second}
 
 
 def test_a_heartbeat_line_or_a_warning_is_no_progress() -> None:
     lines = [line for line in stamped(REPLAYS / "h100_d12_smoke_cold.ts.log") if line[0] < 100]
     chatter = [(100.0 + 5 * n, "W1122 some library: still here") for n in range(60)]
     by_second = [(now, health(r, now).word) for now, r in replay(run(), [*lines, *chatter], val_every=10)]
-    assert by_second[-1][1] is Word.STALLED
+    assert by_second[-1][1] is HealthStatus.STALLED
 
 
 def test_a_run_that_becomes_slower_is_told_before_it_stalls() -> None:
     lines = [(n * 1.0 if n < 60 else 60 + (n - 60) * 2.0, STEP.format(n, 1000 if n < 60 else 2000)) for n in range(100)]
     seen = list(replay(run(), lines, compiles=False))
-    assert health(seen[-1][1], seen[-1][0]).word is Word.SLOW
+    assert health(seen[-1][1], seen[-1][0]).word is HealthStatus.SLOW
     assert "was 1.00s" in health(seen[-1][1], seen[-1][0]).why
-    assert health(seen[50][1], seen[50][0]).word is Word.OK
+    assert health(seen[50][1], seen[50][0]).word is HealthStatus.OK
 
 
 STEP = "step {:05d}/02000 (1.00%) | loss: 2.5 | lrm: 1.00 | dt: {:.2f}ms | tok/sec: 5,000 | bf16_mfu: 45.86"
@@ -164,7 +164,7 @@ class TwoHours:
             task="speedrun", model="d24", backend="modal", engine="nanochat", gpus=8, gpu_kinds=tuple(GPUS)
         )
         there = Inventory(train_shards=1000, validation_shard=True, tokenizer=True, eval_bundle=True, task_data=True)
-        planned = plan(spec, there, backend="modal")
+        planned = make_plan(spec, there, backend="modal")
         self.off = off
         self.run: Run = run(spec=spec, backend="modal", estimate=planned.estimate)
         self.plan = planned

@@ -14,7 +14,7 @@ from textual.dom import DOMNode
 from textual.worker import get_current_worker
 
 from runner.errors import NanochatError, Unreachable
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 
 if TYPE_CHECKING:
     from tui.context import TerminalContext
@@ -168,7 +168,7 @@ def _tell(app: TerminalContext, problem: NanochatError, failed: Failed | None, s
         if app.left.is_set():
             return
         LOG.exception("telling that %s", problem)
-    app.notify(safe(str(problem)), severity=severity, markup=False, timeout=8)
+    app.notify(sanitize_line(str(problem)), severity=severity, markup=False, timeout=8)
 
 
 class Threads(ThreadPoolExecutor):

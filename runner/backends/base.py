@@ -24,7 +24,7 @@ class Check(Struct, frozen=True):
     optional: bool = False
 
 
-class Where(Struct, frozen=True):
+class Workspace(Struct, frozen=True):
     """What a run belongs to: Modal's workspace and environment; empty on this machine."""
 
     workspace: str = ""
@@ -48,7 +48,7 @@ class Backend(Protocol):
         """Make the volume if it is not there; whether it was made, as far as that is known."""
         ...
 
-    def where(self) -> Where:
+    def where(self) -> Workspace:
         """What a run that is launched now will belong to."""
         ...
 

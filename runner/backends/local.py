@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from runner import engine_imports, engines, processes
-from runner.backends.base import Check, Where
-from runner.backends.local_life import Life, life
+from runner.backends.base import Check, Workspace
+from runner.backends.local_life import LiveJob, find_live_job
 from runner.errors import Unreachable, UsageError, VolumeGone
 from runner.model import pricing
 from runner.model.pricing import Prices
@@ -23,7 +23,7 @@ from runner.model.states import State
 from runner.model.status import Outcome, OutcomeKind, Status
 from runner.nanochat import layout
 from runner.system import locks
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 from runner.volumes import run_records
 from runner.volumes.folder import FolderVolume
 
@@ -61,8 +61,8 @@ class LocalBackend:
             ) from error
         return True
 
-    def where(self) -> Where:
-        return Where()
+    def where(self) -> Workspace:
+        return Workspace()
 
     def check_place(self, run: Run) -> None:
         """Everything here is of this machine."""
@@ -94,8 +94,8 @@ class LocalBackend:
             )
         return processes.call_id(job.pid)
 
-    def _life(self, run: Run, status: Status | None) -> Life | None:
-        return life(run, status, self._work(run))
+    def _life(self, run: Run, status: Status | None) -> LiveJob | None:
+        return find_live_job(run, status, self._work(run))
 
     def poll(self, run: Run) -> Poll:
         gone = not Path(run.volume).is_dir()
@@ -126,17 +126,17 @@ class LocalBackend:
         with contextlib.suppress(msgspec.MsgspecError):
             return msgspec.json.decode(said, type=Outcome)
         from runner.diagnosis.evidence import Evidence
-        from runner.diagnosis.verdict import judge
+        from runner.diagnosis.verdict import diagnose
 
         seen = Evidence()
         for number, line in enumerate(lines):
-            seen.see(clean(line), None, number)
-        if found := judge(seen):
+            seen.see(strip_ansi(line), None, number)
+        if found := diagnose(seen):
             what = f"the job itself failed: {found.message}"[:300]
             return Outcome(found.kind, what, found.advice.replace("RUN", run.id), resume=found.resume)
         if wrote or not said:
             return None
-        words = f"the job ended before it wrote anything; it said: {clean(said)}"
+        words = f"the job ended before it wrote anything; it said: {strip_ansi(said)}"
         return Outcome(OutcomeKind.KILLED, words[:300], f"nanochat-tui resume {run.id}")
 
     def heartbeat(self, run: Run) -> Status | None:

@@ -21,14 +21,14 @@ from runner.system import locks
 BEGINS_S, SILENT_S = 15.0, 90.0
 
 
-class Life(Struct, frozen=True):
+class LiveJob(Struct, frozen=True):
     """A job that lives: its pid here, or the host on which it is out of reach, which may have no name."""
 
     pid: int | None = None
     host: str = ""
 
 
-def life(run: Run, status: Status | None, work: Path) -> Life | None:
+def find_live_job(run: Run, status: Status | None, work: Path) -> LiveJob | None:
     """The job of a run while it lives; None when it is gone, or nothing says that it is not."""
     lock = work / processes.LOCK_FILE
     called = [run.calls[-1].call_id] if run.calls else []
@@ -39,16 +39,16 @@ def life(run: Run, status: Status | None, work: Path) -> Life | None:
         pid = processes.pid_if_alive(name)
         # A call id names a process; only one that runs this run is believed.
         if pid is not None and processes.runs(pid, ("runner.job", run.id)):
-            return Life(pid)
+            return LiveJob(pid)
     away = [name for name in (*called, holder) if name and not processes.is_here(name)]
     held = _is_held(lock)
     if away and held:
-        return Life(host=processes.host_of(away[-1]))
+        return LiveJob(host=processes.host_of(away[-1]))
     for name in called:
         # A lock that is free is the last word on this machine; another may have locks of its own on the same disk.
         asks_nobody = held is None or not processes.is_on_this_machine(name)
         if not processes.is_here(name) and (_begins(run, status) or (asks_nobody and _beats(run, status))):
-            return Life(host=processes.host_of(name))
+            return LiveJob(host=processes.host_of(name))
     return None
 
 

@@ -17,7 +17,7 @@ SLOW_WINDOWS = (
 _LOST = re.compile(r"(?:loss|val bpb) is (?:nan|inf)\b")
 
 
-def lost(event: Event) -> str:
+def non_finite(event: Event) -> str:
     """What an event says that is no number any more, as `loss is inf`; empty when all is well."""
     match event:
         case events.Step(loss=value):

@@ -6,7 +6,7 @@ import re
 from enum import IntEnum
 
 from runner.diagnosis.advice import Cause as C
-from runner.diagnosis.words import said
+from runner.diagnosis.words import cause_in_words
 
 
 class Tier(IntEnum):
@@ -129,7 +129,7 @@ _FIRST = frozenset(
 def cause_of(name: str, text: str, files: list[str]) -> C:
     """What an exception is caused by: its class, its errno, its words, and, of a file that was cut, who read it."""
     last = name.rpartition(".")[2]
-    words, number = said(text), _ERRNO.search(text)
+    words, number = cause_in_words(text), _ERRNO.search(text)
     by_errno = _ERRNOS.get(int(number[1])) if number else None
     found = CLASSES.get(last)
     if words in _FIRST and (by_errno is None or by_errno is C.DISK_FULL):
@@ -154,7 +154,7 @@ def _by_files(found: C | None, files: list[str]) -> C:
     return found or C.CRASH
 
 
-def of_disk(number: int | None) -> C | None:
+def disk_cause(number: int | None) -> C | None:
     """What an errno says of a disk; None for one that is about something else."""
     found = _ERRNOS.get(number or 0)
     return found if found in (C.DISK_FULL, C.DISK_FAULT) else None

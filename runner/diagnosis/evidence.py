@@ -25,7 +25,7 @@ _BEGIN_FACTS = ("world_size", "gpu", "dtype", "iterations", "sft_rows")
 _IN_TEXT = ("traceback", "rule", "banner", "config")
 
 
-class Seen(Struct, frozen=True):
+class Finding(Struct, frozen=True):
     """One thing that was seen, the line that it was on, and whether an exception told it."""
 
     cause: C
@@ -48,7 +48,7 @@ class Evidence(Struct):
 
     tracebacks: Tracebacks = field(default_factory=Tracebacks)
     chains: dict[int | None, list[list[Raised]]] = field(default_factory=dict)
-    signs: list[Seen] = field(default_factory=list)
+    signs: list[Finding] = field(default_factory=list)
     proofs: int = 0
     stepped: int = 0
     in_text: bool = False
@@ -75,7 +75,7 @@ class Evidence(Struct):
         if chain:
             return self._raised(chain)
         if chain is None and failed and not self.in_text:
-            self._put(Seen(C(failed.cause), failed.text, number, failed.rank, weak=True))
+            self._put(Finding(C(failed.cause), failed.text, number, failed.rank, weak=True))
             return True
         return False
 
@@ -135,22 +135,22 @@ class Evidence(Struct):
         if sign.prose and self.in_text:
             return False
         self.proofs = self.stepped = 0
-        self._put(Seen(C(sign.cause), sign.text, number, sign.rank, sign.code))
+        self._put(Finding(C(sign.cause), sign.text, number, sign.rank, sign.code))
         return True
 
-    def _put(self, one: Seen) -> None:
+    def _put(self, one: Finding) -> None:
         same = ((old.cause, old.rank, old.weak) == (one.cause, one.rank, one.weak) for old in self.signs)
         if len(self.signs) < MOST_SIGNS and not any(same):
             self.signs.append(one)
 
-    def all(self) -> list[Seen]:
+    def all(self) -> list[Finding]:
         """Everything that was not survived: of each chain of exceptions the one that caused the others."""
-        found = [told(nearest(chain)) for chains in self.chains.values() for chain in chains]
+        found = [finding_of(root_exception(chain)) for chains in self.chains.values() for chain in chains]
         # How a process dies that has done all it had to do is no failure of it.
         return [one for one in found if one.tier < Tier.DEATH] if self.done else [*found, *self.signs]
 
 
-def nearest(chain: list[Raised]) -> Raised:
+def root_exception(chain: list[Raised]) -> Raised:
     """Of exceptions that followed from each other the one that is the cause.
 
     What was raised from another has it as its cause. What was raised while another was handled may have to do with
@@ -172,9 +172,9 @@ def _cause(one: Raised) -> C:
     return cause_of(one.name, one.text, one.files)
 
 
-def told(one: Raised) -> Seen:
+def finding_of(one: Raised) -> Finding:
     """An exception as something that was seen."""
     text = f"{one.name}: {one.message}".rstrip(": ")
     if (cause := _cause(one)) is C.ECHO and (sign := sign_of(text)):
-        return Seen(sign.cause, sign.text, one.line, one.rank, sign.code)
-    return Seen(cause, text, one.line, one.rank, raised=one)
+        return Finding(sign.cause, sign.text, one.line, one.rank, sign.code)
+    return Finding(cause, text, one.line, one.rank, raised=one)

@@ -6,7 +6,7 @@ from runner.diagnosis.advice import Cause
 from runner.diagnosis.causes import CLASSES, cause_of
 from runner.diagnosis.signs import WORDS, sign_of
 from runner.diagnosis.tracebacks import RANK
-from runner.diagnosis.words import said
+from runner.diagnosis.words import cause_in_words
 
 # Beside what the table of signs has: exceptions, the job's own last word, and numbers that are none.
 _SAID = re.compile(
@@ -24,19 +24,19 @@ LONGEST_TEXT = 300
 ANY_WORD = "|".join(map(re.escape, dict.fromkeys((*_WORDS, *WORDS, *(c for c in CLASSES if "Error" not in c)))))
 
 
-def exception(line: str) -> Cause | None:
+def exception_cause(line: str) -> Cause | None:
     """What a line would be caused by that has the form of an exception, without a traceback above it."""
     m = _EXCEPTION.fullmatch(line)
     return cause_of(m[1], m[2] or "", []) if m else None
 
 
-def named(text: str) -> Cause | None:
+def named_cause(text: str) -> Cause | None:
     """The cause that a text names which somebody else has cut out of what a process said; None where it names none."""
     sign = sign_of(text)
-    return sign.cause if sign else said(text)
+    return sign.cause if sign else cause_in_words(text)
 
 
-def tells(line: str) -> bool:
+def tells_failure(line: str) -> bool:
     """Whether a line tells a failure."""
     if _SAID.search(line) or sign_of(line):
         return True

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from runner.diagnosis.advice import Cause as C
-from runner.diagnosis.words import said
+from runner.diagnosis.words import cause_in_words
 from runner.text import units
 
 _SHELL = {
@@ -38,12 +38,12 @@ class Sign(Struct, frozen=True):
     prose: bool = False
 
 
-def of_signal(number: int) -> C:
+def sign_of_signal(number: int) -> C:
     """What the end by a signal is, as long as nothing else is known."""
     return _OF_SIGNAL.get(number, C.SIGNAL)
 
 
-def of_exit(code: int) -> int | None:
+def signal_of_exit_code(code: int) -> int | None:
     """The signal that an exit code of a shell or a container stands for."""
     return code - 128 if 128 < code <= 128 + 31 else -code if code < 0 else None
 
@@ -61,22 +61,22 @@ def _named(cause: C, what: str) -> _Make:
 
 def _by_words(otherwise: C) -> _Make:
     """The words in the pattern's last group decide."""
-    return lambda m: Sign(said(m[m.lastindex or 0]) or otherwise, m[m.lastindex or 0].strip())
+    return lambda m: Sign(cause_in_words(m[m.lastindex or 0]) or otherwise, m[m.lastindex or 0].strip())
 
 
 def _if_named(m: re.Match[str]) -> Sign | None:
-    cause = said(m[1])
+    cause = cause_in_words(m[1])
     return Sign(cause, m[1].strip()) if cause else None
 
 
 def _shell(m: re.Match[str]) -> Sign:
     number = _SHELL[m["word"]]
-    return Sign(of_signal(number), f"killed by signal {number}", code=-number, prose=m["at"] is None)
+    return Sign(sign_of_signal(number), f"killed by signal {number}", code=-number, prose=m["at"] is None)
 
 
 def _exit_code(m: re.Match[str]) -> Sign | None:
-    number = of_exit(int(m[1]))
-    return Sign(of_signal(number), f"killed by signal {number}", code=-number) if number else None
+    number = signal_of_exit_code(int(m[1]))
+    return Sign(sign_of_signal(number), f"killed by signal {number}", code=-number) if number else None
 
 
 def _xid(m: re.Match[str]) -> Sign:
@@ -88,19 +88,19 @@ def _xid(m: re.Match[str]) -> Sign:
 
 def _rank_failed(m: re.Match[str]) -> Sign:
     code, rank = int(m[1]), int(m[2])
-    number = of_exit(code)
+    number = signal_of_exit_code(code)
     if number:
-        return Sign(of_signal(number), f"rank {rank} was killed by signal {number}", rank, -number)
+        return Sign(sign_of_signal(number), f"rank {rank} was killed by signal {number}", rank, -number)
     return Sign(C.EXIT, f"rank {rank} ended with exit code {code} and did not say why", rank, code)
 
 
 def _exited(m: re.Match[str]) -> Sign | None:
-    number = of_exit(int(m[1]))
-    return Sign(of_signal(number), f"a rank was killed by signal {number}", code=-number) if number else None
+    number = signal_of_exit_code(int(m[1]))
+    return Sign(sign_of_signal(number), f"a rank was killed by signal {number}", code=-number) if number else None
 
 
 def _got_signal(m: re.Match[str]) -> Sign:
-    return Sign(of_signal(int(m[1])), f"torchrun was stopped by signal {m[1]}", code=-int(m[1]))
+    return Sign(sign_of_signal(int(m[1])), f"torchrun was stopped by signal {m[1]}", code=-int(m[1]))
 
 
 def _watchdog(m: re.Match[str]) -> Sign:
@@ -238,7 +238,7 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
     (
         "exited on signal",
         r"mpirun noticed .{1,200} exited on signal (\d{1,2}).*",
-        lambda m: Sign(of_signal(int(m[1])), f"killed by signal {m[1]}", code=-int(m[1])),
+        lambda m: Sign(sign_of_signal(int(m[1])), f"killed by signal {m[1]}", code=-int(m[1])),
     ),
     # The GPU and its driver.
     (
@@ -260,13 +260,13 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
     (
         "Failed to initialize NVML",
         r"Failed to initialize NVML: (.*)",
-        lambda m: Sign(said(m[1]) or C.GPU_MISSING, m[0].strip()),
+        lambda m: Sign(cause_in_words(m[1]) or C.GPU_MISSING, m[0].strip()),
     ),
     (
         "Assertion `",
         r"\S{1,300}\.(?:cu|cuh|h|hpp|cpp):\d{1,6}: .{0,300}[Aa]ssertion `(.{1,200}?)` failed.*",
         lambda m: Sign(
-            C.TOKEN_RANGE if said(m[1]) is C.TOKEN_RANGE or "index" in m[1].lower() else C.KERNEL_FAULT,
+            C.TOKEN_RANGE if cause_in_words(m[1]) is C.TOKEN_RANGE or "index" in m[1].lower() else C.KERNEL_FAULT,
             f"a kernel's assertion failed: {m[1]}",
         ),
     ),
@@ -285,12 +285,12 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
     (
         "nvcc fatal|ptxas fatal",
         r"(?:nvcc|ptxas) fatal\s*: (.{1,300})",
-        lambda m: Sign(said(m[0]) or C.COMPILER, f"the compiler gave up: {m[1]}"),
+        lambda m: Sign(cause_in_words(m[0]) or C.COMPILER, f"the compiler gave up: {m[1]}"),
     ),
     (
         "error while loading shared libraries",
         r".{1,300}: error while loading shared libraries: (.{1,300})",
-        lambda m: Sign(said(m[1]) or C.LIBRARY, m[1]),
+        lambda m: Sign(cause_in_words(m[1]) or C.LIBRARY, m[1]),
     ),
     (
         "symbol lookup error|GLIBC",
@@ -309,7 +309,7 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
     (
         "Fatal Python error: ",
         r"Fatal Python error: (.{1,100})",
-        lambda m: Sign(of_signal(_SHELL.get(m[1], 6)), f"Python itself died: {m[1]}", code=-_SHELL.get(m[1], 6)),
+        lambda m: Sign(sign_of_signal(_SHELL.get(m[1], 6)), f"Python itself died: {m[1]}", code=-_SHELL.get(m[1], 6)),
     ),
     (
         "Segfault encountered",
@@ -331,7 +331,7 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
     (
         "No space left on device|quota exceeded",
         r"[\w./ -]{1,120}: .{0,200}(?:No space left on device|[Dd]isk quota exceeded)(?:\W.{0,200})?",
-        lambda m: Sign(said(m[0]) or C.DISK_FULL, m[0].strip()[:300]),
+        lambda m: Sign(cause_in_words(m[0]) or C.DISK_FULL, m[0].strip()[:300]),
     ),
     (
         "libgomp: |OpenBLAS |OMP: Error|bus error encountered|curl: (|fatal: unable to access|wget: |maturin failed"
@@ -350,7 +350,7 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
     (
         "terminate called",
         r"terminate called after throwing an instance of '(.{1,200}?)'.*",
-        lambda m: Sign(said(m[1]) or C.ABORT, f"native code gave up ({m[1]})"),
+        lambda m: Sign(cause_in_words(m[1]) or C.ABORT, f"native code gave up ({m[1]})"),
     ),
     (
         "libc++abi: terminating",

@@ -86,7 +86,7 @@ class _Said(Struct, frozen=True):
         return BAD if bad and text[0] not in " \t" and self.inside is None else OTHER
 
 
-class Telling(Struct):
+class ProblemLines(Struct):
     """Takes a log line by line."""
 
     first: list[_Said] = field(default_factory=list)
@@ -245,7 +245,7 @@ class _News(NamedTuple):
     form: int
 
 
-def judged(verdict: Verdict | None, evidence: Evidence) -> tuple[list[Problem], set[int]]:
+def lines_of_verdict(verdict: Verdict | None, evidence: Evidence) -> tuple[list[Problem], set[int]]:
     """What is known of a failure besides: the lines that show its cause and what followed, and those that only echo."""
     if verdict is None:
         return [], set()

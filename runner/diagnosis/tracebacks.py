@@ -162,7 +162,7 @@ class Tracebacks:
             return self._below(found, line)
         found.lines += 1
         m = _FRAME.match(line)
-        if m or (found.code and not bare(line)) or not line.strip() or line[0] in _INSIDE:
+        if m or (found.code and not exception_without_traceback(line)) or not line.strip() or line[0] in _INSIDE:
             # Where the indentation was lost, the line below a frame is its code.
             found.code = m is not None and line.startswith("File")
             if m:
@@ -199,7 +199,7 @@ def ends_process(one: Raised) -> bool:
     return one.rank is not None or not one.outer or one.outer in _OUTERMOST
 
 
-def bare(line: str) -> re.Match[str] | None:
+def exception_without_traceback(line: str) -> re.Match[str] | None:
     """An exception's line without its traceback above it, as when the beginning of a log was cut off."""
     m = _ENDS.fullmatch(line)
     return m if m and m[2] and _NAME.fullmatch(m[1]) else None

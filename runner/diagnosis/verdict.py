@@ -9,10 +9,10 @@ from msgspec import Struct
 from runner.diagnosis.advice import ADVICE, Resume
 from runner.diagnosis.advice import Cause as C
 from runner.diagnosis.causes import Tier
-from runner.diagnosis.evidence import Evidence, Seen
-from runner.diagnosis.signs import of_exit, of_signal
+from runner.diagnosis.evidence import Evidence, Finding
+from runner.diagnosis.signs import sign_of_signal, signal_of_exit_code
 from runner.diagnosis.tracebacks import ends_process
-from runner.diagnosis.words import said
+from runner.diagnosis.words import cause_in_words
 from runner.model.status import OutcomeKind
 
 SIGABRT, SIGTERM = 6, 15
@@ -24,7 +24,7 @@ MOST = 300
 CHECKPOINT_UNREADABLE = "a checkpoint cannot be read"
 
 
-class How(Struct, frozen=True):
+class ExitStatus(Struct, frozen=True):
     """How a child ended, as its parent knows it; `oom_kills` of the kernel while it ran."""
 
     code: int | None = None
@@ -34,7 +34,7 @@ class How(Struct, frozen=True):
     @property
     def killed_by(self) -> int | None:
         """The signal that ended it, also where a shell between has made an exit code of it."""
-        return self.signal or of_exit(self.code or 0)
+        return self.signal or signal_of_exit_code(self.code or 0)
 
 
 class Verdict(Struct, frozen=True):
@@ -48,7 +48,7 @@ class Verdict(Struct, frozen=True):
     line: int | None = None
 
 
-def judge(evidence: Evidence, how: How | None = None) -> Verdict | None:
+def diagnose(evidence: Evidence, how: ExitStatus | None = None) -> Verdict | None:
     """The cause of the end; None where nothing was seen that a run did not survive. `how` None: nobody saw it end."""
     if how and how.code == 0:
         return None
@@ -64,12 +64,12 @@ def judge(evidence: Evidence, how: How | None = None) -> Verdict | None:
     return Verdict(best.cause, advice.kind, _sentence(best), advice.do, advice.resume, best.line or None)
 
 
-def _root(seen: list[Seen]) -> Seen | None:
+def _root(seen: list[Finding]) -> Finding | None:
     """The rank whose end torchrun saw first."""
     return next((one for one in seen if one.code is not None and one.rank is not None), None)
 
 
-def _possible(seen: list[Seen], how: How | None) -> list[Seen]:
+def _possible(seen: list[Finding], how: ExitStatus | None) -> list[Finding]:
     """Without what the way of the end rules out: an exception ends a process with an exit code, not by a signal."""
     # A rank that ended without a word is why the others lost it.
     spoke = {one.rank for one in seen if one.raised and one.cause is not C.ECHO}
@@ -90,7 +90,7 @@ def _possible(seen: list[Seen], how: How | None) -> list[Seen]:
     return seen
 
 
-def _distance(one: Seen, root: Seen | None) -> tuple[int, bool, bool, bool, bool, int]:
+def _distance(one: Finding, root: Finding | None) -> tuple[int, bool, bool, bool, bool, int]:
     """What is to be told first has the least: the tier, then the machine, then the rank that ended first.
 
     Of one process the last exception counts, as whatever was raised before was caught; of several ranks the first.
@@ -107,20 +107,20 @@ def _distance(one: Seen, root: Seen | None) -> tuple[int, bool, bool, bool, bool
     )
 
 
-def _by_end(best: Seen | None, how: How | None) -> Seen | None:
+def _by_end(best: Finding | None, how: ExitStatus | None) -> Finding | None:
     """What the end itself shows, where nothing that was seen stands nearer to the cause."""
     if how is None:
         return best
     number = how.killed_by
     if how.oom_kills and (best is None or best.tier >= Tier.DEATH):
         text = "the kernel killed it: the machine or container ran out of memory"
-        return Seen(C.HOST_KILLER, text, best.line if best else 0)
+        return Finding(C.HOST_KILLER, text, best.line if best else 0)
     if number and (best is None or best.tier > Tier.DEATH or (best.weak and number != SIGABRT)):
         if number == SIGABRT and best and best.tier < Tier.GAVE_UP:
             return best
-        return Seen(of_signal(number), f"killed by signal {number}", 0, code=-number)
+        return Finding(sign_of_signal(number), f"killed by signal {number}", 0, code=-number)
     if best is None:
-        return Seen(C.EXIT, f"it ended with exit code {how.code} and did not say why", 0)
+        return Finding(C.EXIT, f"it ended with exit code {how.code} and did not say why", 0)
     return best
 
 
@@ -143,7 +143,7 @@ _BEFORE = {
 }
 
 
-def _sentence(one: Seen) -> str:
+def _sentence(one: Finding) -> str:
     who = f"rank {one.rank}: " if one.rank is not None and (one.raised or one.weak) else ""
     whole = one.raised.text if one.raised else one.text
     if one.cause in _INSTEAD and (one.cause is not C.DATA_MISSING or "No dataset parquet" in whole):
@@ -155,11 +155,11 @@ def _sentence(one: Seen) -> str:
     return f"{who}{before}{': ' if before else ''}{text}"[:MOST]
 
 
-def _telling(one: Seen) -> str:
+def _telling(one: Finding) -> str:
     """What an exception says of its cause, which may be on a line below its first."""
-    if not one.raised or not one.raised.below or said(one.raised.message) is one.cause:
+    if not one.raised or not one.raised.below or cause_in_words(one.raised.message) is one.cause:
         return one.text
     lines = one.raised.below
     named = next((below for above, below in itertools.pairwise(lines) if above == "Last error:"), None)
-    found = named or next((line for line in lines if said(line) is one.cause), None)
+    found = named or next((line for line in lines if cause_in_words(line) is one.cause), None)
     return f"{one.raised.name}: {found}" if found else one.text

@@ -250,7 +250,7 @@ _ANY = re.compile("|".join(words for _, words in _SAID))
 _EACH = tuple((cause, re.compile(words)) for cause, words in _SAID)
 
 
-def said(text: str) -> C | None:
+def cause_in_words(text: str) -> C | None:
     """The cause that the words of a message name by themselves."""
     if not _ANY.search(text):
         return None

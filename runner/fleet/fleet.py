@@ -27,7 +27,7 @@ from runner.model.run import Run, named
 from runner.model.spec import BackendName, RunSpec, on_gpus
 from runner.model.states import TRANSITIONS, UNSURE, State
 from runner.model.status import Outcome, OutcomeKind, Status
-from runner.model.transitions import cancel_requested, in_attempt, move, relaunched, spawned
+from runner.model.transitions import cancel_requested, in_attempt, next_attempt, transition, with_call
 from runner.monitoring import ledger
 from runner.monitoring.liveness import BEATS_S
 from runner.monitoring.projection import spent_usd
@@ -35,7 +35,7 @@ from runner.nanochat import layout
 from runner.paths import has_modal_token
 from runner.planning import budget as budgets
 from runner.planning import estimate, grounds
-from runner.planning.plan import Plan, plan
+from runner.planning.plan import Plan, make_plan
 from runner.system.given_path import given_path
 from runner.system.side_by_side import side_by_side
 from runner.text import units
@@ -129,7 +129,7 @@ class Fleet:
         """By run id, what kept the last look at it from being an answer."""
         return self._polls.unreachable
 
-    def _say_what_is_not_obeyed(self, found: settings.Found) -> None:
+    def _say_what_is_not_obeyed(self, found: settings.LoadedSettings) -> None:
         """Of the settings. Names of a newer release are told once and kept; what is wrong, until it is mended."""
         if found.damage:
             self.say(f"{found.damage}; until then all settings are as if never set")
@@ -148,7 +148,7 @@ class Fleet:
         own = {str(p) for p in (self.home / "volumes").glob("*")}
         found = self._discovery.in_folders(sorted({*own, *known_volumes.known(self.home), given} - {""}))
         if found or known or self.registry.set_aside:
-            self.say(f"{lost}; {units.counted(len({run.id for run in found}), 'run')} came back from the volumes")
+            self.say(f"{lost}; {units.pluralize(len({run.id for run in found}), 'run')} came back from the volumes")
 
     def discover(self) -> list[Run]:
         """Runs on the known Modal volumes that this machine has never seen, such as those of another laptop."""
@@ -160,10 +160,10 @@ class Fleet:
 
     def plan(self, spec: RunSpec, backend: str) -> Plan:
         """What a launch would do now. An unreachable or new volume counts as empty."""
-        own = estimate.own(self.registry.all(), spec, backend)
+        own = estimate.matching_past_run(self.registry.all(), spec, backend)
         whose = self.registry.get(spec.source).tag if spec.source else ""
         if backend == BackendName.MODAL and not has_modal_token():
-            return plan(spec, layout.Inventory(), backend=backend, own=own, whose=whose)
+            return make_plan(spec, layout.Inventory(), backend=backend, own=own, whose=whose)
         place = self.backend(backend)
         location = self._location(spec, backend)
         key = (backend, location, spec.source, spec.source_step, spec.task == "eval")
@@ -177,7 +177,7 @@ class Fleet:
                 inventory, continued = layout.Inventory(), []
             self._looks[key] = (time.monotonic(), inventory, continued)
         prices = self._prices(place)
-        return plan(spec, inventory, backend=backend, prices=prices, checkpoints=continued, own=own, whose=whose)
+        return make_plan(spec, inventory, backend=backend, prices=prices, checkpoints=continued, own=own, whose=whose)
 
     def _prices(self, place: Backend) -> Prices:
         return msgspec.structs.replace(place.prices(), local=self.settings.local_usd_per_hour)
@@ -188,8 +188,8 @@ class Fleet:
         if self.settings.monthly_limit_usd and likely:
             self._look_for_others()
             runs, now = self.refresh(), self.clock()
-            month, live = ledger.month_so_far(runs, self.deleted, now), ledger.coming(runs, now)
-        return ledger.question(self.settings, likely, spec.budget_usd, month, live)
+            month, live = ledger.month_so_far(runs, self.deleted, now), ledger.committed_usd(runs, now)
+        return ledger.confirmation_reason(self.settings, likely, spec.budget_usd, month, live)
 
     def _look_for_others(self) -> None:
         """Runs of another laptop spend the same money."""
@@ -249,7 +249,7 @@ class Fleet:
             frees = f"nanochat-tui rm {renamed.tag} frees its files"
             self.say(f"the earlier run {renamed.id} is kept and now called {renamed.tag}; {frees}")
         if backend == BackendName.LOCAL:
-            known_volumes.put_down(self.home, location)
+            known_volumes.remember(self.home, location)
         return self._spawn(run, first=True)
 
     def _live_on(self, backend: str) -> list[Run]:
@@ -276,7 +276,7 @@ class Fleet:
             if isinstance(error, NanochatError):
                 raise
             raise Unreachable(f"{run.tag} could not be started ({error})", "put that right, then try again") from error
-        started = self.registry.update(run.id, lambda r: spawned(r, call_id, self.clock()))
+        started = self.registry.update(run.id, lambda r: with_call(r, call_id, self.clock()))
         with contextlib.suppress(OSError, NanochatError):
             # For other machines; without it they know of the call when its job has begun.
             run_records.write_run(self.volume_of(started), started)
@@ -297,7 +297,9 @@ class Fleet:
         status = run.status or Status(run.attempt, state, "", now, now)
         outcome = Outcome(OutcomeKind.LAUNCH, why[:300], "put that right, then resume")
         failed = msgspec.structs.replace(in_attempt(status, run), state=state, outcome=outcome)
-        self.registry.update(run.id, lambda r: msgspec.structs.replace(move(r, state), status=failed, ended_at=now))
+        self.registry.update(
+            run.id, lambda r: msgspec.structs.replace(transition(r, state), status=failed, ended_at=now)
+        )
 
     def resume(
         self, run: Run, *, gpus: int | None = None, budget: Decimal | None = None, step: int | None = None
@@ -321,7 +323,7 @@ class Fleet:
             if State.LAUNCHING not in TRANSITIONS[current.state]:
                 raise UsageError(f"{current.tag} is {current.state}", "launch a new run")
             again = msgspec.structs.replace(
-                relaunched(current, self.clock(), step),
+                next_attempt(current, self.clock(), step),
                 prices=self._prices(self.backend(current.backend)),
                 app=app,
                 host=socket.gethostname(),
@@ -365,7 +367,7 @@ class Fleet:
         def stop(current: Run) -> Run:
             if current.state in UNSURE and current.backend is not BackendName.LOCAL:
                 # A call that nobody knows of may still be waiting for its machine.
-                return msgspec.structs.replace(move(current, State.CANCELLED), cancel_requested_at=self.clock())
+                return msgspec.structs.replace(transition(current, State.CANCELLED), cancel_requested_at=self.clock())
             if not current.live:
                 raise UsageError(f"{current.tag} is not running", f"it is {current.state}")
             return current if current.cancel_requested_at else cancel_requested(current, self.clock())
@@ -402,12 +404,12 @@ class Fleet:
                 raise
             current = self.registry.get(run.id)
         if forget and current.live and self._ended(current):
-            current = self.registry.update(run.id, lambda r: move(r, State.INTERRUPTED))
+            current = self.registry.update(run.id, lambda r: transition(r, State.INTERRUPTED))
 
         def claim(now: Run) -> Run:
             if now.live:
                 raise UsageError(f"{now.tag} is {now.state}", f"nanochat-tui cancel {now.tag} first")
-            return move(now, State.DELETING)
+            return transition(now, State.DELETING)
 
         claim(current)
         if not forget:
@@ -420,7 +422,7 @@ class Fleet:
             self.say(f"{current.tag} had no files on its volume")
         except (NanochatError, OSError) as error:
             if not (forget and isinstance(error, VolumeGone)):
-                self.registry.update(run.id, lambda r: move(r, state))
+                self.registry.update(run.id, lambda r: transition(r, state))
                 raise
         with contextlib.suppress(NanochatError, OSError):
             # For other machines, and for this one if its registry is lost.
@@ -439,7 +441,7 @@ class Fleet:
         """Raises UsageError when a live run goes on from this one, also one of another machine."""
         if run.backend is not BackendName.LOCAL:
             self.discover()
-        against = deletion.consider([run.path], (), self.on_volume(run.backend, run.volume)).against
+        against = deletion.plan_deletion([run.path], (), self.on_volume(run.backend, run.volume)).against
         if against:
             raise UsageError(f"{run.tag} is needed: {against[0]}", "let that end, or cancel it first")
 

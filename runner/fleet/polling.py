@@ -12,8 +12,8 @@ from runner.model.run import Run
 from runner.model.spec import BackendName
 from runner.model.states import TRANSITIONS, UNSURE, State
 from runner.model.status import Status
-from runner.model.transitions import adopted, found_alive, found_on_volume, observed
-from runner.monitoring.liveness import Signs
+from runner.model.transitions import adopted, apply_poll, found_alive, import_run
+from runner.monitoring.liveness import SignsOfLife
 from runner.system.client_log import LOG
 from runner.system.side_by_side import side_by_side
 from runner.text import units
@@ -40,7 +40,7 @@ class Poller:
     ) -> None:
         self._registry, self._backend, self._clock, self._say = registry, backend, clock, say
         self.unreachable: dict[str, str] = {}
-        self.signs = Signs()
+        self.signs = SignsOfLife()
         self._kept_at: dict[str, float] = {}
         self._forced_at: dict[str, float] = {}
         self._glanced_at: dict[str, float] = {}
@@ -78,7 +78,7 @@ class Poller:
 
     def take_in(self, run: Run, backend: BackendName, location: str) -> Run:
         """Put a run that was found on a volume on record."""
-        found = found_on_volume(run, backend, location)
+        found = import_run(run, backend, location)
         try:
             self._registry.add(found)
         except UsageError:
@@ -149,7 +149,7 @@ class Poller:
         now = self._clock()
         if poll.alive and run.cancel_requested_at and not 0 <= now - run.cancel_requested_at <= FORCE_AFTER_S:
             self._force(run, now)
-        new = observed(run, poll, now)
+        new = apply_poll(run, poll, now)
         self.signs.saw(new)
         if new == run:
             return run
@@ -157,7 +157,7 @@ class Poller:
             # Numbers alone: they are read again at the next look, whoever looks.
             return new
         self._kept_at[run.id] = now
-        return self._registry.update(run.id, lambda r: observed(r, poll, now) if r.attempt == run.attempt else r)
+        return self._registry.update(run.id, lambda r: apply_poll(r, poll, now) if r.attempt == run.attempt else r)
 
     def _force(self, run: Run, now: float) -> None:
         """End what was asked to stop and has not; tried again after a while, and what goes wrong is told."""

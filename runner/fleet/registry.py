@@ -11,18 +11,18 @@ from msgspec import Struct
 
 from runner import processes
 from runner.errors import NoSuchRun, UsageError
-from runner.fleet.registry_file import RegistryFile, mending, runs_in
+from runner.fleet.registry_file import RegistryFile, decode_runs, with_repair
 from runner.model import identifiers, stored
 from runner.model.identifiers import new_tag
 from runner.model.paid import Account, account_of
 from runner.model.run import Run, named, renewed
 from runner.model.states import State
 from runner.monitoring.ledger import account
-from runner.monitoring.letters import LONGEST_PAUSE_S, Letter, Telling
+from runner.monitoring.letters import LONGEST_PAUSE_S, NotificationClaim, PendingDelivery
 from runner.system.client_log import LOG
 
 
-class Wanted(Struct, frozen=True):
+class DownloadRequest(Struct, frozen=True):
     """A download that somebody asked for: a path of a volume, the folder of this disk, what it is called there."""
 
     backend: str
@@ -38,7 +38,7 @@ class Wanted(Struct, frozen=True):
 
 
 # The longest that a letter waits between two tries.
-def find(runs: list[Run], name: str, *, whole: bool = False) -> Run:
+def find_run(runs: list[Run], name: str, *, whole: bool = False) -> Run:
     """A run by id, tag, unique prefix of either, or `last`, of `runs` newest first; an id is never another's tag.
 
     With `whole`, for what destroys, a prefix is answered with the name that it stands for. Raises NoSuchRun, or
@@ -65,29 +65,29 @@ def find(runs: list[Run], name: str, *, whole: bool = False) -> Run:
 class Registry(RegistryFile):
     """Runs by id and tag, what was told of them, and downloads; every change is one transaction."""
 
-    @mending
+    @with_repair
     def all(self) -> list[Run]:
         """Every run, newest first."""
         with self.reading() as db:
             rows = db.execute("SELECT id, tag, record FROM runs ORDER BY created_at DESC, id").fetchall()
-        return runs_in(rows)
+        return decode_runs(rows)
 
-    @mending
+    @with_repair
     def get(self, run_id: str) -> Run:
         with self.reading() as db:
             row = db.execute("SELECT id, tag, record FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None:
             raise NoSuchRun(f"no run {run_id[:60]!r}", "nanochat-tui ls shows them all")
-        return runs_in([row])[0]
+        return decode_runs([row])[0]
 
     def find(self, name: str, *, whole: bool = False) -> Run:
         """A run by id, tag, unique prefix of either, or `last`. Raises NoSuchRun, or UsageError if several match.
 
         `whole` is for what destroys: then a prefix is refused.
         """
-        return find(self.all(), name, whole=whole)
+        return find_run(self.all(), name, whole=whole)
 
-    @mending
+    @with_repair
     def add(self, run: Run, renamed: Run | None = None) -> Run:
         """Put down a new run; one without a tag gets one. Raises UsageError when its tag is taken.
 
@@ -105,11 +105,11 @@ class Registry(RegistryFile):
             # A name means one run: a tag is no other run's id or folder.
             meant = (run.tag, identifiers.id_of(run.tag), run.id)
             rows = db.execute("SELECT id, tag, record FROM runs WHERE id IN (?, ?) AND id != ?", meant).fetchall()
-            for other in () if taken else runs_in(rows):
+            for other in () if taken else decode_runs(rows):
                 if run.tag in (other.id, other.folder):
                     raise UsageError(f"{run.tag!r} is the run {other.tag}", "choose another --tag", field="tag")
             if taken:
-                other = runs_in([taken])[0]
+                other = decode_runs([taken])[0]
                 verb = "watch shows it" if other.live else "resume goes on with it"
                 ways = (
                     "choose another --tag" if other.state is State.DONE else f"{verb}, another --tag starts a new one"
@@ -123,14 +123,14 @@ class Registry(RegistryFile):
             self._write(db, run)
             return run
 
-    @mending
+    @with_repair
     def update(self, run_id: str, change: Callable[[Run], Run]) -> Run:
         """Change one run in a transaction and return it as it now is."""
         with self.transaction() as db:
             row = db.execute("SELECT id, tag, record FROM runs WHERE id = ?", (run_id,)).fetchone()
             if row is None:
                 raise NoSuchRun(f"run {run_id} is gone", "it was deleted meanwhile")
-            before = runs_in([row])[0]
+            before = decode_runs([row])[0]
             after = change(before)
             if after.state != before.state:
                 LOG.info("%s (%s), attempt %d: %s -> %s", after.tag, run_id, after.attempt, before.state, after.state)
@@ -140,28 +140,28 @@ class Registry(RegistryFile):
                 self._write(db, after, merged)
             return after
 
-    @mending
+    @with_repair
     def first_to_tell(self, key: str) -> bool:
         """Whether nobody has told of this yet; from now on somebody has."""
         with self.transaction() as db:
             return db.execute("INSERT OR IGNORE INTO told VALUES (?)", (key,)).rowcount == 1
 
-    @mending
-    def may_tell(self, key: str) -> Telling:
+    @with_repair
+    def may_tell(self, key: str) -> NotificationClaim:
         """Whose it is to tell of this: ours from now on, that of another process while it lives, or it is told."""
         with self.reading() as db:
             if db.execute("SELECT 1 FROM told WHERE key = ?", (key,)).fetchone():
-                return Telling.TOLD
+                return NotificationClaim.TOLD
         with self.transaction() as db:
             if db.execute("SELECT 1 FROM told WHERE key = ?", (key,)).fetchone():
-                return Telling.TOLD
+                return NotificationClaim.TOLD
             other = db.execute("SELECT by FROM telling WHERE key = ?", (key,)).fetchone()
             if other and processes.pid_if_alive(other[0]) is not None:
-                return Telling.OTHERS
+                return NotificationClaim.OTHERS
             db.execute("INSERT OR REPLACE INTO telling VALUES (?, ?)", (key, processes.call_id(os.getpid())))
-            return Telling.OURS
+            return NotificationClaim.OURS
 
-    @mending
+    @with_repair
     def end_telling(self, key: str, notice: bytes = b"", ways: Iterable[str] = ()) -> None:
         """Put down that it is told here; what there is to deliver beyond, by each way, stays until it is delivered."""
         with self.transaction() as db:
@@ -170,8 +170,8 @@ class Registry(RegistryFile):
             for way in ways:
                 db.execute("INSERT OR IGNORE INTO outbox VALUES (?, ?, ?, 0, 0, '')", (key, way, notice))
 
-    @mending
-    def take_letter(self, way: str, now: float) -> Letter | None:
+    @with_repair
+    def take_letter(self, way: str, now: float) -> PendingDelivery | None:
         """What is due to be delivered in one way, ours from now on; nothing that another process is at."""
         with self.reading() as db:
             rows = db.execute(
@@ -187,35 +187,35 @@ class Registry(RegistryFile):
                 ours = processes.call_id(os.getpid())
                 taken = "UPDATE outbox SET by = ? WHERE key = ? AND way = ? AND by = ?"
                 if db.execute(taken, (ours, fields[0], way, by)).rowcount:
-                    return Letter(*fields)
+                    return PendingDelivery(*fields)
         return None
 
-    @mending
-    def delivered(self, letter: Letter) -> None:
+    @with_repair
+    def delivered(self, letter: PendingDelivery) -> None:
         """It has arrived, or is given up."""
         with self.transaction() as db:
             db.execute("DELETE FROM outbox WHERE key = ? AND way = ?", (letter.key, letter.way))
 
-    @mending
-    def put_off(self, letter: Letter, until: float, tries: int) -> None:
+    @with_repair
+    def put_off(self, letter: PendingDelivery, until: float, tries: int) -> None:
         """Leave it to whoever looks then."""
         with self.transaction() as db:
             put_off = "UPDATE outbox SET by = '', next_at = ?, tries = ? WHERE key = ? AND way = ?"
             db.execute(put_off, (until, tries, letter.key, letter.way))
 
-    @mending
-    def begin(self, wanted: Wanted) -> None:
+    @with_repair
+    def begin(self, wanted: DownloadRequest) -> None:
         """Remember a download until `end`, and that this process is at it."""
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO downloads VALUES (?, ?)", (wanted.key(), processes.call_id(os.getpid())))
 
-    @mending
-    def end(self, wanted: Wanted) -> None:
+    @with_repair
+    def end(self, wanted: DownloadRequest) -> None:
         with self.transaction() as db:
             db.execute("DELETE FROM downloads WHERE wanted = ?", (wanted.key(),))
 
-    @mending
-    def cut(self) -> list[Wanted]:
+    @with_repair
+    def cut(self) -> list[DownloadRequest]:
         """Downloads that have not ended, though nobody is at them any more."""
         with self.reading() as db:
             rows = db.execute("SELECT wanted, by FROM downloads").fetchall()
@@ -223,28 +223,28 @@ class Registry(RegistryFile):
         for key, by in rows:
             # What is no download of ours cannot be offered again, and holds up none that can.
             with contextlib.suppress(TypeError, ValueError, msgspec.ValidationError):
-                wanted = Wanted(*json.loads(key))
+                wanted = DownloadRequest(*json.loads(key))
                 if processes.pid_if_alive(by) is None:
-                    found.append(msgspec.convert(msgspec.to_builtins(wanted), Wanted))
+                    found.append(msgspec.convert(msgspec.to_builtins(wanted), DownloadRequest))
         return found
 
-    @mending
+    @with_repair
     def remove(self, run_id: str) -> None:
         """Take out a run; what it has paid stays."""
         with self.transaction() as db:
             row = db.execute("SELECT id, tag, record FROM runs WHERE id = ?", (run_id,)).fetchone()
-            if row and (paid := account(runs_in([row])[0])).usd:
+            if row and (paid := account(decode_runs([row])[0])).usd:
                 db.execute("INSERT OR REPLACE INTO ledger VALUES (?, ?)", (run_id, msgspec.json.encode(paid)))
             db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
 
-    @mending
+    @with_repair
     def keep_accounts(self, found: Iterable[Account]) -> None:
         """Remember what runs have paid that were deleted elsewhere."""
         with self.transaction() as db:
             for one in found:
                 db.execute("INSERT OR IGNORE INTO ledger VALUES (?, ?)", (one.id, msgspec.json.encode(one)))
 
-    @mending
+    @with_repair
     def kept_accounts(self) -> list[Account]:
         """What runs have paid that were deleted."""
         with self.reading() as db:

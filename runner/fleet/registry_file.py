@@ -14,7 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from runner.errors import Unreachable
 from runner.model import stored
-from runner.model.run import Run, run_of
+from runner.model.run import Run, decode_run
 from runner.system import atomic, locks
 from runner.system.client_log import LOG
 
@@ -80,7 +80,7 @@ T = TypeVar("T")
 R = TypeVar("R", bound="RegistryFile")
 
 
-def mending(method: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[R, P], T]:
+def with_repair(method: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[R, P], T]:
     """A method that does its work once more where it has met damage, with what could be saved."""
 
     @functools.wraps(method)
@@ -299,12 +299,12 @@ class RegistryFile:
                 raise
 
 
-def runs_in(rows: list[tuple[str, str, bytes]]) -> list[Run]:
+def decode_runs(rows: list[tuple[str, str, bytes]]) -> list[Run]:
     """The runs in rows of id, tag and record. Raises _BadRows for those that are none."""
     found, bad, why = [], [], ""
     for run_id, tag, record in rows:
         try:
-            run = run_of(record if isinstance(record, bytes | str) else b"")
+            run = decode_run(record if isinstance(record, bytes | str) else b"")
         except stored.UNREADABLE as error:
             bad.append((run_id, tag))
             why = str(error)
@@ -322,7 +322,7 @@ def _take_back(db: sqlite3.Connection) -> None:
     """Rows that an older release could not read, and this one can."""
     for row in db.execute("SELECT id, tag, created_at, record FROM refused").fetchall():
         with contextlib.suppress(_BadRows):
-            runs_in([(row[0], row[1], row[3])])
+            decode_runs([(row[0], row[1], row[3])])
             db.execute("BEGIN IMMEDIATE")
             db.execute("INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?)", row)
             db.execute("DELETE FROM refused WHERE id = ?", (row[0],))

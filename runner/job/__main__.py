@@ -11,9 +11,9 @@ from pathlib import Path
 
 from runner import processes
 from runner.errors import NanochatError
-from runner.job.environment import LOOK_S, LocalSite
+from runner.job.environment import LOOK_S, LocalEnvironment
 from runner.job.job import GRACE_S, Job
-from runner.job.outcome import PUT_RIGHT, last_word, trouble
+from runner.job.outcome import PUT_RIGHT, outcome_of_error, print_outcome
 from runner.job.restarts import never_began
 from runner.model.run import Run
 from runner.model.status import Outcome, OutcomeKind
@@ -50,16 +50,16 @@ def main() -> int:
             # An earlier attempt's job may still be on its way out.
             mine = locks.take_within(lock, path, args.patience, LOOK_S)
         except (OSError, NanochatError) as error:
-            last_word(trouble(error))
+            print_outcome(outcome_of_error(error))
             return 1
         if not mine:
-            last_word(Outcome(OutcomeKind.LAUNCH, f"{args.run} is running already"))
+            print_outcome(Outcome(OutcomeKind.LAUNCH, f"{args.run} is running already"))
             return 3
         processes.sign(lock)
         volume = FolderVolume(args.volume)
         run = run_records.read_run(volume, args.run)
         if run is None or run.newer or run.attempt != args.attempt:
-            last_word(
+            print_outcome(
                 Outcome(
                     OutcomeKind.LAUNCH,
                     f"{args.run} has no record of attempt {args.attempt} on {args.volume}",
@@ -67,13 +67,13 @@ def main() -> int:
                 )
             )
             return 2
-        site = LocalSite(processes.call_id(os.getpid()))
+        site = LocalEnvironment(processes.call_id(os.getpid()))
         try:
             job = Job(volume, run, args.work, site, grace_s=args.grace)
         except (OSError, NanochatError) as error:
-            outcome = trouble(error)
+            outcome = outcome_of_error(error)
             if not never_began(volume, run, site.call_id, outcome, time.time()):
-                last_word(outcome)
+                print_outcome(outcome)
             return 1
         signal.signal(signal.SIGTERM, job.request_stop)
         signal.signal(signal.SIGINT, job.request_stop)

@@ -15,7 +15,7 @@ from runner.job import expectations
 from runner.job.compile_cache import CompileCache
 from runner.job.journal import Journal
 from runner.job.memory import oom_kills
-from runner.job.outcome import Trail, explain, unwanted
+from runner.job.outcome import FailureTracker, diagnose_stage, unwanted_reason
 from runner.job.stop import Stop
 from runner.job.supervise import run_child
 from runner.job.tracker import warn
@@ -48,17 +48,17 @@ class Children:
         self._compiled, self._tick, self._grace_s = compiled, tick, grace_s
         self._good = good
         self.wrote_at: float | None = None
-        self._watch: expectations.Watch | None = None
+        self._watch: expectations.ExpectationCheck | None = None
         self._unlike: Outcome | None = None
 
     def run(self, stage: StageName, commands: Sequence[Argv], today: Plan) -> Outcome | None:
         """What went wrong, or why it was stopped; None when every command line ended well."""
-        place = engines.interpreter(self._run.spec.engine, Path(os.environ["NANOCHAT_TUI_HOME"]))
+        place = engines.engine_command(self._run.spec.engine, Path(os.environ["NANOCHAT_TUI_HOME"]))
         env = self._environment(today, place)
         for argv in commands:
-            trail, self._unlike, kills = Trail(), None, oom_kills()
+            trail, self._unlike, kills = FailureTracker(), None, oom_kills()
             wanted = None if stage in PARTS[Part.PREPARE] else self._asked(today)
-            self._watch = expectations.Watch(wanted, stage) if wanted else None
+            self._watch = expectations.ExpectationCheck(wanted, stage) if wanted else None
             self._journal.say(f"[EXEC] {shlex.join(argv)}")
             self._journal.event({"kind": "exec", "command": shlex.join(argv)})
             try:
@@ -81,8 +81,8 @@ class Children:
                 return self._stop.halt
             if self._unlike and not self._stop.told:
                 return self._unlike
-            unwanted_now = None if self._stop.told else unwanted(stage, trail, self._run.spec.overrides)
-            outcome = explain(
+            unwanted_now = None if self._stop.told else unwanted_reason(stage, trail, self._run.spec.overrides)
+            outcome = diagnose_stage(
                 stage, ended, trail, stopped_for=unwanted_now, oom_kills=oom_kills() - kills, good=self._good
             )
             if outcome:
@@ -92,7 +92,7 @@ class Children:
                 return msgspec.structs.replace(outcome, line=line, problems=problems)
         return None
 
-    def _environment(self, today: Plan, place: engines.Interpreter) -> dict[str, str]:
+    def _environment(self, today: Plan, place: engines.EngineCommand) -> dict[str, str]:
         """What a child gets to see: nothing with which it could act on the person's Modal account."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("MODAL_")}
         env |= {**today.env, "NANOCHAT_BASE_DIR": str(self._work / "base"), "PYTHONPATH": place.folder}
@@ -103,11 +103,11 @@ class Children:
         env.pop("PYTHONSAFEPATH", None)
         return env
 
-    def _stopping(self, stage: StageName, trail: Trail) -> bool:
-        unwanted_now = unwanted(stage, trail, self._run.spec.overrides)
+    def _stopping(self, stage: StageName, trail: FailureTracker) -> bool:
+        unwanted_now = unwanted_reason(stage, trail, self._run.spec.overrides)
         return self._stop.look(self._journal.status) or unwanted_now is not None or self._unlike is not None
 
-    def _output(self, trail: Trail, data: bytes) -> None:
+    def _output(self, trail: FailureTracker, data: bytes) -> None:
         for line, event, number in self._journal.output(data):
             self._see(trail, line, event, number)
             if isinstance(event, events.Saved):
@@ -116,19 +116,19 @@ class Children:
     def other_gpus(self, today: Plan) -> Outcome | None:
         """Why the GPUs of this container are not those that are paid for, as their driver tells it."""
         wanted = self._asked(today)
-        found = expectations.device(wanted, self._journal.status.containers.device) if wanted else None
+        found = expectations.gpu_mismatch(wanted, self._journal.status.containers.device) if wanted else None
         return self._told(found) if found else None
 
-    def _asked(self, today: Plan) -> expectations.Asked | None:
-        return expectations.asked(self._run.spec, self._run.backend, today.resume.step)
+    def _asked(self, today: Plan) -> expectations.Expected | None:
+        return expectations.expected(self._run.spec, self._run.backend, today.resume.step)
 
-    def _see(self, trail: Trail, line: str, event: Event | None, number: int) -> None:
+    def _see(self, trail: FailureTracker, line: str, event: Event | None, number: int) -> None:
         trail.see(line, event, number)
         unlike = self._watch.take(event) if self._watch and event else None
         if unlike:
             self._unlike = self._unlike or self._told(unlike)
 
-    def _told(self, unlike: expectations.Difference) -> Outcome | None:
+    def _told(self, unlike: expectations.Mismatch) -> Outcome | None:
         """The end of the run for what it must not go on with; else a warning."""
         if not unlike.fatal:
             warn(self._journal.status, unlike.message)

@@ -49,7 +49,7 @@ class CompileCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             return f"[COMPILE] what was compiled earlier cannot be used ({error}); compiling anew"
         self._restored = self._files()
-        return f"[COMPILE] {units.counted(len(self._restored), 'file')} compiled by an earlier run"
+        return f"[COMPILE] {units.pluralize(len(self._restored), 'file')} compiled by an earlier run"
 
     def _unpack(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         """One regular file, inside the folder. Raises ValueError for a name that leads out of it."""

@@ -9,7 +9,7 @@ from runner.volumes import holdings
 from runner.volumes.folder import FolderVolume
 
 
-def put_aside(volume: FolderVolume, base: Path, engine: str) -> list[str]:
+def quarantine_damaged(volume: FolderVolume, base: Path, engine: str) -> list[str]:
     """Move what is damaged out of nanochat's way, which takes any file that is there for a whole one; say what.
 
     A tokenizer stays: the next one is written over it.

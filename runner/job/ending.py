@@ -11,10 +11,10 @@ import msgspec
 
 from runner.errors import NanochatError
 from runner.job.commits import Commits
-from runner.job.environment import Site
+from runner.job.environment import JobEnvironment
 from runner.job.journal import Journal
-from runner.job.outcome import PUT_RIGHT, last_word
-from runner.job.restarts import leave
+from runner.job.outcome import PUT_RIGHT, print_outcome
+from runner.job.restarts import close_container
 from runner.job.stop import Stop
 from runner.model.run import Run
 from runner.model.stages import Phase, StageName
@@ -35,7 +35,7 @@ class Ending:
         volume: FolderVolume,
         run: Run,
         work: Path,
-        site: Site,
+        site: JobEnvironment,
         journal: Journal,
         commits: Commits,
         stop: Stop,
@@ -59,7 +59,7 @@ class Ending:
             shutil.rmtree(self._work / "base", ignore_errors=True)
         if status.state is State.PREEMPTED:
             status.containers.preemptions += 1
-            leave(status, now)
+            close_container(status, now)
             self._journal.say(f"[PREEMPTED] {outcome.message}; the same call starts again")
         else:
             status.outcome, status.ended_at = outcome, now
@@ -78,7 +78,7 @@ class Ending:
         self._journal.event({"kind": "outcome", "outcome": "next call" if leg > 1 else "prepared"})
         was = copy.deepcopy(status)
         status.state, status.work.stage, status.work.doing = State.QUEUED, StageName.NONE, Phase.NONE
-        leave(status, now)
+        close_container(status, now)
         problem = self._close()
         within = self._stop.closing_s()
         until = time.monotonic() + (COMMIT_FOR_S if within is None else within)
@@ -110,5 +110,5 @@ class Ending:
         # Whoever hears the last word finds on the volume what it speaks of.
         self._site.beat(self._journal.status, last=True)
         if problem := self._journal.status_problem or problem:
-            last_word(Outcome(OutcomeKind.DISK, f"how it ended could not be written down: {problem}", PUT_RIGHT))
+            print_outcome(Outcome(OutcomeKind.DISK, f"how it ended could not be written down: {problem}", PUT_RIGHT))
         return problem

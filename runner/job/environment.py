@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from runner.job.compile_cache import CompileCache
-from runner.model.paid import Paid
+from runner.model.paid import PaidInterval
 from runner.model.run import Run
 from runner.model.stages import Part
 from runner.model.states import State
@@ -20,7 +20,7 @@ from runner.volumes.folder import FolderVolume
 LOOK_S = 0.2
 
 
-class Site(Protocol):
+class JobEnvironment(Protocol):
     """`stopped_means` is the state of a run whose job was told to stop: its end, or a pause before it starts again.
 
     `holds_files` says whether files on the volume may stay open; `killed_after_s` how long after it was told to stop
@@ -43,7 +43,7 @@ class Site(Protocol):
         """Price of the container that the job runs in."""
         ...
 
-    def takes(self, run: Run, part: Part | None, now: float) -> Paid:
+    def takes(self, run: Run, part: Part | None, now: float) -> PaidInterval:
         """The row of what the container takes, which begins now."""
         ...
 
@@ -88,7 +88,7 @@ class Site(Protocol):
         ...
 
 
-def gpus_here() -> str:
+def local_gpus() -> str:
     """GPU names as the driver says, as `8 × NVIDIA H100`: Modal may give a better one than was asked for."""
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
@@ -99,7 +99,7 @@ def gpus_here() -> str:
     return f"{len(names)} × {names[0]}" if names else ""
 
 
-class LocalSite:
+class LocalEnvironment:
     """A process on this machine: the volume is a folder that everybody sees."""
 
     stopped_means = State.CANCELLED
@@ -117,8 +117,8 @@ class LocalSite:
     def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
         return run.prices.local
 
-    def takes(self, run: Run, part: Part | None, now: float) -> Paid:
-        return Paid(now, now, 0.0, Decimal(0), place="local")
+    def takes(self, run: Run, part: Part | None, now: float) -> PaidInterval:
+        return PaidInterval(now, now, 0.0, Decimal(0), place="local")
 
     def recall(self, run: Run) -> Status | None:
         return None

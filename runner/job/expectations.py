@@ -13,7 +13,7 @@ from runner.model.pricing import GPUS
 from runner.model.spec import RunSpec
 from runner.model.stages import StageName
 from runner.nanochat import flops, shapes
-from runner.planning.defaults import settings
+from runner.planning.defaults import resolve_spec
 from runner.planning.estimate import shape_of
 
 ANEW = "nanochat-tui resume RUN asks for them anew; if it stays so, see the log: nanochat-tui logs RUN"
@@ -23,7 +23,7 @@ OTHER_TOKENIZER = "nanochat-tui volume rm tokenizer, then a new launch trains th
 MORE = 1.01
 
 
-class Asked(Struct, frozen=True):
+class Expected(Struct, frozen=True):
     """What a stage is to be: `gpus` of a kind, the model's sizes, its length, and the step that it goes on from."""
 
     gpu: str
@@ -38,7 +38,7 @@ class Asked(Struct, frozen=True):
     resume: int
 
 
-class Difference(Struct, frozen=True):
+class Mismatch(Struct, frozen=True):
     """What is not as asked for, with both numbers; what to do; whether the run must not go on with it."""
 
     message: str
@@ -51,13 +51,13 @@ class Difference(Struct, frozen=True):
         return self.advice == ANEW
 
 
-def asked(spec: RunSpec, backend: str, resume: int = 0) -> Asked | None:
+def expected(spec: RunSpec, backend: str, resume: int = 0) -> Expected | None:
     """What a run is to get; None where no GPU is paid for."""
-    s = settings(spec, backend)
+    s = resolve_spec(spec, backend)
     if s.on_cpu or spec.engine != "nanochat":
         return None
     size, v = shape_of(spec.depth, s.values), s.values
-    return Asked(
+    return Expected(
         gpu=spec.gpu,
         gpus=spec.gpus,
         params=size.params,
@@ -71,7 +71,7 @@ def asked(spec: RunSpec, backend: str, resume: int = 0) -> Asked | None:
     )
 
 
-def kind_of(name: str) -> str:
+def gpu_kind_of(name: str) -> str:
     """The kind of GPU that calls itself so; empty for one that is not known."""
     words = re.findall(r"[A-Z0-9]+", name.upper())
     if "A100" in words:
@@ -82,25 +82,25 @@ def kind_of(name: str) -> str:
     return next((plain[word] for word in words if word in plain), "")
 
 
-def device(wanted: Asked, said: str) -> Difference | None:
+def gpu_mismatch(wanted: Expected, said: str) -> Mismatch | None:
     """What the driver says of a container's GPUs, as `8 × NVIDIA H100`, against those that were asked for."""
     count, _, name = said.partition(" × ")
     if not count.isdecimal():
         return None
     if int(count) < wanted.gpus:
-        return Difference(f"{_gpus(wanted)} were asked for, the container has {said}", ANEW)
+        return Mismatch(f"{_gpus(wanted)} were asked for, the container has {said}", ANEW)
     return _kind(wanted, name)
 
 
-def _gpus(wanted: Asked) -> str:
+def _gpus(wanted: Expected) -> str:
     return f"{wanted.gpus} × {wanted.gpu}"
 
 
-def _kind(wanted: Asked, name: str) -> Difference | None:
+def _kind(wanted: Expected, name: str) -> Mismatch | None:
     """A better kind is given now and then, for the same price."""
-    got, name = kind_of(name), name.strip()[:60]
+    got, name = gpu_kind_of(name), name.strip()[:60]
     if not got:
-        return Difference(f"{wanted.gpu} was asked for, the GPU calls itself {name}", "", fatal=False)
+        return Mismatch(f"{wanted.gpu} was asked for, the GPU calls itself {name}", "", fatal=False)
     worse = [
         f"{getattr(GPUS[got], what) / unit:,.0f} {word} of {getattr(GPUS[wanted.gpu], what) / unit:,.0f}"
         for what, unit, word in (("memory_gib", 1, "GiB"), ("peak_flops", 1e12, "TFLOP/s"))
@@ -108,17 +108,17 @@ def _kind(wanted: Asked, name: str) -> Difference | None:
     ]
     if not worse:
         return None
-    return Difference(f"{wanted.gpu} was asked for, the GPU is {name} ({', '.join(worse)})", ANEW)
+    return Mismatch(f"{wanted.gpu} was asked for, the GPU is {name} ({', '.join(worse)})", ANEW)
 
 
-class Watch:
+class ExpectationCheck:
     """Takes what one stage says, event by event."""
 
-    def __init__(self, wanted: Asked, stage: StageName) -> None:
+    def __init__(self, wanted: Expected, stage: StageName) -> None:
         self._wanted, self._stage = wanted, stage
-        self._counted = flops.Counted()
+        self._counted = flops.FlopsCorrection()
 
-    def take(self, event: Event) -> Difference | None:
+    def take(self, event: Event) -> Mismatch | None:
         """What an event shows to be other than asked for."""
         match event:
             case events.Fact(name=name, value=value):
@@ -127,7 +127,7 @@ class Watch:
                 return self._hardware(name, value) or (self._model(name, value) if of_model else None)
             case events.Warned(text="DATASET UPGRADE REQUIRED"):
                 advice = "nanochat-tui resume RUN fetches the data that is trained on today"
-                return Difference(
+                return Mismatch(
                     "the text of an older nanochat is trained on, base_data/, not the one asked for", advice
                 )
             case events.Resumed(step=step) if self._stage is StageName.BASE and step != self._wanted.resume:
@@ -138,44 +138,42 @@ class Watch:
                 return self._amount("steps", event.total or 0, self._wanted.steps)
         return None
 
-    def _hardware(self, name: str, value: str) -> Difference | None:
+    def _hardware(self, name: str, value: str) -> Mismatch | None:
         wanted = self._wanted
         if name == "device_type" and value != "cuda":
             what = {"cpu": "the CPU"}.get(value, value[:20])
-            return Difference(f"{_gpus(wanted)} are paid for, nanochat runs on {what}: CUDA does not come up", ANEW)
+            return Mismatch(f"{_gpus(wanted)} are paid for, nanochat runs on {what}: CUDA does not come up", ANEW)
         if name == "world_size" and (ranks := _count(value)) and ranks != wanted.gpus:
-            return Difference(f"{_gpus(wanted)} were asked for, nanochat runs on {ranks:,}", ANEW)
+            return Mismatch(f"{_gpus(wanted)} were asked for, nanochat runs on {ranks:,}", ANEW)
         if name == "gpu":
             return _kind(wanted, value.partition(" | ")[0])
         if name == "vocab_size" and (tokens := _count(value)) and tokens != wanted.vocab:
             what = f"a vocabulary of {wanted.vocab:,} was asked for, the tokenizer on the volume has {tokens:,}"
-            return Difference(what, OTHER_TOKENIZER)
+            return Mismatch(what, OTHER_TOKENIZER)
         if name == "dtype" and value.startswith("torch.float32") and "T4" not in wanted.gpu:
-            return Difference(
-                f"it computes in float32 on {wanted.gpu}: several times slower than bf16", "", fatal=False
-            )
+            return Mismatch(f"it computes in float32 on {wanted.gpu}: several times slower than bf16", "", fatal=False)
         return None
 
-    def _model(self, name: str, value: str) -> Difference | None:
+    def _model(self, name: str, value: str) -> Mismatch | None:
         wanted, count = self._wanted, _count(value)
         match name:
             case "parameters" if count and count != wanted.params:
                 what = f"a model of {wanted.params:,} parameters was asked for, {count:,} are trained"
-                return Difference(what, OTHER_CODE)
+                return Mismatch(what, OTHER_CODE)
             case "flops_per_token":
                 return self._arithmetic(value)
             case "fp8" if wanted.fp8 and " converted 0/" in value:
-                return Difference("FP8 was asked for, no layer is trained in it", "", fatal=False)
+                return Mismatch("FP8 was asked for, no layer is trained in it", "", fatal=False)
             case "total_batch":
                 return self._amount("tokens a step", count, wanted.batch)
             case "micro_batch" if (got := _count(value.rpartition("= ")[2])) and got != wanted.micro_batch:
                 what = f"{wanted.micro_batch:,} tokens at once on each GPU were asked for, it takes {got:,}"
-                return Difference(what, "", fatal=False)
+                return Mismatch(what, "", fatal=False)
             case "iterations":
                 return self._amount("steps", count, wanted.steps)
         return None
 
-    def _arithmetic(self, value: str) -> Difference | None:
+    def _arithmetic(self, value: str) -> Mismatch | None:
         """Context length and windows change no parameter, but what a token costs."""
         try:
             got = float(value) * self._counted.factor
@@ -184,16 +182,16 @@ class Watch:
         if abs(got / self._wanted.flops_per_token - 1) <= flops.AGREE:
             return None
         what = f"a token was planned with {self._wanted.flops_per_token:.2e} FLOPs, the model takes {got:.2e}"
-        return Difference(what, OTHER_CODE, fatal=got > self._wanted.flops_per_token)
+        return Mismatch(what, OTHER_CODE, fatal=got > self._wanted.flops_per_token)
 
-    def _amount(self, what: str, got: int, wanted: int) -> Difference | None:
+    def _amount(self, what: str, got: int, wanted: int) -> Mismatch | None:
         """More than was planned is more than was agreed to pay."""
         if not got or got == wanted:
             return None
-        return Difference(f"{wanted:,} {what} were asked for, {got:,} are trained", OTHER_CODE, got > wanted * MORE)
+        return Mismatch(f"{wanted:,} {what} were asked for, {got:,} are trained", OTHER_CODE, got > wanted * MORE)
 
-    def _other_step(self, step: int) -> Difference:
-        return Difference(f"it was to go on from step {self._wanted.resume:,}, and trains from {step:,}", OTHER_CODE)
+    def _other_step(self, step: int) -> Mismatch:
+        return Mismatch(f"it was to go on from step {self._wanted.resume:,}, and trains from {step:,}", OTHER_CODE)
 
 
 def _count(value: str) -> int:

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from runner.job.environment import LOOK_S, Site
+from runner.job.environment import LOOK_S, JobEnvironment
 from runner.job.journal import Journal
-from runner.job.outcome import cancelled
+from runner.job.outcome import cancelled_outcome
 from runner.job.stop import Stop
 from runner.model.stages import Phase, StageName
 from runner.model.status import Outcome, OutcomeKind
@@ -18,7 +18,7 @@ from runner.text import units
 SHORT = ("data", "network")
 
 
-class Filling:
+class SharedStages:
     """`clear` puts what is damaged out of the way and says so, `look` plans anew with what is on the volume, `run` runs
     the command lines of a stage, `keep` brings to the volume what these left on the work disk, `tick` is called while
     it waits, `commit` makes what came visible to the other runs.
@@ -26,7 +26,7 @@ class Filling:
 
     def __init__(
         self,
-        site: Site,
+        site: JobEnvironment,
         lock: Path,
         journal: Journal,
         stop: Stop,
@@ -49,13 +49,13 @@ class Filling:
             if outcome is None or outcome.kind not in SHORT or not more:
                 return outcome
             if not self._wait(name, outcome, more):
-                return cancelled(self._journal.status)
+                return cancelled_outcome(self._journal.status)
         return None
 
     def _alone(self, name: StageName) -> Outcome | None:
         with self._site.alone(self._lock, self._waiting) as mine:
             if not mine:
-                return cancelled(self._journal.status)
+                return cancelled_outcome(self._journal.status)
             try:
                 self._site.reload()
             except OSError as error:

@@ -10,7 +10,7 @@ from runner.model import events, identifiers
 from runner.model.run import Run
 from runner.model.states import State
 from runner.nanochat import grammar, layout
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 from runner.volumes import run_records
 from runner.volumes.base import Volume
 
@@ -18,7 +18,7 @@ from runner.volumes.base import Volume
 MOST_RUNS, MOST_READ, MOST_TEMPLATES = 20, 4 << 20, 20_000
 
 
-def last_good(volume: Volume, run: Run) -> frozenset[str]:
+def last_good_templates(volume: Volume, run: Run) -> frozenset[str]:
     """The templates of its log; none where there is no such run, or it cannot be read."""
     with contextlib.suppress(OSError, NanochatError):
         folders = sorted((e for e in volume.list(identifiers.RUNS) if e.is_dir), key=lambda e: e.mtime, reverse=True)
@@ -49,4 +49,4 @@ def _lines(volume: Volume, path: str) -> list[str]:
     data = volume.read(path, 0, MOST_READ)
     if size > MOST_READ:
         data += volume.read(path, max(MOST_READ, size - MOST_READ), MOST_READ)
-    return [clean(line) for line in re.split(r"[\n\r]", data.decode("utf-8", "replace"))]
+    return [strip_ansi(line) for line in re.split(r"[\n\r]", data.decode("utf-8", "replace"))]

@@ -31,7 +31,7 @@ def parse(said: str) -> GpuSample | None:
     )
 
 
-def ask() -> GpuSample | None:
+def query() -> GpuSample | None:
     """One sample; None on a machine without the driver."""
     try:
         argv = ["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"]
@@ -48,13 +48,13 @@ class Sampler:
         threading.Thread(target=self._loop, name="gpus", daemon=True).start()
 
     def _loop(self) -> None:
-        sample = ask()
+        sample = query()
         if sample is None:
             return
         self._told(sample)
         while not self._stop.wait(EVERY_S):
             # A driver that is busy for once is asked again.
-            if sample := ask():
+            if sample := query():
                 self._told(sample)
 
     def close(self) -> None:

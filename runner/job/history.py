@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from runner.nanochat.going_back import goes_back_to
-from runner.text.untrusted import json_object, number
+from runner.text.untrusted import json_object, to_float
 
 MAX_SAMPLES = 16
 
@@ -87,7 +87,7 @@ def history(lines: Iterable[str]) -> History:
             trained = back_to
             found.go_back(back_to)
         if kind == "step" and stage == "base":
-            trained = max(trained, number(event.get("step")) + 1)
+            trained = max(trained, to_float(event.get("step")) + 1)
         here = found.containers[-1]
         here.last = max(here.last, t)
         if kind == "stage":
@@ -128,9 +128,12 @@ def _take(found: History, here: Container, kind: str, stage: str, event: dict[st
             _put(found.core, step, event.get("core"))
         case "task" if stage == "base_eval":
             centered = event.get("centered")
-            found.core_tasks[task] = (number(event.get("accuracy")), number(centered) if centered is not None else None)
+            found.core_tasks[task] = (
+                to_float(event.get("accuracy")),
+                to_float(centered) if centered is not None else None,
+            )
         case "task" if stage != "base":
-            found.chat_tasks[task] = number(event.get("accuracy"))
+            found.chat_tasks[task] = to_float(event.get("accuracy"))
         case "sample" if stage == "base_eval" and len(found.samples) < MAX_SAMPLES:
             found.samples.append(str(event.get("text", "")))
         case "fact":
@@ -143,7 +146,7 @@ def _take(found: History, here: Container, kind: str, stage: str, event: dict[st
 
 def _put(into: dict[int, float], step: int, value: object) -> None:
     if isinstance(value, int | float):
-        into[step] = number(value)
+        into[step] = to_float(value)
 
 
 def _number(value: object) -> int:

@@ -15,24 +15,31 @@ from runner.job import publish
 from runner.job.children import Children
 from runner.job.clock import Clock
 from runner.job.commits import Commits
-from runner.job.damaged import put_aside as put_aside_damaged
+from runner.job.damaged import quarantine_damaged as put_aside_damaged
 from runner.job.ending import Ending
-from runner.job.environment import Site
-from runner.job.filling import Filling
-from runner.job.good_run import last_good
+from runner.job.environment import JobEnvironment
+from runner.job.filling import SharedStages
+from runner.job.good_run import last_good_templates
 from runner.job.gpus import Sampler
 from runner.job.history import History, history
 from runner.job.journal import Journal
-from runner.job.limits import Guard
-from runner.job.outcome import cancelled, failed_itself, result_line, settled, trouble, with_room
+from runner.job.limits import LimitMonitor
+from runner.job.outcome import (
+    cancelled_outcome,
+    outcome_of_error,
+    outcome_of_fault,
+    result_line,
+    with_disk_space,
+    with_resume_advice,
+)
 from runner.job.publish import Publisher
 from runner.job.report import report
-from runner.job.restarts import at_step, begun, crash_loop, newest, put_aside
+from runner.job.restarts import archive_later_checkpoints, at_step, crash_loop, initial_status, newest_status
 from runner.job.stop import Stop
 from runner.job.tokenizers import other_tokenizer, without_tokenizer
 from runner.job.unloaded import last_missing, marked
 from runner.metrics.svg import loss_svg
-from runner.model.pricing import ZERO, Range
+from runner.model.pricing import ZERO, TimeRange
 from runner.model.run import Run
 from runner.model.stages import PARTS, Part, StageName
 from runner.model.states import State
@@ -41,9 +48,9 @@ from runner.monitoring.unsaved import unsaved
 from runner.nanochat import layout
 from runner.nanochat.going_back import GOES_ON
 from runner.nanochat.layout import CheckpointKind
-from runner.planning.defaults import compiles, settings
+from runner.planning.defaults import compiles, resolve_spec
 from runner.planning.estimate import shape_of
-from runner.planning.plan import Plan, Stage, needs_optimizer, plan, starting_point
+from runner.planning.plan import Plan, Stage, make_plan, needs_optimizer, starting_point
 from runner.volumes import holdings, run_records
 from runner.volumes.checkpoints import Checkpoint, Verdict
 from runner.volumes.folder import FolderVolume
@@ -62,7 +69,7 @@ class Job:
         volume: FolderVolume,
         run: Run,
         work: Path,
-        site: Site,
+        site: JobEnvironment,
         *,
         part: Part | None = None,
         grace_s: float = GRACE_S,
@@ -73,9 +80,9 @@ class Job:
         self._device_batch = 1
         self._kept_here = False
         self._notes: queue.SimpleQueue[str | Checkpoint | GpuSample] = queue.SimpleQueue()
-        self._earlier = newest(run_records.read_status(volume, run), site.recall(run))
+        self._earlier = newest_status(run_records.read_status(volume, run), site.recall(run))
         self._clock = Clock()
-        status = begun(run, self._earlier, site, part, self._clock() - site.before_s)
+        status = initial_status(run, self._earlier, site, part, self._clock() - site.before_s)
         self._finished = self._earlier.work.stages if self._earlier else []
         self._sampler: Sampler | None = None
         self._publisher: Publisher | None = None
@@ -92,8 +99,8 @@ class Job:
         )
         self._commits = Commits(site.commit, self._notes.put)
         self._compiled = site.compile_cache(volume, run, work)
-        size = shape_of(run.spec.depth, settings(run.spec, run.backend).values)
-        self._guard = Guard(run, size, self._journal.say, self._clock, site.call_limit_s)
+        size = shape_of(run.spec.depth, resolve_spec(run.spec, run.backend).values)
+        self._guard = LimitMonitor(run, size, self._journal.say, self._clock, site.call_limit_s)
         self._stop = Stop(self._guard, site.killed_after_s)
         self._ending = Ending(volume, run, work, site, self._journal, self._commits, self._stop, self._clock)
         self._children = Children(
@@ -104,7 +111,7 @@ class Job:
             compiled=self._compiled,
             tick=self._tick,
             grace_s=grace_s,
-            good=functools.partial(last_good, volume, run),
+            good=functools.partial(last_good_templates, volume, run),
         )
 
     @property
@@ -133,9 +140,9 @@ class Job:
             self._site.commit()
             outcome = self._stages()
         except (OSError, NanochatError) as error:
-            outcome = trouble(error, self._status.work.stage)
+            outcome = outcome_of_error(error, self._status.work.stage)
         except BaseException as error:
-            self._finish(failed_itself(error, self._status.work.stage))
+            self._finish(outcome_of_fault(error, self._status.work.stage))
             raise
         self._finish(outcome)
         return 0 if outcome.kind in (OutcomeKind.DONE, OutcomeKind.CANCELLED) else 1
@@ -202,7 +209,7 @@ class Job:
 
     def _go_back(self, publisher: Publisher) -> bool:
         """Begin at the step that a person chose for this attempt; whether they did."""
-        aside = put_aside(self._volume, self._run, self._status.attempt)
+        aside = archive_later_checkpoints(self._volume, self._run, self._status.attempt)
         if aside is None:
             return False
         publisher.forget(aside)
@@ -214,7 +221,7 @@ class Job:
     def _plan(self, found: list[Checkpoint]) -> Plan:
         """The plan as of now: other runs may have filled the volume meanwhile."""
         source = run_records.read_run(self._volume, self._run.spec.source) if self._run.spec.source else None
-        return plan(
+        return make_plan(
             self._run.spec,
             # With GPUs that wait nobody looks into files: the part before has.
             holdings.inventory(self._volume, self._run.spec.engine, judged=self._part != "train"),
@@ -258,7 +265,7 @@ class Job:
     def _run_stages(self, today: Plan, publisher: Publisher) -> Outcome:
         for stage, record in zip(today.stages, self._status.work.stages, strict=True):
             if self._stop.told:
-                return cancelled(self._status)
+                return cancelled_outcome(self._status)
             if self._part and stage.name not in PARTS[self._part]:
                 continue
             if stage.skip:
@@ -267,7 +274,7 @@ class Job:
                 continue
             halt = self._stop.halt = self._stop.halt or self._guard.fits(self._status, stage.name, _seconds(stage))
             if halt:
-                return settled(halt, self._status, self._device_batch)
+                return with_resume_advice(halt, self._status, self._device_batch)
             outcome = self._run_stage(stage, record, today, publisher)
             if outcome:
                 return outcome
@@ -287,10 +294,10 @@ class Job:
         publisher.flush(lambda: self._tick(today.heartbeat_s))
         self._drain_notes()
         if outcome:
-            outcome = settled(outcome, self._status, self._device_batch)
+            outcome = with_resume_advice(outcome, self._status, self._device_batch)
             if outcome.kind is OutcomeKind.DISK:
-                outcome = with_room(outcome, self._work, self._guard.checkpoint_bytes)
-        publish.keep_results(self._base, self._volume, self._run.path)
+                outcome = with_disk_space(outcome, self._work, self._guard.checkpoint_bytes)
+        publish.copy_results(self._base, self._volume, self._run.path)
         outcome = marked(self._volume, self._run, stage.name, outcome) if outcome else self._unkept(stage, publisher)
         record.ended_at = self._clock()
         record.state = _STOPPED.get(outcome.kind, StageState.FAILED) if outcome else StageState.DONE
@@ -313,13 +320,13 @@ class Job:
             return None
         if stage.name not in PARTS[Part.PREPARE]:
             return self._children.run(stage.name, stage.commands, today)
-        filling = Filling(
+        filling = SharedStages(
             self._site,
             self._volume.path(f"{layout.CACHE}/{layout.PREPARE_LOCK}"),
             self._journal,
             self._stop,
             clear=lambda: put_aside_damaged(self._volume, self._base, self._run.spec.engine),
-            keep=lambda: publish.keep_results(self._base, self._volume, self._run.path),
+            keep=lambda: publish.copy_results(self._base, self._volume, self._run.path),
             look=lambda: self._plan([]),
             run=lambda name, commands: self._children.run(name, commands, today),
             tick=lambda: self._tick(today.heartbeat_s),
@@ -339,7 +346,7 @@ class Job:
 
         with self._site.alone(home / "nanochat.lock", waiting) as mine:
             if not mine:
-                return cancelled(self._status)
+                return cancelled_outcome(self._status)
             return self._children.run(StageName.PREPARE, engines.clone_commands(home), today)
 
     def _tick(self, heartbeat_s: float) -> None:
@@ -408,7 +415,7 @@ class Job:
             )
         elif stage.name is StageName.BASE:
             outcome = last_missing(self._volume, self._run, self._status)
-        return cancelled(self._status) if outcome and self._stop.told else outcome
+        return cancelled_outcome(self._status) if outcome and self._stop.told else outcome
 
     def _write_report(self, today: Plan) -> None:
         folder = self._run.path
@@ -440,6 +447,6 @@ _STOPPED = dict.fromkeys(
 )
 
 
-def _seconds(stage: Stage) -> Range:
+def _seconds(stage: Stage) -> TimeRange:
     """What a stage takes that keeps nothing before its end. Base training keeps what it has."""
     return stage.seconds if stage.name in (StageName.BASE_EVAL, StageName.SFT, StageName.CHAT_EVAL) else ZERO

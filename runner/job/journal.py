@@ -14,7 +14,7 @@ from runner.job.lines import Lines
 from runner.job.tracker import Tracker
 from runner.logs.frames import Framer
 from runner.logs.prefix import Prefixes
-from runner.logs.timestamps import RECORD, Stamper, cut_to_whole
+from runner.logs.timestamps import RECORD, TimestampWriter, drop_torn_record
 from runner.model import events
 from runner.model.events import Event
 from runner.model.stages import StageName
@@ -55,7 +55,7 @@ class Journal:
         self.tracker = Tracker(status, compiles=compiles)
         self._clock, self._ticks, self._wall = clock, ticks, wall or clock
         self._log, self._times = self._open(layout.LOG_FILE), self._open(layout.TIMES_FILE)
-        self._stamper = Stamper(self._log.size)
+        self._stamper = TimestampWriter(self._log.size)
         self._newlines = 0
         status.containers.log_bases = [*status.containers.log_bases, self._log.size]
         self._framer = Framer(len(status.containers.log_bases) - 1)
@@ -191,7 +191,7 @@ class Journal:
 
     def _open(self, name: str) -> "_Appender":
         if name == layout.TIMES_FILE:
-            cut_to_whole(self._volume.path(f"{self._folder}/{name}"))
+            drop_torn_record(self._volume.path(f"{self._folder}/{name}"))
         record = {layout.TIMES_FILE: RECORD.size, layout.EVENTS_FILE: None}.get(name, 1)
         return _Appender(self._volume.path(f"{self._folder}/{name}"), hold=self._hold_open, record=record)
 

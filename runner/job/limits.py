@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from runner.diagnosis.advice import Resume
 from runner.model import pricing
-from runner.model.pricing import Range
+from runner.model.pricing import TimeRange
 from runner.model.run import Run
 from runner.model.stages import StageName
 from runner.model.status import Outcome, OutcomeKind, Status
 from runner.monitoring import unsaved
-from runner.nanochat.shapes import Shape
+from runner.nanochat.shapes import ModelShape
 from runner.planning import budget, legs
 from runner.text import units
 
@@ -25,7 +25,7 @@ def _call_began(status: Status) -> float:
     return status.started_at - status.containers.leg_before_s
 
 
-class End(NamedTuple):
+class Limit(NamedTuple):
     """What comes to its end, in how many seconds, and the outcome of a run that stops for it."""
 
     of: str
@@ -37,13 +37,13 @@ class End(NamedTuple):
         return f"the {self.of} lasts {units.duration(max(0.0, self.left_s))} besides closing down"
 
 
-class Guard:
+class LimitMonitor:
     """Looks at a run's status and says when to stop, and why. `say` is told what a person should know."""
 
     def __init__(
         self,
         run: Run,
-        size: Shape,
+        size: ModelShape,
         say: Callable[[str], None],
         clock: Callable[[], float] = time.time,
         call_limit_s: float | None = None,
@@ -102,7 +102,7 @@ class Guard:
                 return end.stop(status, f"the next checkpoint is {units.duration(needs)} away, {end.lasts}")
         return self._stalled(status) or self._unsaved(status)
 
-    def fits(self, status: Status, stage: StageName, seconds: Range) -> Outcome | None:
+    def fits(self, status: Status, stage: StageName, seconds: TimeRange) -> Outcome | None:
         """Called before a stage: why it had better not begin, or not in this call, if so.
 
         Of money it must have what the stage takes at the least, of time what it takes at the most: the next call costs
@@ -111,17 +111,17 @@ class Guard:
         money, call = self.seconds_left(status), self.call_left(status)
         if money is not None and money < seconds.low:
             takes = f"takes at least {units.duration(seconds.low)}" if seconds.low else "cannot begin"
-            return self._spent(status, f"{stage} {takes}, {End('money', money, self._spent).lasts}")
+            return self._spent(status, f"{stage} {takes}, {Limit('money', money, self._spent).lasts}")
         if call is not None and call < seconds.high and not self._young(status):
             takes = f"may take {units.duration(seconds.high)}"
-            return self._over(status, f"{stage} {takes}, {End('call', call, self._over).lasts}")
+            return self._over(status, f"{stage} {takes}, {Limit('call', call, self._over).lasts}")
         return None
 
-    def _ends(self, status: Status) -> list[End]:
+    def _ends(self, status: Status) -> list[Limit]:
         """What comes to its end: the money first, then the call."""
         money, call = self.seconds_left(status), self.call_left(status)
-        found = [End("money", money, self._spent)] if money is not None else []
-        return [*found, End("call", call, self._over)] if call is not None else found
+        found = [Limit("money", money, self._spent)] if money is not None else []
+        return [*found, Limit("call", call, self._over)] if call is not None else found
 
     def _young(self, status: Status, at: float | None = None) -> bool:
         """Whether so little of this call was gone, at a time or now, that another one would have no more room."""

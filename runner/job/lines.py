@@ -3,7 +3,7 @@
 import codecs
 import re
 
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 
 MAX_PENDING = 1 << 20
 _BREAK = re.compile(r"([\n\r])")
@@ -21,14 +21,14 @@ class Lines:
         *broken, self._pending = _BREAK.split(self._pending + self._decode(data))
         newlines, whole = 0, []
         for line, end in zip(broken[::2], broken[1::2], strict=True):
-            whole.append((newlines, clean(line)))
+            whole.append((newlines, strip_ansi(line)))
             newlines += end == "\n"
         if len(self._pending) > MAX_PENDING:
-            whole.append((newlines, clean(self._pending)))
+            whole.append((newlines, strip_ansi(self._pending)))
             self._pending = ""
         return whole
 
     def rest(self) -> list[tuple[int, str]]:
         """The last line when it never got its newline."""
         rest, self._pending = self._pending, ""
-        return [(0, clean(rest))] if rest else []
+        return [(0, strip_ansi(rest))] if rest else []

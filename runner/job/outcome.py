@@ -10,12 +10,12 @@ import msgspec
 from msgspec import Struct, field
 
 from runner.diagnosis.advice import ADVICE, CHECK_NETWORK, Cause, Resume
-from runner.diagnosis.alarms import lost
-from runner.diagnosis.causes import cause_of, of_disk
+from runner.diagnosis.alarms import non_finite
+from runner.diagnosis.causes import cause_of, disk_cause
 from runner.diagnosis.evidence import Evidence
-from runner.diagnosis.telling import Telling, judged
-from runner.diagnosis.verdict import MOST, How, judge
-from runner.job.supervise import Ended
+from runner.diagnosis.telling import ProblemLines, lines_of_verdict
+from runner.diagnosis.verdict import MOST, ExitStatus, diagnose
+from runner.job.supervise import ProcessExit
 from runner.model import events
 from runner.model.events import Event
 from runner.model.spec import Overrides
@@ -27,11 +27,11 @@ PUT_RIGHT = "put that right, then resume"
 _WITHOUT_FA3 = ("Flash Attention 3 not available", "Flash Attention 3 only supports")
 
 
-class Trail(Struct):
+class FailureTracker(Struct):
     """What a stage said that explains its end."""
 
     evidence: Evidence = field(default_factory=Evidence)
-    telling: Telling = field(default_factory=Telling)
+    telling: ProblemLines = field(default_factory=ProblemLines)
     downloaded: events.Downloaded | None = None
     lost: str = ""
     without_fa3: bool = False
@@ -40,7 +40,7 @@ class Trail(Struct):
         """One line more, and its number in what this job writes of the log."""
         self.evidence.see(line, event, number)
         self.telling.see(line, event, number)
-        if not self.lost and isinstance(event, events.Step | events.ValBpb) and (gone := lost(event)):
+        if not self.lost and isinstance(event, events.Step | events.ValBpb) and (gone := non_finite(event)):
             self.lost = f"the {gone}" + (f" since step {event.step:,}" if event.step is not None else "")
         elif isinstance(event, events.Downloaded):
             self.downloaded = event
@@ -48,7 +48,7 @@ class Trail(Struct):
             self.without_fa3 = True
 
 
-def unwanted(stage: StageName, trail: Trail, asked: Overrides) -> Outcome | None:
+def unwanted_reason(stage: StageName, trail: FailureTracker, asked: Overrides) -> Outcome | None:
     """Why a stage is to be stopped as it is going, by what the person has asked for."""
     if asked.stop_on_nan and trail.lost:
         return Outcome(OutcomeKind.NAN, trail.lost, stage=stage)
@@ -58,10 +58,10 @@ def unwanted(stage: StageName, trail: Trail, asked: Overrides) -> Outcome | None
     return None
 
 
-def explain(
+def diagnose_stage(
     stage: StageName,
-    ended: Ended,
-    trail: Trail,
+    ended: ProcessExit,
+    trail: FailureTracker,
     *,
     stopped_for: Outcome | None = None,
     oom_kills: int = 0,
@@ -84,10 +84,10 @@ def explain(
     if short:
         got = f"{short.ok} of {short.total} dataset shards arrived"
         return Outcome(OutcomeKind.DATA, got, CHECK_NETWORK, stage, ended.code, ended.signal, Resume.YES)
-    found = judge(trail.evidence, How(ended.code, ended.signal, oom_kills))
+    found = diagnose(trail.evidence, ExitStatus(ended.code, ended.signal, oom_kills))
     if found is None:
         return None
-    problems = tuple(trail.telling.told(*judged(found, trail.evidence), good=good()))
+    problems = tuple(trail.telling.told(*lines_of_verdict(found, trail.evidence), good=good()))
     return Outcome(
         found.kind, found.message, found.advice, stage, ended.code, ended.signal, found.resume, found.line, problems
     )
@@ -105,16 +105,16 @@ def _smaller(stage: StageName, device_batch: int, saved: int | None) -> str:
     return f"launch a new run with {half}"
 
 
-def trouble(error: Exception, stage: StageName = StageName.NONE) -> Outcome:
+def outcome_of_error(error: Exception, stage: StageName = StageName.NONE) -> Outcome:
     """The outcome of a job that could not read or write what it must."""
-    disk = of_disk(error.errno) if isinstance(error, OSError) else None
+    disk = disk_cause(error.errno) if isinstance(error, OSError) else None
     what = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
     if disk:
         return Outcome(OutcomeKind.DISK, what[:300], ADVICE[disk].do, stage=stage)
     return Outcome(OutcomeKind.VOLUME, what[:300], PUT_RIGHT, stage=stage)
 
 
-def failed_itself(error: BaseException, stage: StageName) -> Outcome:
+def outcome_of_fault(error: BaseException, stage: StageName) -> Outcome:
     """The outcome of a job that raised what it knows no answer to: the class of the error decides what to do."""
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     cause = cause_of(name, str(error), []) if isinstance(error, Exception) else Cause.CRASH
@@ -124,17 +124,17 @@ def failed_itself(error: BaseException, stage: StageName) -> Outcome:
     )
 
 
-def last_word(outcome: Outcome) -> None:
+def print_outcome(outcome: Outcome) -> None:
     """Say where a job's output goes what could not be written down; whoever finds the job dead reads it there."""
     print(msgspec.json.encode(outcome).decode(), file=sys.stderr)  # noqa: T201
 
 
-def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
+def with_resume_advice(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
     """The outcome once it is known what was kept: where it can go on, and how."""
     kept = status.training.saved_step
     match outcome.kind:
         case OutcomeKind.CANCELLED:
-            return cancelled(status)
+            return cancelled_outcome(status)
         case OutcomeKind.BUDGET | OutcomeKind.STALLED | OutcomeKind.TIME_LIMIT | OutcomeKind.UNSAVED:
             after = f"kept up to step {kept:,}" if kept else "no checkpoint was kept"
             return msgspec.structs.replace(outcome, message=f"{outcome.message}; {after}")
@@ -150,7 +150,7 @@ def settled(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
     return outcome
 
 
-def with_room(outcome: Outcome, folder: Path, checkpoint_bytes: int) -> Outcome:
+def with_disk_space(outcome: Outcome, folder: Path, checkpoint_bytes: int) -> Outcome:
     """The outcome with how much room there is on the disk that training writes to, and how much a checkpoint needs."""
     with contextlib.suppress(OSError):
         free = units.size(shutil.disk_usage(folder).free)
@@ -159,7 +159,7 @@ def with_room(outcome: Outcome, folder: Path, checkpoint_bytes: int) -> Outcome:
     return outcome
 
 
-def cancelled(status: Status) -> Outcome:
+def cancelled_outcome(status: Status) -> Outcome:
     """The outcome of a job that was told to stop: where it was, and what is kept."""
     base, stage = status.training, status.work.stage
     known = stage is StageName.BASE and base.step and base.total_steps

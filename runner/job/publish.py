@@ -28,7 +28,7 @@ PARTIAL = ".publishing-"
 BROUGHT = ".brought-"
 
 
-class Source(Struct, frozen=True):
+class CheckpointFolder(Struct, frozen=True):
     """One folder of checkpoints on the work disk and its place on the volume."""
 
     kind: CheckpointKind
@@ -59,7 +59,8 @@ class Publisher:
         self._deadline = math.inf
         self._commit = commit
         self._sources = [
-            Source(kind, f"{name}/{model}", f"{folder}/{name}/{model}") for kind, name in layout.CHECKPOINT_DIRS.items()
+            CheckpointFolder(kind, f"{name}/{model}", f"{folder}/{name}/{model}")
+            for kind, name in layout.CHECKPOINT_DIRS.items()
         ]
         self._known: set[tuple[str, int]] = set()
         self._refused: set[tuple[str, int]] = set()
@@ -117,7 +118,7 @@ class Publisher:
             problems = [problem for source in self._sources for problem in self._look(source, settled=settled)]
             self.problem, self.waiting = next(iter(problems), ""), len(problems)
 
-    def _look(self, source: Source, *, settled: bool) -> list[str]:
+    def _look(self, source: CheckpointFolder, *, settled: bool) -> list[str]:
         """Keep what is whole of one kind; what went wrong with each, in a few words."""
         try:
             found = checkpoints.scan_folder(self._work, "", source.kind, source.work, self._gpus)
@@ -135,7 +136,7 @@ class Publisher:
             self._say(f"[PUBLISH] {what} could not be kept yet: {problem}{more}")
         return problem
 
-    def _consider(self, source: Source, one: Checkpoint, *, settled: bool) -> str:
+    def _consider(self, source: CheckpointFolder, one: Checkpoint, *, settled: bool) -> str:
         key = (source.kind, one.step)
         if key in self._known:
             return ""
@@ -154,14 +155,14 @@ class Publisher:
         self._drop(source, lambda step: step < one.step)
         return ""
 
-    def _publish(self, source: Source, one: Checkpoint) -> None:
+    def _publish(self, source: CheckpointFolder, one: Checkpoint) -> None:
         """Bring it to its place, then let others see it."""
         if (source.kind, one.step) not in self._moved:
             self._bring(source, one)
             self._moved.add((source.kind, one.step))
         self._commit()
 
-    def _bring(self, source: Source, one: Checkpoint) -> None:
+    def _bring(self, source: CheckpointFolder, one: Checkpoint) -> None:
         """Copy to a hidden folder beside the target, then move the files in, meta last: it completes the set."""
         target = self._volume.path(source.target)
         target.mkdir(parents=True, exist_ok=True)
@@ -212,7 +213,7 @@ class Publisher:
         """Remove every step of a kind from the work disk; nanochat takes the highest it finds, whole or not."""
         self._drop(next(s for s in self._sources if s.kind is kind), lambda step: True)
 
-    def _drop(self, source: Source, unwanted: Callable[[int], bool]) -> None:
+    def _drop(self, source: CheckpointFolder, unwanted: Callable[[int], bool]) -> None:
         folder = self._work.path(source.work)
         for file in folder.iterdir() if folder.is_dir() else ():
             part = layout.checkpoint_part(file.name)
@@ -220,7 +221,7 @@ class Publisher:
                 file.unlink()
 
 
-def keep_results(work: Path, volume: FolderVolume, folder: str) -> None:
+def copy_results(work: Path, volume: FolderVolume, folder: str) -> None:
     """Bring evaluation tables, and an eval bundle that a stage downloaded, to the volume."""
     for csv in sorted((work / layout.RESULTS).glob("*.csv")):
         volume.write(f"{folder}/{layout.RESULTS}/{csv.name}", csv.read_bytes())

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from runner.job.history import Container, History
 from runner.model import pricing
-from runner.model.pricing import Range
+from runner.model.pricing import TimeRange
 from runner.model.run import Run
 from runner.model.spec import BackendName
 from runner.model.stages import PARTS, Part, StageName
@@ -16,7 +16,7 @@ from runner.nanochat import flops, layout
 from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.planning.plan import Plan
 from runner.text import units
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 
 REHEARSED = "**A rehearsal**: a tiny character model stood in for nanochat; its scores say nothing of a real run."
 MAX_ROWS = 12
@@ -37,17 +37,20 @@ def report(run: Run, status: Status, plan: Plan, past: History, *, curve: bool) 
     lines += _section("Chat by task", ("task", "accuracy"), [(n, _share(a)) for n, a in past.chat_tasks.items()])
     lines += _section("Fine-tuning", ("step", "val bpb"), [(f"{s:,}", f"{v:.4f}") for s, v in _thinned(past.sft_val)])
     if past.samples:
-        lines += ["## Samples of the base model", "", *[f"    {safe(text)}" for text in past.samples], ""]
+        lines += ["## Samples of the base model", "", *[f"    {sanitize_line(text)}" for text in past.samples], ""]
     lines += _section("Time and cost", ("stage", "state", "time", "cost", "estimated"), _stages(run, status, past))
     lines += _section("Attempts", ("attempt", "on", "began", "took", "steps", "ended"), _attempts(status, past))
     if past.repeated_steps or status.containers.preemptions:
-        times, again = units.counted(status.containers.preemptions, "time"), units.counted(past.repeated_steps, "step")
+        times, again = (
+            units.pluralize(status.containers.preemptions, "time"),
+            units.pluralize(past.repeated_steps, "step"),
+        )
         were = "was" if past.repeated_steps == 1 else "were"
         lines += [f"Preempted {times}; {again} {were} trained twice.", ""]
     lines += _section("What was run", ("what", "value"), _details(run, status, plan, past))
     if status.work.warnings:
         lines += ["## Warnings", "", *[f"- {_cell(w)}" for w in status.work.warnings], ""]
-    lines += ["## Commands", "", *[f"    {safe(command)}" for command in past.commands], ""]
+    lines += ["## Commands", "", *[f"    {sanitize_line(command)}" for command in past.commands], ""]
     return "\n".join(lines)
 
 
@@ -58,7 +61,7 @@ def _headline(run: Run, status: Status) -> str:
     took = f"{units.duration(status.spent_s)} in containers"
     if is_free(run):
         return f"{spec.task} of {spec.model}{source} on {where}: {took}."
-    said = f", estimated {units.money_span(run.estimate.usd)}" if run.estimate else ""
+    said = f", estimated {units.money_range(run.estimate.usd)}" if run.estimate else ""
     return f"{spec.task} of {spec.model}{source} on {where}: {took}, {units.money(status.spent_usd)}{said}."
 
 
@@ -84,7 +87,7 @@ def _stages(run: Run, status: Status, past: History) -> Rows:
     for stage in status.work.stages:
         if stage.name is StageName.REPORT:
             continue
-        box = pricing.box(
+        box = pricing.resources_for(
             Part.TRAIN if stage.name in PARTS[Part.TRAIN] else Part.PREPARE, spec.engine, gpu=spec.gpu, gpus=spec.gpus
         )
         seconds = past.stage_s.get(stage.name, 0.0)
@@ -105,12 +108,12 @@ def _money(run: Run, usd: Decimal) -> str:
     return "free" if is_free(run) else units.money(usd)
 
 
-def _against(seconds: float, said: Range | None) -> str:
+def _against(seconds: float, said: TimeRange | None) -> str:
     """The estimate, and where the truth was."""
     if said is None:
         return ""
     where = "within" if said.low <= seconds <= said.high else "faster" if seconds < said.low else "slower"
-    return f"{units.span(said)}: {where}" if seconds else units.span(said)
+    return f"{units.duration_range(said)}: {where}" if seconds else units.duration_range(said)
 
 
 def _attempts(status: Status, past: History) -> Rows:
@@ -165,7 +168,11 @@ def _section(title: str, head: tuple[str, ...], rows: Rows) -> list[str]:
 def _cell(text: object) -> str:
     """Foreign text in a Markdown table: one line, no cell or code borders of its own."""
     return (
-        safe(" ".join(str(text).split())).replace("|", "\\|").replace("`", "'").replace("<", "&lt;").replace("[", "\\[")
+        sanitize_line(" ".join(str(text).split()))
+        .replace("|", "\\|")
+        .replace("`", "'")
+        .replace("<", "&lt;")
+        .replace("[", "\\[")
     )
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from runner.diagnosis.alarms import alarm
 from runner.errors import NanochatError
-from runner.job.environment import Site
+from runner.job.environment import JobEnvironment
 from runner.job.history import History
 from runner.model import paid
 from runner.model.run import Run
@@ -19,18 +19,18 @@ from runner.volumes import checkpoints, run_records
 from runner.volumes.checkpoints import Checkpoint
 from runner.volumes.folder import FolderVolume
 
-MAX_FRUITLESS = 3
+MAX_RESTARTS_WITHOUT_PROGRESS = 3
 DIED_IN = (State.PREPARING, State.RUNNING, State.STOPPING)
 
 
-def newest(saved: Status | None, told: Status | None) -> Status | None:
+def newest_status(saved: Status | None, told: Status | None) -> Status | None:
     """Of two statuses of one run, the later one."""
     if saved and told and (told.attempt, told.updated_at) > (saved.attempt, saved.updated_at):
         return told
     return saved or told
 
 
-def begun(run: Run, earlier: Status | None, site: Site, part: Part | None, now: float) -> Status:
+def initial_status(run: Run, earlier: Status | None, site: JobEnvironment, part: Part | None, now: float) -> Status:
     """The status at the start of a container: what the earlier ones reached and cost, and how often they died."""
     here = Containers(calls=[site.call_id], leg=site.leg, device=site.device())
     money = Money(usd_per_hour=site.usd_per_hour(run, part))
@@ -42,7 +42,7 @@ def begun(run: Run, earlier: Status | None, site: Site, part: Part | None, now: 
     base, pace, before = earlier.training, earlier.pace, earlier.containers
     status.first_started_at = earlier.first_started_at or earlier.started_at
     money.spent_before_s, money.paid_usd = earlier.spent_s, earlier.spent_usd
-    money.paid = paid.begun(earlier.rows(earlier.spent_usd), new)
+    money.paid = paid.with_interval(earlier.rows(earlier.spent_usd), new)
     money.budget_told = earlier.money.budget_told
     status.training = Training(
         step=base.step,
@@ -107,7 +107,7 @@ def never_began(volume: FolderVolume, run: Run, call_id: str, outcome: Outcome, 
     return True
 
 
-def leave(status: Status, now: float) -> None:
+def close_container(status: Status, now: float) -> None:
     """Put down what this container took: none is running, and none costs, until the next begins."""
     status.updated_at, status.here_s = now, max(0.0, now - status.started_at)
     status.containers.leg_before_s += status.here_s
@@ -115,7 +115,7 @@ def leave(status: Status, now: float) -> None:
     status.started_at, status.money.usd_per_hour, status.here_s = now, Decimal(0), 0.0
 
 
-def put_aside(volume: FolderVolume, run: Run, attempt: int) -> list[Checkpoint] | None:
+def archive_later_checkpoints(volume: FolderVolume, run: Run, attempt: int) -> list[Checkpoint] | None:
     """Move what was saved after the step that this attempt goes back to out of the way, once; None when it is done.
 
     It stays in the run's folder, as do the tables of evaluations. The meta file goes first: what is half moved counts
@@ -144,7 +144,7 @@ def crash_loop(status: Status, found: list[Checkpoint], finished: list[StageStat
     now = (_done(finished), newest_one.step if newest_one else 0)
     if now > status.containers.progress:
         status.containers.progress, status.containers.fruitless = now, 0
-    if status.containers.fruitless < MAX_FRUITLESS:
+    if status.containers.fruitless < MAX_RESTARTS_WITHOUT_PROGRESS:
         return None
     return Outcome(
         OutcomeKind.CRASH_LOOP,

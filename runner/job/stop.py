@@ -2,7 +2,7 @@
 
 import time
 
-from runner.job.limits import Guard
+from runner.job.limits import LimitMonitor
 from runner.model.status import Outcome, Status
 from runner.planning.budget import CLOSING_S
 
@@ -13,7 +13,7 @@ LAST_S, COMMIT_S = 4.0, 6.0
 class Stop:
     """Told to stop from outside, or by its own guard. `killed_after_s`: from a signal on, None where nobody kills."""
 
-    def __init__(self, guard: Guard, killed_after_s: float | None) -> None:
+    def __init__(self, guard: LimitMonitor, killed_after_s: float | None) -> None:
         self._guard, self._killed_after_s = guard, killed_after_s
         self._told_at: float | None = None
         self.halt: Outcome | None = None

@@ -18,7 +18,7 @@ CHUNK = 1 << 16
 DRAIN_S = 1.0
 
 
-class Ended(Struct, frozen=True):
+class ProcessExit(Struct, frozen=True):
     """How a child ended: an exit code or a signal, and whether it had been asked to stop."""
 
     code: int | None
@@ -40,7 +40,7 @@ def run_child(
     on_tick: Callable[[], None],
     stopping: Callable[[], bool],
     grace_s: float,
-) -> Ended:
+) -> ProcessExit:
     """Run `argv` in a process group of its own until it ends or `stopping()`; then SIGTERM, SIGKILL after `grace_s`.
 
     `note` is written with the child's identity, so that it can be ended if this process is killed.
@@ -66,7 +66,7 @@ def run_child(
             child.stdout.close()
         note.unlink(missing_ok=True)
     code = child.returncode
-    return Ended(code if code >= 0 else None, -code if code < 0 else None, stopped)
+    return ProcessExit(code if code >= 0 else None, -code if code < 0 else None, stopped)
 
 
 def _attend(

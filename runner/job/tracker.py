@@ -3,7 +3,7 @@
 from collections import deque
 from statistics import median
 
-from runner.diagnosis.alarms import KERNEL_UNUSED, NO_KERNEL, SLOW_WINDOWS, alarm, lost
+from runner.diagnosis.alarms import KERNEL_UNUSED, NO_KERNEL, SLOW_WINDOWS, alarm, non_finite
 from runner.model import events
 from runner.model.events import Event
 from runner.model.stages import Phase, StageName
@@ -41,7 +41,7 @@ class Tracker:
         self._paces: deque[float] = deque(maxlen=PACE_STEPS)
         self._steps = 0
         self._heard_at = self._marked_at = status.started_at
-        self._counted = flops.Counted()
+        self._counted = flops.FlopsCorrection()
 
     def begin_stage(self, now: float) -> None:
         """A stage begins; its name is in the status."""
@@ -156,7 +156,7 @@ def seconds_of(event: events.Step) -> float:
 def fold(status: Status, event: Event) -> None:
     """Bring the numbers of a status up to date with one event of the stage it is in."""
     work, base, pace = status.work, status.training, status.pace
-    if isinstance(event, events.Step | events.ValBpb) and (gone := lost(event)):
+    if isinstance(event, events.Step | events.ValBpb) and (gone := non_finite(event)):
         in_base = work.stage is StageName.BASE and event.step is not None
         warn(status, f"{gone} at step {event.step:,}" if in_base else f"{gone} while {work.stage}")
     match event:

@@ -4,7 +4,7 @@ import msgspec
 
 from runner.diagnosis.advice import Resume
 from runner.diagnosis.verdict import CHECKPOINT_UNREADABLE
-from runner.job.outcome import settled
+from runner.job.outcome import with_resume_advice
 from runner.model.run import Run
 from runner.model.stages import STAGES, StageName
 from runner.model.status import Outcome, OutcomeKind, Status
@@ -50,7 +50,7 @@ def last_missing(volume: FolderVolume, run: Run, status: Status) -> Outcome | No
         needed = {StageName.BASE_EVAL, StageName.SFT} & set(STAGES[run.spec.task])
         what = f"the last checkpoint is not finite ({last.reason.partition(':')[0]})"
         return (
-            settled(Outcome(OutcomeKind.NAN, what, stage=StageName.BASE, resume=Resume.CHANGED), status, 0)
+            with_resume_advice(Outcome(OutcomeKind.NAN, what, stage=StageName.BASE, resume=Resume.CHANGED), status, 0)
             if needed
             else None
         )

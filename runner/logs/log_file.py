@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
-from runner.system.same_file import Known
+from runner.system.same_file import FileIdentity
 
 BLOCK = 1 << 16
 READ = 64 * BLOCK
@@ -58,7 +58,7 @@ class LogFile:
         self._view = (0, 0, 0)
         self._ends_a_line = True
         self._blocks: OrderedDict[int, array[int]] = OrderedDict()
-        self._known = Known()
+        self._known = FileIdentity()
         # When it was last changed, and whether that is long enough ago to be told from a later change.
         self._changed, self._settled = (0, 0), False
 
@@ -112,7 +112,7 @@ class LogFile:
             self.anew += self._file is not None
             self._file = file
             self._newlines, self._indexed, self._ends_a_line, self._view = array("Q"), 0, True, (0, 0, 0)
-            self._known = Known()
+            self._known = FileIdentity()
             self._blocks.clear()
 
     def _count(self, first: int, data: bytes) -> None:

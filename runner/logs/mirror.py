@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from runner.logs.frames import Frame
-from runner.logs.timestamps import Stamper, cut
+from runner.logs.timestamps import TimestampWriter, truncate
 from runner.nanochat import layout
 from runner.system import atomic, locks
 
@@ -27,7 +27,7 @@ PATIENCE_S = 2.0
 Read = Callable[[str, int, int], bytes]
 
 
-class _Place(Struct):
+class _MirrorPosition(Struct):
     """How far the spool is: which container's part, how many bytes of it, and bytes of the whole file.
 
     `seen` is how much of the volume's own log is in it; `ended` is set when everything is here, log and events, of
@@ -41,7 +41,7 @@ class _Place(Struct):
     ended: float | None = None
 
 
-class Spool:
+class LogMirror:
     """The log and events of one run in a folder of this machine. `log` only ever grows; processes take turns.
 
     Each container writes a part of the log. What a killed container had printed but not committed is missing on the
@@ -57,13 +57,13 @@ class Spool:
         self._waiting: dict[tuple[int, int], bytes] = {}
         self._closed = False
         self.times = folder / layout.TIMES_FILE
-        self._stamper: Stamper | None = None
+        self._stamper: TimestampWriter | None = None
         self._stamped_to, self._unknown = 0, False
         self.log.touch()
         self.events.touch()
 
     @contextlib.contextmanager
-    def _mine(self) -> Iterator[_Place | None]:
+    def _mine(self) -> Iterator[_MirrorPosition | None]:
         """Hold the spool for writing; None when another process fills it meanwhile, which is as good."""
         with self._lock:
             if self._closed or not locks.take_within(self._turn.fileno(), self._turn.path, PATIENCE_S):
@@ -92,21 +92,21 @@ class Spool:
             self._turn.close()
             self._owner.close()
 
-    def _load(self) -> _Place:
+    def _load(self) -> _MirrorPosition:
         """Where the spool was left; what was appended after that was noted is cut off and comes again."""
         try:
-            at = msgspec.json.decode(self._record.read_bytes(), type=_Place)
+            at = msgspec.json.decode(self._record.read_bytes(), type=_MirrorPosition)
         except (OSError, msgspec.MsgspecError):
-            at = _Place()
+            at = _MirrorPosition()
         size = self.log.stat().st_size
         if size < at.size:
-            at = _Place()
+            at = _MirrorPosition()
         if size != at.size:
             os.truncate(self.log, at.size)
-            cut(self.times, at.size)
+            truncate(self.times, at.size)
         return at
 
-    def _save(self, at: _Place) -> None:
+    def _save(self, at: _MirrorPosition) -> None:
         atomic.write(self._record, msgspec.json.encode(at), atomic.PRIVATE)
 
     def take(self, frames: list[Frame]) -> None:
@@ -143,7 +143,7 @@ class Spool:
                 self._waiting.clear()
                 at.ended = ended
 
-    def _fill(self, at: _Place, read: Read, bases: list[int]) -> None:
+    def _fill(self, at: _MirrorPosition, read: Read, bases: list[int]) -> None:
         end = bases[at.part + 1] if at.part + 1 < len(bases) else None
         while True:
             start = bases[at.part] + at.have
@@ -154,7 +154,7 @@ class Spool:
             self._append(at, data)
             at.seen = start + len(data)
 
-    def _connect(self, at: _Place) -> None:
+    def _connect(self, at: _MirrorPosition) -> None:
         joined = bytearray()
         have = at.have
         while self._waiting:
@@ -168,7 +168,7 @@ class Spool:
         if joined:
             self._append(at, bytes(joined), time.time())
 
-    def _move_on(self, at: _Place, base: int) -> None:
+    def _move_on(self, at: _MirrorPosition, base: int) -> None:
         """Begin with the next container's part, on a line of its own; `base` is where it begins on the volume.
 
         The volume may have shown the beginning of it before anybody knew that there is one.
@@ -179,10 +179,10 @@ class Spool:
         at.part, at.have = at.part + 1, known
         self._connect(at)
 
-    def _append(self, at: _Place, data: bytes, now: float = math.nan) -> None:
+    def _append(self, at: _MirrorPosition, data: bytes, now: float = math.nan) -> None:
         """Put bytes at the end; when they came is known of the live stream alone."""
         if self._stamper is None or at.size != self._stamped_to or math.isnan(now) != self._unknown:
-            self._stamper, self._unknown = Stamper(at.size), math.isnan(now)
+            self._stamper, self._unknown = TimestampWriter(at.size), math.isnan(now)
         record = self._stamper.stamp(len(data), now)
         self._stamped_to = at.size + len(data)
         try:

@@ -42,7 +42,7 @@ _RANK = re.compile(
 )
 
 
-class Cut(Struct, frozen=True):
+class PrefixedLine(Struct, frozen=True):
     """A line without its prefix, which is kept beside it; both as they came."""
 
     prefix: str
@@ -84,12 +84,12 @@ class Prefixes:
         fresh, self._learned_now = self._learned_now, False
         return fresh
 
-    def cut(self, line: str) -> Cut:
+    def cut(self, line: str) -> PrefixedLine:
         """A line with its prefix taken off, when it has one that is known."""
         for pattern in self._patterns:
             if m := pattern.match(line):
-                return Cut(line[: m.end()], line[m.end() :])
-        return Cut("", line)
+                return PrefixedLine(line[: m.end()], line[m.end() :])
+        return PrefixedLine("", line)
 
     def read(self, line: str) -> list[tuple[str, Event | None]]:
         """The lines that a cleaned line is made of, without their prefix, each with what it says.

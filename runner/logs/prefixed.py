@@ -5,13 +5,13 @@ from runner.logs.prefix import LONGEST, Prefixes
 from runner.logs.search import slice_at
 from runner.logs.timestamps import LogTimes
 from runner.nanochat import grammar, layout
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 
 # So much of a log's beginning is looked at for what is before all its lines; so many lines for one with a time.
 HEAD, NEAR = 1 << 20, 50
 
 
-class Finder:
+class PrefixFinder:
     """Looks for the prefixes of a log on this disk at its beginning, as far as that is there."""
 
     def __init__(self, log: LogFile) -> None:
@@ -28,7 +28,7 @@ class Finder:
                 break
             self._offset = following
             for line in data[:-1].split(b"\n"):
-                text = clean(line[: grammar.MAX_LINE].decode("utf-8", "replace"))
+                text = strip_ansi(line[: grammar.MAX_LINE].decode("utf-8", "replace"))
                 self.prefixes.read(text)
         found = self.prefixes.fresh()
         if found:
@@ -36,16 +36,16 @@ class Finder:
         return found
 
     @property
-    def times(self) -> "LineTimes | None":
+    def times(self) -> "PrefixTimes | None":
         """When the lines came, where their prefixes tell it."""
-        times = LineTimes(self._log, self.prefixes)
+        times = PrefixTimes(self._log, self.prefixes)
         return times if self._log.cut and times.first is not None else None
 
     def _text(self, line: str) -> str:
         return self.prefixes.cut(line).text
 
 
-class LineTimes(LogTimes):
+class PrefixTimes(LogTimes):
     """The times that the prefixes of a log tell, instead of those that were noted beside it."""
 
     def __init__(self, log: LogFile, prefixes: Prefixes) -> None:

@@ -7,10 +7,10 @@ from msgspec import Struct
 
 from runner.errors import FileChanged
 from runner.logs.log_file import READ, LogFile
-from runner.logs.search import Query, Scan, query
+from runner.logs.search import Query, Scan, parse_query
 
 
-class Scans:
+class LogScans:
     """One thread lets the scans go on, another asks them; what a person asked for goes first.
 
     Who asks sets filter, search and window; each scan looks after itself.
@@ -22,7 +22,7 @@ class Scans:
         # The line that a window of time begins with; those before it are not shown.
         self.first = 0
         self.search: Scan | None = None
-        self.errors, self.stages = Scan(log, query("level:error")), Scan(log, query("level:stage"))
+        self.errors, self.stages = Scan(log, parse_query("level:error")), Scan(log, parse_query("level:stage"))
         # What stands before the lines of the log.
         self.before: Sequence[str] = ()
 
@@ -33,7 +33,7 @@ class Scans:
 
     def query(self, said: str) -> Query:
         """What a person typed, for this log. Raises UsageError."""
-        return query(said, self.before)
+        return parse_query(said, self.before)
 
     def advance(self, seconds: float) -> bool:
         """Go on for about so long; whether there was anything to do."""
@@ -65,11 +65,11 @@ class Scans:
     def row_of(self, line: int) -> int:
         return (self.filter.before(line) if self.filter else line) - self._hidden
 
-    def kept(self) -> "Kept":
+    def kept(self) -> "VisibleLines":
         """The lines that filter and window leave now."""
         hidden = self._hidden
         lines = self.filter.lines()[hidden:] if self.filter else range(hidden, len(self.log))
-        return Kept(self.log, lines, self.log.anew)
+        return VisibleLines(self.log, lines, self.log.anew)
 
     def landmark(self, first: int, last: int) -> str:
         """What the lines from `first` to before `last` hold that is worth a mark: error, stage, or nothing."""
@@ -79,7 +79,7 @@ class Scans:
         return ""
 
 
-class Kept(Struct, frozen=True):
+class VisibleLines(Struct, frozen=True):
     """Lines of a log as they were shown at a moment, to be written somewhere."""
 
     log: LogFile

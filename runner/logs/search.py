@@ -10,10 +10,10 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from runner.diagnosis.lines import ANY_WORD, tells
+from runner.diagnosis.lines import ANY_WORD, tells_failure
 from runner.errors import UsageError
 from runner.logs.log_file import LogFile
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 
 SLICE = 1 << 19
 LONGEST = 200
@@ -47,12 +47,12 @@ _OF_A_TEXT = re.compile(r"\\[Az]|\(\?\w*-")
 class Pattern(Protocol):
     """A regular expression over bytes, of `re` or of RE2."""
 
-    def search(self, text: bytes, /, pos: int = 0) -> "Found | None": ...
+    def search(self, text: bytes, /, pos: int = 0) -> "Match | None": ...
 
-    def finditer(self, text: bytes, /) -> "Iterator[Found]": ...
+    def finditer(self, text: bytes, /) -> "Iterator[Match]": ...
 
 
-class Found(Protocol):
+class Match(Protocol):
     """A place in a line."""
 
     def start(self) -> int: ...
@@ -96,16 +96,16 @@ class _Failures:
     def __init__(self, before: Sequence[str]) -> None:
         self._before = re.compile("|".join(before) or "(?!)", re.ASCII)
 
-    def search(self, text: bytes, /, pos: int = 0) -> Found | None:
+    def search(self, text: bytes, /, pos: int = 0) -> Match | None:
         line = text[pos:LONGEST_TOLD].decode("utf-8", "replace")
         m = self._before.match(line)
-        return _Whole(len(text)) if tells(clean(line[m.end() :] if m else line)) else None
+        return _Whole(len(text)) if tells_failure(strip_ansi(line[m.end() :] if m else line)) else None
 
-    def finditer(self, text: bytes, /) -> Iterator[Found]:
+    def finditer(self, text: bytes, /) -> Iterator[Match]:
         return iter([])
 
 
-def query(said: str, before: Sequence[str] = ()) -> Query:
+def parse_query(said: str, before: Sequence[str] = ()) -> Query:
     """`text`, `~regex`, `!` before either for the lines without it, `level:error|warning|stage|score`.
 
     A level knows what stands `before` the lines of a log, as regular expressions.
@@ -119,7 +119,7 @@ def query(said: str, before: Sequence[str] = ()) -> Query:
         raise UsageError("nothing to look for" if not text.strip("~") else "too long to look for", "type a text")
     if text.startswith("level:"):
         if text == "level:error":
-            return Query(said, _Failures(before), invert=invert, first=regex(ANY_WORD, any_case=False))
+            return Query(said, _Failures(before), invert=invert, first=compile_regex(ANY_WORD, any_case=False))
         level = LEVELS.get(text[6:])
         if level is None:
             raise UsageError(f"unknown level {text[6:20]!r}", f"use one of error, {', '.join(LEVELS)}")
@@ -128,13 +128,15 @@ def query(said: str, before: Sequence[str] = ()) -> Query:
     any_case = text == text.lower()
     if text.startswith("~"):
         by_line = bool(_OF_A_TEXT.search(text))
-        return Query(said, regex(text[1:], any_case=any_case), any_case=any_case, invert=invert, by_line=by_line)
+        return Query(
+            said, compile_regex(text[1:], any_case=any_case), any_case=any_case, invert=invert, by_line=by_line
+        )
     word = text.encode("utf-8", "replace")
     pattern = re.compile(re.escape(word), re.IGNORECASE if any_case else 0)
     return Query(said, pattern, (word,), True, any_case and text.isascii(), invert)
 
 
-def regex(text: str, *, any_case: bool) -> Pattern:
+def compile_regex(text: str, *, any_case: bool) -> Pattern:
     """A regular expression that a person typed, in time that grows with the line alone: it is RE2's.
 
     Raises UsageError.
@@ -155,19 +157,19 @@ def regex(text: str, *, any_case: bool) -> Pattern:
     return found
 
 
-def exactly(text: str) -> Query:
+def exact_query(text: str) -> Query:
     """The lines that have a text, whatever it looks like."""
     word = text.encode("utf-8", "replace")
     return Query(text, re.compile(re.escape(word)), (word,), exact=True)
 
 
-_LEVEL_QUERIES = {name: query(f"level:{name}") for name in LEVELS}
+_LEVEL_QUERIES = {name: parse_query(f"level:{name}") for name in LEVELS}
 
 
 def is_level(text: str, level: str) -> bool:
     """Whether a line, as it is shown, is one that `level:…` finds."""
     if level == "error":
-        return tells(text[:LONGEST_TOLD])
+        return tells_failure(text[:LONGEST_TOLD])
     return bool(_LEVEL_QUERIES[level].pattern.search(text.encode("utf-8", "replace")))
 
 
@@ -322,7 +324,7 @@ def _having(wanted: Query, data: bytes) -> list[int]:
     return [n for n, line in enumerate(lines) if search(line)]
 
 
-def _lines_of(search: Callable[[bytes, int], Found | None], data: bytes) -> Iterator[int]:
+def _lines_of(search: Callable[[bytes, int], Match | None], data: bytes) -> Iterator[int]:
     """Where the lines begin that have a match: from one to the next, as most lines have none."""
     at = 0
     while at < len(data) and (found := search(data, at)):

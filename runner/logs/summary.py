@@ -9,10 +9,10 @@ from typing import TypeVar
 from msgspec import Struct, field
 
 from runner.diagnosis.advice import resume_of
-from runner.diagnosis.alarms import lost
+from runner.diagnosis.alarms import non_finite
 from runner.diagnosis.evidence import Evidence
-from runner.diagnosis.telling import Telling, judged
-from runner.diagnosis.verdict import Verdict, judge
+from runner.diagnosis.telling import ProblemLines, lines_of_verdict
+from runner.diagnosis.verdict import Verdict, diagnose
 from runner.logs.log_file import LogFile
 from runner.logs.prefix import Prefixes
 from runner.logs.search import slice_at
@@ -20,7 +20,7 @@ from runner.model import events
 from runner.model.events import Event
 from runner.model.status import OutcomeKind, Problem
 from runner.nanochat import flops
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 
 T = TypeVar("T", int, float)
 MAX_KEPT = 20
@@ -42,7 +42,7 @@ _ENDS = {
 _MID = "/mid_checkpoints/"
 
 
-class End(Struct):
+class LogEnd(Struct):
     """How the last attempt ended: `word` is the job's own for it, where it wrote one; `line` tells it, from 1."""
 
     kind: OutcomeKind
@@ -89,10 +89,10 @@ class Summary(Training, kw_only=True):
     warnings: list[str] = field(default_factory=list)
     errors: int = 0
     problems: list[Problem] = field(default_factory=list)
-    outcome: End | None = None
+    outcome: LogEnd | None = None
 
 
-class Reader:
+class SummaryReader:
     """Takes a log line by line; `found` is what it has said so far."""
 
     def __init__(self) -> None:
@@ -105,11 +105,11 @@ class Reader:
         self._core: dict[int, float] = {}
         # Which training the lines are of; whether the log itself names its stages; whether the base model is done.
         self._tuning = self._named = self._base_done = False
-        self._evidence, self._telling = Evidence(), Telling()
+        self._evidence, self._telling = Evidence(), ProblemLines()
         # Lines with numbers that are none.
         self._lost: list[Problem] = []
         # The job's own last word.
-        self._told: End | None = None
+        self._told: LogEnd | None = None
 
     @property
     def found(self) -> Summary:
@@ -118,7 +118,7 @@ class Reader:
         first = tuned if base == Training() else base
         for name in Training.__struct_fields__:
             setattr(found, name, getattr(first, name))
-        verdict = judge(self._evidence)
+        verdict = diagnose(self._evidence)
         found.outcome = self._told or (_end(verdict) if verdict else None)
         found.problems = [*self._lost, *self._telling_lines(verdict)]
         found.errors = max(found.errors, len(found.problems))
@@ -144,7 +144,7 @@ class Reader:
         found.lines += 1
         known, blank = False, True
         for piece in raw.split(b"\r") if b"\r" in raw else (raw,):
-            line = clean(piece[:LONGEST].decode("utf-8", "replace"))
+            line = strip_ansi(piece[:LONGEST].decode("utf-8", "replace"))
             for said, event in self._prefixes.read(line):
                 found.errors += self._evidence.see(said, event, found.lines)
                 if type(event) is events.Step:
@@ -168,12 +168,12 @@ class Reader:
                 found.stages, self._named = [], True
             self._tuning = m[1] in ("sft", "chat_eval")
             self._stage(m[1], skipped=bool(m[2]))
-            self._evidence, self._telling = Evidence(), Telling()
+            self._evidence, self._telling = Evidence(), ProblemLines()
         elif m := _END.fullmatch(line):
             self._told = self._ended(m[1], m[2])
         elif line.startswith("[ATTEMPT"):
             found.attempts, self._told = found.attempts + 1, None
-            self._evidence, self._telling = Evidence(), Telling()
+            self._evidence, self._telling = Evidence(), ProblemLines()
         elif line.startswith(_HEARTBEAT):
             found.heartbeats += 1
 
@@ -192,16 +192,16 @@ class Reader:
         """What tells why it ended, where it failed or did not come to its end."""
         outcome = self._found.outcome
         may = outcome.word in ("", "failed") if outcome else not self._telling.done
-        return self._telling.told(*judged(verdict, self._evidence), failed=outcome is not None) if may else []
+        return self._telling.told(*lines_of_verdict(verdict, self._evidence), failed=outcome is not None) if may else []
 
-    def _ended(self, word: str, said: str) -> End:
+    def _ended(self, word: str, said: str) -> LogEnd:
         """The job's own last word, which knew how the child had ended; what only the log shows beside it."""
         kind = _ENDS[word]
         message, _, advice = said.partition(" — ")
-        found = judge(self._evidence) if word == "FAILED" else None
+        found = diagnose(self._evidence) if word == "FAILED" else None
         if found and found.message[:40] in message:
-            return End(found.kind, message, advice, found.resume, found.line, word.lower())
-        return End(kind, message, advice, resume_of(kind), self._found.lines, word.lower())
+            return LogEnd(found.kind, message, advice, found.resume, found.line, word.lower())
+        return LogEnd(kind, message, advice, resume_of(kind), self._found.lines, word.lower())
 
     def _event(self, event: Event, line: str) -> None:
         found = self._found
@@ -241,7 +241,7 @@ class Reader:
             case events.Warned(text=text):
                 if text not in found.warnings and len(found.warnings) < MAX_KEPT:
                     found.warnings.append(text)
-        if lost(event):
+        if non_finite(event):
             self._no_number(line)
 
     def _step(self, event: events.Step, line: str) -> None:
@@ -268,9 +268,9 @@ class Reader:
             self._lost.append(Problem(self._found.lines, line.strip()[:300]))
 
 
-def _end(verdict: Verdict) -> End:
+def _end(verdict: Verdict) -> LogEnd:
     """The cause of the end, where the log does not name one itself."""
-    return End(verdict.kind, verdict.message, verdict.advice, verdict.resume, verdict.line)
+    return LogEnd(verdict.kind, verdict.message, verdict.advice, verdict.resume, verdict.line)
 
 
 class _Pace:
@@ -280,7 +280,7 @@ class _Pace:
         self.training = Training()
         self._speeds: deque[int] = deque(maxlen=MAX_KEPT)
         self._mfus: deque[float] = deque(maxlen=MAX_KEPT)
-        self.counted = flops.Counted()
+        self.counted = flops.FlopsCorrection()
         self._val: dict[int, float] = {}
 
     def measured(self, step: int | None, bpb: float) -> None:
@@ -339,7 +339,7 @@ def _shown(event: Event, line: str) -> str:
     return ""
 
 
-def summarise(log: LogFile, into: Reader, offset: int = 0) -> Iterator[int]:
+def summarise(log: LogFile, into: SummaryReader, offset: int = 0) -> Iterator[int]:
     """Read whole lines from `offset` on; yields, every so often, how far it has come. An unfinished line waits."""
     while True:
         data, following = slice_at(log, offset)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from runner.errors import UsageError
 from runner.system import atomic
-from runner.system.same_file import Known
+from runner.system.same_file import FileIdentity
 
 RECORD = struct.Struct("<Qd")
 EVERY_S = 1.0
@@ -29,7 +29,7 @@ _WHEN = re.compile(
 )
 
 
-class Stamper:
+class TimestampWriter:
     """Makes the records of a log that is written now: `stamp(bytes, now)` before each piece of it."""
 
     def __init__(self, offset: int) -> None:
@@ -44,7 +44,7 @@ class Stamper:
         return record
 
 
-def cut(path: Path, size: int) -> None:
+def truncate(path: Path, size: int) -> None:
     """Take out what is said of places beyond `size`, of a log that was cut there."""
     if not path.is_file():
         return
@@ -53,7 +53,7 @@ def cut(path: Path, size: int) -> None:
     atomic.write(path, b"".join(RECORD.pack(*r) for r in kept))
 
 
-def cut_to_whole(path: Path) -> None:
+def drop_torn_record(path: Path) -> None:
     """Take off a record that a killed job left half written: all later ones would be read wrong."""
     with contextlib.suppress(OSError):
         size = path.stat().st_size
@@ -71,7 +71,7 @@ class LogTimes:
         self._path = path
         self._lock = threading.Lock()
         self._offsets, self._times = array("Q"), array("d")
-        self._known, self._identity = Known(), (0, 0)
+        self._known, self._identity = FileIdentity(), (0, 0)
 
     def refresh(self) -> None:
         """Read what was added; a file that is not there has no times, one that is another by now is read anew."""
@@ -80,7 +80,7 @@ class LogTimes:
                 now = os.fstat(file.fileno())
                 identity, known = (now.st_dev, now.st_ino), self._known
                 same = identity == self._identity and known.is_still(lambda at, n: os.pread(file.fileno(), n, at))
-                known = known if same else Known()
+                known = known if same else FileIdentity()
                 file.seek(known.size)
                 data = file.read(max(0, min(now.st_size, MOST * RECORD.size) - known.size))
         except FileNotFoundError:
@@ -121,7 +121,7 @@ class LogTimes:
             return next((place for place, at in zip(self._offsets, self._times, strict=True) if at >= then), None)
 
 
-def moment(text: str, now: float) -> float:
+def parse_time(text: str, now: float) -> float:
     """A time of the past, in seconds since the epoch. Raises UsageError.
 
     `10m`, `2h`, `1d12h` ago; the last `14:05`; `today`, `yesterday`, `2026-11-25`, each also with a time behind it.

@@ -36,7 +36,7 @@ class Row(Struct, frozen=True):
         return f"{self.name}, {self.note}" if self.note else self.name
 
 
-def final(runs: Sequence[Run], now: float) -> list[Row]:
+def final_numbers(runs: Sequence[Run], now: float) -> list[Row]:
     """The numbers that runs ended with, or have now."""
     statuses = [run.status for run in runs]
     rows = [
@@ -98,7 +98,7 @@ def as_csv(runs: Sequence[Run], curves: Sequence[Curves]) -> Iterator[str]:
                 yield line(run.tag, name, f"{step:.0f}", f"{seconds:.1f}", repr(value))
 
 
-def thinned(runs: Sequence[Run], curves: Sequence[Curves]) -> list[str]:
+def thinned_note(runs: Sequence[Run], curves: Sequence[Curves]) -> list[str]:
     """Which curves had more points than are kept, for people."""
     return [
         f"{run.tag}: of {name} at places one point in {2**series.halved} is kept"

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from runner.nanochat import flops
 from runner.nanochat.going_back import KINDS, begins, goes_back_to
-from runner.system.same_file import Known
-from runner.text.untrusted import json_object, number
+from runner.system.same_file import FileIdentity
+from runner.text.untrusted import json_object, to_float
 
 FAN = 16
 READ_BYTES = 4 << 20
@@ -41,7 +41,7 @@ METRICS = {
 MEASURED = {"val bpb", "CORE"}
 
 
-class Column(NamedTuple):
+class ColumnRange(NamedTuple):
     """What a series has in one column of a drawing: first, lowest, highest and last value."""
 
     first: float
@@ -160,9 +160,9 @@ class Series:
             level += 1
         return low, high
 
-    def columns(self, axis: "array[float]", begin: float, end: float, count: int) -> list[Column | None]:
+    def columns(self, axis: "array[float]", begin: float, end: float, count: int) -> list[ColumnRange | None]:
         """The stretch of the axis from `begin` to `end` in so many columns; None where no point falls in one."""
-        found: list[Column | None] = []
+        found: list[ColumnRange | None] = []
         step = (end - begin) / count
         first = bisect_left(axis, begin)
         for nth in range(count):
@@ -171,7 +171,7 @@ class Series:
                 while last < len(axis) and axis[last] <= end:
                     last += 1
             if last > first:
-                found.append(Column(self.values[first], *self.extent(first, last), self.values[last - 1]))
+                found.append(ColumnRange(self.values[first], *self.extent(first, last), self.values[last - 1]))
             else:
                 found.append(None)
             first = last
@@ -225,8 +225,8 @@ class CurvesReader:
     def _begin(self) -> None:
         self.series = {name: Series() for name in METRICS}
         self.marks: list[Mark] = []
-        self._known = Known()
-        self._counted = flops.Counted()
+        self._known = FileIdentity()
+        self._counted = flops.FlopsCorrection()
         self._began = self._before_s = self._last_t = self._step = self._ema = self._ema_weight = 0.0
         self._trained = 0.0
         self._given.clear()
@@ -283,7 +283,7 @@ class CurvesReader:
         self._ema = kept[-1] * self._ema_weight if kept else 0.0
 
     def _take(self, event: dict[str, Any]) -> None:
-        t = number(event.get("t"))
+        t = to_float(event.get("t"))
         if not 0 <= t < LATEST:
             return
         kind, stage = event.get("kind"), event.get("stage")
@@ -301,35 +301,35 @@ class CurvesReader:
         self._last_t = max(self._last_t, t)
         seconds = self._before_s + max(0.0, t - self._began)
         if kind == "step" and stage == "base":
-            step = number(event.get("step"))
+            step = to_float(event.get("step"))
             if abs(step) < FURTHEST:
                 self._step, self._trained = step, step + 1
-            loss = number(event.get("loss"))
+            loss = to_float(event.get("loss"))
             self._put("loss", seconds, loss)
             if abs(loss) < LARGEST:
                 self._ema, self._ema_weight = EMA * self._ema + (1 - EMA) * loss, EMA * self._ema_weight + (1 - EMA)
                 self._put("loss EMA", seconds, self._ema / self._ema_weight)
             for name, key in (("tok/s", "tokens_per_s"), ("lr", "lrm")):
-                self._put(name, seconds, number(event.get(key)))
-            printed, factor = number(event.get("mfu")), self._counted.factor
+                self._put(name, seconds, to_float(event.get(key)))
+            printed, factor = to_float(event.get("mfu")), self._counted.factor
             self._put("MFU", seconds, printed * factor)
             if factor != 1.0:
                 self._put("MFU printed", seconds, printed)
         elif kind == "step" and stage == "sft":
-            self.series[SFT].add(number(event.get("step")), seconds, number(event.get("loss")))
+            self.series[SFT].add(to_float(event.get("step")), seconds, to_float(event.get("loss")))
         elif kind == "val_bpb" and stage == "base":
-            self.series["val bpb"].add(number(event.get("step")), seconds, number(event.get("bpb")))
+            self.series["val bpb"].add(to_float(event.get("step")), seconds, to_float(event.get("bpb")))
             self._mark(MarkKind.VAL, self._step, seconds)
         elif kind == "core" and isinstance(event.get("step"), int):
-            self.series["CORE"].add(number(event["step"]), seconds, number(event.get("core")))
+            self.series["CORE"].add(to_float(event["step"]), seconds, to_float(event.get("core")))
         elif kind == "checkpoint" and event.get("of") == "base":
-            if abs(step := number(event.get("step"))) < FURTHEST:
+            if abs(step := to_float(event.get("step"))) < FURTHEST:
                 self._mark(MarkKind.SAVE, step, seconds)
         elif kind == "fact":
             self._counted.take(str(event.get("name")), str(event.get("value")))
         elif kind == "gpu":
-            self._put("GPU GB", seconds, number(event.get("memory")) / 1e9)
-            self._put("GPU %", seconds, number(event.get("load")))
+            self._put("GPU GB", seconds, to_float(event.get("memory")) / 1e9)
+            self._put("GPU %", seconds, to_float(event.get("load")))
 
     def _put(self, name: str, seconds: float, value: float) -> None:
         series = self.series[name]

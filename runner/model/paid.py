@@ -20,7 +20,7 @@ MOST_DAYS = 400
 _DAY_S, _LATEST = 86_400.0, 1e11
 
 
-class Paid(Struct, frozen=True, array_like=True):
+class PaidInterval(Struct, frozen=True, array_like=True):
     """From when to when by the time of day, the seconds that cost, the dollars, and of what: GPUs, and where."""
 
     began: float
@@ -46,7 +46,7 @@ class Account(Struct, frozen=True):
     backend: str
     workspace: str
     environment: str
-    rows: list[Paid]
+    rows: list[PaidInterval]
 
     @property
     def usd(self) -> Decimal:
@@ -61,7 +61,7 @@ def account_of(data: bytes) -> Account:
     return found
 
 
-def begun(rows: Sequence[Paid], new: Paid) -> list[Paid]:
+def with_interval(rows: Sequence[PaidInterval], new: PaidInterval) -> list[PaidInterval]:
     """The rows with one more, for what begins now; no more than are kept."""
     found = [*rows]
     while len(found) >= MOST:
@@ -71,13 +71,13 @@ def begun(rows: Sequence[Paid], new: Paid) -> list[Paid]:
     return [*found, new]
 
 
-def _joined(one: Paid, other: Paid) -> Paid:
+def _joined(one: PaidInterval, other: PaidInterval) -> PaidInterval:
     large = max(one, other, key=lambda row: row.usd)
     ends = {"began": min(one.began, other.began), "ended": max(one.ended, other.ended)}
     return msgspec.structs.replace(large, **ends, seconds=one.seconds + other.seconds, usd=one.usd + other.usd)
 
 
-def brought_up(rows: Sequence[Paid], seconds: float, usd: Decimal, now: float) -> list[Paid]:
+def charged_until(rows: Sequence[PaidInterval], seconds: float, usd: Decimal, now: float) -> list[PaidInterval]:
     """The rows with what their run has taken in all until now on the last one, or on a new one after a sleep."""
     if not rows:
         return []
@@ -86,12 +86,12 @@ def brought_up(rows: Sequence[Paid], seconds: float, usd: Decimal, now: float) -
     more_usd = usd - sum((row.usd for row in rows), Decimal(0))
     if abs(now - last.ended - more_s) > JUMP_S:
         after = msgspec.structs.replace(last, began=max(0.0, now - more_s), ended=now, seconds=more_s, usd=more_usd)
-        return begun(rows, after)
+        return with_interval(rows, after)
     longer = msgspec.structs.replace(last, ended=now, seconds=last.seconds + more_s, usd=last.usd + more_usd)
     return [*before, longer]
 
 
-def adding_up_to(usd: Decimal, rows: Sequence[Paid], whole: Paid) -> list[Paid]:
+def adding_up_to(usd: Decimal, rows: Sequence[PaidInterval], whole: PaidInterval) -> list[PaidInterval]:
     """The rows of a record, with what they leave of its sum on the last one; `whole` where they make no sense."""
     rest = usd - sum((row.usd for row in rows if row.possible), Decimal(0))
     if not rows or rest < 0 or not all(row.possible for row in rows):
@@ -100,7 +100,7 @@ def adding_up_to(usd: Decimal, rows: Sequence[Paid], whole: Paid) -> list[Paid]:
     return [*before, msgspec.structs.replace(last, usd=last.usd + rest)]
 
 
-def by_day(row: Paid, zone: tzinfo | None = None) -> dict[str, Decimal]:
+def by_day(row: PaidInterval, zone: tzinfo | None = None) -> dict[str, Decimal]:
     """A row's dollars laid evenly over its time, by the days of a zone, or of this machine's."""
     began, ended = row.began, max(row.ended, row.began + 1)
     if ended - began > MOST_DAYS * _DAY_S:

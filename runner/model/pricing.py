@@ -52,7 +52,7 @@ class Prices(Struct, frozen=True):
     local: Decimal = Decimal(0)
 
 
-class Box(Struct, frozen=True):
+class Resources(Struct, frozen=True):
     """What a container asks for: CPU cores, GiB of memory, GPUs."""
 
     cores: int
@@ -61,11 +61,11 @@ class Box(Struct, frozen=True):
     gpus: int = 0
 
 
-def box(part: Part | None, engine: str, *, gpu: str, gpus: int) -> Box:
+def resources_for(part: Part | None, engine: str, *, gpu: str, gpus: int) -> Resources:
     """The container that prepares, or trains, for an engine; a rehearsal needs no GPU."""
     if engine == "rehearsal":
-        return Box(1, 2)
-    return Box(16, 32) if part is Part.PREPARE else Box(4 * gpus, 32 * gpus, gpu, gpus)
+        return Resources(1, 2)
+    return Resources(16, 32) if part is Part.PREPARE else Resources(4 * gpus, 32 * gpus, gpu, gpus)
 
 
 DATED = Prices(
@@ -77,21 +77,21 @@ DATED = Prices(
 )
 
 
-class Range(Struct, frozen=True):
+class TimeRange(Struct, frozen=True):
     """Low, likely and high seconds."""
 
     low: float
     likely: float
     high: float
 
-    def __add__(self, other: "Range") -> "Range":
-        return Range(self.low + other.low, self.likely + other.likely, self.high + other.high)
+    def __add__(self, other: "TimeRange") -> "TimeRange":
+        return TimeRange(self.low + other.low, self.likely + other.likely, self.high + other.high)
 
-    def times(self, count: float) -> "Range":
-        return Range(self.low * count, self.likely * count, self.high * count)
+    def times(self, count: float) -> "TimeRange":
+        return TimeRange(self.low * count, self.likely * count, self.high * count)
 
 
-ZERO = Range(0.0, 0.0, 0.0)
+ZERO = TimeRange(0.0, 0.0, 0.0)
 
 
 class MoneyRange(Struct, frozen=True, array_like=True):
@@ -105,7 +105,7 @@ class MoneyRange(Struct, frozen=True, array_like=True):
         return MoneyRange(self.low + other.low, self.likely + other.likely, self.high + other.high)
 
     @staticmethod
-    def of(seconds: Range, usd_per_hour: Decimal) -> "MoneyRange":
+    def of(seconds: TimeRange, usd_per_hour: Decimal) -> "MoneyRange":
         """What a range of times costs at an hourly rate."""
         return MoneyRange(*(dollars(s, usd_per_hour) for s in (seconds.low, seconds.likely, seconds.high)))
 
@@ -117,12 +117,12 @@ class MoneyRange(Struct, frozen=True, array_like=True):
 FREE = MoneyRange(Decimal(0), Decimal(0), Decimal(0))
 
 
-def spread(likely: float, down: float = 0.85, up: float = 1.25) -> Range:
+def range_around(likely: float, down: float = 0.85, up: float = 1.25) -> TimeRange:
     """A range around a likely time."""
-    return Range(likely * down, likely, likely * up)
+    return TimeRange(likely * down, likely, likely * up)
 
 
-def hourly_rate(backend: str, holds: Box, prices: Prices = DATED) -> Decimal:
+def hourly_rate(backend: str, holds: Resources, prices: Prices = DATED) -> Decimal:
     """Dollars per hour of a container, or of this machine."""
     if backend == BackendName.LOCAL:
         return prices.local

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from runner.model import identifiers, pricing, stored
-from runner.model.pricing import MoneyRange, Prices, Range
+from runner.model.pricing import MoneyRange, Prices, TimeRange
 from runner.model.spec import BackendName, RunSpec
 from runner.model.states import LIVE, State
 from runner.model.status import Outcome, Status, in_parts
@@ -17,9 +17,9 @@ from runner.model.status import Outcome, Status, in_parts
 class Estimate(Struct, frozen=True):
     """What a launch was said to take: seconds and dollars, low, likely, high; seconds by stage."""
 
-    seconds: Range
+    seconds: TimeRange
     usd: MoneyRange
-    stages: dict[str, Range]
+    stages: dict[str, TimeRange]
 
 
 class Call(Struct, frozen=True):
@@ -119,7 +119,7 @@ def renewed(raw: Any) -> Any:
     return raw | {"status": in_parts(raw["status"])} if isinstance(raw, dict) and "status" in raw else raw
 
 
-def run_of(data: bytes) -> Run:
+def decode_run(data: bytes) -> Run:
     """A stored run, as far as this release understands it. Raises one of `stored.UNREADABLE`."""
     run, odd = stored.decode(data, Run, _STAND_INS, renewed)
     return msgspec.structs.replace(run, schema=max(run.schema, SCHEMA + 1)) if odd else run

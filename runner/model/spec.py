@@ -116,7 +116,7 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def over(lower: Overrides, upper: Overrides) -> Overrides:
+def merge_overrides(lower: Overrides, upper: Overrides) -> Overrides:
     """The values of `upper` where it sets them, else those of `lower`."""
     chosen = {
         name: getattr(lower, name) if (v := getattr(upper, name)) is None else v for name in Overrides.__struct_fields__
@@ -134,7 +134,7 @@ def override_help() -> dict[str, tuple[str, bool]]:
     return found
 
 
-def closest(word: str, known: tuple[str, ...] | list[str]) -> str:
+def closest_name(word: str, known: tuple[str, ...] | list[str]) -> str:
     """A hint naming the nearest known word, or all of them when none is near."""
     import difflib
 
@@ -194,7 +194,7 @@ def parse_overrides(given: dict[str, Any]) -> Overrides:
     known = Overrides.__struct_fields__
     for name in given:
         if name not in known:
-            hint = closest(flag(name), [flag(k) for k in known])
+            hint = closest_name(flag(name), [flag(k) for k in known])
             raise UsageError(f"unknown override {flag(name)}", hint, field="overrides")
     for one in given.get("fault") or ():
         check_fault(one)
@@ -256,11 +256,11 @@ def make_spec(
     `source` is the spec of the run whose checkpoint is continued: its size, GPUs and overrides are taken over.
     """
     if task not in TASKS:
-        raise UsageError(f"unknown task {task[:40]!r}", closest(task, TASKS), field="task")
+        raise UsageError(f"unknown task {task[:40]!r}", closest_name(task, TASKS), field="task")
     engine = engine or (source.engine if source else usual_engine(backend, overrides))
     gpu = gpu or (source.gpu if source else "H100")
     if engine not in ENGINES:
-        raise UsageError(f"unknown engine {engine[:40]!r}", closest(engine, ENGINES), field="engine")
+        raise UsageError(f"unknown engine {engine[:40]!r}", closest_name(engine, ENGINES), field="engine")
     on_cpu = backend == BackendName.LOCAL and engine == "nanochat"
     depth = parse_depth(model or (source.model if source else "d12"), on_cpu=on_cpu)
     if source is None and source_step is not None:
@@ -277,7 +277,7 @@ def make_spec(
         )
     by_name = {kind.upper(): kind for kind in gpu_kinds}
     if gpu.upper() not in by_name:
-        raise UsageError(f"unknown GPU {gpu[:40]!r}", closest(gpu.upper(), gpu_kinds), field="gpu")
+        raise UsageError(f"unknown GPU {gpu[:40]!r}", closest_name(gpu.upper(), gpu_kinds), field="gpu")
     if gpus is None:
         gpus = source.gpus if source else 8 if task in ("speedrun", "base") and not on_cpu else 1
     if on_cpu and gpus != 1:
@@ -286,7 +286,7 @@ def make_spec(
         )
     parsed = parse_overrides(overrides or {})
     if source:
-        parsed = over(msgspec.structs.replace(source.overrides, fault=None), parsed)
+        parsed = merge_overrides(msgspec.structs.replace(source.overrides, fault=None), parsed)
     if engine != "rehearsal":
         for name in REHEARSAL_ONLY:
             if getattr(parsed, name) is not None:

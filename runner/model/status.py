@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from runner.model import pricing, stored
-from runner.model.paid import Paid, adding_up_to, brought_up
+from runner.model.paid import PaidInterval, adding_up_to, charged_until
 from runner.model.spec import MAX_USD
 from runner.model.stages import Phase, StageName
 from runner.model.states import State
@@ -192,7 +192,7 @@ class Money(Struct):
     spent_before_s: float = 0.0
     paid_usd: Decimal = Decimal(0)
     usd_per_hour: Decimal = Decimal(0)
-    paid: list[Paid] = []
+    paid: list[PaidInterval] = []
     budget_told: int = 0
 
 
@@ -266,12 +266,12 @@ class Status(Struct):
     def tell(self, here_s: float, now: float) -> None:
         """Bring up to date how long this container has run, and what was paid for that, at a time of day."""
         self.here_s, self.updated_at = here_s, now
-        self.money.paid = brought_up(self.money.paid, self.spent_s, self.spent_usd, now)
+        self.money.paid = charged_until(self.money.paid, self.spent_s, self.spent_usd, now)
 
-    def rows(self, usd: Decimal) -> list[Paid]:
+    def rows(self, usd: Decimal) -> list[PaidInterval]:
         """What was paid, adding up to `usd`; one row for all of it in a record of an earlier release."""
         began = self.first_started_at or self.started_at
-        whole = Paid(began, max(began, self.ended_at or self.updated_at), self.spent_s, usd)
+        whole = PaidInterval(began, max(began, self.ended_at or self.updated_at), self.spent_s, usd)
         return adding_up_to(usd, self.money.paid, whole)
 
     def at(self, now: float) -> float:
@@ -280,7 +280,7 @@ class Status(Struct):
         return told + max(0.0, now - self.updated_at)
 
 
-PARTS: dict[str, type[Struct]] = {
+STATUS_PARTS: dict[str, type[Struct]] = {
     "work": Work, "training": Training, "pace": Pace, "money": Money, "containers": Containers,
 }  # fmt: skip
 
@@ -290,7 +290,7 @@ def in_parts(raw: Any) -> Any:
     if not isinstance(raw, dict) or "schema" in raw:
         return raw
     new = dict(raw)
-    for part, kind in PARTS.items():
+    for part, kind in STATUS_PARTS.items():
         new[part] = {name: new.pop(name) for name in kind.__struct_fields__ if name in new}
     return new | {"schema": STATUS_SCHEMA}
 

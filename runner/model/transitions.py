@@ -19,7 +19,7 @@ class IllegalTransition(Exception):
     """A bug: the code asked for a change of state that the table does not allow."""
 
 
-def move(run: Run, to: State) -> Run:
+def transition(run: Run, to: State) -> Run:
     """The run in state `to`. Raises IllegalTransition when the table does not allow it."""
     if to == run.state:
         return run
@@ -28,22 +28,22 @@ def move(run: Run, to: State) -> Run:
     return msgspec.structs.replace(run, state=to)
 
 
-def spawned(run: Run, call_id: str, now: float) -> Run:
+def with_call(run: Run, call_id: str, now: float) -> Run:
     """The run after its backend has accepted a call."""
-    moved = move(run, State.QUEUED) if run.state in (State.LAUNCHING, State.INTERRUPTED) else run
+    moved = transition(run, State.QUEUED) if run.state in (State.LAUNCHING, State.INTERRUPTED) else run
     if call_id in {c.call_id for c in run.calls}:
         return moved
     return msgspec.structs.replace(moved, calls=[*run.calls, Call(call_id, now, run.attempt)])
 
 
 def cancel_requested(run: Run, now: float) -> Run:
-    return msgspec.structs.replace(move(run, State.STOPPING), cancel_requested_at=now)
+    return msgspec.structs.replace(transition(run, State.STOPPING), cancel_requested_at=now)
 
 
-def relaunched(run: Run, now: float, back_to: int | None = None) -> Run:
+def next_attempt(run: Run, now: float, back_to: int | None = None) -> Run:
     """The run at the start of its next attempt."""
     return msgspec.structs.replace(
-        move(run, State.LAUNCHING),
+        transition(run, State.LAUNCHING),
         attempt=run.attempt + 1,
         asked_at=now,
         cancel_requested_at=None,
@@ -63,7 +63,7 @@ def adopted(run: Run, record: Run) -> Run:
     if record.attempt == run.attempt:
         return run if len(calls) == len(run.calls) else msgspec.structs.replace(run, calls=calls)
     return msgspec.structs.replace(
-        move(run, State.INTERRUPTED),
+        transition(run, State.INTERRUPTED),
         spec=record.spec,
         attempt=record.attempt,
         calls=calls,
@@ -83,10 +83,10 @@ def found_alive(run: Run, before: Status | None, now: Status | None) -> Run:
         return run
     if now.attempt != run.attempt or now.state not in LIVE or now.updated_at == before.updated_at:
         return run
-    return msgspec.structs.replace(move(run, State.INTERRUPTED), ended_at=None, cancel_requested_at=None)
+    return msgspec.structs.replace(transition(run, State.INTERRUPTED), ended_at=None, cancel_requested_at=None)
 
 
-def found_on_volume(run: Run, backend: BackendName, volume: str) -> Run:
+def import_run(run: Run, backend: BackendName, volume: str) -> Run:
     """A run as its record on a volume tells it; what became of it, the next look says."""
     tag = run.tag
     try:
@@ -96,25 +96,25 @@ def found_on_volume(run: Run, backend: BackendName, volume: str) -> Run:
     return msgspec.structs.replace(run, tag=tag, backend=backend, volume=volume, state=State.INTERRUPTED, status=None)
 
 
-def observed(run: Run, poll: Poll, now: float) -> Run:
+def apply_poll(run: Run, poll: Poll, now: float) -> Run:
     """The run after a look at its backend; a pure function, so that every front end agrees."""
     status = poll.status if poll.status and poll.status.attempt == run.attempt else None
     target = _target(run, status, poll, now)
     if not run.live and run.state not in UNSURE:
         return run
     if not run.live and target == run.state:
-        return run if run.status else msgspec.structs.replace(run, status=_last_words(run, status))
+        return run if run.status else msgspec.structs.replace(run, status=_final_status(run, status))
     if status and status != run.status:
         run = msgspec.structs.replace(run, status=status)
     if status:
         run = _with_calls(run, status)
     if target == run.state or target not in TRANSITIONS[run.state]:
         return run
-    run = move(run, target)
+    run = transition(run, target)
     if run.live and run.state is not State.UNKNOWN:
         return msgspec.structs.replace(run, ended_at=None)
     if status is None or status.state in LIVE:
-        run = msgspec.structs.replace(run, status=_last_words(run, status, poll.outcome))
+        run = msgspec.structs.replace(run, status=_final_status(run, status, poll.outcome))
     ended = run.status.ended_at if run.status else None
     return msgspec.structs.replace(run, ended_at=None if run.live else ended or now)
 
@@ -152,7 +152,7 @@ def _target(run: Run, status: Status | None, poll: Poll, now: float) -> State:
     return State.CANCELLED if run.cancel_requested_at else State.INTERRUPTED
 
 
-def _last_words(run: Run, status: Status | None, said: Outcome | None = None) -> Status:
+def _final_status(run: Run, status: Status | None, said: Outcome | None = None) -> Status:
     """The status of a run whose job ended without a word: the numbers it last had, and what to do."""
     if run.cancel_requested_at:
         kept = f"; kept up to step {status.training.saved_step:,}" if status and status.training.saved_step else ""

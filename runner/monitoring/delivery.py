@@ -12,8 +12,8 @@ import msgspec
 
 from runner import processes
 from runner.text import addresses
-from runner.text.sanitize import safe
-from runner.text.secrets import scrubbed
+from runner.text.sanitize import sanitize_line
+from runner.text.secrets import redact
 
 HOOK_S, POST_S, LOOK_S = 10.0, 10.0, 0.05
 MOST_HOPS = 3
@@ -21,7 +21,7 @@ MOST_HOPS = 3
 MOST_TRIES, MOST_ENDED = 80, 3
 
 
-class Wrong(NamedTuple):
+class DeliveryFailed(NamedTuple):
     """Why a notice did not arrive, in words without its address, and how often it is tried at the most."""
 
     said: str
@@ -30,7 +30,7 @@ class Wrong(NamedTuple):
 
 def deliver(
     way: str, notice: bytes, address: str, leave_at: Callable[[], float] = lambda: float("inf")
-) -> Wrong | None:
+) -> DeliveryFailed | None:
     """Deliver a notice, as JSON, in one of the WAYS; None when it has arrived. Takes seconds: not on a UI loop.
 
     `leave_at` is the moment, by the monotonic clock, at which nobody waits any more.
@@ -38,10 +38,11 @@ def deliver(
     return WAYS[way](notice, address, leave_at)
 
 
-def _run_hook(notice: bytes, command: str, leave_at: Callable[[], float]) -> Wrong | None:
+def _run_hook(notice: bytes, command: str, leave_at: Callable[[], float]) -> DeliveryFailed | None:
     told = msgspec.json.decode(notice, type=dict[str, str])
     env = {
-        f"NANOCHAT_{name}": safe(told[field]) for name, field in (("RUN", "tag"), ("KIND", "kind"), ("TEXT", "text"))
+        f"NANOCHAT_{name}": sanitize_line(told[field])
+        for name, field in (("RUN", "tag"), ("KIND", "kind"), ("TEXT", "text"))
     }
     try:
         hook = subprocess.Popen(
@@ -49,7 +50,7 @@ def _run_hook(notice: bytes, command: str, leave_at: Callable[[], float]) -> Wro
             stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
     except (OSError, ValueError) as error:
-        return Wrong(f"it could not be begun ({scrubbed(str(error))})")
+        return DeliveryFailed(f"it could not be begun ({redact(str(error))})")
     until = time.monotonic() + HOOK_S
     code = hook.poll()
     # Its shell may have left others behind, which are as much of it.
@@ -61,11 +62,11 @@ def _run_hook(notice: bytes, command: str, leave_at: Callable[[], float]) -> Wro
         hook.wait()
     if code is None:
         slow = f"it took longer than {HOOK_S:.0f}s" if time.monotonic() >= until else "it had not come to its end"
-        return Wrong(f"{slow} and was ended", MOST_ENDED)
-    return Wrong(f"it ended with exit code {code}") if code else None
+        return DeliveryFailed(f"{slow} and was ended", MOST_ENDED)
+    return DeliveryFailed(f"it ended with exit code {code}") if code else None
 
 
-def _post(notice: bytes, address: str, leave_at: Callable[[], float]) -> Wrong | None:
+def _post(notice: bytes, address: str, leave_at: Callable[[], float]) -> DeliveryFailed | None:
     import http.client
     import urllib.error
     import urllib.request
@@ -88,19 +89,26 @@ def _post(notice: bytes, address: str, leave_at: Callable[[], float]) -> Wrong |
             code, to = error.code, error.headers.get("Location") or ""
             if code not in (301, 302, 303, 307, 308):
                 phrase = http.client.responses.get(code, "")
-                return Wrong(f"it answered {code} {phrase}".rstrip())
+                return DeliveryFailed(f"it answered {code} {phrase}".rstrip())
             there = addresses.joined(address, to)
-            if not addresses.may_follow(address, there):
-                return Wrong(f"it answered {code}, moved to {addresses.host_of(there)}: set that")
+            if not addresses.redirect_allowed(address, there):
+                return DeliveryFailed(f"it answered {code}, moved to {addresses.host_of(there)}: set that")
             address = there
         except urllib.error.URLError as error:
-            return Wrong(f"{addresses.host_of(address)} cannot be reached ({scrubbed(str(error.reason))})")
+            return DeliveryFailed(f"{addresses.host_of(address)} cannot be reached ({redact(str(error.reason))})")
         except OSError as error:
-            return Wrong(f"{addresses.host_of(address)} cannot be reached ({error.strerror or type(error).__name__})")
+            return DeliveryFailed(
+                f"{addresses.host_of(address)} cannot be reached ({error.strerror or type(error).__name__})"
+            )
         except (ValueError, http.client.HTTPException) as error:
             # What these say may hold all of the address.
-            return Wrong(f"{addresses.host_of(address)} gives no answer that makes sense ({type(error).__name__})")
-    return Wrong(f"it sends from one address to the next, {MOST_HOPS} times")
+            return DeliveryFailed(
+                f"{addresses.host_of(address)} gives no answer that makes sense ({type(error).__name__})"
+            )
+    return DeliveryFailed(f"it sends from one address to the next, {MOST_HOPS} times")
 
 
-WAYS: dict[str, Callable[[bytes, str, Callable[[], float]], Wrong | None]] = {"on_notice": _run_hook, "webhook": _post}
+WAYS: dict[str, Callable[[bytes, str, Callable[[], float]], DeliveryFailed | None]] = {
+    "on_notice": _run_hook,
+    "webhook": _post,
+}

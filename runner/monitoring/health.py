@@ -30,7 +30,7 @@ STALL_FACTOR, LEAST_S = 6.0, 60.0
 SLOW_FACTOR = 1.3
 
 
-class Word(StrEnum):
+class HealthStatus(StrEnum):
     OK = "ok"
     QUIET = "quiet"
     SLOW = "slow"
@@ -42,12 +42,12 @@ class Word(StrEnum):
 class Health(Struct, frozen=True):
     """A word, and why in a few more; `silent_s` is the age of the last progress."""
 
-    word: Word
+    word: HealthStatus
     why: str
     silent_s: float | None = None
 
 
-class Next(Struct, frozen=True):
+class Upcoming(Struct, frozen=True):
     """What is expected: `what` at a step, in so many seconds of training; None while no pace is known."""
 
     what: str
@@ -91,30 +91,32 @@ def health(run: Run, now: float, like: Mapping[str, float] | None = None) -> Hea
     """How a live run is. A heartbeat proves that the job lives; only what the stage says counts as progress."""
     status = run.status
     if status is None or run.state is State.LAUNCHING:
-        return Health(Word.QUIET, "waiting for the job to start")
+        return Health(HealthStatus.QUIET, "waiting for the job to start")
     if run.state in (State.QUEUED, State.PREEMPTED):
         waited = units.duration(max(0.0, now - status.updated_at))
         why = f"in the queue for {waited}" if run.state is State.QUEUED else f"its machine was taken {waited} ago"
-        return Health(Word.QUIET, f"{why}; costs nothing until it starts")
+        return Health(HealthStatus.QUIET, f"{why}; costs nothing until it starts")
     if now - status.updated_at > SIGNAL_LOST_S:
-        return Health(Word.NO_SIGNAL, f"last known {units.duration(now - status.updated_at)} ago")
+        return Health(HealthStatus.NO_SIGNAL, f"last known {units.duration(now - status.updated_at)} ago")
     silent = max(0.0, status.at(now) - (status.work.progress_at or status.started_at))
     allowed = patience(status, like)
     usual = (status.pace.pace_s or status.pace.dt_s or 0.0) * 2 + 5.0 if status.work.doing is Phase.TRAINING else 10.0
     if silent > allowed:
         why = f"no progress for {units.duration(silent)}, usual up to {units.duration(allowed)}"
-        return Health(Word.STALLED, why, silent)
-    if lost := unsaved.said(status):
-        return Health(Word.UNSAVED, lost, silent)
+        return Health(HealthStatus.STALLED, why, silent)
+    if lost := unsaved.unsaved_text(status):
+        return Health(HealthStatus.UNSAVED, lost, silent)
     pace, best = status.pace.pace_s or 0.0, status.pace.best_pace_s
     if status.work.doing is Phase.TRAINING and best and pace > SLOW_FACTOR * best:
-        return Health(Word.SLOW, f"{pace:.2f}s a step, was {best:.2f}s", silent)
+        return Health(HealthStatus.SLOW, f"{pace:.2f}s a step, was {best:.2f}s", silent)
     if silent <= usual:
-        return Health(Word.OK, f"last progress {silent:.0f}s ago", silent)
-    return Health(Word.QUIET, f"nothing for {units.duration(silent)}, usual up to {units.duration(allowed)}", silent)
+        return Health(HealthStatus.OK, f"last progress {silent:.0f}s ago", silent)
+    return Health(
+        HealthStatus.QUIET, f"nothing for {units.duration(silent)}, usual up to {units.duration(allowed)}", silent
+    )
 
 
-def upcoming(status: Status) -> list[Next]:
+def upcoming(status: Status) -> list[Upcoming]:
     """What base training will do next besides steps, the soonest first: val bpb, CORE, save, its end."""
     step, total = status.training.step, status.training.total_steps
     if step is None or not total or status.work.stage is not StageName.BASE or step >= total:
@@ -128,4 +130,6 @@ def upcoming(status: Status) -> list[Next]:
         if every:
             found.setdefault(min(total, (step // every + 1) * every), []).append(what)
     pace = status.pace.pace_s or status.pace.dt_s
-    return [Next(" and ".join(names), at, (at - step) * pace if pace else None) for at, names in sorted(found.items())]
+    return [
+        Upcoming(" and ".join(names), at, (at - step) * pace if pace else None) for at, names in sorted(found.items())
+    ]

@@ -58,7 +58,7 @@ def per_hour(runs: Iterable[Run]) -> Decimal:
     return sum((r.status.money.usd_per_hour for r in runs if r.status and r.state in working), Decimal(0))
 
 
-def coming(runs: Iterable[Run], now: float) -> Decimal:
+def committed_usd(runs: Iterable[Run], now: float) -> Decimal:
     """What live runs are yet to spend: the rest of their budget, or what is likely where they have none."""
     return sum((_rest(run, now) for run in runs if run.live), Decimal(0))
 
@@ -78,7 +78,9 @@ def month_so_far(runs: Iterable[Run], kept: Iterable[Account], now: float, zone:
     return sum((usd for month, usd in months.items() if month >= this), Decimal(0))
 
 
-def question(settings: Settings, likely: Decimal, budget: Decimal | None, month: Decimal, live: Decimal) -> str:
+def confirmation_reason(
+    settings: Settings, likely: Decimal, budget: Decimal | None, month: Decimal, live: Decimal
+) -> str:
     """Why a launch asks first: what it is likely to cost, or what the month would then; empty when it need not.
 
     `budget` is the most it can cost; `month` what the month has cost so far, `live` what live runs are yet to spend.

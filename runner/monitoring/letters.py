@@ -9,7 +9,7 @@ from runner.model.run import Run
 LONGEST_PAUSE_S = 3600.0
 
 
-class Letter(NamedTuple):
+class PendingDelivery(NamedTuple):
     """A notice that is to be delivered in one way, and how often that was tried."""
 
     key: str
@@ -18,7 +18,7 @@ class Letter(NamedTuple):
     tries: int
 
 
-class Telling(Enum):
+class NotificationClaim(Enum):
     """Who tells of something."""
 
     OURS = "ours"
@@ -31,7 +31,7 @@ class Outbox(Protocol):
 
     def all(self) -> list[Run]: ...
 
-    def may_tell(self, key: str) -> Telling:
+    def may_tell(self, key: str) -> NotificationClaim:
         """Whose it is to tell of this: ours from now on, that of another process while it lives, or it is told."""
         ...
 
@@ -39,14 +39,14 @@ class Outbox(Protocol):
         """Put down that it is told here; what there is to deliver beyond, by each way, stays until it is delivered."""
         ...
 
-    def take_letter(self, way: str, now: float) -> Letter | None:
+    def take_letter(self, way: str, now: float) -> PendingDelivery | None:
         """What is due to be delivered in one way, ours from now on; nothing that another process is at."""
         ...
 
-    def delivered(self, letter: Letter) -> None:
+    def delivered(self, letter: PendingDelivery) -> None:
         """It has arrived, or is given up."""
         ...
 
-    def put_off(self, letter: Letter, until: float, tries: int) -> None:
+    def put_off(self, letter: PendingDelivery, until: float, tries: int) -> None:
         """Leave it to whoever looks then."""
         ...

@@ -19,7 +19,7 @@ class _Seen(Struct, frozen=True):
     changed: bool
 
 
-class Signs:
+class SignsOfLife:
     """When the sign of life of each run was last seen to change, by a clock that nobody sets and that does not jump."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

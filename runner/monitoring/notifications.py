@@ -14,14 +14,14 @@ from runner.errors import NanochatError
 from runner.model.run import Run
 from runner.model.states import State
 from runner.monitoring import delivery, unsaved
-from runner.monitoring.health import Word, health, silences
-from runner.monitoring.letters import LONGEST_PAUSE_S, Letter, Outbox, Telling
+from runner.monitoring.health import HealthStatus, health, silences
+from runner.monitoring.letters import LONGEST_PAUSE_S, NotificationClaim, Outbox, PendingDelivery
 from runner.monitoring.projection import spent_usd
 from runner.planning import budget
 from runner.settings import Settings
 from runner.system.client_log import LOG
 from runner.text import units
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 
 # What could not be delivered is tried again after so many seconds, then each hour, by whoever looks.
 PAUSES_S = (10.0, 30.0, 120.0, 600.0, 1800.0, LONGEST_PAUSE_S)
@@ -30,7 +30,7 @@ LEAVE_S = 3.0
 STALE_S = 600.0
 
 
-class NoticeKind(StrEnum):
+class NotificationKind(StrEnum):
     """What a person is told of."""
 
     FINISHED = "finished"
@@ -44,25 +44,25 @@ class NoticeKind(StrEnum):
     BUDGET = "budget"
 
 
-class Notice(Struct, frozen=True):
+class Notification(Struct, frozen=True):
     """`key` is the same for the same event, whoever sees it: who is first tells it, and nobody else."""
 
     run: str
     tag: str
-    kind: NoticeKind
+    kind: NotificationKind
     text: str
     key: str
 
 
 ENDS = {
-    State.DONE: NoticeKind.FINISHED,
-    State.FAILED: NoticeKind.FAILED,
-    State.INTERRUPTED: NoticeKind.INTERRUPTED,
-    State.OUT_OF_BUDGET: NoticeKind.OUT_OF_BUDGET,
+    State.DONE: NotificationKind.FINISHED,
+    State.FAILED: NotificationKind.FAILED,
+    State.INTERRUPTED: NotificationKind.INTERRUPTED,
+    State.OUT_OF_BUDGET: NotificationKind.OUT_OF_BUDGET,
 }
 
 
-def due(run: Run, now: float, like: Mapping[str, float] | None = None) -> Iterator[Notice]:
+def pending_notifications(run: Run, now: float, like: Mapping[str, float] | None = None) -> Iterator[Notification]:
     """Everything there is to tell of a run as it is now; what was told before is known by its key.
 
     `like` is how long the runs like it were silent, by phase.
@@ -70,8 +70,8 @@ def due(run: Run, now: float, like: Mapping[str, float] | None = None) -> Iterat
     status = run.status
     cost = f", {units.money(spent_usd(run, now))}" if spent_usd(run) else ""
 
-    def notice(kind: NoticeKind, text: str, *parts: object) -> Notice:
-        return Notice(run.id, run.tag, kind, text, "/".join(map(str, (run.id, run.attempt, kind, *parts))))
+    def notice(kind: NotificationKind, text: str, *parts: object) -> Notification:
+        return Notification(run.id, run.tag, kind, text, "/".join(map(str, (run.id, run.attempt, kind, *parts))))
 
     if run.state in ENDS:
         said = run.outcome.message if run.outcome else ""
@@ -80,29 +80,29 @@ def due(run: Run, now: float, like: Mapping[str, float] | None = None) -> Iterat
         return
     if run.state is State.PREEMPTED or status.containers.preemptions:
         kept = f"kept up to step {status.training.saved_step:,}" if status.training.saved_step else "nothing kept yet"
-        yield notice(NoticeKind.PREEMPTED, f"{run.tag} was preempted; {kept}", status.containers.preemptions)
+        yield notice(NotificationKind.PREEMPTED, f"{run.tag} was preempted; {kept}", status.containers.preemptions)
     found = health(run, now, like)
-    if found.word is Word.STALLED:
+    if found.word is HealthStatus.STALLED:
         yield notice(
-            NoticeKind.STALLED,
+            NotificationKind.STALLED,
             f"{run.tag} is stalled: {found.why}",
             status.training.step,
             int(status.work.progress_at or 0),
         )
     if (lost := status.work.unsaved) is not None:
-        yield notice(NoticeKind.UNSAVED, f"{run.tag}: {unsaved.said(status)}", int(lost.since))
+        yield notice(NotificationKind.UNSAVED, f"{run.tag}: {unsaved.unsaved_text(status)}", int(lost.since))
     for warning in status.work.warnings:
         if kind := alarm(warning):
-            yield notice(NoticeKind.WARNING, f"{run.tag}: {warning}", kind)
+            yield notice(NotificationKind.WARNING, f"{run.tag}: {warning}", kind)
     cap = run.spec.budget_usd
     if cap is not None and (share := budget.share(cap, spent_usd(run, now))):
         text = f"{run.tag} has spent {share}% of its budget of {units.money(cap)}"
-        yield notice(NoticeKind.BUDGET, text, share, cap)
+        yield notice(NotificationKind.BUDGET, text, share, cap)
 
 
-def terminal_bytes(notice: Notice) -> str:
+def terminal_sequence(notice: Notification) -> str:
     """The notice for a terminal: a bell, and a notification in the two dialects that terminals know."""
-    text = safe(notice.text)[:200].replace(";", ",")
+    text = sanitize_line(notice.text)[:200].replace(";", ",")
     said = f"\x1b]9;{text}\x07\x1b]777;notify;nanochat;{text}\x07\x07"
     if os.environ.get("STY") and "TMUX" not in os.environ:
         # GNU screen, too, hands on what is wrapped.
@@ -118,7 +118,7 @@ def _doubled(said: str) -> list[str]:
     return [(part + "\x07").replace("\x1b", "\x1b\x1b") for part in said.split("\x07") if part]
 
 
-class Teller:
+class Notifier:
     """Tells each notice once, on this machine, however many apps and commands watch: `show` here, by letters beyond.
 
     A letter stays in the registry until it has arrived; whoever looks tries again, after pauses that grow. Two
@@ -130,7 +130,7 @@ class Teller:
         self,
         registry: Outbox,
         settings: Callable[[], Settings],
-        show: Callable[[Notice], None],
+        show: Callable[[Notification], None],
         failed: Callable[[str], None] | None = None,
     ) -> None:
         self._registry, self._settings, self._show = registry, settings, show
@@ -157,18 +157,20 @@ class Teller:
             if run.live:
                 self._seen_live.add(run.id)
             old = run.id not in self._seen_live and _ended_long_ago(run, now)
-            for notice in due(run, clock_of(run) if clock_of else now, silences(run, among) if run.live else None):
+            for notice in pending_notifications(
+                run, clock_of(run) if clock_of else now, silences(run, among) if run.live else None
+            ):
                 if notice.key not in self._settled:
                     self._tell(notice, old)
         self._send_letters()
 
-    def _tell(self, notice: Notice, old: bool) -> None:
-        whose = Telling.TOLD if old else self._registry.may_tell(notice.key)
-        if whose is Telling.OTHERS:
+    def _tell(self, notice: Notification, old: bool) -> None:
+        whose = NotificationClaim.TOLD if old else self._registry.may_tell(notice.key)
+        if whose is NotificationClaim.OTHERS:
             # It is theirs until they have told it, or are gone.
             return
         self._settled.add(notice.key)
-        if whose is Telling.TOLD:
+        if whose is NotificationClaim.TOLD:
             return
         self._show(notice)
         settings = self._settings()
@@ -185,7 +187,7 @@ class Teller:
                 self._threads[way] = thread
                 thread.start()
 
-    def _send_all(self, letter: Letter | None) -> None:
+    def _send_all(self, letter: PendingDelivery | None) -> None:
         """This letter, and whatever is due in its way."""
         try:
             while letter:
@@ -196,7 +198,7 @@ class Teller:
             # It stays where it is, and whoever looks next finds it.
             LOG.warning("notices could not be delivered: %s", error)
 
-    def _send(self, letter: Letter) -> None:
+    def _send(self, letter: PendingDelivery) -> None:
         address = getattr(self._settings(), letter.way)
         wrong = delivery.deliver(letter.way, letter.notice, address, lambda: self._leave_at) if address else None
         if wrong is None:

@@ -6,14 +6,14 @@ from functools import lru_cache
 from msgspec import Struct
 
 from runner.model import pricing
-from runner.model.pricing import MoneyRange, Range
+from runner.model.pricing import MoneyRange, TimeRange
 from runner.model.run import Run
 from runner.model.spec import BackendName, RunSpec
 from runner.model.stages import PARTS, Part, StageName
 from runner.model.states import State
 from runner.model.status import StageState, StageStatus, Status
 from runner.planning import estimate
-from runner.planning.defaults import settings
+from runner.planning.defaults import resolve_spec
 
 # A meter goes on by itself for so long after the last sign of life; then it is better to know less.
 METER_RUNS_S = 30.0
@@ -25,7 +25,7 @@ _COSTS = (State.PREPARING, State.RUNNING, State.STOPPING)
 class Projection(Struct, frozen=True):
     """Seconds left, and dollars at the end: low, likely, high."""
 
-    left: Range
+    left: TimeRange
     usd: MoneyRange
 
 
@@ -70,29 +70,33 @@ def project(run: Run, now: float) -> Projection | None:
 def _rate(run: Run, stage: StageName) -> Decimal:
     spec = run.spec
     part = Part.PREPARE if stage in PARTS[Part.PREPARE] else Part.TRAIN
-    return pricing.hourly_rate(run.backend, pricing.box(part, spec.engine, gpu=spec.gpu, gpus=spec.gpus), run.prices)
+    return pricing.hourly_rate(
+        run.backend, pricing.resources_for(part, spec.engine, gpu=spec.gpu, gpus=spec.gpus), run.prices
+    )
 
 
-def _current(run: Run, status: Status, stage: StageStatus, estimated: Range, now: float) -> Range:
+def _current(run: Run, status: Status, stage: StageStatus, estimated: TimeRange, now: float) -> TimeRange:
     """Seconds left of the stage that runs."""
     gone = max(0.0, status.at(now) - (stage.started_at or status.at(now)))
     base = status.training
     if stage.name is StageName.BASE and base.step is not None and base.total_steps and status.pace.pace_s:
         return _base(run, status, status.pace.pace_s)
-    expected = Range(*(max(0.05 * total, total - gone) for total in (estimated.low, estimated.likely, estimated.high)))
+    expected = TimeRange(
+        *(max(0.05 * total, total - gone) for total in (estimated.low, estimated.likely, estimated.high))
+    )
     done = (status.work.stage_percent or 0.0) / 100
     if not 0.02 < done <= 1:
         return expected
     # What it has taken counts the more, the more of it is done: its beginning was slower than the rest will be.
-    measured = pricing.spread(gone * (1 - done) / done, 0.9, 1.1)
+    measured = pricing.range_around(gone * (1 - done) / done, 0.9, 1.1)
     return measured.times(done) + expected.times(1 - done)
 
 
-def _base(run: Run, status: Status, pace_s: float) -> Range:
+def _base(run: Run, status: Status, pace_s: float) -> TimeRange:
     """Seconds left of base training: steps at their pace, and what they will wait for."""
     step, total = status.training.step or 0, status.training.total_steps or 0
     steps = (total - step) * pace_s
-    left = Range(steps * PACE_DOUBT[0], steps, steps * PACE_DOUBT[1])
+    left = TimeRange(steps * PACE_DOUBT[0], steps, steps * PACE_DOUBT[1])
     planned = _pauses(run.spec, run.backend)
     for kind, every in (
         ("val", status.training.val_every),
@@ -101,7 +105,9 @@ def _base(run: Run, status: Status, pace_s: float) -> Range:
     ):
         if every:
             known = status.pace.pauses.get(kind)
-            each = pricing.spread(known.seconds / known.count, 0.9, 1.1) if known and known.count else planned[kind]
+            each = (
+                pricing.range_around(known.seconds / known.count, 0.9, 1.1) if known and known.count else planned[kind]
+            )
             left = left + each.times(total // every - step // every + (total % every > 0))
     return left
 
@@ -109,10 +115,10 @@ def _base(run: Run, status: Status, pace_s: float) -> Range:
 @lru_cache(maxsize=256)
 def tokens_per_step(spec: RunSpec, backend: str) -> int:
     """Tokens of one optimizer step."""
-    return estimate.shape_of(spec.depth, settings(spec, backend).values).batch
+    return estimate.shape_of(spec.depth, resolve_spec(spec, backend).values).batch
 
 
 @lru_cache(maxsize=256)
-def _pauses(spec: RunSpec, backend: str) -> dict[str, Range]:
-    s = settings(spec, backend)
+def _pauses(spec: RunSpec, backend: str) -> dict[str, TimeRange]:
+    s = resolve_spec(spec, backend)
     return estimate.pauses(estimate.shape_of(spec.depth, s.values), s)

@@ -13,7 +13,7 @@ def unsaved(before: Unsaved | None, problem: str, checkpoints: int, now: float) 
     return Unsaved(problem[:200], before.since if before else now, checkpoints) if problem else None
 
 
-def said(status: Status | None) -> str:
+def unsaved_text(status: Status | None) -> str:
     """`not saved since step 20 (the volume is full)`; empty where all is saved."""
     if status is None or (found := status.work.unsaved) is None:
         return ""

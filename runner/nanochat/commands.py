@@ -38,7 +38,7 @@ REHEARSAL_DEFAULTS = Overrides(
 TEST_DEFAULTS = Overrides(iterations=10, eval_every=-1, core_every=-1, sample_every=-1)
 
 
-class Settings(Struct, frozen=True):
+class ResolvedSpec(Struct, frozen=True):
     """A spec with every default filled in: what the command lines are made of."""
 
     spec: RunSpec
@@ -52,14 +52,14 @@ def _flag(name: str, value: object) -> tuple[str, ...]:
     return () if value is None else (f"--{name}={value:g}" if isinstance(value, float) else f"--{name}={value}",)
 
 
-def _module(s: Settings, module: str, flags: tuple[str, ...]) -> Argv:
+def _module(s: ResolvedSpec, module: str, flags: tuple[str, ...]) -> Argv:
     """`python -m` for one process, `torchrun` for several GPUs; a rehearsal pretends its ranks in one process."""
     if s.spec.gpus > 1 and s.spec.engine == "nanochat":
         return ("torchrun", "--standalone", f"--nproc_per_node={s.spec.gpus}", "-m", module, "--", *flags)
     return ("python", "-m", module, *flags)
 
 
-def dataset(s: Settings, shards: int) -> Argv:
+def dataset(s: ResolvedSpec, shards: int) -> Argv:
     return ("python", "-m", "nanochat.dataset", "-n", str(shards))
 
 
@@ -112,7 +112,7 @@ OTHER_KERNEL = Kernel("kernels-community/flash-attn3")
 KERNEL_BUILD = "torch29-cxx11-cu128-x86_64-linux"
 
 
-def kernel(s: Settings) -> Kernel:
+def kernel(s: ResolvedSpec) -> Kernel:
     """What nanochat would fetch on this GPU at its first step."""
     return HOPPER_KERNEL if s.spec.gpu in HOPPER else OTHER_KERNEL
 
@@ -129,12 +129,12 @@ def fetch_kernel(wanted: Kernel) -> Argv:
     )
 
 
-def tok_train(s: Settings) -> Argv:
+def tok_train(s: ResolvedSpec) -> Argv:
     flags = _flag("max-chars", s.values.tokenizer_chars) + _flag("vocab-size", s.values.vocab_size)
     return ("python", "-m", "scripts.tok_train", *flags)
 
 
-def base_train(s: Settings, *, resume_from: int | None, attempt: int) -> Argv:
+def base_train(s: ResolvedSpec, *, resume_from: int | None, attempt: int) -> Argv:
     """Pretraining; `--save-every` and `--model-tag` are always given. Faults strike the first attempt only."""
     v = s.values
     flags = (
@@ -162,14 +162,14 @@ def base_train(s: Settings, *, resume_from: int | None, attempt: int) -> Argv:
     return _module(s, "scripts.base_train", flags)
 
 
-def _rehearsal(s: Settings, attempt: int) -> tuple[str, ...]:
+def _rehearsal(s: ResolvedSpec, attempt: int) -> tuple[str, ...]:
     if s.spec.engine != "rehearsal":
         return ()
     faults = tuple(f"--fault={f}" for f in s.values.fault or ()) if attempt == 1 else ()
     return (*_flag("step-ms", s.values.step_ms), *faults)
 
 
-def base_eval(s: Settings, *, core: bool) -> Argv:
+def base_eval(s: ResolvedSpec, *, core: bool) -> Argv:
     flags = (
         f"--model-tag={s.spec.model}",
         "--eval=core,bpb,sample" if core else "--eval=bpb,sample",
@@ -180,7 +180,7 @@ def base_eval(s: Settings, *, core: bool) -> Argv:
     return _module(s, "scripts.base_eval", flags)
 
 
-def chat_sft(s: Settings) -> Argv:
+def chat_sft(s: ResolvedSpec) -> Argv:
     tiny = s.on_cpu or s.spec.engine == "rehearsal"
     flags = (
         f"--model-tag={s.spec.model}",
@@ -194,15 +194,15 @@ def chat_sft(s: Settings) -> Argv:
     return _module(s, "scripts.chat_sft", flags)
 
 
-def chat_eval(s: Settings) -> Argv:
+def chat_eval(s: ResolvedSpec) -> Argv:
     return _module(s, "scripts.chat_eval", ("-i", "sft", "-g", s.spec.model, *_max_problems(s)))
 
 
-def _max_problems(s: Settings) -> tuple[str, ...]:
+def _max_problems(s: ResolvedSpec) -> tuple[str, ...]:
     return ("-x", str(s.values.eval_problems)) if s.values.eval_problems else ()
 
 
-def environment(s: Settings, *, offline: bool) -> dict[str, str]:
+def environment(s: ResolvedSpec, *, offline: bool) -> dict[str, str]:
     """Variables that every stage runs with, besides NANOCHAT_BASE_DIR. `offline`: the Hub is not to be asked."""
     env = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "2" if s.on_cpu else "1", "WANDB_MODE": "disabled"}
     if offline:

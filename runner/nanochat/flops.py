@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from runner.nanochat import shapes
-from runner.nanochat.shapes import Shape
+from runner.nanochat.shapes import ModelShape
 
 WHY = "it leaves out the layers in FP8"
 # Closer than this they agree: a few gates may be counted or not.
@@ -18,7 +18,7 @@ _DEEPEST = 1000
 _USED = frozenset("fp8 flops_per_token lm_head transformer_matrices n_layer n_embd sequence_len window_pattern".split())
 
 
-class Counted(Struct):
+class FlopsCorrection(Struct):
     """What a log has said of its model so far, by the names of its facts."""
 
     facts: dict[str, str] = {}
@@ -50,7 +50,7 @@ def shortfall(facts: Mapping[str, str]) -> float:
     return whole / printed if whole > printed * (1 + AGREE) else 1.0
 
 
-def left_out(size: Shape) -> float:
+def left_out(size: ModelShape) -> float:
     """How many times too low the FLOPs are that nanochat will print of a model in FP8: attention is all it counts."""
     return size.flops_per_token / (size.flops_per_token - 6 * (size.matrices + size.lm_head))
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from runner.text.untrusted import number
+from runner.text.untrusted import to_float
 
 # What a job writes down when it goes back.
 GOES_ON = "goes_on"
@@ -14,7 +14,7 @@ KINDS = (GOES_ON, *_OF_BASE, "stage")
 
 def goes_back_to(event: Mapping[str, Any], trained: float) -> float | None:
     """The step that base training goes on from, after `trained` steps of it; None where it goes forward."""
-    kind, step = event.get("kind"), number(event.get("step"))
+    kind, step = event.get("kind"), to_float(event.get("step"))
     if kind == GOES_ON:
         return step if 0 <= step <= trained else None
     return step if event.get("stage") == "base" and kind in _OF_BASE and 0 <= step < trained else None

@@ -8,7 +8,7 @@ import itertools
 import re
 from collections.abc import Callable
 
-from runner.diagnosis.lines import LONGEST_TEXT, exception
+from runner.diagnosis.lines import LONGEST_TEXT, exception_cause
 from runner.diagnosis.signs import sign_of
 from runner.model.events import (
     SAMPLE_CHARS,
@@ -336,7 +336,7 @@ def _failure(line: str, rank: int | None) -> Event | None:
             return Failed(found.text, found.cause, found.rank, found.code, found.prose)
         who = re.sub(r"^a rank\b", f"rank {rank}", found.text)
         return Failed(who, found.cause, rank, found.code, found.prose)
-    if cause := exception(line):
+    if cause := exception_cause(line):
         return Failed(line.strip()[:LONGEST_TEXT], cause, rank, hint=True)
     return None
 

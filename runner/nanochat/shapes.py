@@ -16,7 +16,7 @@ VOCAB = 32768
 GIB = 1024**3
 
 
-class Shape(Struct, frozen=True):
+class ModelShape(Struct, frozen=True):
     """One model size. Parameters are counts, `batch` and `tokens` are tokens, `flops` the whole pretraining."""
 
     depth: int
@@ -87,7 +87,7 @@ def flops_per_token(weights: int, *, depth: int, dim: int, seq_len: int, window:
     return 6 * (weights + 24) + 12 * dim * sum(spans)
 
 
-def shape(
+def model_shape(
     depth: int,
     *,
     aspect: int = 64,
@@ -98,7 +98,7 @@ def shape(
     ratio: float = DEFAULT_RATIO,
     batch: int | None = None,
     iterations: int | None = None,
-) -> Shape:
+) -> ModelShape:
     """Sizes of a model; `batch` and `iterations` replace nanochat's own choice when given."""
     dim, heads = _dims(depth, aspect, head_dim)
     padded = -(-vocab // 64) * 64
@@ -109,7 +109,7 @@ def shape(
     if batch is None:
         reference = ratio * _scaling(REFERENCE_DEPTH, aspect, head_dim, padded)
         batch = 2 ** round(math.log2(REFERENCE_BATCH * (target / reference) ** BATCH_EXPONENT))
-    return Shape(
+    return ModelShape(
         depth=depth,
         dim=dim,
         heads=heads,
@@ -124,7 +124,7 @@ def shape(
     )
 
 
-def memory_bytes(size: Shape, *, gpus: int, device_batch: int, seq_len: int = 2048) -> int:
+def memory_bytes(size: ModelShape, *, gpus: int, device_batch: int, seq_len: int = 2048) -> int:
     """Peak GPU memory of pretraining, on the safe side: weights, gradients, this rank's optimizer, activations.
 
     Between the known limits (d26 at 32 sequences does not fit 80 GB, d32 at 8 just did) and what was measured: d12
@@ -135,7 +135,7 @@ def memory_bytes(size: Shape, *, gpus: int, device_batch: int, seq_len: int = 20
     return fixed + device_batch * per_sequence
 
 
-def device_batch_size(size: Shape, *, gpus: int, gpu_gib: int, seq_len: int = 2048) -> int:
+def device_batch_size(size: ModelShape, *, gpus: int, gpu_gib: int, seq_len: int = 2048) -> int:
     """The largest power of two that fits the GPU and divides the batch; 0 when not even one sequence fits.
 
     For 80 GB the documented choices of nanochat's `runs/miniseries.sh` are the upper limit.

@@ -17,7 +17,7 @@ UNSEEN_S = 3.0
 PUBLISH_BYTES_PER_S = 250e6
 # What a container needs to do anything at all.
 BEGINNING_S = 5.0
-DOUBT = 1.02
+UNCERTAINTY = 1.02
 WARN_AT = (50, 80, 95)
 
 
@@ -40,7 +40,7 @@ def publish_seconds(checkpoint_bytes: int, measured: float | None) -> float:
 
 def better_here(left_s: float, next_kept_s: float) -> bool:
     """Whether to stop where nothing is lost: the next thing to be kept would not be reached."""
-    return next_kept_s * DOUBT > left_s
+    return next_kept_s * UNCERTAINTY > left_s
 
 
 def share(cap: Decimal, spent: Decimal) -> int:
@@ -62,7 +62,9 @@ def at_least(usd_per_hour: Decimal) -> Decimal:
 
 def needs(spec: RunSpec, backend: str, prices: Prices) -> Decimal:
     """Dollars below which a container of this run could only begin and close again, in whole cents."""
-    rate = pricing.hourly_rate(backend, pricing.box(Part.TRAIN, spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices)
+    rate = pricing.hourly_rate(
+        backend, pricing.resources_for(Part.TRAIN, spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices
+    )
     return at_least(rate).quantize(pricing.CENT, ROUND_UP)
 
 

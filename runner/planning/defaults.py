@@ -2,24 +2,24 @@
 
 from runner.errors import UsageError
 from runner.model import pricing
-from runner.model.spec import BackendName, Overrides, RunSpec, over
+from runner.model.spec import BackendName, Overrides, RunSpec, merge_overrides
 from runner.nanochat import commands, shapes
-from runner.nanochat.commands import Settings
+from runner.nanochat.commands import ResolvedSpec
 from runner.planning import estimate
 
 
-def settings(spec: RunSpec, backend: str) -> Settings:
+def resolve_spec(spec: RunSpec, backend: str) -> ResolvedSpec:
     """Fill in every default of a spec. Raises UsageError when the model cannot be trained as asked."""
     on_cpu = backend == BackendName.LOCAL and spec.engine == "nanochat"
     values = spec.overrides
     if spec.task == "test":
-        values = over(commands.TEST_DEFAULTS, values)
+        values = merge_overrides(commands.TEST_DEFAULTS, values)
     if spec.engine == "rehearsal":
-        values = over(commands.REHEARSAL_DEFAULTS, values)
+        values = merge_overrides(commands.REHEARSAL_DEFAULTS, values)
     elif on_cpu:
-        values = over(commands.CPU_DEFAULTS, values)
+        values = merge_overrides(commands.CPU_DEFAULTS, values)
     elif spec.depth >= 20 and spec.gpu in estimate.FP8_GPUS:
-        values = over(Overrides(fp8=True), values)
+        values = merge_overrides(Overrides(fp8=True), values)
     if values.fp8 and spec.engine == "nanochat" and spec.gpu in estimate.NO_FP8_GPUS and not on_cpu:
         raise UsageError(f"{spec.gpu} cannot compute in FP8", "leave --fp8 out, or use an H100", field="overrides")
     size = estimate.shape_of(spec.depth, values)
@@ -50,11 +50,11 @@ def settings(spec: RunSpec, backend: str) -> Settings:
             "lower --device-batch-size by powers of two",
             field="overrides",
         )
-    unsaved = Settings(spec=spec, values=values, device_batch=batch, save_every=0, on_cpu=on_cpu)
+    unsaved = ResolvedSpec(spec=spec, values=values, device_batch=batch, save_every=0, on_cpu=on_cpu)
     quick = spec.engine == "rehearsal" or on_cpu
     pace = estimate.speed(size, unsaved)
     save_every = values.save_every or estimate.save_interval(size, spec, pace.step_s, quick=quick)
-    return Settings(spec=spec, values=values, device_batch=batch, save_every=save_every, on_cpu=on_cpu)
+    return ResolvedSpec(spec=spec, values=values, device_batch=batch, save_every=save_every, on_cpu=on_cpu)
 
 
 def compiles(spec: RunSpec, backend: str) -> bool:

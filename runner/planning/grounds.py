@@ -5,7 +5,7 @@ from runner.model.run import Run
 from runner.model.spec import CONTINUING, RunSpec
 from runner.nanochat import layout
 from runner.nanochat.layout import CheckpointKind
-from runner.planning.plan import plan, starting_point
+from runner.planning.plan import make_plan, starting_point
 from runner.volumes import holdings, run_records
 from runner.volumes.base import Volume
 from runner.volumes.checkpoints import Checkpoint, Verdict
@@ -37,7 +37,7 @@ def check_step(run: Run, found: list[Checkpoint], step: int) -> None:
 def check_gpus(volume: Volume, run: Run, wanted: RunSpec) -> None:
     """See that a run can go on as it is wanted now, on its own checkpoints."""
     status = run.status
-    plan(
+    make_plan(
         wanted,
         layout.Inventory(),
         backend=run.backend,

@@ -7,17 +7,17 @@ from msgspec import Struct
 
 from runner.errors import UsageError
 from runner.model import pricing
-from runner.model.pricing import MoneyRange, Prices, Range
+from runner.model.pricing import MoneyRange, Prices, TimeRange
 from runner.model.run import Estimate, Run
 from runner.model.spec import BackendName, RunSpec
 from runner.model.stages import PARTS, STAGES, Part, StageName
 from runner.model.status import StageState, StageStatus
 from runner.nanochat import commands, flops, layout, shapes
-from runner.nanochat.commands import Argv, Settings
+from runner.nanochat.commands import Argv, ResolvedSpec
 from runner.nanochat.layout import CheckpointKind, Inventory
 from runner.planning import budget, estimate, legs
-from runner.planning.defaults import settings
-from runner.planning.estimate import Own, Speed
+from runner.planning.defaults import resolve_spec
+from runner.planning.estimate import PastRun, Speed
 from runner.volumes.checkpoints import Checkpoint, newest_complete
 
 EVAL_SHARDS = 1
@@ -29,7 +29,7 @@ class _Draft(NamedTuple):
     skip: str
     commands: tuple[Argv, ...]
     note: str
-    seconds: Range
+    seconds: TimeRange
 
 
 class Stage(Struct, frozen=True):
@@ -39,7 +39,7 @@ class Stage(Struct, frozen=True):
     commands: tuple[Argv, ...]
     skip: str
     note: str
-    seconds: Range
+    seconds: TimeRange
     usd: MoneyRange
 
 
@@ -77,7 +77,7 @@ class Plan(Struct, frozen=True):
     core_every: int
     device_batch: int
     heartbeat_s: float
-    seconds: Range
+    seconds: TimeRange
     usd: MoneyRange
     usd_per_hour: Decimal
     prices: str
@@ -93,7 +93,7 @@ class Plan(Struct, frozen=True):
         return Estimate(self.seconds, self.usd, {s.name: s.seconds for s in self.stages if not s.skip})
 
 
-def plan(
+def make_plan(
     spec: RunSpec,
     inventory: Inventory,
     *,
@@ -103,7 +103,7 @@ def plan(
     trained_steps: int | None = None,
     attempt: int = 1,
     prices: Prices = pricing.DATED,
-    own: Own | None = None,
+    own: PastRun | None = None,
     whose: str = "",
 ) -> Plan:
     """The plan of one attempt. `checkpoints` are the run's own and those of the run it continues; `finished` and
@@ -112,13 +112,15 @@ def plan(
 
     Raises UsageError when it cannot be run, as on another number of GPUs than its checkpoint is of.
     """
-    s = settings(spec, backend)
+    s = resolve_spec(spec, backend)
     size = estimate.shape_of(spec.depth, s.values)
     found = checkpoints or []
     done = _done(spec, finished or [], found, trained_steps)
     _check_gpus(spec, found, done)
     rates = {
-        part: pricing.hourly_rate(backend, pricing.box(part, spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices)
+        part: pricing.hourly_rate(
+            backend, pricing.resources_for(part, spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices
+        )
         for part in PARTS
     }
     pace = estimate.speed(size, s, own)
@@ -126,7 +128,7 @@ def plan(
     resume = _resume(newest_complete(found), spec, attempt, whose)
     if spec.task == "base" and spec.source and attempt == 1 and resume.step >= size.iterations:
         raise UsageError(f"{whose} has trained {resume.step:,} steps already", "give more --iterations")
-    maker = _Maker(s, size, inventory, found, resume, attempt, backend, pace, own, whose)
+    maker = _StagePlanner(s, size, inventory, found, resume, attempt, backend, pace, own, whose)
     stages = tuple(maker.stage(name, rates, skip="done" if name in done else "") for name in STAGES[spec.task])
     seconds = pricing.ZERO
     for stage in stages:
@@ -161,7 +163,7 @@ def plan(
     )
 
 
-def _fit(maker: "_Maker", stages: tuple[Stage, ...], limit: int | None) -> legs.Fit:
+def _fit(maker: "_StagePlanner", stages: tuple[Stage, ...], limit: int | None) -> legs.Fit:
     """How the part that trains goes through calls that may take no longer than a limit."""
     train = [stage for stage in stages if stage.name in PARTS[Part.TRAIN] and not stage.skip]
     quickest, likely, slowest = (
@@ -172,7 +174,7 @@ def _fit(maker: "_Maker", stages: tuple[Stage, ...], limit: int | None) -> legs.
     return legs.fit(quickest, likely, slowest, limit=limit, publish_s=publish_s, save_every=every)
 
 
-def _offline(s: Settings, backend: str, inventory: Inventory) -> bool:
+def _offline(s: ResolvedSpec, backend: str, inventory: Inventory) -> bool:
     """Whether everything that nanochat would ask the Hub for is there: eight ranks asking is slow, and may fail."""
     kernel = commands.kernel(s)
     wanted = backend == BackendName.MODAL and s.spec.engine == "nanochat" and kernel.offline
@@ -239,7 +241,7 @@ def _resume(newest: Checkpoint | None, spec: RunSpec, attempt: int, whose: str) 
     return Resume(0, "no complete checkpoint yet" if attempt > 1 else "a new run")
 
 
-def _warnings(spec: RunSpec, s: Settings, size: shapes.Shape, likely: Decimal) -> tuple[str, ...]:
+def _warnings(spec: RunSpec, s: ResolvedSpec, size: shapes.ModelShape, likely: Decimal) -> tuple[str, ...]:
     found = []
     trains = StageName.BASE in STAGES[spec.task]
     if spec.engine == "rehearsal":
@@ -265,18 +267,18 @@ def _warnings(spec: RunSpec, s: Settings, size: shapes.Shape, likely: Decimal) -
     return tuple(found)
 
 
-class _Maker(Struct, frozen=True):
+class _StagePlanner(Struct, frozen=True):
     """Everything that the stages of one plan are made of."""
 
-    s: Settings
-    size: shapes.Shape
+    s: ResolvedSpec
+    size: shapes.ModelShape
     inventory: Inventory
     checkpoints: list[Checkpoint]
     resume: Resume
     attempt: int
     backend: str
     pace: Speed
-    own: Own | None
+    own: PastRun | None
     whose: str
 
     @property
@@ -297,7 +299,7 @@ class _Maker(Struct, frozen=True):
         skip = skip or draft.skip
         if skip:
             return Stage(name, (), skip, "", pricing.ZERO, pricing.FREE)
-        seconds = estimate.corrected(name, draft.seconds, self.own)
+        seconds = estimate.corrected_by_past_run(name, draft.seconds, self.own)
         at = rates[Part.TRAIN if name in PARTS[Part.TRAIN] else Part.PREPARE]
         return Stage(name, draft.commands, "", draft.note, seconds, MoneyRange.of(seconds, at))
 
@@ -377,7 +379,7 @@ class _Maker(Struct, frozen=True):
         )
 
     def _report(self) -> _Draft:
-        return _Draft("", (), "", pricing.spread(0.1))
+        return _Draft("", (), "", pricing.range_around(0.1))
 
     def _without(self, kind: CheckpointKind) -> str:
         """Why an evaluation of what another run has trained cannot be: it has no such checkpoint."""
@@ -388,5 +390,5 @@ class _Maker(Struct, frozen=True):
 
 def plan_of(run: Run) -> list[Argv]:
     """Every command line of a run's spec, as on an empty volume: what the run consists of."""
-    today = plan(run.spec, Inventory(), backend=run.backend)
+    today = make_plan(run.spec, Inventory(), backend=run.backend)
     return [argv for stage in today.stages for argv in stage.commands]

@@ -15,8 +15,8 @@ def headline(spec: RunSpec, backend: str, planned: Plan) -> str:
     where = "on this machine"
     if backend != BackendName.LOCAL:
         where = f"on {spec.gpus} × {spec.gpu}" if spec.engine == "nanochat" else "on small CPU containers of Modal"
-    price = f"likely {units.money_span(planned.usd)}" if planned.usd_per_hour else "free"
-    return f"{what} {where}: {spec.task} of {spec.model}, {units.span(planned.seconds)}, {price}"
+    price = f"likely {units.money_range(planned.usd)}" if planned.usd_per_hour else "free"
+    return f"{what} {where}: {spec.task} of {spec.model}, {units.duration_range(planned.seconds)}, {price}"
 
 
 def lines(planned: Plan) -> Iterator[str]:
@@ -25,8 +25,8 @@ def lines(planned: Plan) -> Iterator[str]:
         if stage.skip:
             yield f"{stage.name:<10} skipped: {stage.skip}"
             continue
-        price = units.money_span(stage.usd) if planned.usd_per_hour else "free"
-        yield f"{stage.name:<10} {units.span(stage.seconds):<22} {price:<26} {stage.note}".rstrip()
+        price = units.money_range(stage.usd) if planned.usd_per_hour else "free"
+        yield f"{stage.name:<10} {units.duration_range(stage.seconds):<22} {price:<26} {stage.note}".rstrip()
         for argv in stage.commands:
             yield f"           $ {shlex.join(argv)}"
     yield f"{'model':<10} {planned.parameters:,} parameters"
@@ -49,6 +49,6 @@ def notes(planned: Plan) -> list[tuple[str, str]]:
     if planned.limit_s:
         more = "what takes longer goes on in the next by itself"
         found.append(("limit", f"a call takes {units.duration(planned.limit_s)} at most; {more}"))
-    money = f"{units.money_span(planned.usd)} ({planned.prices})" if planned.usd_per_hour else planned.prices
-    found.append(("likely", f"{units.span(planned.seconds)}, {money}"))
+    money = f"{units.money_range(planned.usd)} ({planned.prices})" if planned.usd_per_hour else planned.prices
+    found.append(("likely", f"{units.duration_range(planned.seconds)}, {money}"))
     return found

@@ -15,7 +15,7 @@ from runner.metrics.series import Curves, CurvesReader
 from runner.nanochat import layout
 from runner.preview import pictures, tables, tensors
 from runner.preview.kinds import Kind, is_text, kind_of
-from runner.preview.range_reader import TooMuch, opened
+from runner.preview.range_reader import ReadLimitExceeded, open_ranged
 from runner.system import atomic
 from runner.text import units
 from runner.volumes import checkpoints
@@ -30,7 +30,7 @@ IMAGE_BYTES, EVENTS_BYTES = 16 << 20, 64 << 20
 KEPT_BYTES = 64 << 20
 
 
-class Shown(Struct):
+class PreviewContent(Struct):
     """What a preview shows: lines about the file, and one of the rest. Everything is foreign text."""
 
     about: list[str]
@@ -44,7 +44,7 @@ class Shown(Struct):
     picture: pictures.Cells | None = None
 
 
-def look(volume: Volume, entry: Entry, scratch: Path, gpus: int | None = None) -> Shown:
+def build_preview(volume: Volume, entry: Entry, scratch: Path, gpus: int | None = None) -> PreviewContent:
     """What is in a file. `scratch` is a folder for what a widget reads itself, `gpus` those of the file's run.
 
     Raises OSError and NanochatError when the file cannot be read.
@@ -53,7 +53,7 @@ def look(volume: Volume, entry: Entry, scratch: Path, gpus: int | None = None) -
     about = [f"{units.size(entry.bytes)} ({entry.bytes:,} bytes)", f"changed {units.clock(entry.mtime)}"]
     match kind:
         case Kind.PICKLE:
-            return Shown(about, "a pickle: it could run anything when loaded, and is never opened here")
+            return PreviewContent(about, "a pickle: it could run anything when loaded, and is never opened here")
         case Kind.TENSORS:
             return _tensors(volume, entry, gpus, about)
         case Kind.PARQUET:
@@ -61,11 +61,11 @@ def look(volume: Volume, entry: Entry, scratch: Path, gpus: int | None = None) -
         case Kind.IMAGE:
             return _image(volume, entry, about, scratch)
         case Kind.CURVE:
-            return Shown([*about, "drawn from the run's events"], curves=_curves(volume, entry.path, scratch))
+            return PreviewContent([*about, "drawn from the run's events"], curves=_curves(volume, entry.path, scratch))
         case Kind.BINARY:
-            return Shown(about, "not text")
+            return PreviewContent(about, "not text")
     if not entry.bytes:
-        return Shown(about, "empty")
+        return PreviewContent(about, "empty")
     if kind in (Kind.MARKDOWN, Kind.JSON, Kind.TABLE) and entry.bytes <= WHOLE_BYTES:
         data = volume.read(entry.path, 0, WHOLE_BYTES)
         if is_text(data) and not (kind is Kind.MARKDOWN and data.count(b"\n") > MARKDOWN_LINES):
@@ -75,12 +75,12 @@ def look(volume: Volume, entry: Entry, scratch: Path, gpus: int | None = None) -
 
 def _parsed(
     volume: Volume, entry: Entry, kind: Kind, data: bytes, gpus: int | None, about: list[str], scratch: Path
-) -> Shown:
+) -> PreviewContent:
     text = data.decode("utf-8", "replace")
     if kind is Kind.TABLE:
-        return Shown(about, table=tables.read_csv(text, tabs=entry.name.lower().endswith(".tsv"), whole=True))
+        return PreviewContent(about, table=tables.read_csv(text, tabs=entry.name.lower().endswith(".tsv"), whole=True))
     if kind is Kind.MARKDOWN:
-        seen = Shown(about, markdown=text)
+        seen = PreviewContent(about, markdown=text)
         if entry.name == layout.REPORT_FILE:
             seen.curves = _curves(volume, entry.path, scratch)
         return seen
@@ -90,7 +90,9 @@ def _parsed(
         shown_ = _text(volume, entry, about, scratch)
         shown_.warning = f"not valid JSON: {str(error)[:80]}"
         return shown_
-    return Shown([*about, *_verdict(volume, entry, gpus)], json={"": value} if not isinstance(value, dict) else value)
+    return PreviewContent(
+        [*about, *_verdict(volume, entry, gpus)], json={"": value} if not isinstance(value, dict) else value
+    )
 
 
 def _verdict(volume: Volume, entry: Entry, gpus: int | None) -> list[str]:
@@ -99,22 +101,22 @@ def _verdict(volume: Volume, entry: Entry, gpus: int | None) -> list[str]:
     if one is None:
         return []
     bpb = f", last bpb {one.val_bpb:.4f}" if one.val_bpb is not None else ""
-    size = f"{units.size(one.bytes)} in {units.counted(len(one.files), 'file')}"
+    size = f"{units.size(one.bytes)} in {units.pluralize(len(one.files), 'file')}"
     return [f"step {one.step:,}{bpb}, {one.verdict}: {one.reason}", size]
 
 
-def _tensors(volume: Volume, entry: Entry, gpus: int | None, about: list[str]) -> Shown:
+def _tensors(volume: Volume, entry: Entry, gpus: int | None, about: list[str]) -> PreviewContent:
     about = [*about, *_verdict(volume, entry, gpus)]
     try:
-        with opened(volume, entry, INDEX_BYTES) as file:
+        with open_ranged(volume, entry, INDEX_BYTES) as file:
             found = tensors.read_tensors(file)
     except tensors.NoTensors as error:
-        return Shown(about, f"no tensors to list: {error}")
-    except TooMuch as error:
-        return Shown(about, f"no tensors to list: {error}")
+        return PreviewContent(about, f"no tensors to list: {error}")
+    except ReadLimitExceeded as error:
+        return PreviewContent(about, f"no tensors to list: {error}")
     count, size = sum(_count(t.shape) for t in found), sum(t.bytes for t in found)
-    about.append(f"{units.counted(len(found), 'tensor')}, {units.count(count)} numbers, {units.size(size)}")
-    return Shown(about, groups=tensors.groups(found))
+    about.append(f"{units.pluralize(len(found), 'tensor')}, {units.count(count)} numbers, {units.size(size)}")
+    return PreviewContent(about, groups=tensors.groups(found))
 
 
 def _count(shape: tuple[int, ...]) -> int:
@@ -124,26 +126,26 @@ def _count(shape: tuple[int, ...]) -> int:
     return count
 
 
-def _parquet(volume: Volume, entry: Entry, about: list[str]) -> Shown:
+def _parquet(volume: Volume, entry: Entry, about: list[str]) -> PreviewContent:
     try:
-        with opened(volume, entry, PARQUET_BYTES) as file:
+        with open_ranged(volume, entry, PARQUET_BYTES) as file:
             table = tables.read_parquet(file)
     except UsageError as error:
-        return Shown(about, str(error))
-    except TooMuch as error:
-        return Shown(about, f"its first rows are not shown: {error}")
-    return Shown([*about, *table.about], table=table)
+        return PreviewContent(about, str(error))
+    except ReadLimitExceeded as error:
+        return PreviewContent(about, f"its first rows are not shown: {error}")
+    return PreviewContent([*about, *table.about], table=table)
 
 
-def _image(volume: Volume, entry: Entry, about: list[str], scratch: Path) -> Shown:
+def _image(volume: Volume, entry: Entry, about: list[str], scratch: Path) -> PreviewContent:
     if entry.bytes > IMAGE_BYTES:
-        return Shown(about, "too large to be shown")
+        return PreviewContent(about, "too large to be shown")
     try:
         path = volume.here(entry.path) or _brought(volume, entry, 0, entry.bytes, scratch)
         cells, (width, height) = pictures.half_blocks(path)
     except UsageError as error:
-        return Shown(about, str(error))
-    return Shown([*about, f"{width:,} × {height:,} pixels"], picture=cells)
+        return PreviewContent(about, str(error))
+    return PreviewContent([*about, f"{width:,} × {height:,} pixels"], picture=cells)
 
 
 def _curves(volume: Volume, beside: str, scratch: Path) -> Curves | None:
@@ -159,16 +161,16 @@ def _curves(volume: Volume, beside: str, scratch: Path) -> Curves | None:
     return found.curves()
 
 
-def _text(volume: Volume, entry: Entry, about: list[str], scratch: Path) -> Shown:
+def _text(volume: Volume, entry: Entry, about: list[str], scratch: Path) -> PreviewContent:
     if not is_text(volume.read(entry.path, 0, 4096)):
-        return Shown(about, "not text")
+        return PreviewContent(about, "not text")
     here = volume.here(entry.path)
     if here is not None:
-        return Shown(about, log=here)
+        return PreviewContent(about, log=here)
     start = max(0, entry.bytes - TEXT_BYTES)
     if start:
         about = [*about, f"the last {units.size(TEXT_BYTES)} of it"]
-    return Shown(about, log=_brought(volume, entry, start, TEXT_BYTES, scratch))
+    return PreviewContent(about, log=_brought(volume, entry, start, TEXT_BYTES, scratch))
 
 
 def _brought(volume: Volume, entry: Entry, start: int, most: int, scratch: Path) -> Path:

@@ -145,7 +145,7 @@ def _called(called: object, args: object) -> object:
     return Called(name, args if isinstance(args, tuple) else ())
 
 
-def outline(data: bytes) -> object:
+def trace_pickle(data: bytes) -> object:
     """What a pickle would build, with `Called` in the place of everything that is not plain data. Raises NotAPickle."""
     machine = _Machine()
     try:

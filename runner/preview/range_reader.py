@@ -10,12 +10,12 @@ PIECE = 256 << 10
 KEPT = 32
 
 
-class TooMuch(OSError):
+class ReadLimitExceeded(OSError):
     """A preview would have to read more than it may."""
 
 
-class Ranged(io.RawIOBase):
-    """Reads pieces of a file through its volume, at most `most` bytes in all. Raises TooMuch beyond."""
+class RangeReader(io.RawIOBase):
+    """Reads pieces of a file through its volume, at most `most` bytes in all. Raises ReadLimitExceeded beyond."""
 
     def __init__(self, volume: Volume, entry: Entry, most: int) -> None:
         self._volume, self._entry, self._most = volume, entry, most
@@ -44,7 +44,7 @@ class Ranged(io.RawIOBase):
             return self._pieces[number]
         wanted = min(PIECE, self._entry.bytes - number * PIECE)
         if self.read_bytes + wanted > self._most:
-            raise TooMuch(f"more than {units.size(self._most)} would have to be read")
+            raise ReadLimitExceeded(f"more than {units.size(self._most)} would have to be read")
         data = self._volume.read(self._entry.path, number * PIECE, wanted)
         self.read_bytes += wanted
         self._pieces[number] = data
@@ -62,6 +62,6 @@ class Ranged(io.RawIOBase):
         return len(data)
 
 
-def opened(volume: Volume, entry: Entry, most: int) -> io.BufferedReader:
+def open_ranged(volume: Volume, entry: Entry, most: int) -> io.BufferedReader:
     """A file of a volume, open for reading by whatever wants a file."""
-    return io.BufferedReader(Ranged(volume, entry, most), 1 << 16)
+    return io.BufferedReader(RangeReader(volume, entry, most), 1 << 16)

@@ -8,7 +8,7 @@ from typing import IO
 
 from msgspec import Struct
 
-from runner.preview.pickles import Called, Named, NotAPickle, Persistent, outline
+from runner.preview.pickles import Called, Named, NotAPickle, Persistent, trace_pickle
 
 MOST_PICKLE = 4 << 20
 MOST_TENSORS, MOST_DEPTH = 100_000, 16
@@ -63,7 +63,7 @@ def read_tensors(file: IO[bytes]) -> list[Tensor]:
                 raise NoTensors("its index is too large")
             with archive.open(inner) as stream:
                 data = stream.read(MOST_PICKLE)
-        found = outline(data)
+        found = trace_pickle(data)
     except NotAPickle as error:
         raise NoTensors(f"its index cannot be followed: {error}") from error
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as error:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from runner.errors import about
-from runner.system.placing import place
+from runner.errors import naming_path
+from runner.system.placing import move_into
 
 # What is for one person's eyes: settings with their webhook, the registry, logs.
 PRIVATE = 0o600
@@ -22,14 +22,14 @@ def replacing(target: Path, mode: int = 0o666, *, over: bool = True) -> Iterator
     """
     # Short, as the target's name may be as long as a name can be; and nobody can have put a link there.
     temporary = target.with_name(f".{os.urandom(8).hex()}.tmp")
-    with about(target, instead_of=temporary):
+    with naming_path(target, instead_of=temporary):
         target.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
         with os.fdopen(fd, "wb") as file:
             yield file
-        with about(target, instead_of=temporary):
-            place(temporary, target, over=over)
+        with naming_path(target, instead_of=temporary):
+            move_into(temporary, target, over=over)
     except BaseException:
         # Where this cannot be done, what went wrong before says more.
         with contextlib.suppress(OSError):

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from runner.system.atomic import PRIVATE, ends_a_line, tighten
-from runner.text.sanitize import safe
-from runner.text.secrets import scrubbed
+from runner.text.sanitize import sanitize_line
+from runner.text.secrets import redact
 
 FILE = "nanochat-tui.log"
 # So large grows the file, and so many there are of it.
@@ -77,8 +77,8 @@ class _Format(logging.Formatter):
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
 
     def format(self, record: logging.LogRecord) -> str:
-        first, *more = scrubbed(super().format(record)).splitlines() or [""]
-        return "".join([f"{safe(first)}\n", *(f"    {safe(line)}\n" for line in more)])
+        first, *more = redact(super().format(record)).splitlines() or [""]
+        return "".join([f"{sanitize_line(first)}\n", *(f"    {sanitize_line(line)}\n" for line in more)])
 
 
 def _numbered(path: Path, number: int) -> Path:

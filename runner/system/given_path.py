@@ -5,7 +5,7 @@ import pwd
 from pathlib import Path
 
 from runner.errors import UsageError
-from runner.text.filenames import shown
+from runner.text.filenames import path_for_terminal
 
 # What the usual file systems take: bytes of a name, and of a whole path.
 MOST_NAME, MOST_PATH = 255, 4095
@@ -17,7 +17,7 @@ def given_path(text: str, *, field: str = "") -> Path:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise UsageError("that is no path", "leave out what is no text", field=field) from error
-    said = shown(text if len(text) <= 80 else f"{text[:40]}…{text[-30:]}")
+    said = path_for_terminal(text if len(text) <= 80 else f"{text[:40]}…{text[-30:]}")
     if not text:
         raise UsageError("no path was given", "name a file or folder", field=field)
     if "\0" in text:
@@ -57,7 +57,9 @@ def _expanded(text: str) -> str:
     try:
         home = pwd.getpwnam(name).pw_dir if name else os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
     except (KeyError, ValueError) as error:
-        raise _NoHome(f"there is no user {shown(name)}" if name else "this user has no home folder") from error
+        raise _NoHome(
+            f"there is no user {path_for_terminal(name)}" if name else "this user has no home folder"
+        ) from error
     if not home.startswith("/"):
         raise _NoHome("that home folder has no whole path")
     return home.rstrip("/") + slash + rest if rest else home

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import IO
 
-from runner.errors import Unreachable, about
-from runner.text.filenames import shown
+from runner.errors import Unreachable, naming_path
+from runner.text.filenames import path_for_terminal
 
 # What a file system answers that has no locks.
 _NONE = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -24,7 +24,7 @@ def take(file: "IO[str] | IO[bytes] | int", path: Path, *, shared: bool = False)
     A disk that several machines share gives one only for a file that is open to be written, unless it is `shared`.
     """
     try:
-        with about(path):
+        with naming_path(path):
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
@@ -32,7 +32,7 @@ def take(file: "IO[str] | IO[bytes] | int", path: Path, *, shared: bool = False)
         if error.errno not in _NONE:
             raise
         raise NoLocks(
-            f"{shown(str(path.parent))} is on a file system without locks ({error.strerror})",
+            f"{path_for_terminal(str(path.parent))} is on a file system without locks ({error.strerror})",
             "use a folder of another disk",
         ) from error
     return True

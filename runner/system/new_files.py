@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from runner.errors import UsageError, about
+from runner.errors import UsageError, naming_path
 from runner.system.given_path import given_path
-from runner.system.placing import place
-from runner.text.filenames import shown
+from runner.system.placing import move_into
+from runner.text.filenames import path_for_terminal
 
 MOST = 10_000
 
 
-class New(NamedTuple):
+class NewFile(NamedTuple):
     """A file that is being written, and the name that it gets once it is whole."""
 
     target: Path
@@ -26,14 +26,14 @@ def new_file(text: str) -> Path:
     """A path that a person gave for a file that is to be made. Raises UsageError where it cannot be."""
     path = given_path(text)
     if os.path.lexists(path):
-        raise UsageError(f"{shown(text)} is there already", "name a new file")
+        raise UsageError(f"{path_for_terminal(text)} is there already", "name a new file")
     if not path.parent.is_dir():
-        raise UsageError(f"{shown(str(path.parent))} is no folder", "name a file in one that is there")
+        raise UsageError(f"{path_for_terminal(str(path.parent))} is no folder", "name a file in one that is there")
     return path
 
 
 @contextlib.contextmanager
-def whole_files(targets: Sequence[Path], mode: int = 0o666) -> Iterator[list[New]]:
+def whole_files(targets: Sequence[Path], mode: int = 0o666) -> Iterator[list[NewFile]]:
     """Files of these names, which must be free; while they are written `.part` is behind their names.
 
     Raises FileExistsError, also where a name was taken meanwhile.
@@ -46,31 +46,31 @@ def whole_files(targets: Sequence[Path], mode: int = 0o666) -> Iterator[list[New
         for new in made:
             new.file.close()
         for new in made:
-            with about(new.target, instead_of=_part(new.target)):
-                place(_part(new.target), new.target, over=False)
+            with naming_path(new.target, instead_of=_part(new.target)):
+                move_into(_part(new.target), new.target, over=False)
     except BaseException:
         _let_go(made)
         raise
 
 
 @contextlib.contextmanager
-def new_files(named: Callable[[int], Sequence[Path]]) -> Iterator[list[New]]:
+def new_files(named: Callable[[int], Sequence[Path]]) -> Iterator[list[NewFile]]:
     """Files of the first number whose names are free."""
     number = next((n for n in range(1, MOST) if not any(map(_is_taken, named(n)))), MOST)
     with whole_files(named(number)) as made:
         yield made
 
 
-def _made(targets: Sequence[Path], mode: int) -> list[New] | None:
+def _made(targets: Sequence[Path], mode: int) -> list[NewFile] | None:
     """The files for these names; None where one is taken, or will be."""
-    made: list[New] = []
+    made: list[NewFile] = []
     for target in targets:
         try:
             if os.path.lexists(target):
                 raise FileExistsError
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            with about(target, instead_of=_part(target)):
-                made.append(New(target, os.fdopen(os.open(_part(target), flags, mode), "wb")))
+            with naming_path(target, instead_of=_part(target)):
+                made.append(NewFile(target, os.fdopen(os.open(_part(target), flags, mode), "wb")))
         except OSError as error:
             _let_go(made)
             if isinstance(error, FileExistsError):
@@ -87,7 +87,7 @@ def _part(target: Path) -> Path:
     return target.with_name(f"{target.name}.part")
 
 
-def _let_go(made: Sequence[New]) -> None:
+def _let_go(made: Sequence[NewFile]) -> None:
     for new in made:
         # What could not be written cannot be flushed either.
         with contextlib.suppress(OSError):

@@ -17,7 +17,7 @@ def make_folder(chosen: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def place(whole: Path, target: Path, *, over: bool) -> None:
+def move_into(whole: Path, target: Path, *, over: bool) -> None:
     """Give a file its name. Raises FileExistsError where there is one of it, unless it goes `over` that."""
     if over:
         whole.replace(target)

@@ -7,7 +7,7 @@ TOLD_BY = 1 << 16
 Read = Callable[[int, int], bytes]
 
 
-class Known:
+class FileIdentity:
     """What was read of a file so far: its beginning and its end tell whether it is the same, whatever its times say."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ _asked: dict[object, float] = {}
 
 
 @contextlib.contextmanager
-def asking() -> Iterator[None]:
+def waiting_for() -> Iterator[None]:
     """Inside, a question is under way."""
     key = object()
     _asked[key] = time.monotonic()
@@ -26,7 +26,7 @@ def longest_s() -> float:
 
 
 @contextlib.contextmanager
-def told(say: Callable[[str], None]) -> Iterator[None]:
+def waiting_text(say: Callable[[str], None]) -> Iterator[None]:
     """Inside, a wait that is no moment is told, once."""
     done = threading.Event()
 

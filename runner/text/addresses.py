@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from runner.text.secrets import scrubbed
+from runner.text.secrets import redact
 
 # An address without its scheme, as curl takes it, and what curl signs in with.
 _BARE = re.compile(r"(?<![\w./~:@-])((?:[\w-]+\.)+[A-Za-z0-9]+(?::\d+)?|localhost(?::\d+)?)/[^\s\"'|;&]+")
@@ -52,7 +52,7 @@ def joined(address: str, to: str) -> str:
         return ""
 
 
-def may_follow(address: str, there: str) -> bool:
+def redirect_allowed(address: str, there: str) -> bool:
     """Whether what was to be sent to an address may go to another by itself: the same host, as safe as before."""
     if problem(there):
         return False
@@ -90,8 +90,8 @@ def _known(word: str) -> bool:
     return asked.returncode == 0
 
 
-def shown(name: str, value: str) -> str:
+def host_only(name: str, value: str) -> str:
     """A setting that may hold an address, as it may be seen."""
     if name == "webhook":
         return host_of(value) if value else value
-    return _SIGNED_IN.sub(r"\1\2…", _BARE.sub(r"\1/…", scrubbed(value)))
+    return _SIGNED_IN.sub(r"\1\2…", _BARE.sub(r"\1/…", redact(value)))

@@ -6,17 +6,17 @@ import unicodedata
 from collections.abc import Iterable
 from hashlib import sha256
 
-from runner.text.sanitize import HIDDEN, safe
+from runner.text.sanitize import HIDDEN, sanitize_line
 
 # Where downloads keep what is not whole yet; nothing on a volume is brought home under this name.
-PARTS = ".nanochat-tui-parts"
+PARTS_FOLDER = ".nanochat-tui-parts"
 # What was brought is put down in this file of the chosen folder; nor is anything brought under its name.
 BROUGHT = ".nanochat-tui-brought"
 MOST_BYTES = 200
 _UNFIT = re.compile(rf'[\x00-\x1f\x7f-\x9f<>:"|?*\\%]|{HIDDEN.pattern}')
 _UNSEEN = re.compile(rf"[\x00-\x1f\x7f-\x9f]|{HIDDEN.pattern}")
 _RESERVED = re.compile(
-    r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?|" + f"{re.escape(PARTS)}|{re.escape(BROUGHT)}",
+    r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?|" + f"{re.escape(PARTS_FOLDER)}|{re.escape(BROUGHT)}",
     re.IGNORECASE,
 )
 
@@ -25,7 +25,7 @@ def _percent(text: str) -> str:
     return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))
 
 
-def disk_name(name: str) -> str:
+def safe_filename(name: str) -> str:
     """One name of a volume as a name on this disk: what some system would not take, or would hide, is `%XX`."""
     fit = _UNFIT.sub(lambda m: _percent(m[0]), name)
     if fit.strip(" .") == "" or _RESERVED.fullmatch(fit):
@@ -44,7 +44,7 @@ def _shortened(fit: str, name: str) -> str:
     return fit.encode()[:room].decode("utf-8", "ignore").rstrip(" .%") + "~" + digest + ending
 
 
-def disk_paths(paths: Iterable[str]) -> dict[str, str]:
+def safe_paths(paths: Iterable[str]) -> dict[str, str]:
     """Paths of a volume -> relative paths on this disk, no two of which are one on a disk that ignores case.
 
     The same paths give the same answer, so that a download that was cut finds what it has.
@@ -57,9 +57,9 @@ def disk_paths(paths: Iterable[str]) -> dict[str, str]:
             return found[path]
         folder, _, name = path.rpartition("/")
         above = f"{placed(folder)}/" if folder else ""
-        wanted = above + disk_name(name)
+        wanted = above + safe_filename(name)
         if taken.setdefault(_folded(wanted), path) != path:
-            wanted = f"{above}{_shortened(disk_name(name), path)}"
+            wanted = f"{above}{_shortened(safe_filename(name), path)}"
             taken[_folded(wanted)] = path
         found[path] = wanted
         return wanted
@@ -72,19 +72,19 @@ def _folded(path: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
-def told(path: str) -> str:
+def path_for_json(path: str) -> str:
     """A path for JSON and people: what is no text stays readable, as `\\udcff` does not in UTF-8."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def shown(path: str) -> str:
+def path_for_terminal(path: str) -> str:
     """A path on a terminal, with what `safe` would drop made visible, so that no two names look alike."""
-    return safe(_UNSEEN.sub(lambda m: _code(ord(m[0])), told(path)))
+    return sanitize_line(_UNSEEN.sub(lambda m: _code(ord(m[0])), path_for_json(path)))
 
 
-def quoted(path: str) -> str:
+def shell_quote(path: str) -> str:
     """A path for a shell, in letters that every terminal shows and takes back as they stand."""
-    if path == shown(path):
+    if path == path_for_terminal(path):
         return shlex.quote(path)
     raw = path.encode("utf-8", "surrogateescape")
     return "$'" + "".join(chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in raw) + "'"

@@ -17,18 +17,18 @@ _UNSEEN = re.compile(rf"(?!{_JOINED.pattern}){HIDDEN.pattern}")
 _IN_JSON = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f]|{HIDDEN.pattern}")
 
 
-def clean(text: str) -> str:
+def strip_ansi(text: str) -> str:
     """Text without terminal escapes and control characters; tabs stay."""
     return _ESCAPES.sub("", text)
 
 
-def safe(text: str) -> str:
+def sanitize_line(text: str) -> str:
     """One line that a terminal shows as it stands: no controls, no tabs, what hides or turns text by its code."""
-    text = clean(text.replace("\n", " ").replace("\r", " "))
+    text = strip_ansi(text.replace("\n", " ").replace("\r", " "))
     return (text if text.isascii() else _UNSEEN.sub(_code, text)).expandtabs(8)
 
 
-def harmless_json(text: str) -> str:
+def sanitize_json(text: str) -> str:
     """JSON that says the same, in which no character is left that a terminal would act on, or not show."""
     import json
 
@@ -45,13 +45,13 @@ _SGR = re.compile(r"\x1b\[([0-9;]{0,40})m")
 Span = tuple[int, int, str, bool]
 
 
-def coloured(text: str) -> tuple[str, list[Span]]:
+def parse_colours(text: str) -> tuple[str, list[Span]]:
     """A line as `safe` makes it, and the colours that its SGR sequences asked for; every other sequence is gone."""
     if "\x1b[" not in text:
-        return safe(text), []
+        return sanitize_line(text), []
     plain, spans, colour, bold, at = "", list[Span](), "", False, 0
     for found in [*_SGR.finditer(text), None]:
-        piece = safe(text[at : found.start() if found else len(text)])
+        piece = sanitize_line(text[at : found.start() if found else len(text)])
         if piece and (colour or bold):
             spans.append((len(plain), len(plain) + len(piece), colour, bold))
         plain += piece

@@ -19,7 +19,7 @@ _NAMED = re.compile(
 _ADDRESS = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,12}://)(?:[^\s/@\"'<>]*@)?([^\s/?#\"'<>]+)(?:[/?#][^\s\"'<>]*)?")
 
 
-def scrubbed(text: str) -> str:
+def redact(text: str) -> str:
     """The text with `…` in the place of each secret."""
     for name, value in os.environ.items():
         if len(value.strip()) >= SHORTEST and _NAMES.search(name):

@@ -4,7 +4,7 @@ import math
 import time
 from decimal import Decimal
 
-from runner.model.pricing import MoneyRange, Range
+from runner.model.pricing import MoneyRange, TimeRange
 
 UNKNOWN = "–"
 
@@ -86,7 +86,7 @@ def count(number: float | None) -> str:
     return text + unit
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """`1 file`, `1,204 files`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
@@ -109,13 +109,13 @@ def decimals(value: float | None, places: int) -> str:
     return f"{value:.{places}f}"
 
 
-def span(range_: Range) -> str:
+def duration_range(range_: TimeRange) -> str:
     """`41s (35s–52s)`."""
     low, likely, high = (duration(s) for s in (range_.low, range_.likely, range_.high))
     return likely if low == high else f"{likely} ({low}–{high})"
 
 
-def money_span(usd: MoneyRange) -> str:
+def money_range(usd: MoneyRange) -> str:
     low, likely, high = (money(m) for m in (usd.low, usd.likely, usd.high))
     return likely if low == high else f"{likely} ({low}–{high})"
 

@@ -15,7 +15,7 @@ def json_object(data: bytes | str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def number(value: object) -> float:
+def to_float(value: object) -> float:
     """A number as a float; nan for what is none, or too large for one."""
     if not isinstance(value, int | float):
         return math.nan

@@ -15,9 +15,9 @@ from msgspec import Struct
 from runner.errors import FileChanged, NanochatError, UsageError
 from runner.system.placing import make_folder
 from runner.text import units
-from runner.text.filenames import PARTS, disk_paths, shown
-from runner.transfer.journal import ANOTHER, Here, Home
-from runner.transfer.partial_file import Brought, Item, Part, part_path
+from runner.text.filenames import PARTS_FOLDER, path_for_terminal, safe_paths
+from runner.transfer.journal import ANOTHER, DestinationJournal, LocalCopy
+from runner.transfer.partial_file import Brought, DownloadItem, PartialFile, part_path
 from runner.volumes.base import Entry, Volume
 
 WORKERS = 8
@@ -52,7 +52,7 @@ class Progress(Struct):
         return (self.bytes - self.bytes_done) / self.per_s if self.per_s > 0 else None
 
 
-def plan(entries: Iterable[Entry], base: str, called: str = "") -> list[Item]:
+def plan_download(entries: Iterable[Entry], base: str, called: str = "") -> list[DownloadItem]:
     """What to bring for files of a volume, in order; `base` is the folder whose name the targets begin with.
 
     With `base` "runs/a", "runs/a/log" goes to "a/log", or to "my-run/log" where it is `called` "my-run".
@@ -61,16 +61,16 @@ def plan(entries: Iterable[Entry], base: str, called: str = "") -> list[Item]:
     above = base.rpartition("/")[0]
     cut = len(base) if called else len(above) + 1 if above else 0
     files = {e: called + e.path[cut:] for e in entries if not e.is_dir}
-    targets = disk_paths(files.values())
-    return sorted((Item(e, targets[wanted]) for e, wanted in files.items()), key=lambda i: i.entry.path)
+    targets = safe_paths(files.values())
+    return sorted((DownloadItem(e, targets[wanted]) for e, wanted in files.items()), key=lambda i: i.entry.path)
 
 
-def gather(volume: Volume, path: str, called: str = "") -> list[Item]:
+def list_files(volume: Volume, path: str, called: str = "") -> list[DownloadItem]:
     """Everything below a path of a volume, or that one file, as items."""
     entry = volume.stat(path)
     name = entry.path
     found = [e for batch in volume.scan(path, deep=True) for e in batch] if entry.is_dir else [entry]
-    return plan(found, name, called)
+    return plan_download(found, name, called)
 
 
 class Download:
@@ -82,7 +82,7 @@ class Download:
     def __init__(
         self,
         volume: Volume,
-        items: list[Item],
+        items: list[DownloadItem],
         folder: Path,
         *,
         told: Callable[[Progress], None] = lambda progress: None,
@@ -96,10 +96,10 @@ class Download:
         self._going, self._stop = threading.Event(), threading.Event()
         self._going.set()
         self._failed = threading.Event()
-        self._changed: list[Item] = []
+        self._changed: list[DownloadItem] = []
         self.warnings: list[str] = []
         self._speed: list[tuple[float, int]] = []
-        self._parts: set[Part] = set()
+        self._parts: set[PartialFile] = set()
 
     def pause(self) -> None:
         self._going.clear()
@@ -121,7 +121,7 @@ class Download:
         """
         make_folder(self._folder, self._folder)
         items = self._items
-        home = Home(self._folder, self._volume.location, overwrite=self._overwrite)
+        home = DestinationJournal(self._folder, self._volume.location, overwrite=self._overwrite)
         for _ in range(ROUNDS):
             self._changed = []
             missing = [item for item in items if not self._is_there(home, item)]
@@ -134,31 +134,31 @@ class Download:
         if self._stop.is_set() and not here:
             return End.STOPPED
         with contextlib.suppress(OSError):
-            (self._folder / PARTS).rmdir()
+            (self._folder / PARTS_FOLDER).rmdir()
         if self._changed:
-            named = ", ".join(shown(item.entry.path) for item in self._changed[:4])
+            named = ", ".join(path_for_terminal(item.entry.path) for item in self._changed[:4])
             raise FileChanged(f"{named} was written while it was read", "the same command brings what is missing")
         if not here:
             came, of = self.progress.files_done, self.progress.files
             raise NanochatError(f"{came:,} of {of:,} files have come", "the same command brings what is missing")
         return End.WHOLE
 
-    def _as_now(self, changed: list[Item]) -> list[Item]:
+    def _as_now(self, changed: list[DownloadItem]) -> list[DownloadItem]:
         """Files as the volume has them by now."""
         found = []
         for item in changed:
             try:
                 entry = self._volume.stat(item.entry.path)
             except FileNotFoundError:
-                self.warnings.append(f"{shown(item.entry.path)} has been removed from the volume")
+                self.warnings.append(f"{path_for_terminal(item.entry.path)} has been removed from the volume")
                 self.progress.files -= 1
                 self.progress.bytes -= item.entry.bytes
                 continue
             self.progress.bytes += entry.bytes - item.entry.bytes
-            found.append(Item(entry, item.target))
+            found.append(DownloadItem(entry, item.target))
         return found
 
-    def _bring(self, home: Home, missing: list[Item]) -> None:
+    def _bring(self, home: DestinationJournal, missing: list[DownloadItem]) -> None:
         work = self._work(home, missing)
         with ThreadPoolExecutor(self._workers, "download") as pool:
             threads = [pool.submit(self._help, work) for _ in range(self._workers)]
@@ -188,19 +188,19 @@ class Download:
             snapshot = msgspec.structs.replace(self.progress)
         self._told(snapshot)
 
-    def _is_there(self, home: Home, item: Item) -> bool:
+    def _is_there(self, home: DestinationJournal, item: DownloadItem) -> bool:
         """Whether a file is there already. Raises UsageError when another one has its name."""
         found = home.judge(item.target, item.entry)
-        if found is Here.ANOTHER:
+        if found is LocalCopy.ANOTHER:
             raise UsageError(f"{self._folder / item.target} is there already, and is another", ANOTHER)
-        if found is Here.WHOLE:
-            Part.tidy(self._folder, item)
+        if found is LocalCopy.WHOLE:
+            PartialFile.tidy(self._folder, item)
             with self._lock:
                 self.progress.files_done += 1
                 self.progress.bytes_done += item.entry.bytes
-        return found is Here.WHOLE
+        return found is LocalCopy.WHOLE
 
-    def _check_room(self, missing: list[Item]) -> None:
+    def _check_room(self, missing: list[DownloadItem]) -> None:
         here = 0
         for item in missing:
             with contextlib.suppress(OSError):
@@ -216,10 +216,10 @@ class Download:
                 f"{units.size(needs)} to come, {units.size(free)} free in {self._folder}", "choose another folder"
             )
 
-    def _work(self, home: Home, missing: list[Item]) -> Iterator[tuple[Part, int]]:
+    def _work(self, home: DestinationJournal, missing: list[DownloadItem]) -> Iterator[tuple[PartialFile, int]]:
         """Block after block of file after file; an iterator that is asked under the lock."""
         for item in missing:
-            part = Part(self._volume, item, home, self._count)
+            part = PartialFile(self._volume, item, home, self._count)
             self._parts.add(part)
             self.progress.bytes_done += part.done
             if not part.wanted:
@@ -227,7 +227,7 @@ class Download:
             for number in list(part.wanted):
                 yield part, number
 
-    def _help(self, work: Iterator[tuple[Part, int]]) -> None:
+    def _help(self, work: Iterator[tuple[PartialFile, int]]) -> None:
         """One of several threads that bring blocks until there are none, or something went wrong."""
         try:
             while True:
@@ -245,7 +245,7 @@ class Download:
             self._failed.set()
             raise
 
-    def _end(self, part: Part, brought: Brought) -> None:
+    def _end(self, part: PartialFile, brought: Brought) -> None:
         """A file is done with; where it is not what it was, the next round asks for it again."""
         with self._lock:
             self._parts.discard(part)

@@ -16,12 +16,12 @@ from stat import S_ISREG
 import msgspec
 from msgspec import Struct
 
-from runner.errors import NanochatError, Unreachable, UsageError, about
+from runner.errors import NanochatError, Unreachable, UsageError, naming_path
 from runner.model import stored
 from runner.nanochat import layout
 from runner.system.atomic import ends_a_line
-from runner.system.placing import make_folder, place
-from runner.text.filenames import BROUGHT, shown, told
+from runner.system.placing import make_folder, move_into
+from runner.text.filenames import BROUGHT, path_for_json, path_for_terminal
 from runner.volumes.base import BLOCK, Entry
 
 # Some disks keep times to two seconds.
@@ -34,7 +34,7 @@ NOBODY = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENXIO, errno
 ANOTHER = "--force replaces it, or choose another folder"
 
 
-class Record(Struct, frozen=True):
+class BroughtFile(Struct, frozen=True):
     """A file that was brought: what it is called here and on its volume, its size and time there, and its content.
 
     `digest` is that of the digests of its blocks; `here_ns` the time that this disk gave it; a file that was damaged
@@ -51,7 +51,7 @@ class Record(Struct, frozen=True):
     whole: bool = True
 
 
-class Here(Enum):
+class LocalCopy(Enum):
     """What has the name of a file that is to come."""
 
     NOTHING = "nothing"
@@ -76,26 +76,26 @@ def digest_of(digests: list[bytes]) -> str:
 
 def digest_here(path: Path, block: int) -> str:
     """The same of a file of this disk."""
-    with about(path), path.open("rb") as file:
+    with naming_path(path), path.open("rb") as file:
         found = []
         while data := file.read(block):
             found.append(sha256(data).digest())
     return digest_of(found)
 
 
-class Home:
+class DestinationJournal:
     """A chosen folder with what is in it, as files of one volume come into it. Its methods may come from any thread."""
 
     def __init__(self, folder: Path, location: str, *, overwrite: bool = False) -> None:
         self.folder, self._location, self._overwrite = folder, location, overwrite
         self._path = folder / BROUGHT
         self._lock = threading.Lock()
-        self._records: dict[str, list[Record]] = {}
+        self._records: dict[str, list[BroughtFile]] = {}
         for record in self._read():
             self._records.setdefault(record.target, []).append(record)
         self._may_go: dict[str, Sign] = {}
 
-    def _read(self) -> list[Record]:
+    def _read(self) -> list[BroughtFile]:
         """What is on record. Lines that are torn or mean nothing cost themselves; then content tells."""
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -109,10 +109,10 @@ class Home:
         found = []
         for line in data.split(b"\n"):
             with contextlib.suppress(*stored.UNREADABLE):
-                found.append(msgspec.json.decode(line, type=Record))
+                found.append(msgspec.json.decode(line, type=BroughtFile))
         return [r for r in found if r.block > 0]
 
-    def _write(self, record: Record) -> None:
+    def _write(self, record: BroughtFile) -> None:
         """Put a record down, on a line of its own whoever wrote before us."""
         self._records.setdefault(record.target, []).append(record)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -121,43 +121,43 @@ class Home:
                 file.write(b"\n" * (not ends_a_line(file)) + msgspec.json.encode(record) + b"\n")
         except OSError as error:
             raise Unreachable(
-                f"what came cannot be noted in {shown(str(self._path))} ({error.strerror or error})",
+                f"what came cannot be noted in {path_for_terminal(str(self._path))} ({error.strerror or error})",
                 "see that it is yours, and that there is room",
             ) from error
 
     def _origin(self, entry: Entry) -> str:
-        return told(f"{self._location}:{entry.path}")
+        return path_for_json(f"{self._location}:{entry.path}")
 
-    def judge(self, target: str, entry: Entry) -> Here:
+    def judge(self, target: str, entry: Entry) -> LocalCopy:
         """What is here under the name of a file that is to come. Raises UsageError when it is no file."""
         path = self.folder / target
         self._may_go.pop(target, None)
         try:
             found = path.lstat()
         except FileNotFoundError:
-            return Here.NOTHING
+            return LocalCopy.NOTHING
         except NotADirectoryError as error:
             raise UsageError(f"a file is in the way of {path}", "move it, or choose another folder") from error
         if not S_ISREG(found.st_mode):
             raise UsageError(f"{path} is in the way, and is no file", "move it, or choose another folder")
         mine = [r for r in self._records.get(target, ()) if r.origin == self._origin(entry)]
         verdict = self._by_record(path, found, mine, entry)
-        if verdict is Here.UNKNOWN and target not in self._records and found.st_size == entry.bytes:
+        if verdict is LocalCopy.UNKNOWN and target not in self._records and found.st_size == entry.bytes:
             # Nothing was put down: brought by an earlier release, or its journal is gone.
-            verdict = Here.WHOLE if abs(found.st_mtime - entry.mtime) <= TIMES_S else verdict
+            verdict = LocalCopy.WHOLE if abs(found.st_mtime - entry.mtime) <= TIMES_S else verdict
         grows = entry.name in layout.GROWING and 0 < found.st_size < entry.bytes
-        if verdict is Here.UNKNOWN and found.st_size != entry.bytes and not grows:
-            verdict = Here.ANOTHER
-        if verdict is Here.OURS or (self._overwrite and verdict is not Here.WHOLE):
+        if verdict is LocalCopy.UNKNOWN and found.st_size != entry.bytes and not grows:
+            verdict = LocalCopy.ANOTHER
+        if verdict is LocalCopy.OURS or (self._overwrite and verdict is not LocalCopy.WHOLE):
             self._may_go[target] = _sign(found)
-            return Here.OURS
+            return LocalCopy.OURS
         return verdict
 
-    def _by_record(self, path: Path, found: os.stat_result, mine: list[Record], entry: Entry) -> Here:
+    def _by_record(self, path: Path, found: os.stat_result, mine: list[BroughtFile], entry: Entry) -> LocalCopy:
         """What the journal says of a file; UNKNOWN where it does not say that it is ours as we brought it."""
         digests: dict[int, str] = {}
 
-        def same(record: Record) -> bool:
+        def same(record: BroughtFile) -> bool:
             if record.block not in digests:
                 # What may not be read was changed by somebody.
                 with contextlib.suppress(PermissionError):
@@ -171,28 +171,28 @@ class Home:
                 if record.here_ns != found.st_mtime_ns:
                     with self._lock:
                         self._write(msgspec.structs.replace(record, here_ns=found.st_mtime_ns))
-                return Here.WHOLE
+                return LocalCopy.WHOLE
             # What is to be replaced is known by more than its time.
             if (entry.name in layout.REWRITTEN or not record.whole) and same(record):
-                return Here.OURS
-        return Here.UNKNOWN
+                return LocalCopy.OURS
+        return LocalCopy.UNKNOWN
 
     def place(self, part: Path, target: str, entry: Entry, digest: str, block: int, *, whole: bool) -> None:
         """Give a part that has all of its file its name. Raises LeftOut where that is not to be."""
         path, sign = self.folder / target, self._may_go.get(target)
         times = part.stat().st_mtime_ns
-        record = Record(target, self._origin(entry), entry.bytes, entry.mtime, digest, times, block, whole=whole)
+        record = BroughtFile(target, self._origin(entry), entry.bytes, entry.mtime, digest, times, block, whole=whole)
         with self._lock, self._refused(path):
             make_folder(self.folder, path.parent)
             try:
                 found = path.lstat()
             except FileNotFoundError:
                 self._write(record)
-                place(part, path, over=False)
+                move_into(part, path, over=False)
                 return
             if sign == _sign(found) or (self._overwrite and S_ISREG(found.st_mode)):
                 self._write(record)
-                place(part, path, over=True)
+                move_into(part, path, over=True)
                 return
             same = S_ISREG(found.st_mode) and _begins(path, part)
             if same and found.st_size == entry.bytes:
@@ -200,14 +200,14 @@ class Home:
                 part.unlink()
             elif same and found.st_size and entry.name in layout.GROWING:
                 self._write(record)
-                place(part, path, over=True)
+                move_into(part, path, over=True)
             else:
                 raise FileExistsError
 
     @contextlib.contextmanager
     def _refused(self, path: Path) -> Iterator[None]:
         """Inside, what keeps this one file from its place is told; what would keep every other, too, is raised."""
-        name = shown(str(path))
+        name = path_for_terminal(str(path))
         try:
             yield
         except FileExistsError as error:

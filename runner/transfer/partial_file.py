@@ -24,9 +24,9 @@ from runner.nanochat import layout
 from runner.system import locks
 from runner.system.placing import make_folder
 from runner.text import units
-from runner.text.filenames import PARTS, shown
-from runner.transfer.journal import Home, LeftOut, digest_of
-from runner.volumes.base import BLOCK, Entry, Source, Volume
+from runner.text.filenames import PARTS_FOLDER, path_for_terminal
+from runner.transfer.journal import DestinationJournal, LeftOut, digest_of
+from runner.volumes.base import BLOCK, BlockReader, Entry, Volume
 
 # Written blocks are made to last by so many bytes: the most of a file that is read again after a loss of power.
 SYNC_BYTES = 64 << 20
@@ -47,7 +47,7 @@ class Brought(Enum):
     LEFT_OUT = "left out"
 
 
-class Item(Struct, frozen=True):
+class DownloadItem(Struct, frozen=True):
     """One file to bring, and where to: a path on this disk, relative to the chosen folder."""
 
     entry: Entry
@@ -63,18 +63,18 @@ class _Head(Struct, frozen=True):
     block: int = BLOCK
 
 
-def part_path(folder: Path, item: Item) -> Path:
+def part_path(folder: Path, item: DownloadItem) -> Path:
     """Where a file is while it is not whole."""
-    return folder / PARTS / sha256(item.target.encode()).hexdigest()[:24]
+    return folder / PARTS_FOLDER / sha256(item.target.encode()).hexdigest()[:24]
 
 
-class Part:
+class PartialFile:
     """A file that is on its way; whoever opens its part has a lock on it, as another program may bring it, too."""
 
-    def __init__(self, volume: Volume, item: Item, home: Home, came: Came) -> None:
+    def __init__(self, volume: Volume, item: DownloadItem, home: DestinationJournal, came: Came) -> None:
         self._volume, self.item, self._home, self._folder, self._came = volume, item, home, home.folder, came
         self._lock, self._opening = threading.Lock(), threading.Lock()
-        self._source: Source | None = None
+        self._source: BlockReader | None = None
         self._fd = -1
         self._path = part_path(self._folder, item)
         self._journal = self._path.with_suffix(".journal")
@@ -94,7 +94,7 @@ class Part:
         self.warning = self.left_out = ""
 
     @staticmethod
-    def tidy(folder: Path, item: Item) -> None:
+    def tidy(folder: Path, item: DownloadItem) -> None:
         """Take away the part of a file that has its name, where somebody was killed between the two."""
         part = part_path(folder, item)
         with contextlib.suppress(OSError):
@@ -119,7 +119,7 @@ class Part:
             return {}
         return {n: digest for n, digest in found.items() if n in self._numbers and len(digest) == DIGEST}
 
-    def _open(self) -> tuple[Source, int]:
+    def _open(self) -> tuple[BlockReader, int]:
         """The source and the part, opened by the thread that comes first."""
         with self._opening:
             if self._source is None:
@@ -139,15 +139,16 @@ class Part:
             yield
         except OSError as error:
             if error.errno == errno.EFBIG:
-                size = units.size(self.item.entry.bytes)
+                name, size = path_for_terminal(self.item.entry.path), units.size(self.item.entry.bytes)
                 raise LeftOut(
-                    f"{shown(self.item.entry.path)} is too large for the file system of {self._folder} ({size})",
+                    f"{name} is too large for the file system of {self._folder} ({size})",
                     "bring it into another folder",
                 ) from error
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             do = "make room" if full else "see that the folder is there, and yours"
+            target = path_for_terminal(str(self._folder / self.item.target))
             raise Unreachable(
-                f"{shown(str(self._folder / self.item.target))} cannot be written ({error.strerror or error})",
+                f"{target} cannot be written ({error.strerror or error})",
                 f"{do}; the same command goes on from here",
             ) from error
 
@@ -159,7 +160,7 @@ class Part:
         except (FileNotFoundError, NanochatError):
             raise
         except OSError as error:
-            name = shown(self.item.entry.path)
+            name = path_for_terminal(self.item.entry.path)
             raise LeftOut(f"{name} cannot be read ({error.strerror or error})", "see to the volume") from error
 
     def _locked(self) -> bool:
@@ -180,7 +181,7 @@ class Part:
         except FileNotFoundError:
             ours = False
         if not ours:
-            name = shown(self.item.entry.path)
+            name = path_for_terminal(self.item.entry.path)
             raise NanochatError(f"{name} is being brought to this folder already", "wait for that, or stop it")
         if self._noted:
             os.truncate(self._journal, self._journal.read_bytes().rfind(b"\n") + 1)
@@ -265,10 +266,10 @@ class Part:
         source, fd = self._open()
         entry = self.item.entry
         if not source.unchanged() and not self._only_grew():
-            raise FileChanged(f"{shown(entry.path)} was written while it was read", "try again")
+            raise FileChanged(f"{path_for_terminal(entry.path)} was written while it was read", "try again")
         with self._on_disk():
             if not source.verified and not crcs_match(self._path):
-                self.warning = f"{shown(entry.path)} is damaged, on the volume or on the way"
+                self.warning = f"{path_for_terminal(entry.path)} is damaged, on the volume or on the way"
             digest = self._digest(fd)
             # Some disks keep no times, or let nobody set them: it is the content that counts.
             with contextlib.suppress(OSError):
@@ -288,7 +289,9 @@ class Part:
                 wanted = min(BLOCK, self.item.entry.bytes - number * BLOCK)
                 digest = sha256(os.pread(fd, wanted, number * BLOCK)).digest()
                 if digest[:DIGEST] != self._noted[number]:
-                    raise FileChanged(f"what had come of {shown(self.item.entry.path)} is damaged", "try again")
+                    raise FileChanged(
+                        f"what had come of {path_for_terminal(self.item.entry.path)} is damaged", "try again"
+                    )
             found.append(digest)
         return digest_of(found)
 

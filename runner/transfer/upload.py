@@ -11,14 +11,14 @@ import msgspec
 from msgspec import Struct
 
 from runner.errors import NanochatError, UsageError
-from runner.text.filenames import BROUGHT, PARTS, shown
+from runner.text.filenames import BROUGHT, PARTS_FOLDER, path_for_terminal
 from runner.transfer.download import Progress
 from runner.volumes.base import Volume
 
 WORKERS = 4
 
 
-class Sending(Struct, frozen=True):
+class UploadItem(Struct, frozen=True):
     """One file to bring to the volume."""
 
     origin: Path
@@ -26,11 +26,11 @@ class Sending(Struct, frozen=True):
     bytes: int
 
 
-class Stopped(NanochatError):
+class UploadStopped(NanochatError):
     """Somebody said stop; files that arrived stay, what was on its way does not."""
 
 
-def plan(origin: Path, to: str) -> tuple[list[Sending], list[Path]]:
+def plan_upload(origin: Path, to: str) -> tuple[list[UploadItem], list[Path]]:
     """A file, or every regular file in a folder, with where it goes; and what is left out: links, devices.
 
     Raises UsageError for an origin that is neither, OSError for a folder that cannot be read.
@@ -38,7 +38,7 @@ def plan(origin: Path, to: str) -> tuple[list[Sending], list[Path]]:
     if not origin.exists():
         raise UsageError(f"{origin} is not here", "name a file or folder of this machine")
     if origin.is_file():
-        return [Sending(origin, to, origin.stat().st_size)], []
+        return [UploadItem(origin, to, origin.stat().st_size)], []
     if not origin.is_dir():
         raise UsageError(f"{origin} is neither file nor folder", "name a file or folder of this machine")
     found, left_out = [], []
@@ -48,7 +48,7 @@ def plan(origin: Path, to: str) -> tuple[list[Sending], list[Path]]:
 
     for folder, names, files in os.walk(origin, onerror=refused):
         # What a download has put down for itself is nobody else's.
-        names[:] = sorted(name for name in names if name != PARTS)
+        names[:] = sorted(name for name in names if name != PARTS_FOLDER)
         left_out += [Path(folder) / name for name in names if (Path(folder) / name).is_symlink()]
         for name in sorted(files):
             if name == BROUGHT:
@@ -56,13 +56,13 @@ def plan(origin: Path, to: str) -> tuple[list[Sending], list[Path]]:
             path = Path(folder) / name
             stat = path.lstat()
             if S_ISREG(stat.st_mode):
-                found.append(Sending(path, f"{to}/{path.relative_to(origin).as_posix()}", stat.st_size))
+                found.append(UploadItem(path, f"{to}/{path.relative_to(origin).as_posix()}", stat.st_size))
             else:
                 left_out.append(path)
     return found, left_out
 
 
-def in_the_way(volume: Volume, sendings: list[Sending]) -> list[str]:
+def conflicts(volume: Volume, sendings: list[UploadItem]) -> list[str]:
     """Paths that the volume has already."""
     if volume.here("") is not None:
         # Asked for one by one: whether two names are one is for that disk to say.
@@ -88,9 +88,9 @@ def exists(volume: Volume, path: str) -> bool:
         return False
 
 
-def send(
+def upload(
     volume: Volume,
-    sendings: list[Sending],
+    sendings: list[UploadItem],
     *,
     told: Callable[[Progress], None] = lambda progress: None,
     stopped: Callable[[], bool] = lambda: False,
@@ -102,7 +102,7 @@ def send(
     """
     progress = Progress(files=len(sendings), bytes=sum(s.bytes for s in sendings))
     lock, failed = threading.Lock(), threading.Event()
-    work: Iterator[Sending] = iter(sendings)
+    work: Iterator[UploadItem] = iter(sendings)
 
     def count(amount: int, files: int = 0) -> None:
         with lock:
@@ -111,13 +111,13 @@ def send(
             progress.bytes_read += amount
             told(msgspec.structs.replace(progress))
 
-    def put(sending: Sending) -> None:
+    def put(sending: UploadItem) -> None:
         arrived = 0
 
         def came(amount: int) -> None:
             nonlocal arrived
             if stopped() or failed.is_set():
-                raise Stopped("stopped", "the same command sends the rest, with --force")
+                raise UploadStopped("stopped", "the same command sends the rest, with --force")
             # What is sent a second time, after the line broke, is no more than the file.
             amount = min(amount, sending.bytes - arrived)
             arrived += amount
@@ -127,7 +127,7 @@ def send(
         try:
             volume.put(sending.origin, sending.path, came, over=over)
         except FileExistsError as error:
-            raise UsageError(f"{shown(sending.path)} is there already", "--force replaces it") from error
+            raise UsageError(f"{path_for_terminal(sending.path)} is there already", "--force replaces it") from error
         # What the volume had already is not sent again, and nobody is told of it.
         count(sending.bytes - arrived, 1)
 
@@ -139,7 +139,7 @@ def send(
                 if sending is None:
                     return
                 if stopped():
-                    raise Stopped("stopped", "the same command sends the rest, with --force")
+                    raise UploadStopped("stopped", "the same command sends the rest, with --force")
                 put(sending)
         except BaseException:
             failed.set()
@@ -149,4 +149,4 @@ def send(
         threads = [pool.submit(help_) for _ in range(min(WORKERS, len(sendings)))]
     problems = [p for thread in threads if (p := thread.exception())]
     if problems:
-        raise next((p for p in problems if not isinstance(p, Stopped)), problems[0])
+        raise next((p for p in problems if not isinstance(p, UploadStopped)), problems[0])

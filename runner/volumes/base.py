@@ -27,7 +27,7 @@ Entries = list[Entry]
 Paths = list[str]
 
 
-class Source(Protocol):
+class BlockReader(Protocol):
     """A file of a volume, open to be read by several threads, a block at a time: block n begins at n times BLOCK.
 
     `verified` once everything that came was compared with a digest of its origin, or never left this machine.
@@ -80,7 +80,7 @@ class Volume(Protocol):
         """Create or replace a file, all or nothing; folders on the way are made."""
         ...
 
-    def open(self, entry: Entry) -> Source:
+    def open(self, entry: Entry) -> BlockReader:
         """A file to be read in blocks. Raises FileChanged when it is not as that entry says any more."""
         ...
 

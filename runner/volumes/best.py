@@ -7,7 +7,7 @@ import msgspec
 
 from runner.nanochat.going_back import KINDS, begins, goes_back_to
 from runner.nanochat.layout import CheckpointKind
-from runner.text.untrusted import json_object, number
+from runner.text.untrusted import json_object, to_float
 from runner.volumes.checkpoints import Checkpoint, Verdict
 
 _LINES = tuple(f'"kind":"{kind}"'.encode() for kind in KINDS if kind != "step")
@@ -27,7 +27,7 @@ def measured(lines: Iterable[bytes]) -> Measured:
             sft = {} if event["kind"] in ("goes_on", "resumed") else sft
         if begins(event, "sft"):
             sft = {}
-        at, bpb = event.get("step"), number(event.get("bpb"))
+        at, bpb = event.get("step"), to_float(event.get("bpb"))
         if event.get("kind") == "val_bpb" and isinstance(at, int) and math.isfinite(bpb):
             (base if event.get("stage") == "base" else sft)[at] = bpb
     return {CheckpointKind.BASE: base, CheckpointKind.SFT: sft}
@@ -58,7 +58,7 @@ def best_of(whole: Sequence[Checkpoint]) -> set[int]:
     return {min(way)[1] for way in ways if way}
 
 
-def expendable(found: list[Checkpoint], needed: Collection[int] = ()) -> list[Checkpoint]:
+def prunable(found: list[Checkpoint], needed: Collection[int] = ()) -> list[Checkpoint]:
     """What a run saved besides the best and the last complete one of each kind; what is newer than that one stays.
 
     `needed` are steps of the base model that other runs go on from.

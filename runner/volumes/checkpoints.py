@@ -75,7 +75,10 @@ def _reason(names: set[str], step: int, ranks: set[int], gpus: int | None) -> tu
     if missing:
         return Verdict.INCOMPLETE, f"optimizer of rank {', '.join(map(str, missing))} of {wanted} is missing"
     if len(ranks) > wanted:
-        return Verdict.INCOMPLETE, f"{units.counted(len(ranks), 'optimizer shard')} for {units.counted(wanted, 'GPU')}"
+        return (
+            Verdict.INCOMPLETE,
+            f"{units.pluralize(len(ranks), 'optimizer shard')} for {units.pluralize(wanted, 'GPU')}",
+        )
     return None
 
 
@@ -109,7 +112,7 @@ def judge(
                 found = (Verdict.INCOMPLETE, f"{entry.name} is of another step")
             elif lost and (found is None or found[0] is Verdict.WEIGHTS_ONLY):
                 found = (Verdict.NOT_FINITE, f"{lost}: nothing goes on from it by itself")
-    verdict, reason = found or (Verdict.COMPLETE, f"resumable on {units.counted(len(ranks), 'GPU')}")
+    verdict, reason = found or (Verdict.COMPLETE, f"resumable on {units.pluralize(len(ranks), 'GPU')}")
     return Checkpoint(
         run=run,
         kind=kind,

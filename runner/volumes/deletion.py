@@ -52,7 +52,7 @@ def outermost(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def consider(paths: Iterable[str], contents: Iterable[Entry], runs: Iterable[Run]) -> Removal:
+def plan_deletion(paths: Iterable[str], contents: Iterable[Entry], runs: Iterable[Run]) -> Removal:
     """What goes with these paths. `contents` are all files in them, `runs` all runs of this volume."""
     gone = outermost(paths)
     files = [e for e in contents if not e.is_dir]

@@ -10,7 +10,7 @@ from runner.volumes.base import Entries, Entry
 MOST_KNOWN = 500_000
 
 
-class Look(Struct, frozen=True):
+class DirectoryListing(Struct, frozen=True):
     """A look at a folder: its entries, when (epoch seconds), and why it could not be read, if so."""
 
     entries: Entries
@@ -18,25 +18,25 @@ class Look(Struct, frozen=True):
     problem: str = ""
 
 
-class Shelf:
+class DirectoryCache:
     """The folders of one volume that were looked at; the ones looked at longest ago go when there are too many."""
 
     def __init__(self, most: int = MOST_KNOWN) -> None:
-        self._looks: dict[str, Look] = {}
+        self._looks: dict[str, DirectoryListing] = {}
         self._most, self._count = most, 0
 
-    def put(self, path: str, look: Look) -> None:
+    def put(self, path: str, look: DirectoryListing) -> None:
         """Keep a look. One that failed keeps what was known before."""
         old = self._looks.pop(path, None)
         if look.problem and old and not look.entries:
-            look = Look(old.entries, old.at, look.problem)
+            look = DirectoryListing(old.entries, old.at, look.problem)
         self._count += len(look.entries) - (len(old.entries) if old else 0)
         self._looks[path] = look
         while self._count > self._most and len(self._looks) > 1:
             oldest = next(iter(self._looks))
             self._count -= len(self._looks.pop(oldest).entries)
 
-    def get(self, path: str) -> Look | None:
+    def get(self, path: str) -> DirectoryListing | None:
         return self._looks.get(path)
 
     def everything(self) -> Iterator[Entry]:

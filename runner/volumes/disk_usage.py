@@ -13,7 +13,7 @@ from runner.nanochat import layout
 from runner.volumes.base import Entry
 
 
-class Total(Struct):
+class FolderUsage(Struct):
     """A folder with everything below it; `mtime` is that of the newest file."""
 
     path: str
@@ -22,7 +22,7 @@ class Total(Struct):
     mtime: float = 0.0
 
 
-class Advice(Struct, frozen=True):
+class Suggestion(Struct, frozen=True):
     """Something that could be deleted: what, how much, and what is lost with it.
 
     There are no paths where somebody who sees more has to choose.
@@ -34,12 +34,12 @@ class Advice(Struct, frozen=True):
     paths: tuple[str, ...]
 
 
-class Usage:
+class DiskUsage:
     """Sizes of all folders, added up as a deep listing comes; files are counted, not kept, but for checkpoints."""
 
     def __init__(self, top: str = "") -> None:
         self.top = top
-        self.folders: dict[str, Total] = {top: Total(top)}
+        self.folders: dict[str, FolderUsage] = {top: FolderUsage(top)}
         self.below: dict[str, list[str]] = {}
         self.parts: list[Entry] = []
 
@@ -58,34 +58,34 @@ class Usage:
                 total.mtime = max(total.mtime, entry.mtime)
                 folder = folder.rpartition("/")[0] if folder != self.top and folder else None
 
-    def copy(self) -> "Usage":
+    def copy(self) -> "DiskUsage":
         """The folders as they are now, for another thread: it does not see what is added later."""
-        other = Usage(self.top)
+        other = DiskUsage(self.top)
         other.folders = {path: structs.replace(total) for path, total in self.folders.items()}
         other.below = {path: list(folders) for path, folders in self.below.items()}
         return other
 
-    def at(self, path: str) -> Total:
+    def at(self, path: str) -> FolderUsage:
         """A folder, of which nothing may be known so far."""
-        return self.folders.get(path) or Total(path)
+        return self.folders.get(path) or FolderUsage(path)
 
-    def _folder(self, path: str) -> Total:
+    def _folder(self, path: str) -> FolderUsage:
         found = self.folders.get(path)
         if found is None:
-            found = self.folders[path] = Total(path)
+            found = self.folders[path] = FolderUsage(path)
             above = path.rpartition("/")[0]
             self.below.setdefault(above, []).append(path)
             self._folder(above)
         return found
 
-    def children(self, path: str) -> list[Total]:
+    def children(self, path: str) -> list[FolderUsage]:
         """The folders in a folder, the largest first."""
         return sorted((self.folders[p] for p in self.below.get(path, [])), key=lambda t: (-t.bytes, t.path))
 
-    def own(self, path: str) -> Total:
+    def own(self, path: str) -> FolderUsage:
         """The files right in a folder."""
         whole, parts = self.at(path), self.children(path)
-        return Total(path, whole.bytes - sum(p.bytes for p in parts), whole.files - sum(p.files for p in parts))
+        return FolderUsage(path, whole.bytes - sum(p.bytes for p in parts), whole.files - sum(p.files for p in parts))
 
 
 def per_month(bytes_: int) -> Decimal:
@@ -98,7 +98,7 @@ def free_tier() -> int:
     return STORAGE_FREE_GIB * 2**30
 
 
-def advice(usage: Usage, runs: Iterable[Run]) -> list[Advice]:
+def suggestions(usage: DiskUsage, runs: Iterable[Run]) -> list[Suggestion]:
     """What could go, the largest first, and what is lost with it. Nothing that a live run reads."""
     known = {r.path: r for r in runs}
     found = []
@@ -120,21 +120,21 @@ def advice(usage: Usage, runs: Iterable[Run]) -> list[Advice]:
         old = sum(e.bytes for kind in kinds.values() for step in sorted(kind)[:-1] for e in kind[step])
         # Which of them are best, or whole, their names do not say.
         why = f"K on Checkpoints, or `nanochat-tui checkpoints {run.tag} --prune`, keeps best and last"
-        found.append(Advice(f"up to all older checkpoints of {run.tag}", why, old, ()))
+        found.append(Suggestion(f"up to all older checkpoints of {run.tag}", why, old, ()))
     return sorted((a for a in found if a.bytes), key=lambda a: -a.bytes)
 
 
-def _caches(usage: Usage) -> list[Advice]:
+def _caches(usage: DiskUsage) -> list[Suggestion]:
     reasons = {
         layout.COMPILE_CACHE: ("compile caches", "the next start of each kind compiles anew, for minutes"),
         layout.HF_CACHE: ("attention kernel", "the next launch fetches it again"),
     }
     return [
-        Advice(what, why, usage.folders[path].bytes, (path,))
+        Suggestion(what, why, usage.folders[path].bytes, (path,))
         for path, (what, why) in reasons.items()
         if path in usage.folders
     ]
 
 
-def _advice(what: str, why: str, entries: list[Entry]) -> Advice:
-    return Advice(what, why, sum(e.bytes for e in entries), tuple(e.path for e in entries))
+def _advice(what: str, why: str, entries: list[Entry]) -> Suggestion:
+    return Suggestion(what, why, sum(e.bytes for e in entries), tuple(e.path for e in entries))

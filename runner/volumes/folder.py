@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
 
-from runner.errors import FileChanged, VolumeGone, about
+from runner.errors import FileChanged, VolumeGone, naming_path
 from runner.system import atomic
 from runner.volumes.base import BLOCK, Entries, Entry, Paths
 
@@ -83,17 +83,17 @@ class FolderVolume:
 
     def write(self, path: str, data: bytes) -> None:
         full = self.path(path)
-        with about(full), atomic.replacing(full) as file:
+        with naming_path(full), atomic.replacing(full) as file:
             file.write(data)
 
-    def open(self, entry: Entry) -> "FolderSource":
-        return FolderSource(entry, self.path(entry.path))
+    def open(self, entry: Entry) -> "FolderBlockReader":
+        return FolderBlockReader(entry, self.path(entry.path))
 
     def put(self, origin: Path, path: str, told: Callable[[int], None], *, over: bool) -> None:
         full = self.path(path)
-        with about(origin), origin.open("rb") as source, atomic.replacing(full, over=over) as file:
+        with naming_path(origin), origin.open("rb") as source, atomic.replacing(full, over=over) as file:
             while data := source.read(BLOCK):
-                with about(full):
+                with naming_path(full):
                     file.write(data)
                 told(len(data))
 
@@ -111,7 +111,7 @@ class FolderVolume:
             full.unlink()
 
 
-class FolderSource:
+class FolderBlockReader:
     """The Source Protocol over a file that is open: what is read is one file, even if another takes its name."""
 
     verified = True
@@ -132,7 +132,7 @@ class FolderSource:
     def block(self, number: int) -> bytes:
         start = number * BLOCK
         wanted = min(BLOCK, self._entry.bytes - start)
-        with about(self._full):
+        with naming_path(self._full):
             data = os.pread(self._fd, wanted, start)
         if len(data) != wanted:
             raise FileChanged(f"{self._entry.name} was written while it was read", "try again")

@@ -24,6 +24,6 @@ def known(home: Path) -> list[str]:
     return [path for path in found if path.startswith("/") and "\0" not in path]
 
 
-def put_down(home: Path, location: str) -> None:
+def remember(home: Path, location: str) -> None:
     if location not in (folders := known(home)):
         atomic.write(home / FILE, msgspec.json.encode([*folders, location]), atomic.PRIVATE)

@@ -8,7 +8,7 @@ import msgspec
 from runner.errors import UsageError
 from runner.model import identifiers, stored
 from runner.model.paid import Account, account_of
-from runner.model.run import Run, renewed, run_of
+from runner.model.run import Run, decode_run, renewed
 from runner.model.spec import RunSpec
 from runner.model.status import Status, job_status_of
 from runner.nanochat import layout
@@ -94,7 +94,7 @@ def _folders_of(volume: Volume, run_id: str) -> list[str]:
 
 def recorded(volume: Volume, folder: str) -> Run | None:
     """The run that a folder is of, as its record tells it; None when that is missing, damaged or another run's."""
-    run = _record(volume, f"{identifiers.run_dir(folder)}/{layout.RUN_FILE}", run_of)
+    run = _record(volume, f"{identifiers.run_dir(folder)}/{layout.RUN_FILE}", decode_run)
     return run if run and identifiers.is_folder_of(folder, run.id) and 0 <= run.created_at < LATEST else None
 
 
@@ -114,7 +114,7 @@ def read_run(volume: Volume, run_id: str) -> Run | None:
 def write_run(volume: Volume, run: Run) -> None:
     """Put down on the volume what was asked for; the job reads it from there. What only others know of it stays."""
     path, asked = f"{run.path}/{layout.RUN_FILE}", msgspec.structs.replace(run, status=None)
-    before = _record(volume, path, lambda data: (renewed(msgspec.json.decode(data)), run_of(data)))
+    before = _record(volume, path, lambda data: (renewed(msgspec.json.decode(data)), decode_run(data)))
     record = msgspec.to_builtins(asked)
     if before:
         raw, known = before

@@ -13,7 +13,7 @@ from textual.app import App, ComposeResult
 from runner.metrics.series import METRICS, Curves, Series
 from tests.test_run import run
 from tui.app.base_app import TerminalApp
-from tui.widgets.metrics import Known, Metrics
+from tui.widgets.metrics import Metrics, RunCurves
 from tui.widgets.plot import Plot
 
 POINTS, ROUNDS = 100_000, 30
@@ -39,7 +39,7 @@ async def main() -> None:
     app: App[int] = Bench()
     async with app.run_test(size=(160, 50)) as pilot:
         metrics = app.query_one(Metrics)
-        metrics.show([Known(run(), known)])
+        metrics.show([RunCurves(run(), known)])
         await pilot.pause(0.2)
         plots = [p for p in metrics.query(Plot) if p.curves][:8]
         times = []

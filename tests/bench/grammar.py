@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from runner.logs.prefix import Prefixes
 from runner.nanochat.grammar import parse
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 from tests.conftest import DATA
 
 ROUNDS = 5
@@ -29,7 +29,7 @@ def best(read: Callable[[str], object], lines: list[str]) -> float:
 def main() -> None:
     for name in ("cpu_base_train_d4", "cpu_chat_sft_d4", "h200x2_x2_sigterm"):
         raw = (DATA / "logs" / f"{name}.log").read_bytes().decode("utf-8", "replace")
-        lines = [clean(line) for line in re.split(r"[\n\r]", raw)] * 200
+        lines = [strip_ansi(line) for line in re.split(r"[\n\r]", raw)] * 200
         floor, ours, whole = (
             best(lambda line: line.split(" | "), lines),
             best(parse, lines),

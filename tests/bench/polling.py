@@ -14,7 +14,7 @@ from pathlib import Path
 import modal
 import msgspec
 
-from runner.backends.base import Where
+from runner.backends.base import Workspace
 from runner.backends.modal.names import LIVE_DICT, VOLUMES
 from runner.fleet.fleet import Fleet
 from runner.model.run import Call
@@ -29,7 +29,7 @@ from tests.test_run import run
 def put(home: Path, runs: int) -> list[str]:
     """Live runs on record, which beat once a second."""
     fleet, now = Fleet(home), time.time()
-    where: Where = fleet.backend("modal").where()
+    where: Workspace = fleet.backend("modal").where()
     ids = [f"live{number:04d}" for number in range(runs)]
     for name in ids:
         one = run(State.RUNNING, id=name, tag=name, backend="modal", volume=VOLUMES["rehearsal"], created_at=now)

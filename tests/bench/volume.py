@@ -13,7 +13,7 @@ import time
 import tracemalloc
 from pathlib import Path
 
-from runner.volumes.disk_usage import Usage
+from runner.volumes.disk_usage import DiskUsage
 from runner.volumes.folder import FolderVolume
 from tests.bench.log_view import keys, rss_mib, say, spread
 from tests.conftest import CLI
@@ -65,8 +65,8 @@ def folder() -> None:
         terminal.kill()
 
 
-def added_up(place: str) -> Usage:
-    found = Usage()
+def added_up(place: str) -> DiskUsage:
+    found = DiskUsage()
     for batch in FolderVolume(place).scan("", deep=True):
         found.add(batch)
     return found

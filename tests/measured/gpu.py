@@ -23,7 +23,7 @@ import msgspec
 
 from runner import engines
 from runner.job.compile_cache import CompileCache, compile_cache_of
-from runner.job.environment import LocalSite, gpus_here
+from runner.job.environment import LocalEnvironment, local_gpus
 from runner.job.job import Job
 from runner.model.identifiers import new_run_id
 from runner.model.pricing import GPUS
@@ -32,8 +32,8 @@ from runner.model.spec import BackendName, make_spec
 from runner.model.states import State
 from runner.nanochat import grammar, layout
 from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
-from runner.planning.plan import plan
-from runner.text.sanitize import clean
+from runner.planning.plan import make_plan
+from runner.text.sanitize import strip_ansi
 from runner.volumes import holdings, run_records
 from runner.volumes.folder import FolderVolume
 
@@ -42,11 +42,11 @@ SMOKE: dict[str, Any] = {"window_pattern": "L", "shards": 1}
 SPEED: dict[str, Any] = {**SMOKE, "iterations": 40, "save_every": 40}
 
 
-class GpuSite(LocalSite):
+class GpuSite(LocalEnvironment):
     """A container's job without the cloud: this machine's GPUs, and a compile cache on the volume."""
 
     def device(self) -> str:
-        return gpus_here()
+        return local_gpus()
 
     def compile_cache(self, volume: FolderVolume, run: Run, work: Path) -> CompileCache:
         return compile_cache_of(volume, run, work)
@@ -100,9 +100,9 @@ class Bench:
         work = Path(tempfile.mkdtemp(prefix="bare"))
         for name in layout.SHARED:
             (work / name).symlink_to(self.volume.path(name).absolute())
-        today = plan(run.spec, holdings.inventory(self.volume, "nanochat"), backend="modal")
+        today = make_plan(run.spec, holdings.inventory(self.volume, "nanochat"), backend="modal")
         argv = next(s for s in today.stages if s.name == "base").commands[0]
-        where = engines.interpreter("nanochat", work)
+        where = engines.engine_command("nanochat", work)
         cache = compile_cache_of(self.volume, run, work)
         cache.restore()
         env = {**os.environ, **today.env, **cache.environment(), "NANOCHAT_BASE_DIR": str(work)}
@@ -112,7 +112,7 @@ class Bench:
         with subprocess.Popen(command, cwd=where.folder, env=env, stdout=pipe, stderr=subprocess.STDOUT) as child:
             assert child.stdout
             for raw in child.stdout:
-                event = grammar.parse(clean(raw.decode("utf-8", "replace").rstrip("\n")))
+                event = grammar.parse(strip_ansi(raw.decode("utf-8", "replace").rstrip("\n")))
                 if event:
                     found.append({"t": time.time(), **msgspec.to_builtins(event)})
         shutil.rmtree(work)

@@ -19,27 +19,27 @@ from runner.model.run import Run
 from runner.model.spec import BackendName
 from runner.model.states import TRANSITIONS, State
 from runner.monitoring import health
-from runner.monitoring.notifications import Notice, NoticeKind, Teller, terminal_bytes
+from runner.monitoring.notifications import Notification, NotificationKind, Notifier, terminal_sequence
 from runner.monitoring.projection import is_free, spent_usd
 from runner.nanochat.layout import CheckpointKind
 from runner.paths import has_modal_token
 from runner.text import units
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 from runner.volumes.deletion import weigh
-from runner.volumes.disk_usage import Usage
+from runner.volumes.disk_usage import DiskUsage
 from tui.app.base_app import TerminalApp
-from tui.app.leaving import exit_code
+from tui.app.leaving import run_to_exit_code
 from tui.app.messages import RunsChanged, newest
-from tui.app.trail import Trail
+from tui.app.trail import BackStack
 from tui.background import background, start
-from tui.context import Place
+from tui.context import VolumeRef
 from tui.presentation.keymap import Key, bindings
 from tui.presentation.theme import SWITCH_S
 from tui.screens.base import NanochatScreen
 from tui.screens.checkpoints import CheckpointsScreen
 from tui.screens.compare import CompareScreen
 from tui.screens.cost import CostScreen
-from tui.screens.file_actions import Files
+from tui.screens.file_actions import VolumeFiles
 from tui.screens.launch import LaunchScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.sizes import SizesScreen
@@ -58,11 +58,11 @@ MOST_LISTED = 8
 LATE_S = 10.0
 
 BAD_NEWS = (
-    NoticeKind.FAILED,
-    NoticeKind.STALLED,
-    NoticeKind.INTERRUPTED,
-    NoticeKind.OUT_OF_BUDGET,
-    NoticeKind.UNSAVED,
+    NotificationKind.FAILED,
+    NotificationKind.STALLED,
+    NotificationKind.INTERRUPTED,
+    NotificationKind.OUT_OF_BUDGET,
+    NotificationKind.UNSAVED,
 )
 
 
@@ -94,12 +94,12 @@ class NanochatApp(TerminalApp):
         self.unreachable: dict[str, str] = {}
         self.watched = self.runs[0].id if self.runs else ""
         self.compared: list[str] = []
-        self.files = Files(self, self)
-        self.usages: dict[Place, Usage] = {}
-        self._trail = Trail(self.DEFAULT_MODE)
+        self.files = VolumeFiles(self, self)
+        self.usages: dict[VolumeRef, DiskUsage] = {}
+        self._trail = BackStack(self.DEFAULT_MODE)
         self._looked_at = time.monotonic()
         self._asked_to_leave: Confirm | None = None
-        self.teller = Teller(
+        self.teller = Notifier(
             fleet.registry,
             lambda: fleet.settings,
             self._tell,
@@ -109,7 +109,7 @@ class NanochatApp(TerminalApp):
     def on_mount(self) -> None:
         self.wear(self.fleet.settings.theme)
         for text in self.fleet.notices:
-            self.notify(safe(text), severity="warning", markup=False, timeout=15)
+            self.notify(sanitize_line(text), severity="warning", markup=False, timeout=15)
         self.fleet.notices.clear()
         self._watch_all()
         self.set_interval(1.0, self._grow_older)
@@ -117,23 +117,23 @@ class NanochatApp(TerminalApp):
         self.call_after_refresh(self._watch_modal)
         self.call_after_refresh(self._discover)
 
-    def _tell(self, notice: Notice) -> None:
+    def _tell(self, notice: Notification) -> None:
         self.call_later(self._show_notice, notice)
 
-    def _show_notice(self, notice: Notice) -> None:
+    def _show_notice(self, notice: Notification) -> None:
         bad = notice.kind in BAD_NEWS
         severity: SeverityLevel = "warning" if bad else "information"
-        self.notify(safe(notice.text), severity=severity, timeout=12, kind=notice.kind)
+        self.notify(sanitize_line(notice.text), severity=severity, timeout=12, kind=notice.kind)
         if self.fleet.settings.bell and self._driver:
-            self._driver.write(terminal_bytes(notice))
+            self._driver.write(terminal_sequence(notice))
 
-    def browse(self, place: Place, path: str, name: str = "") -> None:
+    def browse(self, place: VolumeRef, path: str, name: str = "") -> None:
         """Open the Volume screen on a folder, with the cursor on one of its entries."""
         self.action_show("volume")
         if isinstance(self.screen, VolumeScreen):
             self.call_after_refresh(self.screen.open_at, place, path, name)
 
-    def show_sizes(self, place: Place, path: str) -> None:
+    def show_sizes(self, place: VolumeRef, path: str) -> None:
         self.action_show("sizes")
         if isinstance(self.screen, SizesScreen):
             self.call_after_refresh(self.screen.open_at, place, path)
@@ -141,7 +141,7 @@ class NanochatApp(TerminalApp):
     def resume_from(self, run: Run, kind: CheckpointKind, step: int) -> None:
         """Go on from a chosen checkpoint: the run itself where it can be resumed, else a new run, to be looked at."""
         if run.live:
-            self.notify(safe(f"{run.tag} is live: cancel it first"), severity="warning", markup=False)
+            self.notify(sanitize_line(f"{run.tag} is live: cancel it first"), severity="warning", markup=False)
             return
         if kind is not CheckpointKind.BASE or State.LAUNCHING not in TRANSITIONS[run.state]:
             self.action_show("launch")
@@ -159,7 +159,7 @@ class NanochatApp(TerminalApp):
 
     def say_later(self, text: str) -> None:
         """What the fleet has to say, from whatever thread."""
-        self.call_later(self.notify, safe(text), markup=False, timeout=10)
+        self.call_later(self.notify, sanitize_line(text), markup=False, timeout=10)
 
     @background(group="watcher", doing="looking at the runs", exclusive=True, again=True)
     def _watch_all(self) -> None:
@@ -331,7 +331,7 @@ class NanochatApp(TerminalApp):
             return
         live = [r for r in runs if r.live]
         if live:
-            self.notify(safe(f"{_named(live)} is live: cancel it first"), severity="warning", markup=False)
+            self.notify(sanitize_line(f"{_named(live)} is live: cancel it first"), severity="warning", markup=False)
             return
         asked = Confirm(
             f"Delete {_named(runs)}?",
@@ -353,8 +353,8 @@ class NanochatApp(TerminalApp):
             lines = [f"How much goes is not known: {error}", *_listed(runs)]
         else:
             checkpoints, size = sum(w.checkpoints for w in weights), units.size(sum(w.bytes for w in weights))
-            lines = [f"{units.counted(checkpoints, 'checkpoint')}, log, events and report: {size}, gone for good."]
-            sizes = [f": {units.counted(w.checkpoints, 'checkpoint')}, {units.size(w.bytes)}" for w in weights]
+            lines = [f"{units.pluralize(checkpoints, 'checkpoint')}, log, events and report: {size}, gone for good."]
+            sizes = [f": {units.pluralize(w.checkpoints, 'checkpoint')}, {units.size(w.bytes)}" for w in weights]
             lines += _listed(runs, sizes if len(runs) > 1 else ())
         self.call_from_thread(asked.put, lines)
 
@@ -395,6 +395,6 @@ def run_app(home: Path, *, volume: str = "") -> int:
     fleet.say = app.say_later
     with contextlib.closing(fleet):
         try:
-            return exit_code(app)
+            return run_to_exit_code(app)
         finally:
             app.teller.leave()

@@ -31,8 +31,8 @@ from textual.widgets import Input
 
 from runner.errors import Exit
 from runner.system.client_log import FILE, LOG
-from runner.text.sanitize import safe
-from runner.text.secrets import scrubbed
+from runner.text.sanitize import sanitize_line
+from runner.text.secrets import redact
 from tui.app import clipboard
 from tui.app.driver import TerminalDriver
 from tui.app.layouts import latin
@@ -41,9 +41,9 @@ from tui.background import MOMENT_S, Left, Threads, as_ours, background
 from tui.presentation.keymap import Key
 from tui.presentation.theme import CSS, THEME, tone_style
 from tui.widgets.consent import Question
-from tui.widgets.dialogs import Page, Palette, messages_page
+from tui.widgets.dialogs import Palette, TextPage, messages_page
 from tui.widgets.log_view import LogView
-from tui.widgets.toasts import Toasts, Told
+from tui.widgets.toasts import Toast, Toasts
 
 T = TypeVar("T")
 
@@ -176,7 +176,7 @@ class TerminalApp(App[int]):
         kind: str = "",
     ) -> None:
         """Tell something in the one line that there is for it, plain whatever is in it; `kind` where it is news."""
-        self.toasts.add(Told(time.time(), safe(message), severity, kind))
+        self.toasts.add(Toast(time.time(), sanitize_line(message), severity, kind))
         if not self._toasting:
             self._toasting = True
             self.call_later(self._toast, timeout)
@@ -190,7 +190,7 @@ class TerminalApp(App[int]):
 
     def action_messages(self) -> None:
         """What was told lately, the newest on top, each in full."""
-        if not isinstance(self.screen, Page):
+        if not isinstance(self.screen, TextPage):
             self.push_screen(messages_page(self.toasts.all))
 
     def _handle_exception(self, error: Exception) -> None:
@@ -199,7 +199,7 @@ class TerminalApp(App[int]):
         if not self.is_headless:
             # Textual would draw pages of traceback with the values in them over the shell.
             self._exit_renderables.clear()
-            said = scrubbed(f"{type(error).__name__}: {error}")[:200]
+            said = redact(f"{type(error).__name__}: {error}")[:200]
             self.told_late.append(
                 f"unexpected error: {said}; details in {FILE}; nanochat-tui doctor --bundle makes a report"
             )

@@ -20,7 +20,7 @@ from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 from tui.app.layouts import by_place
 from tui.app.signs import SIGNS
 from tui.presentation.console import terminal_size
@@ -53,7 +53,7 @@ class Mark(str):
     reached: Callable[[], None]
 
 
-class Drawing:
+class TerminalOutput:
     """Where is drawn: a terminal that is gone takes what is written to it, as somebody has to.
 
     It may belong to others, too, who make it one that does not wait: then we do.
@@ -98,7 +98,7 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-def typed_in() -> str:
+def input_encoding() -> str:
     """The encoding of what is typed; where the locale knows of ASCII alone, more than that is most likely UTF-8."""
     named = sys.__stdin__.encoding if sys.__stdin__ else ""
     return named if named and lookup(named).name != "ascii" else "utf-8"
@@ -111,7 +111,7 @@ class Parser(XTermParser):
         return super()._sequence_to_key_events(by_place(sequence), alt)
 
 
-class Typed:
+class InputDecoder:
     """What a terminal sent, as messages. What is no input of a terminal is dropped, and the next is understood."""
 
     def __init__(self, debug: bool = False) -> None:
@@ -144,7 +144,7 @@ class Typed:
         try:
             return list(self._parser.feed(text) if text else self._parser.tick())
         except Exception:
-            LOG.warning("input that is none: %s", safe(repr(text[:100])), exc_info=True)
+            LOG.warning("input that is none: %s", sanitize_line(repr(text[:100])), exc_info=True)
             self._begin_anew()
             return []
         finally:
@@ -162,7 +162,7 @@ class TerminalDriver(LinuxDriver):
         super().__init__(*args, **kwargs)
         self._sent, self._dropping = 0, False
         streams = [cast(TextIO, stream) for stream in (sys.__stderr__, sys.__stdout__)]
-        self._drawing_on = Drawing(next((s for s in streams if s.isatty()), streams[0]), self._gone)
+        self._drawing_on = TerminalOutput(next((s for s in streams if s.isatty()), streams[0]), self._gone)
         self._file = cast(Any, self._drawing_on)
         # When the terminal was last seen to have sent nothing more: what comes then was sent since.
         self._empty_at = 0.0
@@ -263,8 +263,8 @@ class TerminalDriver(LinuxDriver):
 
     def run_input_thread(self) -> None:
         """Keys, clicks and pastes as they come; what is no input of a terminal is dropped."""
-        decode = getincrementaldecoder(typed_in())("replace").decode
-        typed, ends = Typed(self._debug), 0
+        decode = getincrementaldecoder(input_encoding())("replace").decode
+        typed, ends = InputDecoder(self._debug), 0
         self._empty_at = time.monotonic()
         with selectors.SelectSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import Exit
 from tui.background import MOMENT_S
-from tui.presentation.console import note
+from tui.presentation.console import message
 
 if TYPE_CHECKING:
     from tui.app.base_app import TerminalApp
@@ -23,7 +23,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 CLOSE_S, FINISH_S = 5, 20
 
 
-def exit_code(app: TerminalApp) -> int:
+def run_to_exit_code(app: TerminalApp) -> int:
     """Run an app to its end; what the shell is told, which is not 0 when it crashed."""
     with _signals(app):
         said = app.run()
@@ -75,8 +75,8 @@ def _finish(app: TerminalApp) -> None:
     while app.unfinished and time.monotonic() < until:
         time.sleep(0.02)
     if under_way := ", ".join(dict.fromkeys(app.unfinished.values())):
-        note(f"nanochat-tui: still {under_way}; Ctrl-C does not wait for it")
+        message(f"nanochat-tui: still {under_way}; Ctrl-C does not wait for it")
     while app.unfinished:
         time.sleep(0.02)
     for line in app.told_late:
-        note(f"nanochat-tui: {line}")
+        message(f"nanochat-tui: {line}")

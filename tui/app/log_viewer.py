@@ -18,14 +18,14 @@ from runner import settings
 from runner.errors import UsageError
 from runner.logs.encoding import Text, is_plain
 from runner.logs.log_file import LogFile
-from runner.logs.summary import Reader, Summary, summarise
-from runner.logs.timestamps import Stamper
+from runner.logs.summary import Summary, SummaryReader, summarise
+from runner.logs.timestamps import TimestampWriter
 from runner.nanochat import layout
-from runner.paths import home_to_look
+from runner.paths import readable_data_dir
 from runner.system.given_path import given_path
 from runner.text import units
 from tui.app.base_app import TerminalApp
-from tui.app.leaving import exit_code
+from tui.app.leaving import run_to_exit_code
 from tui.background import background
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import Key, bindings
@@ -119,13 +119,13 @@ class ViewApp(TerminalApp):
 
     @background(group="numbers", doing="reading the numbers of the log")
     def _sum_up(self, log: LogFile, pane: LogView) -> None:
-        worker, reader, offset, told, shown, of = get_current_worker(), Reader(), 0, -1, 0.0, log.anew
+        worker, reader, offset, told, shown, of = get_current_worker(), SummaryReader(), 0, -1, 0.0, log.anew
         while not worker.is_cancelled:
             # The view's own thread indexes the log, and goes first; what it has seen is read here.
             while (log.behind > BEHIND or pane.busy) and not worker.is_cancelled:
                 time.sleep(BREATH_S * 10)
             if of != log.anew:
-                reader, offset, told, of = Reader(), 0, -1, log.anew
+                reader, offset, told, of = SummaryReader(), 0, -1, log.anew
             for reached in summarise(log, reader, offset):
                 offset = reached
                 if worker.is_cancelled:
@@ -144,11 +144,11 @@ class ViewApp(TerminalApp):
             time.sleep(LOOK_EVERY_S)
 
     def _show(self, found: Summary) -> None:
-        self.query_one("#numbers", Line).put(numbers(found))
+        self.query_one("#numbers", Line).put(numbers_line(found))
         self.query_one(LogPane).view.problems = found.problems if found.outcome else ()
 
 
-def numbers(found: Summary) -> list[Cell | str]:
+def numbers_line(found: Summary) -> list[Cell | str]:
     """The numbers of a log in one line."""
     cells: list[Cell | str] = []
     if found.step is not None:
@@ -160,7 +160,7 @@ def numbers(found: Summary) -> list[Cell | str]:
     cells += [Cell(f"printed {found.mfu_printed:.0f}%", "dim")] if found.mfu_printed is not None else []
     cells += [f"CORE {found.core:.4f}"] if found.core is not None else []
     cells += [f"ChatCORE {found.chatcore:.4f}"] if found.chatcore is not None else []
-    cells += [units.counted(len(found.checkpoints), "checkpoint")] if found.checkpoints else []
+    cells += [units.pluralize(len(found.checkpoints), "checkpoint")] if found.checkpoints else []
     cells += [Cell(found.gpu, "dim")] if found.gpu else []
     cells += [Cell(f"✗ {found.errors}", "error")] if found.errors else []
     cells += [Cell(str(found.outcome), "accent")] if found.outcome else []
@@ -189,8 +189,8 @@ def view(name: str) -> int:
 
 def _open(path: Path, name: str, source: Text | None = None) -> int:
     sys.setswitchinterval(SWITCH_S)
-    with home_to_look() as (folder, _):
-        return exit_code(ViewApp(path, name, folder, source))
+    with readable_data_dir() as (folder, _):
+        return run_to_exit_code(ViewApp(path, name, folder, source))
 
 
 def _piped() -> BinaryIO:
@@ -203,7 +203,7 @@ def _piped() -> BinaryIO:
 
 
 def _copy(source: Text, path: Path) -> None:
-    stamper = Stamper(0)
+    stamper = TimestampWriter(0)
     with path.open("ab", buffering=0) as file, path.with_name(layout.TIMES_FILE).open("ab", buffering=0) as times:
         while data := source.read():
             _write(times, stamper.stamp(len(data), time.time()))

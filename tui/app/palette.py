@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from rich.text import Text
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
-from tui.presentation.keymap import KEYS, shown
+from tui.presentation.keymap import KEYS, key_label
 
 if TYPE_CHECKING:
     from tui.app.base_app import TerminalApp
@@ -52,7 +52,7 @@ class Commands(Provider):
             for key in KEYS:
                 if key.screen == section and key.action != "command_palette":
                     act = partial(app.act_later, self.screen, key)
-                    yield Command(key.label, shown(key.keys.split(",")[0]), key.help), act
+                    yield Command(key.label, key_label(key.keys.split(",")[0]), key.help), act
         for title, about, own, _ in app.get_system_commands(self.screen):
             if title in OWN:
                 yield Command(title, "", about), own

@@ -3,7 +3,7 @@
 MOST = 20
 
 
-class Trail:
+class BackStack:
     """Screens by their modes, the last one on top; at the root nothing lies behind."""
 
     def __init__(self, root: str) -> None:

@@ -8,7 +8,7 @@ from runner.fleet.fleet import Fleet
 from runner.model.run import Run, needed_steps
 from runner.text import units
 from runner.volumes import deletion
-from runner.volumes.best import expendable
+from runner.volumes.best import prunable
 from runner.volumes.checkpoints import Checkpoint, Verdict
 from tui.presentation import console, run_format
 from tui.presentation.cells import Cell
@@ -25,7 +25,7 @@ def checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
         try:
             found += [(run_, c) for c in fleet.checkpoints(run_)]
         except Unreachable as error:
-            console.note(f"nanochat-tui: {error}")
+            console.message(f"nanochat-tui: {error}")
             worst = Exit.UNREACHABLE
     if args.prune:
         return max(worst, _prune(fleet, args, found))
@@ -58,24 +58,22 @@ def _prune(fleet: Fleet, args: argparse.Namespace, found: list[tuple[Run, Checkp
     runs = {r.id: r for r, _ in found}
     all_ = [r for place in {(r.backend, r.volume) for r in runs.values()} for r in fleet.on_volume(*place)]
     gone = [
-        (r, c)
-        for r in runs.values()
-        for c in expendable([c for of, c in found if of.id == r.id], needed_steps(r, all_))
+        (r, c) for r in runs.values() for c in prunable([c for of, c in found if of.id == r.id], needed_steps(r, all_))
     ]
     freed = sum(c.bytes for _, c in gone)
     for run_, one in gone:
-        console.note(f"{run_.tag} {one.kind} step {one.step:,}: {units.size(one.bytes)}, {one.reason}")
+        console.message(f"{run_.tag} {one.kind} step {one.step:,}: {units.size(one.bytes)}, {one.reason}")
     if gone and not args.yes:
         if not sys.stdin.isatty():
             raise UsageError("--prune deletes for good", "say --yes to do it without being asked")
-        if not console.confirm(f"delete {units.counted(len(gone), 'checkpoint')}, {units.size(freed)}, for good?"):
-            console.note("nothing was deleted")
+        if not console.confirm(f"delete {units.pluralize(len(gone), 'checkpoint')}, {units.size(freed)}, for good?"):
+            console.message("nothing was deleted")
             return Exit.OK
     for run_, one in gone:
         deletion.remove(fleet.volume_of(run_), one.paths)
     if args.json:
         console.as_json({"deleted": [c for _, c in gone], "bytes": freed})
     else:
-        said = f"deleted {units.counted(len(gone), 'checkpoint')}, {units.size(freed)}"
+        said = f"deleted {units.pluralize(len(gone), 'checkpoint')}, {units.size(freed)}"
         console.write(said if gone else "only best and last are there")
     return Exit.OK

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runner.errors import Exit, UsageError
 from runner.fleet.fleet import Fleet
-from runner.metrics.compare import as_csv, as_svg, differences, final, thinned
+from runner.metrics.compare import as_csv, as_svg, differences, final_numbers, thinned_note
 from runner.metrics.series import CurvesReader
 from runner.model.run import Run
 from runner.monitoring.ledger import per_hour, spending
@@ -37,19 +37,19 @@ def cost(fleet: Fleet, args: argparse.Namespace) -> int:
         )
         return Exit.OK
     if not runs and not found.deleted:
-        console.note("No run has cost anything yet.")
+        console.message("No run has cost anything yet.")
         return Exit.OK
     rows = []
     for run in runs:
         likely = project(run, now)
-        estimate = units.money_span(run.estimate.usd) if run.estimate else units.UNKNOWN
+        estimate = units.money_range(run.estimate.usd) if run.estimate else units.UNKNOWN
         ends = units.money(likely.usd.likely) if likely else units.UNKNOWN
         rows.append((run.tag, run_format.state(run), run.spec.model, estimate, ends, units.money(spent_usd(run, now))))
     head = ("run", "state", "model", "estimated", "likely", "spent")
     right = frozenset({"estimated", "likely", "spent"})
     if rows:
         console.table(head, rows, right=right, plain=args.plain, optional=("estimated", "model", "likely"))
-    gone = {units.counted(len(found.deleted), "run"): found.deleted_usd} if found.deleted else {}
+    gone = {units.pluralize(len(found.deleted), "run"): found.deleted_usd} if found.deleted else {}
     everything = (("deleted", gone), ("day", found.days), ("month", found.months), ("model", found.models))
     for name, sums in (*everything, ("all", {"": found.total})):
         for what, usd in list(sums.items())[:12]:
@@ -84,7 +84,7 @@ def compare(fleet: Fleet, args: argparse.Namespace) -> int:
     if csv and csv == svg:
         raise UsageError(f"{csv} cannot be both", "name two files")
     now = time.time()
-    rows, differ = final(runs, now), differences(runs)
+    rows, differ = final_numbers(runs, now), differences(runs)
     known = []
     for run in runs if csv or svg else ():
         fleet.pull_log(run)
@@ -96,8 +96,8 @@ def compare(fleet: Fleet, args: argparse.Namespace) -> int:
         _write(csv, as_csv(runs, known))
     if svg:
         _write(svg, [as_svg(runs, known)])
-    for line in thinned(runs, known) if known else ():
-        console.note(f"nanochat-tui: {line}")
+    for line in thinned_note(runs, known) if known else ():
+        console.message(f"nanochat-tui: {line}")
     if args.json:
         tags = [r.tag for r in runs]
         console.as_json(

@@ -76,7 +76,7 @@ def _here(fleet: Fleet, problem: NanochatError | None) -> list[Check]:
         Check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer"),
         Check("home", False, problem.what, problem.do) if problem else Check("home", True, str(fleet.home)),
         Check("logs of Modal", True, f"{units.size(kept)} of {fleet.settings.keep_logs_gb} GB in {folder}"),
-        Check("registry", fleet.registry.set_aside is None, units.counted(len(fleet.registry.all()), "run")),
+        Check("registry", fleet.registry.set_aside is None, units.pluralize(len(fleet.registry.all()), "run")),
         *_notifications(),
     ]
 
@@ -119,4 +119,4 @@ def _volume(fleet: Fleet, engine: str, location: str) -> Check:
         bad = f"{', '.join(damaged[:3])}{' and more' if len(damaged) > 3 else ''} in {location} cannot be used"
         return Check(name, False, bad, "the next launch puts it aside and makes or fetches it anew", optional=True)
     runs = sum(r.volume == location for r in fleet.registry.all())
-    return Check(name, True, f"{location}, {units.counted(runs, 'run')}")
+    return Check(name, True, f"{location}, {units.pluralize(runs, 'run')}")

@@ -39,7 +39,7 @@ def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
         "ended_at": run.ended_at,
         "cost_usd": cost_usd,
         "budget_usd": run.spec.budget_usd,
-        "unsaved": (unsaved.said(status) or None) if run.live else None,
+        "unsaved": (unsaved.unsaved_text(status) or None) if run.live else None,
         "preemptions": status.containers.preemptions if status else 0,
         "last_sign_of_life": run.last_sign_of_life,
         "volume": run.volume,

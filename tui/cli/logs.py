@@ -9,13 +9,13 @@ from pathlib import Path
 from runner.errors import CredentialsError, Exit, Unreachable, UsageError
 from runner.fleet.fleet import Fleet
 from runner.logs.log_file import LogFile
-from runner.logs.prefixed import Finder
-from runner.logs.search import Query, Scan, lines_in, query
-from runner.logs.timestamps import LogTimes, moment
+from runner.logs.prefixed import PrefixFinder
+from runner.logs.search import Query, Scan, lines_in, parse_query
+from runner.logs.timestamps import LogTimes, parse_time
 from runner.model.run import Run
 from runner.model.spec import BackendName
 from runner.nanochat import layout
-from runner.text.sanitize import harmless_json
+from runner.text.sanitize import sanitize_json
 from tui.presentation import console
 
 POLL_S = 0.25
@@ -43,7 +43,7 @@ def follow(fleet: Fleet, run_: Run, shown: Callable[[bool], None]) -> Iterator[R
         run_ = fleet.refreshed(run_)
         trouble = _pulled(fleet, run_) or fleet.unreachable.get(run_.id, "")
         if trouble and trouble != told:
-            console.note(f"nanochat-tui: {trouble}")
+            console.message(f"nanochat-tui: {trouble}")
         told = trouble
         shown(not run_.live)
         console.flush()
@@ -105,14 +105,14 @@ def logs(fleet: Fleet, args: argparse.Namespace) -> int:
     if args.json:
         printer = _events(fleet.log_file(found).with_name(layout.EVENTS_FILE), args.lines)
     else:
-        finder = Finder(log)
+        finder = PrefixFinder(log)
         finder.advance()
         wanted = _queries(args, finder.prefixes.sources)
         times = finder.times or LogTimes(log.path.with_name(layout.TIMES_FILE))
         times.refresh()
         first = _first(log, wanted, args.lines)
         if args.since:
-            since = times.offset_since(moment(args.since, time.time()))
+            since = times.offset_since(parse_time(args.since, time.time()))
             first = max(first, log.line_at(since) if since is not None else len(log))
         printer = Printer(log, first, wanted, times if args.timestamps else None)
     if not args.follow:
@@ -134,8 +134,8 @@ def _queries(args: argparse.Namespace, before: Sequence[str] = ()) -> list[Query
     wanted = args.grep or ""
     if args.invert:
         wanted = wanted[1:] if wanted.startswith("!") else f"!{wanted}"
-    found = [query(wanted)] if wanted else []
-    return [*found, query(f"level:{args.level}", before)] if args.level else found
+    found = [parse_query(wanted)] if wanted else []
+    return [*found, parse_query(f"level:{args.level}", before)] if args.level else found
 
 
 def _first(log: LogFile, wanted: list[Query], lines: int | None) -> int:
@@ -164,7 +164,7 @@ def _events(path: Path, lines: int | None) -> Callable[[bool], None]:
             state["of"], state["next"] = log.anew, 0
         for number in range(state["next"], log.whole):
             start = log.start(number)
-            sys.stdout.write(harmless_json(log.read(start, log.start(number + 1) - start).decode("utf-8", "replace")))
+            sys.stdout.write(sanitize_json(log.read(start, log.start(number + 1) - start).decode("utf-8", "replace")))
         state["next"] = log.whole
 
     return show

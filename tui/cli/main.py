@@ -65,9 +65,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:
-    from runner.model.spec import closest
+    from runner.model.spec import closest_name
 
-    return closest(word, list(known))
+    return closest_name(word, list(known))
 
 
 def parser(chosen: str = "") -> Parser:
@@ -254,15 +254,15 @@ def _main(words: list[str]) -> int:
         else:
             from tui.cli import runs
 
-            code = int(runs.run(args))
+            code = int(runs.dispatch(args))
         sys.stdout.flush()
         return code
     except NanochatError as error:
-        from tui.presentation.console import note
+        from tui.presentation.console import message
 
         LOG.warning("%s: %s", type(error).__name__, error)
         LOG.debug("that was here", exc_info=True)
-        note(f"nanochat-tui: {error}")
+        message(f"nanochat-tui: {error}")
         return int(error.exit_code)
     except KeyboardInterrupt:
         return int(Exit.INTERRUPTED)
@@ -274,21 +274,23 @@ def _main(words: list[str]) -> int:
                 os.dup2(nowhere, stream.fileno())
         return int(Exit.OK)
     except OSError as error:
-        from tui.presentation.console import note
+        from tui.presentation.console import message
 
         LOG.exception("the command ended")
         where = f" ({error.filename})" if error.filename else ""
-        note(f"nanochat-tui: {error.strerror or error}{where}: check that the disk has room and is yours")
+        message(f"nanochat-tui: {error.strerror or error}{where}: check that the disk has room and is yours")
         with contextlib.suppress(OSError):
             sys.stdout.close()
         return int(Exit.UNREACHABLE)
     except Exception as error:
-        from runner.text.secrets import scrubbed
-        from tui.presentation.console import note
+        from runner.text.secrets import redact
+        from tui.presentation.console import message
 
         LOG.exception("the command ended")
-        said = scrubbed(f"{type(error).__name__}: {error}")[:200]
-        note(f"nanochat-tui: unexpected error: {said}; details in {FILE}; nanochat-tui doctor --bundle makes a report")
+        said = redact(f"{type(error).__name__}: {error}")[:200]
+        message(
+            f"nanochat-tui: unexpected error: {said}; details in {FILE}; nanochat-tui doctor --bundle makes a report"
+        )
         return int(Exit.FAULT)
 
 
@@ -318,14 +320,14 @@ def _parsed(words: list[str]) -> argparse.Namespace:
 def _begin_log(args: argparse.Namespace, words: Sequence[str]) -> None:
     """Write down what is done, where there is a data folder; a setting may be a secret."""
     from runner.errors import NanochatError
-    from runner.paths import home
+    from runner.paths import data_dir
     from runner.system import client_log
 
     if args.command == "view":
         # What reads a file of anybody's needs no folder of ours.
         return
     try:
-        folder = home()
+        folder = data_dir()
     except NanochatError:
         # Whoever needs it says so; what only looks does without.
         return
@@ -386,9 +388,9 @@ def _open_app(args: argparse.Namespace) -> int:
 
         raise UsageError("the app needs a terminal", "use a subcommand; nanochat-tui --help lists them")
     _needs_screen("use a subcommand; nanochat-tui --help lists them")
-    from runner.paths import home
+    from runner.paths import data_dir
 
-    where = home()
+    where = data_dir()
     from tui.app.app import run_app
 
     return run_app(where, volume=args.volume)

@@ -25,8 +25,8 @@ from runner.system import client_log
 from runner.system.atomic import PRIVATE
 from runner.system.client_log import LOG
 from runner.system.new_files import new_file, whole_files
-from runner.text.sanitize import safe
-from runner.text.secrets import scrubbed
+from runner.text.sanitize import sanitize_line
+from runner.text.secrets import redact
 from tui.cli import doctor
 from tui.presentation import console
 
@@ -84,7 +84,7 @@ def bundle(home: Path, args: argparse.Namespace) -> int:
         console.as_json({"file": str(target), "holds": list(pieces)})
     else:
         console.write(str(target))
-    console.note(f"nanochat-tui: it holds {', '.join(told)}. No token or address is in it; look before you send it")
+    console.message(f"nanochat-tui: it holds {', '.join(told)}. No token or address is in it; look before you send it")
     return Exit.OK
 
 
@@ -102,7 +102,7 @@ def _write(target: Path, pieces: dict[str, str]) -> None:
 
 def _harmless(text: str) -> str:
     """Without secrets, without escapes, and without where a person lives on this machine."""
-    lines = "\n".join(safe(line) for line in scrubbed(text).splitlines())
+    lines = "\n".join(sanitize_line(line) for line in redact(text).splitlines())
     lines = processes.without_host(lines)
     for place, shown in ((os.path.expanduser("~"), "~"), (platform.node(), "HOST")):
         if len(place) > 2:

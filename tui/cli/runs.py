@@ -14,11 +14,11 @@ from runner.fleet import fleet as fleets
 from runner.fleet.fleet import Fleet
 from runner.model.pricing import GPUS
 from runner.model.run import Run
-from runner.model.spec import BackendName, Overrides, RunSpec, closest, make_spec, parse_money
+from runner.model.spec import BackendName, Overrides, RunSpec, closest_name, make_spec, parse_money
 from runner.monitoring import health, unsaved
 from runner.monitoring.projection import spent_usd
 from runner.nanochat import flops
-from runner.paths import home, home_to_look
+from runner.paths import data_dir, readable_data_dir
 from runner.planning import plan_text
 from runner.planning.confirmation import ask_first
 from runner.system import waiting
@@ -35,30 +35,33 @@ STILL = frozenset({"ls", "show", "logs", "watch", "cancel", "cost"})
 RIGHT = frozenset({"gpus", "step", "loss", "bpb", "cost", "seen", "size", "ranks", "time"})
 
 
-def run(args: argparse.Namespace) -> int:
+def dispatch(args: argparse.Namespace) -> int:
     """Dispatch one subcommand."""
     console.prepare(plain=args.plain)
     if args.command == "doctor" and args.bundle is not None:
         from tui.cli import report
 
         # It works also where what it reports on does not.
-        with home_to_look() as (folder, _):
+        with readable_data_dir() as (folder, _):
             return report.bundle(folder, args)
     looks_only = args.command in ("plan", "doctor") or (args.command == "settings" and not args.name)
     urgent = args.command in STILL
     with (
-        home_to_look() if looks_only else contextlib.nullcontext((home(to_write=not urgent), None)) as (folder, problem)
+        readable_data_dir() if looks_only else contextlib.nullcontext((data_dir(to_write=not urgent), None)) as (
+            folder,
+            problem,
+        )
     ):
         if problem and args.command != "doctor":
-            console.note(f"nanochat-tui: {problem}; nothing that was kept there is known")
+            console.message(f"nanochat-tui: {problem}; nothing that was kept there is known")
         fleet = Fleet(folder, volume=args.volume, say=_say, or_copy=urgent)
-        with contextlib.closing(fleet), waiting.told(_say):
+        with contextlib.closing(fleet), waiting.waiting_text(_say):
             args.home_problem = problem
             return COMMANDS[args.command](fleet, args)
 
 
 def _say(text: str) -> None:
-    console.note(f"nanochat-tui: {text}")
+    console.message(f"nanochat-tui: {text}")
 
 
 def _spec(fleet: Fleet, args: argparse.Namespace) -> tuple[RunSpec, str]:
@@ -66,7 +69,7 @@ def _spec(fleet: Fleet, args: argparse.Namespace) -> tuple[RunSpec, str]:
     source = fleet.registry.find(args.source) if args.source else None
     backend = args.backend or (source.backend if source else BackendName.LOCAL)
     if backend not in fleets.BACKENDS:
-        raise UsageError(f"unknown backend {backend!r}", closest(backend, fleets.BACKENDS), field="backend")
+        raise UsageError(f"unknown backend {backend!r}", closest_name(backend, fleets.BACKENDS), field="backend")
     if source and backend != source.backend:
         raise UsageError(f"{source.tag} is on {source.backend}", "leave --backend out", field="backend")
     given = {name: value for name in Overrides.__struct_fields__ if (value := getattr(args, name)) is not None}
@@ -120,7 +123,7 @@ class _Heading:
     def show(self) -> None:
         line, self._line = self._line, ""
         if line:
-            console.note(line)
+            console.message(line)
 
     def confirm(self, question: str) -> bool:
         self.show()
@@ -150,7 +153,7 @@ def _started(fleet: Fleet, run_: Run, args: argparse.Namespace, verb: str, *, sk
     if args.watch:
         from tui.cli import watch
 
-        console.note(f"{verb} {run_.tag} ({run_.id}); Ctrl-C leaves it running")
+        console.message(f"{verb} {run_.tag} ({run_.id}); Ctrl-C leaves it running")
         return watch.follow_to_end(fleet, run_, args, skip=skip)
     if args.json:
         console.as_json(_record(fleet, run_))
@@ -169,8 +172,8 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
     runs = fleet.sure_of([r for r in fleet.refresh() if args.backend in (None, r.backend)])
     _say_unreachable(fleet)
     for r in runs:
-        if r.live and (lost := unsaved.said(r.status)):
-            console.note(f"nanochat-tui: {r.tag}: {lost}")
+        if r.live and (lost := unsaved.unsaved_text(r.status)):
+            console.message(f"nanochat-tui: {r.tag}: {lost}")
     if args.json:
         # What stood in the way of a look: the rest of such a row is what was last known.
         console.as_json([{**_record(fleet, r), "unreachable": fleet.unreachable.get(r.id)} for r in runs])
@@ -203,14 +206,14 @@ def _sign(run_: Run, runs: list[Run], now: float) -> str | Cell:
     if not run_.live:
         return units.age(run_.last_sign_of_life, now)
     word = health.health(run_, now, health.silences(run_, runs)).word
-    if word in (health.Word.OK, health.Word.QUIET):
+    if word in (health.HealthStatus.OK, health.HealthStatus.QUIET):
         return units.age(run_.last_sign_of_life, now)
-    return Cell(word, "warning" if word is health.Word.SLOW else "error")
+    return Cell(word, "warning" if word is health.HealthStatus.SLOW else "error")
 
 
 def _say_unreachable(fleet: Fleet) -> None:
     for text in sorted(set(fleet.unreachable.values())):
-        console.note(f"nanochat-tui: {text}; showing what was last known")
+        console.message(f"nanochat-tui: {text}; showing what was last known")
 
 
 def _show(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -236,7 +239,7 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     console.write(f"  {'step':<9} {run_format.steps(found)}")
     if found.status and found.status.training.mfu is not None:
         console.write(f"  {'MFU':<9} {flops.said(found.status.training.mfu, found.status.training.mfu_printed)}")
-    if found.live and (lost := unsaved.said(found.status)):
+    if found.live and (lost := unsaved.unsaved_text(found.status)):
         console.write(f"  {'saved':<9} {lost}")
     console.write(f"  {'cost':<9} {fields['cost_usd']}")
     if billed := fleet.billed(found):
@@ -274,7 +277,7 @@ def _cancel(fleet: Fleet, args: argparse.Namespace) -> int:
         try:
             asked.append(fleet.cancel(run_))
         except NanochatError as error:
-            console.note(f"nanochat-tui: {error}")
+            console.message(f"nanochat-tui: {error}")
             worst = max(worst, error.exit_code)
     deadline = time.monotonic() + CANCEL_WAIT_S
     while not args.no_wait and any(r.live for r in asked) and time.monotonic() < deadline:
@@ -299,13 +302,13 @@ def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
             if not args.yes:
                 held = 0 if args.forget else sum(c.bytes for c in fleet.checkpoints(run_))
                 if not console.confirm(f"delete {run_.tag} ({run_.id}), {units.size(held)} of checkpoints, for good?"):
-                    console.note(f"{run_.tag} is kept")
+                    console.message(f"{run_.tag} is kept")
                     continue
             fleet.delete(run_, forget=args.forget)
             deleted.append(run_)
         except NanochatError as error:
             hint = "; rm --forget removes the record alone" if isinstance(error, Unreachable) else ""
-            console.note(f"nanochat-tui: {error}{hint}")
+            console.message(f"nanochat-tui: {error}{hint}")
             worst = max(worst, error.exit_code)
     if args.json:
         console.as_json([r.id for r in deleted])
@@ -346,10 +349,11 @@ def _settings(fleet: Fleet, args: argparse.Namespace) -> int:
         fleet.put_setting(args.name, args.value)
     settings.check(fleet.home)
     if args.json:
-        console.as_json(settings.shown(fleet.settings))
+        console.as_json(settings.setting_text(fleet.settings))
         return Exit.OK
     rows = [
-        (name, settings.typed(value), settings.MEANING[name]) for name, value in settings.shown(fleet.settings).items()
+        (name, settings.typed(value), settings.MEANING[name])
+        for name, value in settings.setting_text(fleet.settings).items()
     ]
     console.table(("setting", "value", "meaning"), rows, right=frozenset(), plain=args.plain)
     return Exit.OK

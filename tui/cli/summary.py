@@ -11,7 +11,7 @@ from typing import BinaryIO
 from runner.errors import Exit, FileChanged, UsageError
 from runner.logs.encoding import Text, is_plain
 from runner.logs.log_file import LogFile
-from runner.logs.summary import Reader, Summary, Training, summarise
+from runner.logs.summary import Summary, SummaryReader, Training, summarise
 from runner.system.given_path import given_path
 from tui.cli.logs import LONGEST
 from tui.presentation import console
@@ -55,7 +55,7 @@ def _copied(source: BinaryIO, name: str, folder: Path) -> Path:
         while data := text.read():
             file.write(data)
     if text.said:
-        console.note(f"nanochat-tui: {text.said}")
+        console.message(f"nanochat-tui: {text.said}")
     return path
 
 
@@ -64,7 +64,7 @@ def read_summary(path: Path, told: Callable[[float], None] = lambda share: None)
 
     Raises FileChanged.
     """
-    log, reader, offset, size = LogFile(path), Reader(), 0, path.stat().st_size
+    log, reader, offset, size = LogFile(path), SummaryReader(), 0, path.stat().st_size
     while log.size < size and log.refresh(TURN):
         # Its last line may be most of it, which is only counted.
         told(max(offset, log.size - TURN) / size)
@@ -82,7 +82,7 @@ class _Progress:
     """Says on stderr, once it has lasted, how much of a log is read: over and over on a terminal, else at times."""
 
     def __init__(self, name: str) -> None:
-        self._name, self._line = name, console.Rewritten()
+        self._name, self._line = name, console.StatusLine()
         self._due = time.monotonic() + PATIENCE_S
 
     def __call__(self, share: float) -> None:
@@ -90,7 +90,7 @@ class _Progress:
             return
         said = f"{share:.0%} of {self._name} is read"
         if not self._line.put(said):
-            console.note(f"nanochat-tui: {said}")
+            console.message(f"nanochat-tui: {said}")
             self._due = time.monotonic() + SAID_EVERY_S
 
     def clear(self) -> None:

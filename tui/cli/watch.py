@@ -11,7 +11,7 @@ from runner.model.run import Run
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.monitoring import health
-from runner.monitoring.notifications import Notice, NoticeKind, Teller, terminal_bytes
+from runner.monitoring.notifications import Notification, NotificationKind, Notifier, terminal_sequence
 from runner.monitoring.progress import progress_of
 from runner.monitoring.projection import is_free, project, spent_usd
 from runner.text import units
@@ -20,7 +20,7 @@ from tui.cli.json_records import as_json
 from tui.presentation import console, run_format
 
 # The end of a run that is watched here is printed anyway.
-TOLD_HERE = (NoticeKind.STALLED, NoticeKind.PREEMPTED, NoticeKind.BUDGET, NoticeKind.UNSAVED)
+TOLD_HERE = (NotificationKind.STALLED, NotificationKind.PREEMPTED, NotificationKind.BUDGET, NotificationKind.UNSAVED)
 
 
 def watch(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -30,17 +30,17 @@ def watch(fleet: Fleet, args: argparse.Namespace) -> int:
 def follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: int = 0) -> int:
     """Print what comes until the run has ended; the exit code says how."""
     echo = logs.Printer(LogFile(fleet.log_file(run_)), skip, [])
-    line = console.Rewritten(wanted=sys.stdout.isatty())
+    line = console.StatusLine(wanted=sys.stdout.isatty())
     unsignalled, others = False, fleet.registry.all()
-    teller = Teller(fleet.registry, lambda: fleet.settings, lambda notice: _tell(fleet, notice))
+    teller = Notifier(fleet.registry, lambda: fleet.settings, lambda notice: _tell(fleet, notice))
     try:
         for current in logs.follow(fleet, run_, (lambda ended: None) if args.json else echo):
             run_, now = current, fleet.now(current)
             if run_.live and run_.state is not State.STOPPING:
                 sign = health.health(run_, now, health.silences(run_, others))
-                no_signal = sign.word is health.Word.NO_SIGNAL
+                no_signal = sign.word is health.HealthStatus.NO_SIGNAL
                 if no_signal and not unsignalled:
-                    console.note(f"nanochat-tui: {run_.tag} {sign.word}: {sign.why}")
+                    console.message(f"nanochat-tui: {run_.tag} {sign.word}: {sign.why}")
                 unsignalled = no_signal
             teller.look([run_], time.time(), others, fleet.now)
             if run_.live:
@@ -48,20 +48,20 @@ def follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: in
         line.clear()
         teller.leave()
         for problem in teller.problems:
-            console.note(f"nanochat-tui: {problem}")
+            console.message(f"nanochat-tui: {problem}")
     except KeyboardInterrupt:
         teller.leave(0.0)
         if sys.stderr.isatty() and not line.clear():
             # The terminal has written ^C where the cursor was.
-            console.note("")
-        console.note(f"{run_.tag} goes on; nanochat-tui watch {run_.tag} comes back to it")
+            console.message("")
+        console.message(f"{run_.tag} goes on; nanochat-tui watch {run_.tag} comes back to it")
         raise
     if args.json:
         console.as_json(as_json(run_, spent_usd(run_), fleet.now(run_)))
     else:
         console.write(run_format.final_line(run_))
     if run_.outcome and run_.outcome.advice:
-        console.note(f"nanochat-tui: {run_.outcome.advice}")
+        console.message(f"nanochat-tui: {run_.outcome.advice}")
     return Exit.OK if run_.state is State.DONE else Exit.FAILED
 
 
@@ -77,11 +77,11 @@ def live_line(run_: Run, now: float) -> str:
     return "  ".join(cells)
 
 
-def _tell(fleet: Fleet, notice: Notice) -> None:
+def _tell(fleet: Fleet, notice: Notification) -> None:
     """A notice of a run that is watched here: its end is printed anyway."""
     if notice.kind in TOLD_HERE:
-        console.note(f"nanochat-tui: {notice.text}")
+        console.message(f"nanochat-tui: {notice.text}")
     if fleet.settings.bell and console.obeys(sys.stderr):
         console.make_way()
-        sys.stderr.write(terminal_bytes(notice))
+        sys.stderr.write(terminal_sequence(notice))
         sys.stderr.flush()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Protocol, TextIO
 
 from runner.planning.confirmation import forget_typed_ahead
-from runner.text.sanitize import harmless_json, safe
+from runner.text.sanitize import sanitize_json, sanitize_line
 from tui.presentation.cells import Cell
 
 REWRITE_EVERY_S = 0.1
@@ -34,7 +34,7 @@ def as_json(value: Any) -> None:
 
     encoder = msgspec.json.Encoder(decimal_format="number")
     make_way()
-    sys.stdout.write(harmless_json(msgspec.json.format(encoder.encode(value), indent=2).decode()) + "\n")
+    sys.stdout.write(sanitize_json(msgspec.json.format(encoder.encode(value), indent=2).decode()) + "\n")
 
 
 def write(text: str) -> None:
@@ -48,13 +48,13 @@ def _said(text: str) -> str:
     try:
         "✓".encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
-        return safe(text).translate(IN_ASCII)
-    return safe(text)
+        return sanitize_line(text).translate(IN_ASCII)
+    return sanitize_line(text)
 
 
 def prepare(*, plain: bool = False) -> None:
     """Let no character that the terminal's encoding lacks be an error; with `plain` nothing is written over again."""
-    Rewritten.allowed = not plain
+    StatusLine.allowed = not plain
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -87,21 +87,21 @@ def flush() -> None:
     sys.stdout.flush()
 
 
-def note(text: str) -> None:
+def message(text: str) -> None:
     """A message for the person, on stderr, on one line."""
     make_way()
     sys.stderr.write(f"{_said(text)}\n")
     sys.stderr.flush()
 
 
-class Rewritten:
+class StatusLine:
     """One line on stderr that is written over again, below all that is printed.
 
     Nothing where stderr is no terminal, or one that cannot, or a person wants it plain, or it is not `wanted`.
     """
 
     allowed = True
-    shown: ClassVar[list["Rewritten"]] = []
+    shown: ClassVar[list["StatusLine"]] = []
 
     def __init__(self, *, wanted: bool = True) -> None:
         self._on = wanted and self.allowed and obeys(sys.stderr)
@@ -132,7 +132,7 @@ class Rewritten:
 
 def make_way() -> None:
     """What is printed goes above the line that is written over again."""
-    for line in list(Rewritten.shown):
+    for line in list(StatusLine.shown):
         line.clear()
 
 

@@ -145,7 +145,7 @@ def moves(*, without: str = "", **actions: str) -> list[BindingType]:
     return found
 
 
-def shown(keys: str) -> str:
+def key_label(keys: str) -> str:
     """Keys as people write them."""
     names = {
         "question_mark": "?",

@@ -4,7 +4,7 @@ from runner.text import filenames, units
 from runner.transfer.download import Progress
 
 
-def moving(progress: Progress) -> str:
+def transfer_text(progress: Progress) -> str:
     """A transfer in a line: `1.2 of 3.9 GB, 3 of 16 files, 84.0 MB/s, 32s left`."""
     words = [f"{units.size(progress.bytes_done)} of {units.size(progress.bytes)}"]
     if progress.files > 1:
@@ -18,4 +18,4 @@ def moving(progress: Progress) -> str:
 
 def command_line(*words: str) -> str:
     """The command that does what a screen does, as a dialog shows it."""
-    return " ".join(["nanochat-tui", *map(filenames.quoted, words)])
+    return " ".join(["nanochat-tui", *map(filenames.shell_quote, words)])

@@ -8,7 +8,7 @@ from runner.model.stages import Phase, StageName
 from runner.model.states import State
 from runner.model.status import OutcomeKind, StageState, StageStatus
 from runner.monitoring import health
-from runner.monitoring.health import Word
+from runner.monitoring.health import HealthStatus
 from runner.monitoring.progress import progress_of
 from runner.monitoring.projection import spent_usd
 from runner.text import units
@@ -39,12 +39,12 @@ STAGES = {
     StageState.STOPPED: ("■", "warning"),
 }
 HEALTH = {
-    Word.OK: ("♥", "success"),
-    Word.QUIET: ("♥", "warning"),
-    Word.SLOW: ("♥", "warning"),
-    Word.UNSAVED: ("!", "error"),
-    Word.STALLED: ("!", "error"),
-    Word.NO_SIGNAL: ("?", "error"),
+    HealthStatus.OK: ("♥", "success"),
+    HealthStatus.QUIET: ("♥", "warning"),
+    HealthStatus.SLOW: ("♥", "warning"),
+    HealthStatus.UNSAVED: ("!", "error"),
+    HealthStatus.STALLED: ("!", "error"),
+    HealthStatus.NO_SIGNAL: ("?", "error"),
 }
 OUTCOMES = {
     OutcomeKind.OOM: "out of memory",

@@ -37,7 +37,7 @@ def title(run: Run, now: float) -> Cells:
     return cells
 
 
-def sign(run: Run, now: float, trouble: str = "", like: Mapping[str, float] | None = None) -> Cells:
+def health_line(run: Run, now: float, trouble: str = "", like: Mapping[str, float] | None = None) -> Cells:
     """How it is, in a word, a glyph and a colour; why; what is expected next. Of one that has ended: how."""
     status = run.status
     if trouble:
@@ -47,15 +47,15 @@ def sign(run: Run, now: float, trouble: str = "", like: Mapping[str, float] | No
         return [run_format.state(run), *verdict(run)]
     found = health.health(run, now, like)
     glyph, tone = run_format.HEALTH[found.word]
-    well = found.word is health.Word.OK
+    well = found.word is health.HealthStatus.OK
     cells: Cells = [
         Cell(f"{glyph} {found.word}", tone),
         run_format.state(run),
         *([] if well else [Cell(found.why, "dim")]),
     ]
-    if found.word is health.Word.STALLED:
+    if found.word is health.HealthStatus.STALLED:
         cells.append(Cell("wait, or c stops it at the last checkpoint", "warning"))
-    if found.word is not health.Word.UNSAVED and (lost := unsaved.said(status)):
+    if found.word is not health.HealthStatus.UNSAVED and (lost := unsaved.unsaved_text(status)):
         cells.append(Cell(f"! {lost}", "error"))
     if status and status.containers.lost_log_bytes:
         cells.append(
@@ -97,9 +97,9 @@ def money(run: Run, now: float) -> Cells:
     spent = spent_usd(run, now)
     cells: Cells = [Cell(f"{units.money(spent)} spent", "accent")]
     if (found := project(run, now)) is not None:
-        cells.append(f"{units.money_span(found.usd)} likely in the end")
+        cells.append(f"{units.money_range(found.usd)} likely in the end")
     elif run.estimate:
-        cells.append(Cell(f"estimate was {units.money_span(run.estimate.usd)}", "dim"))
+        cells.append(Cell(f"estimate was {units.money_range(run.estimate.usd)}", "dim"))
     if (cap := run.spec.budget_usd) is not None:
         share = float(spent / cap)
         tone = "error" if share >= 0.95 else "warning" if share >= 0.8 else ""
@@ -109,7 +109,7 @@ def money(run: Run, now: float) -> Cells:
     return cells
 
 
-def numbers(run: Run, now: float) -> Cells:
+def number_cells(run: Run, now: float) -> Cells:
     """Progress and the last values of everything that is measured; of a run that is done its verdict says them."""
     status = run.status
     if run.state is State.DONE:
@@ -125,7 +125,7 @@ def numbers(run: Run, now: float) -> Cells:
         cells.append(f"step {run_format.steps(run)}" if found.stage is StageName.BASE else run_format.steps(run))
         cells += [f"loss {units.decimals(found.loss, 4)}"] if found.loss is not None else []
     if (left := project(run, now)) is not None and left.left.likely:
-        cells.append(ends(left, now))
+        cells.append(end_cells(left, now))
     cells += [f"bpb {status.training.val_bpb:.4f}"] if status.training.val_bpb is not None else []
     cells += [f"CORE {status.training.core:.4f}"] if status.training.core is not None else []
     cells += [f"ChatCORE {status.training.chatcore:.4f}"] if status.training.chatcore is not None else []
@@ -142,6 +142,6 @@ def numbers(run: Run, now: float) -> Cells:
     return cells
 
 
-def ends(found: Projection, now: float) -> str:
+def end_cells(found: Projection, now: float) -> str:
     """How long it still takes, and at what o'clock it ends."""
     return f"eta {units.duration(found.left.likely)}, about {units.moment(now + found.left.likely, now)}"

@@ -9,7 +9,7 @@ from textual.screen import Screen
 
 from runner.errors import NanochatError
 from runner.model.run import Run
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 from tui.presentation.keymap import Key
 
 if TYPE_CHECKING:
@@ -47,4 +47,4 @@ class NanochatScreen(Screen[None]):
 
     def say(self, error: NanochatError) -> None:
         """Show an error as a toast that is plain text."""
-        self.notify(safe(str(error)), severity="error", markup=False, timeout=8)
+        self.notify(sanitize_line(str(error)), severity="error", markup=False, timeout=8)

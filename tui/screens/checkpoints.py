@@ -13,12 +13,12 @@ from runner.errors import NanochatError
 from runner.model.run import Run, needed_steps
 from runner.nanochat.layout import CheckpointKind
 from runner.text import units
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 from runner.volumes import deletion
-from runner.volumes.best import expendable
+from runner.volumes.best import prunable
 from runner.volumes.checkpoints import Checkpoint, Verdict
 from tui.background import background
-from tui.context import Place
+from tui.context import VolumeRef
 from tui.presentation import run_format
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import bindings
@@ -148,9 +148,9 @@ class CheckpointsScreen(FilesScreen):
             cells.append(Cell(f"{len(self._list.marked)} marked, {units.size(marked)}", "accent"))
         now = self.nanochat.fleet.clock()
         age = f"looked at {units.age(self._looked_at, now)} ago" if self._looked_at else ""
-        cells.append(Cell(f"{units.counted(self._left, 'run')} left to look at" if self._left else age, "dim"))
+        cells.append(Cell(f"{units.pluralize(self._left, 'run')} left to look at" if self._left else age, "dim"))
         if self._problems:
-            cells.append(Cell(f"! {safe(next(iter(self._problems.values())))}", "error"))
+            cells.append(Cell(f"! {sanitize_line(next(iter(self._problems.values())))}", "error"))
         self.query_one("#title", Line).put(cells)
 
     def _show_about(self) -> None:
@@ -166,7 +166,7 @@ class CheckpointsScreen(FilesScreen):
         self.query_one("#about", Line).put(cells)
 
     def _expendable(self, run: Run) -> list[Checkpoint]:
-        return expendable(self._found.get(run.id, []), needed_steps(run, self.nanochat.runs))
+        return prunable(self._found.get(run.id, []), needed_steps(run, self.nanochat.runs))
 
     def _cells(self, key: str) -> list[Cell]:
         run, one = self._rows[key]
@@ -174,7 +174,7 @@ class CheckpointsScreen(FilesScreen):
         final = status and one.kind is CheckpointKind.BASE and one.step == status.training.total_steps
         tone = TONES.get(one.verdict, "error")
         return [
-            Cell(safe(run.tag)),
+            Cell(sanitize_line(run.tag)),
             Cell(one.kind),
             Cell(f"{one.step:,}"),
             Cell(run_format.measured(one)),
@@ -183,7 +183,7 @@ class CheckpointsScreen(FilesScreen):
             Cell(units.size(one.bytes)),
             Cell(str(one.ranks)),
             Cell(f"{GLYPHS.get(one.verdict, '✗')} {one.verdict}", tone),
-            Cell(safe(one.reason), "dim"),
+            Cell(sanitize_line(one.reason), "dim"),
         ]
 
     def on_virtual_list_moved(self) -> None:
@@ -195,13 +195,13 @@ class CheckpointsScreen(FilesScreen):
     def action_open(self) -> None:
         if row := self._rows.get(self._list.current):
             run, one = row
-            self.nanochat.browse(Place(run.backend, run.volume), one.path, next(iter(one.files), ""))
+            self.nanochat.browse(VolumeRef(run.backend, run.volume), one.path, next(iter(one.files), ""))
 
     def action_resume(self) -> None:
         if row := self._rows.get(self._list.current):
             run, one = row
             if one.verdict not in (Verdict.COMPLETE, Verdict.WEIGHTS_ONLY):
-                self.notify(safe(f"it cannot be gone on from: {one.reason}"), severity="warning", markup=False)
+                self.notify(sanitize_line(f"it cannot be gone on from: {one.reason}"), severity="warning", markup=False)
             else:
                 self.resume_from(run, one.kind, one.step)
 
@@ -215,7 +215,7 @@ class CheckpointsScreen(FilesScreen):
             self.notify("only best and last are there", markup=False)
             return
         freed = units.size(sum(c.bytes for c in gone))
-        lines = [f"{units.counted(len(gone), 'checkpoint')}, {freed}, for good. Best and last of each kind stay."]
+        lines = [f"{units.pluralize(len(gone), 'checkpoint')}, {freed}, for good. Best and last of each kind stay."]
         lines += [f"{c.kind} step {c.step:,}: {units.size(c.bytes)}" for c in gone[:8]]
         lines += [f"and {len(gone) - 8} more"] if len(gone) > 8 else []
         command = command_line("checkpoints", run.tag, "--prune")
@@ -275,10 +275,10 @@ class CheckpointsScreen(FilesScreen):
         else:
             super().action_back()
 
-    def picked(self) -> dict[Place, list[str]]:
+    def picked(self) -> dict[VolumeRef, list[str]]:
         keys = self._list.marked or ({self._list.current} if self._list.current else set())
-        found: dict[Place, list[str]] = {}
+        found: dict[VolumeRef, list[str]] = {}
         for key in keys:
             run, one = self._rows[key]
-            found.setdefault(Place(run.backend, run.volume), []).extend(one.paths)
+            found.setdefault(VolumeRef(run.backend, run.volume), []).extend(one.paths)
         return found

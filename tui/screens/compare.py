@@ -10,23 +10,23 @@ from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from runner.metrics.compare import Row, as_csv, as_svg, differences, final, thinned
+from runner.metrics.compare import Row, as_csv, as_svg, differences, final_numbers, thinned_note
 from runner.metrics.series import NONE, Curves
 from runner.model.run import Run
 from runner.nanochat import layout
 from runner.system.given_path import begin_in
 from runner.system.new_files import new_files
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation.keymap import Key, bindings
 from tui.presentation.phrases import command_line
 from tui.presentation.run_format import said
 from tui.screens.base import NanochatScreen
 from tui.screens.feed import Feed
-from tui.widgets.consent import Ask
+from tui.widgets.consent import AskPath
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
-from tui.widgets.metrics import Known, Metrics
+from tui.widgets.metrics import Metrics, RunCurves
 from tui.widgets.plot import TONES
 
 READ_EVERY_S = 2.0
@@ -73,7 +73,7 @@ class CompareScreen(NanochatScreen):
         table.add_column("")
         for name in names:
             table.add_column(name, justify="right")
-        for row in final(chosen, self.nanochat.fleet.clock()):
+        for row in final_numbers(chosen, self.nanochat.fleet.clock()):
             self._add(table, row)
         differ = differences(chosen, all_of_it=self._every)
         table.add_row(Text("settings" if self._every else "settings that differ", style="bold"))
@@ -87,7 +87,10 @@ class CompareScreen(NanochatScreen):
 
     def _add(self, table: Table, row: Row) -> None:
         best = self.nanochat.tone("success")
-        cells = [Text(safe(said(v, row.digits)), style=best if n in row.best else "") for n, v in enumerate(row.values)]
+        cells = [
+            Text(sanitize_line(said(v, row.digits)), style=best if n in row.best else "")
+            for n, v in enumerate(row.values)
+        ]
         table.add_row(Text(row.label, style="dim"), *cells)
 
     def _read(self) -> None:
@@ -108,14 +111,14 @@ class CompareScreen(NanochatScreen):
             self._reading = False
 
     def _tell(self, problem: str) -> None:
-        self.notify(safe(problem), severity="warning", markup=False)
+        self.notify(sanitize_line(problem), severity="warning", markup=False)
 
     def _show_curves(self, run: Run, found: Curves) -> None:
         self._curves[run.id] = found
         self._draw()
 
     def _draw(self) -> None:
-        self.query_one(Metrics).show([Known(run, self._curves.get(run.id, NONE)) for run in self._runs])
+        self.query_one(Metrics).show([RunCurves(run, self._curves.get(run.id, NONE)) for run in self._runs])
 
     def action_differences(self) -> None:
         self._every = not self._every
@@ -140,7 +143,7 @@ class CompareScreen(NanochatScreen):
 
         command = command_line("compare", *(r.tag for r in runs), "--csv", "compare.csv", "--svg", "compare.svg")
         title = "Curves as CSV and SVG, under which name?"
-        self.app.push_screen(Ask(title, str(begin_in() / "compare"), command), answered)
+        self.app.push_screen(AskPath(title, str(begin_in() / "compare"), command), answered)
 
     @background(group="export", doing="writing the curves", finish=True)
     def _export(self, path: Path, runs: list[Run], known: list[Curves]) -> None:
@@ -152,5 +155,5 @@ class CompareScreen(NanochatScreen):
         with new_files(named) as made:
             for new, pieces in zip(made, (as_csv(runs, known), [as_svg(runs, known)]), strict=True):
                 new.file.writelines(piece.encode() for piece in pieces)
-        lines = [f"curves are in {made[0].target} and .svg", *thinned(runs, known)]
-        self.notify(safe("; ".join(lines)), markup=False)
+        lines = [f"curves are in {made[0].target} and .svg", *thinned_note(runs, known)]
+        self.notify(sanitize_line("; ".join(lines)), markup=False)

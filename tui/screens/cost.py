@@ -16,7 +16,7 @@ from runner.model.spec import BackendName
 from runner.monitoring.ledger import per_hour, spending, today
 from runner.monitoring.projection import is_free, project, spent_usd
 from runner.text import units
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation import run_format
 from tui.presentation.cells import Cell
@@ -95,9 +95,9 @@ class CostScreen(NanochatScreen):
         found = project(run, now)
         billed = self._billed.get(run_id)
         return [
-            Cell(safe(run.tag)),
+            Cell(sanitize_line(run.tag)),
             run_format.state(run),
-            Cell(units.money_span(run.estimate.usd) if run.estimate else units.UNKNOWN),
+            Cell(units.money_range(run.estimate.usd) if run.estimate else units.UNKNOWN),
             Cell(units.money(found.usd.likely) if found else units.UNKNOWN),
             Cell(units.money(spent_usd(run, now))),
             Cell(units.money(billed)),

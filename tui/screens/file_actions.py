@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 from textual.notifications import SeverityLevel
 
 from runner.errors import NanochatError, UsageError
-from runner.fleet.registry import Wanted
+from runner.fleet.registry import DownloadRequest
 from runner.model.run import Run
 from runner.model.spec import BackendName
 from runner.system.given_path import begin_in
 from runner.text import filenames, units
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 from runner.transfer import download, upload
 from runner.volumes import deletion
 from runner.volumes.base import Entries, Volume
 from runner.volumes.deletion import Removal
 from tui.background import start
-from tui.context import Place
+from tui.context import VolumeRef
 from tui.presentation.cells import Cell
-from tui.presentation.phrases import command_line, moving
-from tui.screens.transfers import Going, Moving, name_of
-from tui.widgets.consent import Ask, Confirm, word_for
+from tui.presentation.phrases import command_line, transfer_text
+from tui.screens.transfers import Transfer, Transfers, name_of
+from tui.widgets.consent import AskPath, Confirm, word_for
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
@@ -42,24 +42,24 @@ LISTED = 6
 MOST_TOLD = 3
 
 
-class Files:
+class VolumeFiles:
     """Transfers and deletions. Its methods are called on the UI thread; the work is done in threads of their own."""
 
     def __init__(self, app: AppContext, node: DOMNode) -> None:
         self._app, self._node = app, node
-        self._going = Going()
+        self._going = Transfers()
 
-    def volume(self, place: Place) -> Volume:
+    def volume(self, place: VolumeRef) -> Volume:
         return self._app.fleet.backend(place.backend).volume(place.location)
 
-    def runs_on(self, place: Place) -> list[Run]:
+    def runs_on(self, place: VolumeRef) -> list[Run]:
         return [r for r in self._app.runs if (r.backend, r.volume) == place]
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[VolumeRef]:
         """Every known volume, that of the watched run first."""
         runs = sorted(self._app.runs, key=lambda r: r.id != self._app.watched)
-        known = [Place(r.backend, r.volume) for r in runs]
-        return list(dict.fromkeys([*known, Place(BackendName.LOCAL, self._app.default_volume)]))
+        known = [VolumeRef(r.backend, r.volume) for r in runs]
+        return list(dict.fromkeys([*known, VolumeRef(BackendName.LOCAL, self._app.default_volume)]))
 
     @property
     def busy(self) -> bool:
@@ -73,7 +73,7 @@ class Files:
         found = self._app.fleet.registry.cut()
         self._going.cut(found)
         if found:
-            named = ", ".join(filenames.shown(name_of(w)) for w in found[:3])
+            named = ", ".join(filenames.path_for_terminal(name_of(w)) for w in found[:3])
             self._say(f"not all of {named} has come: 4, then p goes on with it, P forgets it", "warning")
 
     def line(self) -> list[Cell | str]:
@@ -83,8 +83,8 @@ class Files:
         for one in going[:SHOWN]:
             arrow = "↓" if one.wanted else "↑"
             cells += [
-                Cell(f"{arrow} {filenames.shown(one.name)}", "accent"),
-                "cut" if one.cut else moving(one.progress),
+                Cell(f"{arrow} {filenames.path_for_terminal(one.name)}", "accent"),
+                "cut" if one.cut else transfer_text(one.progress),
             ]
         if len(going) > SHOWN:
             cells.append(f"and {len(going) - SHOWN} more")
@@ -105,7 +105,10 @@ class Files:
 
     def ask_stop(self) -> None:
         """Ask, then stop everything that is on its way, and think no more of it."""
-        named = [f"{filenames.shown(one.name)}: {'cut' if one.cut else moving(one.progress)}" for one in self._going]
+        named = [
+            f"{filenames.path_for_terminal(one.name)}: {'cut' if one.cut else transfer_text(one.progress)}"
+            for one in self._going
+        ]
         if not named:
             return
         lines = [*named[:SHOWN], *([f"and {len(named) - SHOWN} more"] if len(named) > SHOWN else [])]
@@ -126,23 +129,25 @@ class Files:
         for one in self._going:
             one.stop()
 
-    def ask_get(self, place: Place, paths: list[str]) -> None:
+    def ask_get(self, place: VolumeRef, paths: list[str]) -> None:
         """Ask where to, then bring files, folders or whole runs home."""
         if not paths:
             return
         tags = {r.path: r.tag for r in self.runs_on(place)}
-        first = filenames.shown(tags.get(paths[0], paths[0].rpartition("/")[2]))
+        first = filenames.path_for_terminal(tags.get(paths[0], paths[0].rpartition("/")[2]))
         named = first if len(paths) == 1 else f"{len(paths)} of them"
         path = f"{tags[paths[0]]}:" if paths[0] in tags else paths[0]
         command = command_line("volume", "get", path, ".") + _and_more(paths)
 
         def answered(folder: str | None) -> None:
             if folder:
-                self._get_all([Wanted(*place, one, folder, tags.get(one, "")) for one in paths])
+                self._get_all([DownloadRequest(*place, one, folder, tags.get(one, "")) for one in paths])
 
-        self._node.app.push_screen(Ask(f"Bring {named} home, into which folder?", str(begin_in()), command), answered)
+        self._node.app.push_screen(
+            AskPath(f"Bring {named} home, into which folder?", str(begin_in()), command), answered
+        )
 
-    def ask_put(self, place: Place, folder: str, done: Callable[[], None]) -> None:
+    def ask_put(self, place: VolumeRef, folder: str, done: Callable[[], None]) -> None:
         """Ask what to send, then bring it into a folder of the volume."""
         command = command_line("volume", "put", "FILE", f"{folder}/")
 
@@ -150,16 +155,18 @@ class Files:
             if origin:
                 self._in_thread("sending files", self._put, place, Path(origin), folder, done)
 
-        self._node.app.push_screen(Ask("Which file or folder of this machine?", f"{begin_in()}/", command), answered)
+        self._node.app.push_screen(
+            AskPath("Which file or folder of this machine?", f"{begin_in()}/", command), answered
+        )
 
-    def ask_remove(self, place: Place, paths: Iterable[str], done: Callable[[], None]) -> None:
+    def ask_remove(self, place: VolumeRef, paths: Iterable[str], done: Callable[[], None]) -> None:
         """Ask at once, find out meanwhile what goes and what depends on it, delete."""
         gone = deletion.outermost(paths)
         if not gone:
             return
         runs = {r.path: r for r in self.runs_on(place)}
         whole = [runs[p] for p in gone if p in runs]
-        named = whole[0].tag if whole else filenames.shown(gone[0].rpartition("/")[2])
+        named = whole[0].tag if whole else filenames.path_for_terminal(gone[0].rpartition("/")[2])
         title = named if len(gone) == 1 else f"{len(gone)} items"
         known: list[Removal] = []
 
@@ -184,13 +191,13 @@ class Files:
         start(self._node, functools.partial(act, *args), group="files", doing=doing, finish=True)
 
     def _say(self, text: str, severity: SeverityLevel = "information") -> None:
-        self._app.notify(safe(text), severity=severity, markup=False, timeout=10)
+        self._app.notify(sanitize_line(text), severity=severity, markup=False, timeout=10)
 
-    def _get_all(self, downloads: list[Wanted]) -> None:
+    def _get_all(self, downloads: list[DownloadRequest]) -> None:
         """Bring them home one after the other: each takes the whole line anyhow."""
         ones = []
         for wanted in downloads:
-            one = Moving(name_of(wanted), wanted)
+            one = Transfer(name_of(wanted), wanted)
             try:
                 self._going.begin(one)
             except NanochatError as error:
@@ -199,18 +206,20 @@ class Files:
                 ones.append((wanted, one))
         begun = [functools.partial(self._app.fleet.registry.begin, wanted) for wanted, _ in ones]
         gets = [functools.partial(self._get, wanted, one) for wanted, one in ones]
-        named = filenames.shown(ones[0][1].name) if len(ones) == 1 else units.counted(len(ones), "download")
+        named = (
+            filenames.path_for_terminal(ones[0][1].name) if len(ones) == 1 else units.pluralize(len(ones), "download")
+        )
         start(self._node, *begun, *gets, group="files", doing=f"bringing {named}", finish=True)
 
-    def _get(self, wanted: Wanted, one: Moving) -> None:
+    def _get(self, wanted: DownloadRequest, one: Transfer) -> None:
         registry, folder = self._app.fleet.registry, wanted.folder
         if one.stopped.is_set():
             self._going.end(one)
             return
         try:
             with self._until_its_end(one):
-                volume = self.volume(Place(wanted.backend, wanted.location))
-                items = download.gather(volume, wanted.path, wanted.called)
+                volume = self.volume(VolumeRef(wanted.backend, wanted.location))
+                items = download.list_files(volume, wanted.path, wanted.called)
                 one.download = download.Download(volume, items, Path(folder), told=one.told, overwrite=wanted.overwrite)
                 if one.stopped.is_set():
                     one.download.stop()
@@ -226,45 +235,49 @@ class Files:
         for warning in one.download.warnings[:MOST_TOLD]:
             self._say(warning, "warning")
         if (more := len(one.download.warnings) - MOST_TOLD) > 0:
-            self._say(f"and {units.counted(more, 'more file')} of {filenames.shown(one.name)} did not come", "warning")
+            self._say(
+                f"and {units.pluralize(more, 'more file')} of {filenames.path_for_terminal(one.name)} did not come",
+                "warning",
+            )
         if whole:
             registry.end(wanted)
             size = units.size(one.download.progress.bytes)
             files = one.download.progress.files
             what = f"{files:,} files, {size}" if files > 1 else size
-            self._say(f"{filenames.shown(one.name)} is in {folder}: {what}")
+            self._say(f"{filenames.path_for_terminal(one.name)} is in {folder}: {what}")
         else:
             self._say(
-                f"{filenames.shown(one.name)} was stopped; brought to {folder} again it goes on from there", "warning"
+                f"{filenames.path_for_terminal(one.name)} was stopped; brought to {folder} again it goes on from there",
+                "warning",
             )
 
-    def _put(self, place: Place, origin: Path, folder: str, done: Callable[[], None]) -> None:
+    def _put(self, place: VolumeRef, origin: Path, folder: str, done: Callable[[], None]) -> None:
         volume = self.volume(place)
-        sendings, left_out = upload.plan(origin, f"{folder}/{origin.name}".lstrip("/"))
-        there = upload.in_the_way(volume, sendings)
+        sendings, left_out = upload.plan_upload(origin, f"{folder}/{origin.name}".lstrip("/"))
+        there = upload.conflicts(volume, sendings)
         if there:
             raise NanochatError(
-                f"{filenames.shown(there[0])} is there already", "delete it first, or send another name"
+                f"{filenames.path_for_terminal(there[0])} is there already", "delete it first, or send another name"
             )
-        against = deletion.consider([s.path for s in sendings], [], self.runs_on(place)).against
+        against = deletion.plan_deletion([s.path for s in sendings], [], self.runs_on(place)).against
         if against:
             raise NanochatError(against[0], "volume put --force sends it all the same")
-        one = Moving(origin.name)
+        one = Transfer(origin.name)
         self._going.begin(one)
         with self._until_its_end(one):
-            upload.send(volume, sendings, told=one.told, stopped=one.stopped.is_set)
+            upload.upload(volume, sendings, told=one.told, stopped=one.stopped.is_set)
         more = f"; {len(left_out)} links and devices were left out" if left_out else ""
-        self._say(f"{filenames.shown(origin.name)} is on the volume{more}")
+        self._say(f"{filenames.path_for_terminal(origin.name)} is on the volume{more}")
         self._app.call_from_thread(done)
 
     @contextlib.contextmanager
-    def _until_its_end(self, one: Moving) -> Iterator[None]:
+    def _until_its_end(self, one: Transfer) -> Iterator[None]:
         try:
             yield
         finally:
             self._going.end(one)
 
-    def _weigh(self, place: Place, paths: Sequence[str], asked: Confirm, known: list[Removal]) -> None:
+    def _weigh(self, place: VolumeRef, paths: Sequence[str], asked: Confirm, known: list[Removal]) -> None:
         volume = self.volume(place)
         contents: Entries = []
         for path in paths:
@@ -272,16 +285,16 @@ class Files:
                 contents += [e for batch in volume.scan(path, deep=True) for e in batch]
             except NotADirectoryError:
                 contents.append(volume.stat(path))
-        wanted = deletion.consider(paths, contents, self.runs_on(place))
+        wanted = deletion.plan_deletion(paths, contents, self.runs_on(place))
         known.append(wanted)
-        lines = [f"{units.counted(wanted.files, 'file')}, {units.size(wanted.bytes)}, for good.", *wanted.notes]
+        lines = [f"{units.pluralize(wanted.files, 'file')}, {units.size(wanted.bytes)}, for good.", *wanted.notes]
         lines += [f"! {reason}" for reason in wanted.against]
-        lines += [filenames.shown(p) for p in paths[:LISTED]] if len(paths) > 1 else []
+        lines += [filenames.path_for_terminal(p) for p in paths[:LISTED]] if len(paths) > 1 else []
         lines += [f"and {len(paths) - LISTED} more"] if len(paths) > LISTED else []
         self._app.call_from_thread(asked.put, lines, _removing(paths, force=bool(wanted.against)))
 
-    def _remove(self, place: Place, wanted: Removal, runs: list[Run], done: Callable[[], None]) -> None:
-        now = deletion.consider(wanted.paths, [], self.runs_on(place)).against
+    def _remove(self, place: VolumeRef, wanted: Removal, runs: list[Run], done: Callable[[], None]) -> None:
+        now = deletion.plan_deletion(wanted.paths, [], self.runs_on(place)).against
         if since := [reason for reason in now if reason not in wanted.against]:
             self._say(f"{since[0]} since you were asked: nothing was deleted", "error")
             return
@@ -290,7 +303,7 @@ class Files:
             self._app.fleet.delete(run)
         deletion.remove(self.volume(place), [p for p in wanted.paths if p not in ended])
         # How many files went nobody counted: some may have come or gone since they were added up.
-        gone = filenames.shown(wanted.paths[0]) if len(wanted.paths) == 1 else f"{len(wanted.paths)} items"
+        gone = filenames.path_for_terminal(wanted.paths[0]) if len(wanted.paths) == 1 else f"{len(wanted.paths)} items"
         self._say(f"deleted {gone}")
         self._app.call_from_thread(done)
 

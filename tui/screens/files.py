@@ -6,7 +6,7 @@ from textual.binding import BindingType
 
 from runner.model.run import Run
 from runner.nanochat.layout import CheckpointKind
-from tui.context import FileActions, Place
+from tui.context import FileActions, VolumeRef
 from tui.presentation.keymap import bindings
 from tui.screens.base import NanochatScreen
 from tui.widgets.line import Line
@@ -18,7 +18,7 @@ class FilesScreen(NanochatScreen):
     """Knows its `place`; a screen says what is `picked`, and how it is looked at again."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("files")
-    place = Place("", "")
+    place = VolumeRef("", "")
 
     @property
     def files(self) -> FileActions:
@@ -33,7 +33,7 @@ class FilesScreen(NanochatScreen):
         line.display = bool(cells)
         line.put(cells)
 
-    def picked(self) -> dict[Place, list[str]]:
+    def picked(self) -> dict[VolumeRef, list[str]]:
         """Paths that are marked, or under the cursor, by volume."""
         raise NotImplementedError
 

@@ -13,7 +13,7 @@ from textual.worker import get_current_worker
 
 from runner.errors import CredentialsError, NanochatError, NoSuchRun, UsageError
 from runner.fleet import fleet as fleets
-from runner.fleet.registry import find
+from runner.fleet.registry import find_run
 from runner.model.identifiers import check_tag
 from runner.model.pricing import CENT, FREE, GPUS, MoneyRange
 from runner.model.run import Run
@@ -32,7 +32,7 @@ from runner.paths import has_modal_token, no_modal_token
 from runner.planning import plan_text
 from runner.planning.plan import Plan
 from runner.text import units
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation.keymap import bindings
 from tui.screens.base import NanochatScreen
@@ -170,7 +170,7 @@ class LaunchScreen(NanochatScreen):
         if not self._value("from"):
             return None
         try:
-            return find(self.nanochat.runs, self._value("from"))
+            return find_run(self.nanochat.runs, self._value("from"))
         except NoSuchRun as error:
             raise UsageError(error.what, error.do, field="from") from error
 
@@ -229,7 +229,7 @@ class LaunchScreen(NanochatScreen):
 
     def _say_at(self, field: str, error: NanochatError) -> None:
         where = self.query_one(f"#{field}-error", Static)
-        where.update(safe(str(error)))
+        where.update(sanitize_line(str(error)))
         where.display = True
 
     @background(group="plan", doing="making the plan", exclusive=True, failed=_show_error)
@@ -252,28 +252,28 @@ class LaunchScreen(NanochatScreen):
         self._clear_errors()
         if problem:
             self._say_at("backend", problem)
-        text = Text(f"{safe(plan_text.headline(spec, self._backend(), planned))}\n\n", style="bold")
+        text = Text(f"{sanitize_line(plan_text.headline(spec, self._backend(), planned))}\n\n", style="bold")
         for stage in planned.stages:
             style = "dim" if stage.skip else ""
             text.append(f"{stage.name:<10}", style="bold" if not stage.skip else "dim")
             if stage.skip:
-                text.append(f" ✓ {safe(stage.skip)}\n", style="dim")
+                text.append(f" ✓ {sanitize_line(stage.skip)}\n", style="dim")
                 continue
             cost = "" if not planned.usd_per_hour else f"  {units.money(stage.usd.likely)}"
-            text.append(f" {units.span(stage.seconds)}{cost}\n", style=style)
+            text.append(f" {units.duration_range(stage.seconds)}{cost}\n", style=style)
             if stage.note:
-                text.append(f"           {safe(stage.note)}\n", style="dim")
+                text.append(f"           {sanitize_line(stage.note)}\n", style="dim")
         text.append("\n")
         for name, said in plan_text.notes(planned):
-            text.append(f"{name:<7} {safe(said)}\n", style="bold" if name == "likely" else "")
+            text.append(f"{name:<7} {sanitize_line(said)}\n", style="bold" if name == "likely" else "")
         for warning in planned.warnings:
-            text.append(f"note: {safe(warning)}\n", style=self.nanochat.tone("warning"))
+            text.append(f"note: {sanitize_line(warning)}\n", style=self.nanochat.tone("warning"))
         text.append("\n")
         for stage in planned.stages:
             for argv in stage.commands:
-                text.append(f"$ {safe(shlex.join(argv))}\n", style="dim")
+                text.append(f"$ {sanitize_line(shlex.join(argv))}\n", style="dim")
         self.query_one("#plan", Static).update(text)
-        self.query_one("#command", Static).update(f"$ {safe(self._command_line())}")
+        self.query_one("#command", Static).update(f"$ {sanitize_line(self._command_line())}")
         wanted, self._planning, self._wanted = self._wanted, False, False
         if wanted and self.is_current:
             self.action_launch()
@@ -320,7 +320,7 @@ class LaunchScreen(NanochatScreen):
         if not question and not paid:
             self._go(asked)
             return
-        lines = [f"Likely {units.money_span(usd)}."] if paid else []
+        lines = [f"Likely {units.money_range(usd)}."] if paid else []
         lines += [f"! {question}"] if question else []
         if asked.spec.budget_usd is not None:
             lines.append(f"At most {units.money(asked.spec.budget_usd)}, its budget.")

@@ -17,7 +17,7 @@ from runner.monitoring.ledger import per_hour, spending, today
 from runner.monitoring.progress import progress_of
 from runner.monitoring.projection import is_free, project, spent_usd
 from runner.text import units
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 from tui.presentation import run_format, run_summary
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import bindings
@@ -165,7 +165,7 @@ class RunsScreen(NanochatScreen):
         now = self.nanochat.fleet.now(run)
         status = run.status
         return [
-            Cell(safe(run.tag)),
+            Cell(sanitize_line(run.tag)),
             run_format.state(run),
             Cell(run_format.steps(run)),
             Cell(run_format.loss(run)),

@@ -12,11 +12,11 @@ from textual.worker import get_current_worker
 from runner.errors import NanochatError
 from runner.model.spec import BackendName
 from runner.text import filenames, units
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 from runner.volumes import disk_usage
-from runner.volumes.disk_usage import Advice, Total, Usage
+from runner.volumes.disk_usage import DiskUsage, FolderUsage, Suggestion
 from tui.background import background
-from tui.context import Place
+from tui.context import VolumeRef
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import bindings
 from tui.screens.files import FilesScreen
@@ -50,10 +50,10 @@ class SizesScreen(FilesScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._usage = Usage()
+        self._usage = DiskUsage()
         self._folder = ""
-        self._rows: dict[str, Total] = {}
-        self._advice: dict[str, Advice] = {}
+        self._rows: dict[str, FolderUsage] = {}
+        self._advice: dict[str, Suggestion] = {}
         self._problem, self._done_at, self._wanted = "", 0.0, ""
 
     def compose(self) -> ComposeResult:
@@ -74,12 +74,12 @@ class SizesScreen(FilesScreen):
     def _list(self) -> FileList:
         return self.query_one("#list", FileList)
 
-    def open_at(self, place: Place, path: str) -> None:
+    def open_at(self, place: VolumeRef, path: str) -> None:
         """Show a folder of a volume; the volume is added up anew when it is another one."""
         other = place != self.place
         self.place, self._folder = place, path
         if other:
-            self._usage, self._done_at = Usage(), 0.0
+            self._usage, self._done_at = DiskUsage(), 0.0
         if self.is_there:
             if not self._done_at:
                 self.action_reload()
@@ -92,8 +92,8 @@ class SizesScreen(FilesScreen):
         self._add_up(self.place)
 
     @background(group="list", doing="adding up the volume", exclusive=True)
-    def _add_up(self, place: Place) -> None:
-        worker, found, show_at, problem = get_current_worker(), Usage(), 0.0, ""
+    def _add_up(self, place: VolumeRef) -> None:
+        worker, found, show_at, problem = get_current_worker(), DiskUsage(), 0.0, ""
         left_out: list[str] = []
         try:
             for batch in self.files.volume(place).scan("", deep=True, left_out=left_out):
@@ -107,12 +107,12 @@ class SizesScreen(FilesScreen):
         except (NanochatError, OSError) as error:
             problem = getattr(error, "strerror", "") or str(error)
         if left_out:
-            problem = f"{len(left_out)} folders may not be read, as {filenames.shown(left_out[0])}"
-        could_go = disk_usage.advice(found, self.files.runs_on(place))
+            problem = f"{len(left_out)} folders may not be read, as {filenames.path_for_terminal(left_out[0])}"
+        could_go = disk_usage.suggestions(found, self.files.runs_on(place))
         if not worker.is_cancelled:
             self.app.call_from_thread(self._take, place, found, could_go, problem, True)
 
-    def _take(self, place: Place, found: Usage, could_go: list[Advice], problem: str, whole: bool) -> None:
+    def _take(self, place: VolumeRef, found: DiskUsage, could_go: list[Suggestion], problem: str, whole: bool) -> None:
         if place != self.place:
             return
         self._usage, self._problem = found, problem
@@ -139,8 +139,11 @@ class SizesScreen(FilesScreen):
 
     def _show_title(self) -> None:
         whole, here = self._usage.at(""), self._usage.at(self._folder)
-        cells: list[Cell | str] = [Cell("Sizes", "accent"), filenames.shown(self._folder) or "all of the volume"]
-        cells.append(f"{units.size(here.bytes)} in {units.counted(here.files, 'file')}")
+        cells: list[Cell | str] = [
+            Cell("Sizes", "accent"),
+            filenames.path_for_terminal(self._folder) or "all of the volume",
+        ]
+        cells.append(f"{units.size(here.bytes)} in {units.pluralize(here.files, 'file')}")
         if self.place.backend == BackendName.MODAL:
             free = units.size(disk_usage.free_tier())
             cells.append(f"{units.money(disk_usage.per_month(whole.bytes))} a month but for the first {free}")
@@ -154,19 +157,19 @@ class SizesScreen(FilesScreen):
         total, here = self._rows[key], self._usage.at(self._folder)
         share = total.bytes / here.bytes if here.bytes else 0.0
         tags = {r.path: r.tag for r in self.files.runs_on(self.place)}
-        name = "(files here)" if key == HERE else filenames.shown(key.rpartition("/")[2]) + "/"
+        name = "(files here)" if key == HERE else filenames.path_for_terminal(key.rpartition("/")[2]) + "/"
         return [
             Cell(units.size(total.bytes)),
             Cell(units.bar(share, 12), "accent"),
             Cell(f"{share:.0%}"),
             Cell(f"{total.files:,}"),
             Cell(name, "dim" if key == HERE else ""),
-            Cell(safe(tags.get(key, "")), "accent"),
+            Cell(sanitize_line(tags.get(key, "")), "accent"),
         ]
 
     def _advice_cells(self, key: str) -> list[Cell]:
         one = self._advice[key]
-        return [Cell(units.size(one.bytes)), Cell(safe(one.what)), Cell(safe(one.why), "dim")]
+        return [Cell(units.size(one.bytes)), Cell(sanitize_line(one.what)), Cell(sanitize_line(one.why), "dim")]
 
     def on_virtual_list_chosen(self) -> None:
         self.action_open()
@@ -199,7 +202,7 @@ class SizesScreen(FilesScreen):
         else:
             super().action_back()
 
-    def picked(self) -> dict[Place, list[str]]:
+    def picked(self) -> dict[VolumeRef, list[str]]:
         advice = self.query_one("#advice", FileList)
         if advice.has_focus:
             keys = advice.marked or ({advice.current} if advice.current else set())

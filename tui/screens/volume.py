@@ -17,13 +17,13 @@ from runner.model import identifiers
 from runner.model.run import Run
 from runner.model.spec import BackendName
 from runner.nanochat import layout
-from runner.preview.build import Shown, look
+from runner.preview.build import PreviewContent, build_preview
 from runner.text import filenames, units
 from runner.volumes import directory_cache
 from runner.volumes.base import Entries, Entry
-from runner.volumes.directory_cache import Look, Shelf
+from runner.volumes.directory_cache import DirectoryCache, DirectoryListing
 from tui.background import background
-from tui.context import Place
+from tui.context import VolumeRef
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import bindings, moves
 from tui.screens.files import FilesScreen
@@ -60,12 +60,12 @@ class VolumeScreen(FilesScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._shelves: dict[Place, Shelf] = {}
+        self._shelves: dict[VolumeRef, DirectoryCache] = {}
         self._folder = ""
         self._entries: dict[str, Entry] = {}
         self._sort, self._words, self._letters, self._asked = "name", "", "", ""
         self._looking, self._count = False, 0
-        self._known: dict[Place, Entries] = {}
+        self._known: dict[VolumeRef, Entries] = {}
         self._learned = 1
         self._wanted = ""
         self._resting: Timer | None = None
@@ -105,8 +105,8 @@ class VolumeScreen(FilesScreen):
         return self.query_one("#list", FileList)
 
     @property
-    def _shelf(self) -> Shelf:
-        return self._shelves.setdefault(self.place, Shelf())
+    def _shelf(self) -> DirectoryCache:
+        return self._shelves.setdefault(self.place, DirectoryCache())
 
     @property
     def _current(self) -> Entry | None:
@@ -118,7 +118,7 @@ class VolumeScreen(FilesScreen):
         if self.is_there and self.place not in places:
             self.open_at(places[0], "")
 
-    def open_at(self, place: Place, path: str, name: str = "") -> None:
+    def open_at(self, place: VolumeRef, path: str, name: str = "") -> None:
         """Show a folder of a volume, with the cursor on one of its entries."""
         if place != self.place:
             self.place = place
@@ -155,7 +155,7 @@ class VolumeScreen(FilesScreen):
         self._look(self.place, self._folder)
 
     @background(group="list", doing="looking at the volume", exclusive=True)
-    def _look(self, place: Place, path: str) -> None:
+    def _look(self, place: VolumeRef, path: str) -> None:
         """Read a folder; its first entries are shown before the rest has come."""
 
         worker = get_current_worker()
@@ -173,15 +173,17 @@ class VolumeScreen(FilesScreen):
             problem = getattr(error, "strerror", "") or str(error)
         found = directory_cache.ordered(found, "name")
         if not worker.is_cancelled:
-            self.app.call_from_thread(self._looked, place, path, Look(found, self.nanochat.fleet.clock(), problem))
+            self.app.call_from_thread(
+                self._looked, place, path, DirectoryListing(found, self.nanochat.fleet.clock(), problem)
+            )
 
-    def _came(self, place: Place, path: str, entries: Entries) -> None:
+    def _came(self, place: VolumeRef, path: str, entries: Entries) -> None:
         """The first entries of a folder that was never looked at."""
         if (place, path) == (self.place, self._folder):
             self._show(entries)
 
-    def _looked(self, place: Place, path: str, found: Look) -> None:
-        shelf = self._shelves.setdefault(place, Shelf())
+    def _looked(self, place: VolumeRef, path: str, found: DirectoryListing) -> None:
+        shelf = self._shelves.setdefault(place, DirectoryCache())
         shelf.put(path, found)
         if (place, path) == (self.place, self._folder):
             self._looking = False
@@ -199,9 +201,11 @@ class VolumeScreen(FilesScreen):
         if list(kept) != [e.path for e in folders]:
             node.remove_children()
             for entry in folders:
-                label = Text(filenames.shown(entry.name), no_wrap=True)
+                label = Text(filenames.path_for_terminal(entry.name), no_wrap=True)
                 if entry.path in tags:
-                    label = Text(filenames.shown(tags[entry.path]), style=self.nanochat.tone("accent"), no_wrap=True)
+                    label = Text(
+                        filenames.path_for_terminal(tags[entry.path]), style=self.nanochat.tone("accent"), no_wrap=True
+                    )
                 self._branches[entry.path] = node.add(label, data=entry.path)
             if more := sum(e.is_dir for e in entries) - len(folders):
                 node.add_leaf(Text(f"and {more:,} more: the list has them", style="dim"))
@@ -252,8 +256,10 @@ class VolumeScreen(FilesScreen):
     def _show_title(self) -> None:
         known = self._shelf.get(self._folder)
         backend = f" on {self.place.backend}" if self.place.backend != BackendName.LOCAL else ""
-        self.query_one("#title", Line).put([Cell("Volume", "accent"), filenames.shown(self.place.location) + backend])
-        path = filenames.shown(self._folder) or "top"
+        self.query_one("#title", Line).put(
+            [Cell("Volume", "accent"), filenames.path_for_terminal(self.place.location) + backend]
+        )
+        path = filenames.path_for_terminal(self._folder) or "top"
         run = self._run_of(self._folder)
         cells: list[Cell | str] = [path, *([Cell(run.tag, "accent")] if run else [])]
         if known and known.problem:
@@ -283,9 +289,9 @@ class VolumeScreen(FilesScreen):
         added_up = self.nanochat.usages.get(self.place)
         total = added_up.folders.get(path) if added_up and entry.is_dir else None
         size = units.size(total.bytes if total else None) if entry.is_dir else units.size(entry.bytes)
-        name = filenames.shown(entry.path if self._letters else entry.name)
+        name = filenames.path_for_terminal(entry.path if self._letters else entry.name)
         name += "/" if entry.is_dir else ""
-        name += f"  {filenames.shown(self._tags[path])}" if path in self._tags else ""
+        name += f"  {filenames.path_for_terminal(self._tags[path])}" if path in self._tags else ""
         return [
             Cell(name, "accent" if entry.is_dir else ""),
             Cell(size),
@@ -305,7 +311,7 @@ class VolumeScreen(FilesScreen):
     def _preview_soon(self) -> None:
         """A preview when the cursor rests: nobody waits for what they scroll past."""
         entry = self._current
-        self.query_one(Preview).clear(filenames.shown(entry.name) + "/" * entry.is_dir if entry else "")
+        self.query_one(Preview).clear(filenames.path_for_terminal(entry.name) + "/" * entry.is_dir if entry else "")
         if self._resting:
             self._resting.stop()
         self._resting = self.set_timer(PREVIEW_AFTER_S, self._preview_now)
@@ -322,15 +328,15 @@ class VolumeScreen(FilesScreen):
         self.query_one(Preview).clear(words=f"cannot be shown: {error}"[:200], tone="warning")
 
     @background(group="preview", doing="looking at a file", exclusive=True, failed=_no_preview)
-    def _preview(self, place: Place, entry: Entry, gpus: int | None) -> None:
+    def _preview(self, place: VolumeRef, entry: Entry, gpus: int | None) -> None:
         worker = get_current_worker()
-        seen = look(self.files.volume(place), entry, self.nanochat.fleet.home / "previews", gpus)
+        seen = build_preview(self.files.volume(place), entry, self.nanochat.fleet.home / "previews", gpus)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show_preview, entry, seen)
 
-    def _show_preview(self, entry: Entry, seen: Shown) -> None:
+    def _show_preview(self, entry: Entry, seen: PreviewContent) -> None:
         if self._current == entry:
-            self.query_one(Preview).show(filenames.shown(entry.name), seen)
+            self.query_one(Preview).show(filenames.path_for_terminal(entry.name), seen)
 
     def on_tree_node_selected(self, event: Tree.NodeSelected[str]) -> None:
         if event.control.id == "tree" and event.node.data is not None and event.node.data != self._folder:
@@ -379,7 +385,7 @@ class VolumeScreen(FilesScreen):
             self._learn(self.place)
 
     @background(group="learn", doing="looking at all of the volume", exclusive=True)
-    def _learn(self, place: Place) -> None:
+    def _learn(self, place: VolumeRef) -> None:
         """Look at all of the volume, for finding; what was found so far is shown again from time to time."""
         worker, found = get_current_worker(), Entries()
         for batch in self.files.volume(place).scan("", deep=True, left_out=[]):
@@ -434,7 +440,9 @@ class VolumeScreen(FilesScreen):
 
     def action_copy(self) -> None:
         if self._current:
-            self.nanochat.copy(filenames.told(self._current.path), filenames.shown(self._current.path))
+            self.nanochat.copy(
+                filenames.path_for_json(self._current.path), filenames.path_for_terminal(self._current.path)
+            )
 
     def action_put(self) -> None:
         self.files.ask_put(self.place, self._folder, self.action_reload)
@@ -454,6 +462,6 @@ class VolumeScreen(FilesScreen):
             return
         self.resume_from(run, kinds[inside[0]], part[1])
 
-    def picked(self) -> dict[Place, list[str]]:
+    def picked(self) -> dict[VolumeRef, list[str]]:
         paths = sorted(self._list.marked) or ([self._list.current] if self._list.current else [])
         return {self.place: paths} if paths else {}

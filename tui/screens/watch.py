@@ -18,20 +18,20 @@ from runner.model.states import State
 from runner.monitoring.health import silences
 from runner.nanochat import layout
 from runner.planning.plan import plan_of
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation import run_format, run_summary
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import Key, bindings, through
 from tui.screens.base import NanochatScreen
 from tui.screens.feed import Feed
-from tui.widgets.dialogs import Page
+from tui.widgets.dialogs import TextPage
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
 from tui.widgets.log_pane import LogPane
 from tui.widgets.log_view import LogView
-from tui.widgets.metrics import Known, Metrics, layers
-from tui.widgets.plot import Plot, View
+from tui.widgets.metrics import Metrics, RunCurves, layers
+from tui.widgets.plot import Plot, PlotWindow
 
 PLOTS = ("loss", "val bpb", "tok/s")
 MOST_LINES = 3
@@ -62,7 +62,7 @@ class WatchScreen(NanochatScreen):
         yield Line(id="numbers")
         with Horizontal(id="plots"):
             for number, name in enumerate(PLOTS):
-                yield Plot(name, self.nanochat.tone, View(), id=f"small-{number}")
+                yield Plot(name, self.nanochat.tone, PlotWindow(), id=f"small-{number}")
         yield Metrics(self.nanochat.tone, id="metrics")
         yield LogPane(id="logs")
         yield Static("No run is watched. Esc, then Enter on a run.", id="none")
@@ -114,7 +114,7 @@ class WatchScreen(NanochatScreen):
                 return
             tell = functools.partial(self.notify, severity="warning", markup=False)
             found = feed.look(
-                self.nanochat.fleet, run, lambda problem: tell(safe(problem)), lambda: feed is not self._feed
+                self.nanochat.fleet, run, lambda problem: tell(sanitize_line(problem)), lambda: feed is not self._feed
             )
             if found:
                 self.app.call_from_thread(self._show_curves, feed, run, found)
@@ -125,7 +125,7 @@ class WatchScreen(NanochatScreen):
         if feed is not self._feed:
             return
         self._curves = found
-        known = [Known(run, found)]
+        known = [RunCurves(run, found)]
         for plot, name in zip(self.query("#plots Plot").results(Plot), PLOTS, strict=True):
             plot.show(layers(known, name))
         self.query_one(Metrics).show(known)
@@ -136,11 +136,11 @@ class WatchScreen(NanochatScreen):
         stages = run_format.stages(run, now, brief=narrow) or [Cell("waiting for the job", "dim")]
         self.query_one("#stages", Line).put(stages, gap=" " if narrow else "  ")
         trouble = self.nanochat.unreachable.get(run.id, "")
-        sign = [Cell(c) if isinstance(c, str) else c for c in run_summary.sign(run, now, trouble, self._like)]
+        sign = [Cell(c) if isinstance(c, str) else c for c in run_summary.health_line(run, now, trouble, self._like)]
         # What is wrong, and how it ended, is said to the end; while all is well the log below stays where it is.
         told = not run.live or any(cell.tone in ("warning", "error") for cell in sign)
         self.query_one("#sign", Line).put(sign, most=MOST_LINES if told else 1)
-        for name, cells in (("#money", run_summary.money(run, now)), ("#numbers", run_summary.numbers(run, now))):
+        for name, cells in (("#money", run_summary.money(run, now)), ("#numbers", run_summary.number_cells(run, now))):
             line = self.query_one(name, Line)
             line.put(cells)
             line.display = bool(cells)
@@ -208,7 +208,7 @@ class WatchScreen(NanochatScreen):
         except NanochatError as error:
             self.say(error)
             return
-        self.app.push_screen(Page("\n\n".join(map(safe, lines))))
+        self.app.push_screen(TextPage("\n\n".join(map(sanitize_line, lines))))
 
     @background(group="report", doing="reading the report", exclusive=True)
     def action_report(self) -> None:
@@ -221,5 +221,5 @@ class WatchScreen(NanochatScreen):
         except FileNotFoundError:
             self.notify("the report is written when the last stage has ended", markup=False, severity="warning")
         else:
-            text = "\n".join(safe(line) for line in data.decode("utf-8", "replace").splitlines())
-            self.app.call_from_thread(self.app.push_screen, Page(text, markdown=True))
+            text = "\n".join(sanitize_line(line) for line in data.decode("utf-8", "replace").splitlines())
+            self.app.call_from_thread(self.app.push_screen, TextPage(text, markdown=True))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from runner.metrics.series import Column
+from runner.metrics.series import ColumnRange
 
 # Bit of each dot of a braille cell, by row from the top, left then right column.
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
@@ -24,7 +24,7 @@ class Canvas:
             self._bits[y >> 2][cell] |= DOTS[y & 3][side]
             self.owners[y >> 2][cell] = curve
 
-    def line(self, columns: Sequence[Column | None], low: float, high: float, curve: int = 0) -> None:
+    def line(self, columns: Sequence[ColumnRange | None], low: float, high: float, curve: int = 0) -> None:
         """Draw one curve, a column of values for each column of dots; between far points a straight line."""
         most = self.height * 4 - 1
         scale = most / (high - low) if high > low else 0.0

@@ -15,7 +15,7 @@ from textual.widgets import Button, Input, Static
 
 from runner.errors import UsageError
 from runner.system.given_path import given_path
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 from tui.widgets.dialogs import Window
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Confirm(Question[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Static(safe(self._title), markup=False, classes="title")
+            yield Static(sanitize_line(self._title), markup=False, classes="title")
             with VerticalScroll(can_focus=False):
                 yield Static("", markup=False, classes="body")
                 yield Static("", markup=False, classes="command")
@@ -160,7 +160,7 @@ class Confirm(Question[bool]):
     def on_resize(self) -> None:
         """What is at stake scrolls where there is no room for it: the way to answer is always seen."""
         more = "" if self.has_class("-narrow") else " to do it"
-        self.query_one("#asked", Static).update(f"Type {safe(self._word)}{more}:")
+        self.query_one("#asked", Static).update(f"Type {sanitize_line(self._word)}{more}:")
         around = self.AROUND[self.has_class("-low")] + self.WORD * bool(self._word) + self.has_class("-narrow")
         self.query_one(VerticalScroll).styles.max_height = max(1, self.size.height - around)
 
@@ -178,8 +178,8 @@ class Confirm(Question[bool]):
         if not self.query(".body"):
             # Not composed yet, or closed by now.
             return
-        self.query_one(".body", Static).update("\n".join(map(safe, self._body)))
-        self.query_one(".command", Static).update(f"$ {safe(self._command)}")
+        self.query_one(".body", Static).update("\n".join(map(sanitize_line, self._body)))
+        self.query_one(".command", Static).update(f"$ {sanitize_line(self._command)}")
         asked, field = self.query_one("#asked", Static), self.query_one(Input)
         asked.display = field.display = bool(self._word)
         if self._word:
@@ -211,14 +211,14 @@ class Confirm(Question[bool]):
         self.dismiss(yes)
 
 
-class Ask(Question[str]):
+class AskPath(Question[str]):
     """Asks for a path of this machine, and answers with a whole one; an empty answer is none."""
 
     CSS = """
-    Ask > Vertical { border-left: thick $accent; }
-    Ask .title { margin-bottom: 1; }
-    Ask .command { margin-top: 1; }
-    Ask.-low .title, Ask.-low .command { margin: 0; }
+    AskPath > Vertical { border-left: thick $accent; }
+    AskPath .title { margin-bottom: 1; }
+    AskPath .command { margin-top: 1; }
+    AskPath.-low .title, AskPath.-low .command { margin: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False)]
 
@@ -228,10 +228,10 @@ class Ask(Question[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Static(safe(self._title), markup=False, classes="title")
+            yield Static(sanitize_line(self._title), markup=False, classes="title")
             yield still(Input(self._value, compact=True))
             yield Static(TOO_SOON, markup=False, id="soon")
-            yield Static(f"$ {safe(self._command)}", markup=False, classes="command")
+            yield Static(f"$ {sanitize_line(self._command)}", markup=False, classes="command")
 
     def is_answer(self, event: events.InputEvent | events.Paste) -> bool:
         return isinstance(event, events.Key) and event.key == "enter"
@@ -241,7 +241,7 @@ class Ask(Question[str]):
         try:
             self.dismiss(str(given_path(text)) if text else "")
         except UsageError as error:
-            self.notify(safe(str(error)), severity="error", markup=False)
+            self.notify(sanitize_line(str(error)), severity="error", markup=False)
 
     def action_leave(self) -> None:
         self.dismiss("")

@@ -16,8 +16,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Markdown, Static
 
 from runner.text import units
-from tui.presentation.keymap import KEYS, MOVES, moves, shown
-from tui.widgets.toasts import Told
+from tui.presentation.keymap import KEYS, MOVES, key_label, moves
+from tui.widgets.toasts import Toast
 
 T = TypeVar("T")
 
@@ -40,12 +40,12 @@ class Palette(CommandPalette):
         return super().dismiss(result) if self.app.screen is self else AwaitComplete()
 
 
-class Page(Window[None]):
+class TextPage(Window[None]):
     """A page of text or Markdown to read and close."""
 
     CSS = """
-    Page { align: center middle; }
-    Page > VerticalScroll { width: 90%; height: 90%; background: $surface; padding: 1 2; border-left: thick $accent; }
+    TextPage { align: center middle; }
+    TextPage > VerticalScroll { width: 90%; height: 90%; background: $surface; padding: 1 2; border-left: thick $accent; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter,question_mark", "dismiss", "Close"),
@@ -90,7 +90,7 @@ class Page(Window[None]):
             self.dismiss()
 
 
-def messages_page(told: Sequence[Told]) -> Page:
+def messages_page(told: Sequence[Toast]) -> TextPage:
     """What the app has told lately, the newest on top."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
@@ -99,10 +99,10 @@ def messages_page(told: Sequence[Told]) -> Page:
         table.add_row(Text(units.moment(one.at, now), style="dim"), Text(one.text))
     if not told:
         table.add_row("", Text("Nothing was told yet."))
-    return Page(table)
+    return TextPage(table)
 
 
-def help_page(first: tuple[str, ...] = ()) -> Page:
+def help_page(first: tuple[str, ...] = ()) -> TextPage:
     """Every key, made from the key table, those of the screens named `first` on top."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
@@ -125,11 +125,11 @@ def help_page(first: tuple[str, ...] = ()) -> Page:
         table.add_row(Text(title, style="bold underline"), "")
         for key in KEYS:
             if key.screen == screen:
-                table.add_row(Text(shown(key.keys), style="bold"), Text(key.help))
+                table.add_row(Text(key_label(key.keys), style="bold"), Text(key.help))
         table.add_row("", "")
     table.add_row(Text("lists and log", style="bold underline"), "")
     for name, keys in MOVES.items():
-        table.add_row(Text(shown(keys), style="bold"), Text(name.replace("_", " ")))
+        table.add_row(Text(key_label(keys), style="bold"), Text(name.replace("_", " ")))
     table.add_row("", "")
     table.add_row("", Text("Runs go on when the app is closed. Every action is also a command: nanochat-tui --help"))
-    return Page(table)
+    return TextPage(table)

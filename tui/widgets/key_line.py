@@ -10,7 +10,7 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.presentation.keymap import shown
+from tui.presentation.keymap import key_label
 
 # By their keys, in this order: back, help, quit.
 PINNED = ("escape", "question_mark", "q")
@@ -25,7 +25,7 @@ class Item(NamedTuple):
 
     @property
     def words(self) -> tuple[str, str]:
-        return shown(self.key).replace("Enter", "⏎"), self.label
+        return key_label(self.key).replace("Enter", "⏎"), self.label
 
     @property
     def width(self) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from rich.text import Text
 from textual.widgets import Static
 
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 from tui.presentation.cells import Cell
 from tui.presentation.flow import flow
 
@@ -29,7 +29,9 @@ class Line(Static):
 
     def put(self, cells: Iterable[Cell | str], *, gap: str = "  ", most: int = 1) -> None:
         """Show cells side by side, in at most so many lines; what does not fit is cut, and a `…` says so."""
-        self._cells = [Cell(safe(words), tone) for words, tone in (Cell(c) if isinstance(c, str) else c for c in cells)]
+        self._cells = [
+            Cell(sanitize_line(words), tone) for words, tone in (Cell(c) if isinstance(c, str) else c for c in cells)
+        ]
         self._gap, self._most = gap, most
         self._draw()
 

@@ -10,16 +10,16 @@ from textual.widgets import Input
 
 from runner.errors import UsageError
 from runner.logs.log_file import LogFile
-from runner.logs.scans import Kept
+from runner.logs.scans import VisibleLines
 from runner.logs.search import Query
 from runner.system.given_path import begin_in
 from runner.system.new_files import new_files
 from runner.text import units
-from runner.text.filenames import disk_name
-from runner.text.sanitize import safe
+from runner.text.filenames import safe_filename
+from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation.cells import Cell
-from tui.widgets.consent import Ask
+from tui.widgets.consent import AskPath
 from tui.widgets.line import Line
 from tui.widgets.log_view import WINDOWS_S, LogView
 
@@ -68,7 +68,7 @@ class LogPane(Vertical):
     def put_title(self, *, live: bool) -> None:
         """Say how long the log is, and what of it is shown."""
         self._live, view = live, self.view
-        count = units.counted(view.lines, "line")
+        count = units.pluralize(view.lines, "line")
         if view.reading:
             count = "the end of it; counting its lines" + (f" ({view.counted:.0%})" if view.counted else "")
         cells: list[Cell | str] = [Cell("Log", "accent"), count]
@@ -116,7 +116,7 @@ class LogPane(Vertical):
             try:
                 wanted = self.view.wanted(event.value)
             except UsageError as error:
-                self.notify(safe(str(error)), severity="error", markup=False)
+                self.notify(sanitize_line(str(error)), severity="error", markup=False)
                 return
         prompt.action_leave()
         if self._asked == "filter":
@@ -126,19 +126,19 @@ class LogPane(Vertical):
         else:
             self.view.action_clear()
 
-    def _ask_where(self, kept: Kept) -> None:
-        name = disk_name(self._called)
+    def _ask_where(self, kept: VisibleLines) -> None:
+        name = safe_filename(self._called)
 
         def answered(path: str | None) -> None:
             if path:
                 self._save(kept, Path(path))
 
-        title = f"{units.counted(len(kept.lines), 'line')}, to which file?"
+        title = f"{units.pluralize(len(kept.lines), 'line')}, to which file?"
         command = f"nanochat-tui logs {name} > {name}.log"
-        self.app.push_screen(Ask(title, str(begin_in() / f"{name}.log"), command), answered)
+        self.app.push_screen(AskPath(title, str(begin_in() / f"{name}.log"), command), answered)
 
     @background(group="save", doing="saving the log", finish=True)
-    def _save(self, kept: Kept, path: Path) -> None:
+    def _save(self, kept: VisibleLines, path: Path) -> None:
         """Write what was shown to a new file; where there is one, with a number in its name."""
         numbered = path.with_suffix("") if path.suffix == ".log" else path
 
@@ -147,4 +147,4 @@ class LogPane(Vertical):
 
         with new_files(named) as (new,):
             kept.write_to(new.file.write)
-        self.notify(safe(f"{len(kept.lines):,} lines are in {new.target}"), markup=False)
+        self.notify(sanitize_line(f"{len(kept.lines):,} lines are in {new.target}"), markup=False)

@@ -12,7 +12,7 @@ from runner.logs.log_file import LogFile
 from runner.logs.search import Query, hit_spans
 from runner.logs.timestamps import LogTimes
 from runner.text import units
-from runner.text.sanitize import coloured
+from runner.text.sanitize import parse_colours
 from tui.widgets.log_lines import GLYPHS, line_kind, painted, wrapped
 
 GUTTER = 2
@@ -21,7 +21,7 @@ MAX_DRAWN = 2000
 STAMPS = ("off", "clock", "since start")
 
 
-class Look(NamedTuple):
+class RowStyle(NamedTuple):
     """How lines are shown: `width` cells, from character `left` on; rows are drawn anew when any of it changes."""
 
     width: int
@@ -38,14 +38,14 @@ class LogRows:
 
     def __init__(self, style: Callable[[str], Style]) -> None:
         self._style = style
-        self._look: Look | None = None
+        self._look: RowStyle | None = None
         self._drawn: dict[int, list[Strip]] = {}
 
     def clear(self) -> None:
         self._drawn.clear()
 
     def of(
-        self, log: LogFile, times: LogTimes, line: int, look: Look, *, here: bool = False, mark: bool = False
+        self, log: LogFile, times: LogTimes, line: int, look: RowStyle, *, here: bool = False, mark: bool = False
     ) -> list[Strip]:
         """The rows of one line, at least one and at most `look.most`."""
         if look != self._look or len(self._drawn) > MAX_DRAWN:
@@ -64,8 +64,8 @@ class LogRows:
         segments = [Segment(" " * GUTTER, base), *painted(text, base, [], 0, width - GUTTER)]
         return Strip(segments).adjust_cell_length(width, base)
 
-    def _draw(self, log: LogFile, times: LogTimes, line: int, look: Look, here: bool, mark: bool) -> list[Strip]:
-        text, colours = coloured(log.text(line))
+    def _draw(self, log: LogFile, times: LogTimes, line: int, look: RowStyle, here: bool, mark: bool) -> list[Strip]:
+        text, colours = parse_colours(log.text(line))
         kind = line_kind(text)
         style = self._style(kind)
         if here:

@@ -11,10 +11,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from runner.logs.log_file import LogFile
-from runner.logs.scans import Scans
+from runner.logs.scans import LogScans
 from runner.logs.search import Scan
 from runner.logs.timestamps import LogTimes
-from tui.widgets.log_rows import LogRows, Look
+from tui.widgets.log_rows import LogRows, RowStyle
 
 
 class LogScroll(ScrollView):
@@ -35,7 +35,7 @@ class LogScroll(ScrollView):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._log: LogFile | None = None
-        self.scans: Scans | None = None
+        self.scans: LogScans | None = None
         self._times = LogTimes(Path())
         # The line that a search, a click or a jump has led to.
         self.here: int | None = None
@@ -80,10 +80,10 @@ class LogScroll(ScrollView):
         return self.get_component_rich_style(f"log--{kind}") if kind else self.rich_style
 
     @property
-    def _look(self) -> Look:
+    def _look(self) -> RowStyle:
         wanted = self.search.wanted if self.search else None
         width, height = self.scrollable_content_region.width - 1, max(1, self.size.height)
-        return Look(width, height, self._left, wanted, self.stamps, self.wrap, self.app.theme)
+        return RowStyle(width, height, self._left, wanted, self.stamps, self.wrap, self.app.theme)
 
     def _rows_of(self, row: int) -> list[Strip]:
         if self._log is None:

@@ -11,18 +11,18 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from runner.logs.log_file import MAX_SHOWN, LogFile
-from runner.logs.prefixed import Finder
-from runner.logs.scans import Scans
-from runner.logs.search import Query, Scan, exactly, next_hit, query
+from runner.logs.prefixed import PrefixFinder
+from runner.logs.scans import LogScans
+from runner.logs.search import Query, Scan, exact_query, next_hit, parse_query
 from runner.logs.timestamps import LogTimes
 from runner.model.status import Problem
 from runner.nanochat import layout
 from runner.settings import Settings
 from runner.text import units
-from runner.text.sanitize import clean, safe
+from runner.text.sanitize import sanitize_line, strip_ansi
 from tui.background import background
 from tui.presentation.keymap import bindings, moves
-from tui.widgets.dialogs import Page
+from tui.widgets.dialogs import TextPage
 from tui.widgets.log_rows import STAMPS
 from tui.widgets.log_scroll import LogScroll
 
@@ -100,7 +100,7 @@ class LogView(LogScroll, can_focus=True):
     def open(self, log: LogFile) -> None:
         """Show another file from its end."""
         self._log, self.following, self._left, self._seen = log, True, 0, 0
-        self.scans, self.problems = Scans(log), ()
+        self.scans, self.problems = LogScans(log), ()
         self._finding, self.counted, self._anew = None, 0.0, log.anew
         self._begin(log)
         self._index(log)
@@ -150,9 +150,9 @@ class LogView(LogScroll, can_focus=True):
 
     @background(group="index", doing="reading the log", exclusive=True, again=True)
     def _index(self, log: LogFile) -> None:
-        worker, pause, finder = get_current_worker(), REFRESH_S, Finder(log)
+        worker, pause, finder = get_current_worker(), REFRESH_S, PrefixFinder(log)
         if log.refresh(limit=0) and log.behind and not worker.is_cancelled:
-            self.app.call_from_thread(self._show_tail, log, [safe(line) for line in log.tail(500)])
+            self.app.call_from_thread(self._show_tail, log, [sanitize_line(line) for line in log.tail(500)])
             # Let it be seen before all cores are busy with counting.
             time.sleep(REFRESH_S)
         while not worker.is_cancelled and log is self._log:
@@ -174,7 +174,7 @@ class LogView(LogScroll, can_focus=True):
             self._wake.clear()
             pause = min(max(pause, REFRESH_S) * 1.5, REST_S)
 
-    def _prefixed(self, log: LogFile, finder: Finder) -> None:
+    def _prefixed(self, log: LogFile, finder: PrefixFinder) -> None:
         """What stands before the lines is known, and taken off."""
         if log is self._log and self.scans and self.is_attached:
             self.scans.know(finder.prefixes.sources)
@@ -278,7 +278,7 @@ class LogView(LogScroll, can_focus=True):
 
     def wanted(self, said: str) -> Query:
         """What a person typed, for the log that is shown. Raises UsageError."""
-        return self.scans.query(said) if self.scans else query(said)
+        return self.scans.query(said) if self.scans else parse_query(said)
 
     def look_for(self, wanted: Query) -> None:
         """Search: mark what is found, count it, and go to the nearest from here on."""
@@ -310,12 +310,12 @@ class LogView(LogScroll, can_focus=True):
             start = self._log.start(top)
             data = self._log.read(start, min(self._log.start(top + 1) - start, MAX_WHOLE))
             pieces = data.decode("utf-8", "replace").rstrip("\n").split("\r")
-            shown = [safe(piece) for piece in pieces[-MAX_PIECES:]]
+            shown = [sanitize_line(piece) for piece in pieces[-MAX_PIECES:]]
             if (more := self._log.start(top + 1) - start - len(data)) > 0:
                 shown.append(f"… and {units.size(more)} more of this line; y copies, s saves more of it")
             if (before := len(pieces) - MAX_PIECES) > 0:
                 shown.insert(0, f"… {before:,} earlier states of this line")
-            self.app.push_screen(Page("\n".join(shown)))
+            self.app.push_screen(TextPage("\n".join(shown)))
 
     def action_clear(self) -> bool:
         """Take back the filter, else the search; whether there was one."""
@@ -342,7 +342,7 @@ class LogView(LogScroll, can_focus=True):
             around = there[0] if by > 0 else there[-1]
             self.goto((later[0] if by > 0 else later[-1]) if later else around)
         else:
-            scan = Scan(self.scans.log, exactly(self.problems[0].text)) if self.problems else self.scans.errors
+            scan = Scan(self.scans.log, exact_query(self.problems[0].text)) if self.problems else self.scans.errors
             self._find(scan, self._top, forward=by > 0)
 
     def first_error(self) -> int | None:
@@ -353,7 +353,7 @@ class LogView(LogScroll, can_focus=True):
     def _told_here(self) -> list[int]:
         """Those of the told lines that are where they were told to be: a log that was put together may have more."""
         log = self._log
-        return [p.line - 1 for p in self.problems if log and p.text in clean(log.text(p.line - 1))]
+        return [p.line - 1 for p in self.problems if log and p.text in strip_ansi(log.text(p.line - 1))]
 
     def action_next_mark(self) -> None:
         later = sorted(self.marks)
@@ -393,7 +393,9 @@ class LogView(LogScroll, can_focus=True):
             return
         if line is None:
             where = "there" if self.counted == 1.0 else "in what is counted so far"
-            self.notify(safe(f"{scan.wanted.said!r} is not {where}"), severity="warning", markup=False, timeout=3)
+            self.notify(
+                sanitize_line(f"{scan.wanted.said!r} is not {where}"), severity="warning", markup=False, timeout=3
+            )
             return
         if wrapped:
             self.notify("round the end of the log", markup=False, timeout=2)
@@ -459,5 +461,5 @@ class LogView(LogScroll, can_focus=True):
             return
         lines = sorted(self.marks)[:MAX_COPIED] or [self._top]
         of = f" of {len(self.marks):,}" if len(self.marks) > MAX_COPIED else ""
-        text = "\n".join(safe(self._log.whole_text(line, MAX_LINE)) for line in lines)
-        cast("TerminalContext", self.app).copy(text, f"{units.counted(len(lines), 'line')}{of}")
+        text = "\n".join(sanitize_line(self._log.whole_text(line, MAX_LINE)) for line in lines)
+        cast("TerminalContext", self.app).copy(text, f"{units.pluralize(len(lines), 'line')}{of}")

@@ -13,7 +13,7 @@ from runner.metrics.series import METRICS, Curves
 from runner.model.run import Run
 from runner.monitoring.projection import tokens_per_step
 from tui.presentation.keymap import PAGER, bindings, moves
-from tui.widgets.plot import AXES, Layer, Plot, View
+from tui.widgets.plot import AXES, Layer, Plot, PlotWindow
 
 # The charts, and the curves in each, the later one in front.
 CHARTS: dict[str, tuple[str, ...]] = {
@@ -33,14 +33,14 @@ CHART_WIDTH, CHART_HEIGHT = 38, 7
 STEP = 1 / 60
 
 
-class Known(Struct, frozen=True):
+class RunCurves(Struct, frozen=True):
     """A run and what is known of its curves."""
 
     run: Run
     curves: Curves
 
 
-def layers(known: Sequence[Known], chart: str) -> list[Layer]:
+def layers(known: Sequence[RunCurves], chart: str) -> list[Layer]:
     """The curves of one chart: of one run raw and smoothed, of several the smoothed ones alone."""
     names = CHARTS[chart] if len(known) == 1 else CHARTS[chart][-1:]
     found = []
@@ -85,8 +85,8 @@ class Metrics(VerticalScroll, can_focus=True):
     def __init__(self, tones: Callable[[str], Style], *, id: str) -> None:
         super().__init__(id=id)
         self._tones = tones
-        self.view = View()
-        self._known: Sequence[Known] = ()
+        self.view = PlotWindow()
+        self._known: Sequence[RunCurves] = ()
         self.chosen = 0
 
     def compose(self) -> ComposeResult:
@@ -108,7 +108,7 @@ class Metrics(VerticalScroll, can_focus=True):
         for number, (plot, name) in enumerate(zip(self._plots, CHARTS, strict=True)):
             plot.display = number == self.chosen if large else bool(plot.curves) or name in ("loss", "val bpb")
 
-    def show(self, known: Sequence[Known]) -> None:
+    def show(self, known: Sequence[RunCurves]) -> None:
         """The curves of these runs; a chart without any is not shown."""
         self._known = known
         for plot, name in zip(self.query(Plot), CHARTS, strict=True):
@@ -130,7 +130,7 @@ class Metrics(VerticalScroll, can_focus=True):
     def _whole(self) -> tuple[float, float]:
         """The ends of the axis over all that is shown."""
         every = [layer for plot in self._plots for layer in plot.curves]
-        return View(axis=self.view.axis).span(every)
+        return PlotWindow(axis=self.view.axis).span(every)
 
     def _redraw(self) -> None:
         for plot in self._plots:

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from runner.metrics.series import Column, Mark, MarkKind, Series
+from runner.metrics.series import ColumnRange, Mark, MarkKind, Series
 from runner.text import units
 from tui.widgets.braille import Canvas
 
@@ -45,7 +45,7 @@ class Layer(Struct, frozen=True):
         return self.series.seconds, self.usd_per_s if name == "dollars" else 1.0
 
 
-class View(Struct):
+class PlotWindow(Struct):
     """What of the curves is shown, the same in every chart of a screen. `begin` and `end` are None for everything."""
 
     axis: str = "step"
@@ -88,7 +88,7 @@ class View(Struct):
             self.begin, self.end = self.cursor - width, self.cursor
 
 
-def number(value: float) -> str:
+def axis_value(value: float) -> str:
     """A value at an axis, in at most seven characters."""
     size = abs(value)
     if size >= 10_000:
@@ -96,7 +96,7 @@ def number(value: float) -> str:
     return f"{value:.0f}" if size >= 1000 else f"{value:.4g}" if size >= 0.001 or value == 0 else f"{value:.1e}"
 
 
-def headed(values: Sequence[tuple[str, str]], where: str, missed: str, room: int) -> list[tuple[str, int]]:
+def heading_pieces(values: Sequence[tuple[str, str]], where: str, missed: str, room: int) -> list[tuple[str, int]]:
     """The last values of curves, by name, in a heading: pieces, each with the number of its curve, or PLAIN or MISSED.
 
     A number is never cut: where room is short the place goes first, then the names of runs, then the last curves.
@@ -120,7 +120,7 @@ def headed(values: Sequence[tuple[str, str]], where: str, missed: str, room: int
     return []
 
 
-def place(value: float, axis: str) -> str:
+def axis_label(value: float, axis: str) -> str:
     """A place on the horizontal axis, as people say it."""
     if axis == "time":
         return units.duration(value)
@@ -129,10 +129,10 @@ def place(value: float, axis: str) -> str:
     return units.count(value) if axis == "tokens" else f"{value:,.0f}"
 
 
-def logged(column: Column | None) -> Column | None:
+def logged(column: ColumnRange | None) -> ColumnRange | None:
     if column is None or column.high <= 0:
         return None
-    return Column(*(math.log10(max(v, 1e-12)) for v in column))
+    return ColumnRange(*(math.log10(max(v, 1e-12)) for v in column))
 
 
 class Plot(Widget):
@@ -150,7 +150,7 @@ class Plot(Widget):
             super().__init__()
             self.at = at
 
-    def __init__(self, title: str, tones: Callable[[str], Style], view: View, *, id: str) -> None:
+    def __init__(self, title: str, tones: Callable[[str], Style], view: PlotWindow, *, id: str) -> None:
         super().__init__(id=id)
         self._title, self._tones, self.view = title, tones, view
         self.curves: list[Layer] = []
@@ -182,7 +182,7 @@ class Plot(Widget):
         span = self.view.span(self.curves)
         rows = [self._heading(span).adjust_cell_length(width, base)]
         canvas, low, high = self._paint(room, body, span)
-        labels = {0: number(high), body - 1: number(low)} if self.curves else {body // 2: "–"}
+        labels = {0: axis_value(high), body - 1: axis_value(low)} if self.curves else {body // 2: "–"}
         cursor = self._cursor_cell(span, room)
         for y in range(body):
             rows.append(self._row(canvas, y, labels.get(y, ""), cursor).adjust_cell_length(width, base))
@@ -234,13 +234,13 @@ class Plot(Widget):
         for layer in self.curves:
             axis, by = layer.axis(self.view.axis)
             point = layer.series.at(axis, self.view.cursor / by) if self.view.cursor is not None and by else None
-            values.append((layer.name, number(point[1] if point else layer.series.values[-1])))
+            values.append((layer.name, axis_value(point[1] if point else layer.series.values[-1])))
             if point and not where:
-                where = f"at {place(point[0] * by, self.view.axis)}"
+                where = f"at {axis_label(point[0] * by, self.view.axis)}"
         missed = sum(layer.series.not_finite for layer in self.curves)
         segments = [Segment(f"{name:>{LEFT - 1}} ", self.rich_style + Style(bold=True))]
         room = self.size.width - max(LEFT, cell_len(name) + 1)
-        for text, curve in headed(values, where, f"{missed:,} not finite" if missed else "", room):
+        for text, curve in heading_pieces(values, where, f"{missed:,} not finite" if missed else "", room):
             tone = self._tones("error") if curve == MISSED else Style()
             segments.append(Segment(text, self._tone(curve) if curve >= 0 else self.rich_style + tone))
         return Strip(segments)
@@ -255,7 +255,7 @@ class Plot(Widget):
             if span[0] <= at <= span[1]:
                 x = min(room - 1, int((at - span[0]) / (span[1] - span[0]) * room))
                 cells[x] = MARKS[mark.what] if cells[x] != MARKS[MarkKind.PREEMPTION] else cells[x]
-        first, last = place(span[0], self.view.axis), place(span[1], self.view.axis)
+        first, last = axis_label(span[0], self.view.axis), axis_label(span[1], self.view.axis)
         if len(first) + len(last) + 2 <= room:
             cells[: len(first) + 1] = [*first, " "]
             cells[room - len(last) - 1 :] = [" ", *last]

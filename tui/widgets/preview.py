@@ -16,25 +16,25 @@ from textual.widgets.tree import TreeNode
 
 from runner.logs.log_file import LogFile
 from runner.metrics.series import Curves
-from runner.preview.build import Shown
+from runner.preview.build import PreviewContent
 from runner.preview.pictures import Cells
 from runner.preview.tables import Table
 from runner.preview.tensors import Group
 from runner.text import units
-from runner.text.sanitize import safe
+from runner.text.sanitize import sanitize_line
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import PAGER, moves
 from tui.widgets.line import Line
 from tui.widgets.log_pane import LogPane
 from tui.widgets.metrics import CHARTS, SHORT
-from tui.widgets.plot import Layer, Plot, View
+from tui.widgets.plot import Layer, Plot, PlotWindow
 
 W = TypeVar("W", bound=Widget)
 MOST_SHOWN = 500
 ROW = 60
 
 
-class Page(VerticalScroll, can_focus=True):
+class PreviewText(VerticalScroll, can_focus=True):
     """Text that is read from top to bottom, with the keys of the other lists."""
 
     BINDINGS: ClassVar[list[BindingType]] = moves(
@@ -48,7 +48,7 @@ class Page(VerticalScroll, can_focus=True):
     )
 
 
-class Folded(Tree[Any]):
+class JsonTree(Tree[Any]):
     """JSON whose objects open one by one."""
 
     BINDINGS: ClassVar[list[BindingType]] = moves(
@@ -69,12 +69,12 @@ class Folded(Tree[Any]):
     def _fill(self, node: TreeNode[Any], value: Any) -> None:
         pairs = list(value.items() if isinstance(value, dict) else enumerate(value))
         for key, inside in pairs[:MOST_SHOWN]:
-            label = Text(safe(str(key))[:ROW], style="bold", no_wrap=True)
+            label = Text(sanitize_line(str(key))[:ROW], style="bold", no_wrap=True)
             if isinstance(inside, dict | list) and inside:
                 label.append(f"  {len(inside):,}", style="not bold dim")
                 node.add(label, data=inside)
             else:
-                label.append(f"  {safe(str(inside))[:300]}", style="not bold")
+                label.append(f"  {sanitize_line(str(inside))[:300]}", style="not bold")
                 node.add_leaf(label)
         if len(pairs) > MOST_SHOWN:
             node.add_leaf(Text(f"… {len(pairs) - MOST_SHOWN:,} more", style="dim"))
@@ -87,8 +87,8 @@ class Preview(Vertical):
     Preview #preview-about { height: auto; padding: 0 1; color: $text-muted; }
     Preview .part { display: none; }
     Preview .part.shown { display: block; }
-    Preview Page { padding: 0 1; height: 1fr; scrollbar-size-vertical: 1; }
-    Preview Folded { padding: 0 1; height: 1fr; background: transparent; scrollbar-size-vertical: 1; }
+    Preview PreviewText { padding: 0 1; height: 1fr; scrollbar-size-vertical: 1; }
+    Preview JsonTree { padding: 0 1; height: 1fr; background: transparent; scrollbar-size-vertical: 1; }
     Preview #preview-markdown { padding: 0; }
     Preview Plot { height: 9; }
     """
@@ -100,38 +100,38 @@ class Preview(Vertical):
     def compose(self) -> ComposeResult:
         yield Line(id="preview-title")
         yield Static("", markup=False, id="preview-about")
-        yield _part(Plot("loss", self._tone, View(), id="preview-plot"))
-        with Page(id="preview-page", classes="part"):
+        yield _part(Plot("loss", self._tone, PlotWindow(), id="preview-plot"))
+        with PreviewText(id="preview-page", classes="part"):
             yield Static("", markup=False, id="preview-text")
             yield Markdown("", id="preview-markdown", open_links=False, classes="part")
-        yield Folded("json", id="preview-json", classes="part")
+        yield JsonTree("json", id="preview-json", classes="part")
         yield _part(LogPane(id="preview-log"))
 
     def clear(self, name: str = "", words: str = "", tone: str = "dim") -> None:
         """Nothing to show, or not yet, or not at all: a word instead."""
         self._only()
         self.query_one("#preview-title", Line).put([Cell(name, "accent")])
-        self.query_one("#preview-about", Static).update(Text(safe(words), style=self._tone(tone)))
+        self.query_one("#preview-about", Static).update(Text(sanitize_line(words), style=self._tone(tone)))
 
     def _only(self, *names: str) -> None:
         for part in self.query(".part"):
             part.set_class(part.id in {f"preview-{n}" for n in names}, "shown")
 
-    def show(self, name: str, seen: Shown) -> None:
+    def show(self, name: str, seen: PreviewContent) -> None:
         """Show what was found in a file."""
         self.query_one("#preview-title", Line).put([Cell(name, "accent")])
-        about = Text("\n".join(map(safe, seen.about)))
+        about = Text("\n".join(map(sanitize_line, seen.about)))
         if seen.warning:
-            about.append(f"\n{safe(seen.warning)}", style=self._tone("warning"))
+            about.append(f"\n{sanitize_line(seen.warning)}", style=self._tone("warning"))
         self.query_one("#preview-about", Static).update(about)
         plot = ["plot"] if seen.curves and self._draw(seen.curves) else []
         if seen.markdown:
             self.query_one("#preview-text", Static).update("")
-            text = "\n".join(safe(line) for line in seen.markdown.splitlines())
+            text = "\n".join(sanitize_line(line) for line in seen.markdown.splitlines())
             self.query_one(Markdown).update(text)
             self._only("page", "markdown", *plot)
         elif seen.json is not None:
-            self.query_one(Folded).unfold(seen.json)
+            self.query_one(JsonTree).unfold(seen.json)
             self._only("json")
         elif seen.table or seen.groups is not None:
             rows = _table(seen.table) if seen.table else _groups(seen.groups or [])
@@ -145,7 +145,7 @@ class Preview(Vertical):
             self._only("log")
         else:
             self._only(*plot)
-        self.query_one(Page).scroll_home(animate=False)
+        self.query_one(PreviewText).scroll_home(animate=False)
 
     def _draw(self, found: Curves) -> bool:
         """The loss of the run; whether there is any."""
@@ -157,7 +157,7 @@ class Preview(Vertical):
         """The part that takes the keys."""
         if self.query_one("#preview-log").has_class("shown"):
             return self.query_one(LogPane).view
-        return next((w for w in self.query(".part.shown") if isinstance(w, Page | Folded)), None)
+        return next((w for w in self.query(".part.shown") if isinstance(w, PreviewText | JsonTree)), None)
 
 
 def _part(widget: W) -> W:
@@ -168,9 +168,9 @@ def _part(widget: W) -> W:
 def _table(table: Table) -> RichTable:
     grid = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in table.columns:
-        grid.add_column(Text(safe(name)[:ROW]), no_wrap=True, max_width=ROW)
+        grid.add_column(Text(sanitize_line(name)[:ROW]), no_wrap=True, max_width=ROW)
     for row in table.rows:
-        grid.add_row(*(Text(safe(cell)) for cell in row[: len(table.columns)]))
+        grid.add_row(*(Text(sanitize_line(cell)) for cell in row[: len(table.columns)]))
     return grid
 
 
@@ -188,7 +188,7 @@ def _groups(groups: list[Group]) -> Text:
     """Tensors, the largest first; a name that stands for several has stars where their numbers were."""
     text = Text(no_wrap=True, overflow="ellipsis")
     for group in groups[:MOST_SHOWN]:
-        text.append(f"{units.size(group.bytes):>9}  {safe(group.name)}")
+        text.append(f"{units.size(group.bytes):>9}  {sanitize_line(group.name)}")
         times = f"{group.count:,} × " if group.count > 1 else ""
         text.append(f"  {times}{group.dtype} {group.shape}\n", style="dim")
     return text

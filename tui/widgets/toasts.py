@@ -17,7 +17,7 @@ OF_MANY = {
 }
 
 
-class Told(NamedTuple):
+class Toast(NamedTuple):
     """A line and when it was told; `kind` is what happened, where it is news of a run."""
 
     at: float
@@ -30,10 +30,10 @@ class Toasts:
     """What was told lately, and what of it nobody has seen yet."""
 
     def __init__(self) -> None:
-        self.all: deque[Told] = deque(maxlen=KEPT)
-        self._unseen: list[Told] = []
+        self.all: deque[Toast] = deque(maxlen=KEPT)
+        self._unseen: list[Toast] = []
 
-    def add(self, told: Told) -> None:
+    def add(self, told: Toast) -> None:
         self.all.append(told)
         self._unseen = [*self._unseen[-KEPT:], told]
 

@@ -9,17 +9,17 @@ import modal
 import msgspec
 from msgspec import Struct
 
-from runner.backends.base import Check, Where
+from runner.backends.base import Check, Workspace
 from runner.backends.modal import calls, names
 from runner.backends.modal.billing import Billing
-from runner.backends.modal.calls import CallEnd, Ended
+from runner.backends.modal.calls import CallEnd, CallResult
 from runner.backends.modal.deploy import Deployments
-from runner.backends.modal.errors import reaching
+from runner.backends.modal.errors import translating_errors
 from runner.backends.modal.identity import Identity
 from runner.backends.modal.live_dict import LiveDict
 from runner.backends.modal.names import APPS, LIVE_DICT, TAG, VOLUMES, train_key
-from runner.backends.modal.pull import Pulls
-from runner.backends.modal.token import configured, require_token
+from runner.backends.modal.pull import LogPuller
+from runner.backends.modal.token import has_credentials, require_token
 from runner.backends.modal.volume import ModalVolume
 from runner.diagnosis.advice import ADVICE, Cause
 from runner.errors import NanochatError, Unreachable, VolumeGone
@@ -61,7 +61,7 @@ class ModalBackend:
         self._live = LiveDict(LIVE_DICT)
         self._volumes: dict[str, ModalVolume] = {}
         self._seen: dict[str, _Seen] = {}
-        self._pulls = Pulls()
+        self._pulls = LogPuller()
 
     def volume(self, location: str) -> ModalVolume:
         return self._volumes.setdefault(location, ModalVolume(location))
@@ -73,7 +73,7 @@ class ModalBackend:
         self.volume(location).make()
         return False
 
-    def where(self) -> Where:
+    def where(self) -> Workspace:
         require_token()
         return self._identity.here()
 
@@ -87,7 +87,7 @@ class ModalBackend:
 
     def launch(self, run: Run) -> str:
         self.check_place(run)
-        with reaching():
+        with translating_errors():
             for call in run.calls:
                 # An earlier attempt that still breathes must not train beside this one.
                 calls.terminate(call.call_id)
@@ -97,7 +97,7 @@ class ModalBackend:
     def _spawn(run: Run) -> str:
         mounted: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]
         mounted = {names.MOUNT: modal.Volume.from_name(run.volume)}
-        function = modal.Function.from_name(app_of(run), Part.PREPARE).with_options(volumes=mounted)
+        function = modal.Function.from_name(app_name(run), Part.PREPARE).with_options(volumes=mounted)
         return str(function.spawn(run.id, run.attempt, run.volume).object_id)
 
     def poll(self, run: Run) -> Poll:
@@ -111,13 +111,13 @@ class ModalBackend:
         failures = seen.failures if seen else 0
         try:
             self.check_place(run)
-            with reaching():
+            with translating_errors():
                 poll = self._look(run)
         except NanochatError as error:
             wait = min(MAX_BACK_OFF_S, POLL_EVERY_S * 2**failures)
             self._seen[run.id] = _Seen(key, time.monotonic() + wait, None, error, failures + 1)
             raise
-        self._seen[run.id] = _Seen(key, time.monotonic() + pause_s(run, time.time()), poll, None, 0)
+        self._seen[run.id] = _Seen(key, time.monotonic() + poll_interval_s(run, time.time()), poll, None, 0)
         return poll
 
     def _look(self, run: Run) -> Poll:
@@ -133,17 +133,17 @@ class ModalBackend:
             if gone and not run.cancel_requested_at:
                 raise gone
             return Poll(False, mine)
-        ended = calls.ended(known[-1], look_closer=not beating)
+        ended = calls.call_result(known[-1], look_closer=not beating)
         if ended and ended.kind is CallEnd.RETURNED and ended.state == State.QUEUED.value:
             later = [call for call in self._spawned(run, mine) if call not in known]
-            ended = calls.ended(later[-1], look_closer=True) if later else None
+            ended = calls.call_result(later[-1], look_closer=True) if later else None
         leaving = beating and mine is not None and mine.state in _WORKING
         if ended is None or (leaving and ended.kind is CallEnd.TERMINATED):
             # A container that is told to go still closes its books; it must not meet the next attempt.
             return Poll(True, mine)
         return self._over(run, ended)
 
-    def _over(self, run: Run, ended: Ended) -> Poll:
+    def _over(self, run: Run, ended: CallResult) -> Poll:
         """The call has ended: the job's last word is on the volume, unless it could not say one."""
         status, gone = self._told(run, record_first=True)
         mine = status if status and status.attempt == run.attempt else None
@@ -174,15 +174,15 @@ class ModalBackend:
 
     def heartbeat(self, run: Run) -> Status | None:
         self.check_place(run)
-        with reaching():
+        with translating_errors():
             return self._heard(run)
 
     def breathes(self, run: Run) -> bool:
         """Every call that is known is asked. Of one that is unknown here nothing is known, so it may."""
         self.check_place(run)
-        with reaching():
+        with translating_errors():
             for call_id in self._all_calls(run):
-                ended = calls.ended(call_id, look_closer=True)
+                ended = calls.call_result(call_id, look_closer=True)
                 if ended is None or ended.kind is CallEnd.UNKNOWN:
                     return True
         return False
@@ -206,13 +206,13 @@ class ModalBackend:
         known, found = calls_of_attempt(run), False
         problem: NanochatError | None = None
         try:
-            with reaching():
+            with translating_errors():
                 known = self._all_calls(run)
         except NanochatError as error:
             problem = error
         for call_id in known:
             try:
-                with reaching():
+                with translating_errors():
                     found |= calls.terminate(call_id)
             except NanochatError as error:
                 problem = error
@@ -231,7 +231,7 @@ class ModalBackend:
             self._say(f"the calls of {run.tag} were ended, but its volume could not be told ({error.what})")
 
     def pull_log(self, run: Run, folder: Path) -> None:
-        self._pulls.pull(run, folder, app_of(run), self._reader(run))
+        self._pulls.pull(run, folder, app_name(run), self._reader(run))
 
     def _reader(self, run: Run) -> Read:
         volume, folder = self.volume(run.volume), run.path
@@ -251,19 +251,19 @@ class ModalBackend:
         return self._billing.prices()
 
     def billed(self, run: Run) -> dict[str, Decimal] | None:
-        return self._billing.billed(run, app_of(run))
+        return self._billing.billed(run, app_name(run))
 
     def close(self) -> None:
         self._apps.close()
         self._pulls.close()
 
     def check(self) -> list[Check]:
-        if not configured():
+        if not has_credentials():
             return [Check("modal token", False, "none on this machine", modal_command("setup"), optional=True)]
         checks = []
         try:
             require_token()
-            with reaching():
+            with translating_errors():
                 workspace = modal.Workspace.from_context().hydrate()
                 environment = modal.config.config.get("environment") or "default environment"
                 checks.append(Check("modal token", True, f"workspace {workspace.name}, {environment}"))
@@ -278,7 +278,7 @@ class ModalBackend:
     def _check_app(self, engine: str) -> Check:
         name = APPS[engine]
         try:
-            current = modal.App.lookup(name).get_tags().get(TAG) == names.fingerprint()
+            current = modal.App.lookup(name).get_tags().get(TAG) == names.source_fingerprint()
         except modal.exception.NotFoundError:
             return Check(f"modal {engine}", True, f"{name} is not deployed yet; the first launch does it")
         return Check(f"modal {engine}", True, f"{name} is deployed" + ("" if current else "; a launch renews it"))
@@ -294,7 +294,7 @@ class ModalBackend:
         return Check(f"modal {engine} files", True, f"volume {name}, version 2")
 
 
-def pause_s(run: Run, now: float) -> float:
+def poll_interval_s(run: Run, now: float) -> float:
     """How long a look at a run is good for: what has just been taken for ended may be found alive any moment."""
     if run.live:
         return POLL_EVERY_S
@@ -302,12 +302,12 @@ def pause_s(run: Run, now: float) -> float:
     return min(POLL_ENDED_EVERY_S, max(POLL_EVERY_S, ago / 10))
 
 
-def app_of(run: Run) -> str:
+def app_name(run: Run) -> str:
     """The app that a run's calls are in."""
     return run.app or APPS[run.spec.engine]
 
 
-def _outcome(run: Run, ended: Ended) -> Outcome:
+def _outcome(run: Run, ended: CallResult) -> Outcome:
     resume = RESUME.format(run.id)
     match ended.kind:
         case CallEnd.TERMINATED:
@@ -332,12 +332,12 @@ def _outcome(run: Run, ended: Ended) -> Outcome:
 
 def _crash(run: Run, text: str, resume: str) -> Outcome:
     """What a body raised, or how its container died: by the words of that, as far as they name a cause."""
-    from runner.diagnosis.lines import named
+    from runner.diagnosis.lines import named_cause
 
-    cause = named(text)
+    cause = named_cause(text)
     advice = ADVICE[cause or Cause.CRASH]
     do = advice.do.replace("RUN", run.id) if cause else resume
     # A call that died is over, whoever ended it.
     kind = OutcomeKind.CRASH if advice.kind in (OutcomeKind.KILLED, OutcomeKind.CANCELLED) else advice.kind
-    logs = f"{modal_command('app', 'logs', app_of(run))} shows more"
+    logs = f"{modal_command('app', 'logs', app_name(run))} shows more"
     return Outcome(kind, text, f"{logs}; {do}", resume=advice.resume if cause else "")

@@ -11,8 +11,8 @@ import modal
 import msgspec
 
 from runner.backends.base import Check
-from runner.backends.modal.errors import reaching
-from runner.backends.modal.token import configured, require_token
+from runner.backends.modal.errors import translating_errors
+from runner.backends.modal.token import has_credentials, require_token
 from runner.errors import NanochatError
 from runner.model import pricing
 from runner.model.pricing import Prices
@@ -37,12 +37,12 @@ class Billing:
                 return msgspec.json.decode(self._kept.read_bytes(), type=Prices)
         except (OSError, msgspec.MsgspecError):
             pass
-        if not configured() or time.monotonic() < self._ask_at:
+        if not has_credentials() or time.monotonic() < self._ask_at:
             return pricing.DATED
         self._ask_at = time.monotonic() + PRICES_RETRY_S
         try:
             require_token()
-            with reaching():
+            with translating_errors():
                 rates: Any = modal.Workspace.from_context().billing.rates()
                 found = _prices({str(k): Decimal(str(v)) for k, v in rates.items()})
         except NanochatError:
@@ -59,7 +59,7 @@ class Billing:
         ended = (run.ended_at or time.time()) + 3600
         try:
             require_token()
-            with reaching():
+            with translating_errors():
                 app_id = modal.App.lookup(app).app_id
                 report = modal.Workspace.from_context().billing.report(
                     start=datetime.fromtimestamp(began, UTC), end=datetime.fromtimestamp(ended, UTC), resolution="h"
@@ -78,7 +78,7 @@ class Billing:
         prices = self.prices()
         found = [Check("modal prices", True, f"{prices.source}, {prices.date}")]
         try:
-            with reaching():
+            with translating_errors():
                 month = modal.Workspace.from_context().billing.summary()
         except NanochatError:
             return found

@@ -7,7 +7,7 @@ import re
 import threading
 from urllib.parse import urlsplit
 
-from runner.backends.modal.proxy import connected, trusted
+from runner.backends.modal.proxy import connect, trusted_authorities
 from runner.volumes.base import BLOCK
 
 TIMEOUT_S = 60.0
@@ -23,11 +23,11 @@ class _Connections(dict[tuple[str, str], http.client.HTTPConnection]):
             connection.close()
 
 
-class Refused(OSError):
+class UrlExpired(OSError):
     """The store does not give this address any more."""
 
 
-def fetch(url: str) -> tuple[memoryview, bool]:
+def get_block(url: str) -> tuple[memoryview, bool]:
     """What is behind an address, and whether the store gave a digest with it, which was then compared.
 
     A block comes in a buffer of this thread's own, and is there until the thread fetches the next.
@@ -76,7 +76,7 @@ def _read(reply: http.client.HTTPResponse) -> memoryview:
 
 def _judged(status: int, digest: str, data: memoryview, host: str) -> bool:
     if status in (401, 403, 404, 410):
-        raise Refused(f"{host} answers {status}")
+        raise UrlExpired(f"{host} answers {status}")
     if status not in (200, 206):
         raise ConnectionError(f"{host} answers {status}")
     told = _DIGEST.search(digest)
@@ -88,8 +88,8 @@ def _judged(status: int, digest: str, data: memoryview, host: str) -> bool:
 def _connect(scheme: str, netloc: str) -> http.client.HTTPConnection:
     secure = scheme == "https"
     wire = http.client.HTTPSConnection(netloc) if secure else http.client.HTTPConnection(netloc)
-    reached = connected(wire.host, wire.port, secure=secure, timeout=TIMEOUT_S)
-    wire.sock = trusted().wrap_socket(reached, server_hostname=wire.host) if secure else reached
+    reached = connect(wire.host, wire.port, secure=secure, timeout=TIMEOUT_S)
+    wire.sock = trusted_authorities().wrap_socket(reached, server_hostname=wire.host) if secure else reached
     # Opened by itself again it would go past the proxy.
     wire.auto_open = 0
     return wire

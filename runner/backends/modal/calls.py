@@ -16,7 +16,7 @@ from modal_proto import api_pb2
 from msgspec import Struct
 
 from runner.preview import pickles
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 
 _Result = api_pb2.GenericResult
 
@@ -40,7 +40,7 @@ class CallEnd(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Ended(Struct, frozen=True):
+class CallResult(Struct, frozen=True):
     """The end of a call; `state` is what a body that returned says."""
 
     kind: CallEnd
@@ -48,7 +48,7 @@ class Ended(Struct, frozen=True):
     state: str = ""
 
 
-def ended(call_id: str, *, look_closer: bool) -> Ended | None:
+def call_result(call_id: str, *, look_closer: bool) -> CallResult | None:
     """How a call ended; None while it is queued, runs, or waits to be started again after a preemption.
 
     `look_closer` also asks the call graph of one that has no result. Raises the client's error when Modal cannot be
@@ -63,50 +63,50 @@ def ended(call_id: str, *, look_closer: bool) -> Ended | None:
     return by_graph and (_answer(call) or by_graph)
 
 
-def _answer(call: modal.FunctionCall[Any]) -> Ended | None:
+def _answer(call: modal.FunctionCall[Any]) -> CallResult | None:
     try:
         reply = _ask_blocking(call)
     except modal.exception.NotFoundError:
-        return Ended(CallEnd.UNKNOWN)
+        return CallResult(CallEnd.UNKNOWN)
     if not reply.outputs:
-        return None if reply.num_unfinished_inputs else Ended(CallEnd.EXPIRED)
+        return None if reply.num_unfinished_inputs else CallResult(CallEnd.EXPIRED)
     output = reply.outputs[0]
-    result, text = output.result, " ".join(clean(output.result.exception).split())[:400]
+    result, text = output.result, " ".join(strip_ansi(output.result.exception).split())[:400]
     match result.status:
         case _Result.GENERIC_STATUS_SUCCESS:
             return _returned(result.data, output.data_format)
         case _Result.GENERIC_STATUS_TIMEOUT:
-            return Ended(CallEnd.TIMEOUT, text)
+            return CallResult(CallEnd.TIMEOUT, text)
         case _Result.GENERIC_STATUS_TERMINATED:
-            return Ended(CallEnd.TERMINATED)
+            return CallResult(CallEnd.TERMINATED)
         case _Result.GENERIC_STATUS_FAILURE if result.data:
-            return Ended(CallEnd.CRASHED, text)
-    return _by_graph(call, otherwise=Ended(CallEnd.CRASHED, text))
+            return CallResult(CallEnd.CRASHED, text)
+    return _by_graph(call, otherwise=CallResult(CallEnd.CRASHED, text))
 
 
-def _returned(data: bytes, data_format: int) -> Ended:
+def _returned(data: bytes, data_format: int) -> CallResult:
     """What a body returned: the name of a state, and an error if there was one."""
     try:
         in_cbor = data_format == api_pb2.DATA_FORMAT_CBOR
-        value = deserialize_data_format(data, data_format, None) if in_cbor else pickles.outline(data)
+        value = deserialize_data_format(data, data_format, None) if in_cbor else pickles.trace_pickle(data)
     except ValueError as error:
-        return Ended(CallEnd.RETURNED, f"a result that cannot be read: {error}"[:200])
+        return CallResult(CallEnd.RETURNED, f"a result that cannot be read: {error}"[:200])
     if not isinstance(value, dict):
-        return Ended(CallEnd.RETURNED, f"an unexpected result: {value!r}"[:200])
-    return Ended(CallEnd.RETURNED, str(value.get("error", "")), str(value.get("state", "")))
+        return CallResult(CallEnd.RETURNED, f"an unexpected result: {value!r}"[:200])
+    return CallResult(CallEnd.RETURNED, str(value.get("error", "")), str(value.get("state", "")))
 
 
-def _by_graph(call: modal.FunctionCall[Any], *, otherwise: Ended | None) -> Ended | None:
+def _by_graph(call: modal.FunctionCall[Any], *, otherwise: CallResult | None) -> CallResult | None:
     """What the call graph says of a call; it tells a cancelled one from a crashed one."""
     ours = [i for i in call.get_call_graph() if i.function_call_id == call.object_id]
     status = ours[0].status if ours else InputStatus.PENDING
     match status:
         case InputStatus.TERMINATED:
-            return Ended(CallEnd.TERMINATED)
+            return CallResult(CallEnd.TERMINATED)
         case InputStatus.TIMEOUT:
-            return Ended(CallEnd.TIMEOUT)
+            return CallResult(CallEnd.TIMEOUT)
         case InputStatus.FAILURE | InputStatus.INIT_FAILURE:
-            return otherwise or Ended(CallEnd.CRASHED, "the function's body failed")
+            return otherwise or CallResult(CallEnd.CRASHED, "the function's body failed")
     return otherwise
 
 
@@ -118,6 +118,6 @@ def terminate(call_id: str) -> bool:
         return False
     except modal.exception.InvalidError:
         # Also said when it cannot be done just now.
-        if ended(call_id, look_closer=True) is None:
+        if call_result(call_id, look_closer=True) is None:
             raise
     return True

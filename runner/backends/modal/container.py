@@ -18,16 +18,16 @@ import modal
 import msgspec
 
 from runner import processes
-from runner.backends.modal.errors import may_pass, patiently, reaching, translated, words
+from runner.backends.modal.errors import error_text, is_transient, retry_transient, translate_error, translating_errors
 from runner.backends.modal.names import lease_key, stop_key, train_key
 from runner.errors import NanochatError
 from runner.job.compile_cache import CompileCache, compile_cache_of
-from runner.job.environment import gpus_here
+from runner.job.environment import local_gpus
 from runner.job.job import Job
-from runner.job.outcome import trouble
+from runner.job.outcome import outcome_of_error
 from runner.job.restarts import never_began
 from runner.model import pricing
-from runner.model.paid import Paid
+from runner.model.paid import PaidInterval
 from runner.model.run import Run
 from runner.model.spec import BackendName
 from runner.model.stages import Part
@@ -50,8 +50,8 @@ GRACE_S = 2.5
 PATIENCE_S = 300.0
 
 
-class ModalSite:
-    """The Site Protocol in a Modal container: told to stop, its call will start again elsewhere."""
+class ModalEnvironment:
+    """JobEnvironment in a Modal container: told to stop, its call will start again elsewhere."""
 
     stopped_means = State.PREEMPTED
     holds_files = False
@@ -85,20 +85,20 @@ class ModalSite:
         threading.Thread(target=self._note_told, name="told", daemon=True).start()
 
     def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
-        holds = pricing.box(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
+        holds = pricing.resources_for(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
         return pricing.hourly_rate(BackendName.MODAL, holds, run.prices)
 
-    def takes(self, run: Run, part: Part | None, now: float) -> Paid:
-        holds = pricing.box(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
+    def takes(self, run: Run, part: Part | None, now: float) -> PaidInterval:
+        holds = pricing.resources_for(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
         place = " ".join(["modal", *(os.environ.get(name, "") for name in PLACE)]).strip()
-        return Paid(now, now, 0.0, Decimal(0), holds.gpu, holds.gpus, place)
+        return PaidInterval(now, now, 0.0, Decimal(0), holds.gpu, holds.gpus, place)
 
     def recall(self, run: Run) -> Status | None:
-        told = patiently(lambda: self._live.get(run.id), PATIENCE_S)
+        told = retry_transient(lambda: self._live.get(run.id), PATIENCE_S)
         return run_records.status_of(told) if isinstance(told, bytes) else None
 
     def told_to_stop(self, run: Run) -> float | None:
-        at = patiently(lambda: self._live.get(stop_key(self.call_id)), PATIENCE_S)
+        at = retry_transient(lambda: self._live.get(stop_key(self.call_id)), PATIENCE_S)
         return at if isinstance(at, float) else None
 
     def tell_stop(self) -> None:
@@ -109,10 +109,10 @@ class ModalSite:
         at = self._told.get()
         # For as long as this container lives: without it the next one takes this one for dead.
         with contextlib.suppress(NanochatError):
-            patiently(lambda: self._live.put(stop_key(self.call_id), at), PATIENCE_S)
+            retry_transient(lambda: self._live.put(stop_key(self.call_id), at), PATIENCE_S)
 
     def device(self) -> str:
-        return gpus_here()
+        return local_gpus()
 
     def compile_cache(self, volume: FolderVolume, run: Run, work: Path) -> CompileCache | None:
         return compile_cache_of(volume, run, work)
@@ -124,7 +124,7 @@ class ModalSite:
             except Exception as error:
                 # The commit comes first; only the reload after it minds that training reads its data.
                 if "open files" not in str(error):
-                    raise OSError(f"the volume could not be committed: {words(error)}") from error
+                    raise OSError(f"the volume could not be committed: {error_text(error)}") from error
 
     def beat(self, status: Status, *, last: bool = False) -> None:
         if self._stop.is_set():
@@ -201,8 +201,8 @@ class ModalSite:
                     return True
                 until = time.monotonic() + PATIENCE_S
             except Exception as error:
-                if not may_pass(error) or time.monotonic() > until:
-                    raise translated(error) from error
+                if not is_transient(error) or time.monotonic() > until:
+                    raise translate_error(error) from error
             time.sleep(1.0)
         return False
 
@@ -229,25 +229,25 @@ class ModalSite:
             try:
                 self._volume.reload()
             except Exception as error:
-                raise OSError(f"the volume could not be looked at anew: {words(error)}") from error
+                raise OSError(f"the volume could not be looked at anew: {error_text(error)}") from error
 
     def hand_over(self, run: Run, leg: int) -> str:
         """Spawn a leg of the part that trains, once: an earlier container of this call may have done so."""
         key = train_key(run.id, run.attempt, leg)
         try:
-            spawned = patiently(lambda: self._live.get(key), PATIENCE_S)
+            spawned = retry_transient(lambda: self._live.get(key), PATIENCE_S)
             if not spawned:
                 # The client asks again by itself, in a way that spawns once; another spawn would be a second call.
-                with reaching():
+                with translating_errors():
                     spawned = self._hand_over(run, leg)
-                patiently(lambda: self._live.put(key, spawned), PATIENCE_S)
+                retry_transient(lambda: self._live.put(key, spawned), PATIENCE_S)
         except NanochatError as error:
-            why = words(error.__cause__ or error)
+            why = error_text(error.__cause__ or error)
             raise NanochatError(f"the GPUs could not be asked for ({why})", "put that right, then resume") from error
         return str(spawned)
 
 
-class Asked(NamedTuple):
+class CallRequest(NamedTuple):
     """What a call was made for: a part of an attempt, which leg of it, and how long the call may take."""
 
     part: Part
@@ -262,8 +262,8 @@ class Asked(NamedTuple):
         return 1 if self.part is Part.PREPARE else self.leg + 1
 
 
-def attend(
-    asked: Asked, *, volume: modal.Volume, live: modal.Dict, hand_over: Callable[[Run, int], str]
+def run_call(
+    asked: CallRequest, *, volume: modal.Volume, live: modal.Dict, hand_over: Callable[[Run, int], str]
 ) -> dict[str, str]:
     """The body of a function. Returns how it ended, whatever happens.
 
@@ -276,7 +276,7 @@ def attend(
 
 
 def _attend(
-    asked: Asked, volume: modal.Volume, live: modal.Dict, hand_over: Callable[[Run, int], str]
+    asked: CallRequest, volume: modal.Volume, live: modal.Dict, hand_over: Callable[[Run, int], str]
 ) -> dict[str, str]:
     call_id = modal.current_function_call_id() or ""
     mount = FolderVolume(MOUNT)
@@ -285,19 +285,19 @@ def _attend(
     if refused or run is None:
         print(f"nanochat-tui: {asked.run_id} attempt {asked.attempt} does not start here: {refused}")  # noqa: T201
         return {"state": "refused", "error": refused}
-    if patiently(lambda: live.get(train_key(run.id, asked.attempt, asked.successor)), PATIENCE_S):
+    if retry_transient(lambda: live.get(train_key(run.id, asked.attempt, asked.successor)), PATIENCE_S):
         # An earlier container of this call got that far: the files are the next call's now.
         return {"state": State.QUEUED.value}
     work = Path(tempfile.gettempdir()) / "nanochat-tui" / run.id
     work.mkdir(parents=True, exist_ok=True)
     os.environ["HF_HOME"] = str(mount.path(layout.HF_CACHE))
     os.environ.setdefault("NANOCHAT_TUI_HOME", str(work))
-    site = ModalSite(volume, live, call_id, hand_over, leg=asked.leg, call_limit_s=asked.limit_s)
+    site = ModalEnvironment(volume, live, call_id, hand_over, leg=asked.leg, call_limit_s=asked.limit_s)
     site.watch_over(run.id)
     try:
         job = Job(mount, run, work, site, part=asked.part, grace_s=GRACE_S)
     except (OSError, NanochatError) as error:
-        if never_began(mount, run, call_id, trouble(error), time.time()):
+        if never_began(mount, run, call_id, outcome_of_error(error), time.time()):
             site.commit()
         raise
     told: list[int] = []
@@ -318,7 +318,7 @@ def _attend(
     return {"state": job.state.value}
 
 
-def _refused(mount: FolderVolume, run: Run | None, asked: Asked, call_id: str, live: modal.Dict) -> str:
+def _refused(mount: FolderVolume, run: Run | None, asked: CallRequest, call_id: str, live: modal.Dict) -> str:
     """Why this call must not run; empty when it may. One call holds the lease of each part, and leg, of an attempt."""
     if run is None:
         return "its record is not on the volume"
@@ -329,8 +329,8 @@ def _refused(mount: FolderVolume, run: Run | None, asked: Asked, call_id: str, l
     if run_records.cancelled_attempt(mount, run) >= run.attempt:
         return "it was cancelled before it began"
     key = lease_key(run.id, run.attempt, asked.part, asked.leg)
-    if not patiently(lambda: live.put(key, call_id, skip_if_exists=True), PATIENCE_S):
-        holder = patiently(lambda: live.get(key), PATIENCE_S)
+    if not retry_transient(lambda: live.put(key, call_id, skip_if_exists=True), PATIENCE_S):
+        holder = retry_transient(lambda: live.get(key), PATIENCE_S)
         if holder != call_id:
             return f"{holder} has it"
     saved = run_records.read_status(mount, run)

@@ -12,13 +12,13 @@ import modal
 
 import runner
 from runner.backends.modal import names
-from runner.backends.modal.errors import reaching, scrubbed, words
+from runner.backends.modal.errors import error_text, redact_credentials, translating_errors
 from runner.backends.modal.names import APPS, TAG
 from runner.errors import NanochatError
 from runner.model.run import Run
 from runner.model.stages import Part
 from runner.system import atomic
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 
 
 class Deployments:
@@ -41,8 +41,8 @@ class Deployments:
 
     def ready(self, engine: str, live: Sequence[Run]) -> str:
         """The name of an app that was deployed from this very source; `live` are the runs that may be in one."""
-        plain, source = APPS[engine], names.fingerprint()
-        with reaching():
+        plain, source = APPS[engine], names.source_fingerprint()
+        with translating_errors():
             deployed = _source_of(plain)
             if deployed == source:
                 return plain
@@ -87,7 +87,7 @@ class Deployments:
         if deploying.returncode < 0:
             raise NanochatError(f"the deployment of {name} was stopped", "the same again begins it anew")
         log = self._home / f"deploy-{engine}.log"
-        said = scrubbed(output.decode("utf-8", "replace"))
+        said = redact_credentials(output.decode("utf-8", "replace"))
         atomic.write(log, said.encode(), atomic.PRIVATE)
         raise NanochatError(f"the app could not be deployed: {_last_words(said)}", f"all of it is in {log}")
 
@@ -97,7 +97,7 @@ def _source_of(name: str) -> str | None:
     try:
         return modal.App.lookup(name).get_tags().get(TAG, "")
     except modal.exception.NotFoundError as error:
-        if "nvironment" in words(error) and name not in words(error):
+        if "nvironment" in error_text(error) and name not in error_text(error):
             raise
         return None
 
@@ -113,7 +113,7 @@ def _busy(name: str) -> bool:
 
 def _last_words(output: str) -> str:
     """The end of a failed deployment's output, from its last error on."""
-    lines = [" ".join(clean(line).strip("│╭╮╰╯─┃ ").split()) for line in output.split("\n")]
+    lines = [" ".join(strip_ansi(line).strip("│╭╮╰╯─┃ ").split()) for line in output.split("\n")]
     telling = [line for line in lines if line] or ["no output"]
     errors = [n for n, line in enumerate(telling) if "rror" in line or "ailed" in line]
     return " ".join(telling[errors[-1] if errors else -1 :])[:400]

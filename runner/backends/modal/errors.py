@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import modal
 
-from runner.backends.modal.token import secrets
+from runner.backends.modal.token import known_secrets
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError
 from runner.paths import modal_command
 from runner.system import waiting
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 
 MAX_PAUSE_S = 15.0
 # Said by the service, and not otherwise at a second try.
@@ -34,7 +34,7 @@ T = TypeVar("T")
 _SIGNED_IN = re.compile(r"//[^/@\s]+@")
 
 
-def words(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """An error's text with that of its innermost cause, one line, without anything secret."""
     cause = error
     while cause.__cause__ is not None:
@@ -42,39 +42,39 @@ def words(error: BaseException) -> str:
     text = _line(error)
     if cause is not error and _line(cause) not in text:
         text = f"{text.rstrip('.')}: {_line(cause)}"
-    return scrubbed(text)[:400]
+    return redact_credentials(text)[:400]
 
 
-def scrubbed(text: str) -> str:
+def redact_credentials(text: str) -> str:
     """Text without anything secret: no token, no password of a proxy."""
-    for secret in secrets():
+    for secret in known_secrets():
         text = text.replace(secret, "…")
     return _SIGNED_IN.sub("//…@", text)
 
 
 def _line(error: BaseException) -> str:
-    text, kind = " ".join(clean(str(error)).split()), type(error).__name__
+    text, kind = " ".join(strip_ansi(str(error)).split()), type(error).__name__
     if not text:
         return kind
     # Bare words such as those of a KeyError say nothing without their kind.
     return text if isinstance(error, (modal.exception.Error, OSError, RuntimeError)) else f"{kind}: {text}"
 
 
-def of_this_disk(error: Exception) -> bool:
+def is_local_file_error(error: Exception) -> bool:
     """Whether it is about a file of this machine, and so not about Modal."""
     return isinstance(error, OSError) and (error.filename is not None or error.errno in _OF_A_DISK)
 
 
-def may_pass(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether the same question may well be answered in a moment."""
     # A conflict is one with what somebody else does just now.
     decided = isinstance(error, _DECIDED) and not isinstance(error, modal.exception.ConflictError)
-    return not (decided or isinstance(error, NanochatError) or of_this_disk(error))
+    return not (decided or isinstance(error, NanochatError) or is_local_file_error(error))
 
 
-def translated(error: Exception) -> NanochatError:
+def translate_error(error: Exception) -> NanochatError:
     """An error of the client, or of anything between here and the service, as ours."""
-    text = words(error)
+    text = error_text(error)
     match error:
         case modal.exception.AuthError():
             return CredentialsError(f"Modal does not accept the token ({text})", modal_command("setup"))
@@ -99,31 +99,31 @@ def translated(error: Exception) -> NanochatError:
 
 
 @contextlib.contextmanager
-def reaching() -> Iterator[None]:
+def translating_errors() -> Iterator[None]:
     """Inside, what the client raises becomes a NanochatError.
 
     What is ours already stays as it is, and so does an error of a file: one that is missing, or one of this disk.
     """
     try:
-        with waiting.asking():
+        with waiting.waiting_for():
             yield
     except (NanochatError, FileNotFoundError):
         raise
     except Exception as error:
-        if of_this_disk(error):
+        if is_local_file_error(error):
             raise
-        raise translated(error) from error
+        raise translate_error(error) from error
 
 
-def patiently(ask: Callable[[], T], seconds: float, pause: float = 0.5) -> T:
+def retry_transient(ask: Callable[[], T], seconds: float, pause: float = 0.5) -> T:
     """Ask, for as long as trouble may pass. Raises NanochatError when there was no answer in time."""
     until = time.monotonic() + seconds
     while True:
-        with reaching():
+        with translating_errors():
             try:
                 return ask()
             except Exception as error:
-                if not may_pass(error) or time.monotonic() + pause > until:
+                if not is_transient(error) or time.monotonic() + pause > until:
                     raise
         time.sleep(pause)
         pause = min(MAX_PAUSE_S, pause * 2)

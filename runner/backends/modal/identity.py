@@ -10,8 +10,8 @@ from typing import Any
 import modal
 import msgspec
 
-from runner.backends.base import Where
-from runner.backends.modal.errors import reaching
+from runner.backends.base import Workspace
+from runner.backends.modal.errors import translating_errors
 from runner.errors import Unreachable
 from runner.model.run import Run
 from runner.system import atomic
@@ -21,7 +21,7 @@ FILE = "modal-workspaces.json"
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    where: Where
+    where: Workspace
     at: float
 
 
@@ -31,9 +31,9 @@ class Identity:
     def __init__(self, home: Path) -> None:
         self._file = home / FILE
         self._asking = threading.Lock()
-        self._where: Where | None = None
+        self._where: Workspace | None = None
 
-    def here(self) -> Where:
+    def here(self) -> Workspace:
         with self._asking:
             if self._where is None:
                 self._where = self._kept() or self._ask()
@@ -43,7 +43,7 @@ class Identity:
         """Raises Unreachable when a run belongs to another workspace or environment: nothing here is about it."""
         if not run.workspace:
             return
-        here, there = self.here(), Where(run.workspace, run.environment)
+        here, there = self.here(), Workspace(run.workspace, run.environment)
         if here == there:
             return
         if here.workspace != there.workspace:
@@ -53,11 +53,11 @@ class Identity:
             do = f"MODAL_ENVIRONMENT={there.environment}"
         raise Unreachable(f"{run.tag} is in {what}", f"set {do} to see it and to act on it")
 
-    def _ask(self) -> Where:
-        with reaching():
+    def _ask(self) -> Workspace:
+        with translating_errors():
             workspace: Any = modal.Workspace.from_context().hydrate()
             environment: Any = modal.Environment.from_context().hydrate()
-        where = Where(str(workspace.name or ""), str(environment.name or ""))
+        where = Workspace(str(workspace.name or ""), str(environment.name or ""))
         key = _key()
         if key:
             kept = {**self._all(), key: _Kept(where, time.time())}
@@ -66,7 +66,7 @@ class Identity:
                 atomic.write(self._file, msgspec.json.encode(kept), atomic.PRIVATE)
         return where
 
-    def _kept(self) -> Where | None:
+    def _kept(self) -> Workspace | None:
         found = self._all().get(_key())
         return found.where if found and 0 <= time.time() - found.at < KEPT_S else None
 

@@ -32,7 +32,7 @@ class LiveDict:
         """What is under a key; None for nothing, and for what is no plain value. Raises the client's error."""
         try:
             value = self._value(key)
-            return None if value is None else pickles.outline(value)
+            return None if value is None else pickles.trace_pickle(value)
         except pickles.NotAPickle:
             return None
 

@@ -5,7 +5,7 @@ import io
 from typing import TYPE_CHECKING
 
 from runner.errors import CredentialsError
-from runner.text.sanitize import clean
+from runner.text.sanitize import strip_ansi
 
 if TYPE_CHECKING:
     from runner.backends.modal.backend import ModalBackend
@@ -20,7 +20,7 @@ def modal_backend() -> "type[ModalBackend]":
     except ImportError:
         raise
     except Exception as error:
-        said = " ".join(clean(str(error)).split())[:300]
+        said = " ".join(strip_ansi(str(error)).split())[:300]
         raise CredentialsError(f"Modal's client does not take its settings ({said})", "put them right") from error
     from runner.backends.modal.backend import ModalBackend
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import modal
 
-from runner.backends.modal.errors import words
+from runner.backends.modal.errors import error_text
 from runner.logs import frames
 from runner.logs.frames import Frame
 
@@ -18,7 +18,7 @@ PAUSE_S, MAX_PAUSE_S = 0.5, 20.0
 _log = logging.getLogger(__name__)
 
 
-class Assembler:
+class FrameAssembler:
     """Log entries, which may hold several lines or part of one -> frames by call id."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class LogStream:
     async def _follow(self) -> None:
         pause = PAUSE_S
         while True:
-            assembler = Assembler()
+            assembler = FrameAssembler()
             try:
                 app = await modal.App.lookup.aio(self._app_name)
                 async for entry in app.logs.stream.aio():
@@ -94,11 +94,11 @@ class LogStream:
                     self._keep(assembler, entry.context_ids, entry.source, entry.message)
             except Exception as error:  # noqa: BLE001 - whatever it is, the stream is taken up again
                 # Nothing is lost: the volume has it all, only later.
-                _log.info("the log stream of %s broke off: %s", self._app_name, words(error))
+                _log.info("the log stream of %s broke off: %s", self._app_name, error_text(error))
             await asyncio.sleep(pause)
             pause = min(MAX_PAUSE_S, pause * 2)
 
-    def _keep(self, assembler: Assembler, context: list[str], source: str, message: str) -> None:
+    def _keep(self, assembler: FrameAssembler, context: list[str], source: str, message: str) -> None:
         call_id = next((c for c in context if c.startswith("fc-")), "")
         with self._lock:
             waiting = self._frames.get(call_id)
@@ -109,9 +109,9 @@ class LogStream:
             waiting.extend(found)
 
 
-def fetched(call_id: str, since: float) -> list[Frame]:
+def fetch_tail(call_id: str, since: float) -> list[Frame]:
     """What a call has printed since a time: the tail that a killed container could not commit."""
-    assembler = Assembler()
+    assembler = FrameAssembler()
     found: list[Frame] = []
     for entry in modal.FunctionCall.from_id(call_id).logs.fetch(since=datetime.fromtimestamp(since, UTC)):
         if entry.source == "stdout":

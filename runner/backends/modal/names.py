@@ -32,7 +32,7 @@ def stop_key(call_id: str) -> str:
     return f"stop/{call_id}"
 
 
-def fingerprint() -> str:
+def source_fingerprint() -> str:
     """Names the source that a container would run: this package, byte for byte, and the client's version."""
     from importlib.metadata import version
 

@@ -15,14 +15,14 @@ from modal._utils.proxy_support import _normalize_proxy_url, get_proxy_url
 REFUSED_S = 15.0
 
 
-def proxy_to(host: str, *, secure: bool) -> str:
+def proxy_for(host: str, *, secure: bool) -> str:
     """The address of the proxy to a host, which may hold a password; empty where there is none."""
     return get_proxy_url(host, use_ssl=secure) or ""
 
 
-def connected(host: str, port: int, *, secure: bool, timeout: float) -> socket.socket:
+def connect(host: str, port: int, *, secure: bool, timeout: float) -> socket.socket:
     """A connection to a host, without TLS as yet. Raises OSError when there is none to be had."""
-    proxy = proxy_to(host, secure=secure)
+    proxy = proxy_for(host, secure=secure)
     if not proxy:
         return socket.create_connection((host, port), timeout)
     from python_socks import ProxyError
@@ -41,12 +41,12 @@ def connected(host: str, port: int, *, secure: bool, timeout: float) -> socket.s
 
 
 @functools.cache
-def trusted() -> ssl.SSLContext:
+def trusted_authorities() -> ssl.SSLContext:
     """The authorities that Modal's client trusts: some installations of Python know none."""
     return ssl.create_default_context(cafile=certifi.where())
 
 
-class Door:
+class Reachability:
     """Whether anybody answers at an address: the client itself would try for a minute before it says so."""
 
     def __init__(self, timeout: float) -> None:
@@ -82,10 +82,10 @@ class Door:
             secure = parts.scheme == "https"
             try:
                 port = parts.port or (443 if secure else 80)
-                with contextlib.closing(connected(parts.hostname, port, secure=secure, timeout=self._timeout)) as way:
+                with contextlib.closing(connect(parts.hostname, port, secure=secure, timeout=self._timeout)) as way:
                     if secure:
                         # A sign-in page answers too.
-                        trusted().wrap_socket(way, server_hostname=parts.hostname).close()
+                        trusted_authorities().wrap_socket(way, server_hostname=parts.hostname).close()
                 return
             except ssl.SSLCertVerificationError as error:
                 why = f"somebody else answers for {parts.hostname}, or the clock is wrong: {error.verify_message}"

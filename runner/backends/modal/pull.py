@@ -7,10 +7,10 @@ from pathlib import Path
 
 import modal
 
-from runner.backends.modal.errors import reaching
-from runner.backends.modal.logs import LogStream, fetched
+from runner.backends.modal.errors import translating_errors
+from runner.backends.modal.logs import LogStream, fetch_tail
 from runner.errors import NanochatError
-from runner.logs.mirror import Read, Spool
+from runner.logs.mirror import LogMirror, Read
 from runner.model.run import Run, calls_of_attempt
 
 EVERY_S = 4.0
@@ -20,13 +20,13 @@ KEPT_S = 86400.0
 UNCOMMITTED_S = 120.0
 
 
-class Pulls:
+class LogPuller:
     """A spool for each run and a stream for each app. Any thread may ask: the lock is for what is known of them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._streams: dict[str, LogStream] = {}
-        self._spools: dict[str, Spool] = {}
+        self._spools: dict[str, LogMirror] = {}
         self._due: dict[str, float] = {}
         self._back_filled: set[str] = set()
 
@@ -48,10 +48,10 @@ class Pulls:
             ended = None
         spool.catch_up(read, status.containers.log_bases, ended=ended)
 
-    def _spool(self, run: Run, folder: Path) -> Spool:
+    def _spool(self, run: Run, folder: Path) -> LogMirror:
         with self._lock:
             if run.id not in self._spools:
-                self._spools[run.id] = Spool(folder)
+                self._spools[run.id] = LogMirror(folder)
             return self._spools[run.id]
 
     def _stream(self, app: str) -> LogStream:
@@ -66,7 +66,7 @@ class Pulls:
                 self._due[run_id] = now + EVERY_S
             return due
 
-    def _back_fill(self, spool: Spool, calls: Sequence[str], told_at: float) -> bool:
+    def _back_fill(self, spool: LogMirror, calls: Sequence[str], told_at: float) -> bool:
         """What was printed since about the last commit, also by a container that died before its next.
 
         False when it could not be asked for; the volume keeps its own log for good, Modal that of a call for a day.
@@ -75,8 +75,8 @@ class Pulls:
             missing = [call_id for call_id in calls if call_id not in self._back_filled]
         for call_id in missing:
             try:
-                with reaching():
-                    frames = fetched(call_id, told_at - UNCOMMITTED_S)
+                with translating_errors():
+                    frames = fetch_tail(call_id, told_at - UNCOMMITTED_S)
             except NanochatError as error:
                 if not isinstance(error.__cause__, modal.exception.NotFoundError | ValueError):
                     return False

@@ -15,12 +15,12 @@ from modal._utils.async_utils import synchronizer
 from modal.volume import _AbstractVolumeUploadContextManager
 from modal_proto import api_pb2
 
-from runner.backends.modal.block_http import Refused, fetch
-from runner.backends.modal.errors import may_pass, reaching
+from runner.backends.modal.block_http import UrlExpired, get_block
+from runner.backends.modal.errors import is_transient, translating_errors
 from runner.backends.modal.token import require_token
-from runner.errors import FileChanged, NanochatError, Unreachable, VolumeGone, about
+from runner.errors import FileChanged, NanochatError, Unreachable, VolumeGone, naming_path
 from runner.paths import modal_command
-from runner.text.filenames import shown
+from runner.text.filenames import path_for_terminal
 from runner.volumes.base import BLOCK, Entries, Entry, Paths
 
 ATTEMPTS, PAUSE_S = 4, 0.3
@@ -105,7 +105,7 @@ class ModalVolume:
             try:
                 self._volume = self._looked_up()
             except VolumeGone:
-                with reaching():
+                with translating_errors():
                     self._volume = modal.Volume.from_name(self.location, create_if_missing=True, version=2).hydrate()
 
     def look_up(self) -> None:
@@ -121,7 +121,7 @@ class ModalVolume:
 
     def _looked_up(self) -> modal.Volume:
         require_token()
-        with reaching():
+        with translating_errors():
             try:
                 volume = modal.Volume.from_name(self.location).hydrate()
             except modal.exception.NotFoundError as error:
@@ -141,7 +141,7 @@ class ModalVolume:
     def _asked(self, path: str, ask: Callable[[modal.Volume], T]) -> T:
         """Ask with patience: streamed replies are not tried again by the client."""
         volume = self._found()
-        with reaching():
+        with translating_errors():
             for attempt in range(ATTEMPTS):
                 try:
                     return ask(volume)
@@ -149,7 +149,7 @@ class ModalVolume:
                     self._see_that_it_is_there(error)
                     raise FileNotFoundError(errno.ENOENT, "is not on the volume", path) from error
                 except Exception as error:
-                    if attempt == ATTEMPTS - 1 or not may_pass(error):
+                    if attempt == ATTEMPTS - 1 or not is_transient(error):
                         raise
                     time.sleep(PAUSE_S * 2**attempt)
         raise AssertionError("unreachable")
@@ -181,7 +181,7 @@ class ModalVolume:
 
     def _ask_again(self, path: str, folder: str, deep: bool) -> Iterator[Entries]:
         volume = self._found()
-        with reaching():
+        with translating_errors():
             for attempt in range(ATTEMPTS):
                 try:
                     yield from _scan_blocking(volume, folder or "/", deep)
@@ -190,7 +190,7 @@ class ModalVolume:
                     self._see_that_it_is_there(error)
                     raise FileNotFoundError(errno.ENOENT, "is not on the volume", path) from error
                 except Exception as error:
-                    if attempt == ATTEMPTS - 1 or not may_pass(error):
+                    if attempt == ATTEMPTS - 1 or not is_transient(error):
                         raise
                     time.sleep(PAUSE_S * 2**attempt)
 
@@ -217,7 +217,7 @@ class ModalVolume:
             return b""
 
         def block(url: str) -> bytes:
-            return self._asked(path, lambda v: bytes(fetch(url)[0]))
+            return self._asked(path, lambda v: bytes(get_block(url)[0]))
 
         data = b"".join(map(block, reply.get_urls))
         if len(data) != reply.len:
@@ -233,15 +233,15 @@ class ModalVolume:
 
         self._asked(path, put)
 
-    def open(self, entry: Entry) -> "ModalSource":
-        return ModalSource(self, entry)
+    def open(self, entry: Entry) -> "ModalBlockReader":
+        return ModalBlockReader(self, entry)
 
     def addresses(self, entry: Entry) -> tuple[str, ...]:
         """One for each block of a file. Raises FileChanged when it is not of that size any more."""
         name = _checked(entry.path)
         reply = self._asked(entry.path, lambda v: _get_file_blocking(v, name, 0, 0))
         if reply.size != entry.bytes:
-            raise FileChanged(f"{shown(entry.name)} has changed on the volume", "start again")
+            raise FileChanged(f"{path_for_terminal(entry.name)} has changed on the volume", "start again")
         return tuple(reply.get_urls)
 
     def put(self, origin: Path, path: str, told: Callable[[int], None], *, over: bool) -> None:
@@ -254,7 +254,7 @@ class ModalVolume:
                 return False
             return True
 
-        with about(origin):
+        with naming_path(origin):
             origin.lstat()
             if not self._asked(path, sent):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
@@ -269,7 +269,7 @@ class ModalVolume:
         self._asked(path, lambda v: v.remove_file(origin, recursive=True))
 
 
-class ModalSource:
+class ModalBlockReader:
     """The Source Protocol over a file of a Modal volume: an address for each block, asked for again if stale."""
 
     def __init__(self, volume: ModalVolume, entry: Entry) -> None:
@@ -286,8 +286,8 @@ class ModalSource:
         problem = ""
         for attempt in range(ATTEMPTS):
             try:
-                data, compared = fetch(self._urls[number])
-            except Refused as error:
+                data, compared = get_block(self._urls[number])
+            except UrlExpired as error:
                 problem = str(error)
                 self._urls = self._volume.addresses(self._entry)
             except OSError as error:
@@ -300,7 +300,7 @@ class ModalSource:
                 problem = f"{len(data):,} of {wanted:,} bytes came"
             time.sleep(PAUSE_S * 2**attempt)
         raise Unreachable(
-            f"{shown(self._entry.path)} could not be read ({problem})", "the same command goes on from here"
+            f"{path_for_terminal(self._entry.path)} could not be read ({problem})", "the same command goes on from here"
         )
 
     def unchanged(self) -> bool:
