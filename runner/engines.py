@@ -58,7 +58,7 @@ def problem(engine: str, home: Path) -> tuple[str, str] | None:
     try:
         python, checkout = nanochat_python(home), nanochat_dir(home)
     except UsageError as error:
-        return error.what, f"set NANOCHAT_DIR and NANOCHAT_PYTHON right: {error.do}"
+        return error.what, f"set NANOCHAT_DIR and NANOCHAT_PYTHON right: {error.hint}"
     probe = "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)"
     try:
         found = subprocess.run([python, "-c", probe], capture_output=True, check=False, timeout=20)

@@ -26,8 +26,8 @@ class NanochatError(Exception):
 
     def __init__(self, what: str, do: str = "") -> None:
         self.what = " ".join(what.split())
-        self.do = " ".join(do.split())
-        super().__init__(f"{self.what}: {self.do}" if self.do else self.what)
+        self.hint = " ".join(do.split())
+        super().__init__(f"{self.what}: {self.hint}" if self.hint else self.what)
 
 
 class UsageError(NanochatError):

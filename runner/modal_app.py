@@ -182,7 +182,7 @@ def main(
         for line in plan_text.lines(planned):
             _say(line)
         if not yes:
-            ask_first(fleet.question(spec, planned.usd.likely), _confirmed)
+            ask_first(fleet.confirmation_reason(spec, planned.usd.likely), _confirmed)
         run = fleet.launch(spec, backend=BackendName.MODAL, tag=tag, force_restart=force_restart)
     except NanochatError as error:
         print(f"nanochat-tui: {error}", file=sys.stderr)  # noqa: T201

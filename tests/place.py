@@ -43,7 +43,7 @@ class Place:
 
     def until(self, run: Run, true: Callable[[Run], Any]) -> Run:
         def look() -> Run | None:
-            now = self.fleet.refreshed(self.fleet.registry.get(run.id))
+            now = self.fleet.poll_run(self.fleet.registry.get(run.id))
             return now if true(now) else None
 
         found = wait_until(look, seconds=150)

@@ -20,23 +20,23 @@ COMMAND = re.compile(r"nanochat-tui ((?:[a-z]+|RUN|--[a-z-]+)(?: (?:RUN|--[a-z-]
 @pytest.mark.parametrize("cause", Cause)
 def test_every_cause_says_what_to_do_and_whether_a_resume_can_help(cause: Cause) -> None:
     advice = ADVICE[cause]
-    assert advice.do and advice.kind is not OutcomeKind.UNKNOWN
+    assert advice.text and advice.kind is not OutcomeKind.UNKNOWN
     # Advice that sends into a resume as it is, and advice that says that none can help, would lead in a circle.
     if advice.resume is Resume.NO:
-        assert not re.search(r"(?<!a )\bresume\b", advice.do), advice.do
+        assert not re.search(r"(?<!a )\bresume\b", advice.text), advice.text
     if advice.resume is Resume.CHANGED:
-        assert not advice.do.startswith("resume"), advice.do
+        assert not advice.text.startswith("resume"), advice.text
 
 
 @pytest.mark.parametrize("cause", Cause)
 def test_every_command_that_is_advised_is_one(cause: Cause) -> None:
-    for words in COMMAND.findall(ADVICE[cause].do):
+    for words in COMMAND.findall(ADVICE[cause].text):
         command = shlex.split(words.replace("RUN", "a-run"))
         parser(command[0]).parse_args(command)
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
         parser("launch").parse_args(["launch", "--help"])
-    for flag in re.findall(r"launch[^;:]*?(--[a-z][a-z0-9-]+)", ADVICE[cause].do):
+    for flag in re.findall(r"launch[^;:]*?(--[a-z][a-z0-9-]+)", ADVICE[cause].text):
         assert flag in said.getvalue(), flag
 
 

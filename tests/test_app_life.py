@@ -133,7 +133,7 @@ async def test_a_registry_that_is_locked_when_a_launch_is_asked_for_is_a_line_an
             seen_on.append(threading.get_ident())
             raise Unreachable("cannot use registry.db (database is locked)", "try again")
 
-        monkeypatch.setattr(fleet, "question", locked)
+        monkeypatch.setattr(fleet, "confirmation_reason", locked)
         await pilot.press("f5")
         await until(pilot, lambda: any("is locked" in told.text for told in app.toasts.all), "the error")
         await pilot.press("f5")
@@ -144,7 +144,7 @@ async def test_a_registry_that_is_locked_when_a_launch_is_asked_for_is_a_line_an
 async def test_a_launch_that_is_not_confirmed_can_be_asked_for_again(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "question", lambda *_: "this is likely to cost $12")
+    monkeypatch.setattr(fleet, "confirmation_reason", lambda *_: "this is likely to cost $12")
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 40)) as pilot:
         await pilot.press("3")

@@ -291,8 +291,8 @@ def test_what_had_come_and_was_damaged_since_is_read_again(trial: Trial, monkeyp
     (item,) = list_files(trial.volume, "x/big")
     first = PartialFile(trial.volume, item, DestinationJournal(trial.out, trial.volume.location), lambda *a: None)
     for number in (0, 1, 2):
-        first.bring(number)
-    first.put_away()
+        first.fetch_block(number)
+    first.close()
     with part_path(trial.out, item).open("r+b") as part:
         part.seek(5000)
         part.write(b"torn")

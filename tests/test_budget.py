@@ -80,10 +80,10 @@ class Life:
         )
         status.training.resumed_from = self.kept or None
         if self.told:
-            status.money.paid_usd, status.pace.publish_s = self.told.spent_usd, self.told.pace.publish_s
-            status.containers.log_bases = [*self.told.containers.log_bases, 0]
+            status.money.earlier_cost_usd, status.pace.publish_s = self.told.spent_usd, self.told.pace.publish_s
+            status.containers.log_offsets = [*self.told.containers.log_offsets, 0]
         else:
-            status.containers.log_bases = [0]
+            status.containers.log_offsets = [0]
         tracker = Tracker(status)
         tracker.begin_stage(self.now)
         guard = LimitMonitor(self.run, shape_of(12, self.run.spec.overrides), lambda line: None, lambda: self.now)
@@ -96,9 +96,9 @@ class Life:
             if publishing and self.now >= publishing[1]:
                 self.kept = status.training.saved_step = publishing[0]
                 status.pace.publish_s = self.now - publishing[2]
-                guard.kept()
+                guard.on_checkpoint_saved()
                 publishing = None
-            if verdict := guard.verdict(status):
+            if verdict := guard.stop_reason(status):
                 assert verdict.kind == "budget", verdict
                 left = max(1.0, guard.seconds_left(status) or 0.0) + budget.CLOSING_S / 3
                 closing = dice.uniform(1.0, budget.CLOSING_S / 2)

@@ -66,7 +66,7 @@ def test_a_training_that_takes_the_processor_while_gpus_are_paid_for_is_stopped_
         assert ended and (ended.kind, ended.stage) == (OutcomeKind.ENVIRONMENT, "base")
         assert ended.message.startswith("8 × H100 are paid for, nanochat runs on the CPU")
     status.containers.device = "4 × NVIDIA H100 80GB HBM3"
-    fewer = children.other_gpus(make_plan(paid, Inventory(), backend="modal"))
+    fewer = children.gpu_mismatch(make_plan(paid, Inventory(), backend="modal"))
     assert fewer and "the container has 4 × NVIDIA H100" in fewer.message
     journal.close()
 

@@ -77,7 +77,7 @@ async def test_what_opens_late_is_not_answered_by_keys_that_were_pressed_meanwhi
     put(fleet, 1, State.CANCELLED)
     monkeypatch.setattr("tui.widgets.consent.QUIET_S", NEVER)
     resumed, gate = list[str](), threading.Event()
-    monkeypatch.setattr(fleet, "question_again", lambda run: gate.wait(30) * "")
+    monkeypatch.setattr(fleet, "confirmation_reason_for_resume", lambda run: gate.wait(30) * "")
     monkeypatch.setattr(fleet, "resume", lambda run, step=None: resumed.append(run.id))
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:
@@ -199,7 +199,7 @@ async def test_a_resume_that_is_paid_for_says_its_dollars_and_one_of_several_run
     paid = fleet.registry.get("run0001")
     prices = msgspec.structs.replace(paid.prices, local=Decimal(4))
     fleet.registry.update("run0001", lambda r: msgspec.structs.replace(r, prices=prices))
-    monkeypatch.setattr(fleet, "rest_usd", lambda run: Decimal("7.25"))
+    monkeypatch.setattr(fleet, "remaining_usd", lambda run: Decimal("7.25"))
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: "tag-3" in text_of(app), "the runs")

@@ -44,7 +44,7 @@ def test_the_log_on_this_disk_is_the_log_on_the_volume(place: Place) -> None:
 def test_a_run_that_has_not_begun_can_be_cancelled(place: Place) -> None:
     with place.held():
         run = place.launch()
-        assert place.fleet.refreshed(run).live
+        assert place.fleet.poll_run(run).live
         place.fleet.cancel(run)
         ended = place.ended(run)
     assert ended.state is State.CANCELLED and ended.status and not ended.status.training.step

@@ -24,7 +24,7 @@ def read(lines: list[str]) -> Evidence:
         for piece in raw.split("\r"):
             line = strip_ansi(piece)
             for said, event in grammar.read(line):
-                evidence.see(said, event, number)
+                evidence.add_line(said, event, number)
     return evidence
 
 

@@ -154,7 +154,8 @@ def test_a_terminal_of_another_encoding_shows_signs_of_ascii_and_types_its_own_l
 
 
 def test_a_fault_in_what_reads_the_keyboard_ends_the_app_in_order_and_not_with_0(cli: Cli) -> None:
-    fault = "import tui.app.driver as d; d.InputDecoder.messages = lambda *_: 1 // 0; from tui.cli.main import main; exit(main())"
+    broken = "import tui.app.driver as d; d.InputDecoder.messages = lambda *_: 1 // 0"
+    fault = f"{broken}; import tui.cli.main as m; exit(m.main())"
     terminal = Terminal([sys.executable, "-c", fault], cli.env, 100, 24)
     try:
         assert terminal.wait_exit() == 70

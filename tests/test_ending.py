@@ -68,7 +68,7 @@ def test_the_next_call_is_asked_for_once_everything_is_committed(tmp_path: Path)
     bench = Bench(tmp_path)
     bench.site.on_commit = lambda: committed.append(bench.told().state)
     committed: list[State] = []
-    assert bench.ending.hand_over(2, "[NEXT CALL]") is None
+    assert bench.ending.spawn_leg(2, "[NEXT CALL]") is None
     assert committed == [State.QUEUED] and bench.site.asked == [(2, State.QUEUED)]
     assert bench.told().money.usd_per_hour == 0
 
@@ -80,7 +80,7 @@ def test_no_call_is_asked_for_where_the_run_was_cancelled_or_the_container_is_to
             mark_cancelled(bench.volume, bench.run)
         else:
             bench.stop.tell()
-        found = bench.ending.hand_over(2, "[NEXT CALL]")
+        found = bench.ending.spawn_leg(2, "[NEXT CALL]")
         assert found is not None and found.kind == "cancelled" and bench.site.asked == []
         bench.ending.end(found)
         assert bench.told().state is (State.CANCELLED if how == "cancelled" else State.PREEMPTED)
@@ -89,7 +89,7 @@ def test_no_call_is_asked_for_where_the_run_was_cancelled_or_the_container_is_to
 def test_a_call_that_cannot_be_had_ends_the_run_with_all_its_numbers(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.site.refuses = "the GPUs could not be asked for (not permitted)"
-    found = bench.ending.hand_over(2, "[NEXT CALL]")
+    found = bench.ending.spawn_leg(2, "[NEXT CALL]")
     assert found is not None and (found.kind, found.advice) == ("launch", "put that right, then resume")
     bench.ending.end(found)
     status = bench.told()
@@ -104,6 +104,6 @@ def test_what_is_not_committed_is_not_handed_over(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(ending, "COMMIT_AGAIN_S", 0.05)
     bench = Bench(tmp_path)
     bench.site.on_commit = refused
-    found = bench.ending.hand_over(2, "[NEXT CALL]")
+    found = bench.ending.spawn_leg(2, "[NEXT CALL]")
     assert found is not None and found.kind == "volume" and bench.site.asked == []
     assert isinstance(found, Outcome) and msgspec.json.encode(found)

@@ -48,7 +48,7 @@ def said(name: str) -> list[Event]:
 
 def differences(wanted: Expected, found: list[Event], stage: StageName = StageName.BASE) -> list[Mismatch]:
     watch = ExpectationCheck(wanted, stage)
-    return list(dict.fromkeys(one for event in found if (one := watch.take(event))))
+    return list(dict.fromkeys(one for event in found if (one := watch.mismatch(event))))
 
 
 def first(wanted: Expected, found: list[Event]) -> Mismatch:
@@ -166,5 +166,5 @@ _FACTS = st.sampled_from([*grammar._FACTS.values(), "world_size", "parameters", 
 def test_no_fact_whatever_it_says_breaks_the_comparison(facts: list[tuple[str, str]]) -> None:
     watch = ExpectationCheck(wanted(), StageName.BASE)
     for name, value in facts:
-        watch.take(Fact(name, value))
+        watch.mismatch(Fact(name, value))
         assert gpu_mismatch(wanted(), value) is None or expectations.gpu_kind_of(value) or value

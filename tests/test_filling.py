@@ -53,7 +53,7 @@ class Bench:
             self.site, self.volume.path("lock"), self.journal, self.stop,
             clear=lambda: [], keep=lambda: self.on_keep(),
             look=self._look, run=self._run, tick=self._tick, commit=lambda: self.site.did.append("commit"),
-        ).fill(StageName.PREPARE)  # fmt: skip
+        ).run(StageName.PREPARE)  # fmt: skip
 
     def _look(self) -> Plan:
         self.site.did.append("look")
@@ -67,7 +67,7 @@ class Bench:
         return ended
 
     def _tick(self) -> None:
-        self.doing.append(self.journal.status.work.doing)
+        self.doing.append(self.journal.status.work.phase)
         self.on_tick()
 
 
@@ -111,7 +111,7 @@ def test_what_came_to_the_work_disk_is_brought_to_the_volume_before_it_is_missed
 def test_a_cancel_ends_the_waiting_at_once(tmp_path: Path) -> None:
     bench = Bench(tmp_path, [SHORT])
     bench.site.try_again_s = 3600.0
-    bench.on_tick = lambda: bench.stop.tell() if bench.journal.status.work.doing is Phase.WAITING else None
+    bench.on_tick = lambda: bench.stop.tell() if bench.journal.status.work.phase is Phase.WAITING else None
     found = bench.fill()
     assert found is not None and found.kind == "cancelled"
 

@@ -71,7 +71,7 @@ def test_a_run_in_fp8_does_not_show_a_tenth_of_its_utilisation() -> None:
 def test_a_viewed_log_in_fp8_does_not_show_a_tenth_of_its_utilisation() -> None:
     reader = SummaryReader()
     for line in FP8.read_bytes().splitlines():
-        reader.take(line)
+        reader.add_line(line)
     assert reader.found.mfu == pytest.approx(64, abs=0.1) and reader.found.mfu_printed == 10.36
 
 

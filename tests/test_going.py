@@ -13,7 +13,7 @@ WANTED = DownloadRequest("local", "/v", "runs/a/log", "/home")
 
 def test_a_download_is_under_way_once_and_takes_the_place_of_what_was_cut_of_it() -> None:
     going = Transfers()
-    going.cut([WANTED, WANTED])
+    going.add_interrupted([WANTED, WANTED])
     assert [one.cut for one in going] == [True]
     one = Transfer("log", WANTED)
     going.begin(one)

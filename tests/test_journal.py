@@ -236,12 +236,12 @@ def test_a_change_of_phase_is_told_at_once_and_numbers_once_a_second(
         return msgspec.json.decode(saved.read_bytes(), type=Status)
 
     journal.tick(60.0)
-    assert known().work.doing == "starting"
+    assert known().work.phase == "starting"
     clock.now += 0.3
     for step in range(3):
         journal.output((STEP.format(step, 20, 2.5, 100) + "\n").encode())
     journal.tick(60.0)
-    assert (known().work.doing, known().training.step) == ("training", 3)
+    assert (known().work.phase, known().training.step) == ("training", 3)
     clock.now += 0.3
     journal.output((STEP.format(3, 20, 2.5, 100) + "\n").encode())
     journal.tick(60.0)

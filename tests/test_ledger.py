@@ -134,7 +134,7 @@ def test_what_a_deleted_run_has_paid_stays_known_and_is_counted_once(tmp_path: P
     one = of(container(None, NOON, 100.0), workspace="acme")
     registry.add(one)
     registry.remove(one.id)
-    (kept,) = registry.kept_accounts()
+    (kept,) = registry.saved_accounts()
     assert (kept.tag, kept.model, kept.workspace, int(kept.usd)) == (one.tag, "d12", "acme", 1)
     assert spending([], [kept], NOON).total == 1 and spending([], [kept], NOON).deleted == [kept]
     assert spending([one], [kept], NOON).total == 1 and spending([one], [kept], NOON).deleted == []

@@ -150,8 +150,8 @@ class Life:
                     registry.update(job.run.id, lambda _, new=record: new)
                 else:
                     registry.add(record)
-        registry.keep_accounts(self.left.values())
-        return registry.all(), registry.kept_accounts()
+        registry.save_accounts(self.left.values())
+        return registry.all(), registry.saved_accounts()
 
     def may(self, laptop: int, likely: Decimal, budget: Decimal | None) -> bool:
         """What a person answers who never exceeds their limit."""

@@ -71,16 +71,16 @@ class Call:
 
     def verdict_at(self, now: float) -> str:
         self.now = now
-        found = self.guard.verdict(self.status)
+        found = self.guard.stop_reason(self.status)
         return found.kind if found else ""
 
 
 def test_a_call_is_left_right_after_the_last_checkpoint_that_fits() -> None:
     call = Call(step=1000, total_steps=100_000, save_every=1000, pace_s=10.0)
-    call.guard.kept()
+    call.guard.on_checkpoint_saved()
     assert call.verdict_at(DAY - 11_000) == ""
     assert call.verdict_at(DAY - 9_000) == "", "nothing was kept just now: the next checkpoint may yet be reached"
-    call.guard.kept()
+    call.guard.on_checkpoint_saved()
     assert call.verdict_at(DAY - 9_000) == "time limit"
 
 
@@ -91,8 +91,8 @@ def test_a_call_has_no_more_time_in_its_second_container_than_is_left_of_it_and_
 
 
 def test_only_a_stage_that_had_nearly_a_whole_call_and_kept_nothing_is_given_up() -> None:
-    assert "--save-every" in Call(save_every=500).guard.hopeless(Call(save_every=500).status)
-    assert "--gpus" in Call("sft").guard.hopeless(Call("sft").status)
+    assert "--save-every" in Call(save_every=500).guard.leg_without_progress(Call(save_every=500).status)
+    assert "--gpus" in Call("sft").guard.leg_without_progress(Call("sft").status)
     late = Call("sft")
     late.status.work.stages[0].started_at = DAY / 2
-    assert late.guard.hopeless(late.status) == ""
+    assert late.guard.leg_without_progress(late.status) == ""

@@ -41,9 +41,9 @@ def test_a_job_that_beats_is_well_whatever_the_clocks_say(wrong_by: float) -> No
     signs = SignsOfLife(clock)
     for _ in range(5):
         one = beating(job)
-        signs.saw(one)
+        signs.note(one)
         found = health(one, signs.now(one, job + wrong_by))
-        assert found.word is HealthStatus.OK, found
+        assert found.status is HealthStatus.OK, found
         clock.at, job = clock.at + 2, job + 2
 
 
@@ -53,25 +53,25 @@ def test_a_job_that_was_seen_to_beat_and_stops_has_no_signal_after_half_a_minute
     signs = SignsOfLife(clock)
     for _ in range(2):
         one = beating(job)
-        signs.saw(one)
+        signs.note(one)
         clock.at, job = clock.at + 1, job + 1
     clock.at, job = clock.at + 20, job + 20
-    signs.saw(one)
-    assert health(one, signs.now(one, job + wrong_by)).word is not HealthStatus.NO_SIGNAL
+    signs.note(one)
+    assert health(one, signs.now(one, job + wrong_by)).status is not HealthStatus.NO_SIGNAL
     clock.at, job = clock.at + 15, job + 15
-    assert health(one, signs.now(one, job + wrong_by)).word is HealthStatus.NO_SIGNAL
+    assert health(one, signs.now(one, job + wrong_by)).status is HealthStatus.NO_SIGNAL
 
 
 def test_one_look_at_a_job_whose_clock_disagrees_says_nothing_and_a_second_one_does() -> None:
     clock, old = Clock(), beating(5e8)
     signs = SignsOfLife(clock)
-    signs.saw(old)
+    signs.note(old)
     now = 5e8 + 3600
-    assert signs.doubtful(old, now) and health(old, signs.now(old, now)).word is HealthStatus.OK
+    assert signs.doubtful(old, now) and health(old, signs.now(old, now)).status is HealthStatus.OK
     clock.at += BEATS_S
-    signs.saw(old)
+    signs.note(old)
     found = health(old, signs.now(old, now))
-    assert not signs.doubtful(old, now) and found.word is HealthStatus.NO_SIGNAL and "1h00" in found.why
+    assert not signs.doubtful(old, now) and found.status is HealthStatus.NO_SIGNAL and "1h00" in found.why
     fresh = beating(5e8 + 3600)
     assert not SignsOfLife(clock).doubtful(fresh, now)
     quiet = run(State.DONE)
@@ -81,14 +81,14 @@ def test_one_look_at_a_job_whose_clock_disagrees_says_nothing_and_a_second_one_d
 def test_a_sign_of_life_from_the_future_is_silent_once_it_no_longer_changes() -> None:
     clock, ahead = Clock(), beating(5e8 + DAY)
     signs = SignsOfLife(clock)
-    signs.saw(ahead)
+    signs.note(ahead)
     words = []
     for seconds in (0, 10, 25):
         clock.at = 1000.0 + seconds
-        words.append(health(ahead, signs.now(ahead, 5e8 + seconds)).word)
+        words.append(health(ahead, signs.now(ahead, 5e8 + seconds)).status)
     assert HealthStatus.NO_SIGNAL not in words
     clock.at = 1000.0 + 31
-    assert health(ahead, signs.now(ahead, 5e8 + 31)).word is HealthStatus.NO_SIGNAL
+    assert health(ahead, signs.now(ahead, 5e8 + 31)).status is HealthStatus.NO_SIGNAL
 
 
 def test_a_laptop_that_slept_finds_its_runs_well() -> None:
@@ -96,10 +96,10 @@ def test_a_laptop_that_slept_finds_its_runs_well() -> None:
     signs = SignsOfLife(clock)
     for _ in range(2):
         one = beating(job)
-        signs.saw(one)
+        signs.note(one)
         clock.at, job = clock.at + 1, job + 1
     # The time of day has gone on for an hour, the clock that stands still in a sleep has not.
-    assert health(one, signs.now(one, job + 3600)).word is HealthStatus.OK
+    assert health(one, signs.now(one, job + 3600)).status is HealthStatus.OK
 
 
 SHIFTED = """
@@ -152,7 +152,7 @@ def test_the_signs_of_many_runs_are_kept_apart() -> None:
     for name, at in itertools.product("ab", (5e8, 5e8 + 1)):
         runs[name] = beating(at if name == "a" else at + DAY)
         runs[name].id = name
-        signs.saw(runs[name])
+        signs.note(runs[name])
     assert abs(signs.now(runs["a"], 5e8) - 5e8) < 5 and abs(signs.now(runs["b"], 5e8) - 5e8 - DAY) < 5 and clock()
 
 
@@ -160,6 +160,6 @@ def test_a_run_that_ended_before_anybody_looked_is_as_old_as_it_is() -> None:
     clock, ended = Clock(), 5e8
     signs = SignsOfLife(clock)
     gone = msgspec.structs.replace(beating(ended), state=State.INTERRUPTED)
-    signs.saw(gone)
+    signs.note(gone)
     clock.at += BEATS_S / 2
     assert signs.now(gone, ended + 600) == ended + 600

@@ -137,7 +137,7 @@ def test_a_run_that_lives_elsewhere_is_cancelled_by_a_mark_and_never_started_a_s
     monkeypatch.setattr("runner.processes._namespace", lambda: "1")
     monkeypatch.setattr("runner.processes.boot_id", lambda: "otherboot")
     fleet = Fleet(cli.home)
-    found = fleet.refreshed(fleet.registry.find("far"))
+    found = fleet.poll_run(fleet.registry.find("far"))
     assert found.live, found
     with pytest.raises(Exception, match=f"on {processes._host()} already"):
         fleet.resume(found)
@@ -147,7 +147,7 @@ def test_a_run_that_lives_elsewhere_is_cancelled_by_a_mark_and_never_started_a_s
         fleet.backend("local").cancel(found, force=True)
     gate.open()
     fleet.cancel(found)
-    wait_until(lambda: fleet.refreshed(fleet.registry.find("far")).state is State.CANCELLED, what="cancelled by a mark")
+    wait_until(lambda: fleet.poll_run(fleet.registry.find("far")).state is State.CANCELLED, what="cancelled by a mark")
     fleet.close()
     wait_until(lambda: cli.processes() == [], what="no process")
 
@@ -231,7 +231,7 @@ def test_a_job_of_another_user_is_asked_by_a_mark(cli: Cli, gate: Gate, monkeypa
     cli("launch", "--tag", "theirs", "--fault", "hang@5", *QUICK)
     gate.reached(3)
     fleet = Fleet(cli.home)
-    found = fleet.refreshed(fleet.registry.find("theirs"))
+    found = fleet.poll_run(fleet.registry.find("theirs"))
 
     def refused(pid: int, sig: int) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
@@ -242,6 +242,6 @@ def test_a_job_of_another_user_is_asked_by_a_mark(cli: Cli, gate: Gate, monkeypa
             fleet.backend("local").cancel(found, force=True)
         gate.open()
         fleet.cancel(found)
-    wait_until(lambda: fleet.refreshed(found).state is State.CANCELLED, what="cancelled by a mark")
+    wait_until(lambda: fleet.poll_run(found).state is State.CANCELLED, what="cancelled by a mark")
     fleet.close()
     wait_until(lambda: cli.processes() == [], what="no process")

@@ -149,7 +149,7 @@ def test_a_cancel_between_the_intent_and_the_spawn_leaves_nothing_running(
     real = LocalBackend.launch
 
     def slow(self: LocalBackend, run: Any) -> str:
-        other.refreshed(other.cancel(other.registry.get(run.id)))
+        other.poll_run(other.cancel(other.registry.get(run.id)))
         return real(self, run)
 
     monkeypatch.setattr(LocalBackend, "launch", slow)

@@ -66,7 +66,7 @@ TOOLS: dict[str, Callable[[int], str]] = {
 def summary(data: bytes) -> Summary:
     reader = SummaryReader()
     for line in data.removesuffix(b"\n").split(b"\n"):
-        reader.take(line)
+        reader.add_line(line)
     return reader.found
 
 
@@ -109,7 +109,7 @@ def test_no_line_breaks_what_looks_for_a_prefix_and_nothing_of_it_is_lost(pieces
     prefixes, line = Prefixes(), "".join(pieces)
     for _ in range(3):
         prefixes.read(line)
-    cut = prefixes.cut(line)
+    cut = prefixes.split(line)
     assert cut.prefix + cut.text == line
     cut.at(), cut.rank
 
@@ -123,7 +123,7 @@ def test_a_prefix_that_was_made_to_be_slow_is_not(piece: str) -> None:
     for _ in range(3):
         prefixes.read(f"{prefix} Vocab size: 32,768")
     for end in ("!", " !", "a", "1"):
-        assert prefixes.cut(prefix[:-1] * 5 + end).text
+        assert prefixes.split(prefix[:-1] * 5 + end).text
 
 
 def test_ranks_that_a_launcher_names_are_those_of_a_failure() -> None:
@@ -165,7 +165,7 @@ def test_a_year_that_a_time_does_not_tell_is_the_last_one_that_fits() -> None:
     for n in (1, 2):
         prefixes.read(f"{TOOLS['syslog'](n)}Vocab size: 32,768")
     now = time.mktime((2026, 3, 1, 0, 0, 0, 0, 0, -1))
-    at = prefixes.cut(f"{TOOLS['syslog'](1)}x").at(now)
+    at = prefixes.split(f"{TOOLS['syslog'](1)}x").at(now)
     assert at == time.mktime((2025, 11, 2, 23, 50, 1, 0, 0, -1))
 
 

@@ -188,7 +188,7 @@ def test_a_resume_whose_answer_is_lost_is_never_taken_for_cancelled_and_is_seen_
     cloud.knobs(hold=True)
     with pytest.raises(Unreachable):
         fleet.resume(ended)
-    assert fleet.refreshed(fleet.registry.get(run.id)).state is State.INTERRUPTED
+    assert fleet.poll_run(fleet.registry.get(run.id)).state is State.INTERRUPTED
     cloud.knobs(hold=False)
     found = look(fleet, run, lambda r: r.state is State.RUNNING)
     assert found.attempt == 2
@@ -206,7 +206,7 @@ def test_calls_that_this_workspace_does_not_know_have_not_ended(fleet: Fleet, cl
     calls = [msgspec.structs.replace(c, call_id="fc-ofanotherworkspace") for c in run.calls]
     old = fleet.registry.update(run.id, lambda r: msgspec.structs.replace(r, workspace="", environment="", calls=calls))
     run_records.write_run(fleet.volume_of(old), old)
-    found = fleet.refreshed(fleet.registry.get(run.id))
+    found = fleet.poll_run(fleet.registry.get(run.id))
     assert found.state is State.UNKNOWN and found.outcome and "modal.com/apps" in found.outcome.advice
     with pytest.raises(UsageError, match="not known whether"):
         fleet.resume(found)
@@ -241,14 +241,14 @@ def test_a_newer_source_is_deployed_beside_live_runs_and_never_under_them(
     plain = modal_of(fleet)
     deployed: list[str] = []
     monkeypatch.setattr(plain._apps, "_deploy", lambda engine, name: deployed.append(name) or name)
-    assert plain.ready("rehearsal", live=[first]) == f"{first.app}-ffffff"
-    assert plain.ready("rehearsal", live=[]) == f"{first.app}-ffffff", "a run of another laptop waits in it"
+    assert plain.ensure_deployed("rehearsal", live=[first]) == f"{first.app}-ffffff"
+    assert plain.ensure_deployed("rehearsal", live=[]) == f"{first.app}-ffffff", "a run of another laptop waits in it"
     fleet.cancel(first)
     cloud.knobs(hold=False)
     cloud.idle()
-    assert plain.ready("rehearsal", live=[]) == first.app
+    assert plain.ensure_deployed("rehearsal", live=[]) == first.app
     monkeypatch.setattr(names, "source_fingerprint", lambda: source)
-    assert plain.ready("rehearsal", live=[]) == first.app and len(deployed) == 3
+    assert plain.ensure_deployed("rehearsal", live=[]) == first.app and len(deployed) == 3
 
 
 def test_a_deployment_that_takes_long_ends_with_the_program_that_began_it(fleet: Fleet, cloud: Cloud) -> None:
@@ -278,7 +278,7 @@ def modal_of(fleet: Fleet) -> ModalBackend:
 
 def look(fleet: Fleet, run: Run, true: Any) -> Run:
     def now() -> Run | None:
-        found = fleet.refreshed(fleet.registry.get(run.id))
+        found = fleet.poll_run(fleet.registry.get(run.id))
         return found if true(found) else None
 
     found = wait_until(now, seconds=90, what=f"{run.tag} as wanted")

@@ -59,7 +59,7 @@ def settled(fleet: Fleet, cloud: Cloud, volume: str) -> list[Run]:
         fleet.discover()
         if any(state != "done" for call in cloud.state()["calls"].values() for state, *_ in call):
             return False
-        return not any(r.live for r in fleet.refresh())
+        return not any(r.live for r in fleet.poll_all())
 
     wait_until(look, what="no live run")
     return [run for run in fleet.registry.all() if run.volume == volume]
@@ -100,7 +100,7 @@ def test_a_client_killed_at_any_point_leaves_one_training_or_none_and_the_next_s
     fleet = Fleet(tmp_path / "home", volume=volume, clock=later)
     if queue == "full":
         # Nothing of it runs yet. A person who sees a run that did not come up starts it again.
-        found = fleet.refresh()
+        found = fleet.poll_all()
         for run in found:
             if run.state is State.INTERRUPTED:
                 fleet.resume(run)
@@ -145,7 +145,7 @@ def test_a_second_call_for_the_same_attempt_is_refused(fresh: tuple[Cloud, str],
     launch(tmp_path / "home", volume, None)
     fleet = Fleet(tmp_path / "home", volume=volume)
     run = fleet.registry.all()[0]
-    wait_until(lambda: len(fleet.refreshed(fleet.registry.get(run.id)).calls) == 2, what="both calls")
+    wait_until(lambda: len(fleet.poll_run(fleet.registry.get(run.id)).calls) == 2, what="both calls")
     first = dict(zip(("prepare", "train"), [c.call_id for c in fleet.registry.get(run.id).calls], strict=True))
     for part in ("prepare", "train"):
         function = modal.Function.from_name("nanochat-tui-rehearsal", part)

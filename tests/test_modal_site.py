@@ -51,14 +51,14 @@ def test_trouble_while_the_lock_is_taken_or_given_back_is_waited_out(
 ) -> None:
     # The client itself asks four times where the trouble is of the line.
     cloud.fault("DictUpdate", status, n=1 if status == "ABORTED" else 4)
-    with site(live, "fc-1").alone(Path("prepare.lock"), lambda: True) as ours:
+    with site(live, "fc-1").exclusive_lock(Path("prepare.lock"), lambda: True) as ours:
         assert ours and live.get(KEY)[0] == "fc-1"
     assert live.get(KEY) is None
 
 
 def test_what_will_not_pass_ends_the_wait_for_the_lock_at_once(live: modal.Dict, cloud: Cloud) -> None:
     cloud.fault("DictUpdate", "PERMISSION_DENIED")
-    with pytest.raises(CredentialsError), site(live, "fc-1").alone(Path("prepare.lock"), lambda: True):
+    with pytest.raises(CredentialsError), site(live, "fc-1").exclusive_lock(Path("prepare.lock"), lambda: True):
         pass
 
 
@@ -71,7 +71,7 @@ def test_of_two_that_wait_for_the_lock_of_a_dead_holder_one_gets_it(live: modal.
 
 
 def test_a_holder_that_was_taken_for_dead_does_not_give_back_what_is_anothers(live: modal.Dict) -> None:
-    with site(live, "fc-slow").alone(Path("prepare.lock"), lambda: True):
+    with site(live, "fc-slow").exclusive_lock(Path("prepare.lock"), lambda: True):
         live.put(KEY, ["fc-other", time.time()])
     assert live.get(KEY)[0] == "fc-other"
 
@@ -96,7 +96,7 @@ def test_a_hand_over_that_could_not_be_noted_at_first_spawns_once(live: modal.Di
     cloud.fault("DictGet", "DATA_LOSS", n=1)
     cloud.fault("DictUpdate", "DATA_LOSS", n=1)
     run: Any = SimpleNamespace(id="r", attempt=1)
-    assert job.hand_over(run, 1) == job.hand_over(run, 1) == "fc-train"
+    assert job.spawn_leg(run, 1) == job.spawn_leg(run, 1) == "fc-train"
     assert len(spawned) == 1
 
 

@@ -120,13 +120,13 @@ def test_where_nobody_answers_is_said_at_once_and_asked_again_a_moment_later(mon
         monkeypatch.setattr("runner.backends.modal.proxy.socket.create_connection", no_way := Refusing())
         for _ in range(5):
             with pytest.raises(OSError, match=r"127\.0\.0\.1: No route"):
-                door.knock(nobody)
+                door.check(nobody)
         assert no_way.asked == 1
         monkeypatch.undo()
         monkeypatch.setattr("runner.backends.modal.proxy.REFUSED_S", 0.0)
-        door.knock(nobody)
-        door.knock(f"http://127.0.0.1:1, {nobody}")
-    door.knock(nobody)
+        door.check(nobody)
+        door.check(f"http://127.0.0.1:1, {nobody}")
+    door.check(nobody)
 
 
 class Refusing:
@@ -218,13 +218,13 @@ def test_a_deployment_that_fails_leaves_no_secret_in_its_log(
 def test_a_volume_of_version_1_is_refused_with_two_ways_out_and_another_can_be_used(here: Cloud) -> None:
     name = f"v{os.urandom(4).hex()}"
     modal.Volume.from_name(name, create_if_missing=True, version=1).hydrate()
-    for act in (ModalVolume(name).make, ModalVolume(name).look_up, lambda: ModalVolume(name).list("")):
+    for act in (ModalVolume(name).make, ModalVolume(name).check_exists, lambda: ModalVolume(name).list("")):
         with pytest.raises(Unreachable, match="version 1") as told:
             act()
-        assert "--volume" in told.value.do and "modal volume rename" in told.value.do
+        assert "--volume" in told.value.hint and "modal volume rename" in told.value.hint
     other = ModalVolume(f"{name}-2")
     other.make()
-    other.look_up()
+    other.check_exists()
     assert other.list("") == []
 
 
@@ -261,14 +261,14 @@ def test_a_log_stream_survives_every_error_and_begins_again_when_its_thread_has_
     monkeypatch.setattr(modal, "App", App)
     monkeypatch.setattr("runner.backends.modal.logs.PAUSE_S", 0.01)
     stream = LogStream("app")
-    stream.want(["fc-1"])
+    stream.subscribe(["fc-1"])
     wait_until(lambda: len(tries) > 2, what="tries")
     assert stream._thread and stream._thread.is_alive()
     stream.close()
     assert not stream._thread.is_alive()
     again = LogStream("app")
     again._thread = stream._thread
-    again.want(["fc-1"])
+    again.subscribe(["fc-1"])
     assert again._thread is not stream._thread
     again.close()
 
@@ -303,11 +303,11 @@ def test_blocks_come_from_a_store_that_only_the_authorities_of_the_client_vouch_
             block_http.get_block(url)
         # A sign-in page answers at Modal's address, too: the client would try for a minute.
         with pytest.raises(ConnectionError, match="somebody else answers"):
-            Reachability(timeout=10.0).knock(url)
+            Reachability(timeout=10.0).check(url)
         monkeypatch.setattr("certifi.where", lambda: str(tmp_path / "crt"))
         proxy.trusted_authorities.cache_clear()
         assert bytes(block_http.get_block(url)[0]) == b"block"
-        Reachability(timeout=10.0).knock(url)
+        Reachability(timeout=10.0).check(url)
         proxy.trusted_authorities.cache_clear()
         server.shutdown()
 

@@ -162,11 +162,11 @@ def test_each_notice_is_told_once_by_whoever_sees_it_first_and_old_news_never(tm
     for usd in ("1", "5", "5.1", "8", "9.6"):
         status = a_status(1, State.RUNNING, "c", 2000.0, 2000.0, paid_usd=Decimal(usd), progress_at=2000.0)
         for teller in tellers:
-            teller.look([run(State.RUNNING, spec=spec, status=status)], 2000.0)
+            teller.check([run(State.RUNNING, spec=spec, status=status)], 2000.0)
     assert told == ["budget"] * 3
     for teller in tellers:
-        teller.look([of(State.DONE)], 2001.0)
-        teller.look([msgspec.structs.replace(of(State.FAILED), id="old")], 2000.0 + 2 * 3600)
+        teller.check([of(State.DONE)], 2001.0)
+        teller.check([msgspec.structs.replace(of(State.FAILED), id="old")], 2000.0 + 2 * 3600)
     assert told == ["budget"] * 3 + ["finished"]
 
 

@@ -38,14 +38,14 @@ def test_back_goes_the_way_that_one_came_and_the_root_ends_it() -> None:
     trail = BackStack("runs")
     ways = [("runs", "checkpoints"), ("checkpoints", "launch"), ("launch", "launch")]
     for way in ways:
-        trail.leave(*way)
-    assert [trail.back(), trail.back(), trail.back()] == ["checkpoints", "runs", "runs"]
-    trail.leave("runs", "cost")
-    trail.leave("cost", "runs")
-    assert trail.back() == "runs"
+        trail.push(*way)
+    assert [trail.pop(), trail.pop(), trail.pop()] == ["checkpoints", "runs", "runs"]
+    trail.push("runs", "cost")
+    trail.push("cost", "runs")
+    assert trail.pop() == "runs"
     for _ in range(100):
-        trail.leave("cost", "watch")
-    assert [trail.back() for _ in range(21)][-2:] == ["cost", "runs"]
+        trail.push("cost", "watch")
+    assert [trail.pop() for _ in range(21)][-2:] == ["cost", "runs"]
 
 
 async def test_escape_on_every_screen_goes_back_to_the_one_that_one_came_from(tmp_path: Path) -> None:

@@ -87,11 +87,11 @@ def test_a_registry_that_is_busy_for_once_delays_a_notice_and_does_not_lose_it(
         raise Unreachable("the registry is locked")
 
     with monkeypatch.context() as patched:
-        patched.setattr(registry, "may_tell", busy)
+        patched.setattr(registry, "claim_notification", busy)
         with pytest.raises(Unreachable):
-            teller.look([failed()], 2001.0)
-    teller.look([failed()], 2001.0)
-    teller.look([failed()], 2001.0)
+            teller.check([failed()], 2001.0)
+    teller.check([failed()], 2001.0)
+    teller.check([failed()], 2001.0)
     assert [n.kind for n in shown] == ["failed"]
     registry.close()
 
@@ -105,12 +105,12 @@ def test_what_a_webhook_did_not_take_is_sent_again_until_it_has_arrived(
     teller = Notifier(registry, lambda: webhook, lambda n: None)
 
     def arrived() -> bool:
-        teller.look([failed()], 2001.0)
+        teller.check([failed()], 2001.0)
         return len(Hook.got) == 10
 
     wait_until(arrived)
-    teller.leave(60.0)
-    assert registry.take_letter("webhook", 1e12) is None
+    teller.close(60.0)
+    assert registry.claim_delivery("webhook", 1e12) is None
     assert teller.problems == ["webhook: it answered 500 Internal Server Error"]
     registry.close()
 
@@ -124,8 +124,8 @@ def test_what_a_command_could_not_send_is_told_by_the_next_one(
     shown: list[Notification] = []
     for _ in range(3):
         teller = Notifier(registry, lambda: webhook, shown.append)
-        teller.look([failed()], 2001.0)
-        teller.leave(60.0)
+        teller.check([failed()], 2001.0)
+        teller.close(60.0)
     assert Hook.got == ["POST /old"] * 2 and len(shown) == 1
     registry.close()
 
@@ -139,14 +139,14 @@ def test_pauses_between_tries_grow_and_a_clock_that_was_set_back_makes_none_long
     teller = Notifier(registry, lambda: Settings(webhook="https://h.example/x"), lambda n: None, lambda said: None)
     for second in range(0, 20_000, 5):
         now[0] = 1e9 + second
-        teller.look([failed()], 2001.0)
+        teller.check([failed()], 2001.0)
         for thread in teller._threads.values():
             thread.join()
     pauses = [after - before for before, after in pairwise(asked)]
     assert pauses == sorted(pauses) and pauses[0] == 10 and pauses[-1] == 3600 and len(pauses) == 9
     now[0] = 5e8
-    teller.look([], 2001.0)
-    teller.leave(60.0)
+    teller.check([], 2001.0)
+    teller.close(60.0)
     assert asked[-1] == 5e8
     registry.close()
 
@@ -166,7 +166,7 @@ def test_what_never_arrives_is_given_up_after_days_and_a_command_that_was_ended_
     teller = Notifier(registry, lambda: both, lambda n: None, lambda said: None)
 
     def given_up() -> bool:
-        teller.look([failed()], 2001.0)
+        teller.check([failed()], 2001.0)
         return all(not thread.is_alive() for thread in teller._threads.values())
 
     wait_until(given_up)
@@ -205,8 +205,8 @@ def test_of_a_command_and_a_webhook_only_what_failed_is_tried_again(
     registry = Registry(tmp_path)
     for _ in range(3):
         teller = Notifier(registry, lambda: both, lambda n: None)
-        teller.look([failed()], 2001.0)
-        teller.leave(60.0)
+        teller.check([failed()], 2001.0)
+        teller.close(60.0)
     assert (tmp_path / "told").read_text() == "x\n" and len(Hook.got) == 2
     registry.close()
 
@@ -234,20 +234,20 @@ def test_nobody_waits_for_a_command_that_hangs_and_nothing_of_it_stays(tmp_path:
     registry = Registry(tmp_path)
     hangs = Settings(on_notice=f"sleep 97 & echo $! >{tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait")
     teller = Notifier(registry, lambda: hangs, lambda n: None)
-    teller.look([failed()], 2001.0)
+    teller.check([failed()], 2001.0)
     wait_until((tmp_path / "pid").exists)
-    teller.leave(0.0)
+    teller.close(0.0)
     (told,) = teller.problems
     assert told == "on_notice: it had not come to its end and was ended"
     pid = int((tmp_path / "pid").read_text())
     wait_until(lambda: gone(pid))
-    assert registry.take_letter("on_notice", time.time() + 60), "whoever looks next tries again"
+    assert registry.claim_delivery("on_notice", time.time() + 60), "whoever looks next tries again"
     registry.close()
 
 
 def test_a_letter_whose_bearer_was_killed_is_anybodys(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
-    registry.end_telling("k", b"{}", ["webhook"])
+    registry.queue_deliveries("k", b"{}", ["webhook"])
     argv = [
         sys.executable,
         "-c",
@@ -256,9 +256,9 @@ def test_a_letter_whose_bearer_was_killed_is_anybodys(tmp_path: Path) -> None:
     ]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout and other.stdout.readline() == "k\n"
-        assert registry.take_letter("webhook", 0.0) is None
+        assert registry.claim_delivery("webhook", 0.0) is None
         other.kill()
-    letter = registry.take_letter("webhook", 0.0)
+    letter = registry.claim_delivery("webhook", 0.0)
     assert letter and letter.key == "k"
     registry.close()
 
@@ -353,7 +353,7 @@ CLAIM = """
 import sys
 from pathlib import Path
 from runner.fleet.registry import Registry
-print(Registry(Path(sys.argv[1])).may_tell("k").value, flush=True)
+print(Registry(Path(sys.argv[1])).claim_notification("k").value, flush=True)
 sys.stdin.read()
 """
 
@@ -363,11 +363,11 @@ def test_a_notice_is_another_processs_while_it_lives_and_anybodys_when_it_was_ki
     argv = [sys.executable, "-c", CLAIM, str(tmp_path)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout and other.stdout.readline() == "ours\n"
-        assert registry.may_tell("k") is NotificationClaim.OTHERS
+        assert registry.claim_notification("k") is NotificationClaim.OTHERS
         other.kill()
-    assert registry.may_tell("k") is NotificationClaim.OURS
-    registry.end_telling("k")
-    assert registry.may_tell("k") is NotificationClaim.TOLD
+    assert registry.claim_notification("k") is NotificationClaim.OURS
+    registry.queue_deliveries("k")
+    assert registry.claim_notification("k") is NotificationClaim.TOLD
     registry.close()
 
 
@@ -375,19 +375,19 @@ def test_what_ended_while_the_machine_slept_is_told_and_what_ended_unseen_long_a
     registry, shown = Registry(tmp_path), list[Notification]()
     teller = Notifier(registry, Settings, shown.append)
     hours = 2000.0 + 2 * 3600
-    teller.look([failed()], hours)
+    teller.check([failed()], hours)
     assert shown == []
     live = of(State.RUNNING, doing="training", progress_at=2000.0)
     live.id = "seen"
-    teller.look([live], 2001.0)
+    teller.check([live], 2001.0)
     ended = failed()
     ended.id = "seen"
-    teller.look([ended], hours)
+    teller.check([ended], hours)
     woken = failed()
     woken.id = "woken"
     assert woken.status is not None
     woken.status.updated_at = hours - 1
-    teller.look([woken], hours)
+    teller.check([woken], hours)
     assert [n.run for n in shown] == ["seen", "woken"]
     registry.close()
 
@@ -398,18 +398,18 @@ def test_the_end_of_a_run_that_lived_when_this_machine_last_looked_is_news_whate
     registry, shown = Registry(tmp_path), list[Notification]()
     registry.add(of(State.RUNNING))
     teller = Notifier(registry, Settings, shown.append)
-    teller.look([failed()], 2000.0 + 30 * 86_400)
+    teller.check([failed()], 2000.0 + 30 * 86_400)
     assert [n.kind for n in shown] == ["failed"]
     registry.close()
 
 
 def test_time_is_not_wasted_on_what_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, asked = Registry(tmp_path), list[str]()
-    telling = registry.may_tell
-    monkeypatch.setattr(registry, "may_tell", lambda key: (asked.append(key), telling(key))[1])
+    telling = registry.claim_notification
+    monkeypatch.setattr(registry, "claim_notification", lambda key: (asked.append(key), telling(key))[1])
     teller = Notifier(registry, Settings, lambda n: None)
     for _ in range(5):
-        teller.look([failed()], time.time())
-        teller.look([failed()], 2001.0)
+        teller.check([failed()], time.time())
+        teller.check([failed()], 2001.0)
     assert len(asked) <= 1
     registry.close()

@@ -30,7 +30,7 @@ STEP = "step {:05d}/00100 (1.00%) | loss: {} | lrm: 1.00 | dt: 9.00ms | tok/sec:
 def trail_of(lines: list[str]) -> FailureTracker:
     trail = FailureTracker()
     for number, line in enumerate(lines, 1):
-        trail.see(strip_ansi(line), grammar.parse(strip_ansi(line)), number)
+        trail.add_line(strip_ansi(line), grammar.parse(strip_ansi(line)), number)
     return trail
 
 

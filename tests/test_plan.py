@@ -202,7 +202,7 @@ def test_a_checkpoint_of_another_number_of_gpus_is_not_resumed(ranks: int) -> No
     saved = [msgspec.structs.replace(checkpoint(100), ranks=ranks)]
     with pytest.raises(UsageError, match=f"saved on {ranks} GPU.*8 cannot go on from it") as refused:
         make_plan(spec(), FULL, backend="modal", checkpoints=saved, attempt=2)
-    assert f"use --gpus {ranks}" in refused.value.do and "--load-optimizer 0" in refused.value.do
+    assert f"use --gpus {ranks}" in refused.value.hint and "--load-optimizer 0" in refused.value.hint
 
 
 def test_the_attention_kernel_is_pinned_fetched_for_its_gpu_and_then_not_asked_for_again() -> None:

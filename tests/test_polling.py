@@ -41,13 +41,13 @@ def test_a_run_that_cannot_be_ended_by_force_keeps_no_other_from_being_looked_at
     for one in (stuck, well):
         registry.add(one)
     poller = Poller(registry, lambda name: deaf, lambda: now[0], lambda text: None)  # type: ignore[arg-type, return-value]
-    found = {r.id: r.state for r in poller.refresh([stuck, well])}
+    found = {r.id: r.state for r in poller.poll_all([stuck, well])}
     assert found == {"stuck": State.STOPPING, "well": State.RUNNING}
     assert "cannot be ended" in poller.unreachable["stuck"]
-    poller.refresh([stuck, well])
+    poller.poll_all([stuck, well])
     assert deaf.forced == ["stuck"]
     now[0] += FORCE_AFTER_S + 1
-    poller.refresh([stuck])
+    poller.poll_all([stuck])
     assert deaf.forced == ["stuck", "stuck"]
     registry.close()
 

@@ -50,10 +50,10 @@ class Bench:
 def test_a_whole_checkpoint_is_kept_once_and_the_work_disk_keeps_only_the_newest(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     folder = bench.save(20)
-    bench.publisher.sweep(settled=False)
+    bench.publisher.publish_finished(settled=False)
     bench.save(40)
-    bench.publisher.sweep(settled=False)
-    bench.publisher.sweep(settled=False)
+    bench.publisher.publish_finished(settled=False)
+    bench.publisher.publish_finished(settled=False)
     assert bench.kept() == [(20, Verdict.COMPLETE), (40, Verdict.COMPLETE)]
     assert [c.step for c in bench.saved] == [20, 40]
     assert {p.name[6:12] for p in folder.glob("model_*")} == {"000040"}
@@ -62,7 +62,7 @@ def test_a_whole_checkpoint_is_kept_once_and_the_work_disk_keeps_only_the_newest
 def test_one_that_is_still_being_written_is_waited_for_and_a_cut_one_is_refused_in_the_end(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     cut(bench.save(20) / "model_000020.pt")
-    bench.publisher.sweep(settled=False)
+    bench.publisher.publish_finished(settled=False)
     assert bench.said == []
     bench.publisher.flush()
     bench.publisher.flush()
@@ -81,14 +81,14 @@ def test_a_full_disk_is_said_once_leaves_nothing_half_and_is_tried_again(tmp_pat
 
     bench = Bench(tmp_path, copy)
     folder = bench.save(20)
-    bench.publisher.sweep(settled=True)
-    bench.publisher.sweep(settled=True)
+    bench.publisher.publish_finished(settled=True)
+    bench.publisher.publish_finished(settled=True)
     assert bench.publisher.problem == "no space left on the volume"
     assert len(bench.said) == 1 and "it stays in" in bench.said[0]
     assert bench.kept() == [] and not any(p.is_file() for p in bench.target.rglob("*"))
     assert (folder / "model_000020.pt").exists()
     room["files"] = 100
-    bench.publisher.sweep(settled=True)
+    bench.publisher.publish_finished(settled=True)
     assert bench.kept() == [(20, Verdict.COMPLETE)] and bench.publisher.problem == ""
 
 
@@ -160,11 +160,11 @@ def test_a_disk_that_cannot_be_read_for_a_moment_ends_no_publishing(
     for error in (OSError(errno.EIO, "Input/output error"), ValueError("no such thing")):
         with monkeypatch.context() as patch:
             patch.setattr("runner.volumes.checkpoints.scan_folder", broken)
-            bench.publisher.sweep(settled=False)
-            bench.publisher.sweep(settled=False)
+            bench.publisher.publish_finished(settled=False)
+            bench.publisher.publish_finished(settled=False)
         assert str(error) in bench.publisher.problem
     assert len(bench.said) == 4, "each is said once for each kind"
-    bench.publisher.sweep(settled=False)
+    bench.publisher.publish_finished(settled=False)
     assert bench.kept() == [(20, Verdict.COMPLETE)] and bench.publisher.problem == ""
 
 
@@ -188,7 +188,7 @@ def test_a_publication_that_takes_too_long_is_not_waited_for(tmp_path: Path) -> 
 
     def waiting() -> None:
         ticks[0] += 1
-        bench.publisher.hurry(0.0)
+        bench.publisher.limit_time(0.0)
 
     bench.publisher.flush(waiting)
     assert ticks == [1] and bench.kept() == []
@@ -208,9 +208,9 @@ def test_a_commit_that_fails_is_tried_again_without_copying_all_of_it_again(tmp_
     bench = Bench(tmp_path, copy)
     bench.save(20)
     bench.commit = refused
-    bench.publisher.sweep(settled=False)
-    bench.publisher.sweep(settled=False)
+    bench.publisher.publish_finished(settled=False)
+    bench.publisher.publish_finished(settled=False)
     assert bench.saved == [] and "could not be committed" in bench.publisher.problem
     bench.commit = lambda: None
-    bench.publisher.sweep(settled=False)
+    bench.publisher.publish_finished(settled=False)
     assert [c.step for c in bench.saved] == [20] and len(copied) == len(set(copied))

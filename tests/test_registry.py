@@ -143,14 +143,14 @@ def test_a_registry_that_cannot_be_read_is_kept_aside_and_comes_back(
     [before] = map(decode_run, rows(cli.home).values())
     damage(cli.home / FILE, how)
     fleet = Fleet(cli.home)
-    [after] = fleet.refresh()
+    [after] = fleet.poll_all()
     assert (after.id, after.tag, after.state, after.outcome) == (before.id, "one", State.DONE, before.outcome)
     assert said.replace("ID", before.id) in " ".join(fleet.notices) and bool(said) == bool(fleet.notices)
     kept_aside = "its runs" in said or "version" in said or how in ("another format", "a name that is no text")
     assert bool(list(cli.home.glob("registry.db.kept-*"))) == kept_aside
     fleet.close()
     again = Fleet(cli.home)
-    assert not again.notices and again.registry.first_to_tell("x")
+    assert not again.notices and again.registry.mark_sent("x")
     again.close()
 
 
@@ -162,7 +162,7 @@ def test_damage_in_the_middle_of_the_work_is_mended_and_the_work_is_done(tmp_pat
     lost.clear()
     for spoil in ("DROP TABLE told", "DROP TABLE downloads"):
         registry._db.execute(spoil)
-    assert registry.first_to_tell("k") and not lost
+    assert registry.mark_sent("k") and not lost
     registry._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     damage(tmp_path / FILE, "not a database")
     registry._db.execute("PRAGMA cache_size = 0")
@@ -263,7 +263,7 @@ BEGIN = """
 import sys
 from pathlib import Path
 from runner.fleet.registry import Registry, DownloadRequest
-Registry(Path(sys.argv[1])).begin(DownloadRequest("local", "/v", "runs/\\udcff", "/home/me", "red"))
+Registry(Path(sys.argv[1])).begin_download(DownloadRequest("local", "/v", "runs/\\udcff", "/home/me", "red"))
 print(flush=True)
 sys.stdin.read()
 """
@@ -280,15 +280,15 @@ def test_a_download_is_remembered_while_its_process_lives_and_offered_once_it_is
     argv = [sys.executable, "-c", BEGIN, str(tmp_path)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout and other.stdout.readline()
-        assert registry.cut() == []
+        assert registry.interrupted_downloads() == []
         other.kill()
     for odd in ('"x"', "'[1]'", "'[1, 2, 3, 4]'", "'{}'", "7"):
         registry._db.execute(f"INSERT INTO downloads VALUES ({odd.replace(chr(34), chr(39))}, 'y')")
-    assert registry.cut() == [wanted]
-    registry.begin(wanted)
-    assert registry.cut() == []
-    registry.end(wanted)
-    assert registry.cut() == []
+    assert registry.interrupted_downloads() == [wanted]
+    registry.begin_download(wanted)
+    assert registry.interrupted_downloads() == []
+    registry.end_download(wanted)
+    assert registry.interrupted_downloads() == []
 
 
 def test_a_run_that_only_a_newer_release_knows_how_to_start_is_listed_and_not_resumed(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_a_run_that_only_a_newer_release_knows_how_to_start_is_listed_and_not_re
         fleet.registry.add(run(id="b", tag="b"))
         put_row(tmp_path, "a", newer(rows(tmp_path)["a"]))
         put_row(tmp_path, "b", rows(tmp_path)["b"].replace(b'"backend":"local"', b'"backend":"lambda"'))
-        assert {r.tag: r.state for r in fleet.refresh()} == {"a": State.INTERRUPTED, "b": State.RUNNING}
+        assert {r.tag: r.state for r in fleet.poll_all()} == {"a": State.INTERRUPTED, "b": State.RUNNING}
         assert "newer nanochat-tui" in fleet.unreachable["b"]
         with pytest.raises(UsageError, match="newer nanochat-tui"):
             fleet.resume(fleet.registry.get("a"))

@@ -30,7 +30,7 @@ STEP = (
 def summary(text: str) -> Summary:
     reader = SummaryReader()
     for line in text.encode().removesuffix(b"\n").split(b"\n"):
-        reader.take(line)
+        reader.add_line(line)
     return reader.found
 
 

@@ -43,7 +43,7 @@ def test_a_bad_value_is_refused_at_its_field_with_what_to_do(field: str, change:
     with pytest.raises(UsageError) as caught:
         spec.make_spec(**{**GOOD, **change})
     assert caught.value.field == field
-    assert caught.value.do
+    assert caught.value.hint
     assert "\n" not in str(caught.value)
 
 

@@ -170,7 +170,7 @@ def test_a_search_goes_on_as_the_log_grows(tmp_path: Path) -> None:
     log.refresh()
     while scan.advance():
         pass
-    assert list(scan.lines()) == [0, 2, 4] and scan.done == 1.0
+    assert list(scan.lines()) == [0, 2, 4] and scan.fraction_scanned == 1.0
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", r"(\w\w?)+:", r"(\S\S?)+ done", "a*a*a*a*a*b"])
@@ -278,7 +278,7 @@ def test_a_log_that_is_cut_written_anew_or_replaced_breaks_nobody_who_reads_it(
             scans.line_of(scans.row_of(number))
         scans.advance(0.01)
         with contextlib.suppress(FileChanged):
-            scans.kept().write_to(len)
+            scans.visible_lines().write_to(len)
     if path.exists():
         while log.refresh():
             pass
@@ -347,7 +347,7 @@ def test_of_too_many_hits_the_first_are_kept(tmp_path: Path) -> None:
         scan = Scan(log, parse_query("a"))
         while scan.advance():
             pass
-        assert list(scan.lines()) == [0, 1, 2, 3, 4] and scan.full and scan.done == 1.0
+        assert list(scan.lines()) == [0, 1, 2, 3, 4] and scan.is_full and scan.fraction_scanned == 1.0
 
 
 def test_times_that_make_no_sense_are_none(tmp_path: Path) -> None:

@@ -102,10 +102,10 @@ def test_whatever_the_stream_brings_the_spool_ends_as_the_log_that_was_written(
     for _ in range(rng.randrange(1, 25)):
         match rng.randrange(5):
             case 0:
-                spool.take(rng.sample(stream, rng.randrange(len(stream) + 1)))
+                spool.add_frames(rng.sample(stream, rng.randrange(len(stream) + 1)))
             case 1:
                 at = rng.randrange(len(stream))
-                spool.take(stream[at : at + rng.randrange(6)])
+                spool.add_frames(stream[at : at + rng.randrange(6)])
             case 2:
                 committed = rng.randrange(committed, len(whole) + 1)
                 volume.files["log"] = whole[:committed]
@@ -129,11 +129,11 @@ def test_whatever_the_stream_brings_the_spool_ends_as_the_log_that_was_written(
 
 def test_what_a_killed_container_printed_but_never_committed_is_kept(tmp_path: Path) -> None:
     spool, volume = LogMirror(tmp_path), FakeVolume()
-    spool.take(cut_into_frames(0, b"one\ntwo\nthree\nhalf a li"))
+    spool.add_frames(cut_into_frames(0, b"one\ntwo\nthree\nhalf a li"))
     volume.files["log"] = b"one\n"
     spool.catch_up(volume, [0])
     volume.files["log"] = b"one\nagain\n"
-    spool.take(cut_into_frames(1, b"again\n"))
+    spool.add_frames(cut_into_frames(1, b"again\n"))
     spool.catch_up(volume, [0, 4], ended=1.0)
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\nthree\nhalf a li\nagain\n"
 
@@ -141,9 +141,9 @@ def test_what_a_killed_container_printed_but_never_committed_is_kept(tmp_path: P
 def test_processes_that_fill_one_spool_take_turns(tmp_path: Path) -> None:
     first, second = LogMirror(tmp_path), LogMirror(tmp_path)
     lines = cut_into_frames(0, b"one\ntwo\nthree\nfour\n")
-    first.take(lines[:1])
-    second.take(lines[:3])
-    first.take(lines[2:])
+    first.add_frames(lines[:1])
+    second.add_frames(lines[:3])
+    first.add_frames(lines[2:])
     first.catch_up(FakeVolume(), [0])
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\nthree\nfour\n"
 
@@ -152,13 +152,13 @@ def test_a_spool_that_another_process_holds_is_not_written(tmp_path: Path) -> No
     spool = LogMirror(tmp_path)
     with (tmp_path / "turn").open("a") as other, mock.patch.object(mirror, "PATIENCE_S", 0.0):
         fcntl.flock(other, fcntl.LOCK_EX)
-        spool.take(cut_into_frames(0, b"one\n"))
+        spool.add_frames(cut_into_frames(0, b"one\n"))
         assert (tmp_path / "log").read_bytes() == b"" and not spool.is_whole(1.0)
 
 
 def test_a_log_that_is_read_is_not_trimmed(tmp_path: Path) -> None:
     spools = [LogMirror(tmp_path / "r1"), LogMirror(tmp_path / "r1")]
-    spools[0].take(cut_into_frames(0, b"one\n"))
+    spools[0].add_frames(cut_into_frames(0, b"one\n"))
     for spool in spools:
         assert cache.trim(tmp_path, 0, set()) == 0
         spool.close()
@@ -231,11 +231,11 @@ def test_events_that_are_gone_from_the_volume_stay_here(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_for_a_while_leaves_nothing_half_written(tmp_path: Path) -> None:
     one, two = b"A" * 150 + b"\n", b"B" * 150 + b"\n"
     spool, volume = LogMirror(tmp_path), FakeVolume()
-    spool.take([Frame(0, 0, one)])
+    spool.add_frames([Frame(0, 0, one)])
     volume.files = {"log": one + two, "events.jsonl": events(0, 9)}
     with full_at(200):
         with pytest.raises(OSError):
-            spool.take([Frame(0, len(one), two)])
+            spool.add_frames([Frame(0, len(one), two)])
         with pytest.raises(OSError):
             spool.catch_up(volume, [0], ended=1.0)
         assert spool.log.read_bytes() == one
@@ -264,11 +264,11 @@ def test_the_beginning_of_a_part_that_nobody_knew_of_yet_is_not_doubled(tmp_path
 
     spool = LogMirror(tmp_path)
     spool.catch_up(read, [0])
-    spool.take([Frame(1, 0, parts[1][:24]), Frame(1, 24, b"step 2\n")])
+    spool.add_frames([Frame(1, 0, parts[1][:24]), Frame(1, 24, b"step 2\n")])
     spool.close()
     spool = LogMirror(tmp_path)
     volume["log"] = b"".join(parts)
     spool.catch_up(read, [0, len(parts[0])])
-    spool.take([Frame(1, 0, parts[1][:24]), Frame(1, 24, b"step 2\n")])
+    spool.add_frames([Frame(1, 0, parts[1][:24]), Frame(1, 24, b"step 2\n")])
     spool.catch_up(read, [0, len(parts[0])], ended=1.0)
     assert (tmp_path / "log").read_bytes() == b"".join(parts)

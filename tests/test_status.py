@@ -42,13 +42,13 @@ def flat(status: Status) -> dict[str, Any]:
 
 def test_a_flat_status_of_an_earlier_release_is_read_with_all_that_it_says() -> None:
     told = job_status_of(json.dumps(FLAT).encode())
-    assert (told.attempt, told.state, told.ended_at, told.here_s) == (2, State.FAILED, 150.0, 50.0)
+    assert (told.attempt, told.state, told.ended_at, told.container_seconds) == (2, State.FAILED, 150.0, 50.0)
     assert told.outcome and told.outcome.kind is OutcomeKind.OOM
-    assert (told.work.stage, told.work.doing, told.work.warnings) == ("base", "training", ["slow"])
+    assert (told.work.stage, told.work.phase, told.work.warnings) == ("base", "training", ["slow"])
     assert told.work.stages[0].state is StageState.FAILED
     assert (told.training.step, told.training.saved_step, told.training.loss) == (70, 60, 2.5)
-    assert (told.pace.quiet_s, told.pace.pauses) == ({"training": 3.0}, {"val": Pause(2, 4.5)})
-    assert (told.money.paid_usd, told.money.usd_per_hour) == (Decimal("1.25"), Decimal("31.60"))
+    assert (told.pace.max_silence_s, told.pace.pause_totals) == ({"training": 3.0}, {"val": Pause(2, 4.5)})
+    assert (told.money.earlier_cost_usd, told.money.usd_per_hour) == (Decimal("1.25"), Decimal("31.60"))
     assert (told.containers.calls, told.containers.progress) == (["fc-8", "fc-9"], (2, 60))
     assert told.spent_usd == Decimal("1.6889")
 
@@ -73,7 +73,12 @@ def test_a_flat_status_with_odd_values_loses_those_alone(odd: dict[str, Any]) ->
 def test_a_damaged_part_is_left_out_and_the_rest_of_the_status_stays() -> None:
     raw = msgspec.to_builtins(a_status(1, State.RUNNING, "c", 1.0, 2.0, step=5, doing="training"))
     told = job_status_of(json.dumps({**raw, "money": 7, "work": {**raw["work"], "doing": []}}, default=str).encode())
-    assert (told.state, told.training.step, told.work.doing, told.money.paid_usd) == (State.RUNNING, 5, "", Decimal(0))
+    assert (told.state, told.training.step, told.work.phase, told.money.earlier_cost_usd) == (
+        State.RUNNING,
+        5,
+        "",
+        Decimal(0),
+    )
 
 
 def test_a_row_of_an_earlier_release_is_changed_without_losing_its_status() -> None:
@@ -126,5 +131,5 @@ def test_a_stage_and_a_phase_that_only_a_newer_release_knows_leave_the_rest_as_i
         "stages": [{"name": "base", "state": "done"}, {"name": "rl"}],
     }
     told = job_status_of(json.dumps(raw, default=str).encode())
-    assert (told.work.stage, told.work.doing, told.training.step) == (StageName.UNKNOWN, Phase.NONE, 5)
+    assert (told.work.stage, told.work.phase, told.training.step) == (StageName.UNKNOWN, Phase.NONE, 5)
     assert [(s.name, s.state) for s in told.work.stages] == [("base", "done"), ("unknown", "waiting")]

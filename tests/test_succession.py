@@ -58,7 +58,7 @@ def test_a_container_that_was_told_to_stop_is_never_counted_as_one_that_died(
     state: State, told_at: float | None, fruitless: int, preemptions: int
 ) -> None:
     status = initial_status(run(), died(state), Site(told_at), Part.TRAIN, 2000.0)
-    assert (status.containers.fruitless, status.containers.preemptions) == (fruitless, preemptions)
+    assert (status.containers.restarts_without_progress, status.containers.preemptions) == (fruitless, preemptions)
 
 
 def test_containers_that_die_in_their_first_second_are_counted_and_one_that_got_on_begins_the_count_anew() -> None:
@@ -67,13 +67,13 @@ def test_containers_that_die_in_their_first_second_are_counted_and_one_that_got_
     for deaths in range(MAX_RESTARTS_WITHOUT_PROGRESS + 1):
         # All that is left of it is the status that it began with.
         told = initial_status(run(), told, Site(), Part.TRAIN, 2000.0 + deaths)
-        assert (told.containers.progress, told.containers.fruitless) == ((2, 0), deaths)
+        assert (told.containers.progress, told.containers.restarts_without_progress) == ((2, 0), deaths)
         told.work.stages = done if deaths else []
     ended = crash_loop(told, [], done)
     assert ended is not None and ended.kind is OutcomeKind.CRASH_LOOP
     told.training.saved_step = 40
     again = initial_status(run(), told, Site(), Part.TRAIN, 3000.0)
-    assert (again.containers.progress, again.containers.fruitless) == ((2, 40), 0)
+    assert (again.containers.progress, again.containers.restarts_without_progress) == ((2, 40), 0)
 
 
 def test_a_job_that_could_not_begin_says_so_and_keeps_what_was_spent(tmp_path: Path) -> None:

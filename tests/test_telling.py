@@ -49,9 +49,9 @@ def told(path: Path, *, judging: bool) -> set[int]:
     for number, raw in enumerate(path.read_bytes().decode("utf-8", "replace").removesuffix("\n").split("\n"), 1):
         for piece in raw.split("\r"):
             for said, event in prefixes.read(strip_ansi(piece)):
-                telling.see(said, event, number)
-                evidence.see(said, event, number)
-    return {one.line for one in telling.told(*(lines_of_verdict(diagnose(evidence), evidence) if judging else ()))}
+                telling.add_line(said, event, number)
+                evidence.add_line(said, event, number)
+    return {one.line for one in telling.problems(*(lines_of_verdict(diagnose(evidence), evidence) if judging else ()))}
 
 
 def f1(logs: dict[Path, set[int]], *, judging: bool) -> float:
@@ -71,7 +71,7 @@ def test_the_lines_that_tell_a_failure_are_found_by_what_good_runs_do_not_say_an
 def test_a_log_that_is_well_tells_no_failure(path: Path) -> None:
     reader = SummaryReader()
     for line in path.read_bytes().split(b"\n"):
-        reader.take(line)
+        reader.add_line(line)
     assert reader.found.problems == [] and reader.found.errors == 0
 
 
@@ -79,8 +79,8 @@ def lines_told(lines: list[str], good: frozenset[str] = frozenset()) -> list[int
     telling, prefixes = ProblemLines(), Prefixes()
     for number, line in enumerate(lines, 1):
         for said, event in prefixes.read(line):
-            telling.see(said, event, number)
-    return [one.line for one in telling.told(good=good)]
+            telling.add_line(said, event, number)
+    return [one.line for one in telling.problems(good=good)]
 
 
 STEP = "step {:05d}/00100 (1.00%) | loss: 3.1 | lrm: 1.00 | dt: 9.00ms | tok/sec: 1,000 | bf16_mfu: 40.00"
@@ -118,8 +118,8 @@ def test_any_text_gives_a_few_of_its_own_lines_and_keeps_few(lines: list[str]) -
     telling, prefixes = ProblemLines(), Prefixes()
     for number, line in enumerate(lines * 20, 1):
         for said, event in prefixes.read(strip_ansi(line)):
-            telling.see(said, event, number)
-    found = telling.told()
+            telling.add_line(said, event, number)
+    found = telling.problems()
     assert len(found) <= MOST_TOLD and all(1 <= one.line <= len(lines) * 20 for one in found)
     assert len(telling.first) <= FIRST_KEPT and len(telling.last) <= LAST_KEPT
 
@@ -185,6 +185,6 @@ def test_what_the_last_good_run_of_a_task_has_said_is_read_from_its_volume(tmp_p
 def test_lines_that_are_only_unknown_are_no_errors_of_a_log_that_has_not_failed() -> None:
     reader = SummaryReader()
     for line in ("hello", "step 00001/00020 (5.00%) | loss: 4.1 | dt: 40.00ms", "something new"):
-        reader.take(line.encode())
+        reader.add_line(line.encode())
     found = reader.found
     assert not found.problems and not found.errors and found.outcome is None

@@ -186,7 +186,7 @@ def test_blocks_that_a_loss_of_power_may_have_taken_are_read_again(
     monkeypatch.setattr("runner.transfer.partial_file.SYNC_BYTES", 2 * BLOCK)
     part = PartialFile(volume, item, DestinationJournal(out, volume.location), lambda *a: None)
     for number in (0, 1, 2):
-        part.bring(number)
+        part.fetch_block(number)
     os.close(part._fd)
     assert PartialFile(volume, item, DestinationJournal(out, volume.location), lambda *a: None).wanted == [3]
     monkeypatch.setattr("runner.processes.boot_id", lambda: "another")
@@ -243,7 +243,7 @@ def test_a_change_that_one_of_eight_threads_sees_is_never_lost_to_another_that_l
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "big").write_bytes(noise(200 * small_blocks))
     changes, others = [40], threading.Event()
-    block, bring, forget = FolderBlockReader.block, PartialFile.bring, PartialFile.forget
+    block, bring, forget = FolderBlockReader.block, PartialFile.fetch_block, PartialFile.discard
 
     def changed_once(source: FolderBlockReader, number: int) -> bytes:
         if number in changes:
@@ -263,8 +263,8 @@ def test_a_change_that_one_of_eight_threads_sees_is_never_lost_to_another_that_l
         forget(part, gone=gone)
 
     monkeypatch.setattr(FolderBlockReader, "block", changed_once)
-    monkeypatch.setattr(PartialFile, "bring", noted)
-    monkeypatch.setattr(PartialFile, "forget", late)
+    monkeypatch.setattr(PartialFile, "fetch_block", noted)
+    monkeypatch.setattr(PartialFile, "discard", late)
     volume = FolderVolume(str(tmp_path / "v"))
     download = Download(volume, list_files(volume, "big"), tmp_path / "out", workers=8)
     assert download.run() is End.WHOLE and others.is_set()
@@ -281,7 +281,7 @@ def test_the_damage_that_the_last_thread_finds_is_never_lost_to_another_that_loo
     data = bytearray((tmp_path / "v" / "model.pt").read_bytes())
     data[5 * small_blocks] ^= 1
     (tmp_path / "v" / "model.pt").write_bytes(data)
-    judging, bring, judge = threading.Event(), PartialFile.bring, crcs_match
+    judging, bring, judge = threading.Event(), PartialFile.fetch_block, crcs_match
 
     def held(part: PartialFile, number: int) -> object:
         brought = bring(part, number)
@@ -294,7 +294,7 @@ def test_the_damage_that_the_last_thread_finds_is_never_lost_to_another_that_loo
         return judge(path)
 
     monkeypatch.setattr(FolderBlockReader, "verified", False)
-    monkeypatch.setattr(PartialFile, "bring", held)
+    monkeypatch.setattr(PartialFile, "fetch_block", held)
     monkeypatch.setattr("runner.transfer.partial_file.crcs_match", slowly)
     volume = FolderVolume(str(tmp_path / "v"))
     download = Download(volume, list_files(volume, "model.pt"), tmp_path / "out", workers=8)
@@ -333,7 +333,7 @@ def test_a_disk_that_refuses_is_told_by_the_file_that_is_waited_for_and_the_down
     with pytest.raises(Unreachable) as told:
         Download(volume, list_files(volume, "big"), out).run()
     assert str(out / "big") in told.value.what and os.strerror(code) in told.value.what
-    assert "the same command goes on" in told.value.do and PARTS_FOLDER not in str(told.value)
+    assert "the same command goes on" in told.value.hint and PARTS_FOLDER not in str(told.value)
     monkeypatch.undo()
 
 
@@ -357,14 +357,14 @@ def test_a_journal_that_ends_in_half_a_number_never_makes_a_block_count_that_has
     volume, out = FolderVolume(str(tmp_path / "v")), tmp_path / "out"
     item = list_files(volume, "big")[0]
     first = PartialFile(volume, item, DestinationJournal(out, volume.location), lambda *a: None)
-    first.bring(0)
-    first.put_away()
+    first.fetch_block(0)
+    first.close()
     journal = part_path(out, item).with_suffix(".journal")
     with journal.open("ab") as cut:
         cut.write(b"1")
     second = PartialFile(volume, item, DestinationJournal(out, volume.location), lambda *a: None)
-    second.bring(2)
-    second.put_away()
+    second.fetch_block(2)
+    second.close()
     assert PartialFile(volume, item, DestinationJournal(out, volume.location), lambda *a: None).wanted == [
         1,
         *range(3, 20),

@@ -36,7 +36,7 @@ async def test_ages_go_on_and_the_title_says_so_where_a_look_hangs(
     put(fleet, 1)
     asked, go_on = threading.Event(), threading.Event()
     monkeypatch.setattr("tui.app.app.LATE_S", 0.5)
-    monkeypatch.setattr(fleet, "refresh", lambda backend: (asked.set(), go_on.wait(60), fleet.registry.all())[2])
+    monkeypatch.setattr(fleet, "poll_all", lambda backend: (asked.set(), go_on.wait(60), fleet.registry.all())[2])
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 24)) as pilot:
         await until(pilot, asked.is_set, "a look")

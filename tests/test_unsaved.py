@@ -37,7 +37,7 @@ def verdict(status: Status) -> OutcomeKind | None:
     from runner.planning.estimate import shape_of
 
     guard = LimitMonitor(run(), shape_of(12, run().spec.overrides), lambda line: None, lambda: NOW)
-    found = guard.verdict(status)
+    found = guard.stop_reason(status)
     return found.kind if found else None
 
 
@@ -45,7 +45,7 @@ def test_what_cannot_be_saved_is_said_by_the_list_the_watch_and_a_notice_in_the_
     words = "not saved since step 20 (no space left on the volume)"
     live = run(State.RUNNING, status=told())
     found = health.health(live, NOW)
-    assert (found.word, found.why) == (health.HealthStatus.UNSAVED, words)
+    assert (found.status, found.why) == (health.HealthStatus.UNSAVED, words)
     assert as_json(live, Decimal(0), NOW)["unsaved"] == words
     assert any(words in str(getattr(cell, "text", cell)) for cell in run_summary.health_line(live, NOW))
     assert [n.text for n in pending_notifications(live, NOW) if n.kind == "unsaved"] == [f"t: {words}"]
@@ -54,7 +54,7 @@ def test_what_cannot_be_saved_is_said_by_the_list_the_watch_and_a_notice_in_the_
 
 def test_a_run_that_stalls_while_it_cannot_save_says_both() -> None:
     live = run(State.RUNNING, status=told(progress_at=NOW - 590, doing="training", slowest_dt_s=1.0))
-    assert health.health(live, NOW).word is health.HealthStatus.STALLED
+    assert health.health(live, NOW).status is health.HealthStatus.STALLED
     assert any(
         "not saved since step 20" in str(getattr(cell, "text", cell)) for cell in run_summary.health_line(live, NOW)
     )
@@ -62,7 +62,9 @@ def test_a_run_that_stalls_while_it_cannot_save_says_both() -> None:
 
 def test_a_run_of_which_all_is_saved_says_nothing_of_it() -> None:
     live = run(State.RUNNING, status=told(unsaved=None))
-    assert as_json(live, Decimal(0), NOW)["unsaved"] is None and health.health(live, NOW).word is health.HealthStatus.OK
+    assert (
+        as_json(live, Decimal(0), NOW)["unsaved"] is None and health.health(live, NOW).status is health.HealthStatus.OK
+    )
     assert not [n for n in pending_notifications(live, NOW) if n.kind == "unsaved"]
 
 
@@ -85,7 +87,7 @@ def test_the_end_of_such_a_run_says_why_what_is_kept_and_what_to_do() -> None:
     from runner.planning.estimate import shape_of
 
     guard = LimitMonitor(run(), shape_of(12, run().spec.overrides), lambda line: None, lambda: NOW)
-    found = guard.verdict(told(2))
+    found = guard.stop_reason(told(2))
     assert found is not None
     ended = with_resume_advice(found, told(2), 32)
     assert ended.message == "nothing could be saved for 1m00: no space left on the volume; kept up to step 20"
@@ -106,10 +108,10 @@ def test_a_commit_that_fails_is_known_until_one_succeeds() -> None:
     way: list[Callable[[], None]] = [refuse]
     commits = Commits(lambda: way[0](), lambda line: None)
     assert commits.problem == ""
-    commits.now()
+    commits.commit_now()
     assert commits.problem == "it has reached its limit of inodes"
     way[0] = lambda: None
-    commits.now()
+    commits.commit_now()
     assert commits.problem == ""
 
 
@@ -126,7 +128,7 @@ def test_a_commit_that_does_not_end_is_trouble_and_is_not_begun_again_and_again(
 
     commits = Commits(hang, lambda line: None)
     assert commits.due
-    commits.later()
+    commits.commit_in_background()
     assert begun.wait(30)
     assert commits.problem == "a commit of the volume does not end" and not commits.due
     go.set()

@@ -423,7 +423,7 @@ async def test_leaving_with_a_paused_download_asks_and_the_next_start_offers_to_
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
         await answer(pilot, "y")
         await until(pilot, lambda: not app.files.busy, "the end")
-    assert not (tmp_path / "out" / "big").exists() and fleet.registry.cut() == []
+    assert not (tmp_path / "out" / "big").exists() and fleet.registry.interrupted_downloads() == []
     monkeypatch.setattr("runner.processes.pid_if_alive", lambda by: None)
     again = NanochatApp(fleet)
     async with again.run_test(size=LARGE, notifications=True) as pilot:
@@ -432,7 +432,10 @@ async def test_leaving_with_a_paused_download_asks_and_the_next_start_offers_to_
         await until(pilot, lambda: "↓ big  cut" in text_of(again), "the line of transfers")
         await pilot.press("p")
         await until(pilot, lambda: "big is in" in text_of(again), "the rest")
-    assert filecmp.cmp(tmp_path / "out" / "big", root(fleet) / "big", shallow=False) and fleet.registry.cut() == []
+    assert (
+        filecmp.cmp(tmp_path / "out" / "big", root(fleet) / "big", shallow=False)
+        and fleet.registry.interrupted_downloads() == []
+    )
 
 
 class Slow(FolderVolume):

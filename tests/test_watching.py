@@ -89,7 +89,7 @@ EXPECTED: dict[str, tuple[dict[str, Any], list[tuple[int, str, str]]]] = {
 def test_a_recorded_run_has_the_phase_and_health_that_it_had_at_every_second(name: str) -> None:
     options, expected = EXPECTED[name]
     seen = [
-        (round(now), phase(r), health(r, now).word.value)
+        (round(now), phase(r), health(r, now).status.value)
         for now, r in replay(run(), stamped(REPLAYS / f"{name}.ts.log"), **options)
     ]
     found = [(list(rows)[-1][0], *key) for key, rows in groupby(seen, key=lambda row: row[1:])]
@@ -99,10 +99,10 @@ def test_a_recorded_run_has_the_phase_and_health_that_it_had_at_every_second(nam
 def test_compiling_may_be_silent_for_minutes_and_training_may_not() -> None:
     lines = stamped(REPLAYS / "h100_d12_smoke_cold.ts.log")
     before = [line for line in lines if line[0] < 30]
-    words = [health(r, now).word for now, r in replay(run(), before, val_every=10, until=500)]
+    words = [health(r, now).status for now, r in replay(run(), before, val_every=10, until=500)]
     assert HealthStatus.STALLED not in words
     trained = [line for line in lines if line[0] < 100]
-    by_second = [(now, health(r, now).word) for now, r in replay(run(), trained, val_every=10, until=400)]
+    by_second = [(now, health(r, now).status) for now, r in replay(run(), trained, val_every=10, until=400)]
     first = next(now for now, word in by_second if word is HealthStatus.STALLED)
     assert 99 + 55 < first <= 99 + 95
 
@@ -113,7 +113,7 @@ def test_chatcore_between_two_fine_tuning_steps_may_take_minutes() -> None:
     lines += [(125.0 + n, step.format(n + 2)) for n in range(60)]
     lines += [(186.0, "Step 00061 | Validation bpb: 1.5"), (190.0, "  ARC-Easy: 20.00%")]
     by_second = [
-        (now, health(r, now).word) for now, r in replay(run(), lines, stage=StageName.SFT, val_every=250, until=480)
+        (now, health(r, now).status) for now, r in replay(run(), lines, stage=StageName.SFT, val_every=250, until=480)
     ]
     assert HealthStatus.STALLED not in {word for _, word in by_second}
 
@@ -121,16 +121,16 @@ def test_chatcore_between_two_fine_tuning_steps_may_take_minutes() -> None:
 def test_a_heartbeat_line_or_a_warning_is_no_progress() -> None:
     lines = [line for line in stamped(REPLAYS / "h100_d12_smoke_cold.ts.log") if line[0] < 100]
     chatter = [(100.0 + 5 * n, "W1122 some library: still here") for n in range(60)]
-    by_second = [(now, health(r, now).word) for now, r in replay(run(), [*lines, *chatter], val_every=10)]
+    by_second = [(now, health(r, now).status) for now, r in replay(run(), [*lines, *chatter], val_every=10)]
     assert by_second[-1][1] is HealthStatus.STALLED
 
 
 def test_a_run_that_becomes_slower_is_told_before_it_stalls() -> None:
     lines = [(n * 1.0 if n < 60 else 60 + (n - 60) * 2.0, STEP.format(n, 1000 if n < 60 else 2000)) for n in range(100)]
     seen = list(replay(run(), lines, compiles=False))
-    assert health(seen[-1][1], seen[-1][0]).word is HealthStatus.SLOW
+    assert health(seen[-1][1], seen[-1][0]).status is HealthStatus.SLOW
     assert "was 1.00s" in health(seen[-1][1], seen[-1][0]).why
-    assert health(seen[50][1], seen[50][0]).word is HealthStatus.OK
+    assert health(seen[50][1], seen[50][0]).status is HealthStatus.OK
 
 
 STEP = "step {:05d}/02000 (1.00%) | loss: 2.5 | lrm: 1.00 | dt: {:.2f}ms | tok/sec: 5,000 | bf16_mfu: 45.86"
@@ -139,7 +139,7 @@ STEP = "step {:05d}/02000 (1.00%) | loss: 2.5 | lrm: 1.00 | dt: {:.2f}ms | tok/s
 def test_patience_with_an_evaluation_is_learned_from_the_run_and_its_like() -> None:
     status = a_status(1, State.RUNNING, "c", 0.0, 0.0, doing="evaluating")
     assert patience(status) == 600
-    status.pace.quiet_s = {"evaluating": 20.0}
+    status.pace.max_silence_s = {"evaluating": 20.0}
     assert patience(status) == 120
     assert patience(status, {"evaluating": 80.0}) == 480
 

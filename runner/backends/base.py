@@ -20,14 +20,14 @@ class Check(Struct, frozen=True):
     name: str
     ok: bool
     detail: str
-    do: str = ""
+    hint: str = ""
     optional: bool = False
 
 
 class Workspace(Struct, frozen=True):
     """What a run belongs to: Modal's workspace and environment; empty on this machine."""
 
-    workspace: str = ""
+    name: str = ""
     environment: str = ""
 
 
@@ -48,15 +48,15 @@ class Backend(Protocol):
         """Make the volume if it is not there; whether it was made, as far as that is known."""
         ...
 
-    def where(self) -> Workspace:
+    def current_workspace(self) -> Workspace:
         """What a run that is launched now will belong to."""
         ...
 
-    def check_place(self, run: Run) -> None:
+    def check_workspace(self, run: Run) -> None:
         """Raises Unreachable when a run belongs to another workspace or environment than this."""
         ...
 
-    def ready(self, engine: str, *, live: Sequence[Run]) -> str:
+    def ensure_deployed(self, engine: str, *, live: Sequence[Run]) -> str:
         """See that a run of this engine can be spawned, deploying if need be; in which app, where there are any.
 
         `live` are the runs that may be in one. Raises what stands against it.
@@ -73,7 +73,7 @@ class Backend(Protocol):
         """What the run's job told last, of whatever attempt; None where nothing is remembered."""
         ...
 
-    def breathes(self, run: Run) -> bool:
+    def may_be_running(self, run: Run) -> bool:
         """Whether a process or call of the run may still work, asked without its volume."""
         ...
 

@@ -61,13 +61,13 @@ class LocalBackend:
             ) from error
         return True
 
-    def where(self) -> Workspace:
+    def current_workspace(self) -> Workspace:
         return Workspace()
 
-    def check_place(self, run: Run) -> None:
+    def check_workspace(self, run: Run) -> None:
         """Everything here is of this machine."""
 
-    def ready(self, engine: str, *, live: Sequence[Run]) -> str:
+    def ensure_deployed(self, engine: str, *, live: Sequence[Run]) -> str:
         problem = engines.problem(engine, self._home)
         if problem:
             raise UsageError(*problem, field="engine")
@@ -130,7 +130,7 @@ class LocalBackend:
 
         seen = Evidence()
         for number, line in enumerate(lines):
-            seen.see(strip_ansi(line), None, number)
+            seen.add_line(strip_ansi(line), None, number)
         if found := diagnose(seen):
             what = f"the job itself failed: {found.message}"[:300]
             return Outcome(found.kind, what, found.advice.replace("RUN", run.id), resume=found.resume)
@@ -142,7 +142,7 @@ class LocalBackend:
     def heartbeat(self, run: Run) -> Status | None:
         return run_records.read_status(self.volume(run.volume), run)
 
-    def breathes(self, run: Run) -> bool:
+    def may_be_running(self, run: Run) -> bool:
         return self._life(run, None) is not None
 
     def _end_leftovers(self, run: Run) -> None:

@@ -82,7 +82,7 @@ class Advice(Struct, frozen=True):
 
     kind: Kind
     resume: Resume
-    do: str
+    text: str
 
 
 WHOLE = "nanochat-tui checkpoints RUN shows which are whole"

@@ -54,7 +54,7 @@ class Evidence(Struct):
     in_text: bool = False
     done: bool = False
 
-    def see(self, line: str, event: Event | None, number: int) -> bool:
+    def add_line(self, line: str, event: Event | None, number: int) -> bool:
         """One cleaned line more, and what nanochat's grammar makes of it; whether it tells something of a failure."""
         if isinstance(event, events.Step):
             self._progress(line)
@@ -143,7 +143,7 @@ class Evidence(Struct):
         if len(self.signs) < MOST_SIGNS and not any(same):
             self.signs.append(one)
 
-    def all(self) -> list[Finding]:
+    def findings(self) -> list[Finding]:
         """Everything that was not survived: of each chain of exceptions the one that caused the others."""
         found = [finding_of(root_exception(chain)) for chains in self.chains.values() for chain in chains]
         # How a process dies that has done all it had to do is no failure of it.

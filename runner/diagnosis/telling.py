@@ -101,7 +101,7 @@ class ProblemLines(Struct):
     chain: int = 0
     linked: bool = False
 
-    def see(self, line: str, event: Event | None, number: int) -> None:
+    def add_line(self, line: str, event: Event | None, number: int) -> None:
         """One cleaned line more, and what nanochat's grammar makes of it."""
         if type(event) is events.Step:
             self.steps += 1
@@ -181,7 +181,7 @@ class ProblemLines(Struct):
         else:
             self.last.append(one)
 
-    def told(
+    def problems(
         self,
         known: Sequence[Problem] = (),
         echoes: Collection[int] = (),
@@ -249,7 +249,9 @@ def lines_of_verdict(verdict: Verdict | None, evidence: Evidence) -> tuple[list[
     """What is known of a failure besides: the lines that show its cause and what followed, and those that only echo."""
     if verdict is None:
         return [], set()
-    seen = sorted((one for one in evidence.all() if one.line), key=lambda one: (one.line != verdict.line, one.tier))
+    seen = sorted(
+        (one for one in evidence.findings() if one.line), key=lambda one: (one.line != verdict.line, one.tier)
+    )
     nearest = min((one.tier for one in seen), default=Tier.TOLD)
     # What only waited for the others, or missed them, is no news where somebody had a cause.
     far = Tier.WAITED if nearest < Tier.WAITED else Tier.LOST if nearest < Tier.LOST else Tier.TOLD

@@ -52,7 +52,7 @@ def diagnose(evidence: Evidence, how: ExitStatus | None = None) -> Verdict | Non
     """The cause of the end; None where nothing was seen that a run did not survive. `how` None: nobody saw it end."""
     if how and how.code == 0:
         return None
-    seen = _possible(evidence.all(), how)
+    seen = _possible(evidence.findings(), how)
     best = min(seen, key=lambda one: _distance(one, _root(seen)), default=None)
     best = _by_end(best, how)
     if best is None:
@@ -61,7 +61,7 @@ def diagnose(evidence: Evidence, how: ExitStatus | None = None) -> Verdict | Non
         same = [one for one in seen if one.cause is best.cause and not one.raised and one.line < best.line]
         best = min(same, key=lambda one: one.line, default=best)
     advice = ADVICE[best.cause]
-    return Verdict(best.cause, advice.kind, _sentence(best), advice.do, advice.resume, best.line or None)
+    return Verdict(best.cause, advice.kind, _sentence(best), advice.text, advice.resume, best.line or None)
 
 
 def _root(seen: list[Finding]) -> Finding | None:

@@ -30,7 +30,7 @@ class Discovery:
                     volume = self._backend(BackendName.LOCAL).volume(folder)
                     found += [(folder, run) for run in run_records.runs_on(volume, known)]
                     self._keep_accounts(volume)
-        return [self._polls.take_in(run, BackendName.LOCAL, folder) for folder, run in found]
+        return [self._polls.record_found(run, BackendName.LOCAL, folder) for folder, run in found]
 
     def on_modal(self, named: str) -> list[Run]:
         """Runs on the known Modal volumes, and on the `named` one, such as those of another laptop."""
@@ -44,11 +44,11 @@ class Discovery:
                 self._keep_accounts(place.volume(location))
             except Unreachable:
                 continue
-            found += [self._polls.take_in(run, BackendName.MODAL, location) for run in new]
+            found += [self._polls.record_found(run, BackendName.MODAL, location) for run in new]
         return found
 
     def _keep_accounts(self, volume: Volume) -> None:
         """What runs have paid that were deleted, maybe by another machine."""
-        known = {one.id for one in self._registry.kept_accounts()}
+        known = {one.id for one in self._registry.saved_accounts()}
         if found := run_records.accounts_on(volume, known):
-            self._registry.keep_accounts(found)
+            self._registry.save_accounts(found)

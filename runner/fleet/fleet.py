@@ -82,7 +82,7 @@ class Fleet:
         self.registry = Registry(home, or_copy=or_copy)
         self._polls = Poller(self.registry, self.backend, lambda: self.clock(), lambda text: self.say(text))
         # What deleted runs have paid, as of the last look.
-        self.deleted = self.registry.kept_accounts()
+        self.deleted_accounts = self.registry.saved_accounts()
         self._discovery = Discovery(self.registry, self._polls, self.backend)
         self.registry.restored_by(self._rebuild)
         if self.registry.borrowed:
@@ -121,7 +121,7 @@ class Fleet:
     def volume_of(self, run: Run) -> Volume:
         """A run's volume. Raises Unreachable for a run of another workspace: a volume of that name is not its own."""
         place = self.backend(run.backend)
-        place.check_place(run)
+        place.check_workspace(run)
         return place.volume(run.volume)
 
     @property
@@ -136,7 +136,7 @@ class Fleet:
         if found.odd:
             self.say(f"{settings.FILE}: the values of {', '.join(found.odd)} make no sense; their defaults are used")
         unknown = ", ".join(name[:40] for name in found.unknown[:8])
-        if unknown and self.registry.first_to_tell(f"settings/{unknown}"):
+        if unknown and self.registry.mark_sent(f"settings/{unknown}"):
             self.say(f"{settings.FILE}: {unknown} mean nothing to this release; they are kept")
 
     def _rebuild(self, lost: str) -> None:
@@ -182,13 +182,13 @@ class Fleet:
     def _prices(self, place: Backend) -> Prices:
         return msgspec.structs.replace(place.prices(), local=self.settings.local_usd_per_hour)
 
-    def question(self, spec: RunSpec, likely: Decimal) -> str:
+    def confirmation_reason(self, spec: RunSpec, likely: Decimal) -> str:
         """Why a launch of that likely cost should ask first; empty when it need not. A budget is the most it can be."""
         month = live = Decimal(0)
         if self.settings.monthly_limit_usd and likely:
             self._look_for_others()
-            runs, now = self.refresh(), self.clock()
-            month, live = ledger.month_so_far(runs, self.deleted, now), ledger.committed_usd(runs, now)
+            runs, now = self.poll_all(), self.clock()
+            month, live = ledger.month_so_far(runs, self.deleted_accounts, now), ledger.committed_usd(runs, now)
         return ledger.confirmation_reason(self.settings, likely, spec.budget_usd, month, live)
 
     def _look_for_others(self) -> None:
@@ -198,13 +198,13 @@ class Fleet:
             with contextlib.suppress(Unreachable, CredentialsError):
                 self.discover()
 
-    def question_again(self, run: Run, budget: Decimal | None = None) -> str:
+    def confirmation_reason_for_resume(self, run: Run, budget: Decimal | None = None) -> str:
         """Why a resume should ask first: what the rest is likely to cost; empty when it need not."""
         cap = budget if budget is not None else run.spec.budget_usd
         left = None if cap is None else max(cap - spent_usd(run), Decimal(0))
-        return self.question(msgspec.structs.replace(run.spec, budget_usd=left), self.rest_usd(run))
+        return self.confirmation_reason(msgspec.structs.replace(run.spec, budget_usd=left), self.remaining_usd(run))
 
-    def rest_usd(self, run: Run) -> Decimal:
+    def remaining_usd(self, run: Run) -> Decimal:
         """What the rest of a run that goes on is likely to cost."""
         whole = run.estimate.usd.likely if run.estimate else Decimal(0)
         return max(whole - spent_usd(run), whole / 10)
@@ -227,8 +227,8 @@ class Fleet:
             check_tag(tag)
         run_records.check_engine(volume, spec.engine)
         renamed = self._renamed(tag, tags) if force_restart and tag in tags else None
-        app = place.ready(spec.engine, live=self._live_on(backend))
-        where = place.where()
+        app = place.ensure_deployed(spec.engine, live=self._live_on(backend))
+        where = place.current_workspace()
         run = Run(
             id=new_run_id(),
             tag=tag,
@@ -238,7 +238,7 @@ class Fleet:
             created_at=self.clock(),
             prices=self._prices(place),
             estimate=planned.estimate,
-            workspace=where.workspace,
+            workspace=where.name,
             environment=where.environment,
             app=app,
             host=socket.gethostname(),
@@ -257,7 +257,7 @@ class Fleet:
 
     def _renamed(self, tag: str, tags: set[str]) -> Run:
         """The run that has a tag, under another one; it is put down together with the run that takes the tag over."""
-        old = self._polls.as_it_is(next(r.id for r in self.registry.all() if r.tag == tag))
+        old = self._polls.reread(next(r.id for r in self.registry.all() if r.tag == tag))
         if old.live:
             raise UsageError(f"{tag} ({old.id}) is {old.state}", f"nanochat-tui cancel {tag} first", field="tag")
         numbered = (f"{tag[: MAX_TAG - len(str(n)) - 1]}.{n}" for n in range(1, len(tags) + 2))
@@ -336,7 +336,7 @@ class Fleet:
         if run.newer:
             raise UsageError(f"{run.tag} was asked for with a newer nanochat-tui", "go on with it there")
         self.volume_of(run).list("")
-        current = self._polls.as_it_is(run.id)
+        current = self._polls.reread(run.id)
         if current.attempt > run.attempt and not current.live:
             raise UsageError(
                 f"{current.tag} was resumed on {current.host or 'another machine'} meanwhile, and is {current.state}",
@@ -344,9 +344,9 @@ class Fleet:
             )
         if step is not None:
             grounds.check_step(current, self.checkpoints(current), step)
-        elif current.back_to is not None and not grounds.went_back(self.volume_of(current), current):
+        elif current.resume_step is not None and not grounds.went_back(self.volume_of(current), current):
             # The attempt that was to go back ended before it could.
-            step = current.back_to
+            step = current.resume_step
         if current.spec.source and not newest_complete(self.checkpoints(current)):
             source = self.registry.get(current.spec.source)
             grounds.check_source(self.volume_of(current), source, current.spec)
@@ -355,7 +355,7 @@ class Fleet:
         budgets.check_again(current.tag, current.spec, current.backend, prices, cap, spent_usd(current))
         if gpus is not None and State.LAUNCHING in TRANSITIONS[current.state]:
             grounds.check_gpus(self.volume_of(current), current, on_gpus(current.spec, gpus))
-        app = self.backend(run.backend).ready(run.spec.engine, live=self._live_on(run.backend))
+        app = self.backend(run.backend).ensure_deployed(run.spec.engine, live=self._live_on(run.backend))
         return self._spawn(self.registry.update(run.id, again), first=False)
 
     def cancel(self, run: Run) -> Run:
@@ -373,9 +373,9 @@ class Fleet:
             return current if current.cancel_requested_at else cancel_requested(current, self.clock())
 
         place = self.backend(run.backend)
-        place.check_place(run)
+        place.check_workspace(run)
         with contextlib.suppress(Unreachable, CredentialsError, OSError):
-            self._polls.as_it_is(run.id)
+            self._polls.reread(run.id)
         wanted = stop(self.registry.get(run.id))
 
         def record(current: Run) -> Run:
@@ -396,9 +396,9 @@ class Fleet:
         `forget` removes the record although the volume cannot be reached, of a run whose calls have verifiably ended.
         """
         place = self.backend(run.backend)
-        place.check_place(run)
+        place.check_workspace(run)
         try:
-            current = self._polls.as_it_is(run.id)
+            current = self._polls.reread(run.id)
         except VolumeGone:
             if not forget:
                 raise
@@ -435,41 +435,41 @@ class Fleet:
     def _ended(self, run: Run) -> bool:
         """Whether nothing of a run can still work, as far as its calls tell; silent for days, no call lives."""
         silent = self.clock() - (run.last_sign_of_life or run.asked_at or run.created_at)
-        return silent > NO_CALL_LASTS_S or not self.backend(run.backend).breathes(run)
+        return silent > NO_CALL_LASTS_S or not self.backend(run.backend).may_be_running(run)
 
     def _check_users(self, run: Run) -> None:
         """Raises UsageError when a live run goes on from this one, also one of another machine."""
         if run.backend is not BackendName.LOCAL:
             self.discover()
-        against = deletion.plan_deletion([run.path], (), self.on_volume(run.backend, run.volume)).against
+        against = deletion.plan_deletion([run.path], (), self.runs_on_volume(run.backend, run.volume)).blockers
         if against:
             raise UsageError(f"{run.tag} is needed: {against[0]}", "let that end, or cancel it first")
 
-    def on_volume(self, backend: str, location: str) -> list[Run]:
+    def runs_on_volume(self, backend: str, location: str) -> list[Run]:
         """The runs of a volume as they are now: what is to be deleted from it is judged by them."""
         runs = [r for r in self.registry.all() if (r.backend, r.volume) == (backend, location)]
-        known = self._polls.refresh(runs)
+        known = self._polls.poll_all(runs)
         far = known if backend != BackendName.LOCAL else []
         ended = [r for r in far if not r.live and State.LAUNCHING in TRANSITIONS[r.state]]
-        again = {r.id: r for r in side_by_side(lambda r: self._polls.as_it_is(r.id), ended)}
+        again = {r.id: r for r in side_by_side(lambda r: self._polls.reread(r.id), ended)}
         return [again.get(r.id, r) for r in known]
 
-    def refresh(self, backend: str = "") -> list[Run]:
+    def poll_all(self, backend: str = "") -> list[Run]:
         """Every run, newest first, after a fresh look at those that may have changed, on one backend or all."""
         runs = self.registry.all()
-        self.deleted = self.registry.kept_accounts()
-        looked = {r.id: r for r in self._polls.refresh([r for r in runs if backend in ("", r.backend)])}
+        self.deleted_accounts = self.registry.saved_accounts()
+        looked = {r.id: r for r in self._polls.poll_all([r for r in runs if backend in ("", r.backend)])}
         return [looked.get(r.id, r) for r in runs]
 
-    def refreshed(self, run: Run) -> Run:
+    def poll_run(self, run: Run) -> Run:
         """One run after a fresh look."""
-        return self._polls.refreshed(run)
+        return self._polls.poll_run(run)
 
-    def now(self, run: Run) -> float:
+    def time_for(self, run: Run) -> float:
         """What time it is for a run: its sign of life is of another clock than ours."""
         return self._polls.signs.now(run, self.clock())
 
-    def sure_of(self, runs: Sequence[Run]) -> list[Run]:
+    def poll_until_certain(self, runs: Sequence[Run]) -> list[Run]:
         """The same runs, after so many looks as it takes to know whether those live whose clock is another than ours.
 
         For who looks once; whoever looks again and again sees it.
@@ -479,7 +479,7 @@ class Fleet:
             if time.monotonic() > until:
                 break
             time.sleep(BEATS_S / 4)
-            found |= {run.id: run for run in self._polls.refresh(doubtful)}
+            found |= {run.id: run for run in self._polls.poll_all(doubtful)}
         return list(found.values())
 
     def close(self) -> None:

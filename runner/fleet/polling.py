@@ -46,37 +46,37 @@ class Poller:
         self._glanced_at: dict[str, float] = {}
         self._beats: dict[str, Status] = {}
 
-    def refresh(self, runs: Sequence[Run]) -> list[Run]:
+    def poll_all(self, runs: Sequence[Run]) -> list[Run]:
         """The same runs after a look at those that may have changed, side by side where a network is asked."""
         ended = [r for r in runs if self._worth_a_glance(r)][:MOST_GLANCES]
         glanced = {r.id for r in ended}
         asked = [r for r in runs if r.live or r.state in UNSURE or r.id in glanced]
         near = [r for r in asked if r.backend is BackendName.LOCAL]
         far = [r for r in asked if r.backend is not BackendName.LOCAL]
-        looked = [*map(self.refreshed, near), *side_by_side(self._glance_or_look, far)]
+        looked = [*map(self.poll_run, near), *side_by_side(self._glance_or_look, far)]
         found = {run.id: run for run in looked}
         return [found.get(run.id, run) for run in runs]
 
-    def refreshed(self, run: Run) -> Run:
+    def poll_run(self, run: Run) -> Run:
         """One run after a fresh look, if it has not ended for good."""
         return self._look(run) if run.live or run.state in UNSURE else run
 
-    def as_it_is(self, run_id: str) -> Run:
+    def reread(self, run_id: str) -> Run:
         """A run as its volume and its job's heartbeat have it now: on this, and not on memory, decisions are made.
 
         Raises Unreachable or CredentialsError when they cannot be asked.
         """
         run = self._registry.get(run_id)
         place = self._backend(run.backend)
-        place.check_place(run)
+        place.check_workspace(run)
         record = run_records.read_run(place.volume(run.volume), run.id)
         if record:
             run = self._adopt(run, record)
         if not run.live and run.state not in UNSURE:
             run = self._if_it_beats(run)
-        return self.refreshed(run)
+        return self.poll_run(run)
 
-    def take_in(self, run: Run, backend: BackendName, location: str) -> Run:
+    def record_found(self, run: Run, backend: BackendName, location: str) -> Run:
         """Put a run that was found on a volume on record."""
         found = import_run(run, backend, location)
         try:
@@ -104,7 +104,7 @@ class Poller:
                 return run
             self._beats[run.id] = told
             if told.attempt > run.attempt:
-                return self.as_it_is(run.id)
+                return self.reread(run.id)
             new = found_alive(run, before, told)
         except (NanochatError, OSError) as error:
             self.unreachable[run.id] = str(error)
@@ -150,7 +150,7 @@ class Poller:
         if poll.alive and run.cancel_requested_at and not 0 <= now - run.cancel_requested_at <= FORCE_AFTER_S:
             self._force(run, now)
         new = apply_poll(run, poll, now)
-        self.signs.saw(new)
+        self.signs.note(new)
         if new == run:
             return run
         if (new.state, new.calls) == (run.state, run.calls) and now - self._kept_at.get(run.id, 0.0) < KEEP_EVERY_S:

@@ -29,7 +29,7 @@ class DownloadRequest(Struct, frozen=True):
     location: str
     path: str
     folder: str
-    called: str = ""
+    local_name: str = ""
     overwrite: bool = False
 
     def key(self) -> str:
@@ -141,13 +141,13 @@ class Registry(RegistryFile):
             return after
 
     @with_repair
-    def first_to_tell(self, key: str) -> bool:
+    def mark_sent(self, key: str) -> bool:
         """Whether nobody has told of this yet; from now on somebody has."""
         with self.transaction() as db:
             return db.execute("INSERT OR IGNORE INTO told VALUES (?)", (key,)).rowcount == 1
 
     @with_repair
-    def may_tell(self, key: str) -> NotificationClaim:
+    def claim_notification(self, key: str) -> NotificationClaim:
         """Whose it is to tell of this: ours from now on, that of another process while it lives, or it is told."""
         with self.reading() as db:
             if db.execute("SELECT 1 FROM told WHERE key = ?", (key,)).fetchone():
@@ -162,7 +162,7 @@ class Registry(RegistryFile):
             return NotificationClaim.OURS
 
     @with_repair
-    def end_telling(self, key: str, notice: bytes = b"", ways: Iterable[str] = ()) -> None:
+    def queue_deliveries(self, key: str, notice: bytes = b"", ways: Iterable[str] = ()) -> None:
         """Put down that it is told here; what there is to deliver beyond, by each way, stays until it is delivered."""
         with self.transaction() as db:
             db.execute("DELETE FROM telling WHERE key = ?", (key,))
@@ -171,7 +171,7 @@ class Registry(RegistryFile):
                 db.execute("INSERT OR IGNORE INTO outbox VALUES (?, ?, ?, 0, 0, '')", (key, way, notice))
 
     @with_repair
-    def take_letter(self, way: str, now: float) -> PendingDelivery | None:
+    def claim_delivery(self, way: str, now: float) -> PendingDelivery | None:
         """What is due to be delivered in one way, ours from now on; nothing that another process is at."""
         with self.reading() as db:
             rows = db.execute(
@@ -191,31 +191,31 @@ class Registry(RegistryFile):
         return None
 
     @with_repair
-    def delivered(self, letter: PendingDelivery) -> None:
+    def mark_delivered(self, letter: PendingDelivery) -> None:
         """It has arrived, or is given up."""
         with self.transaction() as db:
             db.execute("DELETE FROM outbox WHERE key = ? AND way = ?", (letter.key, letter.way))
 
     @with_repair
-    def put_off(self, letter: PendingDelivery, until: float, tries: int) -> None:
+    def deliver_later(self, letter: PendingDelivery, until: float, tries: int) -> None:
         """Leave it to whoever looks then."""
         with self.transaction() as db:
             put_off = "UPDATE outbox SET by = '', next_at = ?, tries = ? WHERE key = ? AND way = ?"
             db.execute(put_off, (until, tries, letter.key, letter.way))
 
     @with_repair
-    def begin(self, wanted: DownloadRequest) -> None:
+    def begin_download(self, wanted: DownloadRequest) -> None:
         """Remember a download until `end`, and that this process is at it."""
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO downloads VALUES (?, ?)", (wanted.key(), processes.call_id(os.getpid())))
 
     @with_repair
-    def end(self, wanted: DownloadRequest) -> None:
+    def end_download(self, wanted: DownloadRequest) -> None:
         with self.transaction() as db:
             db.execute("DELETE FROM downloads WHERE wanted = ?", (wanted.key(),))
 
     @with_repair
-    def cut(self) -> list[DownloadRequest]:
+    def interrupted_downloads(self) -> list[DownloadRequest]:
         """Downloads that have not ended, though nobody is at them any more."""
         with self.reading() as db:
             rows = db.execute("SELECT wanted, by FROM downloads").fetchall()
@@ -238,14 +238,14 @@ class Registry(RegistryFile):
             db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
 
     @with_repair
-    def keep_accounts(self, found: Iterable[Account]) -> None:
+    def save_accounts(self, found: Iterable[Account]) -> None:
         """Remember what runs have paid that were deleted elsewhere."""
         with self.transaction() as db:
             for one in found:
                 db.execute("INSERT OR IGNORE INTO ledger VALUES (?, ?)", (one.id, msgspec.json.encode(one)))
 
     @with_repair
-    def kept_accounts(self) -> list[Account]:
+    def saved_accounts(self) -> list[Account]:
         """What runs have paid that were deleted."""
         with self.reading() as db:
             rows = db.execute("SELECT record FROM ledger").fetchall()

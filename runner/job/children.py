@@ -113,7 +113,7 @@ class Children:
             if isinstance(event, events.Saved):
                 self.wrote_at = time.monotonic()
 
-    def other_gpus(self, today: Plan) -> Outcome | None:
+    def gpu_mismatch(self, today: Plan) -> Outcome | None:
         """Why the GPUs of this container are not those that are paid for, as their driver tells it."""
         wanted = self._asked(today)
         found = expectations.gpu_mismatch(wanted, self._journal.status.containers.device) if wanted else None
@@ -123,8 +123,8 @@ class Children:
         return expectations.expected(self._run.spec, self._run.backend, today.resume.step)
 
     def _see(self, trail: FailureTracker, line: str, event: Event | None, number: int) -> None:
-        trail.see(line, event, number)
-        unlike = self._watch.take(event) if self._watch and event else None
+        trail.add_line(line, event, number)
+        unlike = self._watch.mismatch(event) if self._watch and event else None
         if unlike:
             self._unlike = self._unlike or self._told(unlike)
 

@@ -41,17 +41,17 @@ class Commits:
         finally:
             self._under_way.pop(threading.get_ident(), None)
 
-    def now(self) -> None:
+    def commit_now(self) -> None:
         self._at = time.monotonic()
         if problem := self._try():
             self._say(f"[VOLUME] {problem}")
 
-    def later(self) -> None:
+    def commit_in_background(self) -> None:
         """Commit without making the child's output wait."""
         self._at = time.monotonic()
-        threading.Thread(target=self.now, name="commit", daemon=True).start()
+        threading.Thread(target=self.commit_now, name="commit", daemon=True).start()
 
-    def last(self, within_s: float | None) -> str:
+    def commit_last(self, within_s: float | None) -> str:
         """Commit once more and wait for it, for so long at most; what went wrong, in a line."""
         problems: list[str] = []
         last = threading.Thread(target=lambda: problems.append(self._try()), name="commit", daemon=True)

@@ -48,7 +48,7 @@ class Ending:
         """Put down how the attempt ended, or that its container was told to go."""
         status, now = self._journal.status, self._clock()
         # Somebody cancelled it, if it was not this container that was told to go.
-        gone = self._site.stopped_means if self._stop.told else State.CANCELLED
+        gone = self._site.state_when_stopped if self._stop.told else State.CANCELLED
         ends = {OutcomeKind.DONE: State.DONE, OutcomeKind.CANCELLED: gone, OutcomeKind.BUDGET: State.OUT_OF_BUDGET}
         outcome = msgspec.structs.replace(outcome, advice=outcome.advice.replace("RUN", self._run.id))
         status.state = ends.get(outcome.kind, State.FAILED)
@@ -68,7 +68,7 @@ class Ending:
         self._journal.event({**msgspec.to_builtins(outcome), "kind": "outcome", "outcome": outcome.kind})
         self._close()
 
-    def hand_over(self, leg: int, line: str) -> Outcome | None:
+    def spawn_leg(self, leg: int, line: str) -> Outcome | None:
         """Let a leg begin; None when it was asked for, else why it was not.
 
         From then on its call writes these files: everything must be committed before, and nothing after.
@@ -77,14 +77,14 @@ class Ending:
         self._journal.say(line)
         self._journal.event({"kind": "outcome", "outcome": "next call" if leg > 1 else "prepared"})
         was = copy.deepcopy(status)
-        status.state, status.work.stage, status.work.doing = State.QUEUED, StageName.NONE, Phase.NONE
+        status.state, status.work.stage, status.work.phase = State.QUEUED, StageName.NONE, Phase.NONE
         close_container(status, now)
         problem = self._close()
         within = self._stop.closing_s()
         until = time.monotonic() + (COMMIT_FOR_S if within is None else within)
         while problem and time.monotonic() < until and not self._stop.told:
             time.sleep(COMMIT_AGAIN_S)
-            problem = self._commits.last(until - time.monotonic())
+            problem = self._commits.commit_last(until - time.monotonic())
         outcome = Outcome(OutcomeKind.VOLUME, problem[:300], PUT_RIGHT) if problem else self._ask_for(leg)
         if outcome:
             self._journal.reopen(was)
@@ -98,17 +98,17 @@ class Ending:
         if self._stop.told or run_records.cancelled_attempt(self._volume, self._run) >= self._run.attempt:
             return Outcome(OutcomeKind.CANCELLED, "cancelled before the next call was asked for")
         try:
-            self._site.hand_over(msgspec.structs.replace(self._run, status=self._journal.status), leg)
+            self._site.spawn_leg(msgspec.structs.replace(self._run, status=self._journal.status), leg)
         except NanochatError as error:
-            return Outcome(OutcomeKind.LAUNCH, error.what[:300], error.do or PUT_RIGHT)
+            return Outcome(OutcomeKind.LAUNCH, error.what[:300], error.hint or PUT_RIGHT)
         return None
 
     def _close(self) -> str:
         """Put down and commit the last word, and tell it; what went wrong, in a line."""
         self._journal.close()
-        problem = self._commits.last(self._stop.closing_s())
+        problem = self._commits.commit_last(self._stop.closing_s())
         # Whoever hears the last word finds on the volume what it speaks of.
-        self._site.beat(self._journal.status, last=True)
+        self._site.heartbeat(self._journal.status, last=True)
         if problem := self._journal.status_problem or problem:
             print_outcome(Outcome(OutcomeKind.DISK, f"how it ended could not be written down: {problem}", PUT_RIGHT))
         return problem

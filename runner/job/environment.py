@@ -30,7 +30,7 @@ class JobEnvironment(Protocol):
     """
 
     call_id: str
-    stopped_means: State
+    state_when_stopped: State
     holds_files: bool
     killed_after_s: float | None
     call_limit_s: float | None
@@ -43,15 +43,15 @@ class JobEnvironment(Protocol):
         """Price of the container that the job runs in."""
         ...
 
-    def takes(self, run: Run, part: Part | None, now: float) -> PaidInterval:
+    def interval_begun(self, run: Run, part: Part | None, now: float) -> PaidInterval:
         """The row of what the container takes, which begins now."""
         ...
 
-    def recall(self, run: Run) -> Status | None:
+    def last_status(self, run: Run) -> Status | None:
         """The last status that an earlier container told, which may be newer than the volume's."""
         ...
 
-    def told_to_stop(self, run: Run) -> float | None:
+    def stop_requested_at(self, run: Run) -> float | None:
         """When a container of this call was last told to stop, which it may not have lived to write down."""
         ...
 
@@ -67,7 +67,7 @@ class JobEnvironment(Protocol):
         """Make what was written to the volume visible to others; a failure is an OSError."""
         ...
 
-    def beat(self, status: Status, *, last: bool = False) -> None:
+    def heartbeat(self, status: Status, *, last: bool = False) -> None:
         """Tell those who watch how it stands; never blocks, unless it is the last word."""
         ...
 
@@ -75,7 +75,7 @@ class JobEnvironment(Protocol):
         """One line of the framed log, for those who follow it live."""
         ...
 
-    def alone(self, shared: Path, waiting: Callable[[], bool]) -> contextlib.AbstractContextManager[bool]:
+    def exclusive_lock(self, shared: Path, waiting: Callable[[], bool]) -> contextlib.AbstractContextManager[bool]:
         """Hold `shared` for this job alone; False when `waiting` said to give up."""
         ...
 
@@ -83,7 +83,7 @@ class JobEnvironment(Protocol):
         """See what others have written to the volume; nothing of ours may be open. A failure is an OSError."""
         ...
 
-    def hand_over(self, run: Run, leg: int) -> str:
+    def spawn_leg(self, run: Run, leg: int) -> str:
         """Start a leg of the part that trains, and return its call id."""
         ...
 
@@ -102,7 +102,7 @@ def local_gpus() -> str:
 class LocalEnvironment:
     """A process on this machine: the volume is a folder that everybody sees."""
 
-    stopped_means = State.CANCELLED
+    state_when_stopped = State.CANCELLED
     holds_files = True
     killed_after_s: float | None = None
     call_limit_s: float | None = None
@@ -117,13 +117,13 @@ class LocalEnvironment:
     def usd_per_hour(self, run: Run, part: Part | None) -> Decimal:
         return run.prices.local
 
-    def takes(self, run: Run, part: Part | None, now: float) -> PaidInterval:
+    def interval_begun(self, run: Run, part: Part | None, now: float) -> PaidInterval:
         return PaidInterval(now, now, 0.0, Decimal(0), place="local")
 
-    def recall(self, run: Run) -> Status | None:
+    def last_status(self, run: Run) -> Status | None:
         return None
 
-    def told_to_stop(self, run: Run) -> float | None:
+    def stop_requested_at(self, run: Run) -> float | None:
         return None
 
     def device(self) -> str:
@@ -135,14 +135,14 @@ class LocalEnvironment:
     def commit(self) -> None:
         return
 
-    def beat(self, status: Status, *, last: bool = False) -> None:
+    def heartbeat(self, status: Status, *, last: bool = False) -> None:
         return
 
     def emit(self, line: str) -> None:
         return
 
     @contextlib.contextmanager
-    def alone(self, shared: Path, waiting: Callable[[], bool]) -> Iterator[bool]:
+    def exclusive_lock(self, shared: Path, waiting: Callable[[], bool]) -> Iterator[bool]:
         with shared.open("a") as lock:
             while waiting():
                 if locks.take(lock, shared):
@@ -154,5 +154,5 @@ class LocalEnvironment:
     def reload(self) -> None:
         return
 
-    def hand_over(self, run: Run, leg: int) -> str:
+    def spawn_leg(self, run: Run, leg: int) -> str:
         raise NotImplementedError("one process does all parts on this machine")

@@ -118,7 +118,7 @@ class ExpectationCheck:
         self._wanted, self._stage = wanted, stage
         self._counted = flops.FlopsCorrection()
 
-    def take(self, event: Event) -> Mismatch | None:
+    def mismatch(self, event: Event) -> Mismatch | None:
         """What an event shows to be other than asked for."""
         match event:
             case events.Fact(name=name, value=value):

@@ -42,7 +42,7 @@ class SharedStages:
         self._clear, self._keep = clear, keep
         self._look, self._run, self._tick, self._commit = look, run, tick, commit
 
-    def fill(self, name: StageName) -> Outcome | None:
+    def run(self, name: StageName) -> Outcome | None:
         """Do a stage; what stands in the way when that has been tried often enough."""
         for more in range(self._site.tries - 1, -1, -1):
             outcome = self._alone(name)
@@ -53,7 +53,7 @@ class SharedStages:
         return None
 
     def _alone(self, name: StageName) -> Outcome | None:
-        with self._site.alone(self._lock, self._waiting) as mine:
+        with self._site.exclusive_lock(self._lock, self._waiting) as mine:
             if not mine:
                 return cancelled_outcome(self._journal.status)
             try:
@@ -89,7 +89,7 @@ class SharedStages:
         again = f"tried again in {units.duration(self._site.try_again_s)}, {more} time{'s' if more > 1 else ''} more"
         self._journal.say(f"[STAGE] {name}: {outcome.message}; what arrived is kept, and it is {again}")
         status, until = self._journal.status, time.monotonic() + self._site.try_again_s
-        status.work.doing = Phase.WAITING
+        status.work.phase = Phase.WAITING
         while time.monotonic() < until:
             # It is meant to wait: no watcher is to take that for a stall.
             status.work.progress_at = self._journal.now()

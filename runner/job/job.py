@@ -80,7 +80,7 @@ class Job:
         self._device_batch = 1
         self._kept_here = False
         self._notes: queue.SimpleQueue[str | Checkpoint | GpuSample] = queue.SimpleQueue()
-        self._earlier = newest_status(run_records.read_status(volume, run), site.recall(run))
+        self._earlier = newest_status(run_records.read_status(volume, run), site.last_status(run))
         self._clock = Clock()
         status = initial_status(run, self._earlier, site, part, self._clock() - site.before_s)
         self._finished = self._earlier.work.stages if self._earlier else []
@@ -93,7 +93,7 @@ class Job:
             self._clock,
             hold_open=site.holds_files,
             emit=site.emit,
-            beat=site.beat,
+            beat=site.heartbeat,
             compiles=compiles(run.spec, run.backend),
             wall=time.time,
         )
@@ -124,7 +124,7 @@ class Job:
 
     def main(self) -> int:
         """Run all stages; the exit code is for whoever watches the process, the status is the record."""
-        containers = len(self._status.containers.log_bases)
+        containers = len(self._status.containers.log_offsets)
         again = f", container {containers}" if containers > 1 else ""
         call = f", call {self._status.call_id}" if self._status.call_id else ""
         self._journal.say(f"[ATTEMPT {self._run.attempt}] {self._run.tag} ({self._run.id}){again}{call}")
@@ -185,7 +185,7 @@ class Job:
         fruitless = crash_loop(self._status, found, self._finished)
         if fruitless:
             return fruitless
-        if self._part is not Part.PREPARE and (unlike := self._children.other_gpus(today)):
+        if self._part is not Part.PREPARE and (unlike := self._children.gpu_mismatch(today)):
             return unlike
         if went_back or (self._status.training.step or 0) > today.resume.step:
             self._journal.event({"kind": GOES_ON, "step": today.resume.step})
@@ -212,10 +212,10 @@ class Job:
         aside = archive_later_checkpoints(self._volume, self._run, self._status.attempt)
         if aside is None:
             return False
-        publisher.forget(aside)
+        publisher.discard(aside)
         self._finished = [s for s in self._finished if s.name in PARTS[Part.PREPARE]]
         steps = ", ".join(f"{c.kind} {c.step:,}" for c in aside) or "nothing"
-        self._journal.say(f"[BACK] to step {self._run.back_to:,}; put aside: {steps}")
+        self._journal.say(f"[BACK] to step {self._run.resume_step:,}; put aside: {steps}")
         return True
 
     def _plan(self, found: list[Checkpoint]) -> Plan:
@@ -272,7 +272,9 @@ class Job:
                 if record.state is StageState.SKIPPED:
                     self._journal.say(f"[STAGE] {stage.name} skipped: {stage.skip}")
                 continue
-            halt = self._stop.halt = self._stop.halt or self._guard.fits(self._status, stage.name, _seconds(stage))
+            halt = self._stop.halt = self._stop.halt or self._guard.reason_not_to_begin(
+                self._status, stage.name, _seconds(stage)
+            )
             if halt:
                 return with_resume_advice(halt, self._status, self._device_batch)
             outcome = self._run_stage(stage, record, today, publisher)
@@ -332,7 +334,7 @@ class Job:
             tick=lambda: self._tick(today.heartbeat_s),
             commit=self._commit,
         )
-        return filling.fill(stage.name)
+        return filling.run(stage.name)
 
     def _checkout(self, today: Plan) -> Outcome | None:
         """Bring nanochat itself when this machine has no checkout."""
@@ -344,7 +346,7 @@ class Job:
             self._tick(today.heartbeat_s)
             return not self._stop.told
 
-        with self._site.alone(home / "nanochat.lock", waiting) as mine:
+        with self._site.exclusive_lock(home / "nanochat.lock", waiting) as mine:
             if not mine:
                 return cancelled_outcome(self._status)
             return self._children.run(StageName.PREPARE, engines.clone_commands(home), today)
@@ -359,7 +361,7 @@ class Job:
         if self._compiled and self._status.work.stage is StageName.BASE and self._status.pace.slowest_dt_s is not None:
             self._compiled.publish_later()
         if self._commits.due:
-            self._commits.later()
+            self._commits.commit_in_background()
 
     def _look_at_what_is_saved(self) -> None:
         work, publisher = self._status.work, self._publisher
@@ -371,18 +373,18 @@ class Job:
         self._status.state = State.STOPPING
         self._journal.flush()
         self._journal.write_status()
-        self._commits.later()
+        self._commits.commit_in_background()
         self._hurry()
 
     def _hurry(self) -> None:
         """Give checkpoints no more time than there is."""
         within = self._stop.keeping_s(self._status)
         if self._publisher and within is not None:
-            self._publisher.hurry(within)
+            self._publisher.limit_time(within)
 
     def _commit(self) -> None:
         self._journal.flush()
-        self._commits.now()
+        self._commits.commit_now()
         self._drain_notes()
 
     def _drain_notes(self) -> None:
@@ -401,7 +403,7 @@ class Job:
                     self._status.training.saved_step, self._kept_here = note.step, True
                 if self._children.wrote_at is not None:
                     self._status.pace.publish_s = round(time.monotonic() - self._children.wrote_at, 1)
-                self._guard.kept()
+                self._guard.on_checkpoint_saved()
             self._journal.event(
                 {"kind": "checkpoint", "of": note.kind, "step": note.step, "bytes": note.bytes, "gpus": note.ranks}
             )
@@ -429,14 +431,14 @@ class Job:
     def _finish(self, outcome: Outcome) -> None:
         asked: Outcome | None = outcome
         if outcome.kind is OutcomeKind.DONE and self._part is Part.PREPARE:
-            asked = self._ending.hand_over(1, "[PREPARED] asking for the GPUs")
+            asked = self._ending.spawn_leg(1, "[PREPARED] asking for the GPUs")
         elif outcome.kind is OutcomeKind.TIME_LIMIT:
-            advice = "" if self._kept_here else self._guard.hopeless(self._status)
+            advice = "" if self._kept_here else self._guard.leg_without_progress(self._status)
             # Legs that end with nothing kept are counted as containers that died: there must be an end to it.
-            self._status.containers.fruitless += not self._kept_here
+            self._status.containers.restarts_without_progress += not self._kept_here
             leg = self._status.containers.leg + 1
             line = f"[NEXT CALL] {outcome.message}; asking for call {leg}"
-            asked = msgspec.structs.replace(outcome, advice=advice) if advice else self._ending.hand_over(leg, line)
+            asked = msgspec.structs.replace(outcome, advice=advice) if advice else self._ending.spawn_leg(leg, line)
         if asked:
             self._ending.end(asked)
 

@@ -57,8 +57,8 @@ class Journal:
         self._log, self._times = self._open(layout.LOG_FILE), self._open(layout.TIMES_FILE)
         self._stamper = TimestampWriter(self._log.size)
         self._newlines = 0
-        status.containers.log_bases = [*status.containers.log_bases, self._log.size]
-        self._framer = Framer(len(status.containers.log_bases) - 1)
+        status.containers.log_offsets = [*status.containers.log_offsets, self._log.size]
+        self._framer = Framer(len(status.containers.log_offsets) - 1)
         self._emit, self._beat = emit, beat
         self._events = self._open(layout.EVENTS_FILE)
         self._lines, self._prefixes = Lines(), Prefixes()
@@ -74,7 +74,7 @@ class Journal:
 
     @property
     def _phase(self) -> tuple[str, str, str]:
-        return self.status.state, self.status.work.stage, self.status.work.doing
+        return self.status.state, self.status.work.stage, self.status.work.phase
 
     def say(self, line: str) -> None:
         """A line of the job's own, on a line of its own."""
@@ -106,7 +106,7 @@ class Journal:
 
     def lines_before(self) -> int:
         """Lines that the log had before this journal wrote any."""
-        left, count = self.status.containers.log_bases[-1], 0
+        left, count = self.status.containers.log_offsets[-1], 0
         with contextlib.suppress(OSError), self._volume.path(f"{self._folder}/{layout.LOG_FILE}").open("rb") as file:
             while data := file.read(min(left, 1 << 20)):
                 left, count = left - len(data), count + data.count(b"\n")

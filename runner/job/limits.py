@@ -55,7 +55,7 @@ class LimitMonitor:
 
     def spent(self, status: Status) -> Decimal:
         """Dollars over all containers, up to this moment."""
-        return status.money.paid_usd + pricing.dollars(
+        return status.money.earlier_cost_usd + pricing.dollars(
             max(0.0, self._clock() - status.started_at), status.money.usd_per_hour
         )
 
@@ -68,11 +68,11 @@ class LimitMonitor:
             cap,
             self.spent(status),
             status.money.usd_per_hour,
-            containers=len(status.containers.log_bases),
+            containers=len(status.containers.log_offsets),
             publish_s=self._publish_s(status),
         )
 
-    def call_left(self, status: Status) -> float | None:
+    def call_seconds_left(self, status: Status) -> float | None:
         """Seconds until this call must begin to close, so that the next one goes on; None where calls have no limit."""
         if self._limit_s is None:
             return None
@@ -80,17 +80,17 @@ class LimitMonitor:
 
     def keeping_s(self, status: Status) -> float:
         """How long bringing checkpoints to the volume may take once it must stop."""
-        left = [s for s in (self.seconds_left(status), self.call_left(status)) if s is not None]
+        left = [s for s in (self.seconds_left(status), self.call_seconds_left(status)) if s is not None]
         return max(1.0, min(left, default=0.0)) + self._publish_s(status) + budget.CLOSING_S / 3
 
     def _publish_s(self, status: Status) -> float:
         return budget.publish_seconds(self.checkpoint_bytes, status.pace.publish_s)
 
-    def kept(self) -> None:
+    def on_checkpoint_saved(self) -> None:
         """A checkpoint was kept: there is no better moment to stop, if the next would come too late."""
         self._fresh = True
 
-    def verdict(self, status: Status) -> Outcome | None:
+    def stop_reason(self, status: Status) -> Outcome | None:
         """Called often, while a stage runs: why it must stop now, if it must."""
         self._warn(status)
         may_leave = self._may_leave(status)
@@ -102,13 +102,13 @@ class LimitMonitor:
                 return end.stop(status, f"the next checkpoint is {units.duration(needs)} away, {end.lasts}")
         return self._stalled(status) or self._unsaved(status)
 
-    def fits(self, status: Status, stage: StageName, seconds: TimeRange) -> Outcome | None:
+    def reason_not_to_begin(self, status: Status, stage: StageName, seconds: TimeRange) -> Outcome | None:
         """Called before a stage: why it had better not begin, or not in this call, if so.
 
         Of money it must have what the stage takes at the least, of time what it takes at the most: the next call costs
         no more. Of a call that has hardly begun there is no better one.
         """
-        money, call = self.seconds_left(status), self.call_left(status)
+        money, call = self.seconds_left(status), self.call_seconds_left(status)
         if money is not None and money < seconds.low:
             takes = f"takes at least {units.duration(seconds.low)}" if seconds.low else "cannot begin"
             return self._spent(status, f"{stage} {takes}, {Limit('money', money, self._spent).lasts}")
@@ -119,7 +119,7 @@ class LimitMonitor:
 
     def _ends(self, status: Status) -> list[Limit]:
         """What comes to its end: the money first, then the call."""
-        money, call = self.seconds_left(status), self.call_left(status)
+        money, call = self.seconds_left(status), self.call_seconds_left(status)
         found = [Limit("money", money, self._spent)] if money is not None else []
         return [*found, Limit("call", call, self._over)] if call is not None else found
 
@@ -128,7 +128,7 @@ class LimitMonitor:
         used = (self._clock() if at is None else at) - _call_began(status)
         return self._limit_s is None or used <= legs.WORTH * self._limit_s
 
-    def hopeless(self, status: Status) -> str:
+    def leg_without_progress(self, status: Status) -> str:
         """What to do with a stage that the end of a call stopped with nothing kept, though it had nearly all of it.
 
         Empty where it was given less: it may well fare better in the next call.
@@ -159,7 +159,7 @@ class LimitMonitor:
         goal = min(total, (step // every + 1) * every)
         seconds = (goal - step) * pace_s
         for kind, often in (("val", base.val_every), ("core", base.core_every), ("save", every)):
-            known = status.pace.pauses.get(kind)
+            known = status.pace.pause_totals.get(kind)
             if known and known.count and often:
                 seconds += (goal // often - step // often) * known.seconds / known.count
         return seconds
@@ -198,7 +198,7 @@ class LimitMonitor:
         silent = self._clock() - (status.work.progress_at or status.started_at)
         if limit is None or silent <= limit:
             return None
-        doing = f" while {status.work.doing}" if status.work.doing else ""
+        doing = f" while {status.work.phase}" if status.work.phase else ""
         return Outcome(
             OutcomeKind.STALLED,
             f"no progress for {units.duration(silent)}{doing}",

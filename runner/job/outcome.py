@@ -36,10 +36,10 @@ class FailureTracker(Struct):
     lost: str = ""
     without_fa3: bool = False
 
-    def see(self, line: str, event: Event | None, number: int) -> None:
+    def add_line(self, line: str, event: Event | None, number: int) -> None:
         """One line more, and its number in what this job writes of the log."""
-        self.evidence.see(line, event, number)
-        self.telling.see(line, event, number)
+        self.evidence.add_line(line, event, number)
+        self.telling.add_line(line, event, number)
         if not self.lost and isinstance(event, events.Step | events.ValBpb) and (gone := non_finite(event)):
             self.lost = f"the {gone}" + (f" since step {event.step:,}" if event.step is not None else "")
         elif isinstance(event, events.Downloaded):
@@ -87,7 +87,7 @@ def diagnose_stage(
     found = diagnose(trail.evidence, ExitStatus(ended.code, ended.signal, oom_kills))
     if found is None:
         return None
-    problems = tuple(trail.telling.told(*lines_of_verdict(found, trail.evidence), good=good()))
+    problems = tuple(trail.telling.problems(*lines_of_verdict(found, trail.evidence), good=good()))
     return Outcome(
         found.kind, found.message, found.advice, stage, ended.code, ended.signal, found.resume, found.line, problems
     )
@@ -110,7 +110,7 @@ def outcome_of_error(error: Exception, stage: StageName = StageName.NONE) -> Out
     disk = disk_cause(error.errno) if isinstance(error, OSError) else None
     what = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
     if disk:
-        return Outcome(OutcomeKind.DISK, what[:300], ADVICE[disk].do, stage=stage)
+        return Outcome(OutcomeKind.DISK, what[:300], ADVICE[disk].text, stage=stage)
     return Outcome(OutcomeKind.VOLUME, what[:300], PUT_RIGHT, stage=stage)
 
 
@@ -120,7 +120,7 @@ def outcome_of_fault(error: BaseException, stage: StageName) -> Outcome:
     cause = cause_of(name, str(error), []) if isinstance(error, Exception) else Cause.CRASH
     advice = ADVICE[cause]
     return Outcome(
-        advice.kind, f"the job itself failed: {error!r}"[:MOST], advice.do, stage=stage, resume=advice.resume
+        advice.kind, f"the job itself failed: {error!r}"[:MOST], advice.text, stage=stage, resume=advice.resume
     )
 
 
@@ -138,7 +138,7 @@ def with_resume_advice(outcome: Outcome, status: Status, device_batch: int) -> O
         case OutcomeKind.BUDGET | OutcomeKind.STALLED | OutcomeKind.TIME_LIMIT | OutcomeKind.UNSAVED:
             after = f"kept up to step {kept:,}" if kept else "no checkpoint was kept"
             return msgspec.structs.replace(outcome, message=f"{outcome.message}; {after}")
-        case OutcomeKind.OOM if outcome.advice == ADVICE[Cause.GPU_MEMORY].do:
+        case OutcomeKind.OOM if outcome.advice == ADVICE[Cause.GPU_MEMORY].text:
             return msgspec.structs.replace(outcome, advice=_smaller(outcome.stage, device_batch, kept))
         case OutcomeKind.NAN:
             before = f"step {kept:,} was kept before" if kept else "no checkpoint was kept before"

@@ -87,20 +87,22 @@ class Publisher:
 
     def _loop(self) -> None:
         while not self._stop.wait(RETRY_S if self.problem else LOOK_EVERY_S):
-            self.sweep(settled=False)
+            self.publish_finished(settled=False)
 
     def flush(self, waiting: Callable[[], None] = lambda: None) -> None:
         """Publish everything that is whole, until the deadline; what is not whole now never will be.
 
         `waiting` is called meanwhile, a few times a second.
         """
-        last = threading.Thread(target=self.sweep, kwargs={"settled": True}, name="publish-last", daemon=True)
+        last = threading.Thread(
+            target=self.publish_finished, kwargs={"settled": True}, name="publish-last", daemon=True
+        )
         last.start()
         while last.is_alive() and time.monotonic() < self._deadline:
             last.join(WAIT_S)
             waiting()
 
-    def hurry(self, seconds: float) -> None:
+    def limit_time(self, seconds: float) -> None:
         """Whatever is not kept within so long is given up."""
         self._deadline = min(self._deadline, time.monotonic() + seconds)
 
@@ -109,7 +111,7 @@ class Publisher:
         while self._thread.is_alive() and time.monotonic() < self._deadline:
             self._thread.join(WAIT_S)
 
-    def sweep(self, *, settled: bool) -> None:
+    def publish_finished(self, *, settled: bool) -> None:
         """One look at the work disk. `settled`: nothing is being written any more. What goes wrong is in `problem`.
 
         `waiting` is the number of whole checkpoints that it keeps from the volume.
@@ -204,7 +206,7 @@ class Publisher:
         self._drop(source, lambda step: step != one.step)
         (local / f"{BROUGHT}{one.step:06d}").touch()
 
-    def forget(self, gone: Iterable[Checkpoint]) -> None:
+    def discard(self, gone: Iterable[Checkpoint]) -> None:
         """These are not on the volume any more: the same steps are to be kept again, and evaluated anew."""
         self._known -= {(one.kind, one.step) for one in gone}
         shutil.rmtree(self._work.path(layout.RESULTS), ignore_errors=True)

@@ -35,13 +35,13 @@ def initial_status(run: Run, earlier: Status | None, site: JobEnvironment, part:
     here = Containers(calls=[site.call_id], leg=site.leg, device=site.device())
     money = Money(usd_per_hour=site.usd_per_hour(run, part))
     status = Status(run.attempt, State.PREPARING, site.call_id, now, now, money=money, containers=here)
-    new = site.takes(run, part, now)
+    new = site.interval_begun(run, part, now)
     money.paid = [new]
     if earlier is None:
         return status
     base, pace, before = earlier.training, earlier.pace, earlier.containers
     status.first_started_at = earlier.first_started_at or earlier.started_at
-    money.spent_before_s, money.paid_usd = earlier.spent_s, earlier.spent_usd
+    money.spent_before_s, money.earlier_cost_usd = earlier.spent_s, earlier.spent_usd
     money.paid = paid.with_interval(earlier.rows(earlier.spent_usd), new)
     money.budget_told = earlier.money.budget_told
     status.training = Training(
@@ -57,12 +57,12 @@ def initial_status(run: Run, earlier: Status | None, site: JobEnvironment, part:
     status.pace = Pace(
         train_s=pace.train_s,
         train_steps=pace.train_steps,
-        quiet_s=pace.quiet_s,
-        pauses=pace.pauses,
+        max_silence_s=pace.max_silence_s,
+        pause_totals=pace.pause_totals,
         publish_s=pace.publish_s,
     )
     status.work.unknown_lines = earlier.work.unknown_lines
-    here.log_bases, here.preemptions = before.log_bases, before.preemptions
+    here.log_offsets, here.preemptions = before.log_offsets, before.preemptions
     if earlier.call_id == site.call_id:
         here.leg_before_s = before.leg_before_s + earlier.spent_s - earlier.money.spent_before_s
     if earlier.attempt == run.attempt:
@@ -71,13 +71,15 @@ def initial_status(run: Run, earlier: Status | None, site: JobEnvironment, part:
         # By what the earlier one told of itself, before this one can die: a death in its first second must count.
         reached = (_done(earlier.work.stages), base.saved_step or 0)
         got_on = reached > before.progress
-        here.progress, here.fruitless = (reached, 0) if got_on else (before.progress, before.fruitless)
+        here.progress, here.restarts_without_progress = (
+            (reached, 0) if got_on else (before.progress, before.restarts_without_progress)
+        )
         if earlier.call_id == site.call_id and earlier.state in DIED_IN:
             # The same call again, though its container never said goodbye.
-            if earlier.state is State.STOPPING or (site.told_to_stop(run) or 0.0) >= earlier.started_at:
+            if earlier.state is State.STOPPING or (site.stop_requested_at(run) or 0.0) >= earlier.started_at:
                 here.preemptions += 1
             elif not got_on:
-                here.fruitless += 1
+                here.restarts_without_progress += 1
     return status
 
 
@@ -109,10 +111,10 @@ def never_began(volume: FolderVolume, run: Run, call_id: str, outcome: Outcome, 
 
 def close_container(status: Status, now: float) -> None:
     """Put down what this container took: none is running, and none costs, until the next begins."""
-    status.updated_at, status.here_s = now, max(0.0, now - status.started_at)
-    status.containers.leg_before_s += status.here_s
-    status.money.spent_before_s, status.money.paid_usd = status.spent_s, status.spent_usd
-    status.started_at, status.money.usd_per_hour, status.here_s = now, Decimal(0), 0.0
+    status.updated_at, status.container_seconds = now, max(0.0, now - status.started_at)
+    status.containers.leg_before_s += status.container_seconds
+    status.money.spent_before_s, status.money.earlier_cost_usd = status.spent_s, status.spent_usd
+    status.started_at, status.money.usd_per_hour, status.container_seconds = now, Decimal(0), 0.0
 
 
 def archive_later_checkpoints(volume: FolderVolume, run: Run, attempt: int) -> list[Checkpoint] | None:
@@ -123,10 +125,10 @@ def archive_later_checkpoints(volume: FolderVolume, run: Run, attempt: int) -> l
     """
     done = layout.aside_mark(run.path, attempt)
     place = done.rpartition("/")[0]
-    if run.back_to is None or volume.path(done).exists():
+    if run.resume_step is None or volume.path(done).exists():
         return None
     saved = checkpoints.scan(volume, run.id, run.path, run.spec.model, None)
-    later = [c for c in saved if c.kind is not CheckpointKind.BASE or c.step > run.back_to]
+    later = [c for c in saved if c.kind is not CheckpointKind.BASE or c.step > run.resume_step]
     for one in later:
         folder = one.path.removeprefix(f"{run.path}/")
         for name in sorted(one.files, key=lambda n: not n.startswith("meta_")):
@@ -143,12 +145,12 @@ def crash_loop(status: Status, found: list[Checkpoint], finished: list[StageStat
     newest_one = checkpoints.newest_complete(found)
     now = (_done(finished), newest_one.step if newest_one else 0)
     if now > status.containers.progress:
-        status.containers.progress, status.containers.fruitless = now, 0
-    if status.containers.fruitless < MAX_RESTARTS_WITHOUT_PROGRESS:
+        status.containers.progress, status.containers.restarts_without_progress = now, 0
+    if status.containers.restarts_without_progress < MAX_RESTARTS_WITHOUT_PROGRESS:
         return None
     return Outcome(
         OutcomeKind.CRASH_LOOP,
-        f"the container died {status.containers.fruitless} times without a new checkpoint",
+        f"the container died {status.containers.restarts_without_progress} times without a new checkpoint",
         "see the log: nanochat-tui logs RUN; then resume",
         stage=status.work.stage,
     )

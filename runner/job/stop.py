@@ -29,7 +29,7 @@ class Stop:
 
     def look(self, status: Status) -> bool:
         """Called often while a stage runs: whether it must stop now."""
-        self.halt = self.halt or self._guard.verdict(status)
+        self.halt = self.halt or self._guard.stop_reason(status)
         return self.told or self.halt is not None
 
     def keeping_s(self, status: Status) -> float | None:

@@ -46,7 +46,7 @@ class Tracker:
     def begin_stage(self, now: float) -> None:
         """A stage begins; its name is in the status."""
         work, pace = self.status.work, self.status.pace
-        work.doing = DOING.get(work.stage, Phase.NONE)
+        work.phase = DOING.get(work.stage, Phase.NONE)
         work.stage_percent = work.stage_loss = work.stage_step = None
         pace.slowest_dt_s = pace.pace_s = pace.best_pace_s = None
         work.progress_at = now
@@ -58,10 +58,10 @@ class Tracker:
         """The child printed something: a silence has ended."""
         work, pace = self.status.work, self.status.pace
         silent = now - max(self._heard_at, work.progress_at or 0.0)
-        if work.doing and silent > pace.quiet_s.get(work.doing, 0.0):
-            pace.quiet_s[work.doing] = round(silent, 1)
+        if work.phase and silent > pace.max_silence_s.get(work.phase, 0.0):
+            pace.max_silence_s[work.phase] = round(silent, 1)
         self._heard_at = work.last_line_at = now
-        if work.doing not in (Phase.TRAINING, Phase.FINE_TUNING):
+        if work.phase not in (Phase.TRAINING, Phase.FINE_TUNING):
             # A download or a compiler says what it likes; in training only steps and scores are progress.
             work.progress_at = now
 
@@ -78,7 +78,7 @@ class Tracker:
                 self._step(event, now)
             case events.ValBpb() if work.stage is StageName.SFT:
                 # ChatCORE may follow, but not before the first step, which waits for the compiler.
-                work.doing = Phase.EVALUATING if event.step or not self._compiles else Phase.COMPILING
+                work.phase = Phase.EVALUATING if event.step or not self._compiles else Phase.COMPILING
             case events.ValBpb() if event.step is not None:
                 self._pause("val", now)
                 self._next(event.step, "val")
@@ -86,14 +86,14 @@ class Tracker:
                 self._pause("core", now)
                 self._next(event.step, "core")
             case events.TaskScore() if work.stage in (StageName.BASE, StageName.SFT):
-                work.doing = Phase.EVALUATING
+                work.phase = Phase.EVALUATING
             case events.Sample():
                 self._pause("sample", now)
             case events.Saved():
                 self._pause("save", now, count=event.what == "model parameters")
-                work.doing = Phase.SAVING
+                work.phase = Phase.SAVING
             case events.Fact(name="iterations" | "sft_rows") if work.stage in (StageName.BASE, StageName.SFT):
-                work.doing = Phase.COMPILING if self._compiles else Phase.STARTING
+                work.phase = Phase.COMPILING if self._compiles else Phase.STARTING
 
     def _step(self, event: events.Step, now: float) -> None:
         dt = seconds_of(event)
@@ -111,21 +111,21 @@ class Tracker:
             base.mfu, base.mfu_printed = self._counted.corrected(event.mfu)
             self._next(event.step + 1, "step")
         elif work.stage is StageName.SFT:
-            work.doing = Phase.FINE_TUNING
+            work.phase = Phase.FINE_TUNING
 
     def _pause(self, kind: str, now: float, *, count: bool = True) -> None:
         """What a step waited for, which has just ended."""
         work, pace = self.status.work, self.status.pace
         spent, self._marked_at = now - self._marked_at, now
-        if work.stage is not StageName.BASE or work.doing in (Phase.STARTING, Phase.COMPILING):
+        if work.stage is not StageName.BASE or work.phase in (Phase.STARTING, Phase.COMPILING):
             return
-        pause = pace.pauses.get(kind, Pause())
-        pace.pauses[kind] = Pause(pause.count + count, pause.seconds + spent)
+        pause = pace.pause_totals.get(kind, Pause())
+        pace.pause_totals[kind] = Pause(pause.count + count, pause.seconds + spent)
 
     def _next(self, step: int, after: str) -> None:
         """What nanochat does before it trains step number `step`, in its order: val bpb, CORE, save."""
         work, base = self.status.work, self.status.training
-        if work.doing in (Phase.STARTING, Phase.COMPILING) and after != "step":
+        if work.phase in (Phase.STARTING, Phase.COMPILING) and after != "step":
             return
         last = step == base.total_steps
         due = [
@@ -139,13 +139,13 @@ class Tracker:
             due = []
         saves = base.save_every and (last or (step > 0 and step % base.save_every == 0))
         if due:
-            work.doing = Phase.EVALUATING
+            work.phase = Phase.EVALUATING
         elif saves:
-            work.doing = Phase.SAVING
+            work.phase = Phase.SAVING
         elif self._steps == 1 and self._compiles:
-            work.doing = Phase.COMPILING
+            work.phase = Phase.COMPILING
         else:
-            work.doing = Phase.FINISHING if last else Phase.TRAINING
+            work.phase = Phase.FINISHING if last else Phase.TRAINING
 
 
 def seconds_of(event: events.Step) -> float:

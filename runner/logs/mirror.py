@@ -109,7 +109,7 @@ class LogMirror:
     def _save(self, at: _MirrorPosition) -> None:
         atomic.write(self._record, msgspec.json.encode(at), atomic.PRIVATE)
 
-    def take(self, frames: list[Frame]) -> None:
+    def add_frames(self, frames: list[Frame]) -> None:
         """Add what connects; what comes early waits, what is known already is dropped."""
         with self._mine() as at:
             if at is None:

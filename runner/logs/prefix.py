@@ -84,7 +84,7 @@ class Prefixes:
         fresh, self._learned_now = self._learned_now, False
         return fresh
 
-    def cut(self, line: str) -> PrefixedLine:
+    def split(self, line: str) -> PrefixedLine:
         """A line with its prefix taken off, when it has one that is known."""
         for pattern in self._patterns:
             if m := pattern.match(line):
@@ -109,7 +109,7 @@ class Prefixes:
                 if self._known == SETTLED:
                     self.kept = None
             return found
-        cut = self.cut(line)
+        cut = self.split(line)
         if (rank := cut.rank if cut.prefix else None) is not None:
             self._ranks.add(rank)
         several = rank is not None and len(self._ranks) > 1 and not cut.text.startswith("[rank")

@@ -42,7 +42,7 @@ class PrefixFinder:
         return times if self._log.cut and times.first is not None else None
 
     def _text(self, line: str) -> str:
-        return self.prefixes.cut(line).text
+        return self.prefixes.split(line).text
 
 
 class PrefixTimes(LogTimes):
@@ -85,4 +85,4 @@ class PrefixTimes(LogTimes):
     def _of(self, line: int) -> float | None:
         start = self._log.start(line)
         head = self._log.read(start, min(LONGEST, self._log.start(line + 1) - start)).decode("utf-8", "replace")
-        return self._prefixes.cut(head.rstrip("\n")).at(self._log.changed_at)
+        return self._prefixes.split(head.rstrip("\n")).at(self._log.changed_at)

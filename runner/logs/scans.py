@@ -26,7 +26,7 @@ class LogScans:
         # What stands before the lines of the log.
         self.before: Sequence[str] = ()
 
-    def know(self, before: Sequence[str]) -> None:
+    def set_prefixes(self, before: Sequence[str]) -> None:
         """Look anew for what is at the beginning of lines, as something stands before them."""
         self.before = before
         self.errors, self.stages = Scan(self.log, self.query("level:error")), Scan(self.log, self.query("level:stage"))
@@ -65,7 +65,7 @@ class LogScans:
     def row_of(self, line: int) -> int:
         return (self.filter.before(line) if self.filter else line) - self._hidden
 
-    def kept(self) -> "VisibleLines":
+    def visible_lines(self) -> "VisibleLines":
         """The lines that filter and window leave now."""
         hidden = self._hidden
         lines = self.filter.lines()[hidden:] if self.filter else range(hidden, len(self.log))

@@ -202,12 +202,12 @@ class Scan:
         self._whole_at = self._unfinished_at = -1
 
     @property
-    def done(self) -> float:
+    def fraction_scanned(self) -> float:
         """Share of the log that was looked at, 0 to 1."""
-        return 1.0 if self.full or not self.log.size else min(1.0, self._offset / self.log.size)
+        return 1.0 if self.is_full or not self.log.size else min(1.0, self._offset / self.log.size)
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether there are more hits than are kept; then the first ones are."""
         return len(self._hits) >= MOST_HITS
 
@@ -223,7 +223,7 @@ class Scan:
         for _ in range(slices):
             size = self.log.size
             data, following = slice_at(self.log, self._offset)
-            if not data or self.full:
+            if not data or self.is_full:
                 self._whole_at = size
                 break
             found, first = lines_in(self.wanted, data), self._line

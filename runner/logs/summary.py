@@ -125,7 +125,7 @@ class SummaryReader:
         found.fine_tuning = None if first is tuned or tuned == Training() else tuned
         return found
 
-    def take(self, raw: bytes) -> None:
+    def add_line(self, raw: bytes) -> None:
         """One line more, without its newline; what carriage returns have overwritten counts too."""
         if self._prefixes.kept is None:
             self._take(raw)
@@ -146,13 +146,13 @@ class SummaryReader:
         for piece in raw.split(b"\r") if b"\r" in raw else (raw,):
             line = strip_ansi(piece[:LONGEST].decode("utf-8", "replace"))
             for said, event in self._prefixes.read(line):
-                found.errors += self._evidence.see(said, event, found.lines)
+                found.errors += self._evidence.add_line(said, event, found.lines)
                 if type(event) is events.Step:
                     known = True
                     self._telling.steps += 1
                     self._step(event, said)
                     continue
-                self._telling.see(said, event, found.lines)
+                self._telling.add_line(said, event, found.lines)
                 if said.startswith("["):
                     self._own(said)
                 if event is not None:
@@ -192,7 +192,11 @@ class SummaryReader:
         """What tells why it ended, where it failed or did not come to its end."""
         outcome = self._found.outcome
         may = outcome.word in ("", "failed") if outcome else not self._telling.done
-        return self._telling.told(*lines_of_verdict(verdict, self._evidence), failed=outcome is not None) if may else []
+        return (
+            self._telling.problems(*lines_of_verdict(verdict, self._evidence), failed=outcome is not None)
+            if may
+            else []
+        )
 
     def _ended(self, word: str, said: str) -> LogEnd:
         """The job's own last word, which knew how the child had ended; what only the log shows beside it."""
@@ -346,7 +350,7 @@ def summarise(log: LogFile, into: SummaryReader, offset: int = 0) -> Iterator[in
         if not data:
             return
         for number, line in enumerate(data[:-1].split(b"\n")):
-            into.take(line)
+            into.add_line(line)
             offset += len(line) + 1
             if number % TURN == 0 and offset < following:
                 yield offset

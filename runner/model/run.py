@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from runner.model import identifiers, pricing, stored
 from runner.model.pricing import MoneyRange, Prices, TimeRange
@@ -37,7 +37,7 @@ SCHEMA = 1
 class Run(Struct):
     """A run as this machine knows it: what was asked, the calls made, and the job's last known status.
 
-    `prices` are those it was launched at, `estimate` what it was then said to take. `back_to` is the step that this
+    `prices` are those it was launched at, `estimate` what it was then said to take. `resume_step` is the step that this
     attempt goes on from, where a person chose it; what was saved later is put aside. `workspace` and `environment` are
     Modal's, and `app` the deployment that it runs in, empty on this machine and in records that do not say; `host` is
     the machine that asked for this attempt. `folder` is the name of its folder on the volume, which it keeps when its
@@ -59,7 +59,7 @@ class Run(Struct):
     ended_at: float | None = None
     prices: Prices = pricing.DATED
     estimate: Estimate | None = None
-    back_to: int | None = None
+    resume_step: int | None = field(default=None, name="back_to")
     workspace: str = ""
     environment: str = ""
     app: str = ""

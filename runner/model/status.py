@@ -119,13 +119,13 @@ class Unsaved(Struct, frozen=True):
 class Work(Struct):
     """What the job is doing, and what it has met on the way.
 
-    `doing` is the phase, in a word; `stage_step` the last step of fine-tuning, or how many tasks an evaluation has
+    `phase` is the phase, in a word; `stage_step` the last step of fine-tuning, or how many tasks an evaluation has
     ended.
     """
 
     stages: list[StageStatus] = []
     stage: StageName = StageName.NONE
-    doing: Phase = Phase.NONE
+    phase: Phase = field(default=Phase.NONE, name="doing")
     progress_at: float | None = None
     last_line_at: float | None = None
     stage_percent: float | None = None
@@ -165,9 +165,9 @@ class Pace(Struct):
     """How long things take: what is usual, and what is too long.
 
     `dt_s` is of the last step; `pace_s` the usual seconds of a step now, `best_pace_s` at its best; `train_s` seconds
-    went into `train_steps` steps of the base model, each container's first ones left out; `quiet_s` the longest
-    silence of each phase so far; `pauses` what steps waited for (val, core, sample, save); `publish_s` how long the
-    last checkpoint took from written to kept.
+    went into `train_steps` steps of the base model, each container's first ones left out; `max_silence_s` the longest
+    silence of each phase so far; `pause_totals` what steps waited for (val, core, sample, save); `publish_s` how long
+    the last checkpoint took from written to kept.
     """
 
     dt_s: float | None = None
@@ -176,8 +176,8 @@ class Pace(Struct):
     best_pace_s: float | None = None
     train_s: float = 0.0
     train_steps: int = 0
-    quiet_s: dict[str, float] = {}
-    pauses: dict[str, Pause] = {}
+    max_silence_s: dict[str, float] = field(default_factory=dict, name="quiet_s")
+    pause_totals: dict[str, Pause] = field(default_factory=dict, name="pauses")
     publish_s: float | None = None
     gpu: GpuSample | None = None
 
@@ -190,7 +190,7 @@ class Money(Struct):
     """
 
     spent_before_s: float = 0.0
-    paid_usd: Decimal = Decimal(0)
+    earlier_cost_usd: Decimal = field(default=Decimal(0), name="paid_usd")
     usd_per_hour: Decimal = Decimal(0)
     paid: list[PaidInterval] = []
     budget_told: int = 0
@@ -199,16 +199,17 @@ class Money(Struct):
 class Containers(Struct):
     """The containers and calls that a run went through so far, and the hardware of this one.
 
-    `log_bases` holds where in the log each container's own part begins; `fruitless` counts the containers that died
-    since `progress` (stages done, step kept) was last better. Where a call may take no longer than a day, training
-    goes through several: `leg` counts them, `leg_before_s` is how long the earlier containers of this one ran.
+    `log_offsets` holds where in the log each container's own part begins; `restarts_without_progress` counts the
+    containers that died since `progress` (stages done, step kept) was last better. Where a call may take no longer than
+    a day, training goes through several: `leg` counts them, `leg_before_s` is how long the earlier containers of this
+    one ran.
     """
 
     calls: list[str] = []
-    log_bases: list[int] = []
+    log_offsets: list[int] = field(default_factory=list, name="log_bases")
     lost_log_bytes: int = 0
     progress: tuple[int, int] = (0, 0)
-    fruitless: int = 0
+    restarts_without_progress: int = field(default=0, name="fruitless")
     preemptions: int = 0
     leg: int = 1
     leg_before_s: float = 0.0
@@ -222,8 +223,8 @@ STATUS_SCHEMA = 2
 class Status(Struct):
     """What the job says of itself, rewritten as it goes; only the job writes it.
 
-    Times are seconds since the epoch. `here_s` is how long this container has run, by a clock that does not jump,
-    which also gives the times of stages and of progress; `updated_at` is the time of day. What every release must
+    Times are seconds since the epoch. `container_seconds` is how long this container has run, by a clock that does not
+    jump, which also gives the times of stages and of progress; `updated_at` is the time of day. What every release must
     understand, who it is and whether it lives, lies beside the parts.
     """
 
@@ -234,7 +235,7 @@ class Status(Struct):
     updated_at: float
     first_started_at: float | None = None
     ended_at: float | None = None
-    here_s: float | None = None
+    container_seconds: float | None = field(default=None, name="here_s")
     outcome: Outcome | None = None
     work: Work = field(default_factory=Work)
     training: Training = field(default_factory=Training)
@@ -252,7 +253,7 @@ class Status(Struct):
     def spent_usd(self) -> Decimal:
         """Dollars over all containers so far, exact to a hundredth of a cent; 0 for a record that makes no sense."""
         try:
-            spent = self.money.paid_usd + pricing.dollars(self._here_s, self.money.usd_per_hour)
+            spent = self.money.earlier_cost_usd + pricing.dollars(self._here_s, self.money.usd_per_hour)
             return spent.quantize(Decimal("0.0001")) if 0 <= spent < MAX_USD else Decimal(0)
         except ArithmeticError:
             return Decimal(0)
@@ -260,12 +261,15 @@ class Status(Struct):
     @property
     def _here_s(self) -> float:
         return max(
-            0.0, self.here_s if self.here_s is not None else (self.ended_at or self.updated_at) - self.started_at
+            0.0,
+            self.container_seconds
+            if self.container_seconds is not None
+            else (self.ended_at or self.updated_at) - self.started_at,
         )
 
     def tell(self, here_s: float, now: float) -> None:
         """Bring up to date how long this container has run, and what was paid for that, at a time of day."""
-        self.here_s, self.updated_at = here_s, now
+        self.container_seconds, self.updated_at = here_s, now
         self.money.paid = charged_until(self.money.paid, self.spent_s, self.spent_usd, now)
 
     def rows(self, usd: Decimal) -> list[PaidInterval]:
@@ -276,7 +280,7 @@ class Status(Struct):
 
     def at(self, now: float) -> float:
         """What the job's own clock shows at a moment of ours."""
-        told = self.updated_at if self.here_s is None else self.started_at + self.here_s
+        told = self.updated_at if self.container_seconds is None else self.started_at + self.container_seconds
         return told + max(0.0, now - self.updated_at)
 
 
@@ -291,7 +295,7 @@ def in_parts(raw: Any) -> Any:
         return raw
     new = dict(raw)
     for part, kind in STATUS_PARTS.items():
-        new[part] = {name: new.pop(name) for name in kind.__struct_fields__ if name in new}
+        new[part] = {name: new.pop(name) for name in kind.__struct_encode_fields__ if name in new}
     return new | {"schema": STATUS_SCHEMA}
 
 

@@ -68,7 +68,7 @@ def adopted(run: Run, record: Run) -> Run:
         attempt=record.attempt,
         calls=calls,
         asked_at=record.asked_at,
-        back_to=record.back_to,
+        back_to=record.resume_step,
         prices=record.prices,
         host=record.host,
         app=record.app,

@@ -42,7 +42,7 @@ class HealthStatus(StrEnum):
 class Health(Struct, frozen=True):
     """A word, and why in a few more; `silent_s` is the age of the last progress."""
 
-    word: HealthStatus
+    status: HealthStatus
     why: str
     silent_s: float | None = None
 
@@ -59,15 +59,15 @@ def phase(run: Run) -> str:
     """What a run is doing, in the words of the field."""
     status = run.status
     working = run.state in (State.RUNNING, State.PREPARING)
-    return status.work.doing if working and status and status.work.doing else run.state.value
+    return status.work.phase if working and status and status.work.phase else run.state.value
 
 
 def patience(status: Status, like: Mapping[str, float] | None = None) -> float:
     """Seconds without progress that are usual in the phase that a run is in. `like`: silences of runs alike."""
-    doing = status.work.doing
+    doing = status.work.phase
     if doing is Phase.TRAINING and status.pace.slowest_dt_s is not None:
         return max(LEAST_S, STALL_FACTOR * status.pace.slowest_dt_s)
-    shown = max(status.pace.quiet_s.get(doing, 0.0), (like or {}).get(doing, 0.0))
+    shown = max(status.pace.max_silence_s.get(doing, 0.0), (like or {}).get(doing, 0.0))
     if doing in (Phase.STARTING, Phase.COMPILING):
         # Each happens once: what was longest so far is no measure of it, only a sign that it may take longer.
         return max(QUIET_S[doing], 2 * shown)
@@ -82,7 +82,7 @@ def silences(run: Run, runs: Iterable[Run]) -> dict[str, float]:
     for other in runs:
         same = (other.spec.engine, other.spec.depth, other.spec.gpu, other.spec.gpus, other.backend)
         if other.id != run.id and other.status and same == (spec.engine, spec.depth, spec.gpu, spec.gpus, run.backend):
-            for doing, seconds in other.status.pace.quiet_s.items():
+            for doing, seconds in other.status.pace.max_silence_s.items():
                 found[doing] = max(found.get(doing, 0.0), seconds)
     return found
 
@@ -100,14 +100,14 @@ def health(run: Run, now: float, like: Mapping[str, float] | None = None) -> Hea
         return Health(HealthStatus.NO_SIGNAL, f"last known {units.duration(now - status.updated_at)} ago")
     silent = max(0.0, status.at(now) - (status.work.progress_at or status.started_at))
     allowed = patience(status, like)
-    usual = (status.pace.pace_s or status.pace.dt_s or 0.0) * 2 + 5.0 if status.work.doing is Phase.TRAINING else 10.0
+    usual = (status.pace.pace_s or status.pace.dt_s or 0.0) * 2 + 5.0 if status.work.phase is Phase.TRAINING else 10.0
     if silent > allowed:
         why = f"no progress for {units.duration(silent)}, usual up to {units.duration(allowed)}"
         return Health(HealthStatus.STALLED, why, silent)
     if lost := unsaved.unsaved_text(status):
         return Health(HealthStatus.UNSAVED, lost, silent)
     pace, best = status.pace.pace_s or 0.0, status.pace.best_pace_s
-    if status.work.doing is Phase.TRAINING and best and pace > SLOW_FACTOR * best:
+    if status.work.phase is Phase.TRAINING and best and pace > SLOW_FACTOR * best:
         return Health(HealthStatus.SLOW, f"{pace:.2f}s a step, was {best:.2f}s", silent)
     if silent <= usual:
         return Health(HealthStatus.OK, f"last progress {silent:.0f}s ago", silent)

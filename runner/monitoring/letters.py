@@ -31,22 +31,22 @@ class Outbox(Protocol):
 
     def all(self) -> list[Run]: ...
 
-    def may_tell(self, key: str) -> NotificationClaim:
+    def claim_notification(self, key: str) -> NotificationClaim:
         """Whose it is to tell of this: ours from now on, that of another process while it lives, or it is told."""
         ...
 
-    def end_telling(self, key: str, notice: bytes = b"", ways: Iterable[str] = ()) -> None:
+    def queue_deliveries(self, key: str, notice: bytes = b"", ways: Iterable[str] = ()) -> None:
         """Put down that it is told here; what there is to deliver beyond, by each way, stays until it is delivered."""
         ...
 
-    def take_letter(self, way: str, now: float) -> PendingDelivery | None:
+    def claim_delivery(self, way: str, now: float) -> PendingDelivery | None:
         """What is due to be delivered in one way, ours from now on; nothing that another process is at."""
         ...
 
-    def delivered(self, letter: PendingDelivery) -> None:
+    def mark_delivered(self, letter: PendingDelivery) -> None:
         """It has arrived, or is given up."""
         ...
 
-    def put_off(self, letter: PendingDelivery, until: float, tries: int) -> None:
+    def deliver_later(self, letter: PendingDelivery, until: float, tries: int) -> None:
         """Leave it to whoever looks then."""
         ...

@@ -26,7 +26,7 @@ class SignsOfLife:
         self._clock = clock
         self._seen: dict[str, _Seen] = {}
 
-    def saw(self, run: Run) -> None:
+    def note(self, run: Run) -> None:
         sign, known = run.last_sign_of_life, self._seen.get(run.id)
         if sign is not None and (known is None or known.sign != sign):
             self._seen[run.id] = _Seen(sign, self._clock(), known is not None)

@@ -82,7 +82,7 @@ def pending_notifications(run: Run, now: float, like: Mapping[str, float] | None
         kept = f"kept up to step {status.training.saved_step:,}" if status.training.saved_step else "nothing kept yet"
         yield notice(NotificationKind.PREEMPTED, f"{run.tag} was preempted; {kept}", status.containers.preemptions)
     found = health(run, now, like)
-    if found.word is HealthStatus.STALLED:
+    if found.status is HealthStatus.STALLED:
         yield notice(
             NotificationKind.STALLED,
             f"{run.tag} is stalled: {found.why}",
@@ -142,7 +142,7 @@ class Notifier:
         self._threads: dict[str, threading.Thread] = {}
         self._leave_at = float("inf")
 
-    def look(
+    def check(
         self,
         runs: Iterable[Run],
         now: float,
@@ -165,7 +165,7 @@ class Notifier:
         self._send_letters()
 
     def _tell(self, notice: Notification, old: bool) -> None:
-        whose = NotificationClaim.TOLD if old else self._registry.may_tell(notice.key)
+        whose = NotificationClaim.TOLD if old else self._registry.claim_notification(notice.key)
         if whose is NotificationClaim.OTHERS:
             # It is theirs until they have told it, or are gone.
             return
@@ -175,14 +175,14 @@ class Notifier:
         self._show(notice)
         settings = self._settings()
         ways = [way for way in delivery.WAYS if getattr(settings, way)]
-        self._registry.end_telling(notice.key, msgspec.json.encode(notice), ways)
+        self._registry.queue_deliveries(notice.key, msgspec.json.encode(notice), ways)
 
     def _send_letters(self) -> None:
         for way in delivery.WAYS:
             thread = self._threads.get(way)
             if thread and thread.is_alive():
                 continue
-            if letter := self._registry.take_letter(way, time.time()):
+            if letter := self._registry.claim_delivery(way, time.time()):
                 thread = threading.Thread(target=self._send_all, args=(letter,), name=f"notices by {way}", daemon=True)
                 self._threads[way] = thread
                 thread.start()
@@ -193,7 +193,7 @@ class Notifier:
             while letter:
                 self._send(letter)
                 leaving = self._leave_at < float("inf")
-                letter = None if leaving else self._registry.take_letter(letter.way, time.time())
+                letter = None if leaving else self._registry.claim_delivery(letter.way, time.time())
         except NanochatError as error:
             # It stays where it is, and whoever looks next finds it.
             LOG.warning("notices could not be delivered: %s", error)
@@ -202,19 +202,19 @@ class Notifier:
         address = getattr(self._settings(), letter.way)
         wrong = delivery.deliver(letter.way, letter.notice, address, lambda: self._leave_at) if address else None
         if wrong is None:
-            self._registry.delivered(letter)
+            self._registry.mark_delivered(letter)
             return
         tries = letter.tries + 1
         if tries == 1:
             LOG.warning("%s could not be told: %s: %s", letter.key, letter.way, wrong.said)
             self._failed(f"{letter.way}: {wrong.said}")
         if tries < wrong.most_tries:
-            self._registry.put_off(letter, time.time() + PAUSES_S[min(tries, len(PAUSES_S)) - 1], tries)
+            self._registry.deliver_later(letter, time.time() + PAUSES_S[min(tries, len(PAUSES_S)) - 1], tries)
         else:
             LOG.warning("%s is given up after %d tries: %s: %s", letter.key, tries, letter.way, wrong.said)
-            self._registry.delivered(letter)
+            self._registry.mark_delivered(letter)
 
-    def leave(self, within: float = LEAVE_S) -> None:
+    def close(self, within: float = LEAVE_S) -> None:
         """Let what is on its way arrive, for a few seconds; what does not is left to whoever looks next."""
         self._leave_at = time.monotonic() + within
         for thread in self._threads.values():

@@ -104,7 +104,7 @@ def _base(run: Run, status: Status, pace_s: float) -> TimeRange:
         ("save", status.training.save_every or 0),
     ):
         if every:
-            known = status.pace.pauses.get(kind)
+            known = status.pace.pause_totals.get(kind)
             each = (
                 pricing.range_around(known.seconds / known.count, 0.9, 1.1) if known and known.count else planned[kind]
             )

@@ -141,7 +141,7 @@ def _image(volume: Volume, entry: Entry, about: list[str], scratch: Path) -> Pre
     if entry.bytes > IMAGE_BYTES:
         return PreviewContent(about, "too large to be shown")
     try:
-        path = volume.here(entry.path) or _brought(volume, entry, 0, entry.bytes, scratch)
+        path = volume.local_path(entry.path) or _brought(volume, entry, 0, entry.bytes, scratch)
         cells, (width, height) = pictures.half_blocks(path)
     except UsageError as error:
         return PreviewContent(about, str(error))
@@ -153,7 +153,7 @@ def _curves(volume: Volume, beside: str, scratch: Path) -> Curves | None:
     path = f"{beside.rpartition('/')[0]}/{layout.EVENTS_FILE}"
     try:
         entry = volume.stat(path)
-        found = CurvesReader(volume.here(path) or _brought(volume, entry, 0, EVENTS_BYTES, scratch))
+        found = CurvesReader(volume.local_path(path) or _brought(volume, entry, 0, EVENTS_BYTES, scratch))
     except FileNotFoundError:
         return None
     while found.read():
@@ -164,7 +164,7 @@ def _curves(volume: Volume, beside: str, scratch: Path) -> Curves | None:
 def _text(volume: Volume, entry: Entry, about: list[str], scratch: Path) -> PreviewContent:
     if not is_text(volume.read(entry.path, 0, 4096)):
         return PreviewContent(about, "not text")
-    here = volume.here(entry.path)
+    here = volume.local_path(entry.path)
     if here is not None:
         return PreviewContent(about, log=here)
     start = max(0, entry.bytes - TEXT_BYTES)

@@ -105,7 +105,7 @@ class Download:
         self._going.clear()
         self.progress.paused = True
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self.progress.paused = False
         self._going.set()
 
@@ -170,7 +170,7 @@ class Download:
                 self._failed.set()
                 self._going.set()
         for part in self._parts:
-            part.put_away()
+            part.close()
         self._parts.clear()
         self._failed.clear()
         self._tell()
@@ -238,7 +238,7 @@ class Download:
                     part, number = next(work, (None, 0))
                 if part is None:
                     return
-                brought = part.bring(number)
+                brought = part.fetch_block(number)
                 if brought is not Brought.GOING:
                     self._end(part, brought)
         except BaseException:

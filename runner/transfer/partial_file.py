@@ -191,7 +191,7 @@ class PartialFile:
                 self._journal.write_bytes(self._head + b"\n")
         _make_long(self._fd, self.item.entry.bytes)
 
-    def bring(self, number: int) -> Brought:
+    def fetch_block(self, number: int) -> Brought:
         """Bring one block, -1 for none. The thread that leaves last ends the file, and is the only one that says so."""
         with self._lock:
             if self._dead:
@@ -218,7 +218,7 @@ class PartialFile:
             self._dead = True
         except LeftOut as why:
             self._dead, self.left_out = True, str(why)
-        self.forget()
+        self.discard()
         return Brought.LEFT_OUT if self.left_out else Brought.CHANGED
 
     def _bring(self, number: int) -> None:
@@ -277,7 +277,7 @@ class PartialFile:
             if entry.bytes > BLOCK:
                 os.fsync(fd)
             self._home.place(self._path, self.item.target, entry, digest, BLOCK, whole=not self.warning)
-        self.forget(gone=True)
+        self.discard(gone=True)
         self._came(self.item.target, 0, 1)
 
     def _digest(self, fd: int) -> str:
@@ -303,7 +303,7 @@ class PartialFile:
         except FileNotFoundError:
             return False
 
-    def put_away(self) -> None:
+    def close(self) -> None:
         """Close everything; what has come is noted, for another time."""
         with self._opening:
             if self._fd < 0:
@@ -318,7 +318,7 @@ class PartialFile:
             os.close(self._fd)
             self._fd = -1
 
-    def forget(self, *, gone: bool = False) -> None:
+    def discard(self, *, gone: bool = False) -> None:
         """Close everything, and leave nothing behind; the part itself is `gone` when it has its name."""
         self._unsynced = []
         with self._on_disk():
@@ -326,7 +326,7 @@ class PartialFile:
                 if not gone:
                     self._path.unlink(missing_ok=True)
                 self._journal.unlink(missing_ok=True)
-        self.put_away()
+        self.close()
 
 
 def _written() -> bytes:

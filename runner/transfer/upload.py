@@ -64,7 +64,7 @@ def plan_upload(origin: Path, to: str) -> tuple[list[UploadItem], list[Path]]:
 
 def conflicts(volume: Volume, sendings: list[UploadItem]) -> list[str]:
     """Paths that the volume has already."""
-    if volume.here("") is not None:
+    if volume.local_path("") is not None:
         # Asked for one by one: whether two names are one is for that disk to say.
         return [s.path for s in sendings if exists(volume, s.path)]
     folders = {s.path.rpartition("/")[0] for s in sendings}
@@ -80,7 +80,7 @@ def conflicts(volume: Volume, sendings: list[UploadItem]) -> list[str]:
 def exists(volume: Volume, path: str) -> bool:
     """Whether there is something of that name on a volume."""
     try:
-        if (here := volume.here(path)) is not None:
+        if (here := volume.local_path(path)) is not None:
             return os.path.lexists(here)
         above, _, name = path.rpartition("/")
         return any(e.name == name for e in volume.list(above))

@@ -68,7 +68,7 @@ class Volume(Protocol):
 
     def stat(self, path: str) -> Entry: ...
 
-    def here(self, path: str) -> Path | None:
+    def local_path(self, path: str) -> Path | None:
         """Where a file is on this very disk, None where it is elsewhere."""
         ...
 

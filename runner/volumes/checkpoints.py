@@ -141,7 +141,7 @@ def _lost(meta: dict[str, Any]) -> str:
 def _archive(volume: Volume, entry: Entry) -> tuple[Verdict, str] | None:
     """What is wrong with a file of `torch.save`; None when its directory and its headers are there."""
     try:
-        here = volume.here(entry.path)
+        here = volume.local_path(entry.path)
         if here is None:
             return _headers(entry, functools.partial(volume.read, entry.path), near=False)
         with here.open("rb") as file:

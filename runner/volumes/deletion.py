@@ -17,7 +17,7 @@ class Removal(Struct, frozen=True):
     files: int
     bytes: int
     notes: tuple[str, ...]
-    against: tuple[str, ...]
+    blockers: tuple[str, ...]
 
 
 class Weight(Struct, frozen=True):

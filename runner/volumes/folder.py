@@ -67,7 +67,7 @@ class FolderVolume:
     def stat(self, path: str) -> Entry:
         return _entry(path, self.path(path))
 
-    def here(self, path: str) -> Path | None:
+    def local_path(self, path: str) -> Path | None:
         return self.path(path)
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:

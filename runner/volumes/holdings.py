@@ -27,7 +27,7 @@ def inventory(volume: Volume, engine: str, *, judged: bool = True) -> Inventory:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             # Noted when a kernel is whole.
             kernels[name] = volume.read(f"{hub}/{name}/refs/main", 0, 64).decode("ascii", "replace")
-    near = judged and volume.here("") is not None
+    near = judged and volume.local_path("") is not None
     data = [e for e in _list(volume, layout.DATA) if not e.is_dir and e.name.endswith(".parquet")]
     tokenizer = {e.name: e for e in _list(volume, layout.TOKENIZER) if not e.is_dir and e.bytes}
     bad_data = _bad(volume, data, contents.parquet if engine == "nanochat" else _lines) if near else []
@@ -74,7 +74,7 @@ def _ends(here: Path, size: int) -> tuple[bytes, bytes]:
 def _is(volume: Volume, path: str, size: int, what: Ends) -> bool:
     """Whether a file can be read and is something, by its ends."""
     try:
-        here = volume.here(path)
+        here = volume.local_path(path)
         return here is not None and size > 0 and what(*_ends(here, size), size)
     except OSError:
         return False
@@ -112,7 +112,7 @@ def _json(head: bytes, tail: bytes, size: int) -> bool:
 
 def _archive(volume: Volume, entry: Entry) -> bool:
     try:
-        here = volume.here(entry.path)
+        here = volume.local_path(entry.path)
         if here is None:
             return False
         with here.open("rb") as file:

@@ -222,7 +222,7 @@ async def lag(path: Path) -> None:
             await pilot.pause(0.05)
         task = asyncio.create_task(probe())
         await pilot.press("slash", *"an error", "enter")
-        while view.search is None or view.search.done < 1:
+        while view.search is None or view.search.fraction_scanned < 1:
             await pilot.pause(0.05)
         task.cancel()
     say("event loop", f"held up while searching: {spread(sorted(delays))}")

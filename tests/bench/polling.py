@@ -29,12 +29,12 @@ from tests.test_run import run
 def put(home: Path, runs: int) -> list[str]:
     """Live runs on record, which beat once a second."""
     fleet, now = Fleet(home), time.time()
-    where: Workspace = fleet.backend("modal").where()
+    where: Workspace = fleet.backend("modal").current_workspace()
     ids = [f"live{number:04d}" for number in range(runs)]
     for name in ids:
         one = run(State.RUNNING, id=name, tag=name, backend="modal", volume=VOLUMES["rehearsal"], created_at=now)
         calls = [Call(f"fc-{name}", now, 1)]
-        known = msgspec.structs.replace(one, calls=calls, workspace=where.workspace, environment=where.environment)
+        known = msgspec.structs.replace(one, calls=calls, workspace=where.name, environment=where.environment)
         fleet.registry.add(known)
     fleet.backend("modal").make_volume(VOLUMES["rehearsal"])
     fleet.close()

@@ -107,7 +107,7 @@ class NanochatApp(TerminalApp):
         )
 
     def on_mount(self) -> None:
-        self.wear(self.fleet.settings.theme)
+        self.apply_theme(self.fleet.settings.theme)
         for text in self.fleet.notices:
             self.notify(sanitize_line(text), severity="warning", markup=False, timeout=15)
         self.fleet.notices.clear()
@@ -174,7 +174,7 @@ class NanochatApp(TerminalApp):
         worker = get_current_worker()
         while not worker.is_cancelled:
             if any(run.backend is BackendName.MODAL for run in self.runs):
-                runs = self.fleet.refresh(BackendName.MODAL)
+                runs = self.fleet.poll_all(BackendName.MODAL)
                 self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), BackendName.MODAL))
             self.left.wait(LOOK_EVERY_S)
 
@@ -216,12 +216,12 @@ class NanochatApp(TerminalApp):
                 screen.show_runs(self.runs)
 
     def action_show(self, mode: str) -> None:
-        self._trail.leave(self.current_mode, mode)
+        self._trail.push(self.current_mode, mode)
         self._open(mode)
 
     def go_back(self) -> None:
         """To the screen from which one came to this one."""
-        self._open(self._trail.back())
+        self._open(self._trail.pop())
 
     def _open(self, mode: str) -> None:
         while len(self.screen_stack) > 1:
@@ -258,7 +258,7 @@ class NanochatApp(TerminalApp):
         self.watched = run.id
         if self.current_mode == "launch":
             # The form has done its work: it is nothing to go back to.
-            self._open(self._trail.back())
+            self._open(self._trail.pop())
         if all(r.id != run.id for r in self.runs):
             self.runs = [run, *self.runs]
         if self.current_mode == "watch":
@@ -316,10 +316,10 @@ class NanochatApp(TerminalApp):
     def _price(self, runs: list[Run], step: int | None, asked: Confirm) -> None:
         lines = []
         for run in runs:
-            costs = "free" if is_free(run) else f"likely {units.money(self.fleet.rest_usd(run))} more"
+            costs = "free" if is_free(run) else f"likely {units.money(self.fleet.remaining_usd(run))} more"
             where = f"from step {step:,}" if step is not None else "from its newest checkpoint"
             lines.append(f"{run.tag}: attempt {run.attempt + 1}, {where}, {costs}")
-            if question := self.fleet.question_again(run):
+            if question := self.fleet.confirmation_reason_for_resume(run):
                 lines.append(f"! {question}")
         if step is not None:
             lines.append("What it saved later is put aside, in its folder.")
@@ -363,9 +363,9 @@ class NanochatApp(TerminalApp):
         start(self, *each, self._look, group="act", doing=f"{doing} {_named(runs)}", finish=True)
 
     def _look(self) -> None:
-        runs = self.fleet.refresh(BackendName.LOCAL)
+        runs = self.fleet.poll_all(BackendName.LOCAL)
         self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), BackendName.LOCAL))
-        self.teller.look(runs, self.fleet.clock(), runs, self.fleet.now)
+        self.teller.check(runs, self.fleet.clock(), runs, self.fleet.time_for)
 
     def sections(self, screen: Screen[object]) -> tuple[str, ...]:
         return (*(screen.SECTIONS if isinstance(screen, NanochatScreen) else ()), "")
@@ -397,4 +397,4 @@ def run_app(home: Path, *, volume: str = "") -> int:
         try:
             return run_to_exit_code(app)
         finally:
-            app.teller.leave()
+            app.teller.close()

@@ -232,7 +232,7 @@ class TerminalApp(App[int]):
         """The same, once what is open over it is closed."""
         self.call_later(self.act, screen, key)
 
-    def wear(self, theme: str) -> None:
+    def apply_theme(self, theme: str) -> None:
         """The colours that a person has set, where there are such; then whatever is chosen is kept."""
         if theme in self.available_themes:
             self.theme = theme
@@ -240,7 +240,7 @@ class TerminalApp(App[int]):
             self.notify(f"there is no theme {theme!r}: Ctrl-P, then Theme, lists them", severity="warning")
         self.theme_changed_signal.subscribe(self, lambda chosen: self._keep(("theme", chosen.name)))
 
-    def on_log_view_arranged(self, message: LogView.Arranged) -> None:
+    def on_log_view_display_changed(self, message: LogView.DisplayChanged) -> None:
         self._keep(*message.settings)
 
     @background(group="settings", doing="keeping the settings", finish=True)

@@ -69,8 +69,8 @@ class ViewApp(TerminalApp):
         log = LogFile(self._path)
         pane.open(log, Path(self._called).stem or "log")
         pane.put_title(live=True)
-        self.wear(self._settings.theme)
-        pane.view.present_as(self._settings)
+        self.apply_theme(self._settings.theme)
+        pane.view.apply_settings(self._settings)
         pane.view.focus()
         self._sum_up(log, pane.view)
         if self._source:

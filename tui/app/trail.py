@@ -10,13 +10,13 @@ class BackStack:
         self._root = root
         self._behind: list[str] = []
 
-    def leave(self, here: str, there: str) -> None:
+    def push(self, here: str, there: str) -> None:
         """One goes from a screen to another."""
         if there == self._root:
             self._behind.clear()
         elif here != there:
             self._behind = [*self._behind, here][-MOST:]
 
-    def back(self) -> str:
+    def pop(self) -> str:
         """The screen that one came from, which is left behind no more."""
         return self._behind.pop() if self._behind else self._root

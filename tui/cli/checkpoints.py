@@ -56,7 +56,7 @@ def checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
 def _prune(fleet: Fleet, args: argparse.Namespace, found: list[tuple[Run, Checkpoint]]) -> int:
     """Delete what is neither the best nor the last of its run and kind."""
     runs = {r.id: r for r, _ in found}
-    all_ = [r for place in {(r.backend, r.volume) for r in runs.values()} for r in fleet.on_volume(*place)]
+    all_ = [r for place in {(r.backend, r.volume) for r in runs.values()} for r in fleet.runs_on_volume(*place)]
     gone = [
         (r, c) for r in runs.values() for c in prunable([c for of, c in found if of.id == r.id], needed_steps(r, all_))
     ]

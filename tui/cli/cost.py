@@ -21,8 +21,8 @@ from tui.presentation.cells import Cell
 
 def cost(fleet: Fleet, args: argparse.Namespace) -> int:
     """Spent, projected and estimated, by run, day, month and model."""
-    runs, now = [r for r in fleet.refresh() if not is_free(r)], time.time()
-    found = spending(runs, fleet.deleted, now)
+    runs, now = [r for r in fleet.poll_all() if not is_free(r)], time.time()
+    found = spending(runs, fleet.deleted_accounts, now)
     if args.json:
         console.as_json(
             {
@@ -77,7 +77,7 @@ def _figures(fleet: Fleet, run: Run, now: float) -> dict[str, object]:
 def compare(fleet: Fleet, args: argparse.Namespace) -> int:
     """Final numbers and the settings that differ; `--csv` and `--svg` write the curves to files."""
     found = {r.id: r for r in (fleet.registry.find(name) for name in args.run)}
-    runs = [fleet.refreshed(r) for r in found.values()]
+    runs = [fleet.poll_run(r) for r in found.values()]
     if len(runs) < 2:
         raise UsageError("one run alone", "name two runs or more")
     csv, svg = (new_file(path) if path is not None else None for path in (args.csv, args.svg))

@@ -46,8 +46,8 @@ def lines(found: list[Check], args: argparse.Namespace) -> list[str]:
     for check in found:
         glyph = "✓" if check.ok else "✗" if _is_wrong(check, args) else "–"
         told.append(f"{glyph} {check.name:<22} {check.detail}")
-        if not check.ok and check.do:
-            told.append(f"  {'':<22} {check.do}")
+        if not check.ok and check.hint:
+            told.append(f"  {'':<22} {check.hint}")
     return told
 
 
@@ -62,7 +62,7 @@ def _modal(fleet: Fleet) -> list[Check]:
     try:
         return fleet.backend(BackendName.MODAL).check()
     except NanochatError as error:
-        return [Check("modal", False, error.what, error.do)]
+        return [Check("modal", False, error.what, error.hint)]
 
 
 def _no_token() -> Check:
@@ -74,7 +74,7 @@ def _here(fleet: Fleet, problem: NanochatError | None) -> list[Check]:
     kept, folder = cache.size(fleet.home / "logs"), fleet.home / "logs"
     return [
         Check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer"),
-        Check("home", False, problem.what, problem.do) if problem else Check("home", True, str(fleet.home)),
+        Check("home", False, problem.what, problem.hint) if problem else Check("home", True, str(fleet.home)),
         Check("logs of Modal", True, f"{units.size(kept)} of {fleet.settings.keep_logs_gb} GB in {folder}"),
         Check("registry", fleet.registry.set_aside is None, units.pluralize(len(fleet.registry.all()), "run")),
         *_notifications(),
@@ -109,7 +109,7 @@ def _volume(fleet: Fleet, engine: str, location: str) -> Check:
         volume = fleet.backend(BackendName.LOCAL).volume(location)
         owner, damaged = run_records.engine_of(volume), holdings.inventory(volume, engine).damaged
     except UsageError as error:
-        return Check(name, False, error.what, error.do)
+        return Check(name, False, error.what, error.hint)
     except (NanochatError, OSError) as error:
         return Check(name, False, str(error), "see that it is yours, or give another --volume")
     if owner not in ("", engine):

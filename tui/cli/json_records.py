@@ -23,7 +23,7 @@ def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
         "gpu": run.spec.gpu,
         "gpus": run.spec.gpus,
         "state": run.state.value,
-        "health": health.health(run, now).word if run.live else None,
+        "health": health.health(run, now).status if run.live else None,
         "stage": status.work.stage if status else "",
         "step": status.training.step if status else None,
         "total_steps": status.training.total_steps if status else None,

@@ -40,7 +40,7 @@ def follow(fleet: Fleet, run_: Run, shown: Callable[[bool], None]) -> Iterator[R
     """Look at a run again and again until it has ended; `shown(ended)` prints, after each look, what came."""
     told = ""
     while True:
-        run_ = fleet.refreshed(run_)
+        run_ = fleet.poll_run(run_)
         trouble = _pulled(fleet, run_) or fleet.unreachable.get(run_.id, "")
         if trouble and trouble != told:
             console.message(f"nanochat-tui: {trouble}")
@@ -98,7 +98,7 @@ class Printer:
 def logs(fleet: Fleet, args: argparse.Namespace) -> int:
     """`nanochat-tui logs RUN`: history first, then, with -f, what comes, until the run has ended."""
     _queries(args)
-    found = fleet.refreshed(fleet.registry.find(args.run))
+    found = fleet.poll_run(fleet.registry.find(args.run))
     fleet.volume_of(found).list("")
     log = log_of(fleet, found)
     printer: Callable[[bool], None]

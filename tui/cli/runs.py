@@ -107,7 +107,7 @@ def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
     planned = fleet.plan(spec, backend)
     heading = _Heading(fleet, plan_text.headline(spec, backend, planned))
     if not args.yes:
-        ask_first(fleet.question(spec, planned.usd.likely), heading.confirm)
+        ask_first(fleet.confirmation_reason(spec, planned.usd.likely), heading.confirm)
     launched = fleet.launch(spec, backend=backend, tag=args.tag, force_restart=args.force_restart)
     heading.show()
     return _started(fleet, launched, args, "launched")
@@ -137,13 +137,13 @@ class _Heading:
 def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
     from tui.cli import logs
 
-    run_ = fleet.refreshed(fleet.registry.find(args.run))
+    run_ = fleet.poll_run(fleet.registry.find(args.run))
     newest = newest_complete(fleet.checkpoints(run_))
     begins = args.step if args.step is not None else newest.step if newest else None
     earlier = logs.log_of(fleet, run_)
     budget = parse_money(args.budget) if args.budget is not None else None
     if not args.yes:
-        ask_first(fleet.question_again(run_, budget), console.confirm)
+        ask_first(fleet.confirmation_reason_for_resume(run_, budget), console.confirm)
     resumed = fleet.resume(run_, gpus=args.gpus, budget=budget, step=args.step)
     where = f"from step {begins:,}" if begins is not None else "from the beginning"
     return _started(fleet, resumed, args, f"attempt {resumed.attempt}, {where}, of", skip=len(earlier))
@@ -163,13 +163,13 @@ def _started(fleet: Fleet, run_: Run, args: argparse.Namespace, verb: str, *, sk
 
 
 def _record(fleet: Fleet, run_: Run) -> dict[str, Any]:
-    return as_json(run_, spent_usd(run_), fleet.now(run_))
+    return as_json(run_, spent_usd(run_), fleet.time_for(run_))
 
 
 def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
     if args.backend == BackendName.MODAL:
         fleet.discover()
-    runs = fleet.sure_of([r for r in fleet.refresh() if args.backend in (None, r.backend)])
+    runs = fleet.poll_until_certain([r for r in fleet.poll_all() if args.backend in (None, r.backend)])
     _say_unreachable(fleet)
     for r in runs:
         if r.live and (lost := unsaved.unsaved_text(r.status)):
@@ -190,7 +190,7 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
             run_format.loss(r),
             units.decimals(r.status.training.val_bpb if r.status else None, 4),
             units.money(spent_usd(r)),
-            _sign(r, runs, fleet.now(r)),
+            _sign(r, runs, fleet.time_for(r)),
         )
         for r in runs
     ]
@@ -205,7 +205,7 @@ def _sign(run_: Run, runs: list[Run], now: float) -> str | Cell:
     """The age of the last sign of life; of a run that is not well, how it is."""
     if not run_.live:
         return units.age(run_.last_sign_of_life, now)
-    word = health.health(run_, now, health.silences(run_, runs)).word
+    word = health.health(run_, now, health.silences(run_, runs)).status
     if word in (health.HealthStatus.OK, health.HealthStatus.QUIET):
         return units.age(run_.last_sign_of_life, now)
     return Cell(word, "warning" if word is health.HealthStatus.SLOW else "error")
@@ -217,7 +217,7 @@ def _say_unreachable(fleet: Fleet) -> None:
 
 
 def _show(fleet: Fleet, args: argparse.Namespace) -> int:
-    [found] = fleet.sure_of([fleet.refreshed(fleet.registry.find(args.run))])
+    [found] = fleet.poll_until_certain([fleet.poll_run(fleet.registry.find(args.run))])
     _say_unreachable(fleet)
     if args.json:
         detail = {"spec": found.spec, "stages": found.status.work.stages if found.status else []}
@@ -231,7 +231,7 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
     console.write(
         f"{found.tag} ({found.id}): {run_format.final_line(found) if not found.live else health.phase(found)}"
     )
-    fields = as_json(found, units.money(spent_usd(found)), fleet.now(found))
+    fields = as_json(found, units.money(spent_usd(found)), fleet.time_for(found))
     for name in ("task", "model", "engine", "backend", "volume", "attempts"):
         console.write(f"  {name:<9} {fields[name]!s}")
     console.write(f"  {'folder':<9} {found.volume}/{found.path}")
@@ -268,7 +268,7 @@ def _hours(billed: dict[str, Decimal]) -> str:
 def _named(fleet: Fleet, names: list[str]) -> list[Run]:
     """The runs behind several whole names, each once; the first that is wrong is an error before anything is done."""
     found = {r.id: r for r in (fleet.registry.find(name, whole=True) for name in names)}
-    return [fleet.refreshed(r) for r in found.values()]
+    return [fleet.poll_run(r) for r in found.values()]
 
 
 def _cancel(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -282,7 +282,7 @@ def _cancel(fleet: Fleet, args: argparse.Namespace) -> int:
     deadline = time.monotonic() + CANCEL_WAIT_S
     while not args.no_wait and any(r.live for r in asked) and time.monotonic() < deadline:
         time.sleep(POLL_S)
-        asked = [fleet.refreshed(r) for r in asked]
+        asked = [fleet.poll_run(r) for r in asked]
     if args.json:
         console.as_json([_record(fleet, r) for r in asked])
     else:

@@ -74,7 +74,7 @@ def read_summary(path: Path, told: Callable[[float], None] = lambda share: None)
         if log.anew:
             raise FileChanged(f"{path} was written anew while it was read", "try again")
     if rest := log.read(offset, LONGEST):
-        reader.take(rest)
+        reader.add_line(rest)
     return reader.found
 
 

@@ -198,7 +198,7 @@ def _du(fleet: Fleet, args: argparse.Namespace) -> int:
 
 
 def _runs_on(fleet: Fleet, place: VolumePath) -> list[Run]:
-    return fleet.on_volume(place.backend, place.location)
+    return fleet.runs_on_volume(place.backend, place.location)
 
 
 def _cat(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -229,7 +229,7 @@ def _get(fleet: Fleet, args: argparse.Namespace) -> int:
     called, folder = _called(fleet, place), given_path(args.to)
     items = download.list_files(place.volume, place.path, called)
     wanted = DownloadRequest(place.backend, place.location, place.path, str(folder), called, args.force)
-    fleet.registry.begin(wanted)
+    fleet.registry.begin_download(wanted)
     line = console.StatusLine()
 
     def told(progress: Progress) -> None:
@@ -240,7 +240,7 @@ def _get(fleet: Fleet, args: argparse.Namespace) -> int:
         with _interrupting(bringing.stop):
             whole = bringing.run() is download.End.WHOLE
     except UsageError:
-        fleet.registry.end(wanted)
+        fleet.registry.end_download(wanted)
         raise
     except NanochatError:
         line.clear()
@@ -249,7 +249,7 @@ def _get(fleet: Fleet, args: argparse.Namespace) -> int:
     finally:
         line.clear()
     if whole:
-        fleet.registry.end(wanted)
+        fleet.registry.end_download(wanted)
     progress = bringing.progress
     if not whole:
         console.message(f"stopped at {units.size(progress.bytes_done)}; the same command goes on from there")
@@ -340,8 +340,8 @@ def _interrupting(stop: Callable[[], object]) -> Iterator[None]:
 
 def _refuse(wanted: deletion.Removal, force: bool, does: str) -> None:
     """Raises UsageError for what a live run uses, unless forced."""
-    if wanted.against and not force:
-        raise UsageError("; ".join(wanted.against), f"--force {does} all the same")
+    if wanted.blockers and not force:
+        raise UsageError("; ".join(wanted.blockers), f"--force {does} all the same")
 
 
 def _is_folder(place: VolumePath) -> bool:

@@ -35,29 +35,29 @@ def follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: in
     teller = Notifier(fleet.registry, lambda: fleet.settings, lambda notice: _tell(fleet, notice))
     try:
         for current in logs.follow(fleet, run_, (lambda ended: None) if args.json else echo):
-            run_, now = current, fleet.now(current)
+            run_, now = current, fleet.time_for(current)
             if run_.live and run_.state is not State.STOPPING:
                 sign = health.health(run_, now, health.silences(run_, others))
-                no_signal = sign.word is health.HealthStatus.NO_SIGNAL
+                no_signal = sign.status is health.HealthStatus.NO_SIGNAL
                 if no_signal and not unsignalled:
-                    console.message(f"nanochat-tui: {run_.tag} {sign.word}: {sign.why}")
+                    console.message(f"nanochat-tui: {run_.tag} {sign.status}: {sign.why}")
                 unsignalled = no_signal
-            teller.look([run_], time.time(), others, fleet.now)
+            teller.check([run_], time.time(), others, fleet.time_for)
             if run_.live:
                 line.put(live_line(run_, now))
         line.clear()
-        teller.leave()
+        teller.close()
         for problem in teller.problems:
             console.message(f"nanochat-tui: {problem}")
     except KeyboardInterrupt:
-        teller.leave(0.0)
+        teller.close(0.0)
         if sys.stderr.isatty() and not line.clear():
             # The terminal has written ^C where the cursor was.
             console.message("")
         console.message(f"{run_.tag} goes on; nanochat-tui watch {run_.tag} comes back to it")
         raise
     if args.json:
-        console.as_json(as_json(run_, spent_usd(run_), fleet.now(run_)))
+        console.as_json(as_json(run_, spent_usd(run_), fleet.time_for(run_)))
     else:
         console.write(run_format.final_line(run_))
     if run_.outcome and run_.outcome.advice:

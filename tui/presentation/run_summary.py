@@ -46,16 +46,16 @@ def health_line(run: Run, now: float, trouble: str = "", like: Mapping[str, floa
     if not run.live:
         return [run_format.state(run), *verdict(run)]
     found = health.health(run, now, like)
-    glyph, tone = run_format.HEALTH[found.word]
-    well = found.word is health.HealthStatus.OK
+    glyph, tone = run_format.HEALTH[found.status]
+    well = found.status is health.HealthStatus.OK
     cells: Cells = [
-        Cell(f"{glyph} {found.word}", tone),
+        Cell(f"{glyph} {found.status}", tone),
         run_format.state(run),
         *([] if well else [Cell(found.why, "dim")]),
     ]
-    if found.word is health.HealthStatus.STALLED:
+    if found.status is health.HealthStatus.STALLED:
         cells.append(Cell("wait, or c stops it at the last checkpoint", "warning"))
-    if found.word is not health.HealthStatus.UNSAVED and (lost := unsaved.unsaved_text(status)):
+    if found.status is not health.HealthStatus.UNSAVED and (lost := unsaved.unsaved_text(status)):
         cells.append(Cell(f"! {lost}", "error"))
     if status and status.containers.lost_log_bytes:
         cells.append(

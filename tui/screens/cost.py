@@ -69,7 +69,7 @@ class CostScreen(NanochatScreen):
         now = self.nanochat.fleet.clock()
         self._by_id = {r.id: r for r in runs if not is_free(r)}
         self.query_one(VirtualList).show(list(self._by_id))
-        found, rate = spending(runs, self.nanochat.fleet.deleted, now), per_hour(runs)
+        found, rate = spending(runs, self.nanochat.fleet.deleted_accounts, now), per_hour(runs)
         cells = ["Cost", f"{units.money(found.total)} in all"]
         cells += [f"{units.money(rate)}/h now"] if rate else []
         cells += [f"{units.money(found.deleted_usd)} of deleted runs"] if found.deleted else []
@@ -91,7 +91,7 @@ class CostScreen(NanochatScreen):
 
     def _cells(self, run_id: str) -> list[Cell]:
         run = self._by_id[run_id]
-        now = self.nanochat.fleet.now(run)
+        now = self.nanochat.fleet.time_for(run)
         found = project(run, now)
         billed = self._billed.get(run_id)
         return [

@@ -70,8 +70,8 @@ class VolumeFiles:
         self._in_thread("looking for downloads that were cut", self._look_for_cut_ones)
 
     def _look_for_cut_ones(self) -> None:
-        found = self._app.fleet.registry.cut()
-        self._going.cut(found)
+        found = self._app.fleet.registry.interrupted_downloads()
+        self._going.add_interrupted(found)
         if found:
             named = ", ".join(filenames.path_for_terminal(name_of(w)) for w in found[:3])
             self._say(f"not all of {named} has come: 4, then p goes on with it, P forgets it", "warning")
@@ -100,7 +100,7 @@ class VolumeFiles:
                 one.pause()
             return
         for one in downloads:
-            one.go_on()
+            one.resume()
         self._get_all([one.wanted for one in self._going if one.cut and one.wanted])
 
     def ask_stop(self) -> None:
@@ -117,7 +117,9 @@ class VolumeFiles:
         self._node.app.push_screen(asked, lambda yes: self._stop() if yes else None)
 
     def _stop(self) -> None:
-        ends = [functools.partial(self._app.fleet.registry.end, one.wanted) for one in self._going if one.wanted]
+        ends = [
+            functools.partial(self._app.fleet.registry.end_download, one.wanted) for one in self._going if one.wanted
+        ]
         for one in self._going:
             if one.cut:
                 self._going.end(one)
@@ -204,7 +206,7 @@ class VolumeFiles:
                 self._say(str(error), "error")
             else:
                 ones.append((wanted, one))
-        begun = [functools.partial(self._app.fleet.registry.begin, wanted) for wanted, _ in ones]
+        begun = [functools.partial(self._app.fleet.registry.begin_download, wanted) for wanted, _ in ones]
         gets = [functools.partial(self._get, wanted, one) for wanted, one in ones]
         named = (
             filenames.path_for_terminal(ones[0][1].name) if len(ones) == 1 else units.pluralize(len(ones), "download")
@@ -219,18 +221,18 @@ class VolumeFiles:
         try:
             with self._until_its_end(one):
                 volume = self.volume(VolumeRef(wanted.backend, wanted.location))
-                items = download.list_files(volume, wanted.path, wanted.called)
+                items = download.list_files(volume, wanted.path, wanted.local_name)
                 one.download = download.Download(volume, items, Path(folder), told=one.told, overwrite=wanted.overwrite)
                 if one.stopped.is_set():
                     one.download.stop()
                 whole = one.download.run() is download.End.WHOLE
         except (FileNotFoundError, UsageError):
-            registry.end(wanted)
+            registry.end_download(wanted)
             raise
         except (NanochatError, OSError):
             # What the line or the volume did may pass.
             if not one.stopped.is_set():
-                self._going.cut([wanted])
+                self._going.add_interrupted([wanted])
             raise
         for warning in one.download.warnings[:MOST_TOLD]:
             self._say(warning, "warning")
@@ -240,7 +242,7 @@ class VolumeFiles:
                 "warning",
             )
         if whole:
-            registry.end(wanted)
+            registry.end_download(wanted)
             size = units.size(one.download.progress.bytes)
             files = one.download.progress.files
             what = f"{files:,} files, {size}" if files > 1 else size
@@ -259,7 +261,7 @@ class VolumeFiles:
             raise NanochatError(
                 f"{filenames.path_for_terminal(there[0])} is there already", "delete it first, or send another name"
             )
-        against = deletion.plan_deletion([s.path for s in sendings], [], self.runs_on(place)).against
+        against = deletion.plan_deletion([s.path for s in sendings], [], self.runs_on(place)).blockers
         if against:
             raise NanochatError(against[0], "volume put --force sends it all the same")
         one = Transfer(origin.name)
@@ -288,14 +290,14 @@ class VolumeFiles:
         wanted = deletion.plan_deletion(paths, contents, self.runs_on(place))
         known.append(wanted)
         lines = [f"{units.pluralize(wanted.files, 'file')}, {units.size(wanted.bytes)}, for good.", *wanted.notes]
-        lines += [f"! {reason}" for reason in wanted.against]
+        lines += [f"! {reason}" for reason in wanted.blockers]
         lines += [filenames.path_for_terminal(p) for p in paths[:LISTED]] if len(paths) > 1 else []
         lines += [f"and {len(paths) - LISTED} more"] if len(paths) > LISTED else []
-        self._app.call_from_thread(asked.put, lines, _removing(paths, force=bool(wanted.against)))
+        self._app.call_from_thread(asked.put, lines, _removing(paths, force=bool(wanted.blockers)))
 
     def _remove(self, place: VolumeRef, wanted: Removal, runs: list[Run], done: Callable[[], None]) -> None:
-        now = deletion.plan_deletion(wanted.paths, [], self.runs_on(place)).against
-        if since := [reason for reason in now if reason not in wanted.against]:
+        now = deletion.plan_deletion(wanted.paths, [], self.runs_on(place)).blockers
+        if since := [reason for reason in now if reason not in wanted.blockers]:
             self._say(f"{since[0]} since you were asked: nothing was deleted", "error")
             return
         ended = {r.path: r for r in runs if not r.live}

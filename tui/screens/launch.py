@@ -172,7 +172,7 @@ class LaunchScreen(NanochatScreen):
         try:
             return find_run(self.nanochat.runs, self._value("from"))
         except NoSuchRun as error:
-            raise UsageError(error.what, error.do, field="from") from error
+            raise UsageError(error.what, error.hint, field="from") from error
 
     def _backend(self) -> str:
         source = self._source()
@@ -312,7 +312,9 @@ class LaunchScreen(NanochatScreen):
 
     @background(group="launch", doing="adding up what was spent", failed=_failed)
     def _consider(self, asked: _Asked, usd: MoneyRange) -> None:
-        self.app.call_from_thread(self._ask, asked, usd, self.nanochat.fleet.question(asked.spec, usd.likely))
+        self.app.call_from_thread(
+            self._ask, asked, usd, self.nanochat.fleet.confirmation_reason(asked.spec, usd.likely)
+        )
 
     def _ask(self, asked: _Asked, usd: MoneyRange, question: str) -> None:
         """Launch what was asked for: after a question, where it is paid for or the settings want one."""

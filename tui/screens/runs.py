@@ -128,7 +128,7 @@ class RunsScreen(NanochatScreen):
         self._by_id = {r.id: r for r in runs}
         matching = [r for r in runs if self._matches(r)]
         wanted = ordered(matching, self._sort, self.nanochat.fleet.clock(), reverse=self._reverse)
-        self._list.leave_out(frozenset() if any(r.live for r in runs) else OF_LIVE)
+        self._list.hide_columns(frozenset() if any(r.live for r in runs) else OF_LIVE)
         self._list.empty = NO_FIT if self._filter and runs else NO_RUNS
         self._list.show([r.id for r in wanted])
         self._show_title(runs, len(wanted))
@@ -141,7 +141,7 @@ class RunsScreen(NanochatScreen):
     def _show_title(self, runs: Sequence[Run], shown: int) -> None:
         live = [r for r in runs if r.live]
         now = self.nanochat.fleet.clock()
-        found, day, rate = spending(runs, self.nanochat.fleet.deleted, now), today(now), per_hour(runs)
+        found, day, rate = spending(runs, self.nanochat.fleet.deleted_accounts, now), today(now), per_hour(runs)
         cells: list[Cell | str] = [Cell("nanochat", "accent"), f"{len(live)} live"]
         cells += [f"{units.money(rate)}/h now"] if rate else []
         cells.append(f"today {units.money(found.days.get(day, Decimal(0)))}")
@@ -162,7 +162,7 @@ class RunsScreen(NanochatScreen):
 
     def _cells(self, run_id: str) -> list[Cell]:
         run = self._by_id[run_id]
-        now = self.nanochat.fleet.now(run)
+        now = self.nanochat.fleet.time_for(run)
         status = run.status
         return [
             Cell(sanitize_line(run.tag)),
@@ -188,7 +188,7 @@ class RunsScreen(NanochatScreen):
             stages.put([])
             why.display = False
             return
-        now = self.nanochat.fleet.now(run)
+        now = self.nanochat.fleet.time_for(run)
         cells: list[Cell | str] = [
             Cell(run.tag, "accent"),
             run_format.state(run),

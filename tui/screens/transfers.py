@@ -11,7 +11,7 @@ from runner.transfer.download import Progress
 
 
 def name_of(wanted: DownloadRequest) -> str:
-    return wanted.called or wanted.path.rpartition("/")[2] or wanted.location
+    return wanted.local_name or wanted.path.rpartition("/")[2] or wanted.location
 
 
 class Transfer:
@@ -59,7 +59,7 @@ class Transfers:
         with self._lock:
             self._all = tuple(o for o in self._all if o is not one)
 
-    def cut(self, downloads: Iterable[DownloadRequest]) -> None:
+    def add_interrupted(self, downloads: Iterable[DownloadRequest]) -> None:
         """Keep downloads that did not come to their end, to be gone on with."""
         with self._lock:
             known = {o.wanted for o in self._all}

@@ -70,7 +70,7 @@ class WatchScreen(NanochatScreen):
 
     def on_mount(self) -> None:
         view = self.query_one(LogView)
-        view.present_as(self.nanochat.fleet.settings)
+        view.apply_settings(self.nanochat.fleet.settings)
         view.focus()
         self.set_interval(1.0, self._read_curves)
 
@@ -88,7 +88,7 @@ class WatchScreen(NanochatScreen):
         self._run = run
         # What it prints once it was resumed is followed.
         self._to_error = self._to_error and not run.live
-        self._show(run, self.nanochat.fleet.now(run))
+        self._show(run, self.nanochat.fleet.time_for(run))
 
     def _open(self, run: Run, runs: list[Run]) -> None:
         log = self.nanochat.fleet.log_file(run)
@@ -153,7 +153,7 @@ class WatchScreen(NanochatScreen):
         if self._to_error and view.scans and view.errors:
             self._to_error = False
             if view.following and (first := view.first_error()) is not None:
-                view.goto(first)
+                view.jump_to(first)
 
     async def act(self, key: Key) -> None:
         if key.screen == "log":

@@ -45,7 +45,8 @@ class TextPage(Window[None]):
 
     CSS = """
     TextPage { align: center middle; }
-    TextPage > VerticalScroll { width: 90%; height: 90%; background: $surface; padding: 1 2; border-left: thick $accent; }
+    TextPage > VerticalScroll { width: 90%; height: 90%; padding: 1 2;
+                                background: $surface; border-left: thick $accent; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter,question_mark", "dismiss", "Close"),

@@ -76,13 +76,19 @@ class LogPane(Vertical):
         if view.errors:
             cells.append(Cell(f"✗ {view.errors:,}", "error"))
         if view.filter:
-            share = " and more" if view.filter.full else "" if view.filter.done >= 1 else f" ({view.filter.done:.0%})"
+            share = (
+                " and more"
+                if view.filter.is_full
+                else ""
+                if view.filter.fraction_scanned >= 1
+                else f" ({view.filter.fraction_scanned:.0%})"
+            )
             cells.append(Cell(f"only {view.filter.wanted.said!r}: {view.rows:,}{share}", "warning"))
         if view.window:
             cells.append(Cell(f"the last {units.duration(WINDOWS_S[view.window])}", "warning"))
         if view.search:
-            share = "" if view.search.done >= 1 else f" so far ({view.search.done:.0%})"
-            more = " and more" if view.search.full else ""
+            share = "" if view.search.fraction_scanned >= 1 else f" so far ({view.search.fraction_scanned:.0%})"
+            more = " and more" if view.search.is_full else ""
             cells.append(Cell(f"{view.search.wanted.said!r} in {view.search.count:,} lines{more}{share}", "warning"))
         if view.following:
             cells.append(Cell("following" if live else "at the end", "success"))
@@ -99,7 +105,7 @@ class LogPane(Vertical):
         """Open the prompt for a search or a filter, or save what is shown. The prompt has the focus on return."""
         if what == "save":
             if self.view.scans:
-                self._ask_where(self.view.scans.kept())
+                self._ask_where(self.view.scans.visible_lines())
             return
         self._asked = what
         prompt = self.query_one(Prompt)
@@ -114,15 +120,15 @@ class LogPane(Vertical):
         wanted: Query | None = None
         if event.value:
             try:
-                wanted = self.view.wanted(event.value)
+                wanted = self.view.parse_query(event.value)
             except UsageError as error:
                 self.notify(sanitize_line(str(error)), severity="error", markup=False)
                 return
         prompt.action_leave()
         if self._asked == "filter":
-            self.view.show_only(wanted)
+            self.view.set_filter(wanted)
         elif wanted:
-            self.view.look_for(wanted)
+            self.view.search_for(wanted)
         else:
             self.view.action_clear()
 

@@ -73,7 +73,7 @@ class LogView(LogScroll, can_focus=True):
     class Changed(Message):
         """There are more lines or hits, or following began or ended."""
 
-    class Arranged(Message):
+    class DisplayChanged(Message):
         """Lines are shown in another way, which may be remembered."""
 
         def __init__(self, stamps: int, wrap: bool) -> None:
@@ -116,7 +116,7 @@ class LogView(LogScroll, can_focus=True):
     @property
     def busy(self) -> bool:
         """Whether a search is under way: everything else may wait."""
-        return self._finding is not None or (self.search is not None and self.search.done < 0.99)
+        return self._finding is not None or (self.search is not None and self.search.fraction_scanned < 0.99)
 
     @property
     def clock(self) -> str:
@@ -177,7 +177,7 @@ class LogView(LogScroll, can_focus=True):
     def _prefixed(self, log: LogFile, finder: PrefixFinder) -> None:
         """What stands before the lines is known, and taken off."""
         if log is self._log and self.scans and self.is_attached:
-            self.scans.know(finder.prefixes.sources)
+            self.scans.set_prefixes(finder.prefixes.sources)
             self._times = finder.times or self._times
             self._rows.clear()
             self._measure()
@@ -217,11 +217,11 @@ class LogView(LogScroll, can_focus=True):
         super().watch_scroll_y(old, new)
         at_end = round(new) >= self.max_scroll_y
         if new < old and not at_end and self.following:
-            self._let_go()
+            self._stop_following()
         elif at_end and not self.following and self.here is None:
             self.action_follow()
 
-    def _let_go(self) -> None:
+    def _stop_following(self) -> None:
         self.following, self._seen = False, self.rows
         self.post_message(self.Changed())
 
@@ -243,7 +243,7 @@ class LogView(LogScroll, can_focus=True):
 
     def action_top(self) -> None:
         self.here = None
-        self._let_go()
+        self._stop_following()
         self.scroll_to(y=0, animate=False, force=True, immediate=True)
 
     def action_follow(self) -> None:
@@ -256,7 +256,7 @@ class LogView(LogScroll, can_focus=True):
         self._left = max(0, min(MAX_SHOWN, self._left + by * SIDEWAYS))
         self.refresh()
 
-    def goto(self, line: int) -> None:
+    def jump_to(self, line: int) -> None:
         """Bring a line on screen and make it the one that is acted on."""
         self.here, self.following = line, False
         if self.scans and line < self.scans.first:
@@ -271,23 +271,23 @@ class LogView(LogScroll, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         row, _ = self._place(event.y)
         if row < self.rows:
-            self.goto(self._line_of(row))
+            self.jump_to(self._line_of(row))
 
     def action_ask(self, what: str) -> None:
         self._ask(what)
 
-    def wanted(self, said: str) -> Query:
+    def parse_query(self, said: str) -> Query:
         """What a person typed, for the log that is shown. Raises UsageError."""
         return self.scans.query(said) if self.scans else parse_query(said)
 
-    def look_for(self, wanted: Query) -> None:
+    def search_for(self, wanted: Query) -> None:
         """Search: mark what is found, count it, and go to the nearest from here on."""
         if self.scans:
             self.scans.search = Scan(self.scans.log, wanted)
             self._wake.set()
             self._find(self.scans.search, self._top - 1, forward=True)
 
-    def show_only(self, wanted: Query | None) -> None:
+    def set_filter(self, wanted: Query | None) -> None:
         """Filter: only the lines that are found; None shows all again."""
         if self.scans is None:
             return
@@ -296,7 +296,7 @@ class LogView(LogScroll, can_focus=True):
         self._wake.set()
         self._measure()
         if wanted is None and not self.following:
-            self.goto(top)
+            self.jump_to(top)
         self.refresh()
         self.post_message(self.Changed())
 
@@ -304,8 +304,8 @@ class LogView(LogScroll, can_focus=True):
         """Leave the filter, at the line under consideration; without one, show that line whole."""
         top = self._top
         if self.filter:
-            self.show_only(None)
-            self.goto(top)
+            self.set_filter(None)
+            self.jump_to(top)
         elif self._log and self.rows:
             start = self._log.start(top)
             data = self._log.read(start, min(self._log.start(top + 1) - start, MAX_WHOLE))
@@ -320,7 +320,7 @@ class LogView(LogScroll, can_focus=True):
     def action_clear(self) -> bool:
         """Take back the filter, else the search; whether there was one."""
         if self.filter:
-            self.show_only(None)
+            self.set_filter(None)
         elif self.scans and self.scans.search:
             self.scans.search = None
             self.refresh()
@@ -340,7 +340,7 @@ class LogView(LogScroll, can_focus=True):
         if there := self._told_here():
             later = [line for line in there if line > self._top] if by > 0 else [n for n in there if n < self._top]
             around = there[0] if by > 0 else there[-1]
-            self.goto((later[0] if by > 0 else later[-1]) if later else around)
+            self.jump_to((later[0] if by > 0 else later[-1]) if later else around)
         else:
             scan = Scan(self.scans.log, exact_query(self.problems[0].text)) if self.problems else self.scans.errors
             self._find(scan, self._top, forward=by > 0)
@@ -358,11 +358,11 @@ class LogView(LogScroll, can_focus=True):
     def action_next_mark(self) -> None:
         later = sorted(self.marks)
         if later:
-            self.goto(next((line for line in later if line > self._top), later[0]))
+            self.jump_to(next((line for line in later if line > self._top), later[0]))
 
     def _find(self, scan: Scan, line: int, *, forward: bool) -> None:
         """Go to the nearest hit, round the end if need be; from a finished scan at once, else in a thread."""
-        if scan.done < 1.0:
+        if scan.fraction_scanned < 1.0:
             self._finding = turn = object()
             self._search_on(scan, line, forward, turn)
         else:
@@ -399,17 +399,17 @@ class LogView(LogScroll, can_focus=True):
             return
         if wrapped:
             self.notify("round the end of the log", markup=False, timeout=2)
-        self.goto(line)
+        self.jump_to(line)
 
     def action_mark(self) -> None:
         if self.rows:
             self.marks ^= {self._top}
             self.refresh()
 
-    def present_as(self, settings: Settings) -> None:
-        self.present(STAMPS.index(settings.log_times), settings.log_wrap)
+    def apply_settings(self, settings: Settings) -> None:
+        self.set_display(STAMPS.index(settings.log_times), settings.log_wrap)
 
-    def present(self, stamps: int, wrap: bool) -> None:
+    def set_display(self, stamps: int, wrap: bool) -> None:
         """Show lines with or without their times, cut or wrapped."""
         here = self._top
         self.stamps, self.wrap = stamps % len(STAMPS), wrap
@@ -421,14 +421,14 @@ class LogView(LogScroll, can_focus=True):
         self.refresh()
 
     def action_times(self) -> None:
-        self.present(self.stamps + 1, self.wrap)
+        self.set_display(self.stamps + 1, self.wrap)
         self.post_message(self.Changed())
-        self.post_message(self.Arranged(self.stamps, self.wrap))
+        self.post_message(self.DisplayChanged(self.stamps, self.wrap))
 
     def action_wrap(self) -> None:
         self._left = 0
-        self.present(self.stamps, not self.wrap)
-        self.post_message(self.Arranged(self.stamps, self.wrap))
+        self.set_display(self.stamps, not self.wrap)
+        self.post_message(self.DisplayChanged(self.stamps, self.wrap))
 
     def action_window(self, number: int) -> None:
         """Show only what came in the last minute, five minutes, …; 0 shows all; -1 the next window."""

@@ -94,7 +94,7 @@ class VirtualList(ScrollView, can_focus=True):
         """Rows of something else are to come, in pieces: the cursor stays at their top until it is moved."""
         self._touched = False
 
-    def leave_out(self, columns: frozenset[str]) -> None:
+    def hide_columns(self, columns: frozenset[str]) -> None:
         """Give the room of columns that have nothing to say now to others."""
         if columns != self._left_out:
             self._left_out = columns

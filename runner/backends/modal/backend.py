@@ -73,20 +73,20 @@ class ModalBackend:
         self.volume(location).make()
         return False
 
-    def where(self) -> Workspace:
+    def current_workspace(self) -> Workspace:
         require_token()
-        return self._identity.here()
+        return self._identity.current()
 
-    def check_place(self, run: Run) -> None:
+    def check_workspace(self, run: Run) -> None:
         require_token()
-        self._identity.check_place(run)
+        self._identity.check_workspace(run)
 
-    def ready(self, engine: str, *, live: Sequence[Run]) -> str:
+    def ensure_deployed(self, engine: str, *, live: Sequence[Run]) -> str:
         require_token()
-        return self._apps.ready(engine, live)
+        return self._apps.ensure(engine, live)
 
     def launch(self, run: Run) -> str:
-        self.check_place(run)
+        self.check_workspace(run)
         with translating_errors():
             for call in run.calls:
                 # An earlier attempt that still breathes must not train beside this one.
@@ -110,7 +110,7 @@ class ModalBackend:
                 return seen.poll
         failures = seen.failures if seen else 0
         try:
-            self.check_place(run)
+            self.check_workspace(run)
             with translating_errors():
                 poll = self._look(run)
         except NanochatError as error:
@@ -173,13 +173,13 @@ class ModalBackend:
         return run_records.status_of(told) if isinstance(told, bytes) else None
 
     def heartbeat(self, run: Run) -> Status | None:
-        self.check_place(run)
+        self.check_workspace(run)
         with translating_errors():
             return self._heard(run)
 
-    def breathes(self, run: Run) -> bool:
+    def may_be_running(self, run: Run) -> bool:
         """Every call that is known is asked. Of one that is unknown here nothing is known, so it may."""
-        self.check_place(run)
+        self.check_workspace(run)
         with translating_errors():
             for call_id in self._all_calls(run):
                 ended = calls.call_result(call_id, look_closer=True)
@@ -201,7 +201,7 @@ class ModalBackend:
 
     def cancel(self, run: Run, *, force: bool = False) -> None:
         """End every call that is known, containers and all; then leave the mark that turns away one that is not."""
-        self.check_place(run)
+        self.check_workspace(run)
         self._seen.pop(run.id, None)
         known, found = calls_of_attempt(run), False
         problem: NanochatError | None = None
@@ -272,7 +272,7 @@ class ModalBackend:
                 checks += [self._check_app(engine) for engine in APPS]
                 checks += [self._check_volume(engine) for engine in APPS]
         except NanochatError as error:
-            return [*checks, Check("modal", False, error.what, error.do)]
+            return [*checks, Check("modal", False, error.what, error.hint)]
         return [*checks, *self._billing.checks()]
 
     def _check_app(self, engine: str) -> Check:
@@ -286,11 +286,11 @@ class ModalBackend:
     def _check_volume(self, engine: str) -> Check:
         name = VOLUMES[engine]
         try:
-            self.volume(name).look_up()
+            self.volume(name).check_exists()
         except VolumeGone:
             return Check(f"modal {engine} files", True, f"there is no volume {name} yet; the first launch makes it")
         except Unreachable as error:
-            return Check(f"modal {engine} files", False, error.what, error.do)
+            return Check(f"modal {engine} files", False, error.what, error.hint)
         return Check(f"modal {engine} files", True, f"volume {name}, version 2")
 
 
@@ -336,7 +336,7 @@ def _crash(run: Run, text: str, resume: str) -> Outcome:
 
     cause = named_cause(text)
     advice = ADVICE[cause or Cause.CRASH]
-    do = advice.do.replace("RUN", run.id) if cause else resume
+    do = advice.text.replace("RUN", run.id) if cause else resume
     # A call that died is over, whoever ended it.
     kind = OutcomeKind.CRASH if advice.kind in (OutcomeKind.KILLED, OutcomeKind.CANCELLED) else advice.kind
     logs = f"{modal_command('app', 'logs', app_name(run))} shows more"

@@ -53,7 +53,7 @@ PATIENCE_S = 300.0
 class ModalEnvironment:
     """JobEnvironment in a Modal container: told to stop, its call will start again elsewhere."""
 
-    stopped_means = State.PREEMPTED
+    state_when_stopped = State.PREEMPTED
     holds_files = False
     # Modal's grace between the signal and the end of a container.
     killed_after_s: float | None = 30.0
@@ -88,16 +88,16 @@ class ModalEnvironment:
         holds = pricing.resources_for(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
         return pricing.hourly_rate(BackendName.MODAL, holds, run.prices)
 
-    def takes(self, run: Run, part: Part | None, now: float) -> PaidInterval:
+    def interval_begun(self, run: Run, part: Part | None, now: float) -> PaidInterval:
         holds = pricing.resources_for(part, run.spec.engine, gpu=run.spec.gpu, gpus=run.spec.gpus)
         place = " ".join(["modal", *(os.environ.get(name, "") for name in PLACE)]).strip()
         return PaidInterval(now, now, 0.0, Decimal(0), holds.gpu, holds.gpus, place)
 
-    def recall(self, run: Run) -> Status | None:
+    def last_status(self, run: Run) -> Status | None:
         told = retry_transient(lambda: self._live.get(run.id), PATIENCE_S)
         return run_records.status_of(told) if isinstance(told, bytes) else None
 
-    def told_to_stop(self, run: Run) -> float | None:
+    def stop_requested_at(self, run: Run) -> float | None:
         at = retry_transient(lambda: self._live.get(stop_key(self.call_id)), PATIENCE_S)
         return at if isinstance(at, float) else None
 
@@ -126,7 +126,7 @@ class ModalEnvironment:
                 if "open files" not in str(error):
                     raise OSError(f"the volume could not be committed: {error_text(error)}") from error
 
-    def beat(self, status: Status, *, last: bool = False) -> None:
+    def heartbeat(self, status: Status, *, last: bool = False) -> None:
         if self._stop.is_set():
             # After a failed hand-over there is one more last word.
             self._latest = (self._run_id, msgspec.json.encode(status))
@@ -162,7 +162,7 @@ class ModalEnvironment:
         sys.stdout.flush()
 
     @contextlib.contextmanager
-    def alone(self, shared: Path, waiting: Callable[[], bool]) -> Iterator[bool]:
+    def exclusive_lock(self, shared: Path, waiting: Callable[[], bool]) -> Iterator[bool]:
         """A lock in the Dict, as no file of a volume can be one; kept fresh, and taken over from a holder that died."""
         key = f"lock/{self._volume.object_id}/{shared.name}"
         if not self._taken(key, waiting):
@@ -231,7 +231,7 @@ class ModalEnvironment:
             except Exception as error:
                 raise OSError(f"the volume could not be looked at anew: {error_text(error)}") from error
 
-    def hand_over(self, run: Run, leg: int) -> str:
+    def spawn_leg(self, run: Run, leg: int) -> str:
         """Spawn a leg of the part that trains, once: an earlier container of this call may have done so."""
         key = train_key(run.id, run.attempt, leg)
         try:
@@ -257,7 +257,7 @@ class CallRequest(NamedTuple):
     limit_s: float | None = None
 
     @property
-    def successor(self) -> int:
+    def next_leg(self) -> int:
         """The leg that comes next."""
         return 1 if self.part is Part.PREPARE else self.leg + 1
 
@@ -285,7 +285,7 @@ def _attend(
     if refused or run is None:
         print(f"nanochat-tui: {asked.run_id} attempt {asked.attempt} does not start here: {refused}")  # noqa: T201
         return {"state": "refused", "error": refused}
-    if retry_transient(lambda: live.get(train_key(run.id, asked.attempt, asked.successor)), PATIENCE_S):
+    if retry_transient(lambda: live.get(train_key(run.id, asked.attempt, asked.next_leg)), PATIENCE_S):
         # An earlier container of this call got that far: the files are the next call's now.
         return {"state": State.QUEUED.value}
     work = Path(tempfile.gettempdir()) / "nanochat-tui" / run.id

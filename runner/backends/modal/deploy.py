@@ -39,7 +39,7 @@ class Deployments:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(deploying.pid, signal.SIGTERM)
 
-    def ready(self, engine: str, live: Sequence[Run]) -> str:
+    def ensure(self, engine: str, live: Sequence[Run]) -> str:
         """The name of an app that was deployed from this very source; `live` are the runs that may be in one."""
         plain, source = APPS[engine], names.source_fingerprint()
         with translating_errors():

@@ -33,23 +33,23 @@ class Identity:
         self._asking = threading.Lock()
         self._where: Workspace | None = None
 
-    def here(self) -> Workspace:
+    def current(self) -> Workspace:
         with self._asking:
             if self._where is None:
                 self._where = self._kept() or self._ask()
             return self._where
 
-    def check_place(self, run: Run) -> None:
+    def check_workspace(self, run: Run) -> None:
         """Raises Unreachable when a run belongs to another workspace or environment: nothing here is about it."""
         if not run.workspace:
             return
-        here, there = self.here(), Workspace(run.workspace, run.environment)
+        here, there = self.current(), Workspace(run.workspace, run.environment)
         if here == there:
             return
-        if here.workspace != there.workspace:
-            what, do = f"workspace {there.workspace}, and this is {here.workspace}", f"MODAL_PROFILE={there.workspace}"
+        if here.name != there.name:
+            what, do = f"workspace {there.name}, and this is {here.name}", f"MODAL_PROFILE={there.name}"
         else:
-            what = f"environment {there.environment} of {there.workspace}, and this is {here.environment}"
+            what = f"environment {there.environment} of {there.name}, and this is {here.environment}"
             do = f"MODAL_ENVIRONMENT={there.environment}"
         raise Unreachable(f"{run.tag} is in {what}", f"set {do} to see it and to act on it")
 

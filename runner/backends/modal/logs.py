@@ -42,7 +42,7 @@ class LogStream:
         self._leave = threading.Event()
         self._wake: Callable[[], object] = lambda: None
 
-    def want(self, call_ids: Iterable[str]) -> None:
+    def subscribe(self, call_ids: Iterable[str]) -> None:
         """Keep the frames of these calls; those of others are dropped."""
         with self._lock:
             for call_id in call_ids:
@@ -52,7 +52,7 @@ class LogStream:
             self._thread = threading.Thread(target=self._run, name="modal-logs", daemon=True)
             self._thread.start()
 
-    def taken(self, call_id: str) -> list[Frame]:
+    def drain(self, call_id: str) -> list[Frame]:
         with self._lock:
             waiting = self._frames.get(call_id)
             found = list(waiting or ())

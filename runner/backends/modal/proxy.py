@@ -55,7 +55,7 @@ class Reachability:
         self._open: set[str] = set()
         self._refused: dict[str, tuple[float, OSError]] = {}
 
-    def knock(self, urls: str) -> None:
+    def check(self, urls: str) -> None:
         """Raises OSError when nobody answers at any of these addresses; one that has answered is not asked again."""
         if urls in self._open:
             return

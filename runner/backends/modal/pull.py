@@ -38,15 +38,15 @@ class LogPuller:
             return
         calls = calls_of_attempt(run)
         if run.live:
-            stream.want(calls)
+            stream.subscribe(calls)
         for call_id in calls:
-            spool.take(stream.taken(call_id))
-        if (run.live and not self._is_due(run.id)) or status is None or not status.containers.log_bases:
+            spool.add_frames(stream.drain(call_id))
+        if (run.live and not self._is_due(run.id)) or status is None or not status.containers.log_offsets:
             return
         if not self._back_fill(spool, calls[-2:], status.updated_at) and time.time() - status.updated_at < KEPT_S:
             # Without it the log may lack its last lines: it is asked for again.
             ended = None
-        spool.catch_up(read, status.containers.log_bases, ended=ended)
+        spool.catch_up(read, status.containers.log_offsets, ended=ended)
 
     def _spool(self, run: Run, folder: Path) -> LogMirror:
         with self._lock:
@@ -81,7 +81,7 @@ class LogPuller:
                 if not isinstance(error.__cause__, modal.exception.NotFoundError | ValueError):
                     return False
             else:
-                spool.take(frames)
+                spool.add_frames(frames)
             with self._lock:
                 self._back_filled.add(call_id)
         return True

@@ -43,7 +43,7 @@ def require_token() -> None:
             modal.config.config.override_locally(name, sent)
     try:
         with waiting.waiting_for():
-            _door.knock(str(modal.config.config.get("server_url")))
+            _door.check(str(modal.config.config.get("server_url")))
     except OSError as error:
         raise Unreachable(f"Modal cannot be reached ({error})", "check the network; it is tried again") from error
 

@@ -108,7 +108,7 @@ class ModalVolume:
                 with translating_errors():
                     self._volume = modal.Volume.from_name(self.location, create_if_missing=True, version=2).hydrate()
 
-    def look_up(self) -> None:
+    def check_exists(self) -> None:
         """Raises VolumeGone when it is not there, Unreachable when it cannot be used."""
         self._found()
 
@@ -202,7 +202,7 @@ class ModalVolume:
             break
         return Entry(name, True, 0, 0.0)
 
-    def here(self, path: str) -> Path | None:
+    def local_path(self, path: str) -> Path | None:
         return None
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
