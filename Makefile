@@ -4,7 +4,7 @@ SECONDS ?= 120
 SEED ?= 1
 ATTACKS ?=
 
-.PHONY: setup test check coverage chaos
+.PHONY: setup test check coverage chaos snapshots bench docs
 
 setup:
 	test -x .venv/bin/pytest || ($(PYTHON) -m venv .venv && .venv/bin/pip install -q -U pip && .venv/bin/pip install -q -e . --group test)
@@ -17,6 +17,22 @@ check: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/python -m tests.rooms
+	.venv/bin/python -m tests.docs
+
+# After a look at what has changed in them.
+snapshots: setup
+	.venv/bin/pytest -q tests/test_snapshots.py --snapshot-update
+
+# Start-up, grammar, log view, charts, volume, polling: each against a peer or a floor measured in the same run.
+BENCHES ?= cold_start grammar log_view charts volume polling many_runs
+bench: setup
+	for name in $(BENCHES); do .venv/bin/python -m tests.bench.$$name || exit 1; done
+
+# What is made from tables and imports: docs/, and the drawing in ARCHITECTURE.md.
+docs: setup
+	.venv/bin/python -m tests.docs --write
+	.venv/bin/python -m tests.rooms --write
 
 # Counts the commands and jobs that tests start, too, which takes longer.
 coverage: setup

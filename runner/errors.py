@@ -19,6 +19,18 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+EXIT_MEANING = {
+    Exit.OK: "ok",
+    Exit.FAILED: "the run failed or was stopped",
+    Exit.USAGE: "usage",
+    Exit.NO_SUCH_RUN: "no such run",
+    Exit.CREDENTIALS: "credentials",
+    Exit.UNREACHABLE: "backend, volume or data folder unreachable",
+    Exit.FAULT: "a fault of ours",
+    Exit.INTERRUPTED: "interrupted",
+}
+
+
 class NanochatError(Exception):
     """Something a person can act on: `what` happened and what to `do`, shown as one line."""
 

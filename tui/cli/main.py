@@ -12,10 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from runner import __version__
-from runner.errors import Exit, NanochatError
+from runner.errors import EXIT_MEANING, Exit, NanochatError
 
-EPILOG = """exit codes: 0 ok, 1 the run failed or was stopped, 2 usage, 3 no such run, 4 credentials,
-5 backend, volume or data folder unreachable, 70 a fault of ours, 130 interrupted"""
 COMMANDS = (
     "plan", "launch", "ls", "show", "logs", "view", "watch", "cancel", "resume", "rm", "cost", "compare", "checkpoints",
     "volume", "settings", "doctor",
@@ -75,7 +73,7 @@ def parser(chosen: str = "") -> Parser:
     top = Parser(
         prog="nanochat-tui",
         description="Launch, watch, stop, resume and take home nanochat training runs. No subcommand opens the app.",
-        epilog=EPILOG,
+        epilog=_exit_codes(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -145,6 +143,12 @@ def parser(chosen: str = "") -> Parser:
     doctor.add_argument("--bundle", nargs="?", const="", metavar="FILE", help="write what a report of a fault needs")
     doctor.add_argument("--run", default="", metavar="RUN", help="with --bundle: also the end of the log of this run")
     return top
+
+
+def _exit_codes() -> str:
+    import textwrap
+
+    return textwrap.fill("exit codes: " + ", ".join(f"{int(code)} {said}" for code, said in EXIT_MEANING.items()), 100)
 
 
 def _checkpoint_flags(sub: Parser) -> None:
