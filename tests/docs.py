@@ -20,7 +20,7 @@ from runner.model.paid import Account
 from runner.model.run import Run
 from runner.model.status import Status
 from tui.cli.main import COMMANDS, Parser, parser
-from tui.presentation.keymap import KEYS, shown
+from tui.presentation.keymap import KEYS, key_label
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 INTRO = """# Reference
@@ -62,7 +62,9 @@ def keys() -> Iterator[str]:
     yield "## Keys\n"
     for screen in dict.fromkeys(key.screen for key in KEYS):
         yield f"### {screen.capitalize() or 'Everywhere'}\n"
-        yield from table(("key", "does"), *((f"`{shown(key.keys)}`", key.help) for key in KEYS if key.screen == screen))
+        yield from table(
+            ("key", "does"), *((f"`{key_label(key.keys)}`", key.help) for key in KEYS if key.screen == screen)
+        )
 
 
 def commands() -> Iterator[str]:
@@ -115,7 +117,7 @@ def exit_codes() -> Iterator[str]:
 def all_settings() -> Iterator[str]:
     yield "## Settings\n"
     yield f"`nanochat-tui settings NAME VALUE` changes one; they are in `{settings.FILE}` of the data folder.\n"
-    defaults = settings.shown(settings.Settings())
+    defaults = settings.setting_text(settings.Settings())
     rows = ((f"`{name}`", f"`{settings.typed(defaults[name])}`", said) for name, said in settings.MEANING.items())
     yield from table(("setting", "default", "is"), *rows)
 
