@@ -28,7 +28,7 @@ def test_threads_that_need_modal_at_once_share_one_client(tmp_path: Path, monkey
 
         return backend
 
-    monkeypatch.setattr("runner.fleet.fleet.modal_backend", load)
+    monkeypatch.setattr("runner.fleet.places.modal_backend", load)
     fleet, found = Fleet(tmp_path), []
 
     def ask() -> None:
@@ -55,17 +55,17 @@ def test_a_volume_is_looked_at_though_the_machine_was_started_a_moment_ago(
         prices=lambda: pricing.DATED,
         close=lambda: None,
     )
-    monkeypatch.setattr("runner.fleet.fleet.has_modal_token", lambda: True)
-    monkeypatch.setattr("runner.fleet.fleet.time", SimpleNamespace(time=time.time, monotonic=lambda: 5.0))
+    monkeypatch.setattr("runner.fleet.planner.has_modal_token", lambda: True)
+    monkeypatch.setattr("runner.fleet.planner.time", SimpleNamespace(time=time.time, monotonic=lambda: 5.0))
     looked: list[str] = []
 
     def inventory(volume: FolderVolume, engine: str) -> layout.Inventory:
         looked.append(volume.location)
         return layout.Inventory()
 
-    monkeypatch.setattr("runner.fleet.fleet.holdings.inventory", inventory)
+    monkeypatch.setattr("runner.fleet.planner.holdings.inventory", inventory)
     fleet = Fleet(tmp_path)
-    fleet._backends["modal"] = place
+    fleet._places._backends["modal"] = place
     fleet.plan(make_spec(task="base", model="d12", backend="modal", gpu_kinds=tuple(GPUS)), "modal")
     assert looked == [str(folder)]
     fleet.registry.close()

@@ -333,7 +333,7 @@ def test_a_tag_of_full_length_gets_its_number_and_stays_a_tag(tmp_path: Path) ->
     with contextlib.closing(Fleet(tmp_path)) as fleet:
         tag = "t" * 48
         fleet.registry.add(run(State.DONE, id="a", tag=tag, volume=str(tmp_path)))
-        released = fleet._renamed(tag, {tag})
+        released = fleet._launcher._renamed(tag, {tag})
         assert check_tag(released.tag) and released.tag.endswith(".1")
 
 

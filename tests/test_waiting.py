@@ -18,7 +18,7 @@ def test_a_wait_for_the_network_that_is_no_moment_is_told_once(monkeypatch: pyte
         said.append(text)
         told.set()
 
-    with waiting.waiting_text(say), translating_errors():
+    with waiting.reporting(say), translating_errors():
         assert told.wait(30)
     assert said == ["waiting for Modal to answer"] and waiting.longest_s() == 0.0
 

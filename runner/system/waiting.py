@@ -26,7 +26,7 @@ def longest_s() -> float:
 
 
 @contextlib.contextmanager
-def waiting_text(say: Callable[[str], None]) -> Iterator[None]:
+def reporting(say: Callable[[str], None]) -> Iterator[None]:
     """Inside, a wait that is no moment is told, once."""
     done = threading.Event()
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from runner import settings
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
-from runner.fleet import fleet as fleets
 from runner.fleet.fleet import Fleet
+from runner.fleet.places import BACKENDS
 from runner.model.pricing import GPUS
 from runner.model.run import Run
 from runner.model.spec import BackendName, Overrides, RunSpec, closest_name, make_spec, parse_money
@@ -55,7 +55,7 @@ def dispatch(args: argparse.Namespace) -> int:
         if problem and args.command != "doctor":
             console.message(f"nanochat-tui: {problem}; nothing that was kept there is known")
         fleet = Fleet(folder, volume=args.volume, say=_say, or_copy=urgent)
-        with contextlib.closing(fleet), waiting.waiting_text(_say):
+        with contextlib.closing(fleet), waiting.reporting(_say):
             args.home_problem = problem
             return COMMANDS[args.command](fleet, args)
 
@@ -68,8 +68,8 @@ def _spec(fleet: Fleet, args: argparse.Namespace) -> tuple[RunSpec, str]:
     """What was asked for, and the backend it is for."""
     source = fleet.registry.find(args.source) if args.source else None
     backend = args.backend or (source.backend if source else BackendName.LOCAL)
-    if backend not in fleets.BACKENDS:
-        raise UsageError(f"unknown backend {backend!r}", closest_name(backend, fleets.BACKENDS), field="backend")
+    if backend not in BACKENDS:
+        raise UsageError(f"unknown backend {backend!r}", closest_name(backend, BACKENDS), field="backend")
     if source and backend != source.backend:
         raise UsageError(f"{source.tag} is on {source.backend}", "leave --backend out", field="backend")
     given = {name: value for name in Overrides.__struct_fields__ if (value := getattr(args, name)) is not None}

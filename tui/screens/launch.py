@@ -12,7 +12,7 @@ from textual.widgets import Input, Label, Static
 from textual.worker import get_current_worker
 
 from runner.errors import CredentialsError, NanochatError, NoSuchRun, UsageError
-from runner.fleet import fleet as fleets
+from runner.fleet.places import BACKENDS
 from runner.fleet.registry import find_run
 from runner.model.identifiers import check_tag
 from runner.model.pricing import CENT, FREE, GPUS, MoneyRange
@@ -44,7 +44,7 @@ from tui.widgets.line import Line
 CHOICES: dict[str, tuple[str, ...]] = {
     "task": TASKS,
     "engine": ("auto", *ENGINES),
-    "backend": fleets.BACKENDS,
+    "backend": BACKENDS,
     "gpu": tuple(GPUS),
     "gpus": ("auto", *map(str, GPU_COUNTS)),
 }

@@ -1,0 +1,84 @@
+"""Where runs happen and keep their files: the backends of this machine, and the volumes on them."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from runner.backends.base import Backend
+from runner.backends.local import LocalBackend
+from runner.backends.modal.loading import modal_backend
+from runner.errors import UsageError
+from runner.model.pricing import Prices
+from runner.model.run import Run
+from runner.model.spec import BackendName
+from runner.settings import Settings
+from runner.system.given_path import given_path
+from runner.volumes.base import Volume
+
+BACKENDS = (BackendName.LOCAL, BackendName.MODAL)
+
+
+class Places:
+    """Backends by name, each made when it is first asked for. `named` is the volume that was given for all of them.
+
+    `settings` are those of the person, and may be replaced. Safe for several threads.
+    """
+
+    def __init__(self, home: Path, named: str, settings: Settings, say: Callable[[str], None]) -> None:
+        self.named, self.settings = named, settings
+        self._home, self._say = home, say
+        self._making = threading.Lock()
+        self._backends: dict[str, Backend] = {BackendName.LOCAL: LocalBackend(home)}
+        if "/" in named or named.startswith("~"):
+            # No volume of Modal is called so.
+            self.folder_given()
+
+    def backend(self, name: str) -> Backend:
+        """The backend of that name. Raises CredentialsError where Modal's client cannot be loaded."""
+        if name not in self._backends:
+            if name == BackendName.UNKNOWN:
+                raise UsageError("its backend is one that only a newer nanochat-tui knows", "upgrade, and look again")
+            if name != BackendName.MODAL:
+                raise UsageError(f"unknown backend {name!r}", f"choose one of {', '.join(BACKENDS)}", field="backend")
+            with self._making:
+                if name not in self._backends:
+                    self._backends[name] = modal_backend()(self._home, self._say)
+        return self._backends[name]
+
+    def volume_location(self, backend: str, engine: str) -> str:
+        """Where a new run would keep its files: the volume given with --volume, else the engine's own."""
+        given = self.folder_given() if backend == BackendName.LOCAL else self.named
+        return given or self.backend(backend).default_volume(engine)
+
+    def folder_given(self) -> str:
+        """The folder that was given or set as the volume of this machine; empty for none. Raises UsageError."""
+        given = self.named or self.settings.volume
+        if not given:
+            return ""
+        path = str(given_path(given, field="volume"))
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError("the volume's name is not UTF-8", "give another --volume", field="volume") from error
+        return path
+
+    def volume_of(self, run: Run) -> Volume:
+        """A run's volume. Raises Unreachable for a run of another workspace: a volume of that name is not its own."""
+        place = self.backend(run.backend)
+        place.check_workspace(run)
+        return place.volume(run.volume)
+
+    def prices(self, place: Backend) -> Prices:
+        """What a backend charges, with what an hour of this machine costs the person."""
+        return msgspec.structs.replace(place.prices(), local=self.settings.local_usd_per_hour)
+
+    def used(self) -> list[str]:
+        """The backends that were asked for."""
+        return list(self._backends)
+
+    def close(self) -> None:
+        """Let go of connections; runs are not touched."""
+        for place in self._backends.values():
+            place.close()
