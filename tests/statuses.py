@@ -14,6 +14,6 @@ def a_status(
     status = Status(attempt, state, call_id, started_at, updated_at)
     for name, value in values.items():
         part = next((part for part, kind in STATUS_PARTS.items() if name in kind.__struct_fields__), None)
-        value = {"stage": StageName, "doing": Phase}.get(name, lambda given: given)(value)
+        value = {"stage": StageName, "phase": Phase}.get(name, lambda given: given)(value)
         setattr(getattr(status, part) if part else status, name, value)
     return status

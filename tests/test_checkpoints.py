@@ -152,7 +152,7 @@ class Far(FolderVolume):
 
     asked = 0
 
-    def here(self, path: str) -> None:
+    def local_path(self, path: str) -> None:
         return None
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:

@@ -27,7 +27,7 @@ from tests.test_run import SPEC, run
 class Place(LocalEnvironment):
     """A container that can ask for the next call."""
 
-    stopped_means = State.PREEMPTED
+    state_when_stopped = State.PREEMPTED
 
     def __init__(self) -> None:
         super().__init__("fc-1")
@@ -38,7 +38,7 @@ class Place(LocalEnvironment):
     def commit(self) -> None:
         self.on_commit()
 
-    def hand_over(self, run: Run, leg: int) -> str:
+    def spawn_leg(self, run: Run, leg: int) -> str:
         if self.refuses:
             raise NanochatError(self.refuses, "put that right, then resume")
         assert run.status is not None

@@ -151,7 +151,7 @@ def test_what_is_damaged_is_put_aside_so_that_nanochat_fetches_it(full: FolderVo
 
 def test_a_volume_that_is_far_is_believed_until_the_job_looks(full: FolderVolume) -> None:
     class Far(FolderVolume):
-        def here(self, path: str) -> None:
+        def local_path(self, path: str) -> None:
             return None
 
     full.write("base_data_climbmix/shard_00000.parquet", b"x")

@@ -96,7 +96,7 @@ def test_a_limit_counts_what_was_paid_before_a_clock_was_set_back_from_the_next_
 
 
 def test_a_record_of_an_earlier_release_is_one_row_and_goes_on_as_such() -> None:
-    old = a_status(1, State.FAILED, "c", NOON, NOON + 100, first_started_at=NOON - 100, paid_usd=Decimal(3))
+    old = a_status(1, State.FAILED, "c", NOON, NOON + 100, first_started_at=NOON - 100, earlier_cost_usd=Decimal(3))
     old.ended_at = NOON + 100
     (row,) = account(of(old)).rows
     assert (row.began, row.ended, int(row.usd)) == (NOON - 100, NOON + 100, 3)

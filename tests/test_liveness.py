@@ -21,7 +21,9 @@ DAY = 86_400.0
 
 
 def beating(at: float) -> Run:
-    status = a_status(1, State.RUNNING, "c", at - 60, at, doing="training", progress_at=at - 1, pace_s=1.0, here_s=60.0)
+    status = a_status(
+        1, State.RUNNING, "c", at - 60, at, phase="training", progress_at=at - 1, pace_s=1.0, container_seconds=60.0
+    )
     return run(State.RUNNING, status=status)
 
 

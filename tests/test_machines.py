@@ -333,7 +333,7 @@ def test_a_tag_is_not_taken_over_by_a_launch_that_is_refused(tmp_path: Path, mon
     def refuse(engine: str, *, live: object) -> str:
         raise UsageError("no torch here")
 
-    monkeypatch.setattr(fleet.backend("local"), "ready", refuse)
+    monkeypatch.setattr(fleet.backend("local"), "ensure_deployed", refuse)
     with pytest.raises(UsageError, match="no torch"):
         fleet.launch(local, backend="local", tag="x", force_restart=True)
     assert [r.tag for r in fleet.registry.all()] == ["x"]

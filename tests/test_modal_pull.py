@@ -25,7 +25,7 @@ def read(name: str, offset: int, length: int) -> bytes:
 
 def ended(ago: float = 10.0, call_id: str = "fc-1", attempt: int = 1) -> Run:
     now = time.time()
-    told = a_status(attempt, State.INTERRUPTED, call_id, now - ago - 60, now - ago, log_bases=[0])
+    told = a_status(attempt, State.INTERRUPTED, call_id, now - ago - 60, now - ago, log_offsets=[0])
     return run(State.INTERRUPTED, status=told, attempt=attempt, calls=[Call(call_id, now - ago - 60, attempt)])
 
 

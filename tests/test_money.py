@@ -43,7 +43,9 @@ NOON = time.mktime((2026, 11, 10, 12, 0, 0, 0, 0, -1))
 
 def paid(usd: str, began: float, ended: float, **given: Any) -> Run:
     state = given.pop("state", State.DONE)
-    status = a_status(1, state, "c", began, ended, ended_at=ended, first_started_at=began, paid_usd=Decimal(usd))
+    status = a_status(
+        1, state, "c", began, ended, ended_at=ended, first_started_at=began, earlier_cost_usd=Decimal(usd)
+    )
     return run(state, **{"id": f"r{usd}", "tag": f"t{usd}", "status": status, "backend": "modal", **given})
 
 
@@ -139,8 +141,8 @@ def of(state: State, **status: Any) -> Run:
         (of(State.FAILED, outcome=Outcome(OutcomeKind.OOM, "no memory")), ["failed"]),
         (of(State.CANCELLED), []),
         (of(State.OUT_OF_BUDGET), ["out of budget"]),
-        (of(State.RUNNING, doing="training", progress_at=1999.0), []),
-        (of(State.RUNNING, doing="training", progress_at=1000.0), ["stalled"]),
+        (of(State.RUNNING, phase="training", progress_at=1999.0), []),
+        (of(State.RUNNING, phase="training", progress_at=1000.0), ["stalled"]),
         (of(State.PREEMPTED, preemptions=1), ["preempted"]),
     ],
 )
@@ -160,7 +162,7 @@ def test_each_notice_is_told_once_by_whoever_sees_it_first_and_old_news_never(tm
     tellers = [Notifier(Registry(tmp_path), Settings, lambda n: told.append(n.kind)) for _ in range(2)]
     spec = msgspec.structs.replace(run().spec, budget_usd=Decimal(10))
     for usd in ("1", "5", "5.1", "8", "9.6"):
-        status = a_status(1, State.RUNNING, "c", 2000.0, 2000.0, paid_usd=Decimal(usd), progress_at=2000.0)
+        status = a_status(1, State.RUNNING, "c", 2000.0, 2000.0, earlier_cost_usd=Decimal(usd), progress_at=2000.0)
         for teller in tellers:
             teller.check([run(State.RUNNING, spec=spec, status=status)], 2000.0)
     assert told == ["budget"] * 3

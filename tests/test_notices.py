@@ -251,7 +251,7 @@ def test_a_letter_whose_bearer_was_killed_is_anybodys(tmp_path: Path) -> None:
     argv = [
         sys.executable,
         "-c",
-        CLAIM.replace('may_tell("k").value', 'take_letter("webhook", 0.0).key'),
+        CLAIM.replace('claim_notification("k").value', 'claim_delivery("webhook", 0.0).key'),
         str(tmp_path),
     ]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
@@ -377,7 +377,7 @@ def test_what_ended_while_the_machine_slept_is_told_and_what_ended_unseen_long_a
     hours = 2000.0 + 2 * 3600
     teller.check([failed()], hours)
     assert shown == []
-    live = of(State.RUNNING, doing="training", progress_at=2000.0)
+    live = of(State.RUNNING, phase="training", progress_at=2000.0)
     live.id = "seen"
     teller.check([live], 2001.0)
     ended = failed()

@@ -83,7 +83,7 @@ def test_nothing_is_written_over_where_that_cannot_or_should_not_be(monkeypatch:
 
 def test_the_line_of_a_live_run_says_state_step_end_loss_and_cost_in_80_columns() -> None:
     live = status(
-        State.RUNNING, stage="base", step=900, total_steps=2000, loss=2.9134, usd_per_hour=Decimal(36), doing="training"
+        State.RUNNING, stage="base", step=900, total_steps=2000, loss=2.9134, usd_per_hour=Decimal(36), phase="training"
     )
     prices = msgspec.structs.replace(pricing.DATED, local=Decimal(36))
     said = live_line(run(State.RUNNING, tag="d12-amber", status=live, prices=prices), NOW)

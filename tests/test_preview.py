@@ -272,7 +272,7 @@ def test_of_a_log_that_grows_far_away_only_the_last_pieces_are_kept_here(
     volume: FolderVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class FarAway(FolderVolume):
-        def here(self, path: str) -> Path | None:
+        def local_path(self, path: str) -> Path | None:
             return None
 
     monkeypatch.setattr("runner.preview.build.KEPT_BYTES", 50_000)

@@ -118,7 +118,7 @@ def test_how_the_backend_says_a_call_ended_is_how_the_run_ended(kind: OutcomeKin
     ("paid", "rate"), [("NaN", "1"), ("0", "sNaN"), ("Infinity", "1"), ("0", "9E+999999"), ("-5", "0")]
 )
 def test_a_record_with_senseless_money_costs_nothing_and_breaks_nothing(paid: str, rate: str) -> None:
-    record = a_status(1, State.RUNNING, "c", 0.0, 3600.0, paid_usd=Decimal(paid), usd_per_hour=Decimal(rate))
+    record = a_status(1, State.RUNNING, "c", 0.0, 3600.0, earlier_cost_usd=Decimal(paid), usd_per_hour=Decimal(rate))
     assert record.spent_usd == 0
 
 
@@ -131,7 +131,14 @@ def test_dollars_add_up_over_containers_of_different_price() -> None:
     first = a_status(1, State.RUNNING, "c", 0.0, 3600.0, usd_per_hour=Decimal("31.60"))
     assert first.spent_usd == Decimal("31.6000")
     second = a_status(
-        1, State.RUNNING, "d", 7200.0, 9000.0, paid_usd=first.spent_usd, spent_before_s=3600, usd_per_hour=Decimal("2")
+        1,
+        State.RUNNING,
+        "d",
+        7200.0,
+        9000.0,
+        earlier_cost_usd=first.spent_usd,
+        spent_before_s=3600,
+        usd_per_hour=Decimal("2"),
     )
     assert (second.spent_usd, second.spent_s) == (Decimal("32.6000"), 5400.0)
 

@@ -54,7 +54,9 @@ def test_a_flat_status_of_an_earlier_release_is_read_with_all_that_it_says() -> 
 
 
 def test_a_status_read_and_written_again_is_the_same_whichever_form_it_had() -> None:
-    told = a_status(1, State.RUNNING, "c", 1.0, 2.0, step=5, paid_usd=Decimal("0.5"), calls=["c"], leg=3, device="H100")
+    told = a_status(
+        1, State.RUNNING, "c", 1.0, 2.0, step=5, earlier_cost_usd=Decimal("0.5"), calls=["c"], leg=3, device="H100"
+    )
     assert job_status_of(msgspec.json.encode(told)) == told
     assert job_status_of(json.dumps(flat(told), default=str).encode()) == told
 
@@ -71,7 +73,7 @@ def test_a_flat_status_with_odd_values_loses_those_alone(odd: dict[str, Any]) ->
 
 
 def test_a_damaged_part_is_left_out_and_the_rest_of_the_status_stays() -> None:
-    raw = msgspec.to_builtins(a_status(1, State.RUNNING, "c", 1.0, 2.0, step=5, doing="training"))
+    raw = msgspec.to_builtins(a_status(1, State.RUNNING, "c", 1.0, 2.0, step=5, phase="training"))
     told = job_status_of(json.dumps({**raw, "money": 7, "work": {**raw["work"], "doing": []}}, default=str).encode())
     assert (told.state, told.training.step, told.work.phase, told.money.earlier_cost_usd) == (
         State.RUNNING,
@@ -124,7 +126,7 @@ def test_no_two_parts_have_a_value_of_the_same_name(part: str) -> None:
 
 
 def test_a_stage_and_a_phase_that_only_a_newer_release_knows_leave_the_rest_as_it_is() -> None:
-    raw = msgspec.to_builtins(a_status(1, State.RUNNING, "c", 1.0, 2.0, step=5, stage="base", doing="training"))
+    raw = msgspec.to_builtins(a_status(1, State.RUNNING, "c", 1.0, 2.0, step=5, stage="base", phase="training"))
     raw["work"] |= {
         "stage": "rl",
         "doing": "rolling out",

@@ -35,12 +35,12 @@ class Site(LocalEnvironment):
         super().__init__("fc-1")
         self.told_at = told_at
 
-    def told_to_stop(self, run: Run) -> float | None:
+    def stop_requested_at(self, run: Run) -> float | None:
         return self.told_at
 
 
 def died(state: State, **values: Any) -> Status:
-    return a_status(1, state, "fc-1", 1000.0, 1300.0, **{"fruitless": 1, **values})
+    return a_status(1, state, "fc-1", 1000.0, 1300.0, **{"restarts_without_progress": 1, **values})
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_what_a_container_ran_before_its_job_did_is_paid_for(tmp_path: Path, mon
 
 
 def test_a_call_has_run_as_long_as_its_containers_and_a_leg_begins_anew() -> None:
-    earlier = died(State.RUNNING, leg=2, leg_before_s=50.0, here_s=250.0)
+    earlier = died(State.RUNNING, leg=2, leg_before_s=50.0, container_seconds=250.0)
     site = Site()
     site.leg = 2
     assert initial_status(run(), earlier, site, Part.TRAIN, 2000.0).containers.leg_before_s == 300.0
@@ -117,7 +117,7 @@ def test_a_call_has_run_as_long_as_its_containers_and_a_leg_begins_anew() -> Non
 
 
 def test_tables_of_what_was_evaluated_on_a_way_that_was_given_up_are_put_aside(tmp_path: Path) -> None:
-    volume, one = FolderVolume(str(tmp_path)), msgspec.structs.replace(run(State.RUNNING), back_to=50)
+    volume, one = FolderVolume(str(tmp_path)), msgspec.structs.replace(run(State.RUNNING), resume_step=50)
     volume.write(f"{one.path}/base_eval/base_model_000100.csv", b"arc_easy, 0.5")
     assert archive_later_checkpoints(volume, one, 2) == []
     (kept,) = tmp_path.rglob("*.csv")

@@ -29,7 +29,14 @@ FULL = "no space left on the volume"
 
 def told(checkpoints: int = 0, since: float = NOW - 60, **values: Any) -> Status:
     lost = Unsaved(FULL, since, checkpoints)
-    given = {"stage": "base", "saved_step": 20, "unsaved": lost, "here_s": 599.0, "progress_at": NOW - 2, **values}
+    given = {
+        "stage": "base",
+        "saved_step": 20,
+        "unsaved": lost,
+        "container_seconds": 599.0,
+        "progress_at": NOW - 2,
+        **values,
+    }
     return a_status(1, State.RUNNING, "c", NOW - 600, NOW - 1, **given)
 
 
@@ -53,7 +60,7 @@ def test_what_cannot_be_saved_is_said_by_the_list_the_watch_and_a_notice_in_the_
 
 
 def test_a_run_that_stalls_while_it_cannot_save_says_both() -> None:
-    live = run(State.RUNNING, status=told(progress_at=NOW - 590, doing="training", slowest_dt_s=1.0))
+    live = run(State.RUNNING, status=told(progress_at=NOW - 590, phase="training", slowest_dt_s=1.0))
     assert health.health(live, NOW).status is health.HealthStatus.STALLED
     assert any(
         "not saved since step 20" in str(getattr(cell, "text", cell)) for cell in run_summary.health_line(live, NOW)

@@ -137,7 +137,7 @@ STEP = "step {:05d}/02000 (1.00%) | loss: 2.5 | lrm: 1.00 | dt: {:.2f}ms | tok/s
 
 
 def test_patience_with_an_evaluation_is_learned_from_the_run_and_its_like() -> None:
-    status = a_status(1, State.RUNNING, "c", 0.0, 0.0, doing="evaluating")
+    status = a_status(1, State.RUNNING, "c", 0.0, 0.0, phase="evaluating")
     assert patience(status) == 600
     status.pace.max_silence_s = {"evaluating": 20.0}
     assert patience(status) == 120

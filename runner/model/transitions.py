@@ -48,7 +48,7 @@ def next_attempt(run: Run, now: float, back_to: int | None = None) -> Run:
         asked_at=now,
         cancel_requested_at=None,
         ended_at=None,
-        back_to=back_to,
+        resume_step=back_to,
     )
 
 
@@ -68,7 +68,7 @@ def adopted(run: Run, record: Run) -> Run:
         attempt=record.attempt,
         calls=calls,
         asked_at=record.asked_at,
-        back_to=record.resume_step,
+        resume_step=record.resume_step,
         prices=record.prices,
         host=record.host,
         app=record.app,

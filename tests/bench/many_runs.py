@@ -40,7 +40,7 @@ def put(home: Path) -> tuple[subprocess.Popen[bytes], list[Path], Status]:
     fleet = Fleet(home)
     location = fleet.volume_location("local", "rehearsal")
     fleet.backend("local").make_volume(location)
-    status = a_status(1, State.RUNNING, call, now - 60, now, stage="base", doing="training", total_steps=10_000, step=1)
+    status = a_status(1, State.RUNNING, call, now - 60, now, stage="base", phase="training", total_steps=10_000, step=1)
     status.work.stages = [StageStatus(StageName.BASE, StageState.RUNNING, now - 60)]
     status.pace.pace_s, status.pace.slowest_dt_s, status.work.progress_at, status.training.save_every = (
         1.0,
