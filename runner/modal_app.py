@@ -15,8 +15,9 @@ from runner.backends.modal import names
 from runner.backends.modal.names import APPS, LIVE_DICT, MOUNT, TAG
 from runner.errors import NanochatError
 from runner.model import pricing
+from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.spec import BackendName, usual_engine
+from runner.model.spec import usual_engine
 from runner.model.stages import Part
 from runner.nanochat.commands import COMMIT, REPOSITORY
 from runner.planning import budget, legs, plan_text
@@ -162,11 +163,11 @@ def main(
 ) -> None:
     """Show the plan and its price, ask above the limits, and spawn a run that outlives this command."""
     from runner.fleet.fleet import Fleet
-    from runner.model.spec import make_spec
+    from runner.model.spec import RunSpec
     from runner.paths import data_dir
 
     try:
-        spec = make_spec(
+        spec = RunSpec.create(
             task=task,
             model=model,
             backend=BackendName.MODAL,
@@ -174,7 +175,6 @@ def main(
             gpus=gpus or None,
             gpu=gpu,
             budget=budget or None,
-            gpu_kinds=tuple(pricing.GPUS),
         )
         fleet = Fleet(data_dir(), say=_say)
         planned = fleet.plan(spec, BackendName.MODAL)

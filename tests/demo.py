@@ -13,9 +13,9 @@ from runner import processes
 from runner.fleet.fleet import Fleet
 from runner.job.journal import Journal
 from runner.model import pricing
-from runner.model.pricing import GPUS
+from runner.model.backend_name import BackendName
 from runner.model.run import Call, Run, named
-from runner.model.spec import BackendName, make_spec
+from runner.model.spec import RunSpec
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import Outcome, OutcomeKind, StageState, StageStatus
@@ -32,7 +32,7 @@ NAMES = list(StageName)[1:8]
 
 
 def spec(task: str, model: str, engine: str = "rehearsal", **given: Any) -> Any:
-    return make_spec(task=task, model=model, backend="local", engine=engine, gpu_kinds=tuple(GPUS), **given)
+    return RunSpec.create(task=task, model=model, backend="local", engine=engine, **given)
 
 
 def stages(at: int, state: StageState, began: float) -> list[StageStatus]:

@@ -16,8 +16,7 @@ from runner.backends.modal.deploy import Deployments
 from runner.backends.modal.volume import ModalVolume
 from runner.fleet.fleet import Fleet
 from runner.fleet.registry import Registry
-from runner.model.pricing import GPUS
-from runner.model.spec import make_spec
+from runner.model.spec import RunSpec
 
 EFFECTS: list[str] = []
 
@@ -46,7 +45,7 @@ def main() -> None:
     dies_at(number, Deployments, "_deploy", "deploy")
     dies_at(number, ModalBackend, "_spawn", "spawn")
     fleet = Fleet(Path(home), volume=volume)
-    spec = make_spec(task="test", model="d12", backend="modal", engine="rehearsal", gpu_kinds=tuple(GPUS))
+    spec = RunSpec.create(task="test", model="d12", backend="modal", engine="rehearsal")
     fleet.launch(spec, backend="modal", tag="once")
     EFFECTS.append("return")
     if len(EFFECTS) == number:

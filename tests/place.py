@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from runner.fleet.fleet import Fleet
-from runner.model.pricing import GPUS
 from runner.model.run import Run
-from runner.model.spec import RunSpec, make_spec
+from runner.model.spec import RunSpec
 from runner.nanochat import layout
 from runner.volumes.base import Volume
 from tests.conftest import wait_until
@@ -34,9 +33,7 @@ class Place:
     gate: Gate
 
     def spec(self, task: str = "test", **overrides: Any) -> RunSpec:
-        return make_spec(
-            task=task, model="d12", backend=self.backend, engine="rehearsal", gpu_kinds=tuple(GPUS), overrides=overrides
-        )
+        return RunSpec.create(task=task, model="d12", backend=self.backend, engine="rehearsal", overrides=overrides)
 
     def launch(self, task: str = "test", **overrides: Any) -> Run:
         return self.fleet.launch(self.spec(task, **overrides), backend=self.backend)

@@ -157,14 +157,12 @@ async def test_keys_that_come_before_the_prompt_they_are_meant_for_is_there_are_
 
 
 async def test_cancel_asks_first_and_enter_keeps_the_run(fleet: Fleet) -> None:
-    from runner.model.pricing import GPUS
-    from runner.model.spec import make_spec
+    from runner.model.spec import RunSpec
 
-    spec = make_spec(
+    spec = RunSpec.create(
         task="test",
         model="d12",
         backend="local",
-        gpu_kinds=tuple(GPUS),
         overrides={"fault": ["hang@3"], "step_ms": "1"},
     )
     launched = fleet.launch(spec, backend="local", tag="hung")

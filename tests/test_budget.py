@@ -14,9 +14,9 @@ from runner.job.clock import Clock
 from runner.job.limits import LimitMonitor
 from runner.job.tracker import Tracker
 from runner.model.events import Saved, Step
-from runner.model.pricing import GPUS, dollars
+from runner.model.pricing import dollars
 from runner.model.run import Run
-from runner.model.spec import make_spec, parse_seconds
+from runner.model.spec import RunSpec, parse_seconds
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import Status
@@ -46,9 +46,8 @@ class Life:
         first = self.startup_s + self.save_every * self.step_s * 1.5 + 2 * self.publish_s + 60
         # Some are enough for everything, most are not; all would reach the first checkpoint in peace, twice.
         self.cap = dollars(dice.uniform(2.2, 9.0) * first + 120, self.rate).quantize(Decimal("0.01"))
-        spec = make_spec(
+        spec = RunSpec.create(
             task="base", model="d12", backend="modal", engine="nanochat", gpus=8, budget=str(self.cap),
-            gpu_kinds=tuple(GPUS),
         )  # fmt: skip
         self.run: Run = run(spec=spec, backend="modal")
         self.paid = 0.0

@@ -12,8 +12,7 @@ from runner.job.children import Children
 from runner.job.journal import Journal
 from runner.job.limits import LimitMonitor
 from runner.job.stop import Stop
-from runner.model.pricing import GPUS
-from runner.model.spec import make_spec
+from runner.model.spec import RunSpec
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import Outcome, OutcomeKind
@@ -54,7 +53,7 @@ def test_a_training_that_takes_the_processor_while_gpus_are_paid_for_is_stopped_
     monkeypatch.setattr(
         engines, "engine_command", lambda engine, home: engines.EngineCommand(sys.executable, str(tmp_path))
     )
-    paid = make_spec(task="base", model="d12", backend="modal", engine="nanochat", gpu_kinds=tuple(GPUS))
+    paid = RunSpec.create(task="base", model="d12", backend="modal", engine="nanochat")
     here = run(spec=paid, backend="modal")
     status = a_status(1, State.RUNNING, "c", 0.0, 0.0, stage="base")
     journal = Journal(FolderVolume(str(tmp_path)), "runs/abc", status, hold_open=False)

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner.model.pricing import GPUS, TimeRange
+from runner.model.pricing import TimeRange
 from runner.model.run import Run
-from runner.model.spec import RunSpec, make_spec
+from runner.model.spec import RunSpec
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import StageState, StageStatus
@@ -40,8 +40,8 @@ DOCUMENTED: list[tuple[str, dict[str, Any], float]] = [
 
 
 def spec(**given: Any) -> RunSpec:
-    base = {"task": "speedrun", "model": "d12", "backend": "modal", "engine": "nanochat", "gpu_kinds": tuple(GPUS)}
-    return make_spec(**{**base, **given})
+    base = {"task": "speedrun", "model": "d12", "backend": "modal", "engine": "nanochat"}
+    return RunSpec.create(**{**base, **given})
 
 
 def training(wanted: RunSpec) -> TimeRange:

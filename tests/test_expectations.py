@@ -13,7 +13,7 @@ from runner.job.expectations import ExpectationCheck, Expected, Mismatch, expect
 from runner.model import events
 from runner.model.events import Event, Fact
 from runner.model.pricing import GPUS
-from runner.model.spec import RunSpec, make_spec
+from runner.model.spec import RunSpec
 from runner.model.stages import PARTS, Part, StageName
 from runner.nanochat import grammar
 from runner.text.sanitize import strip_ansi
@@ -32,7 +32,7 @@ def spec(**values: Any) -> RunSpec:
         "gpus": 8,
         **values,
     }
-    return make_spec(**given, gpu_kinds=tuple(GPUS))
+    return RunSpec.create(**given)
 
 
 def wanted(**values: object) -> Expected:

@@ -10,8 +10,7 @@ import pytest
 
 from runner.fleet.fleet import Fleet
 from runner.model import pricing
-from runner.model.pricing import GPUS
-from runner.model.spec import make_spec
+from runner.model.spec import RunSpec
 from runner.nanochat import layout
 from runner.volumes.folder import FolderVolume
 
@@ -66,6 +65,6 @@ def test_a_volume_is_looked_at_though_the_machine_was_started_a_moment_ago(
     monkeypatch.setattr("runner.fleet.planner.holdings.inventory", inventory)
     fleet = Fleet(tmp_path)
     fleet._places._backends["modal"] = place
-    fleet.plan(make_spec(task="base", model="d12", backend="modal", gpu_kinds=tuple(GPUS)), "modal")
+    fleet.plan(RunSpec.create(task="base", model="d12", backend="modal"), "modal")
     assert looked == [str(folder)]
     fleet.registry.close()

@@ -12,9 +12,8 @@ from runner.logs.summary import SummaryReader
 from runner.metrics import compare
 from runner.metrics.series import CurvesReader
 from runner.model import events
-from runner.model.pricing import GPUS
 from runner.model.run import Run
-from runner.model.spec import make_spec
+from runner.model.spec import RunSpec
 from runner.model.states import State
 from runner.nanochat import flops, grammar, shapes
 from runner.nanochat.layout import Inventory
@@ -95,9 +94,7 @@ def test_a_comparison_names_what_nanochat_prints_where_it_differs() -> None:
 
 def test_the_plan_says_what_target_flops_would_do_and_only_where_fp8_is_asked_for() -> None:
     def warned(**overrides: object) -> str:
-        spec = make_spec(
-            task="base", model="d26", backend="modal", engine="nanochat", gpu_kinds=tuple(GPUS), overrides=overrides
-        )
+        spec = RunSpec.create(task="base", model="d26", backend="modal", engine="nanochat", overrides=overrides)
         return "; ".join(make_plan(spec, Inventory(), backend="modal").warnings)
 
     found = facts(FP8)

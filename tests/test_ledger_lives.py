@@ -14,10 +14,11 @@ from runner.fleet.registry import Registry
 from runner.job.environment import LocalEnvironment
 from runner.job.restarts import close_container, initial_status
 from runner.model import pricing
+from runner.model.backend_name import BackendName
 from runner.model.paid import Account, day_of
 from runner.model.pricing import DATED, MoneyRange, TimeRange
 from runner.model.run import Estimate, Run
-from runner.model.spec import BackendName, make_spec
+from runner.model.spec import RunSpec
 from runner.model.stages import Part, StageName
 from runner.model.states import State
 from runner.model.status import StageState, StageStatus, Status
@@ -32,7 +33,7 @@ PLACES = [
     ("Pacific/Apia", "2026-11-28"), ("America/Sao_Paulo", "2026-04-29"),
 ]  # fmt: skip
 HOUR = 3600.0
-SPEC = make_spec(task="base", model="d20", backend="modal", engine="nanochat", gpus=8, gpu_kinds=tuple(pricing.GPUS))
+SPEC = RunSpec.create(task="base", model="d20", backend="modal", engine="nanochat", gpus=8)
 BOX = pricing.resources_for(Part.TRAIN, SPEC.engine, gpu=SPEC.gpu, gpus=SPEC.gpus)
 
 

@@ -141,8 +141,7 @@ def test_a_cancel_between_the_intent_and_the_spawn_leaves_nothing_running(
 ) -> None:
     from runner.backends.local import LocalBackend
     from runner.fleet.fleet import Fleet
-    from runner.model.pricing import GPUS
-    from runner.model.spec import make_spec
+    from runner.model.spec import RunSpec
 
     cli.home.mkdir()
     fleet, other = Fleet(cli.home), Fleet(cli.home)
@@ -154,7 +153,7 @@ def test_a_cancel_between_the_intent_and_the_spawn_leaves_nothing_running(
 
     monkeypatch.setattr(LocalBackend, "launch", slow)
     hang = {"fault": ["hang@3"], "step_ms": "1"}
-    spec = make_spec(task="test", model="d12", backend="local", gpu_kinds=tuple(GPUS), overrides=hang)
+    spec = RunSpec.create(task="test", model="d12", backend="local", overrides=hang)
     launched = fleet.launch(spec, backend="local", tag="q")
     wait_until(lambda: cli.processes() == [], what="nothing running")
     assert fleet.registry.get(launched.id).state is State.CANCELLED

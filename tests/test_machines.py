@@ -14,9 +14,8 @@ from runner.backends.modal import names
 from runner.backends.modal.backend import ModalBackend
 from runner.errors import NanochatError, Unreachable, UsageError
 from runner.fleet.fleet import Fleet
-from runner.model.pricing import GPUS
 from runner.model.run import Run
-from runner.model.spec import make_spec
+from runner.model.spec import RunSpec
 from runner.model.states import LIVE, State
 from runner.volumes import run_records
 from tests.conftest import Cli, wait_until
@@ -68,9 +67,7 @@ def alive(cloud: Cloud, calls: list[str]) -> list[str]:
 
 
 def spec(**overrides: Any) -> Any:
-    return make_spec(
-        task="speedrun", model="d12", backend="modal", engine="rehearsal", gpu_kinds=tuple(GPUS), overrides=overrides
-    )
+    return RunSpec.create(task="speedrun", model="d12", backend="modal", engine="rehearsal", overrides=overrides)
 
 
 def test_a_run_of_another_workspace_is_neither_polled_resumed_cancelled_nor_deleted(
@@ -221,9 +218,7 @@ def test_a_run_that_a_live_one_goes_on_from_is_not_deleted(fleet: Fleet, cloud: 
     base = fleet.launch(spec(), backend="modal", tag="base")
     base = look(fleet, base, lambda r: r.state is State.DONE)
     cloud.knobs(hold=True)
-    more = make_spec(
-        task="sft", backend="modal", gpu_kinds=tuple(GPUS), source=base.spec, source_id=base.id, overrides={}
-    )
+    more = RunSpec.create(task="sft", backend="modal", source=base.spec, source_id=base.id, overrides={})
     child = fleet.launch(more, backend="modal", tag="child")
     with pytest.raises(UsageError, match="child goes on from base"):
         fleet.delete(base)
@@ -290,9 +285,7 @@ def test_a_refused_deletion_leaves_the_state_as_it_was(tmp_path: Path, monkeypat
     from runner.volumes.folder import FolderVolume
 
     fleet = Fleet(tmp_path / "fleet")
-    run = fleet.launch(
-        make_spec(task="test", model="d4", backend="local", gpu_kinds=tuple(GPUS)), backend="local", tag="kept"
-    )
+    run = fleet.launch(RunSpec.create(task="test", model="d4", backend="local"), backend="local", tag="kept")
     look(fleet, run, lambda r: not r.live)
 
     def refuse(self: FolderVolume, path: str) -> None:
@@ -309,9 +302,7 @@ def test_a_refused_deletion_leaves_the_state_as_it_was(tmp_path: Path, monkeypat
 def test_a_local_run_whose_volume_has_vanished_can_be_cancelled_and_forgotten(tmp_path: Path) -> None:
     volume = tmp_path / "stick"
     fleet = Fleet(tmp_path / "fleet", volume=str(volume))
-    local = make_spec(
-        task="speedrun", model="d4", backend="local", gpu_kinds=tuple(GPUS), overrides={"fault": ["hang@5"]}
-    )
+    local = RunSpec.create(task="speedrun", model="d4", backend="local", overrides={"fault": ["hang@5"]})
     run = fleet.launch(local, backend="local", tag="gone")
     look(fleet, run, lambda r: r.status is not None and (r.status.training.step or 0) > 2)
     shutil.rmtree(volume)
@@ -326,7 +317,7 @@ def test_a_local_run_whose_volume_has_vanished_can_be_cancelled_and_forgotten(tm
 
 def test_a_tag_is_not_taken_over_by_a_launch_that_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet = Fleet(tmp_path / "fleet")
-    local = make_spec(task="test", model="d4", backend="local", gpu_kinds=tuple(GPUS))
+    local = RunSpec.create(task="test", model="d4", backend="local")
     run = fleet.launch(local, backend="local", tag="x")
     look(fleet, run, lambda r: not r.live)
 

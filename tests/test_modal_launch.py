@@ -12,14 +12,13 @@ import pytest
 
 from runner.errors import Unreachable
 from runner.fleet.fleet import Fleet
-from runner.model.pricing import GPUS
 from runner.model.run import Run
-from runner.model.spec import make_spec
+from runner.model.spec import RunSpec
 from runner.model.states import State
 from tests.conftest import wait_until
 from tests.modal_cloud import ROOT, Cloud
 
-SPEC = make_spec(task="test", model="d12", backend="modal", engine="rehearsal", gpu_kinds=tuple(GPUS))
+SPEC = RunSpec.create(task="test", model="d12", backend="modal", engine="rehearsal")
 EFFECTS = [
     "make volume",
     "write on volume",

@@ -7,8 +7,7 @@ import msgspec
 import pytest
 
 from runner.errors import UsageError
-from runner.model.pricing import GPUS
-from runner.model.spec import RunSpec, make_spec
+from runner.model.spec import RunSpec
 from runner.model.stages import StageName
 from runner.model.status import StageState, StageStatus
 from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
@@ -30,8 +29,8 @@ FULL = Inventory(
 
 
 def spec(**given: Any) -> RunSpec:
-    base = {"task": "speedrun", "model": "d12", "backend": "modal", "engine": "nanochat", "gpu_kinds": tuple(GPUS)}
-    return make_spec(**{**base, **given})
+    base = {"task": "speedrun", "model": "d12", "backend": "modal", "engine": "nanochat"}
+    return RunSpec.create(**{**base, **given})
 
 
 def planned(inventory: Inventory = FULL, *, backend: str = "modal", **given: Any) -> Plan:
@@ -172,7 +171,7 @@ def test_this_machine_costs_nothing_and_a_small_budget_is_warned_of() -> None:
 
 
 def test_fine_tuning_alone_fetches_no_text_and_an_evaluation_one_shard() -> None:
-    source = make_spec(task="base", model="d12", backend="modal", engine="nanochat", gpu_kinds=tuple(GPUS))
+    source = RunSpec.create(task="base", model="d12", backend="modal", engine="nanochat")
     tuned, judged = (
         make_plan(
             spec(task=task, model=None, source=source, source_id="r"), Inventory(), backend="modal", checkpoints=had
@@ -226,7 +225,7 @@ def test_a_gpu_that_asks_the_hub_itself_is_left_to_do_so() -> None:
 
 
 def test_the_run_that_is_continued_is_called_by_its_tag() -> None:
-    source = make_spec(task="base", model="d12", backend="modal", engine="nanochat", gpu_kinds=tuple(GPUS))
+    source = RunSpec.create(task="base", model="d12", backend="modal", engine="nanochat")
     wanted = spec(task="base", model=None, source=source, source_id="r", overrides={"iterations": "90"})
     made = make_plan(wanted, FULL, backend="modal", checkpoints=[checkpoint(40)], whose="my-base")
     assert made.resume.reason == "step 40 of my-base is the newest complete checkpoint"

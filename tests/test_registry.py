@@ -14,9 +14,9 @@ from runner.errors import NoSuchRun, Unreachable, UsageError
 from runner.fleet.fleet import Fleet
 from runner.fleet.registry import DownloadRequest, Registry
 from runner.fleet.registry_file import FILE
+from runner.model.backend_name import BackendName
 from runner.model.identifiers import check_tag
 from runner.model.run import Call, decode_run
-from runner.model.spec import BackendName
 from runner.model.states import State
 from tests.conftest import Cli
 from tests.test_run import run

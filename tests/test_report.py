@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from runner.job.history import history
 from runner.job.report import report
 from runner.metrics.svg import LARGEST, loss_svg
-from runner.model.pricing import GPUS, MoneyRange, TimeRange
+from runner.model.backend_name import BackendName
+from runner.model.pricing import MoneyRange, TimeRange
 from runner.model.run import Estimate, Run
-from runner.model.spec import BackendName, make_spec
+from runner.model.spec import RunSpec
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import StageState, StageStatus, Status
@@ -50,7 +51,7 @@ KILLED = [
 
 
 def made(**status_values: Any) -> tuple[Run, Status]:
-    spec = make_spec(task="speedrun", model="d12", backend="modal", engine="nanochat", gpus=8, gpu_kinds=tuple(GPUS))
+    spec = RunSpec.create(task="speedrun", model="d12", backend="modal", engine="nanochat", gpus=8)
     run = Run("abcdefgh", "blue", spec, BackendName.MODAL, "v", 0.0)
     money = MoneyRange(Decimal(1), Decimal(2), Decimal(3))
     said = TimeRange(100.0, 300.0, 400.0)

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import UsageError
+from runner.model.backend_name import BackendName
 from runner.model.identifiers import check_tag, new_run_id, new_tag
-from runner.model.pricing import GPUS
 from runner.model.run import Call, Poll, Run, calls_of_attempt
-from runner.model.spec import BackendName, make_spec
+from runner.model.spec import RunSpec
 from runner.model.states import LIVE, TRANSITIONS, State
 from runner.model.status import Outcome, OutcomeKind, Status
 from runner.model.transitions import (
@@ -27,7 +27,7 @@ from runner.model.transitions import (
 )
 from tests.statuses import a_status
 
-SPEC = make_spec(task="test", model="d12", backend="local", gpu_kinds=tuple(GPUS))
+SPEC = RunSpec.create(task="test", model="d12", backend="local")
 NOW = 1000.0
 ENDS_THAT_RESUME = set(State) - LIVE - {State.DONE, State.DELETING, State.UNKNOWN}
 

@@ -170,9 +170,8 @@ def test_a_job_whose_volume_refuses_every_commit_ends_itself_and_says_that_nothi
 
 
 def _slow(location: str) -> Run:
-    from runner.model.pricing import GPUS
-    from runner.model.spec import make_spec
+    from runner.model.spec import RunSpec
 
     overrides = {"iterations": 4000, "save_every": 5, "step_ms": 50}
-    spec = make_spec(task="base", model="d12", backend="local", gpu_kinds=tuple(GPUS), overrides=overrides)
+    spec = RunSpec.create(task="base", model="d12", backend="local", overrides=overrides)
     return run(State.LAUNCHING, volume=location, spec=spec)

@@ -11,9 +11,9 @@ import pytest
 from runner.job.gpus import parse
 from runner.job.tracker import Tracker
 from runner.model.events import ChatCore, Core, Event, Fact, Saved, Step, ValBpb
-from runner.model.pricing import GPUS, dollars
+from runner.model.pricing import dollars
 from runner.model.run import Run
-from runner.model.spec import make_spec
+from runner.model.spec import RunSpec
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import GpuSample, StageState, StageStatus, Status
@@ -160,9 +160,7 @@ class TwoHours:
     """A speedrun of about two hours, second by second, whose stages take other times than was estimated."""
 
     def __init__(self, off: dict[str, float]) -> None:
-        spec = make_spec(
-            task="speedrun", model="d24", backend="modal", engine="nanochat", gpus=8, gpu_kinds=tuple(GPUS)
-        )
+        spec = RunSpec.create(task="speedrun", model="d24", backend="modal", engine="nanochat", gpus=8)
         there = Inventory(train_shards=1000, validation_shard=True, tokenizer=True, eval_bundle=True, task_data=True)
         planned = make_plan(spec, there, backend="modal")
         self.off = off

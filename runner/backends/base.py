@@ -7,9 +7,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from runner.model.backend_name import BackendName
 from runner.model.pricing import Prices
 from runner.model.run import Poll, Run
-from runner.model.spec import BackendName
 from runner.model.status import Status
 from runner.volumes.base import Volume
 

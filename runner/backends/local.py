@@ -16,9 +16,9 @@ from runner.backends.base import Check, Workspace
 from runner.backends.local_life import LiveJob, find_live_job
 from runner.errors import Unreachable, UsageError, VolumeGone
 from runner.model import pricing
+from runner.model.backend_name import BackendName
 from runner.model.pricing import Prices
 from runner.model.run import Poll, Run
-from runner.model.spec import BackendName
 from runner.model.states import State
 from runner.model.status import Outcome, OutcomeKind, Status
 from runner.nanochat import layout

@@ -8,8 +8,9 @@ from runner.backends.base import Backend
 from runner.errors import NanochatError, Unreachable
 from runner.fleet.polling import Poller
 from runner.fleet.registry import Registry
+from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.spec import ENGINES, BackendName
+from runner.model.spec import ENGINES
 from runner.volumes import run_records
 from runner.volumes.base import Volume
 

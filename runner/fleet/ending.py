@@ -9,8 +9,8 @@ import msgspec
 
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError, VolumeGone
 from runner.fleet.core import Core
+from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.spec import BackendName
 from runner.model.states import TRANSITIONS, UNSURE, State
 from runner.model.transitions import cancel_requested, transition
 from runner.monitoring import ledger

@@ -20,8 +20,9 @@ from runner.fleet.planner import Planner
 from runner.fleet.polling import Poller
 from runner.fleet.registry import Registry
 from runner.logs import cache
+from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.spec import BackendName, RunSpec
+from runner.model.spec import RunSpec
 from runner.monitoring import ledger
 from runner.monitoring.liveness import BEATS_S
 from runner.monitoring.projection import spent_usd

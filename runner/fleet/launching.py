@@ -11,9 +11,10 @@ from runner import processes
 from runner.errors import NanochatError, Unreachable, UsageError
 from runner.fleet.core import Core
 from runner.fleet.planner import Planner
+from runner.model.backend_name import BackendName
 from runner.model.identifiers import MAX_TAG, check_tag, new_run_id
 from runner.model.run import Run, named
-from runner.model.spec import BackendName, RunSpec, on_gpus
+from runner.model.spec import RunSpec, on_gpus
 from runner.model.states import TRANSITIONS, State
 from runner.model.status import Outcome, OutcomeKind, Status
 from runner.model.transitions import in_attempt, next_attempt, transition, with_call

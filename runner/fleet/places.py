@@ -10,9 +10,9 @@ from runner.backends.base import Backend
 from runner.backends.local import LocalBackend
 from runner.backends.modal.loading import modal_backend
 from runner.errors import UsageError
+from runner.model.backend_name import BackendName
 from runner.model.pricing import Prices
 from runner.model.run import Run
-from runner.model.spec import BackendName
 from runner.settings import Settings
 from runner.system.given_path import given_path
 from runner.volumes.base import Volume

@@ -5,7 +5,8 @@ import time
 
 from runner.errors import CredentialsError, Unreachable
 from runner.fleet.core import Core
-from runner.model.spec import BackendName, RunSpec
+from runner.model.backend_name import BackendName
+from runner.model.spec import RunSpec
 from runner.nanochat import layout
 from runner.paths import has_modal_token
 from runner.planning import estimate

@@ -8,8 +8,8 @@ import msgspec
 from runner.backends.base import Backend
 from runner.errors import NanochatError, UsageError
 from runner.fleet.registry import Registry
+from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.spec import BackendName
 from runner.model.states import TRANSITIONS, UNSURE, State
 from runner.model.status import Status
 from runner.model.transitions import adopted, apply_poll, found_alive, import_run

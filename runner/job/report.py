@@ -6,9 +6,9 @@ from decimal import Decimal
 
 from runner.job.history import Container, History
 from runner.model import pricing
+from runner.model.backend_name import BackendName
 from runner.model.pricing import TimeRange
 from runner.model.run import Run
-from runner.model.spec import BackendName
 from runner.model.stages import PARTS, Part, StageName
 from runner.model.status import Status
 from runner.monitoring.projection import is_free

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from runner.model.spec import BackendName
+from runner.model.backend_name import BackendName
 from runner.model.stages import Part
 
 PRICES_DATE = "2026-10-04"

@@ -8,8 +8,9 @@ import msgspec
 from msgspec import Struct, field
 
 from runner.model import identifiers, pricing, stored
+from runner.model.backend_name import BackendName
 from runner.model.pricing import MoneyRange, Prices, TimeRange
-from runner.model.spec import BackendName, RunSpec
+from runner.model.spec import RunSpec
 from runner.model.states import LIVE, State
 from runner.model.status import Outcome, Status, in_parts
 

@@ -1,13 +1,14 @@
 """What a person asks for: task, size, GPUs, overrides, budget. Validated once, then frozen."""
 
 from decimal import Decimal, InvalidOperation
-from enum import StrEnum
 from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
 
 from runner.errors import UsageError
+from runner.model.backend_name import BackendName
+from runner.model.pricing import GPUS
 
 Task = Literal["test", "speedrun", "base", "sft", "eval"]
 Engine = Literal["rehearsal", "nanochat"]
@@ -28,15 +29,6 @@ Positive = Annotated[float, Meta(ge=0.001, le=100_000)]
 NotNegative = Annotated[float, Meta(ge=0, le=3_600_000)]
 Flag = Annotated[int, Meta(ge=0, le=1)]
 Pattern = Annotated[str, Meta(pattern="^[SL]{1,64}$")]
-
-
-class BackendName(StrEnum):
-    """Where a run is executed."""
-
-    LOCAL = "local"
-    MODAL = "modal"
-    # Of a newer release: such a run is listed, and nothing else is done with it.
-    UNKNOWN = "unknown"
 
 
 class Overrides(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -109,6 +101,68 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
     def model(self) -> str:
         """The size as people say it, also nanochat's own default checkpoint tag."""
         return f"d{self.depth}"
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        task: str = "test",
+        model: str | None = None,
+        backend: str = BackendName.LOCAL,
+        engine: str | None = None,
+        gpus: int | None = None,
+        gpu: str | None = None,
+        budget: str | None = None,
+        stop_if_stalled: str | None = None,
+        overrides: dict[str, Any] | None = None,
+        source: "RunSpec | None" = None,
+        source_id: str = "",
+        source_step: int | None = None,
+    ) -> "RunSpec":
+        """Make a valid spec of what a person typed. Raises UsageError for the first field that is wrong.
+
+        `source` is the spec of the run whose checkpoint is continued: its size, GPUs and overrides are taken over.
+        """
+        if task not in TASKS:
+            raise UsageError(f"unknown task {task[:40]!r}", closest_name(task, TASKS), field="task")
+        engine = engine or (source.engine if source else usual_engine(backend, overrides))
+        if engine not in ENGINES:
+            raise UsageError(f"unknown engine {engine[:40]!r}", closest_name(engine, ENGINES), field="engine")
+        on_cpu = backend == BackendName.LOCAL and engine == "nanochat"
+        depth = parse_depth(model or (source.model if source else "d12"), on_cpu=on_cpu)
+        _check_source(task, source, source_step)
+        if source and (source.depth, source.engine) != (depth, engine):
+            raise UsageError(
+                f"that run is a {source.model} of the {source.engine} engine",
+                "leave --model and --engine out",
+                field="from",
+            )
+        gpu = _gpu_kind(gpu or (source.gpu if source else "H100"))
+        if gpus is None:
+            gpus = source.gpus if source else 8 if task in ("speedrun", "base") and not on_cpu else 1
+        if on_cpu and gpus != 1:
+            raise UsageError(
+                f"{gpus} ranks on a CPU would train {gpus} unrelated models",
+                "use 1, or --engine rehearsal",
+                field="gpus",
+            )
+        parsed = parse_overrides(overrides or {})
+        if source:
+            parsed = merge_overrides(msgspec.structs.replace(source.overrides, fault=None), parsed)
+        _check_overrides(parsed, task, engine, fault=bool((overrides or {}).get("fault")))
+        spec = cls(
+            task=cast(Task, task),
+            depth=depth,
+            gpus=1,
+            gpu=gpu,
+            engine=cast(Engine, engine),
+            budget_usd=parse_money(budget) if budget is not None else None,
+            stop_if_stalled_s=parse_seconds(stop_if_stalled) if stop_if_stalled is not None else None,
+            overrides=parsed,
+            source=source_id,
+            source_step=source_step,
+        )
+        return on_gpus(spec, gpus)
 
 
 def flag(name: str) -> str:
@@ -235,82 +289,37 @@ def usual_engine(backend: str, overrides: dict[str, Any] | None = None) -> Engin
     return "nanochat" if backend == BackendName.MODAL and not rehearsed else "rehearsal"
 
 
-def make_spec(
-    *,
-    task: str,
-    model: str | None = None,
-    backend: str,
-    engine: str | None = None,
-    gpus: int | None = None,
-    gpu: str | None = None,
-    budget: str | None = None,
-    stop_if_stalled: str | None = None,
-    overrides: dict[str, Any] | None = None,
-    source: RunSpec | None = None,
-    source_id: str = "",
-    source_step: int | None = None,
-    gpu_kinds: tuple[str, ...],
-) -> RunSpec:
-    """Everything typed by a person -> a valid RunSpec, or UsageError for the first field that is wrong.
-
-    `source` is the spec of the run whose checkpoint is continued: its size, GPUs and overrides are taken over.
-    """
-    if task not in TASKS:
-        raise UsageError(f"unknown task {task[:40]!r}", closest_name(task, TASKS), field="task")
-    engine = engine or (source.engine if source else usual_engine(backend, overrides))
-    gpu = gpu or (source.gpu if source else "H100")
-    if engine not in ENGINES:
-        raise UsageError(f"unknown engine {engine[:40]!r}", closest_name(engine, ENGINES), field="engine")
-    on_cpu = backend == BackendName.LOCAL and engine == "nanochat"
-    depth = parse_depth(model or (source.model if source else "d12"), on_cpu=on_cpu)
+def _check_source(task: str, source: RunSpec | None, source_step: int | None) -> None:
+    """Raises UsageError for a task that needs another run, or cannot go on from one."""
     if source is None and source_step is not None:
         raise UsageError("--step is a step of another run", "say --from RUN too", field="from")
     if source is None and task in CONTINUING:
         raise UsageError(f"{task} needs a checkpoint to begin with", "say --from RUN", field="from")
     if source and task not in (*CONTINUING, "base"):
         raise UsageError(f"{task} begins with nothing", "use --task base, sft or eval with --from", field="from")
-    if source and (source.depth, source.engine) != (depth, engine):
-        raise UsageError(
-            f"that run is a {source.model} of the {source.engine} engine",
-            "leave --model and --engine out",
-            field="from",
-        )
-    by_name = {kind.upper(): kind for kind in gpu_kinds}
+
+
+def _gpu_kind(gpu: str) -> str:
+    """The GPU kind of that name, whatever its case. Raises UsageError."""
+    by_name = {kind.upper(): kind for kind in GPUS}
     if gpu.upper() not in by_name:
-        raise UsageError(f"unknown GPU {gpu[:40]!r}", closest_name(gpu.upper(), gpu_kinds), field="gpu")
-    if gpus is None:
-        gpus = source.gpus if source else 8 if task in ("speedrun", "base") and not on_cpu else 1
-    if on_cpu and gpus != 1:
-        raise UsageError(
-            f"{gpus} ranks on a CPU would train {gpus} unrelated models", "use 1, or --engine rehearsal", field="gpus"
-        )
-    parsed = parse_overrides(overrides or {})
-    if source:
-        parsed = merge_overrides(msgspec.structs.replace(source.overrides, fault=None), parsed)
+        raise UsageError(f"unknown GPU {gpu[:40]!r}", closest_name(gpu.upper(), tuple(GPUS)), field="gpu")
+    return by_name[gpu.upper()]
+
+
+def _check_overrides(given: Overrides, task: str, engine: str, *, fault: bool) -> None:
+    """Raises UsageError for a value that this task or engine does not take; `fault`: one was asked for."""
     if engine != "rehearsal":
         for name in REHEARSAL_ONLY:
-            if getattr(parsed, name) is not None:
+            if getattr(given, name) is not None:
                 raise UsageError(f"{flag(name)} is for --engine rehearsal", "leave it out", field="overrides")
-    if task in CONTINUING and (overrides or {}).get("fault"):
+    if task in CONTINUING and fault:
         raise UsageError("--fault strikes base training", f"leave it out of {task}", field="overrides")
-    if parsed.load_optimizer is not None and task not in ("sft", "speedrun"):
+    if given.load_optimizer is not None and task not in ("sft", "speedrun"):
         raise UsageError("--load-optimizer is for fine-tuning", f"leave it out of {task}", field="overrides")
-    if (parsed.shards or 0) > MAX_SHARDS:
-        raise UsageError(f"--shards {parsed.shards:,}", f"there are {MAX_SHARDS:,} in all", field="overrides")
-    if (parsed.vocab_size or MIN_VOCAB) < MIN_VOCAB:
-        raise UsageError(f"--vocab-size {parsed.vocab_size}", f"give at least {MIN_VOCAB}", field="overrides")
-    if (parsed.head_dim or 128) % 8:
-        raise UsageError(f"--head-dim {parsed.head_dim}", "must be a multiple of 8", field="overrides")
-    spec = RunSpec(
-        task=cast(Task, task),
-        depth=depth,
-        gpus=1,
-        gpu=by_name[gpu.upper()],
-        engine=cast(Engine, engine),
-        budget_usd=parse_money(budget) if budget is not None else None,
-        stop_if_stalled_s=parse_seconds(stop_if_stalled) if stop_if_stalled is not None else None,
-        overrides=parsed,
-        source=source_id,
-        source_step=source_step,
-    )
-    return on_gpus(spec, gpus)
+    if (given.shards or 0) > MAX_SHARDS:
+        raise UsageError(f"--shards {given.shards:,}", f"there are {MAX_SHARDS:,} in all", field="overrides")
+    if (given.vocab_size or MIN_VOCAB) < MIN_VOCAB:
+        raise UsageError(f"--vocab-size {given.vocab_size}", f"give at least {MIN_VOCAB}", field="overrides")
+    if (given.head_dim or 128) % 8:
+        raise UsageError(f"--head-dim {given.head_dim}", "must be a multiple of 8", field="overrides")

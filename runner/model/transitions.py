@@ -6,9 +6,9 @@ The only place where a state changes. Pure.
 import msgspec
 
 from runner.errors import UsageError
+from runner.model.backend_name import BackendName
 from runner.model.identifiers import check_tag
 from runner.model.run import Call, Poll, Run
-from runner.model.spec import BackendName
 from runner.model.states import LIVE, TRANSITIONS, UNSURE, State
 from runner.model.status import Outcome, OutcomeKind, Status
 

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 from msgspec import Struct
 
+from runner.model.backend_name import BackendName
 from runner.model.paid import Account, by_day, day_of
 from runner.model.run import Run
-from runner.model.spec import BackendName
 from runner.model.states import State
 from runner.monitoring.projection import project, spent_usd
 from runner.settings import Settings

@@ -6,9 +6,10 @@ from functools import lru_cache
 from msgspec import Struct
 
 from runner.model import pricing
+from runner.model.backend_name import BackendName
 from runner.model.pricing import MoneyRange, TimeRange
 from runner.model.run import Run
-from runner.model.spec import BackendName, RunSpec
+from runner.model.spec import RunSpec
 from runner.model.stages import PARTS, Part, StageName
 from runner.model.states import State
 from runner.model.status import StageState, StageStatus, Status

@@ -2,7 +2,8 @@
 
 from runner.errors import UsageError
 from runner.model import pricing
-from runner.model.spec import BackendName, Overrides, RunSpec, merge_overrides
+from runner.model.backend_name import BackendName
+from runner.model.spec import Overrides, RunSpec, merge_overrides
 from runner.nanochat import commands, shapes
 from runner.nanochat.commands import ResolvedSpec
 from runner.planning import estimate

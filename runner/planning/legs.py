@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from runner.model.spec import BackendName, RunSpec
+from runner.model.backend_name import BackendName
+from runner.model.spec import RunSpec
 from runner.planning import budget
 from runner.text import units
 

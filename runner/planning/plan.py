@@ -7,9 +7,10 @@ from msgspec import Struct
 
 from runner.errors import UsageError
 from runner.model import pricing
+from runner.model.backend_name import BackendName
 from runner.model.pricing import MoneyRange, Prices, TimeRange
 from runner.model.run import Estimate, Run
-from runner.model.spec import BackendName, RunSpec
+from runner.model.spec import RunSpec
 from runner.model.stages import PARTS, STAGES, Part, StageName
 from runner.model.status import StageState, StageStatus
 from runner.nanochat import commands, flops, layout, shapes

@@ -4,7 +4,8 @@ import shlex
 from collections.abc import Iterator
 
 from runner.model import pricing
-from runner.model.spec import BackendName, RunSpec
+from runner.model.backend_name import BackendName
+from runner.model.spec import RunSpec
 from runner.planning.plan import Plan
 from runner.text import units
 

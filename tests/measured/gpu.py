@@ -25,10 +25,10 @@ from runner import engines
 from runner.job.compile_cache import CompileCache, compile_cache_of
 from runner.job.environment import LocalEnvironment, local_gpus
 from runner.job.job import Job
+from runner.model.backend_name import BackendName
 from runner.model.identifiers import new_run_id
-from runner.model.pricing import GPUS
 from runner.model.run import Run
-from runner.model.spec import BackendName, make_spec
+from runner.model.spec import RunSpec
 from runner.model.states import State
 from runner.nanochat import grammar, layout
 from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
@@ -71,9 +71,8 @@ class Bench:
             file.write(line + "\n")
 
     def run(self, task: str, model: str, *, gpus: int = 1, **overrides: Any) -> Run:
-        spec = make_spec(
+        spec = RunSpec.create(
             task=task, model=model, backend="modal", engine="nanochat", gpus=gpus, gpu=self.gpu, overrides=overrides,
-            gpu_kinds=tuple(GPUS),
         )  # fmt: skip
         run = Run(new_run_id(), f"{task}-{model}", spec, BackendName.MODAL, self.volume.location, time.time())
         run_records.write_run(self.volume, run)

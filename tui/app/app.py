@@ -15,8 +15,8 @@ from textual.worker import get_current_worker
 
 from runner.errors import NanochatError
 from runner.fleet.fleet import Fleet
+from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.spec import BackendName
 from runner.model.states import TRANSITIONS, State
 from runner.monitoring import health
 from runner.monitoring.notifications import Notification, NotificationKind, Notifier, terminal_sequence

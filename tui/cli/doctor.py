@@ -10,7 +10,8 @@ from runner.backends.base import Check
 from runner.errors import Exit, NanochatError, UsageError
 from runner.fleet.fleet import Fleet
 from runner.logs import cache
-from runner.model.spec import ENGINES, BackendName
+from runner.model.backend_name import BackendName
+from runner.model.spec import ENGINES
 from runner.paths import has_modal_token, modal_command
 from runner.text import units
 from runner.volumes import holdings, run_records

@@ -12,8 +12,8 @@ from runner.logs.log_file import LogFile
 from runner.logs.prefixed import PrefixFinder
 from runner.logs.search import Query, Scan, lines_in, parse_query
 from runner.logs.timestamps import LogTimes, parse_time
+from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.spec import BackendName
 from runner.nanochat import layout
 from runner.text.sanitize import sanitize_json
 from tui.presentation import console

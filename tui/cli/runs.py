@@ -12,9 +12,9 @@ from runner import settings
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet.fleet import Fleet
 from runner.fleet.places import BACKENDS
-from runner.model.pricing import GPUS
+from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.spec import BackendName, Overrides, RunSpec, closest_name, make_spec, parse_money
+from runner.model.spec import Overrides, RunSpec, closest_name, parse_money
 from runner.monitoring import health, unsaved
 from runner.monitoring.projection import spent_usd
 from runner.nanochat import flops
@@ -73,7 +73,7 @@ def _spec(fleet: Fleet, args: argparse.Namespace) -> tuple[RunSpec, str]:
     if source and backend != source.backend:
         raise UsageError(f"{source.tag} is on {source.backend}", "leave --backend out", field="backend")
     given = {name: value for name in Overrides.__struct_fields__ if (value := getattr(args, name)) is not None}
-    spec = make_spec(
+    spec = RunSpec.create(
         task=args.task,
         model=args.model,
         backend=backend,
@@ -86,7 +86,6 @@ def _spec(fleet: Fleet, args: argparse.Namespace) -> tuple[RunSpec, str]:
         source=source.spec if source else None,
         source_id=source.id if source else "",
         source_step=args.step,
-        gpu_kinds=tuple(GPUS),
     )
     return spec, backend
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from runner.errors import Exit, NanochatError, NoSuchRun, UsageError
 from runner.fleet.fleet import Fleet
 from runner.fleet.registry import DownloadRequest
+from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.spec import BackendName
 from runner.system.given_path import given_path
 from runner.text import filenames, units
 from runner.transfer import download, upload

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.spec import BackendName
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import OutcomeKind

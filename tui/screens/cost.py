@@ -11,8 +11,8 @@ from textual.binding import BindingType
 from textual.widgets import Static
 
 from runner.errors import NanochatError
+from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.spec import BackendName
 from runner.monitoring.ledger import per_hour, spending, today
 from runner.monitoring.projection import is_free, project, spent_usd
 from runner.text import units

@@ -12,8 +12,8 @@ from textual.notifications import SeverityLevel
 
 from runner.errors import NanochatError, UsageError
 from runner.fleet.registry import DownloadRequest
+from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.spec import BackendName
 from runner.system.given_path import begin_in
 from runner.text import filenames, units
 from runner.text.sanitize import sanitize_line

@@ -14,20 +14,11 @@ from textual.worker import get_current_worker
 from runner.errors import CredentialsError, NanochatError, NoSuchRun, UsageError
 from runner.fleet.places import BACKENDS
 from runner.fleet.registry import find_run
+from runner.model.backend_name import BackendName
 from runner.model.identifiers import check_tag
 from runner.model.pricing import CENT, FREE, GPUS, MoneyRange
 from runner.model.run import Run
-from runner.model.spec import (
-    ENGINES,
-    GPU_COUNTS,
-    SWITCHES,
-    TASKS,
-    BackendName,
-    RunSpec,
-    flag,
-    make_spec,
-    parse_override_words,
-)
+from runner.model.spec import ENGINES, GPU_COUNTS, SWITCHES, TASKS, RunSpec, flag, parse_override_words
 from runner.paths import has_modal_token, no_modal_token
 from runner.planning import plan_text
 from runner.planning.plan import Plan
@@ -191,7 +182,7 @@ class LaunchScreen(NanochatScreen):
             value = self._value(name)
             return None if source and value == DEFAULTS[name] else value
 
-        return make_spec(
+        return RunSpec.create(
             task=self._value("task"),
             model=asked("model"),
             backend=self._backend(),
@@ -204,7 +195,6 @@ class LaunchScreen(NanochatScreen):
             source=source.spec if source else None,
             source_id=source.id if source else "",
             source_step=_step(self._value("step")),
-            gpu_kinds=tuple(GPUS),
         )
 
     def _replan(self) -> None:

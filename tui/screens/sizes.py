@@ -10,7 +10,7 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from runner.errors import NanochatError
-from runner.model.spec import BackendName
+from runner.model.backend_name import BackendName
 from runner.text import filenames, units
 from runner.text.sanitize import sanitize_line
 from runner.volumes import disk_usage

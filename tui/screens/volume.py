@@ -14,8 +14,8 @@ from textual.worker import get_current_worker
 
 from runner.errors import NanochatError
 from runner.model import identifiers
+from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.spec import BackendName
 from runner.nanochat import layout
 from runner.preview.build import PreviewContent, build_preview
 from runner.text import filenames, units

@@ -24,9 +24,9 @@ from runner.backends.modal.volume import ModalVolume
 from runner.diagnosis.advice import ADVICE, Cause
 from runner.errors import NanochatError, Unreachable, VolumeGone
 from runner.logs.mirror import Read
+from runner.model.backend_name import BackendName
 from runner.model.pricing import Prices
 from runner.model.run import Poll, Run, calls_of_attempt
-from runner.model.spec import BackendName
 from runner.model.stages import Part
 from runner.model.states import LIVE, State
 from runner.model.status import Outcome, OutcomeKind, Status

@@ -27,9 +27,9 @@ from runner.job.job import Job
 from runner.job.outcome import outcome_of_error
 from runner.job.restarts import never_began
 from runner.model import pricing
+from runner.model.backend_name import BackendName
 from runner.model.paid import PaidInterval
 from runner.model.run import Run
-from runner.model.spec import BackendName
 from runner.model.stages import Part
 from runner.model.states import State
 from runner.model.status import Status
