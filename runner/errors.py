@@ -32,7 +32,7 @@ EXIT_MEANING = {
 
 
 class NanochatError(Exception):
-    """Something a person can act on: `what` happened and what to `do`, shown as one line."""
+    """Something a person can act on: `what` happened and a `hint` at what to do, shown as one line."""
 
     exit_code = Exit.FAILED
 
@@ -53,10 +53,14 @@ class UsageError(NanochatError):
 
 
 class NoSuchRun(NanochatError):
+    """No run on record has that name."""
+
     exit_code = Exit.NO_SUCH_RUN
 
 
 class CredentialsError(NanochatError):
+    """Modal's client has nothing to sign in with, or what it has is refused."""
+
     exit_code = Exit.CREDENTIALS
 
 

@@ -1,4 +1,4 @@
-"""Makes docs/reference.md from the tables it is about: `python -m tests.docs [--write]` holds it to them."""
+"""Makes the pages of docs/ from what they are about; `python -m tests.docs` holds them to it, `--write` renews them."""
 
 import argparse
 import inspect
@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+import runner
 from runner import settings
 from runner.errors import EXIT_MEANING, Exit
 from runner.model import events
@@ -22,11 +23,16 @@ from runner.model.status import Status
 from tui.cli.main import COMMANDS, Parser, parser
 from tui.presentation.keymap import KEYS, key_label
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
+DOCS = Path(__file__).parents[1] / "docs"
 INTRO = """# Reference
 
 Made from the program's own tables by `make docs`; `make check` holds it to them.
 For the tasks a person has, in their order, see [README](../README.md); for programs, [the Python API](api.md).
+"""
+API = """# Python API
+
+What the app and the command line do, from Python. Made from the code by `make docs`; `make check` holds it to that.
+Names that are not here may change between releases.
 """
 FILES = (
     ("run.json", Run, "What was asked for; in a run's folder on the volume, written by the client alone."),
@@ -40,12 +46,16 @@ FILES = (
 
 
 def main() -> int:
-    text = "\n".join([INTRO, *keys(), *commands(), *exit_codes(), *all_settings(), *formats()])
-    if "--write" in sys.argv[1:]:
-        PAGE.write_text(text)
-    elif not PAGE.exists() or PAGE.read_text() != text:
-        print("docs/reference.md is not what the tables say: python -m tests.docs --write")
-        return 1
+    pages = {
+        DOCS / "reference.md": "\n".join([INTRO, *keys(), *commands(), *exit_codes(), *all_settings(), *formats()]),
+        DOCS / "api.md": "\n".join([API, *examples(), *names()]),
+    }
+    for page, text in pages.items():
+        if "--write" in sys.argv[1:]:
+            page.write_text(text)
+        elif not page.exists() or page.read_text() != text:
+            print(f"docs/{page.name} is not what it is made from: python -m tests.docs --write")
+            return 1
     return 0
 
 
@@ -56,6 +66,36 @@ def table(*rows: tuple[str, ...]) -> Iterator[str]:
         if number == 0:
             yield "|" + "---|" * len(row)
     yield ""
+
+
+def examples() -> Iterator[str]:
+    for path in sorted((DOCS / "examples").glob("*.py")):
+        yield f"## [{path.name}](examples/{path.name})\n"
+        yield f"```python\n{path.read_text()}```\n"
+
+
+def names() -> Iterator[str]:
+    for name in ("Fleet", "RunSpec", *(n for n in runner.__all__ if n not in ("Fleet", "RunSpec"))):
+        kind = getattr(runner, name)
+        yield f"## {name}\n"
+        yield f"{doc(kind)}\n"
+        if issubclass(kind, Enum):
+            yield ", ".join(f"`{one.name}`" for one in kind) + "\n"
+        elif issubclass(kind, msgspec.Struct):
+            hints = get_type_hints(kind)
+            yield from table(("field", "type"), *((f"`{f}`", spelled(hints[f])) for f in kind.__struct_fields__))
+        for member, value in vars(kind).items():
+            function = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))
+            if not member.startswith("_") and inspect.isfunction(function) and function.__doc__:
+                given = "" if isinstance(value, property) else str(inspect.signature(getattr(kind, member)))
+                yield f"- **`{member}{plain(given)}`** {doc(function)}"
+        yield ""
+
+
+def plain(text: str) -> str:
+    """A signature without the modules of its types, without `self`, its defaults as they are typed."""
+    text = re.sub(r"<[\w.]+: ('[^']*')>", r"\1", re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", text))
+    return text.replace("(self, *, ", "(*, ").replace("(self, ", "(").replace("(self)", "()")
 
 
 def keys() -> Iterator[str]:
@@ -159,7 +199,7 @@ def fields(kind: Any) -> str:
     return ", ".join(f"`{name}` {spelled(hints[name])}" for name in kind.__struct_fields__)
 
 
-def doc(kind: type) -> str:
+def doc(kind: Any) -> str:
     return re.sub(r"\s+", " ", inspect.getdoc(kind) or "") if kind.__doc__ else ""
 
 

@@ -2,16 +2,17 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
 from runner import settings
 from runner.backends.base import Backend
-from runner.errors import CredentialsError, Unreachable, UsageError
-from runner.fleet import ending
+from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError
+from runner.fleet import ending, following
 from runner.fleet.core import Core
 from runner.fleet.discovery import Discovery
 from runner.fleet.launching import Launcher, scan
@@ -20,6 +21,7 @@ from runner.fleet.planner import Planner
 from runner.fleet.polling import Poller
 from runner.fleet.registry import Registry
 from runner.logs import cache
+from runner.logs.log_file import LogFile
 from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.model.spec import RunSpec
@@ -27,33 +29,41 @@ from runner.monitoring import ledger
 from runner.monitoring.liveness import BEATS_S
 from runner.monitoring.projection import spent_usd
 from runner.nanochat import layout
-from runner.paths import has_modal_token
+from runner.paths import data_dir, has_modal_token
 from runner.planning.plan import Plan
 from runner.settings import LoadedSettings, Settings
 from runner.text import units
+from runner.transfer.download import Download, list_files
 from runner.volumes import known_volumes, run_records
 from runner.volumes.base import Volume
 from runner.volumes.best import with_measures
 from runner.volumes.checkpoints import Checkpoint
 
+# How often a log that is followed is looked at.
+FOLLOW_S = 0.25
+
 
 class Fleet:
-    """Launch, resume, cancel, delete and refresh runs. Its methods do I/O: call them from a worker, not from a UI loop.
+    """Launch, watch, resume, cancel and delete runs. Its methods do I/O: call them from a thread, not from a UI loop.
 
-    `say` is told at once what takes long or should be known; without it, `notices` collects that. With `or_copy` it
-    works, without a memory, where the data folder takes nothing: what is running can still be seen and ended.
+    `home` is the data folder, `volume` the volume to use instead of the usual one. `say` is told at once what takes
+    long or should be known; without it, `notices` collects that. With `or_copy` it works, without a memory, where the
+    data folder takes nothing: what is running can still be seen and ended. Safe for several threads and processes.
+
+    Raises UsageError or Unreachable where there can be no data folder. Every method may raise Unreachable and
+    CredentialsError where a backend is asked.
     """
 
     def __init__(
         self,
-        home: Path,
+        home: Path | None = None,
         *,
         volume: str = "",
         clock: Callable[[], float] = time.time,
         say: Callable[[str], None] | None = None,
         or_copy: bool = False,
     ) -> None:
-        self.home = home
+        self.home = home = home or data_dir()
         self.notices: list[str] = []
         self.say = say or self.notices.append
         self.clock = clock
@@ -71,6 +81,12 @@ class Fleet:
         if self.registry.borrowed:
             self.say(f"{self.registry.borrowed}; what is done now is not written down here")
         self._say_what_is_not_obeyed(set_here)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def settings(self) -> Settings:
@@ -150,7 +166,13 @@ class Fleet:
         whole = run.estimate.usd.likely if run.estimate else Decimal(0)
         return max(whole - spent_usd(run), whole / 10)
 
-    def launch(self, spec: RunSpec, *, backend: str, tag: str = "", force_restart: bool = False) -> Run:
+    def find(self, name: str) -> Run:
+        """A run by id, tag, unique prefix of either, or `last`. Raises NoSuchRun, or UsageError if several match."""
+        return self.registry.find(name)
+
+    def launch(
+        self, spec: RunSpec, *, backend: str = BackendName.LOCAL, tag: str = "", force_restart: bool = False
+    ) -> Run:
         """Start a new run. The intent is on record before anything is spawned, so no run can get lost."""
         return self._launcher.launch(spec, backend=backend, tag=tag, force_restart=force_restart)
 
@@ -222,6 +244,36 @@ class Fleet:
         volume = self.volume_of(run)
         found = scan(volume, run)
         return with_measures(found, run_records.measured(volume, run)) if found else found
+
+    def watch(self, run: Run, *, every_s: float = 1.0) -> Iterator[Run]:
+        """The run as it is, then again whenever it has changed, until it has ended; blocks between looks.
+
+        While its backend cannot be reached, nothing comes; `unreachable` then says why.
+        """
+        return following.changes(following.looks(run, self.poll_run, every_s))
+
+    def logs(self, run: Run, *, follow: bool = False) -> Iterator[str]:
+        """The lines of a run's log, the oldest first, made harmless; with `follow` also those that come, to its end."""
+
+        def pulled(current: Run) -> Run:
+            self.pull_log(current)
+            return self.poll_run(current)
+
+        seen = following.looks(run, pulled, FOLLOW_S) if follow else iter([pulled(run)])
+        return following.lines(LogFile(self.log_file(run)), seen)
+
+    def download(self, run: Run, path: str, folder: Path, *, overwrite: bool = False) -> list[Path]:
+        """Bring a file or a folder of a run's folder into one of this disk; "" is all of it. Returns the files.
+
+        What was brought before is not read again, and a download that was cut goes on. Raises UsageError for a file
+        that is not there, or where one of the person's own is in the way, and NanochatError when not all came.
+        """
+        items = list_files(self.volume_of(run), f"{run.path}/{path}".rstrip("/"), "" if path else run.tag)
+        bringing = Download(self.volume_of(run), items, folder, overwrite=overwrite)
+        bringing.run()
+        if bringing.warnings:
+            raise NanochatError("; ".join(bringing.warnings[:3]), "download it again")
+        return [folder / item.target for item in items]
 
     def log_file(self, run: Run) -> Path:
         """The file on this disk that holds the run's log, its events beside it; `pull_log` brings it up to date."""

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import modal
 
-import runner
 from runner.backends.modal import names
 from runner.backends.modal.errors import error_text, redact_credentials, translating_errors
 from runner.backends.modal.names import APPS, TAG
@@ -62,7 +61,7 @@ class Deployments:
 
     def _deploy(self, engine: str, name: str) -> str:
         argv = [sys.executable, "-m", "modal", "deploy", "--name", name, "-m", names.REFERENCES[engine]]
-        package = Path(runner.__file__).parents[1]
+        package = Path(__file__).parents[3]
         # What the client prints is read here, whatever this terminal can show.
         env = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUTF8": "1"}
         with subprocess.Popen(
