@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import msgspec
+import pytest
 from textual.command import CommandList, CommandPalette
 from textual.widgets import Input
 
@@ -198,7 +199,9 @@ async def test_columns_of_live_runs_take_no_room_where_all_have_ended(tmp_path: 
         assert "tok/s" not in head and "eta" not in head and "seen" in head and "id" in head
 
 
-async def test_a_theme_that_was_chosen_is_there_at_the_next_start(tmp_path: Path) -> None:
+async def test_a_theme_that_was_chosen_is_there_at_the_next_start_and_not_chosen_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = NanochatApp(Fleet(tmp_path))
     async with app.run_test(size=(80, 24)) as pilot:
         assert app.theme == "nanochat"
@@ -206,9 +209,14 @@ async def test_a_theme_that_was_chosen_is_there_at_the_next_start(tmp_path: Path
         await until(pilot, lambda: isinstance(app.screen, CommandPalette) and "Theme" in text_of(app), "the palette")
         app.theme = "textual-light"
         await until(pilot, lambda: load(tmp_path).theme == "textual-light", "the setting")
+    written: list[str] = []
     again = NanochatApp(Fleet(tmp_path))
+    monkeypatch.setattr(again, "put_setting", lambda name, value: written.append(value))
     async with again.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: again.theme == "textual-light", "the theme")
+        for _ in range(5):
+            await pilot.pause()
+        assert not written, "it was set, and maybe by somebody else since"
     put_setting(tmp_path, "theme", "no-such")
     other = NanochatApp(Fleet(tmp_path))
     async with other.run_test(size=(80, 24)) as pilot:

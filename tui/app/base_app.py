@@ -26,7 +26,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.keys import _character_to_key
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
-from textual.theme import ThemeProvider
+from textual.theme import Theme, ThemeProvider
 from textual.widgets import Input
 
 from runner.errors import Exit
@@ -238,7 +238,16 @@ class TerminalApp(App[int]):
             self.theme = theme
         elif theme:
             self.notify(f"there is no theme {theme!r}: Ctrl-P, then Theme, lists them", severity="warning")
-        self.theme_changed_signal.subscribe(self, lambda chosen: self._keep(("theme", chosen.name)))
+        set_before = self.theme
+
+        def keep(chosen: Theme) -> None:
+            nonlocal set_before
+            # What was set already is told as a change, too, and may have been set anew by somebody else since.
+            if chosen.name != set_before:
+                set_before = chosen.name
+                self._keep(("theme", chosen.name))
+
+        self.theme_changed_signal.subscribe(self, keep)
 
     def on_log_view_display_changed(self, message: LogView.DisplayChanged) -> None:
         self._keep(*message.settings)
