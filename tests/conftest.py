@@ -44,7 +44,11 @@ COMMANDS = Forks(
     [
         "modal",
         "runner.fleet.fleet",
+        "tui.cli.dispatch",
+        "tui.cli.launching",
         "tui.cli.runs",
+        "tui.cli.watch",
+        "tui.cli.checkpoints",
         "tui.cli.logs",
         "tui.cli.cost",
         "tui.cli.volume",

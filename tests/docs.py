@@ -20,7 +20,9 @@ from runner.model import events
 from runner.model.paid import Account
 from runner.model.run import Run
 from runner.model.status import Status
-from tui.cli.main import COMMANDS, Parser, parser
+from tui.cli.commands import COMMANDS
+from tui.cli.main import parser
+from tui.cli.parser import Parser
 from tui.presentation.keymap import KEYS, key_label
 
 DOCS = Path(__file__).parents[1] / "docs"

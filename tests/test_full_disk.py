@@ -17,7 +17,7 @@ from runner.model.states import State
 from runner.paths import VARIABLE, data_dir
 from tests.conftest import Cli
 from tests.test_run import run
-from tui.cli.runs import STILL
+from tui.cli.dispatch import STILL
 
 
 @pytest.fixture

@@ -10,10 +10,17 @@ from runner.text import units
 from runner.volumes import deletion
 from runner.volumes.best import prunable
 from runner.volumes.checkpoints import Checkpoint, Verdict
+from tui.cli.parser import Parser
 from tui.presentation import console, run_format
 from tui.presentation.cells import Cell
 
 RIGHT = frozenset({"step", "val bpb", "size", "ranks"})
+
+
+def options(name: str, sub: Parser) -> None:
+    """Add what the command takes."""
+    sub.add_argument("--prune", action="store_true", help="delete all but the best and the last, after asking")
+    sub.add_argument("-y", "--yes", action="store_true", help="with --prune: do not ask")
 
 
 def checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -77,3 +84,6 @@ def _prune(fleet: Fleet, args: argparse.Namespace, found: list[tuple[Run, Checkp
         said = f"deleted {units.pluralize(len(gone), 'checkpoint')}, {units.size(freed)}"
         console.write(said if gone else "only best and last are there")
     return Exit.OK
+
+
+COMMANDS = {"checkpoints": checkpoints}

@@ -15,8 +15,16 @@ from runner.monitoring.projection import is_free, project, spent_usd
 from runner.nanochat import layout
 from runner.system.new_files import new_file, whole_files
 from runner.text import units
+from tui.cli.parser import Parser
 from tui.presentation import console, run_format
 from tui.presentation.cells import Cell
+
+
+def options(name: str, sub: Parser) -> None:
+    """Add what each of these commands takes."""
+    if name == "compare":
+        sub.add_argument("--csv", metavar="FILE", help="write every point of their curves to a new file")
+        sub.add_argument("--svg", metavar="FILE", help="write their loss and val bpb as a picture")
 
 
 def cost(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -126,3 +134,6 @@ def compare(fleet: Fleet, args: argparse.Namespace) -> int:
 def _write(path: Path, pieces: Iterable[str]) -> None:
     with whole_files([path]) as (new,):
         new.file.writelines(piece.encode() for piece in pieces)
+
+
+COMMANDS = {"cost": cost, "compare": compare}

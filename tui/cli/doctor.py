@@ -16,7 +16,16 @@ from runner.paths import has_modal_token, modal_command
 from runner.text import units
 from runner.volumes import holdings, run_records
 from tui.app import clipboard
+from tui.cli.parser import Parser
 from tui.presentation import console
+
+
+def options(name: str, sub: Parser) -> None:
+    """Add what the command takes."""
+    sub.add_argument("--backend", choices=("local", "modal"), help="what a launch there needs")
+    sub.add_argument("--engine", choices=("rehearsal", "nanochat"), help="what a launch with it needs")
+    sub.add_argument("--bundle", nargs="?", const="", metavar="FILE", help="write what a report of a fault needs")
+    sub.add_argument("--run", default="", metavar="RUN", help="with --bundle: also the end of the log of this run")
 
 
 def doctor(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -121,3 +130,6 @@ def _volume(fleet: Fleet, engine: str, location: str) -> Check:
         return Check(name, False, bad, "the next launch puts it aside and makes or fetches it anew", optional=True)
     runs = sum(r.volume == location for r in fleet.registry.all())
     return Check(name, True, f"{location}, {units.pluralize(runs, 'run')}")
+
+
+COMMANDS = {"doctor": doctor}

@@ -5,9 +5,11 @@ from typing import Any
 import msgspec
 
 from runner.diagnosis.advice import resume_of
+from runner.fleet.fleet import Fleet
 from runner.model.run import Run
 from runner.model.status import Outcome
 from runner.monitoring import health, unsaved
+from runner.monitoring.projection import spent_usd
 
 
 def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
@@ -49,6 +51,11 @@ def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
         "warnings": status.work.warnings if status else [],
         "outcome": _with_resume(run.outcome) if run.outcome else None,
     }
+
+
+def record(fleet: Fleet, run: Run) -> dict[str, Any]:
+    """One run, with what it has cost until now."""
+    return as_json(run, spent_usd(run), fleet.time_for(run))
 
 
 def _with_resume(outcome: Outcome) -> dict[str, Any]:

@@ -16,11 +16,23 @@ from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.nanochat import layout
 from runner.text.sanitize import sanitize_json
+from tui.cli.parser import Parser
 from tui.presentation import console
 
 POLL_S = 0.25
 # So much of a line is looked at and printed on a terminal, as a terminal would show it; and in a pipe, as it is.
 LONGEST, LONGEST_IN_PIPE = 1 << 20, 256 << 20
+
+
+def options(name: str, sub: Parser) -> None:
+    """Add what the command takes."""
+    sub.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
+    sub.add_argument("-n", "--lines", type=int, default=None, metavar="N", help="only the last N lines")
+    sub.add_argument("--grep", metavar="TEXT", help="only lines with a text, ~regex, or !without")
+    sub.add_argument("--invert", action="store_true", help="with --grep: only lines without it")
+    sub.add_argument("--since", metavar="WHEN", help="only lines since 10m, 2h ago, 14:05, yesterday, 2026-11-25")
+    sub.add_argument("--timestamps", action="store_true", help="when each line came, before it")
+    sub.add_argument("--level", metavar="LEVEL", help="only error, warning, stage or score lines")
 
 
 def line_of(log: LogFile, number: int) -> bytes:
@@ -168,3 +180,6 @@ def _events(path: Path, lines: int | None) -> Callable[[bool], None]:
         state["next"] = log.whole
 
     return show
+
+
+COMMANDS = {"logs": logs}

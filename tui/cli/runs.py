@@ -1,168 +1,37 @@
-"""What each subcommand does, over the same Fleet as the app."""
+"""`ls`, `show`, `cancel` and `rm`: runs as they are, stopped, deleted."""
 
 import argparse
-import contextlib
 import sys
 import time
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 
-from runner import settings
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
 from runner.fleet.fleet import Fleet
-from runner.fleet.places import BACKENDS
 from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.spec import Overrides, RunSpec, closest_name, parse_money
 from runner.monitoring import health, unsaved
 from runner.monitoring.projection import spent_usd
 from runner.nanochat import flops
-from runner.paths import data_dir, readable_data_dir
-from runner.planning import plan_text
-from runner.planning.confirmation import ask_first
-from runner.system import waiting
 from runner.text import units
-from runner.volumes.checkpoints import newest_complete
-from tui.cli.json_records import as_json
+from tui.cli.json_records import as_json, record
+from tui.cli.parser import Parser
 from tui.presentation import console, run_format
 from tui.presentation.cells import Cell
 
 POLL_S = 0.25
 CANCEL_WAIT_S = 60.0
-# What works also where the data folder takes nothing: to see what is running, and to end it.
-STILL = frozenset({"ls", "show", "logs", "watch", "cancel", "cost"})
 RIGHT = frozenset({"gpus", "step", "loss", "bpb", "cost", "seen", "size", "ranks", "time"})
 
 
-def dispatch(args: argparse.Namespace) -> int:
-    """Dispatch one subcommand."""
-    console.prepare(plain=args.plain)
-    if args.command == "doctor" and args.bundle is not None:
-        from tui.cli import report
-
-        # It works also where what it reports on does not.
-        with readable_data_dir() as (folder, _):
-            return report.bundle(folder, args)
-    looks_only = args.command in ("plan", "doctor") or (args.command == "settings" and not args.name)
-    urgent = args.command in STILL
-    with (
-        readable_data_dir() if looks_only else contextlib.nullcontext((data_dir(to_write=not urgent), None)) as (
-            folder,
-            problem,
-        )
-    ):
-        if problem and args.command != "doctor":
-            console.message(f"nanochat-tui: {problem}; nothing that was kept there is known")
-        fleet = Fleet(folder, volume=args.volume, say=_say, or_copy=urgent)
-        with contextlib.closing(fleet), waiting.reporting(_say):
-            args.home_problem = problem
-            return COMMANDS[args.command](fleet, args)
-
-
-def _say(text: str) -> None:
-    console.message(f"nanochat-tui: {text}")
-
-
-def _spec(fleet: Fleet, args: argparse.Namespace) -> tuple[RunSpec, str]:
-    """What was asked for, and the backend it is for."""
-    source = fleet.registry.find(args.source) if args.source else None
-    backend = args.backend or (source.backend if source else BackendName.LOCAL)
-    if backend not in BACKENDS:
-        raise UsageError(f"unknown backend {backend!r}", closest_name(backend, BACKENDS), field="backend")
-    if source and backend != source.backend:
-        raise UsageError(f"{source.tag} is on {source.backend}", "leave --backend out", field="backend")
-    given = {name: value for name in Overrides.__struct_fields__ if (value := getattr(args, name)) is not None}
-    spec = RunSpec.create(
-        task=args.task,
-        model=args.model,
-        backend=backend,
-        engine=args.engine,
-        gpus=args.gpus,
-        gpu=args.gpu,
-        budget=args.budget,
-        stop_if_stalled=args.stop_if_stalled,
-        overrides=given,
-        source=source.spec if source else None,
-        source_id=source.id if source else "",
-        source_step=args.step,
-    )
-    return spec, backend
-
-
-def _plan(fleet: Fleet, args: argparse.Namespace) -> int:
-    spec, backend = _spec(fleet, args)
-    planned = fleet.plan(spec, backend)
-    if args.json:
-        console.as_json({"spec": spec, "plan": planned})
-    else:
-        for line in plan_text.lines(planned):
-            console.write(line)
-    return Exit.OK
-
-
-def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
-    spec, backend = _spec(fleet, args)
-    planned = fleet.plan(spec, backend)
-    heading = _Heading(fleet, plan_text.headline(spec, backend, planned))
-    if not args.yes:
-        ask_first(fleet.confirmation_reason(spec, planned.usd.likely), heading.confirm)
-    launched = fleet.launch(spec, backend=backend, tag=args.tag, force_restart=args.force_restart)
-    heading.show()
-    return _started(fleet, launched, args, "launched")
-
-
-class _Heading:
-    """The first line of a launch, before whatever else is said of it; a launch that is refused says only why."""
-
-    def __init__(self, fleet: Fleet, line: str) -> None:
-        self._line, self._say = line, fleet.say
-        fleet.say = self._told
-
-    def show(self) -> None:
-        line, self._line = self._line, ""
-        if line:
-            console.message(line)
-
-    def confirm(self, question: str) -> bool:
-        self.show()
-        return console.confirm(question)
-
-    def _told(self, text: str) -> None:
-        self.show()
-        self._say(text)
-
-
-def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
-    from tui.cli import logs
-
-    run_ = fleet.poll_run(fleet.registry.find(args.run))
-    newest = newest_complete(fleet.checkpoints(run_))
-    begins = args.step if args.step is not None else newest.step if newest else None
-    earlier = logs.log_of(fleet, run_)
-    budget = parse_money(args.budget) if args.budget is not None else None
-    if not args.yes:
-        ask_first(fleet.confirmation_reason_for_resume(run_, budget), console.confirm)
-    resumed = fleet.resume(run_, gpus=args.gpus, budget=budget, step=args.step)
-    where = f"from step {begins:,}" if begins is not None else "from the beginning"
-    return _started(fleet, resumed, args, f"attempt {resumed.attempt}, {where}, of", skip=len(earlier))
-
-
-def _started(fleet: Fleet, run_: Run, args: argparse.Namespace, verb: str, *, skip: int = 0) -> int:
-    if args.watch:
-        from tui.cli import watch
-
-        console.message(f"{verb} {run_.tag} ({run_.id}); Ctrl-C leaves it running")
-        return watch.follow_to_end(fleet, run_, args, skip=skip)
-    if args.json:
-        console.as_json(_record(fleet, run_))
-    else:
-        console.write(f"{verb} {run_.tag} ({run_.id}); nanochat-tui watch {run_.tag}")
-    return Exit.OK
-
-
-def _record(fleet: Fleet, run_: Run) -> dict[str, Any]:
-    return as_json(run_, spent_usd(run_), fleet.time_for(run_))
+def options(name: str, sub: Parser) -> None:
+    """Add what each of these commands takes."""
+    if name == "ls":
+        sub.add_argument("--backend", choices=("local", "modal"), help="only runs of this backend")
+    elif name == "cancel":
+        sub.add_argument("--no-wait", action="store_true", help="do not wait for the end")
+    elif name == "rm":
+        sub.add_argument("-y", "--yes", action="store_true", help="do not ask")
+        sub.add_argument("--forget", action="store_true", help="remove the record also when the volume is gone")
 
 
 def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -175,7 +44,7 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
             console.message(f"nanochat-tui: {r.tag}: {lost}")
     if args.json:
         # What stood in the way of a look: the rest of such a row is what was last known.
-        console.as_json([{**_record(fleet, r), "unreachable": fleet.unreachable.get(r.id)} for r in runs])
+        console.as_json([{**record(fleet, r), "unreachable": fleet.unreachable.get(r.id)} for r in runs])
         return Exit.OK
     rows = [
         (
@@ -225,7 +94,7 @@ def _show(fleet: Fleet, args: argparse.Namespace) -> int:
         detail["problems"] = found.outcome.problems if found.outcome else []
         detail["unreachable"] = fleet.unreachable.get(found.id)
         more = {"log": str(fleet.log_file(found)), "billed_usd_by_hour": fleet.billed(found)}
-        console.as_json({**_record(fleet, found), **detail, **more})
+        console.as_json({**record(fleet, found), **detail, **more})
         return Exit.OK
     console.write(
         f"{found.tag} ({found.id}): {run_format.final_line(found) if not found.live else health.phase(found)}"
@@ -283,7 +152,7 @@ def _cancel(fleet: Fleet, args: argparse.Namespace) -> int:
         time.sleep(POLL_S)
         asked = [fleet.poll_run(r) for r in asked]
     if args.json:
-        console.as_json([_record(fleet, r) for r in asked])
+        console.as_json([record(fleet, r) for r in asked])
     else:
         for r in asked:
             console.write(f"{r.tag} is {r.state}" if r.live else run_format.final_line(r))
@@ -317,73 +186,4 @@ def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
     return worst
 
 
-def _logs(fleet: Fleet, args: argparse.Namespace) -> int:
-    from tui.cli import logs
-
-    return logs.logs(fleet, args)
-
-
-def _watch(fleet: Fleet, args: argparse.Namespace) -> int:
-    from tui.cli import watch
-
-    return watch.watch(fleet, args)
-
-
-def _checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
-    from tui.cli import checkpoints
-
-    return checkpoints.checkpoints(fleet, args)
-
-
-def _doctor(fleet: Fleet, args: argparse.Namespace) -> int:
-    from tui.cli import doctor
-
-    return doctor.doctor(fleet, args)
-
-
-def _settings(fleet: Fleet, args: argparse.Namespace) -> int:
-    if args.name and args.value is None:
-        raise UsageError(f"no value for {args.name[:40]!r}", "give one, or `default`")
-    if args.name:
-        fleet.put_setting(args.name, args.value)
-    settings.check(fleet.home)
-    if args.json:
-        console.as_json(settings.setting_text(fleet.settings))
-        return Exit.OK
-    rows = [
-        (name, settings.typed(value), settings.MEANING[name])
-        for name, value in settings.setting_text(fleet.settings).items()
-    ]
-    console.table(("setting", "value", "meaning"), rows, right=frozenset(), plain=args.plain)
-    return Exit.OK
-
-
-def _money(fleet: Fleet, args: argparse.Namespace) -> int:
-    from tui.cli import cost
-
-    return cost.cost(fleet, args) if args.command == "cost" else cost.compare(fleet, args)
-
-
-def _volume(fleet: Fleet, args: argparse.Namespace) -> int:
-    from tui.cli import volume
-
-    return volume.run(fleet, args)
-
-
-COMMANDS: dict[str, Callable[[Fleet, argparse.Namespace], int]] = {
-    "plan": _plan,
-    "launch": _launch,
-    "ls": _ls,
-    "show": _show,
-    "logs": _logs,
-    "watch": _watch,
-    "cancel": _cancel,
-    "resume": _resume,
-    "rm": _rm,
-    "checkpoints": _checkpoints,
-    "doctor": _doctor,
-    "settings": _settings,
-    "cost": _money,
-    "compare": _money,
-    "volume": _volume,
-}
+COMMANDS = {"ls": _ls, "show": _show, "cancel": _cancel, "rm": _rm}

@@ -17,10 +17,15 @@ from runner.monitoring.projection import is_free, project, spent_usd
 from runner.text import units
 from tui.cli import logs
 from tui.cli.json_records import as_json
+from tui.cli.parser import Parser
 from tui.presentation import console, run_format
 
 # The end of a run that is watched here is printed anyway.
 TOLD_HERE = (NotificationKind.STALLED, NotificationKind.PREEMPTED, NotificationKind.BUDGET, NotificationKind.UNSAVED)
+
+
+def options(name: str, sub: Parser) -> None:
+    """It takes nothing but a run."""
 
 
 def watch(fleet: Fleet, args: argparse.Namespace) -> int:
@@ -85,3 +90,6 @@ def _tell(fleet: Fleet, notice: Notification) -> None:
         console.make_way()
         sys.stderr.write(terminal_sequence(notice))
         sys.stderr.flush()
+
+
+COMMANDS = {"watch": watch}

@@ -1,0 +1,57 @@
+"""Every command by its name: what it is for, and the file that knows what it takes and does. Loads none of them."""
+
+import importlib
+from types import ModuleType
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A file of this folder, a line of help, and how many runs are named: one, some, perhaps one, or none."""
+
+    file: str
+    help: str
+    runs: str = ""
+
+
+COMMANDS = {
+    "plan": Command("launching", "show what a launch would do, how long it takes and what it costs"),
+    "launch": Command("launching", "start a run; it goes on without this terminal"),
+    "ls": Command("runs", "list all runs"),
+    "show": Command("runs", "everything about one run", "1"),
+    "logs": Command("logs", "print a run's log", "1"),
+    "view": Command("view", "read any nanochat log: a file, or - for standard input"),
+    "watch": Command("watch", "follow a run to its end; exit code 0 if it is done, 1 if not", "1"),
+    "cancel": Command("runs", "stop runs now, keeping what is saved", "+"),
+    "resume": Command("launching", "go on with a run from its newest complete checkpoint", "1"),
+    "rm": Command("runs", "delete runs with their logs and checkpoints", "+"),
+    "cost": Command("cost", "what runs have cost and will cost, by run, day, month and model"),
+    "compare": Command("cost", "several runs side by side: final numbers, and settings that differ", "+"),
+    "checkpoints": Command("checkpoints", "list checkpoints and what each is good for", "?"),
+    "volume": Command("volume", "files of a volume: ls, tree, du, cat, get, put, rm, mv"),
+    "settings": Command("settings", "what is set for all runs on this machine; NAME VALUE changes it"),
+    "doctor": Command(
+        "doctor", "check this machine, the engines and the backends; exit code 1 if something stops a launch"
+    ),
+}
+# Other tools' words: those that can do no harm are taken for ours, the others are answered with ours.
+ALIASES = {"list": "ls", "ps": "ls", "log": "logs", "config": "settings", "info": "show", "costs": "cost"}
+MEANT = {
+    **dict.fromkeys(("stop", "kill", "abort"), "cancel"),
+    **dict.fromkeys(("start", "run", "train"), "launch"),
+    **dict.fromkeys(("delete", "remove"), "rm"),
+    **dict.fromkeys(("attach", "follow", "tail"), "watch"),
+    **dict.fromkeys(("continue", "restart"), "resume"),
+    **dict.fromkeys(("download", "get"), "volume get"),
+    **dict.fromkeys(("upload", "put"), "volume put"),
+    **dict.fromkeys(("estimate", "price"), "plan"),
+    "status": "ls, or show RUN",
+    "files": "volume ls",
+    "diff": "compare",
+    "check": "doctor",
+    "ui": "nanochat-tui alone, which opens the app",
+}
+
+
+def module_of(name: str) -> ModuleType:
+    """The file of a command, loaded."""
+    return importlib.import_module(f"tui.cli.{COMMANDS[name].file}")

@@ -1,0 +1,161 @@
+"""`plan`, `launch` and `resume`: what a run would do and cost, and the start of it."""
+
+import argparse
+
+from runner.errors import Exit, UsageError
+from runner.fleet.fleet import Fleet
+from runner.fleet.places import BACKENDS
+from runner.model.backend_name import BackendName
+from runner.model.run import Run
+from runner.model.spec import Overrides, RunSpec, closest_name, flag, override_help, parse_money
+from runner.planning import plan_text
+from runner.planning.confirmation import ask_first
+from runner.volumes.checkpoints import newest_complete
+from tui.cli.json_records import record
+from tui.cli.parser import Parser
+from tui.presentation import console
+
+
+def options(name: str, sub: Parser) -> None:
+    """Add what each of these commands takes."""
+    if name == "resume":
+        sub.add_argument("--gpus", type=int, default=None, metavar="N", help="other GPUs, before there is a checkpoint")
+        sub.add_argument("--budget", default=None, metavar="USD", help="a new budget, of which what is spent is a part")
+        sub.add_argument("-y", "--yes", action="store_true", help="also where settings say to ask first")
+        sub.add_argument("--step", type=int, default=None, metavar="N", help="go back to this checkpoint")
+        sub.add_argument("--watch", action="store_true", help="follow it to its end")
+    else:
+        _spec_options(sub, launch=name == "launch")
+
+
+def _spec_options(sub: Parser, *, launch: bool) -> None:
+    tasks = "test (10 steps, the default), speedrun (everything), or one stage: base, sft, eval"
+    sub.add_argument("--task", default="test", metavar="TASK", help=tasks)
+    sub.add_argument("--from", dest="source", metavar="RUN", help="base, sft, eval: the run to go on from")
+    sub.add_argument("--step", type=int, default=None, metavar="N", help="with --from: this step, else the newest")
+    sub.add_argument("--model", default=None, metavar="dN", help="d12, d26, d32 or any even depth (default d12)")
+    sub.add_argument("--gpus", type=int, default=None, metavar="N", help="1, 2, 4 or 8 (default 1 for test, else 8)")
+    sub.add_argument("--gpu", default=None, metavar="KIND", help="GPU kind (default H100)")
+    sub.add_argument(
+        "--engine",
+        default=None,
+        metavar="ENGINE",
+        help="rehearsal or nanochat (default: nanochat on Modal, a free rehearsal on this machine)",
+    )
+    sub.add_argument("--backend", default=None, metavar="BACKEND", help="local (default) or modal")
+    sub.add_argument(
+        "--budget", default=None, metavar="USD", help="most dollars over all attempts; the job stops before"
+    )
+    sub.add_argument("--stop-if-stalled", default=None, metavar="TIME", help="end it after 20m, 1h without progress")
+    if launch:
+        sub.add_argument("--tag", default="", help="name of the run (default: made up)")
+        sub.add_argument("--force-restart", action="store_true", help="start anew under a tag that is taken")
+        sub.add_argument("--watch", action="store_true", help="follow the run to its end")
+        sub.add_argument("-y", "--yes", action="store_true", help="launch it also where settings say to ask first")
+    group = sub.add_argument_group("overrides")
+    for name, (help_, switch) in override_help().items():
+        if switch:
+            group.add_argument(flag(name), action=argparse.BooleanOptionalAction, default=None, help=help_)
+        else:
+            action = "append" if name == "fault" else "store"
+            group.add_argument(flag(name), action=action, default=None, metavar="X", help=help_)
+
+
+def _spec(fleet: Fleet, args: argparse.Namespace) -> tuple[RunSpec, str]:
+    """What was asked for, and the backend it is for."""
+    source = fleet.registry.find(args.source) if args.source else None
+    backend = args.backend or (source.backend if source else BackendName.LOCAL)
+    if backend not in BACKENDS:
+        raise UsageError(f"unknown backend {backend!r}", closest_name(backend, BACKENDS), field="backend")
+    if source and backend != source.backend:
+        raise UsageError(f"{source.tag} is on {source.backend}", "leave --backend out", field="backend")
+    given = {name: value for name in Overrides.__struct_fields__ if (value := getattr(args, name)) is not None}
+    spec = RunSpec.create(
+        task=args.task,
+        model=args.model,
+        backend=backend,
+        engine=args.engine,
+        gpus=args.gpus,
+        gpu=args.gpu,
+        budget=args.budget,
+        stop_if_stalled=args.stop_if_stalled,
+        overrides=given,
+        source=source.spec if source else None,
+        source_id=source.id if source else "",
+        source_step=args.step,
+    )
+    return spec, backend
+
+
+def _plan(fleet: Fleet, args: argparse.Namespace) -> int:
+    spec, backend = _spec(fleet, args)
+    planned = fleet.plan(spec, backend)
+    if args.json:
+        console.as_json({"spec": spec, "plan": planned})
+    else:
+        for line in plan_text.lines(planned):
+            console.write(line)
+    return Exit.OK
+
+
+def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
+    spec, backend = _spec(fleet, args)
+    planned = fleet.plan(spec, backend)
+    heading = _Heading(fleet, plan_text.headline(spec, backend, planned))
+    if not args.yes:
+        ask_first(fleet.confirmation_reason(spec, planned.usd.likely), heading.confirm)
+    launched = fleet.launch(spec, backend=backend, tag=args.tag, force_restart=args.force_restart)
+    heading.show()
+    return _started(fleet, launched, args, "launched")
+
+
+class _Heading:
+    """The first line of a launch, before whatever else is said of it; a launch that is refused says only why."""
+
+    def __init__(self, fleet: Fleet, line: str) -> None:
+        self._line, self._say = line, fleet.say
+        fleet.say = self._told
+
+    def show(self) -> None:
+        line, self._line = self._line, ""
+        if line:
+            console.message(line)
+
+    def confirm(self, question: str) -> bool:
+        self.show()
+        return console.confirm(question)
+
+    def _told(self, text: str) -> None:
+        self.show()
+        self._say(text)
+
+
+def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
+    from tui.cli import logs
+
+    run_ = fleet.poll_run(fleet.registry.find(args.run))
+    newest = newest_complete(fleet.checkpoints(run_))
+    begins = args.step if args.step is not None else newest.step if newest else None
+    earlier = logs.log_of(fleet, run_)
+    budget = parse_money(args.budget) if args.budget is not None else None
+    if not args.yes:
+        ask_first(fleet.confirmation_reason_for_resume(run_, budget), console.confirm)
+    resumed = fleet.resume(run_, gpus=args.gpus, budget=budget, step=args.step)
+    where = f"from step {begins:,}" if begins is not None else "from the beginning"
+    return _started(fleet, resumed, args, f"attempt {resumed.attempt}, {where}, of", skip=len(earlier))
+
+
+def _started(fleet: Fleet, run_: Run, args: argparse.Namespace, verb: str, *, skip: int = 0) -> int:
+    if args.watch:
+        from tui.cli import watch
+
+        console.message(f"{verb} {run_.tag} ({run_.id}); Ctrl-C leaves it running")
+        return watch.follow_to_end(fleet, run_, args, skip=skip)
+    if args.json:
+        console.as_json(record(fleet, run_))
+    else:
+        console.write(f"{verb} {run_.tag} ({run_.id}); nanochat-tui watch {run_.tag}")
+    return Exit.OK
+
+
+COMMANDS = {"plan": _plan, "launch": _launch, "resume": _resume}

@@ -1,0 +1,35 @@
+"""`settings`: what is set for all runs on this machine."""
+
+import argparse
+
+from runner import settings
+from runner.errors import Exit, UsageError
+from runner.fleet.fleet import Fleet
+from tui.cli.parser import Parser
+from tui.presentation import console
+
+
+def options(name: str, sub: Parser) -> None:
+    """Add what the command takes."""
+    sub.add_argument("name", nargs="?", metavar="NAME")
+    sub.add_argument("value", nargs="?", metavar="VALUE", help="the new value, or `default`")
+
+
+def _settings(fleet: Fleet, args: argparse.Namespace) -> int:
+    if args.name and args.value is None:
+        raise UsageError(f"no value for {args.name[:40]!r}", "give one, or `default`")
+    if args.name:
+        fleet.put_setting(args.name, args.value)
+    settings.check(fleet.home)
+    if args.json:
+        console.as_json(settings.setting_text(fleet.settings))
+        return Exit.OK
+    rows = [
+        (name, settings.typed(value), settings.MEANING[name])
+        for name, value in settings.setting_text(fleet.settings).items()
+    ]
+    console.table(("setting", "value", "meaning"), rows, right=frozenset(), plain=args.plain)
+    return Exit.OK
+
+
+COMMANDS = {"settings": _settings}

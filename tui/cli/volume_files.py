@@ -1,0 +1,210 @@
+"""`volume get`, `put`, `rm` and `mv`: files brought, sent, deleted and moved."""
+
+import argparse
+import contextlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from runner.errors import Exit, NanochatError, UsageError
+from runner.fleet.fleet import Fleet
+from runner.fleet.registry import DownloadRequest
+from runner.system.given_path import given_path
+from runner.text import filenames, units
+from runner.transfer import download, upload
+from runner.transfer.download import Progress
+from runner.volumes import deletion
+from runner.volumes.base import Entry
+from tui.cli.volume_path import VolumePath, is_folder, runs_on, volume_path, walk
+from tui.presentation import console
+from tui.presentation.phrases import transfer_text
+
+# So many files that did not come are named.
+MOST_TOLD = 20
+
+
+def _get(fleet: Fleet, args: argparse.Namespace) -> int:
+    place = volume_path(fleet, args, args.path)
+    called, folder = _called(fleet, place), given_path(args.to)
+    items = download.list_files(place.volume, place.path, called)
+    wanted = DownloadRequest(place.backend, place.location, place.path, str(folder), called, args.force)
+    fleet.registry.begin_download(wanted)
+    line = console.StatusLine()
+
+    def told(progress: Progress) -> None:
+        line.put(transfer_text(progress))
+
+    bringing = download.Download(place.volume, items, folder, told=told, overwrite=args.force)
+    try:
+        with _interrupting(bringing.stop):
+            whole = bringing.run() is download.End.WHOLE
+    except UsageError:
+        fleet.registry.end_download(wanted)
+        raise
+    except NanochatError:
+        line.clear()
+        _say_warnings(bringing.warnings)
+        raise
+    finally:
+        line.clear()
+    if whole:
+        fleet.registry.end_download(wanted)
+    progress = bringing.progress
+    if not whole:
+        console.message(f"stopped at {units.size(progress.bytes_done)}; the same command goes on from there")
+        return Exit.INTERRUPTED
+    renamed = [i for i in items if i.entry.name != i.target.rpartition("/")[2]]
+    targets = sorted({item.target.partition("/")[0] for item in items})
+    if args.json:
+        console.as_json(
+            {
+                "files": progress.files,
+                "bytes": progress.bytes,
+                "read": progress.bytes_read,
+                "to": [str(folder / t) for t in targets],
+                "renamed": [{"path": filenames.path_for_json(i.entry.path), "to": i.target} for i in renamed],
+                "warnings": bringing.warnings,
+            }
+        )
+        return Exit.FAILED if bringing.warnings else Exit.OK
+    for item in renamed:
+        console.message(f"{filenames.path_for_terminal(item.entry.path)} is here as {item.target}")
+    _say_warnings(bringing.warnings)
+    where_to = ", ".join(str(folder / t) for t in targets) or str(folder)
+    state = ", not all of it as it is there" if bringing.warnings else ""
+    console.write(f"{units.size(progress.bytes)} in {units.pluralize(progress.files, 'file')}{state}: {where_to}")
+    return Exit.FAILED if bringing.warnings else Exit.OK
+
+
+def _say_warnings(warnings: list[str]) -> None:
+    for warning in warnings[:MOST_TOLD]:
+        console.message(f"nanochat-tui: {warning}")
+    if len(warnings) > MOST_TOLD:
+        console.message(f"nanochat-tui: and {len(warnings) - MOST_TOLD:,} more")
+
+
+def _called(fleet: Fleet, place: VolumePath) -> str:
+    """What a folder is called at home: a run's folder by its tag."""
+    return next((r.tag for r in fleet.registry.all() if place.path == r.path), "")
+
+
+def _put(fleet: Fleet, args: argparse.Namespace) -> int:
+    origin = given_path(args.file)
+    place = volume_path(fleet, args, args.to, whole=True)
+    inside = args.to.endswith(("/", ":")) or not place.path or is_folder(place)
+    target = f"{place.path}/{origin.name}".lstrip("/") if inside else place.path
+    sendings, left_out = upload.plan_upload(origin, target)
+    there = upload.conflicts(place.volume, sendings)
+    if there and not args.force:
+        more = f" and {len(there) - 1:,} more" if len(there) > 1 else ""
+        raise UsageError(f"{filenames.path_for_terminal(there[0])}{more} is there already", "--force replaces it")
+    _refuse(deletion.plan_deletion([s.path for s in sendings], [], runs_on(fleet, place)), args.force, "writes there")
+    line, started, stop = console.StatusLine(), time.monotonic(), threading.Event()
+
+    def told(progress: Progress) -> None:
+        progress.per_s = progress.bytes_done / max(0.5, time.monotonic() - started)
+        line.put(transfer_text(progress))
+
+    try:
+        with _interrupting(stop.set):
+            upload.upload(place.volume, sendings, told=told, stopped=stop.is_set, over=args.force)
+    except upload.UploadStopped as error:
+        line.clear()
+        console.message(f"nanochat-tui: {error}")
+        return Exit.INTERRUPTED
+    finally:
+        line.clear()
+    size = sum(s.bytes for s in sendings)
+    for path in left_out:
+        console.message(f"nanochat-tui: left out {filenames.path_for_terminal(str(path))}: a link or no regular file")
+    if args.json:
+        console.as_json(
+            {"files": len(sendings), "bytes": size, "to": filenames.path_for_json(target), "left_out": len(left_out)}
+        )
+    else:
+        sent = f"{units.size(size)} in {units.pluralize(len(sendings), 'file')}"
+        console.write(f"{sent}: {place.location}/{filenames.path_for_terminal(target)}")
+    return Exit.OK
+
+
+@contextlib.contextmanager
+def _interrupting(stop: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C inside means: stop soon, and leave nothing half done."""
+    before = signal.signal(signal.SIGINT, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _refuse(wanted: deletion.Removal, force: bool, does: str) -> None:
+    """Raises UsageError for what a live run uses, unless forced."""
+    if wanted.blockers and not force:
+        raise UsageError("; ".join(wanted.blockers), f"--force {does} all the same")
+
+
+def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
+    places = [volume_path(fleet, args, path, whole=True) for path in args.path]
+    if len({(p.backend, p.location) for p in places}) > 1:
+        raise UsageError("these are on several volumes", "delete them one after the other")
+    first = places[0]
+    contents: list[Entry] = []
+    for place in places:
+        if not place.path:
+            raise UsageError("that is the volume itself", "name what is in it")
+        entry = place.volume.stat(place.path)
+        if entry.is_dir and not args.recursive:
+            raise UsageError(
+                f"{filenames.path_for_terminal(place.path)} is a folder", "-r deletes it with all that is in it"
+            )
+        contents += [e for batch in walk(place) for e in batch] if entry.is_dir else [entry]
+    wanted = deletion.plan_deletion([p.path for p in places], contents, runs_on(fleet, first))
+    _refuse(wanted, args.force, "deletes it")
+    for note in wanted.notes:
+        console.message(f"nanochat-tui: {note}")
+    if not args.yes:
+        if not sys.stdin.isatty():
+            raise UsageError("volume rm deletes for good", "say --yes to do it without being asked")
+        what = f"{units.pluralize(wanted.files, 'file')}, {units.size(wanted.bytes)}"
+        named = ", ".join(filenames.path_for_terminal(p) for p in wanted.paths[:4]) + (
+            ", …" if len(wanted.paths) > 4 else ""
+        )
+        if not console.confirm(f"delete {named}: {what}, for good?"):
+            console.message("nothing was deleted")
+            return Exit.OK
+    deletion.remove(first.volume, wanted.paths)
+    if args.json:
+        console.as_json(
+            {"files": wanted.files, "bytes": wanted.bytes, "paths": [filenames.path_for_json(p) for p in wanted.paths]}
+        )
+    else:
+        console.write(f"deleted {units.pluralize(wanted.files, 'file')}, {units.size(wanted.bytes)}")
+    return Exit.OK
+
+
+def _mv(fleet: Fleet, args: argparse.Namespace) -> int:
+    origin, target = (volume_path(fleet, args, path, whole=True) for path in (args.path, args.to))
+    if (origin.backend, origin.location) != (target.backend, target.location):
+        raise UsageError("these are on two volumes", "volume get, then volume put")
+    to = target.path
+    if args.to.endswith(("/", ":")) or not to or is_folder(target):
+        to = f"{to}/{origin.path.rpartition('/')[2]}".lstrip("/")
+    entry = origin.volume.stat(origin.path)
+    inside = [e for batch in walk(origin) for e in batch] if entry.is_dir else [entry]
+    if to == origin.path or to.startswith(f"{origin.path}/"):
+        raise UsageError(f"{filenames.path_for_terminal(origin.path)} cannot go into itself", "name another place")
+    wanted = deletion.plan_deletion([origin.path], inside, runs_on(fleet, origin))
+    _refuse(wanted, args.force, "moves it")
+    if not args.force and upload.exists(target.volume, to):
+        raise UsageError(f"{filenames.path_for_terminal(to)} is there already", "--force replaces it")
+    origin.volume.rename(origin.path, to)
+    if args.json:
+        console.as_json({"from": filenames.path_for_json(origin.path), "to": filenames.path_for_json(to)})
+    else:
+        console.write(f"{filenames.path_for_terminal(origin.path)} is now {filenames.path_for_terminal(to)}")
+    return Exit.OK
+
+
+ACTIONS = {"get": _get, "put": _put, "rm": _rm, "mv": _mv}
