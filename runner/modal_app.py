@@ -135,6 +135,7 @@ def train(run_id: str, attempt: int, volume: str, leg: int = 1, limit_s: int = T
 
 @_small(Part.PREPARE, PREPARE_TIMEOUT_S)
 def rehearse_prepare(run_id: str, attempt: int, volume: str) -> dict[str, str]:
+    """Do as `prepare`, with the rehearsal engine."""
     return _attend(Part.PREPARE, "rehearsal", run_id, attempt, volume)
 
 
@@ -142,6 +143,7 @@ def rehearse_prepare(run_id: str, attempt: int, volume: str) -> dict[str, str]:
 def rehearse_train(
     run_id: str, attempt: int, volume: str, leg: int = 1, limit_s: int = TRAIN_TIMEOUT_S
 ) -> dict[str, str]:
+    """Do as `train`, with the rehearsal engine, on CPUs."""
     return _attend(Part.TRAIN, "rehearsal", run_id, attempt, volume, leg, limit_s)
 
 

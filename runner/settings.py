@@ -78,6 +78,7 @@ def read(home: Path) -> LoadedSettings:
 
 
 def load(home: Path) -> Settings:
+    """The settings of a data folder; defaults for what is not set or makes no sense."""
     return read(home).settings
 
 

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from tests.modal_cloud import ROOT, Cloud
 
 
 @pytest.fixture
-def modal_command(cli: Cli, cloud: Cloud, tmp_path: Path) -> Iterator[Any]:
+def modal_command(cli: Cli, cloud: Cloud, tmp_path: Path) -> Any:
     env = {**cli.env, **cloud.env}
 
     def run(*words: str, code: int = 0) -> str:
@@ -28,7 +27,7 @@ def modal_command(cli: Cli, cloud: Cloud, tmp_path: Path) -> Iterator[Any]:
         return done.stdout if code == 0 else done.stdout + done.stderr
 
     cli.env = env
-    yield run
+    return run
 
 
 def test_the_image_is_built_from_the_pinned_commit_with_its_lock_file_and_without_a_gpu(

@@ -3,7 +3,7 @@
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import modal
@@ -18,7 +18,7 @@ from tests.modal_cloud import Cloud
 
 
 @pytest.fixture
-def spawn(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+def spawn(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Calls a function that behaves as told, and returns the call id."""
     for name, value in cloud.env.items():
         monkeypatch.setenv(name, value)
@@ -51,7 +51,7 @@ def spawn(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     def call(how: str, timeout: int = 60) -> str:
         return function.with_options(timeout=timeout).spawn(how).object_id
 
-    yield call
+    return call
 
 
 def end_of(call_id: str) -> CallResult:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,10 +31,10 @@ EFFECTS = [
 
 
 @pytest.fixture
-def fresh(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cloud, str]]:
+def fresh(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> tuple[Cloud, str]:
     for name, value in cloud.env.items():
         monkeypatch.setenv(name, value)
-    yield cloud, f"v{os.urandom(4).hex()}"
+    return cloud, f"v{os.urandom(4).hex()}"
 
 
 def launch(home: Path, volume: str, number: int | None) -> subprocess.CompletedProcess[str]:

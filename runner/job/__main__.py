@@ -36,6 +36,7 @@ def _heed(volume: FolderVolume, run: Run, job: Job) -> None:
 
 
 def main() -> int:
+    """Run one attempt of the run named on the command line; the exit code of the process."""
     parser = argparse.ArgumentParser(prog="python -m runner.job", description="Execute one attempt of a run.")
     parser.add_argument("--run", required=True)
     parser.add_argument("--volume", required=True)

@@ -178,13 +178,12 @@ def hit_spans(wanted: Query, text: str) -> list[tuple[int, int]]:
     if wanted.invert:
         return []
     data = text.encode("utf-8", "replace")
-    spans = []
-    for m in islice(wanted.pattern.finditer(data), MOST_SPANS):
-        if m.end() > m.start():
-            spans.append(
-                (len(data[: m.start()].decode("utf-8", "replace")), len(data[: m.end()].decode("utf-8", "replace")))
-            )
-    return spans
+
+    def place(end: int) -> int:
+        return len(data[:end].decode("utf-8", "replace"))
+
+    found = islice(wanted.pattern.finditer(data), MOST_SPANS)
+    return [(place(m.start()), place(m.end())) for m in found if m.end() > m.start()]
 
 
 class Scan:

@@ -44,11 +44,15 @@ class TrainBpb(Event, frozen=True, tag="train_bpb"):
 
 
 class Core(Event, frozen=True, tag="core"):
+    """CORE metric of the base model before `step`; step None at the end of base_eval."""
+
     step: int | None
     core: float
 
 
 class ChatCore(Event, frozen=True, tag="chatcore"):
+    """ChatCORE metric of the fine-tuned model before `step`; step None at the end of chat_eval."""
+
     step: int | None
     chatcore: float
 
@@ -86,6 +90,8 @@ class Fact(Event, frozen=True, tag="fact"):
 
 
 class Resumed(Event, frozen=True, tag="resumed"):
+    """Training goes on from the checkpoint of `step`."""
+
     step: int
 
 
@@ -97,6 +103,8 @@ class Downloaded(Event, frozen=True, tag="downloaded"):
 
 
 class Warned(Event, frozen=True, tag="warning"):
+    """A warning that a person should know of."""
+
     text: str
 
 

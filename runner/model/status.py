@@ -14,6 +14,8 @@ from runner.model.states import State
 
 
 class StageState(StrEnum):
+    """How far a stage of the plan is."""
+
     WAITING = "waiting"
     RUNNING = "running"
     DONE = "done"

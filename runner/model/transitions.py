@@ -37,6 +37,7 @@ def with_call(run: Run, call_id: str, now: float) -> Run:
 
 
 def cancel_requested(run: Run, now: float) -> Run:
+    """The run once a person has asked to cancel it."""
     return msgspec.structs.replace(transition(run, State.STOPPING), cancel_requested_at=now)
 
 

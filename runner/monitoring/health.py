@@ -31,6 +31,8 @@ SLOW_FACTOR = 1.3
 
 
 class HealthStatus(StrEnum):
+    """How a live run is, in a word."""
+
     OK = "ok"
     QUIET = "quiet"
     SLOW = "slow"

@@ -97,4 +97,5 @@ def confirmation_reason(
 
 
 def today(now: float) -> str:
+    """The day of a moment in this machine's time zone, as 2026-11-24."""
     return day_of(now)

@@ -60,6 +60,7 @@ def _module(s: ResolvedSpec, module: str, flags: tuple[str, ...]) -> Argv:
 
 
 def dataset(s: ResolvedSpec, shards: int) -> Argv:
+    """Download so many training shards, and the validation shard."""
     return ("python", "-m", "nanochat.dataset", "-n", str(shards))
 
 
@@ -130,6 +131,7 @@ def fetch_kernel(wanted: Kernel) -> Argv:
 
 
 def tok_train(s: ResolvedSpec) -> Argv:
+    """Train the tokenizer."""
     flags = _flag("max-chars", s.values.tokenizer_chars) + _flag("vocab-size", s.values.vocab_size)
     return ("python", "-m", "scripts.tok_train", *flags)
 
@@ -170,6 +172,7 @@ def _rehearsal(s: ResolvedSpec, attempt: int) -> tuple[str, ...]:
 
 
 def base_eval(s: ResolvedSpec, *, core: bool) -> Argv:
+    """Evaluate the base model: bits per byte and samples, with `core` the CORE metric."""
     flags = (
         f"--model-tag={s.spec.model}",
         "--eval=core,bpb,sample" if core else "--eval=bpb,sample",
@@ -181,6 +184,7 @@ def base_eval(s: ResolvedSpec, *, core: bool) -> Argv:
 
 
 def chat_sft(s: ResolvedSpec) -> Argv:
+    """Fine-tune the base model to chat."""
     tiny = s.on_cpu or s.spec.engine == "rehearsal"
     flags = (
         f"--model-tag={s.spec.model}",
@@ -195,6 +199,7 @@ def chat_sft(s: ResolvedSpec) -> Argv:
 
 
 def chat_eval(s: ResolvedSpec) -> Argv:
+    """Evaluate the fine-tuned model: ChatCORE."""
     return _module(s, "scripts.chat_eval", ("-i", "sft", "-g", s.spec.model, *_max_problems(s)))
 
 

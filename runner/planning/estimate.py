@@ -240,6 +240,7 @@ def _times(steps: int, every: int | None, default: int) -> int:
 
 
 def base_eval(size: ModelShape, s: ResolvedSpec, *, core: bool) -> TimeRange:
+    """Seconds of evaluating the base model, with or without CORE."""
     if s.spec.engine == "rehearsal" or s.on_cpu:
         return startup(size, s) + range_around(2.0, 0.5, 3.0)
     seconds = _forward_s(size, s, BASE_EVAL_TOKENS) + (_core_s(size, s) if core else 0.0)
@@ -261,6 +262,7 @@ def sft(size: ModelShape, s: ResolvedSpec) -> TimeRange:
 
 
 def chat_eval(size: ModelShape, s: ResolvedSpec) -> TimeRange:
+    """Seconds of evaluating the fine-tuned model."""
     if s.spec.engine == "rehearsal" or s.on_cpu:
         return startup(size, s) + range_around(3.0, 0.5, 4.0)
     seconds = CHAT_EVAL_S * 8 / s.spec.gpus * size.depth / 24
@@ -271,12 +273,14 @@ def chat_eval(size: ModelShape, s: ResolvedSpec) -> TimeRange:
 
 
 def prepare(s: ResolvedSpec, missing: int) -> TimeRange:
+    """Seconds of bringing what the volume lacks, of which `missing` shards of text."""
     if s.spec.engine == "rehearsal":
         return range_around(0.5)
     return TimeRange(20 + missing * 0.5, 40 + missing, 90 + missing * 3)
 
 
 def tokenizer(s: ResolvedSpec) -> TimeRange:
+    """Seconds of training the tokenizer."""
     if s.spec.engine == "rehearsal" or s.on_cpu:
         return range_around(4.0 if s.on_cpu else 1.0, 0.5, 2.5)
     share = (s.values.tokenizer_chars or TOKENIZER_CHARS) / TOKENIZER_CHARS

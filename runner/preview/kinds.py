@@ -7,6 +7,8 @@ from runner.nanochat import layout
 
 
 class Kind(StrEnum):
+    """The form in which a file is shown."""
+
     MARKDOWN = "markdown"
     JSON = "json"
     TABLE = "table"

@@ -24,11 +24,11 @@ def half_blocks(path: Path, columns: int = COLUMNS, rows: int = ROWS) -> tuple[C
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MOST_PIXELS:
-                raise UsageError(f"{width:,} × {height:,} pixels are too many to be shown", "volume get brings it home")
+                raise UsageError(f"{width:,} × {height:,} pixels are too many to be shown", "volume get downloads it")
             image.draft("RGB", (columns * 2, rows * 4))
             small = image.convert("RGBA")
     except (OSError, ValueError, SyntaxError) as error:
-        raise UsageError("it is not a whole image", "volume get brings it home") from error
+        raise UsageError("it is not a whole image", "volume get downloads it") from error
     small.thumbnail((columns, rows * 2))
     base = Image.new("RGBA", (small.width, small.height + small.height % 2), (0, 0, 0, 255))
     base.alpha_composite(small)

@@ -38,6 +38,7 @@ def replacing(target: Path, mode: int = 0o666, *, over: bool = True) -> Iterator
 
 
 def write(target: Path, data: bytes, mode: int = 0o666) -> None:
+    """Replace a file as a whole: readers see the old content or the new."""
     with replacing(target, mode) as file:
         file.write(data)
 

@@ -51,6 +51,7 @@ def take_within(
 
 
 def give_back(file: "IO[str] | IO[bytes] | int") -> None:
+    """Unlock a file that was locked here."""
     fcntl.flock(file, fcntl.LOCK_UN)
 
 

@@ -64,6 +64,7 @@ def days(first: float, last: float, now: float) -> str:
 
 
 def money(usd: Decimal | None) -> str:
+    """Dollars as people write them; a dash where they are unknown."""
     if usd is None:
         return UNKNOWN
     if 0 < usd < Decimal("0.005"):
@@ -104,6 +105,7 @@ def size(bytes_: int | None) -> str:
 
 
 def decimals(value: float | None, places: int) -> str:
+    """A number with so many decimal places; a dash where it is unknown."""
     if value is None:
         return UNKNOWN
     return f"{value:.{places}f}"
@@ -116,6 +118,7 @@ def duration_range(range_: TimeRange) -> str:
 
 
 def money_range(usd: MoneyRange) -> str:
+    """Dollars from low to high."""
     low, likely, high = (money(m) for m in (usd.low, usd.likely, usd.high))
     return likely if low == high else f"{likely} ({low}–{high})"
 

@@ -24,6 +24,8 @@ FAR_HEADERS = 4
 
 
 class Verdict(StrEnum):
+    """What a checkpoint is good for."""
+
     COMPLETE = "complete"
     WEIGHTS_ONLY = "weights only"
     NOT_FINITE = "not finite"

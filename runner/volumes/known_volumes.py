@@ -25,5 +25,6 @@ def known(home: Path) -> list[str]:
 
 
 def remember(home: Path, location: str) -> None:
+    """Note a folder as a volume of this machine, so that its runs are found again."""
     if location not in (folders := known(home)):
         atomic.write(home / FILE, msgspec.json.encode([*folders, location]), atomic.PRIVATE)

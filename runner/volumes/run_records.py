@@ -152,6 +152,7 @@ def cancelled_attempt(volume: Volume, run: Run) -> int:
 
 
 def mark_cancelled(volume: Volume, run: Run) -> None:
+    """Leave a mark in the run's folder for a job that no signal reaches."""
     volume.write(f"{run.path}/{layout.CANCEL_FILE}", msgspec.json.encode(run.attempt))
 
 

@@ -38,6 +38,7 @@ def sequence(text: str, env: Mapping[str, str]) -> str:
 
 
 def in_tmux(env: Mapping[str, str]) -> bool:
+    """Whether tmux is between us and the terminal."""
     return bool(env.get("TMUX"))
 
 

@@ -22,7 +22,7 @@ COMMANDS = {
     "view": Command("view", "read any nanochat log: a file, or - for standard input"),
     "watch": Command("watch", "follow a run to its end; exit code 0 if it is done, 1 if not", "1"),
     "cancel": Command("runs", "stop runs now, keeping what is saved", "+"),
-    "resume": Command("launching", "go on with a run from its newest complete checkpoint", "1"),
+    "resume": Command("launching", "resume a run from its newest complete checkpoint", "1"),
     "rm": Command("runs", "delete runs with their logs and checkpoints", "+"),
     "cost": Command("cost", "what runs have cost and will cost, by run, day, month and model"),
     "compare": Command("cost", "several runs side by side: final numbers, and settings that differ", "+"),

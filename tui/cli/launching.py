@@ -31,7 +31,7 @@ def options(name: str, sub: Parser) -> None:
 def _spec_options(sub: Parser, *, launch: bool) -> None:
     tasks = "test (10 steps, the default), speedrun (everything), or one stage: base, sft, eval"
     sub.add_argument("--task", default="test", metavar="TASK", help=tasks)
-    sub.add_argument("--from", dest="source", metavar="RUN", help="base, sft, eval: the run to go on from")
+    sub.add_argument("--from", dest="source", metavar="RUN", help="base, sft, eval: the run to continue")
     sub.add_argument("--step", type=int, default=None, metavar="N", help="with --from: this step, else the newest")
     sub.add_argument("--model", default=None, metavar="dN", help="d12, d26, d32 or any even depth (default d12)")
     sub.add_argument("--gpus", type=int, default=None, metavar="N", help="1, 2, 4 or 8 (default 1 for test, else 8)")

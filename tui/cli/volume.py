@@ -34,11 +34,11 @@ def options(name: str, volume: Parser) -> None:
     sort = ("name", "size", "time")
     add("ls", "what is in a folder").add_argument("--sort", choices=sort, default="name", help="name, size or time")
     add("tree", "a folder with all that is below it").add_argument("--depth", type=int, metavar="N", help="so deep")
-    add("du", "how much each folder takes, and what could go")
+    add("du", "disk usage by folder, and what can be deleted")
     add("cat", "a file, on standard output", path="")
-    get = add("get", "bring a file, a folder or a whole run (RUN:) home; goes on where it was cut", path="")
+    get = add("get", "download a file, a folder or a whole run (RUN:); resumes where it was interrupted", path="")
     get.add_argument("to", metavar="FOLDER", nargs="?", default=".", help="into this folder (default: here)")
-    put = add("put", "bring a file or folder of this machine to the volume", path=None)
+    put = add("put", "upload a file or folder to the volume", path=None)
     put.add_argument("file", metavar="FILE")
     put.add_argument("to", metavar="PATH", nargs="?", default="")
     rm = add("rm", "delete files and folders, after saying what depends on them", path="+")
@@ -183,7 +183,7 @@ def _cat(fleet: Fleet, args: argparse.Namespace) -> int:
         data = place.volume.read(place.path)
         if b"\0" in data:
             raise UsageError(
-                f"{filenames.path_for_terminal(entry.name)} is not text", "volume get brings it home, | less shows it"
+                f"{filenames.path_for_terminal(entry.name)} is not text", "volume get downloads it, | less shows it"
             )
         for line in data.decode("utf-8", "replace").splitlines():
             console.write(line)

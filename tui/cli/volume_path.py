@@ -46,10 +46,12 @@ def _plain(path: str) -> str:
 
 
 def runs_on(fleet: Fleet, place: VolumePath) -> list[Run]:
+    """The runs of the volume that a path is on, as they are now."""
     return fleet.runs_on_volume(place.backend, place.location)
 
 
 def is_folder(place: VolumePath) -> bool:
+    """Whether there is a folder at a path."""
     try:
         return place.volume.stat(place.path).is_dir
     except FileNotFoundError:
@@ -70,5 +72,6 @@ def walk(place: VolumePath, left_out: list[str] | None = None) -> Iterator[list[
 
 
 def say_left_out(folders: list[str]) -> None:
+    """Say which folders could not be listed."""
     for path in folders:
         console.message(f"nanochat-tui: {filenames.path_for_terminal(path)} may not be read, and is left out")

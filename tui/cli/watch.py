@@ -29,6 +29,7 @@ def options(name: str, sub: Parser) -> None:
 
 
 def watch(fleet: Fleet, args: argparse.Namespace) -> int:
+    """Follow a run to its end; the exit code says how it ended."""
     return follow_to_end(fleet, fleet.registry.find(args.run), args)
 
 

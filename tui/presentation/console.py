@@ -84,6 +84,7 @@ def obeys(stream: TextIO) -> bool:
 
 
 def flush() -> None:
+    """Hand on what was written so far."""
     sys.stdout.flush()
 
 
@@ -137,6 +138,7 @@ def make_way() -> None:
 
 
 def coloured(plain: bool) -> bool:
+    """Whether stdout takes colours."""
     return not plain and not os.environ.get("NO_COLOR") and sys.stdout.isatty()
 
 

@@ -70,6 +70,7 @@ OUTCOMES = {
 
 
 def state(run: Run) -> Cell:
+    """A run's state with its glyph and tone."""
     glyph, tone = STATES[run.state]
     word = health.phase(run)
     if word in (Phase.STARTING, Phase.COMPILING) and run.status and run.status.work.stage not in ("", StageName.BASE):

@@ -49,7 +49,7 @@ FIELDS = (
     ("budget", "", "most dollars, as 25"),
     ("stop-if-stalled", "", "end it after 20m without progress"),
     ("tag", "", "a name (else made up)"),
-    ("from", "", "a run to go on from"),
+    ("from", "", "a run to continue"),
     ("step", "", "with from: this checkpoint (else the newest)"),
     ("overrides", "", "save-every=20 iterations=100"),
 )
@@ -172,7 +172,7 @@ class LaunchScreen(NanochatScreen):
     def _read(self) -> RunSpec:
         """The form as a spec. Raises UsageError with the field that is wrong.
 
-        What is left as it was is taken from the run to go on from.
+        What is left as it was is taken from the run to continue.
         """
         gpus, engine, source = self._value("gpus"), self._value("engine"), self._source()
         if self._value("tag"):

@@ -11,6 +11,7 @@ from runner.transfer.download import Progress
 
 
 def name_of(wanted: DownloadRequest) -> str:
+    """What a download is called in the line of transfers."""
     return wanted.local_name or wanted.path.rpartition("/")[2] or wanted.location
 
 

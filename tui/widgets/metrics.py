@@ -46,16 +46,16 @@ def layers(known: Sequence[RunCurves], chart: str) -> list[Layer]:
     found = []
     for one in known:
         rate = float(one.run.status.money.usd_per_hour) if one.run.status else 0.0
-        for name in names:
-            found.append(
-                Layer(
-                    one.run.tag if len(known) > 1 else SHORT.get(name, ""),
-                    one.curves.series[name],
-                    one.curves.marks if len(known) == 1 else (),
-                    tokens_per_step(one.run.spec, one.run.backend),
-                    rate / 3600,
-                )
+        found += [
+            Layer(
+                one.run.tag if len(known) > 1 else SHORT.get(name, ""),
+                one.curves.series[name],
+                one.curves.marks if len(known) == 1 else (),
+                tokens_per_step(one.run.spec, one.run.backend),
+                rate / 3600,
             )
+            for name in names
+        ]
     return found
 
 

@@ -130,6 +130,7 @@ def axis_label(value: float, axis: str) -> str:
 
 
 def logged(column: ColumnRange | None) -> ColumnRange | None:
+    """A column on a logarithmic scale; None where nothing of it is positive."""
     if column is None or column.high <= 0:
         return None
     return ColumnRange(*(math.log10(max(v, 1e-12)) for v in column))
@@ -184,8 +185,8 @@ class Plot(Widget):
         canvas, low, high = self._paint(room, body, span)
         labels = {0: axis_value(high), body - 1: axis_value(low)} if self.curves else {body // 2: "–"}
         cursor = self._cursor_cell(span, room)
-        for y in range(body):
-            rows.append(self._row(canvas, y, labels.get(y, ""), cursor).adjust_cell_length(width, base))
+        drawn = (self._row(canvas, y, labels.get(y, ""), cursor) for y in range(body))
+        rows.extend(row.adjust_cell_length(width, base) for row in drawn)
         if height >= 5:
             rows.append(self._foot(span, room).adjust_cell_length(width, base))
         return rows
