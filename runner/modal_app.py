@@ -183,9 +183,11 @@ def main(
         _say(plan_text.headline(spec, BackendName.MODAL, planned))
         for line in plan_text.lines(planned):
             _say(line)
-        if not yes:
-            ask_first(fleet.confirmation_reason(spec, planned.usd.likely), _confirmed)
-        run = fleet.launch(spec, backend=BackendName.MODAL, tag=tag, force_restart=force_restart)
+        reason = "" if yes else fleet.confirmation_reason(spec, planned.usd.likely)
+        ask_first(reason, _confirmed)
+        run = fleet.launch(
+            spec, backend=BackendName.MODAL, tag=tag, force_restart=force_restart, unasked=not (yes or reason)
+        )
     except NanochatError as error:
         print(f"nanochat-tui: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(error.exit_code) from error

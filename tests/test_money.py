@@ -16,10 +16,13 @@ import msgspec
 import pytest
 
 from runner.diagnosis.alarms import NO_KERNEL, SLOW_WINDOWS
+from runner.errors import UsageError
+from runner.fleet.fleet import Fleet
 from runner.fleet.registry import Registry
 from runner.metrics import compare
 from runner.metrics.series import CurvesReader
 from runner.model.run import Run
+from runner.model.spec import RunSpec
 from runner.model.states import State
 from runner.model.status import Outcome, OutcomeKind
 from runner.monitoring.ledger import confirmation_reason, per_hour, spending
@@ -233,6 +236,25 @@ def test_a_resume_asks_above_its_limits_as_a_launch_does(cli: Cli) -> None:
     assert "--yes" in cli("resume", "r", "--budget", "400", code=2).stderr
     assert cli.run("r")["attempts"] == 1
     cli("resume", "r", "--budget", "400", "--yes", "--watch")
+
+
+def test_of_two_launches_in_one_moment_the_one_that_would_exceed_the_months_limit_is_refused(tmp_path: Path) -> None:
+    with Fleet(tmp_path) as one, Fleet(tmp_path) as other:
+        one.put_setting("local_usd_per_hour", "3600")
+        spec = RunSpec.create(task="base", overrides={"iterations": "100000", "step_ms": "1000"})
+        likely = one.plan(spec, "local").usd.likely
+        for fleet in (one, other):
+            fleet.put_setting("ask_above_usd", "0")
+            fleet.put_setting("monthly_limit_usd", str(round(likely * Decimal("1.5"), 2)))
+            assert not fleet.confirmation_reason(spec, likely)
+        first = one.launch(spec, unasked=True)
+        with pytest.raises(UsageError, match="the month's limit is"):
+            other.launch(spec, unasked=True)
+        assert [r.id for r in other.poll_all()] == [first.id]
+        second = other.launch(spec)
+        for run_ in (first, second):
+            *_, ended = one.watch(one.cancel(run_), every_s=0.1)
+            assert ended.state is State.CANCELLED
 
 
 def test_a_run_is_resumed_at_the_price_of_today(cli: Cli) -> None:

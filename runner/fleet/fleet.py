@@ -19,7 +19,7 @@ from runner.fleet.launching import Launcher, scan
 from runner.fleet.places import Places
 from runner.fleet.planner import Planner
 from runner.fleet.polling import Poller
-from runner.fleet.registry import Registry
+from runner.fleet.registry import Check, Registry
 from runner.logs import cache
 from runner.logs.log_file import LogFile
 from runner.model.backend_name import BackendName
@@ -141,11 +141,15 @@ class Fleet:
 
     def confirmation_reason(self, spec: RunSpec, likely: Decimal) -> str:
         """Why a launch of that likely cost should ask first; empty when it need not. A budget is the most it can be."""
-        month = live = Decimal(0)
+        runs: list[Run] = []
         if self.settings.monthly_limit_usd and likely:
             self._look_for_others()
-            runs, now = self.poll_all(), self.clock()
-            month, live = ledger.month_so_far(runs, self.deleted_accounts, now), ledger.committed_usd(runs, now)
+            runs = self.poll_all()
+        return self._reason(spec, likely, runs)
+
+    def _reason(self, spec: RunSpec, likely: Decimal, runs: list[Run]) -> str:
+        now = self.clock()
+        month, live = ledger.month_so_far(runs, self.deleted_accounts, now), ledger.committed_usd(runs, now)
         return ledger.confirmation_reason(self.settings, likely, spec.budget_usd, month, live)
 
     def _look_for_others(self) -> None:
@@ -157,9 +161,13 @@ class Fleet:
 
     def confirmation_reason_for_resume(self, run: Run, budget: Decimal | None = None) -> str:
         """Why a resume should ask first: what the rest is likely to cost; empty when it need not."""
+        return self.confirmation_reason(*self._rest(run, budget))
+
+    def _rest(self, run: Run, budget: Decimal | None) -> tuple[RunSpec, Decimal]:
+        """The spec of a run with what is left of its budget, and what its rest is likely to cost."""
         cap = budget if budget is not None else run.spec.budget_usd
         left = None if cap is None else max(cap - spent_usd(run), Decimal(0))
-        return self.confirmation_reason(msgspec.structs.replace(run.spec, budget_usd=left), self.remaining_usd(run))
+        return msgspec.structs.replace(run.spec, budget_usd=left), self.remaining_usd(run)
 
     def remaining_usd(self, run: Run) -> Decimal:
         """What the rest of a run that goes on is likely to cost."""
@@ -171,20 +179,47 @@ class Fleet:
         return self.registry.find(name)
 
     def launch(
-        self, spec: RunSpec, *, backend: str = BackendName.LOCAL, tag: str = "", force_restart: bool = False
+        self,
+        spec: RunSpec,
+        *,
+        backend: str = BackendName.LOCAL,
+        tag: str = "",
+        force_restart: bool = False,
+        unasked: bool = False,
     ) -> Run:
-        """Start a new run. The intent is on record before anything is spawned, so no run can get lost."""
-        return self._launcher.launch(spec, backend=backend, tag=tag, force_restart=force_restart)
+        """Start a new run. The intent is on record before anything is spawned, so no run can get lost.
+
+        `unasked`: there was no reason to ask for a confirmation. Raises UsageError where there is one by now, as
+        somebody else has launched a run meanwhile.
+        """
+        check = self._within_the_month(spec, self.plan(spec, backend).usd.likely) if unasked else None
+        return self._launcher.launch(spec, backend=backend, tag=tag, force_restart=force_restart, check=check)
 
     def resume(
-        self, run: Run, *, gpus: int | None = None, budget: Decimal | None = None, step: int | None = None
+        self,
+        run: Run,
+        *,
+        gpus: int | None = None,
+        budget: Decimal | None = None,
+        step: int | None = None,
+        unasked: bool = False,
     ) -> Run:
         """Start the next attempt of a run that has ended without being done, if need be on other GPUs, with more money.
 
-        With `step` it goes back to that checkpoint; what was saved later is put aside. Raises UsageError when its
-        checkpoint is of another number of GPUs or not whole, or when its budget is spent.
+        With `step` it goes back to that checkpoint; what was saved later is put aside. `unasked` as for `launch`.
+        Raises UsageError when its checkpoint is of another number of GPUs or not whole, or when its budget is spent.
         """
-        return self._launcher.resume(run, gpus=gpus, budget=budget, step=step)
+        check = self._within_the_month(*self._rest(run, budget)) if unasked else None
+        return self._launcher.resume(run, gpus=gpus, budget=budget, step=step, check=check)
+
+    def _within_the_month(self, spec: RunSpec, likely: Decimal) -> Check:
+        """Hold two launches of the same moment to the month's limit, each of which was found to be within it."""
+
+        def check(runs: list[Run]) -> None:
+            if self.settings.monthly_limit_usd and (reason := self._reason(spec, likely, runs)):
+                raise UsageError(f"not started: {reason}", "another run was launched meanwhile; try again to be asked")
+
+        return check
 
     def cancel(self, run: Run) -> Run:
         """Ask a live run to stop and keep what is saved; one that does not answer is ended by force later.

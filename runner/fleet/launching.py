@@ -11,6 +11,7 @@ from runner import processes
 from runner.errors import NanochatError, Unreachable, UsageError
 from runner.fleet.core import Core
 from runner.fleet.planner import Planner
+from runner.fleet.registry import Check
 from runner.model.backend_name import BackendName
 from runner.model.identifiers import MAX_TAG, check_tag, new_run_id
 from runner.model.run import Run, named
@@ -37,7 +38,9 @@ class Launcher:
     def __init__(self, core: Core, planner: Planner, home: Path) -> None:
         self._core, self._planner, self._home = core, planner, home
 
-    def launch(self, spec: RunSpec, *, backend: str, tag: str = "", force_restart: bool = False) -> Run:
+    def launch(
+        self, spec: RunSpec, *, backend: str, tag: str = "", force_restart: bool = False, check: Check | None = None
+    ) -> Run:
         """Start a new run. The intent is on record before anything is spawned, so no run can get lost."""
         place = self._core.places.backend(backend)
         location = self._planner.location(spec, backend)
@@ -71,7 +74,7 @@ class Launcher:
             app=app,
             host=socket.gethostname(),
         )
-        run = self._core.registry.add(named(run, tag) if tag else run, renamed)
+        run = self._core.registry.add(named(run, tag) if tag else run, renamed, check)
         if renamed:
             run_records.write_run(self._core.places.volume_of(renamed), renamed)
             frees = f"nanochat-tui rm {renamed.tag} frees its files"
@@ -130,7 +133,13 @@ class Launcher:
         )
 
     def resume(
-        self, run: Run, *, gpus: int | None = None, budget: Decimal | None = None, step: int | None = None
+        self,
+        run: Run,
+        *,
+        gpus: int | None = None,
+        budget: Decimal | None = None,
+        step: int | None = None,
+        check: Check | None = None,
     ) -> Run:
         """Start the next attempt of a run that has ended without being done, if need be on other GPUs, with more money.
 
@@ -184,4 +193,4 @@ class Launcher:
         if gpus is not None and State.LAUNCHING in TRANSITIONS[current.state]:
             grounds.check_gpus(self._core.places.volume_of(current), current, on_gpus(current.spec, gpus))
         app = self._core.places.backend(run.backend).ensure_deployed(run.spec.engine, live=self._live_on(run.backend))
-        return self._spawn(self._core.registry.update(run.id, again), first=False)
+        return self._spawn(self._core.registry.update(run.id, again, check), first=False)

@@ -21,6 +21,9 @@ from runner.monitoring.ledger import account
 from runner.monitoring.letters import LONGEST_PAUSE_S, NotificationClaim, PendingDelivery
 from runner.system.client_log import LOG
 
+# Looks at all runs on record, and raises where something must not be written down beside them.
+Check = Callable[[list[Run]], None]
+
 
 class DownloadRequest(Struct, frozen=True):
     """A download that somebody asked for: a path of a volume, the folder of this disk, what it is called there."""
@@ -88,12 +91,14 @@ class Registry(RegistryFile):
         return find_run(self.all(), name, whole=whole)
 
     @with_repair
-    def add(self, run: Run, renamed: Run | None = None) -> Run:
-        """Put down a new run; one without a tag gets one. Raises UsageError when its tag is taken.
+    def add(self, run: Run, renamed: Run | None = None, check: Check | None = None) -> Run:
+        """Insert a run; generate a tag if it has none. Raises UsageError when its tag is taken.
 
-        `renamed` is the run that had the tag, under the name that it gets.
+        `renamed` is the run that had the tag, under the name that it gets. `check` is given all runs on record in the
+        same transaction, and may raise.
         """
         with self.transaction() as db:
+            self._check(db, check)
             if renamed:
                 self._write(db, renamed)
             if not run.tag:
@@ -124,9 +129,10 @@ class Registry(RegistryFile):
             return run
 
     @with_repair
-    def update(self, run_id: str, change: Callable[[Run], Run]) -> Run:
-        """Change one run in a transaction and return it as it now is."""
+    def update(self, run_id: str, change: Callable[[Run], Run], check: Check | None = None) -> Run:
+        """Change one run in a transaction and return it as it now is; `check` as for `add`."""
         with self.transaction() as db:
+            self._check(db, check)
             row = db.execute("SELECT id, tag, record FROM runs WHERE id = ?", (run_id,)).fetchone()
             if row is None:
                 raise NoSuchRun(f"run {run_id} is gone", "it was deleted meanwhile")
@@ -139,6 +145,10 @@ class Registry(RegistryFile):
                 merged = stored.merged(raw, msgspec.to_builtins(before), msgspec.to_builtins(after))
                 self._write(db, after, merged)
             return after
+
+    def _check(self, db: sqlite3.Connection, check: Check | None) -> None:
+        if check:
+            check(decode_runs(db.execute("SELECT id, tag, record FROM runs").fetchall()))
 
     @with_repair
     def mark_sent(self, key: str) -> bool:

@@ -102,9 +102,10 @@ def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
     spec, backend = _spec(fleet, args)
     planned = fleet.plan(spec, backend)
     heading = _Heading(fleet, plan_text.headline(spec, backend, planned))
-    if not args.yes:
-        ask_first(fleet.confirmation_reason(spec, planned.usd.likely), heading.confirm)
-    launched = fleet.launch(spec, backend=backend, tag=args.tag, force_restart=args.force_restart)
+    reason = "" if args.yes else fleet.confirmation_reason(spec, planned.usd.likely)
+    ask_first(reason, heading.confirm)
+    unasked = not (args.yes or reason)
+    launched = fleet.launch(spec, backend=backend, tag=args.tag, force_restart=args.force_restart, unasked=unasked)
     heading.show()
     return _started(fleet, launched, args, "launched")
 
@@ -138,9 +139,10 @@ def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
     begins = args.step if args.step is not None else newest.step if newest else None
     earlier = logs.log_of(fleet, run_)
     budget = parse_money(args.budget) if args.budget is not None else None
-    if not args.yes:
-        ask_first(fleet.confirmation_reason_for_resume(run_, budget), console.confirm)
-    resumed = fleet.resume(run_, gpus=args.gpus, budget=budget, step=args.step)
+    reason = "" if args.yes else fleet.confirmation_reason_for_resume(run_, budget)
+    ask_first(reason, console.confirm)
+    unasked = not (args.yes or reason)
+    resumed = fleet.resume(run_, gpus=args.gpus, budget=budget, step=args.step, unasked=unasked)
     where = f"from step {begins:,}" if begins is not None else "from the beginning"
     return _started(fleet, resumed, args, f"attempt {resumed.attempt}, {where}, of", skip=len(earlier))
 

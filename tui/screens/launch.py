@@ -60,12 +60,13 @@ DEFAULTS = {name: value for name, value, _ in FIELDS}
 
 
 class _Asked(NamedTuple):
-    """What the form said when F5 was pressed."""
+    """What the form said when F5 was pressed; `unasked` where no limit was in the way."""
 
     spec: RunSpec
     backend: str
     tag: str
     command: str
+    unasked: bool = False
 
 
 class LaunchScreen(NanochatScreen):
@@ -308,7 +309,7 @@ class LaunchScreen(NanochatScreen):
 
     def _ask(self, asked: _Asked, usd: MoneyRange, question: str) -> None:
         """Launch what was asked for: after a question, where it is paid for or the settings want one."""
-        paid = usd.likely >= CENT
+        paid, asked = usd.likely >= CENT, asked._replace(unasked=not question)
         if not question and not paid:
             self._go(asked)
             return
@@ -324,11 +325,11 @@ class LaunchScreen(NanochatScreen):
 
     def _go(self, asked: _Asked) -> None:
         self.query_one("#title", Line).put(["New run", "launching …"])
-        self._launch(asked.spec, asked.backend, asked.tag)
+        self._launch(asked)
 
     @background(group="launch", doing="launching a run", finish=True, failed=_failed)
-    def _launch(self, spec: RunSpec, backend: str, tag: str) -> None:
-        run = self.nanochat.fleet.launch(spec, backend=backend, tag=tag)
+    def _launch(self, asked: _Asked) -> None:
+        run = self.nanochat.fleet.launch(asked.spec, backend=asked.backend, tag=asked.tag, unasked=asked.unasked)
         self.app.call_from_thread(self._launched, run)
 
     def _launched(self, run: Run) -> None:
