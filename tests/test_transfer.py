@@ -617,6 +617,27 @@ def test_a_file_that_is_stopped_on_its_way_leaves_nothing_on_the_volume(
     assert place.volume().list("") == [] and list(store.iterdir()) == []
 
 
+def test_an_upload_that_was_cut_goes_on_and_nothing_else_of_that_name_is_written_over(
+    place: Place, store: Path, tmp_path: Path
+) -> None:
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    for name, data in (("a", noise(BIG)), ("b", b"two"), ("c", b""), ("d", noise(BIG, seed=3))):
+        (origin / name).write_bytes(data)
+    sendings = upload.plan_upload(origin, "to")[0]
+    upload.upload(place.volume(), sendings[:3])
+    left, there = upload.unsent(place.volume(), sendings)
+    assert ([s.path for s in left], there) == (["to/d"], [])
+    upload.upload(place.volume(), left)
+    assert upload.unsent(place.volume(), sendings) == ([], [])
+    changed = bytearray(noise(BIG))
+    changed[BLOCK + 1] ^= 1
+    (origin / "a").write_bytes(changed)
+    (origin / "b").write_bytes(b"other")
+    again = upload.plan_upload(origin, "to")[0]
+    assert upload.unsent(place.volume(), again) == ([s for s in again if s.path in ("to/a", "to/b")], ["to/a", "to/b"])
+
+
 def test_names_for_a_shell_are_taken_back_as_they_were() -> None:
     for name in ("plain", "with space", "e\x1b]0;P\x07\x1b[31mred.txt", "n\n'q'", "\udcff\\", "a\u202eb"):
         said = shell_quote(name)

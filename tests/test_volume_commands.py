@@ -58,7 +58,12 @@ def test_a_file_is_printed_put_moved_and_deleted(crashed: Cli, tmp_path: Path) -
     (tmp_path / "notes" / "a.txt").write_text("hello")
     assert crashed.json("volume", "put", str(tmp_path / "notes"), "one:")["files"] == 1
     assert crashed("volume", "cat", "one:notes/a.txt").stdout == "hello"
-    assert "already" in crashed("volume", "put", str(tmp_path / "notes"), "one:", code=2).stderr
+    assert (
+        "already on the volume, unchanged: 1 file" in crashed("volume", "put", str(tmp_path / "notes"), "one:").stderr
+    )
+    (tmp_path / "notes" / "a.txt").write_text("jello")
+    assert "--force replaces" in crashed("volume", "put", str(tmp_path / "notes"), "one:", code=2).stderr
+    (tmp_path / "notes" / "a.txt").write_text("hello")
     crashed("volume", "put", "--force", str(tmp_path / "notes"), "one:")
     crashed("volume", "mv", "one:notes/a.txt", "one:b.txt")
     assert crashed("volume", "cat", "one:b.txt").stdout == "hello"

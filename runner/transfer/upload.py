@@ -13,7 +13,7 @@ from msgspec import Struct
 from runner.errors import NanochatError, UsageError
 from runner.text.filenames import BROUGHT, PARTS_FOLDER, path_for_terminal
 from runner.transfer.download import Progress
-from runner.volumes.base import Volume
+from runner.volumes.base import BLOCK, Volume
 
 WORKERS = 4
 
@@ -77,6 +77,28 @@ def conflicts(volume: Volume, sendings: list[UploadItem]) -> list[str]:
     return [s.path for s in sendings if s.path in taken]
 
 
+def unsent(volume: Volume, sendings: list[UploadItem]) -> tuple[list[UploadItem], list[str]]:
+    """What the volume has not yet, as of an upload that was cut; and the paths that hold something else there.
+
+    Files of the same size are compared byte by byte, which reads them from the volume.
+    """
+    there = set(conflicts(volume, sendings))
+    same = {s.path for s in sendings if s.path in there and _is_same(volume, s)}
+    return [s for s in sendings if s.path not in same], sorted(there - same)
+
+
+def _is_same(volume: Volume, sending: UploadItem) -> bool:
+    entry = volume.stat(sending.path)
+    if entry.is_dir or entry.bytes != sending.bytes:
+        return False
+    blocks = volume.open(entry)
+    try:
+        with sending.origin.open("rb") as file:
+            return all(blocks.block(n) == file.read(BLOCK) for n in range(-(-entry.bytes // BLOCK)))
+    finally:
+        blocks.close()
+
+
 def exists(volume: Volume, path: str) -> bool:
     """Whether there is something of that name on a volume."""
     try:
@@ -117,7 +139,7 @@ def upload(
         def came(amount: int) -> None:
             nonlocal arrived
             if stopped() or failed.is_set():
-                raise UploadStopped("stopped", "the same command sends the rest, with --force")
+                raise UploadStopped("stopped", "the same command sends the rest")
             # What is sent a second time, after the line broke, is no more than the file.
             amount = min(amount, sending.bytes - arrived)
             arrived += amount
@@ -139,7 +161,7 @@ def upload(
                 if sending is None:
                     return
                 if stopped():
-                    raise UploadStopped("stopped", "the same command sends the rest, with --force")
+                    raise UploadStopped("stopped", "the same command sends the rest")
                 put(sending)
         except BaseException:
             failed.set()

@@ -96,11 +96,11 @@ def _put(fleet: Fleet, args: argparse.Namespace) -> int:
     inside = args.to.endswith(("/", ":")) or not place.path or is_folder(place)
     target = f"{place.path}/{origin.name}".lstrip("/") if inside else place.path
     sendings, left_out = upload.plan_upload(origin, target)
-    there = upload.conflicts(place.volume, sendings)
-    if there and not args.force:
+    left, there = (sendings, []) if args.force else upload.unsent(place.volume, sendings)
+    if there:
         more = f" and {len(there) - 1:,} more" if len(there) > 1 else ""
         raise UsageError(f"{filenames.path_for_terminal(there[0])}{more} is there already", "--force replaces it")
-    _refuse(deletion.plan_deletion([s.path for s in sendings], [], runs_on(fleet, place)), args.force, "writes there")
+    _refuse(deletion.plan_deletion([s.path for s in left], [], runs_on(fleet, place)), args.force, "writes there")
     line, started, stop = console.StatusLine(), time.monotonic(), threading.Event()
 
     def told(progress: Progress) -> None:
@@ -109,7 +109,7 @@ def _put(fleet: Fleet, args: argparse.Namespace) -> int:
 
     try:
         with _interrupting(stop.set):
-            upload.upload(place.volume, sendings, told=told, stopped=stop.is_set, over=args.force)
+            upload.upload(place.volume, left, told=told, stopped=stop.is_set, over=args.force)
     except upload.UploadStopped as error:
         line.clear()
         console.message(f"nanochat-tui: {error}")
@@ -117,6 +117,8 @@ def _put(fleet: Fleet, args: argparse.Namespace) -> int:
     finally:
         line.clear()
     size = sum(s.bytes for s in sendings)
+    if already := len(sendings) - len(left):
+        console.message(f"nanochat-tui: already on the volume, unchanged: {units.pluralize(already, 'file')}")
     for path in left_out:
         console.message(f"nanochat-tui: left out {filenames.path_for_terminal(str(path))}: a link or no regular file")
     if args.json:

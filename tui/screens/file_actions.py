@@ -256,18 +256,18 @@ class VolumeFiles:
     def _put(self, place: VolumeRef, origin: Path, folder: str, done: Callable[[], None]) -> None:
         volume = self.volume(place)
         sendings, left_out = upload.plan_upload(origin, f"{folder}/{origin.name}".lstrip("/"))
-        there = upload.conflicts(volume, sendings)
+        left, there = upload.unsent(volume, sendings)
         if there:
             raise NanochatError(
                 f"{filenames.path_for_terminal(there[0])} is there already", "delete it first, or send another name"
             )
-        against = deletion.plan_deletion([s.path for s in sendings], [], self.runs_on(place)).blockers
+        against = deletion.plan_deletion([s.path for s in left], [], self.runs_on(place)).blockers
         if against:
             raise NanochatError(against[0], "volume put --force sends it all the same")
         one = Transfer(origin.name)
         self._going.begin(one)
         with self._until_its_end(one):
-            upload.upload(volume, sendings, told=one.told, stopped=one.stopped.is_set)
+            upload.upload(volume, left, told=one.told, stopped=one.stopped.is_set)
         more = f"; {len(left_out)} links and devices were left out" if left_out else ""
         self._say(f"{filenames.path_for_terminal(origin.name)} is on the volume{more}")
         self._app.call_from_thread(done)
