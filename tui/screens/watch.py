@@ -148,7 +148,7 @@ class WatchScreen(NanochatScreen):
         pane.view.problems = run.outcome.problems if run.outcome else ()
         pane.put_title(live=run.live and not trouble)
 
-    def on_log_view_changed(self) -> None:
+    def on_log_search_changed(self) -> None:
         view = self.query_one(LogView)
         if self._to_error and view.scans and view.errors:
             self._to_error = False

@@ -98,7 +98,7 @@ class LogPane(Vertical):
             cells.append(Cell(f"{view.unseen:,} new lines below, G follows", "warning"))
         self.query_one("#log-title", Line).put(cells)
 
-    def on_log_view_changed(self) -> None:
+    def on_log_search_changed(self) -> None:
         self.put_title(live=self._live)
 
     def ask(self, what: str) -> None:

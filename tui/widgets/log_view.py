@@ -1,8 +1,7 @@
 """A log, any size, as a person goes through it: followed, searched, filtered, marked, copied."""
 
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
@@ -13,18 +12,16 @@ from textual.worker import get_current_worker
 from runner.logs.log_file import MAX_SHOWN, LogFile
 from runner.logs.prefixed import PrefixFinder
 from runner.logs.scans import LogScans
-from runner.logs.search import Query, Scan, exact_query, next_hit, parse_query
 from runner.logs.timestamps import LogTimes
-from runner.model.status import Problem
 from runner.nanochat import layout
 from runner.settings import Settings
 from runner.text import units
-from runner.text.sanitize import sanitize_line, strip_ansi
+from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation.keymap import bindings, moves
 from tui.widgets.dialogs import TextPage
 from tui.widgets.log_rows import STAMPS
-from tui.widgets.log_scroll import LogScroll
+from tui.widgets.log_search import LogSearch
 
 if TYPE_CHECKING:
     from tui.context import TerminalContext
@@ -40,7 +37,7 @@ MAX_WHOLE, MAX_PIECES = 64 << 10, 200
 WINDOWS_S = (0, 60, 300, 900, 3600, 6 * 3600, 24 * 3600)
 
 
-class LogView(LogScroll, can_focus=True):
+class LogView(LogSearch, can_focus=True):
     """A LogFile, or the lines of it that a filter leaves, and what keys do with it. A thread indexes and searches."""
 
     DEFAULT_CSS = """
@@ -70,9 +67,6 @@ class LogView(LogScroll, can_focus=True):
         *bindings("log"),
     ]
 
-    class Changed(Message):
-        """There are more lines or hits, or following began or ended."""
-
     class DisplayChanged(Message):
         """Lines are shown in another way, which may be remembered."""
 
@@ -84,18 +78,10 @@ class LogView(LogScroll, can_focus=True):
         """`ask` is called when a text is wanted to search or to filter for, or what is shown is to be saved."""
         super().__init__(id=id)
         self._ask = ask
-        self.following = True
         self._seen = 0
-        self._wake = threading.Event()
-        # The search for the next hit that is under way.
-        self._finding: object = None
         # How often the log had been written anew when it was last drawn.
         self._anew = 0
-        # Share of the log whose lines are counted.
-        self.counted = 0.0
         self.window = 0
-        # The lines that tell why what is logged ended.
-        self.problems: Sequence[Problem] = ()
 
     def open(self, log: LogFile) -> None:
         """Show another file from its end."""
@@ -114,11 +100,6 @@ class LogView(LogScroll, can_focus=True):
         self._measure()
 
     @property
-    def busy(self) -> bool:
-        """Whether a search is under way: everything else may wait."""
-        return self._finding is not None or (self.search is not None and self.search.fraction_scanned < 0.99)
-
-    @property
     def clock(self) -> str:
         """Which clock the times beside the lines are of, and of which days."""
         first, last = self._times.first, self._times.last
@@ -135,18 +116,6 @@ class LogView(LogScroll, can_focus=True):
     def unseen(self) -> int:
         """Rows that came since following ended."""
         return 0 if self.following else max(0, self.rows - self._seen)
-
-    @property
-    def errors(self) -> int:
-        return self.scans.errors.count if self.scans else 0
-
-    @property
-    def _top(self) -> int:
-        """The first line on screen, or the one that was jumped to, while that is on screen."""
-        first = round(self.scroll_y)
-        if self.here is not None and first <= self._row_of(self.here) < first + self._on_screen:
-            return self.here
-        return self._line_of(first) if first < self.rows else max(0, self.lines - 1)
 
     @background(group="index", doing="reading the log", exclusive=True, again=True)
     def _index(self, log: LogFile) -> None:
@@ -276,30 +245,6 @@ class LogView(LogScroll, can_focus=True):
     def action_ask(self, what: str) -> None:
         self._ask(what)
 
-    def parse_query(self, said: str) -> Query:
-        """What a person typed, for the log that is shown. Raises UsageError."""
-        return self.scans.query(said) if self.scans else parse_query(said)
-
-    def search_for(self, wanted: Query) -> None:
-        """Search: mark what is found, count it, and go to the nearest from here on."""
-        if self.scans:
-            self.scans.search = Scan(self.scans.log, wanted)
-            self._wake.set()
-            self._find(self.scans.search, self._top - 1, forward=True)
-
-    def set_filter(self, wanted: Query | None) -> None:
-        """Filter: only the lines that are found; None shows all again."""
-        if self.scans is None:
-            return
-        top = self._top
-        self.scans.set_filter(wanted)
-        self._wake.set()
-        self._measure()
-        if wanted is None and not self.following:
-            self.jump_to(top)
-        self.refresh()
-        self.post_message(self.Changed())
-
     def action_enter(self) -> None:
         """Leave the filter, at the line under consideration; without one, show that line whole."""
         top = self._top
@@ -317,89 +262,10 @@ class LogView(LogScroll, can_focus=True):
                 shown.insert(0, f"… {before:,} earlier states of this line")
             self.app.push_screen(TextPage("\n".join(shown)))
 
-    def action_clear(self) -> bool:
-        """Take back the filter, else the search; whether there was one."""
-        if self.filter:
-            self.set_filter(None)
-        elif self.scans and self.scans.search:
-            self.scans.search = None
-            self.refresh()
-            self.post_message(self.Changed())
-        else:
-            return False
-        return True
-
-    def action_next(self, by: int) -> None:
-        if self.search:
-            self._find(self.search, self._top, forward=by > 0)
-
-    def action_error(self, by: int) -> None:
-        """The next of the lines that tell the failure; where none are told, the next that looks like one."""
-        if self.scans is None:
-            return
-        if there := self._told_here():
-            later = [line for line in there if line > self._top] if by > 0 else [n for n in there if n < self._top]
-            around = there[0] if by > 0 else there[-1]
-            self.jump_to((later[0] if by > 0 else later[-1]) if later else around)
-        else:
-            scan = Scan(self.scans.log, exact_query(self.problems[0].text)) if self.problems else self.scans.errors
-            self._find(scan, self._top, forward=by > 0)
-
-    def first_error(self) -> int | None:
-        """The line to begin with, of a log that tells a failure."""
-        there = self._told_here()
-        return there[0] if there else self.scans.errors.line(0) if self.scans else None
-
-    def _told_here(self) -> list[int]:
-        """Those of the told lines that are where they were told to be: a log that was put together may have more."""
-        log = self._log
-        return [p.line - 1 for p in self.problems if log and p.text in strip_ansi(log.text(p.line - 1))]
-
     def action_next_mark(self) -> None:
         later = sorted(self.marks)
         if later:
             self.jump_to(next((line for line in later if line > self._top), later[0]))
-
-    def _find(self, scan: Scan, line: int, *, forward: bool) -> None:
-        """Go to the nearest hit, round the end if need be; from a finished scan at once, else in a thread."""
-        if scan.fraction_scanned < 1.0:
-            self._finding = turn = object()
-            self._search_on(scan, line, forward, turn)
-        else:
-            hit, wrapped = scan.nearest(line, forward=forward)
-            self._found(hit, scan, wrapped=wrapped)
-
-    @background(group="find", doing="searching the log", exclusive=True)
-    def _search_on(self, scan: Scan, line: int, forward: bool, turn: object) -> None:
-        worker = get_current_worker()
-        hit, wrapped = None, False
-        try:
-            for start in (line, -1 if forward else len(scan.log)):
-                hit = next_hit(scan.log, scan.wanted, start, forward=forward, stop=lambda: worker.is_cancelled)
-                if hit is not None or worker.is_cancelled:
-                    break
-                wrapped = True
-        finally:
-            self.app.call_from_thread(self._ended, turn)
-        if not worker.is_cancelled:
-            self.app.call_from_thread(self._found, hit, scan, wrapped=wrapped)
-
-    def _ended(self, turn: object) -> None:
-        if self._finding is turn:
-            self._finding = None
-
-    def _found(self, line: int | None, scan: Scan, *, wrapped: bool) -> None:
-        if scan.log is not self._log:
-            return
-        if line is None:
-            where = "there" if self.counted == 1.0 else "in what is counted so far"
-            self.notify(
-                sanitize_line(f"{scan.wanted.said!r} is not {where}"), severity="warning", markup=False, timeout=3
-            )
-            return
-        if wrapped:
-            self.notify("round the end of the log", markup=False, timeout=2)
-        self.jump_to(line)
 
     def action_mark(self) -> None:
         if self.rows:
