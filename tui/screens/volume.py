@@ -3,13 +3,11 @@
 from pathlib import Path
 from typing import ClassVar
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.timer import Timer
 from textual.widgets import Input, Tree
-from textual.widgets.tree import TreeNode
 from textual.worker import get_current_worker
 
 from runner.errors import NanochatError
@@ -25,15 +23,15 @@ from runner.volumes.directory_cache import DirectoryCache, DirectoryListing
 from tui.background import background
 from tui.context import VolumeRef
 from tui.presentation.cells import Cell
-from tui.presentation.keymap import bindings, moves
+from tui.presentation.keymap import bindings
 from tui.screens.files import FilesScreen
+from tui.widgets.folder_tree import FolderTree
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
 from tui.widgets.preview import Preview
 from tui.widgets.virtual_list import Column, FileList
 
 FIRST, AT_ONCE, PREVIEW_AFTER_S = 200, 5000, 0.12
-MOST_FOLDERS = 2000
 WIDE, TINY = 110, 60
 COLUMNS = (
     Column("name", 22, keep=0, grows=True),
@@ -41,14 +39,6 @@ COLUMNS = (
     Column("age", 4, right=True, keep=2),
 )
 PROMPTS = {"find": "letters of a path, as mdl75", "filter": "text in the name"}
-
-
-class Folders(Tree[str]):
-    """The folders of a volume; data is the path."""
-
-    BINDINGS: ClassVar[list[BindingType]] = moves(
-        without="g", down="cursor_down", up="cursor_up", top="scroll_home", bottom="scroll_end"
-    )
 
 
 class VolumeScreen(FilesScreen):
@@ -69,14 +59,13 @@ class VolumeScreen(FilesScreen):
         self._learned = 1
         self._wanted = ""
         self._resting: Timer | None = None
-        self._branches: dict[str, TreeNode[str]] = {}
         self._tags: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
         yield Line(id="title")
         yield Line(id="where")
         with Horizontal():
-            yield Folders("volume", data="", id="tree")
+            yield FolderTree(self.nanochat.tone, id="tree")
             yield FileList(COLUMNS, self._cells, empty="", tones=self.nanochat.tone, id="list")
             yield Preview(self.nanochat.tone, id="preview")
         yield Line(id="transfers")
@@ -84,9 +73,6 @@ class VolumeScreen(FilesScreen):
         yield KeyLine()
 
     def on_mount(self) -> None:
-        tree = self.query_one(Folders)
-        tree.guide_depth = 2
-        tree.show_root = False
         self._list.focus()
         self._choose()
         self.set_interval(1.0, self._show_title)
@@ -122,18 +108,13 @@ class VolumeScreen(FilesScreen):
         """Show a folder of a volume, with the cursor on one of its entries."""
         if place != self.place:
             self.place = place
-            self._plant()
+            self.query_one(FolderTree).begin_anew()
         self._wanted = f"{path}/{name}".lstrip("/") if name else ""
         self._go(path)
 
     def action_next_volume(self) -> None:
         places = self.files.places()
         self.open_at(places[(places.index(self.place) + 1) % len(places)] if self.place in places else places[0], "")
-
-    def _plant(self) -> None:
-        tree = self.query_one(Folders)
-        tree.clear()
-        self._branches = {"": tree.root}
 
     def _go(self, path: str) -> None:
         """Another folder: what is known of it at once, and a fresh look if it was never looked at."""
@@ -188,31 +169,8 @@ class VolumeScreen(FilesScreen):
         if (place, path) == (self.place, self._folder):
             self._looking = False
             self._again()
-            self._grow(path, found.entries)
-
-    def _grow(self, path: str, entries: Entries) -> None:
-        """Put the folders that were found into the tree."""
-        node = self._branches.get(path)
-        if node is None:
-            return
-        tags = {r.path: r.tag for r in self.files.runs_on(self.place)}
-        kept = {str(child.data): child for child in node.children if child.data is not None}
-        folders = [e for e in entries if e.is_dir][:MOST_FOLDERS]
-        if list(kept) != [e.path for e in folders]:
-            node.remove_children()
-            for entry in folders:
-                label = Text(filenames.path_for_terminal(entry.name), no_wrap=True)
-                if entry.path in tags:
-                    label = Text(
-                        filenames.path_for_terminal(tags[entry.path]), style=self.nanochat.tone("accent"), no_wrap=True
-                    )
-                self._branches[entry.path] = node.add(label, data=entry.path)
-            if more := sum(e.is_dir for e in entries) - len(folders):
-                node.add_leaf(Text(f"and {more:,} more: the list has them", style="dim"))
-        if not node.is_expanded:
-            node.expand()
-        if path and not folders:
-            node.allow_expand = False
+            tags = {r.path: r.tag for r in self.files.runs_on(self.place)}
+            self.query_one(FolderTree).grow(path, found.entries, tags)
 
     def _again(self) -> None:
         """Show what is known of the folder, sorted and filtered anew: in a worker, where that takes its time."""
