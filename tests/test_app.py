@@ -1,5 +1,6 @@
 """The app by keyboard, through Textual's pilot, over a real Fleet."""
 
+import asyncio
 import re
 import threading
 import time
@@ -25,6 +26,7 @@ from tests.answers import answer
 from tests.statuses import a_status
 from tests.test_run import run
 from tests.test_series import event, step
+from tui.app import base_app
 from tui.app.app import NanochatApp
 from tui.app.log_viewer import ViewApp
 from tui.presentation.keymap import KEYS, key_label
@@ -138,6 +140,32 @@ async def test_keys_that_come_all_at_once_fill_the_fields_they_are_meant_for_and
         launched = fleet.registry.all()[0]
         seen = [str(told) for told in app.toasts.all], app.focused, app.screen
         assert (launched.tag, launched.spec.overrides.iterations) == ("hasty2", 7), seen
+
+
+async def test_a_key_that_takes_long_on_a_busy_machine_is_waited_for_in_turns_of_the_loop_too(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_app, "PATIENCE_S", 0.001)
+    handed_on = LaunchScreen.on_event
+
+    async def slowly(self: LaunchScreen, event: events.Event) -> None:
+        for _ in range(40 if isinstance(event, events.Key) else 0):
+            until_then = time.monotonic() + 0.003
+            while time.monotonic() < until_then:
+                pass
+            await asyncio.sleep(0)
+        await handed_on(self, event)
+
+    monkeypatch.setattr(LaunchScreen, "on_event", slowly)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("n")
+        await until(pilot, lambda: "likely" in text_of(app), "the plan")
+        fields = [app.screen.query_one(f"#{name}", Input) for name in ("tag", "from", "step")]
+        fields[2].focus()
+        at_once(app, *"7", "up", "up", *"2")
+        await until(pilot, lambda: sum(len(f.value) for f in fields) == 2, "the keys")
+        assert [f.value for f in fields] == ["2", "", "7"]
 
 
 async def test_keys_that_come_before_the_prompt_they_are_meant_for_is_there_are_text_and_no_commands(

@@ -47,8 +47,9 @@ from tui.widgets.toasts import Toast, Toasts
 
 T = TypeVar("T")
 
-# How long a key may keep the next ones waiting, and how often a screen that opens is looked at.
-PATIENCE_S, SETTLE_S = 1.0, 0.01
+# How long a key may keep the next ones waiting, in turns of the loop too, as a second of a busy machine has but a few;
+# and how often a screen that opens is looked at.
+PATIENCE_S, PATIENCE_TURNS, SETTLE_S = 1.0, 50, 0.01
 TOO_FAST = "too many keys at once: those that waited were dropped"
 
 
@@ -66,7 +67,7 @@ class TerminalApp(App[int]):
         self._ahead: deque[events.Key | events.Paste] = deque()
         self._given_to: list[DOMNode] = []
         self._given_on: Screen[object] | None = None
-        self._waiting = 0.0
+        self._waiting, self._waits = 0, 0
         # Keys and events of the mouse that the terminal sent and that are done with.
         self.acted_upon = 0
         # What threads do that come to their end also when the app is left, and what they have to say by then.
@@ -303,10 +304,11 @@ class TerminalApp(App[int]):
         if self._waiting or not self._ahead or self.left.is_set():
             return
         if not (self._is_open and all(node.message_queue_size == 0 for node in self._given_to)):
-            wait = self._waiting = time.monotonic() + PATIENCE_S
+            self._waits += 1
+            wait = self._waiting = self._waits
             # Once up for the key itself, which comes back here, and once for what its widget then has to say.
             self._through([*self._given_to, *self._given_to], wait)
-            self.set_timer(PATIENCE_S, lambda: self._rest(wait))
+            self._lose_patience(wait, PATIENCE_TURNS)
             return
         event = self._meant(self._ahead.popleft())
         self.acted_upon += isinstance(event, events.Key)
@@ -342,14 +344,20 @@ class TerminalApp(App[int]):
         screen = self.screen
         return screen is self._given_on or (screen.is_mounted and bool(screen.focused or not screen.focus_chain))
 
-    def _through(self, nodes: list[DOMNode], wait: float) -> None:
+    def _lose_patience(self, wait: int, turns: int) -> None:
+        """Rest after so many turns of the loop, whatever the key still does."""
+        if wait == self._waiting and not self.left.is_set():
+            then = functools.partial(self._lose_patience, wait, turns - 1) if turns else lambda: self._rest(wait)
+            self.set_timer(PATIENCE_S / PATIENCE_TURNS, then)
+
+    def _through(self, nodes: list[DOMNode], wait: int) -> None:
         """Rest when each of these, which hand on to the next what comes of a key, has got that far."""
-        if self.left.is_set():
+        if wait != self._waiting or self.left.is_set():
             return
         for number, node in enumerate(nodes):
             if node.call_later(self._through, nodes[number + 1 :], wait):
                 return
-        if self.screen is self._given_on or time.monotonic() > wait:
+        if self.screen is self._given_on:
             self._rest(wait)
         elif self._is_open:
             # It may yet choose where its focus is.
@@ -358,7 +366,7 @@ class TerminalApp(App[int]):
         else:
             self.set_timer(SETTLE_S, lambda: self._through([], wait))
 
-    def _rest(self, wait: float) -> None:
+    def _rest(self, wait: int) -> None:
         if wait == self._waiting and not self.left.is_set():
-            self._waiting, self._given_to, self._given_on = 0.0, [], self.screen
+            self._waiting, self._given_to, self._given_on = 0, [], self.screen
             self.call_later(self._take)
