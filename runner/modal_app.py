@@ -189,14 +189,14 @@ def main(
             spec, backend=BackendName.MODAL, tag=tag, force_restart=force_restart, unasked=not (yes or reason)
         )
     except NanochatError as error:
-        print(f"nanochat-tui: {error}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"nanochat-tui: {error}\n")
         raise SystemExit(error.exit_code) from error
     _say(f"launched {run.tag} ({run.id}), call {run.calls[-1].call_id}")
     _say(f"watch it: nanochat-tui watch {run.tag}")
 
 
 def _say(line: str) -> None:
-    print(sanitize_line(line))  # noqa: T201
+    sys.stdout.write(f"{sanitize_line(line)}\n")
 
 
 def _confirmed(question: str) -> bool:

@@ -181,13 +181,13 @@ def formats() -> Iterator[str]:
     yield from table(("type", "fields", "is"), *rows)
 
 
-def struct(kind: type, told: set[type]) -> Iterator[str]:
+def struct(kind: type[msgspec.Struct], told: set[type]) -> Iterator[str]:
     """The fields of a record, then those of the records that are in it, each once."""
     if kind in told:
         return
     told.add(kind)
     hints = get_type_hints(kind)
-    names = zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)  # type: ignore[attr-defined]
+    names = zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
     yield f"**{kind.__name__}.** {doc(kind)}\n"
     yield from table(("field", "type"), *((f"`{stored}`", spelled(hints[name])) for name, stored in names))
     for hint in hints.values():
@@ -217,8 +217,7 @@ def spelled(hint: Any) -> str:
     if hint is type(None):
         return "null"
     if origin in (list, tuple):
-        inner = " , ".join(dict.fromkeys(spelled(arg) for arg in args if arg is not Ellipsis))
-        return f"list of {inner.replace(' , ', ', ')}"
+        return f"list of {', '.join(dict.fromkeys(spelled(arg) for arg in args if arg is not Ellipsis))}"
     if origin is dict:
         return f"object of {spelled(args[1])} by {spelled(args[0])}"
     if isinstance(hint, type) and issubclass(hint, Enum) and not issubclass(hint, IntEnum):

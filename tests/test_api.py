@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import runner
+from runner.fleet.following import lines
+from runner.logs.log_file import LogFile
 from tests.conftest import Cli
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
@@ -41,6 +43,29 @@ def test_the_scripts_of_the_page_train_list_and_read_a_run(
     assert any("rehearsed crash" in line for line in said) and said[-1] == "broken done"
 
 
+def test_a_log_is_told_to_its_last_line_and_anew_where_it_was_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("one\n\x1b[31mtwo\x1b[0m\nthr")
+    log = LogFile(path)
+
+    def ends() -> Iterator[bool]:
+        yield False
+        with path.open("a") as file:
+            file.write("ee\n")
+        yield False
+        path.unlink()
+        path.write_text("other\nlast")
+        yield True
+
+    assert list(lines(log, ends())) == ["one", "two", "three", "other", "last"]
+
+
+def test_what_is_not_there_to_be_downloaded_is_a_line_with_what_to_do(cli: Cli, tmp_path: Path) -> None:
+    cli("launch", "--tag", "a", "--watch", "--step-ms", "1")
+    with runner.Fleet(cli.home) as fleet, pytest.raises(runner.UsageError, match="a has no nowhere"):
+        fleet.download(fleet.find("a"), "nowhere", tmp_path)
+
+
 def test_the_package_is_imported_without_what_it_only_may_need() -> None:
     code = "import sys, runner; print([m for m in sys.modules if m.startswith('runner.') or m in ('modal', 'textual')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -49,5 +74,6 @@ def test_the_package_is_imported_without_what_it_only_may_need() -> None:
 
 def test_every_public_name_is_there_and_no_other_is() -> None:
     assert all(getattr(runner, name).__name__ == name for name in runner.__all__)
+    assert sorted(runner._ROOM_OF) == runner.__all__
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         runner.__getattr__("Nothing")

@@ -173,7 +173,7 @@ def test_json_has_the_promised_fields(cli: Cli) -> None:
     assert all(set(c) >= CHECKPOINT_FIELDS for c in cli.json("checkpoints"))
     planned = cli.json("plan", "--task", "speedrun", "--model", "d26")
     assert planned["plan"]["stages"][2]["commands"][0][:3] == ["python", "-m", "scripts.base_train"]
-    assert all({"name", "ok", "detail"} <= set(check) for check in cli.json("doctor"))
+    assert all(set(check) == {"name", "ok", "detail", "do", "optional"} for check in cli.json("doctor"))
     assert json.loads(cli("launch", "--tag", "k", "--json", "--step-ms", "0").stdout)["tag"] == "k"
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import modal
 import pytest
@@ -27,7 +27,7 @@ def live(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> modal.Dict:
 
 
 def site(live: Any, call_id: str, hand_over: Callable[..., str] = lambda *a: "fc-train") -> ModalEnvironment:
-    return ModalEnvironment(SimpleNamespace(object_id="vo-1"), live, call_id, hand_over)  # type: ignore[arg-type]
+    return ModalEnvironment(cast("Any", SimpleNamespace(object_id="vo-1")), live, call_id, hand_over)
 
 
 class Meanwhile:

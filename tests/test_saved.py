@@ -8,7 +8,7 @@ import pytest
 from runner.errors import UsageError
 from runner.system.new_files import new_files, whole_files
 from runner.text.filenames import BROUGHT, PARTS_FOLDER
-from runner.transfer.upload import conflicts, exists, plan_upload, upload
+from runner.transfer.upload import exists, plan_upload, unsent, upload
 from runner.volumes.folder import FolderVolume
 from tests.like_vfat import like_vfat
 from tests.place import Place
@@ -45,7 +45,7 @@ def test_a_volume_that_ignores_case_loses_no_file_to_another_case(
     (tmp_path / "Log").write_bytes(b"mine")
     like_vfat(tmp_path / "v", monkeypatch.setattr)
     sendings, _ = plan_upload(tmp_path / "Log", "Log")
-    assert conflicts(volume, sendings) == ["Log"] and exists(volume, "LOG") and not exists(volume, "other")
+    assert unsent(volume, sendings) == (sendings, ["Log"]) and exists(volume, "LOG") and not exists(volume, "other")
     with pytest.raises(FileExistsError):
         volume.put(tmp_path / "Log", "Log", lambda n: None, over=False)
     assert (tmp_path / "v" / "log").read_bytes() == b"theirs"
@@ -63,7 +63,7 @@ def test_what_a_download_has_put_down_for_itself_is_not_sent(tmp_path: Path) -> 
 def test_what_came_to_a_name_while_it_was_sent_is_not_written_over(place: Place, store: Path, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"mine")
     sendings, _ = plan_upload(tmp_path / "x", "x")
-    assert conflicts(place.volume(), sendings) == []
+    assert unsent(place.volume(), sendings) == (sendings, [])
     (store / "x").write_bytes(b"theirs")
     with pytest.raises(UsageError, match="x is there already: --force"):
         upload(place.volume(), sendings)

@@ -582,7 +582,7 @@ def test_a_folder_is_sent_whole_and_what_is_no_file_is_told(place: Place, store:
     upload.upload(place.volume(), sendings, told=told.append)
     assert place.volume().read("to/here/sub/big") == noise(BIG) and place.volume().read("to/here/a") == b"a"
     assert (told[-1].files_done, told[-1].bytes_done) == (2, BIG + 1)
-    assert sorted(upload.conflicts(place.volume(), sendings)) == ["to/here/a", "to/here/sub/big"]
+    assert upload.unsent(place.volume(), sendings) == ([], [])
     for odd in (origin / "pipe", Path("/dev/zero")):
         with pytest.raises(UsageError, match="neither file nor folder"):
             upload.plan_upload(odd, "x")
@@ -636,6 +636,16 @@ def test_an_upload_that_was_cut_goes_on_and_nothing_else_of_that_name_is_written
     (origin / "b").write_bytes(b"other")
     again = upload.plan_upload(origin, "to")[0]
     assert upload.unsent(place.volume(), again) == ([s for s in again if s.path in ("to/a", "to/b")], ["to/a", "to/b"])
+    with pytest.raises(upload.UploadStopped):
+        upload.unsent(place.volume(), sendings, stopped=lambda: True)
+
+
+def test_what_is_no_file_is_in_the_way_of_an_upload_and_not_read(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    os.mkfifo(tmp_path / "v" / "x")
+    (tmp_path / "x").touch()
+    sendings = upload.plan_upload(tmp_path / "x", "x")[0]
+    assert upload.unsent(FolderVolume(str(tmp_path / "v")), sendings) == (sendings, ["x"])
 
 
 def test_names_for_a_shell_are_taken_back_as_they_were() -> None:

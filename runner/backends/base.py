@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from runner.model.backend_name import BackendName
 from runner.model.pricing import Prices
@@ -20,7 +20,7 @@ class Check(Struct, frozen=True):
     name: str
     ok: bool
     detail: str
-    hint: str = ""
+    hint: str = field(default="", name="do")
     optional: bool = False
 
 

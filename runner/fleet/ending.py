@@ -107,9 +107,9 @@ def _check_users(core: Core, discover: Callable[[], object], run: Run) -> None:
     """Raises UsageError when a live run goes on from this one, also one of another machine."""
     if run.backend is not BackendName.LOCAL:
         discover()
-    against = deletion.plan_deletion([run.path], (), runs_on_volume(core, run.backend, run.volume)).blockers
-    if against:
-        raise UsageError(f"{run.tag} is needed: {against[0]}", "let that end, or cancel it first")
+    blockers = deletion.plan_deletion([run.path], (), runs_on_volume(core, run.backend, run.volume)).blockers
+    if blockers:
+        raise UsageError(f"{run.tag} is needed: {blockers[0]}", "let that end, or cancel it first")
 
 
 def runs_on_volume(core: Core, backend: str, location: str) -> list[Run]:

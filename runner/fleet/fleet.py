@@ -15,7 +15,7 @@ from runner.errors import CredentialsError, NanochatError, Unreachable, UsageErr
 from runner.fleet import ending, following
 from runner.fleet.core import Core
 from runner.fleet.discovery import Discovery
-from runner.fleet.launching import Launcher, scan
+from runner.fleet.launching import Launcher
 from runner.fleet.places import Places
 from runner.fleet.planner import Planner
 from runner.fleet.polling import Poller
@@ -192,7 +192,8 @@ class Fleet:
         `unasked`: there was no reason to ask for a confirmation. Raises UsageError where there is one by now, as
         somebody else has launched a run meanwhile.
         """
-        check = self._within_the_month(spec, self.plan(spec, backend).usd.likely) if unasked else None
+        limited = unasked and self.settings.monthly_limit_usd
+        check = self._within_the_month(spec, self.plan(spec, backend).usd.likely) if limited else None
         return self._launcher.launch(spec, backend=backend, tag=tag, force_restart=force_restart, check=check)
 
     def resume(
@@ -209,14 +210,15 @@ class Fleet:
         With `step` it goes back to that checkpoint; what was saved later is put aside. `unasked` as for `launch`.
         Raises UsageError when its checkpoint is of another number of GPUs or not whole, or when its budget is spent.
         """
-        check = self._within_the_month(*self._rest(run, budget)) if unasked else None
+        limited = unasked and self.settings.monthly_limit_usd
+        check = self._within_the_month(*self._rest(run, budget)) if limited else None
         return self._launcher.resume(run, gpus=gpus, budget=budget, step=step, check=check)
 
     def _within_the_month(self, spec: RunSpec, likely: Decimal) -> Check:
         """Hold two launches of the same moment to the month's limit, each of which was found to be within it."""
 
         def check(runs: list[Run]) -> None:
-            if self.settings.monthly_limit_usd and (reason := self._reason(spec, likely, runs)):
+            if reason := self._reason(spec, likely, runs):
                 raise UsageError(f"not started: {reason}", "another run was launched meanwhile; try again to be asked")
 
         return check
@@ -277,7 +279,7 @@ class Fleet:
     def checkpoints(self, run: Run) -> list[Checkpoint]:
         """A run's checkpoints as they are on its volume now, with what was measured where."""
         volume = self.volume_of(run)
-        found = scan(volume, run)
+        found = run_records.own_checkpoints(volume, run)
         return with_measures(found, run_records.measured(volume, run)) if found else found
 
     def watch(self, run: Run, *, every_s: float = 1.0) -> Iterator[Run]:
@@ -290,12 +292,15 @@ class Fleet:
     def logs(self, run: Run, *, follow: bool = False) -> Iterator[str]:
         """The lines of a run's log, the oldest first, made harmless; with `follow` also those that come, to its end."""
 
-        def pulled(current: Run) -> Run:
-            self.pull_log(current)
-            return self.poll_run(current)
+        def ends() -> Iterator[bool]:
+            """Bring the log at each look; whether it was the last."""
+            for current in following.looks(run, self.poll_run, FOLLOW_S):
+                self.pull_log(current)
+                yield not (follow and current.live)
+                if not follow:
+                    return
 
-        seen = following.looks(run, pulled, FOLLOW_S) if follow else iter([pulled(run)])
-        return following.lines(LogFile(self.log_file(run)), seen)
+        return following.lines(LogFile(self.log_file(run)), ends())
 
     def download(self, run: Run, path: str, folder: Path, *, overwrite: bool = False) -> list[Path]:
         """Bring a file or a folder of a run's folder into one of this disk; "" is all of it. Returns the files.
@@ -303,8 +308,12 @@ class Fleet:
         What was brought before is not read again, and a download that was cut goes on. Raises UsageError for a file
         that is not there, or where one of the person's own is in the way, and NanochatError when not all came.
         """
-        items = list_files(self.volume_of(run), f"{run.path}/{path}".rstrip("/"), "" if path else run.tag)
-        bringing = Download(self.volume_of(run), items, folder, overwrite=overwrite)
+        volume = self.volume_of(run)
+        try:
+            items = list_files(volume, f"{run.path}/{path}".rstrip("/"), "" if path else run.tag)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UsageError(f"{run.tag} has no {path or 'files'}", "its folder may hold others") from error
+        bringing = Download(volume, items, folder, overwrite=overwrite)
         bringing.run()
         if bringing.warnings:
             raise NanochatError("; ".join(bringing.warnings[:3]), "download it again")

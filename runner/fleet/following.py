@@ -1,7 +1,7 @@
-"""A run as it goes on: a look after each change, its log line by line."""
+"""A run as it goes on: one look after the other, and what came of its log since."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from runner.logs.log_file import LogFile
 from runner.model.run import Run
@@ -18,7 +18,7 @@ def looks(run: Run, poll: Callable[[Run], Run], every_s: float) -> Iterator[Run]
         time.sleep(every_s)
 
 
-def changes(seen: Iterator[Run]) -> Iterator[Run]:
+def changes(seen: Iterable[Run]) -> Iterator[Run]:
     """The first look, and those that show something new."""
     last = None
     for run in seen:
@@ -27,14 +27,24 @@ def changes(seen: Iterator[Run]) -> Iterator[Run]:
             yield run
 
 
-def lines(log: LogFile, seen: Iterator[object]) -> Iterator[str]:
-    """The lines of a log, without terminal escapes; after each look those that came, the unfinished one last."""
-    told = 0
-    for _ in seen:
-        log.refresh()
-        for number in range(told, log.whole):
+class NewLines:
+    """The lines of a log from one on, each once; all of them again where the log was written anew."""
+
+    def __init__(self, log: LogFile, first: int = 0) -> None:
+        self._log, self._next, self._anew = log, first, log.anew
+
+    def take(self, *, ended: bool) -> range:
+        """The numbers of those that came; a line still being written waits until the log has `ended`."""
+        self._log.refresh()
+        if self._anew != self._log.anew:
+            self._anew, self._next = self._log.anew, 0
+        first, self._next = self._next, len(self._log) if ended else max(self._next, self._log.whole)
+        return range(first, self._next)
+
+
+def lines(log: LogFile, ends: Iterable[bool]) -> Iterator[str]:
+    """The lines of a log, made harmless; after each look, which says whether it is the last, those that came."""
+    new = NewLines(log)
+    for ended in ends:
+        for number in new.take(ended=ended):
             yield sanitize_line(log.text(number))
-        told = max(told, log.whole)
-    log.refresh()
-    for number in range(told, len(log)):
-        yield sanitize_line(log.text(number))

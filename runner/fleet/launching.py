@@ -22,14 +22,8 @@ from runner.model.transitions import in_attempt, next_attempt, transition, with_
 from runner.monitoring.projection import spent_usd
 from runner.planning import budget as budgets
 from runner.planning import grounds
-from runner.volumes import checkpoints, known_volumes, run_records
-from runner.volumes.base import Volume
-from runner.volumes.checkpoints import Checkpoint, newest_complete
-
-
-def scan(volume: Volume, run: Run) -> list[Checkpoint]:
-    """A run's checkpoints as they are on its volume now."""
-    return checkpoints.scan(volume, run.id, run.path, run.spec.model, run.spec.gpus)
+from runner.volumes import known_volumes, run_records
+from runner.volumes.checkpoints import newest_complete
 
 
 class Launcher:
@@ -41,7 +35,7 @@ class Launcher:
     def launch(
         self, spec: RunSpec, *, backend: str, tag: str = "", force_restart: bool = False, check: Check | None = None
     ) -> Run:
-        """Start a new run. The intent is on record before anything is spawned, so no run can get lost."""
+        """Start a new run; `check` judges it as it is put down."""
         place = self._core.places.backend(backend)
         location = self._planner.location(spec, backend)
         if place.make_volume(location):
@@ -141,11 +135,7 @@ class Launcher:
         step: int | None = None,
         check: Check | None = None,
     ) -> Run:
-        """Start the next attempt of a run that has ended without being done, if need be on other GPUs, with more money.
-
-        With `step` it goes back to that checkpoint; what was saved later is put aside. Raises UsageError when its
-        checkpoint is of another number of GPUs or not whole, or when its budget is spent.
-        """
+        """Start the next attempt of a run that has ended; `check` judges it as it is put down."""
 
         def again(current: Run) -> Run:
             if current.state is State.UNKNOWN:
@@ -180,11 +170,15 @@ class Launcher:
                 f"nanochat-tui show {current.tag}, then resume again",
             )
         if step is not None:
-            grounds.check_step(current, scan(self._core.places.volume_of(current), current), step)
+            grounds.check_step(
+                current, run_records.own_checkpoints(self._core.places.volume_of(current), current), step
+            )
         elif current.resume_step is not None and not grounds.went_back(self._core.places.volume_of(current), current):
             # The attempt that was to go back ended before it could.
             step = current.resume_step
-        if current.spec.source and not newest_complete(scan(self._core.places.volume_of(current), current)):
+        if current.spec.source and not newest_complete(
+            run_records.own_checkpoints(self._core.places.volume_of(current), current)
+        ):
             source = self._core.registry.get(current.spec.source)
             grounds.check_source(self._core.places.volume_of(current), source, current.spec)
         prices = self._core.places.prices(self._core.places.backend(current.backend))

@@ -26,11 +26,9 @@ class Planner:
 
     def location(self, spec: RunSpec, backend: str) -> str:
         """Where a run of this spec keeps its files: beside the run that it continues, if it continues one."""
-        return (
-            self._core.registry.get(spec.source).volume
-            if spec.source
-            else self._core.places.volume_location(backend, spec.engine)
-        )
+        if spec.source:
+            return self._core.registry.get(spec.source).volume
+        return self._core.places.volume_location(backend, spec.engine)
 
     def plan(self, spec: RunSpec, backend: str) -> Plan:
         """What a launch would do now. An unreachable or new volume counts as empty."""

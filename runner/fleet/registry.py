@@ -215,7 +215,7 @@ class Registry(RegistryFile):
 
     @with_repair
     def begin_download(self, wanted: DownloadRequest) -> None:
-        """Remember a download until `end`, and that this process is at it."""
+        """Remember a download until `end_download`, and that this process is at it."""
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO downloads VALUES (?, ?)", (wanted.key(), processes.call_id(os.getpid())))
 

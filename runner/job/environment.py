@@ -21,7 +21,7 @@ LOOK_S = 0.2
 
 
 class JobEnvironment(Protocol):
-    """`stopped_means` is the state of a run whose job was told to stop: its end, or a pause before it starts again.
+    """What a job needs of its place. `state_when_stopped` is that of a run told to stop: its end, or a pause.
 
     `holds_files` says whether files on the volume may stay open; `killed_after_s` how long after it was told to stop
     a container is killed, None where nobody does that; `call_limit_s` how long its call may take, `leg` which of an

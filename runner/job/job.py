@@ -15,7 +15,7 @@ from runner.job import publish
 from runner.job.children import Children
 from runner.job.clock import Clock
 from runner.job.commits import Commits
-from runner.job.damaged import quarantine_damaged as put_aside_damaged
+from runner.job.damaged import quarantine_damaged
 from runner.job.ending import Ending
 from runner.job.environment import JobEnvironment
 from runner.job.filling import SharedStages
@@ -327,7 +327,7 @@ class Job:
             self._volume.path(f"{layout.CACHE}/{layout.PREPARE_LOCK}"),
             self._journal,
             self._stop,
-            clear=lambda: put_aside_damaged(self._volume, self._base, self._run.spec.engine),
+            clear=lambda: quarantine_damaged(self._volume, self._base, self._run.spec.engine),
             keep=lambda: publish.copy_results(self._base, self._volume, self._run.path),
             look=lambda: self._plan([]),
             run=lambda name, commands: self._children.run(name, commands, today),

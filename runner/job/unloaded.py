@@ -39,7 +39,7 @@ def marked(volume: FolderVolume, run: Run, stage: StageName, outcome: Outcome) -
 
 def last_missing(volume: FolderVolume, run: Run, status: Status) -> Outcome | None:
     """Why base training that came to its end has not left the checkpoint that the stages after it need."""
-    found = checkpoints.scan(volume, run.id, run.path, run.spec.model, run.spec.gpus)
+    found = run_records.own_checkpoints(volume, run)
     newest = checkpoints.newest_complete(found)
     at = newest.step if newest else 0
     if at == status.training.total_steps:

@@ -61,7 +61,7 @@ class PrefixedLine(Struct, frozen=True):
 
 
 class Prefixes:
-    """Learns from lines, as they come, what stands before them; `cut` takes it off."""
+    """Learns from lines, as they come, what stands before them; `split` takes it off."""
 
     def __init__(self) -> None:
         self._patterns: list[re.Pattern[str]] = []

@@ -122,7 +122,7 @@ class Notifier:
     """Tells each notice once, on this machine, however many apps and commands watch: `show` here, by letters beyond.
 
     A letter stays in the registry until it has arrived; whoever looks tries again, after pauses that grow. Two
-    machines tell each for itself: the key of a notice is the same. `look` does I/O; what it delivers takes its time in
+    machines tell each for itself: the key of a notice is the same. `check` does I/O; what it delivers takes its time in
     a thread for each way.
     """
 

@@ -1,6 +1,6 @@
 """One log line of nanochat -> one typed Event, or None for plain text.
 
-Feed it a line as split on `\\n` and `\\r`; `terminal.clean` takes out colours and control characters first.
+Feed it a line as split on `\\n` and `\\r`; `strip_ansi` takes out colours and control characters first.
 Every pattern is anchored and has no repetition inside a repetition, so a hostile line costs what its length costs.
 """
 

@@ -78,7 +78,7 @@ def path_for_json(path: str) -> str:
 
 
 def path_for_terminal(path: str) -> str:
-    """A path on a terminal, with what `safe` would drop made visible, so that no two names look alike."""
+    """A path on a terminal, with what `sanitize_line` would drop made visible, so that no two names look alike."""
     return sanitize_line(_UNSEEN.sub(lambda m: _code(ord(m[0])), path_for_json(path)))
 
 

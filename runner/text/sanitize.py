@@ -46,7 +46,7 @@ Span = tuple[int, int, str, bool]
 
 
 def parse_colours(text: str) -> tuple[str, list[Span]]:
-    """A line as `safe` makes it, and the colours that its SGR sequences asked for; every other sequence is gone."""
+    """A line as `sanitize_line` makes it, and the colours that its SGR sequences asked for; all others are gone."""
     if "\x1b[" not in text:
         return sanitize_line(text), []
     plain, spans, colour, bold, at = "", list[Span](), "", False, 0

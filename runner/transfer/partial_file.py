@@ -1,8 +1,8 @@
 """A file of a volume on its way to this disk: its part, its journal, its lock, and how it gets its name.
 
-What is not whole yet lies in `PARTS` in the chosen folder, a file with its journal beside it. A block counts once it
-is written, for as long as the machine has not been started anew; for ever once the disk has it. Whoever goes on with it
-finds both.
+What is not whole yet lies in `PARTS_FOLDER` in the chosen folder, a file with its journal beside it. A block counts
+once it is written, for as long as the machine has not been started anew; for ever once the disk has it. Whoever goes on
+with it finds both.
 """
 
 import contextlib

@@ -1,5 +1,6 @@
 """From this disk to a volume: files and folders, several at once, each all or nothing."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from msgspec import Struct
 from runner.errors import NanochatError, UsageError
 from runner.text.filenames import BROUGHT, PARTS_FOLDER, path_for_terminal
 from runner.transfer.download import Progress
-from runner.volumes.base import BLOCK, Volume
+from runner.volumes.base import BLOCK, Entry, Volume
 
 WORKERS = 4
 
@@ -62,41 +63,49 @@ def plan_upload(origin: Path, to: str) -> tuple[list[UploadItem], list[Path]]:
     return found, left_out
 
 
-def conflicts(volume: Volume, sendings: list[UploadItem]) -> list[str]:
-    """Paths that the volume has already."""
-    if volume.local_path("") is not None:
-        # Asked for one by one: whether two names are one is for that disk to say.
-        return [s.path for s in sendings if exists(volume, s.path)]
-    folders = {s.path.rpartition("/")[0] for s in sendings}
-    taken: set[str] = set()
-    for folder in folders:
-        try:
-            taken.update(e.path for e in volume.list(folder))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-    return [s.path for s in sendings if s.path in taken]
-
-
-def unsent(volume: Volume, sendings: list[UploadItem]) -> tuple[list[UploadItem], list[str]]:
+def unsent(
+    volume: Volume, sendings: list[UploadItem], *, stopped: Callable[[], bool] = lambda: False
+) -> tuple[list[UploadItem], list[str]]:
     """What the volume has not yet, as of an upload that was cut; and the paths that hold something else there.
 
-    Files of the same size are compared byte by byte, which reads them from the volume.
+    Files of the same size are compared byte by byte, which reads them from the volume. Raises UploadStopped.
     """
-    there = set(conflicts(volume, sendings))
-    same = {s.path for s in sendings if s.path in there and _is_same(volume, s)}
-    return [s for s in sendings if s.path not in same], sorted(there - same)
+    there = _there(volume, sendings)
+    same = {s.path for s in sendings if (e := there.get(s.path)) and _is_same(volume, e, s, stopped)}
+    return [s for s in sendings if s.path not in same], [path for path in there if path not in same]
 
 
-def _is_same(volume: Volume, sending: UploadItem) -> bool:
-    entry = volume.stat(sending.path)
+def _there(volume: Volume, sendings: list[UploadItem]) -> dict[str, Entry | None]:
+    """What the volume has under these paths; None for what is no regular file."""
+    if volume.local_path("") is not None:
+        # Asked for one by one: whether two names are one is for that disk to say.
+        here = {s.path: volume.local_path(s.path) for s in sendings if exists(volume, s.path)}
+        return {path: volume.stat(path) if at and at.is_file() else None for path, at in here.items()}
+    found: dict[str, Entry | None] = {}
+    for folder in {s.path.rpartition("/")[0] for s in sendings}:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found |= {e.path: e for e in volume.list(folder)}
+    return {s.path: found[s.path] for s in sendings if s.path in found}
+
+
+def _is_same(volume: Volume, entry: Entry, sending: UploadItem, stopped: Callable[[], bool]) -> bool:
     if entry.is_dir or entry.bytes != sending.bytes:
         return False
     blocks = volume.open(entry)
     try:
         with sending.origin.open("rb") as file:
-            return all(blocks.block(n) == file.read(BLOCK) for n in range(-(-entry.bytes // BLOCK)))
+            for number in range(-(-entry.bytes // BLOCK)):
+                if stopped():
+                    raise _stopped()
+                if blocks.block(number) != file.read(BLOCK):
+                    return False
     finally:
         blocks.close()
+    return True
+
+
+def _stopped() -> UploadStopped:
+    return UploadStopped("stopped", "the same command sends the rest")
 
 
 def exists(volume: Volume, path: str) -> bool:
@@ -120,7 +129,7 @@ def upload(
 ) -> None:
     """Bring every file, `over` what is there only if that is said.
 
-    Raises what stood against it, Stopped when it was told to stop.
+    Raises UploadStopped when it was told to stop, else what kept a file from being sent.
     """
     progress = Progress(files=len(sendings), bytes=sum(s.bytes for s in sendings))
     lock, failed = threading.Lock(), threading.Event()
@@ -139,7 +148,7 @@ def upload(
         def came(amount: int) -> None:
             nonlocal arrived
             if stopped() or failed.is_set():
-                raise UploadStopped("stopped", "the same command sends the rest")
+                raise _stopped()
             # What is sent a second time, after the line broke, is no more than the file.
             amount = min(amount, sending.bytes - arrived)
             arrived += amount
@@ -161,7 +170,7 @@ def upload(
                 if sending is None:
                     return
                 if stopped():
-                    raise UploadStopped("stopped", "the same command sends the rest")
+                    raise _stopped()
                 put(sending)
         except BaseException:
             failed.set()

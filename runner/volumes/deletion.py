@@ -11,7 +11,7 @@ from runner.volumes.base import Entry, Volume
 
 
 class Removal(Struct, frozen=True):
-    """What would go. `notes` say what is lost with it, `against` why it should not be (it needs to be forced)."""
+    """What would go. `notes` say what is lost with it, `blockers` why it should not be (it needs to be forced)."""
 
     paths: tuple[str, ...]
     files: int
@@ -57,19 +57,19 @@ def plan_deletion(paths: Iterable[str], contents: Iterable[Entry], runs: Iterabl
     gone = outermost(paths)
     files = [e for e in contents if not e.is_dir]
     notes: list[str] = []
-    against: list[str] = []
+    blockers: list[str] = []
     known = list(runs)
     live = [r for r in known if r.live]
     for run in known:
         note, problem = _of_run(run, gone, files, known)
         notes += [note] if note else []
-        against += [problem] if problem else []
+        blockers += [problem] if problem else []
     for folder, lost in _SHARED.items():
         if not any(_touches(path, folder) for path in gone):
             continue
         notes.append(lost)
-        against += [f"{run.tag} is {run.state} and uses {folder}" for run in live]
-    return Removal(gone, len(files), sum(e.bytes for e in files), tuple(notes), tuple(against))
+        blockers += [f"{run.tag} is {run.state} and uses {folder}" for run in live]
+    return Removal(gone, len(files), sum(e.bytes for e in files), tuple(notes), tuple(blockers))
 
 
 _SHARED = {

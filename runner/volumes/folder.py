@@ -112,7 +112,7 @@ class FolderVolume:
 
 
 class FolderBlockReader:
-    """The Source Protocol over a file that is open: what is read is one file, even if another takes its name."""
+    """The BlockReader Protocol over a file that is open: what is read is one file, even if another takes its name."""
 
     verified = True
 

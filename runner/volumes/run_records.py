@@ -53,11 +53,14 @@ def check_engine(volume: Volume, engine: str) -> None:
         )
 
 
+def own_checkpoints(volume: Volume, run: Run) -> list[Checkpoint]:
+    """A run's own checkpoints as they are on its volume now."""
+    return checkpoints.scan(volume, run.id, run.path, run.spec.model, run.spec.gpus)
+
+
 def checkpoints_for(volume: Volume, run: Run) -> list[Checkpoint]:
     """A run's own checkpoints, and those of the run that it continues: only the step that was asked for, if one was."""
-    spec = run.spec
-    found = checkpoints.scan(volume, run.id, run.path, spec.model, spec.gpus)
-    return found + (source_checkpoints(volume, spec) if spec.source else [])
+    return own_checkpoints(volume, run) + (source_checkpoints(volume, run.spec) if run.spec.source else [])
 
 
 def source_checkpoints(volume: Volume, spec: RunSpec) -> list[Checkpoint]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runner.errors import CredentialsError, Exit, Unreachable, UsageError
 from runner.fleet.fleet import Fleet
+from runner.fleet.following import NewLines, looks
 from runner.logs.log_file import LogFile
 from runner.logs.prefixed import PrefixFinder
 from runner.logs.search import Query, Scan, lines_in, parse_query
@@ -51,18 +52,14 @@ def log_of(fleet: Fleet, run_: Run) -> LogFile:
 def follow(fleet: Fleet, run_: Run, shown: Callable[[bool], None]) -> Iterator[Run]:
     """Look at a run again and again until it has ended; `shown(ended)` prints, after each look, what came."""
     told = ""
-    while True:
-        run_ = fleet.poll_run(run_)
-        trouble = _pulled(fleet, run_) or fleet.unreachable.get(run_.id, "")
+    for now in looks(run_, fleet.poll_run, POLL_S):
+        trouble = _pulled(fleet, now) or fleet.unreachable.get(now.id, "")
         if trouble and trouble != told:
             console.message(f"nanochat-tui: {trouble}")
         told = trouble
-        shown(not run_.live)
+        shown(not now.live)
         console.flush()
-        yield run_
-        if not run_.live:
-            return
-        time.sleep(POLL_S)
+        yield now
 
 
 def _pulled(fleet: Fleet, run_: Run) -> str:
@@ -82,23 +79,17 @@ class Printer:
     """Prints the lines of a log from one on that all queries are for; a line still being written waits for its end."""
 
     def __init__(self, log: LogFile, first: int, wanted: list[Query], times: LogTimes | None = None) -> None:
-        self._log, self._next, self._wanted, self._times = log, first, wanted, times
-        self._of = log.anew
+        self._log, self._new, self._wanted, self._times = log, NewLines(log, first), wanted, times
 
     def __call__(self, ended: bool) -> None:
-        self._log.refresh()
-        if self._of != self._log.anew:
-            # Its lines are others now, from the first on.
-            self._of, self._next = self._log.anew, 0
+        new = self._new.take(ended=ended)
         if self._times:
             self._times.refresh()
-        whole = len(self._log) if ended else max(self._next, self._log.whole)
-        for number in range(self._next, whole):
+        for number in new:
             line = line_of(self._log, number)
             if all(lines_in(q, line) for q in self._wanted):
                 text = line.decode("utf-8", "replace")
                 console.write(self._stamp(number) + (self._log.cut(text) if self._log.cut else text))
-        self._next = whole
 
     def _stamp(self, number: int) -> str:
         if self._times is None:

@@ -29,10 +29,10 @@ def parser(chosen: str = "") -> Parser:
         "--volume", default="", metavar="DIR", help="folder that serves as the volume of the local backend"
     )
     top.add_argument("--debug", action="store_true", help="write more into nanochat-tui.log in the data folder")
-    subcommands = top.add_subparsers(dest="command", metavar="COMMAND")
+    subcommands, shared = top.add_subparsers(dest="command", metavar="COMMAND"), [common()]
     for name, command in COMMANDS.items():
         sub = subcommands.add_parser(
-            name, parents=[common()], help=command.help, description=command.help, allow_abbrev=False
+            name, parents=shared, help=command.help, description=command.help, allow_abbrev=False
         )
         if command.runs:
             sub.add_argument("run", metavar="RUN", nargs=None if command.runs == "1" else command.runs, help=RUN_HELP)
@@ -42,9 +42,8 @@ def parser(chosen: str = "") -> Parser:
 
 
 def _exit_codes() -> str:
-    import textwrap
-
-    return textwrap.fill("exit codes: " + ", ".join(f"{int(code)} {said}" for code, said in EXIT_MEANING.items()), 100)
+    said = [f"{int(code)} {meaning}" for code, meaning in EXIT_MEANING.items()]
+    return f"exit codes: {', '.join(said[:5])},\n{', '.join(said[5:])}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,15 +14,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         from runner.errors import UsageError
 
-        do = f"{self.prog} --help"
+        hint = f"{self.prog} --help"
         choice = re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message)
         if choice:
             known = re.findall(r"[\w-]+", choice[3])
-            raise UsageError(f"unknown {choice[1]} {choice[2][:40]!r}", f"{nearest(choice[2], known)} ({do})")
+            raise UsageError(f"unknown {choice[1]} {choice[2][:40]!r}", f"{nearest(choice[2], known)} ({hint})")
         unknown = re.fullmatch(r"unrecognized arguments: (--[\w-]+)\b.*", message)
         if unknown and (near := nearest(unknown[1], [*self.options()])).startswith("did you mean"):
-            do = f"{near} ({do})"
-        raise UsageError(message[:200], do)
+            hint = f"{near} ({hint})"
+        raise UsageError(message[:200], hint)
 
     def options(self) -> Iterator[str]:
         """The long options of a command and of all below it."""

@@ -21,10 +21,10 @@ from tui.presentation import console
 def options(name: str, volume: Parser) -> None:
     """Add the actions on a volume, and what each takes."""
     volume.epilog = "PATH is relative to the volume; RUN:PATH is in the folder of a run, wherever it is"
-    actions = volume.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions, shared = volume.add_subparsers(dest="action", metavar="ACTION", required=True), [common()]
 
     def add(name: str, help_: str, *, path: str | None = "?") -> Parser:
-        sub = actions.add_parser(name, parents=[common()], help=help_, description=help_, allow_abbrev=False)
+        sub = actions.add_parser(name, parents=shared, help=help_, description=help_, allow_abbrev=False)
         sub.add_argument("--backend", choices=("local", "modal"), default="local", help="whose volume (default local)")
         sub.add_argument("--engine", choices=("rehearsal", "nanochat"), help="the volume of this engine")
         if path is not None:

@@ -96,11 +96,6 @@ def _put(fleet: Fleet, args: argparse.Namespace) -> int:
     inside = args.to.endswith(("/", ":")) or not place.path or is_folder(place)
     target = f"{place.path}/{origin.name}".lstrip("/") if inside else place.path
     sendings, left_out = upload.plan_upload(origin, target)
-    left, there = (sendings, []) if args.force else upload.unsent(place.volume, sendings)
-    if there:
-        more = f" and {len(there) - 1:,} more" if len(there) > 1 else ""
-        raise UsageError(f"{filenames.path_for_terminal(there[0])}{more} is there already", "--force replaces it")
-    _refuse(deletion.plan_deletion([s.path for s in left], [], runs_on(fleet, place)), args.force, "writes there")
     line, started, stop = console.StatusLine(), time.monotonic(), threading.Event()
 
     def told(progress: Progress) -> None:
@@ -109,6 +104,14 @@ def _put(fleet: Fleet, args: argparse.Namespace) -> int:
 
     try:
         with _interrupting(stop.set):
+            left, there = (sendings, []) if args.force else upload.unsent(place.volume, sendings, stopped=stop.is_set)
+            if there:
+                more = f" and {len(there) - 1:,} more" if len(there) > 1 else ""
+                raise UsageError(
+                    f"{filenames.path_for_terminal(there[0])}{more} is there already", "--force replaces it"
+                )
+            wanted = deletion.plan_deletion([s.path for s in left], [], runs_on(fleet, place))
+            _refuse(wanted, args.force, "writes there")
             upload.upload(place.volume, left, told=told, stopped=stop.is_set, over=args.force)
     except upload.UploadStopped as error:
         line.clear()

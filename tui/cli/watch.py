@@ -16,7 +16,7 @@ from runner.monitoring.progress import progress_of
 from runner.monitoring.projection import is_free, project, spent_usd
 from runner.text import units
 from tui.cli import logs
-from tui.cli.json_records import as_json
+from tui.cli.json_records import record
 from tui.cli.parser import Parser
 from tui.presentation import console, run_format
 
@@ -63,7 +63,7 @@ def follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: in
         console.message(f"{run_.tag} goes on; nanochat-tui watch {run_.tag} comes back to it")
         raise
     if args.json:
-        console.as_json(as_json(run_, spent_usd(run_), fleet.time_for(run_)))
+        console.as_json(record(fleet, run_))
     else:
         console.write(run_format.final_line(run_))
     if run_.outcome and run_.outcome.advice:

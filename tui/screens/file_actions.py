@@ -256,17 +256,17 @@ class VolumeFiles:
     def _put(self, place: VolumeRef, origin: Path, folder: str, done: Callable[[], None]) -> None:
         volume = self.volume(place)
         sendings, left_out = upload.plan_upload(origin, f"{folder}/{origin.name}".lstrip("/"))
-        left, there = upload.unsent(volume, sendings)
-        if there:
-            raise NanochatError(
-                f"{filenames.path_for_terminal(there[0])} is there already", "delete it first, or send another name"
-            )
-        against = deletion.plan_deletion([s.path for s in left], [], self.runs_on(place)).blockers
-        if against:
-            raise NanochatError(against[0], "volume put --force sends it all the same")
         one = Transfer(origin.name)
         self._going.begin(one)
         with self._until_its_end(one):
+            left, there = upload.unsent(volume, sendings, stopped=one.stopped.is_set)
+            if there:
+                raise NanochatError(
+                    f"{filenames.path_for_terminal(there[0])} is there already", "delete it first, or send another name"
+                )
+            blockers = deletion.plan_deletion([s.path for s in left], [], self.runs_on(place)).blockers
+            if blockers:
+                raise NanochatError(blockers[0], "volume put --force sends it all the same")
             upload.upload(volume, left, told=one.told, stopped=one.stopped.is_set)
         more = f"; {len(left_out)} links and devices were left out" if left_out else ""
         self._say(f"{filenames.path_for_terminal(origin.name)} is on the volume{more}")

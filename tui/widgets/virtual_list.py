@@ -46,7 +46,7 @@ class Column(NamedTuple):
 
 
 class VirtualList(ScrollView, can_focus=True):
-    """Rows by key; `cells_of` gives a row's cells when it is drawn. Foreign text must come through `safe`."""
+    """Rows by key; `cells_of` gives a row's cells when it is drawn. Foreign text must come through `sanitize_line`."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"list--head", "list--cursor", "list--blurred", "list--empty"}
     DEFAULT_CSS = """

@@ -31,7 +31,7 @@ def get_block(url: str) -> tuple[memoryview, bool]:
     """What is behind an address, and whether the store gave a digest with it, which was then compared.
 
     A block comes in a buffer of this thread's own, and is there until the thread fetches the next.
-    Raises Refused when the address is not valid any more, another OSError when it did not arrive whole.
+    Raises UrlExpired when the address is not valid any more, another OSError when it did not arrive whole.
     """
     parts = urlsplit(url)
     key = (parts.scheme, parts.netloc)

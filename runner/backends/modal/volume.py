@@ -270,7 +270,7 @@ class ModalVolume:
 
 
 class ModalBlockReader:
-    """The Source Protocol over a file of a Modal volume: an address for each block, asked for again if stale."""
+    """The BlockReader Protocol over a file of a Modal volume: an address for each block, asked for again if stale."""
 
     def __init__(self, volume: ModalVolume, entry: Entry) -> None:
         self._volume, self._entry = volume, entry
