@@ -21,7 +21,8 @@ from runner.volumes.base import Entry
 from runner.volumes.folder import FolderBlockReader, FolderVolume
 from tests.conftest import Cli, in_own_mounts
 from tests.like_vfat import like_vfat
-from tests.test_transfer import BIG, here, noise
+from tests.noise import BIG, noise
+from tests.test_transfer import here
 
 RUN = ("log", "status.json", "events.jsonl", "log.times", "report.md", "run.json", "loss.svg")
 

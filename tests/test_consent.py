@@ -17,7 +17,8 @@ from runner.volumes.deletion import Weight
 from tests.answers import answer, readable
 from tests.conftest import Cli
 from tests.terminal import Terminal
-from tests.test_app import at_once, put, text_of, until
+from tests.test_app import put, text_of, until
+from tests.test_keys import at_once
 from tui.app.app import NanochatApp
 from tui.widgets.consent import INSTEAD, QUIET_S, AskPath, Confirm, Question, word_for
 

@@ -2,9 +2,7 @@
 
 import errno
 import filecmp
-import io
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -13,15 +11,11 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from runner.errors import FileChanged, NanochatError, Unreachable, UsageError
-from runner.text.filenames import BROUGHT, PARTS_FOLDER, path_for_terminal, safe_filename, safe_paths, shell_quote
-from runner.text.sanitize import sanitize_line
+from runner.text.filenames import BROUGHT, PARTS_FOLDER
 from runner.transfer import upload
 from runner.transfer.download import Download, End, Progress, list_files, plan_download
 from runner.transfer.journal import DestinationJournal
@@ -29,20 +23,8 @@ from runner.transfer.partial_file import PartialFile, crcs_match, part_path
 from runner.volumes.base import BLOCK, Entry
 from runner.volumes.folder import FolderBlockReader, FolderVolume
 from tests.modal_cloud import Cloud
+from tests.noise import BIG, noise, write_noise
 from tests.place import Place
-
-BIG = 3 * BLOCK + 12345
-
-
-def noise(size: int, seed: int = 1) -> bytes:
-    return random.Random(seed).randbytes(size)
-
-
-def write_noise(file: Path, size: int) -> None:
-    """The same in a file, a block at a time: of hundreds of megabytes no test holds more."""
-    with file.open("wb") as out:
-        for at in range(0, size, BLOCK):
-            out.write(noise(min(BLOCK, size - at), seed=at))
 
 
 def same(one: Path, other: Path) -> bool:
@@ -371,30 +353,6 @@ def test_a_journal_that_ends_in_half_a_number_never_makes_a_block_count_that_has
     ]
 
 
-@pytest.mark.parametrize("what", ["the volume", "what is sent"])
-def test_an_upload_that_a_disk_refuses_names_the_file_that_it_is_about(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
-    (tmp_path / "v").mkdir()
-    (tmp_path / "x").write_bytes(noise(100))
-    volume = FolderVolume(str(tmp_path / "v"))
-
-    def refused(*a: object) -> Any:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    class Broken(io.BytesIO):
-        read = write = refused
-
-    opened = Path.open
-    if what == "what is sent":
-        monkeypatch.setattr(Path, "open", lambda path, *a, **k: Broken() if path.name == "x" else opened(path, *a, **k))
-    else:
-        monkeypatch.setattr(os, "fdopen", lambda fd, mode: os.close(fd) or Broken())
-    with pytest.raises(OSError) as told:
-        upload.upload(volume, upload.plan_upload(tmp_path / "x", "to/y")[0])
-    assert told.value.filename == str(tmp_path / ("x" if what == "what is sent" else "v/to/y"))
-
-
 def test_a_log_that_grows_while_it_is_read_comes_as_it_was_and_is_replaced_by_a_longer_one(
     place: Place, store: Path, tmp_path: Path
 ) -> None:
@@ -530,127 +488,8 @@ def test_a_volume_that_is_deleted_under_a_download_is_said_to_be_gone_and_is_fou
     assert [e for batch in volume.scan("", deep=True) for e in batch] == []
 
 
-ODD = list("aA.~ :\\/*?<>|%\x00\n\r\t\x1b\x7f\x9b\u202e\u200b\ufeff\udcff\u0130\u00e9")
-HOSTILE = st.text(st.sampled_from(ODD) | st.characters(), min_size=1, max_size=300)
-
-
-@given(st.lists(HOSTILE, max_size=30))
-def test_no_name_leads_out_of_the_folder_and_no_two_become_one(names: list[str]) -> None:
-    paths = list(dict.fromkeys(n.strip("/") for n in names if n.strip("/")))
-    found = safe_paths(paths)
-    folded = {t.casefold() for t in found.values()}
-    assert len(folded) == len(found)
-    for target in found.values():
-        for part in target.split("/"):
-            assert part not in ("", ".", "..") and "\\" not in part and len(part.encode()) <= 255
-            assert part == sanitize_line(part) and part[-1] not in " ."
-    assert safe_paths(reversed(paths)) == found, "the same names go to the same places"
-
-
-@pytest.mark.parametrize("name", ["con", "CON.txt", "nul", "..", ".", "a.", " ", "com1", "LPT9.log"])
-def test_names_that_mean_something_else_on_some_system_are_changed(name: str) -> None:
-    assert safe_filename(name) != name and "%" in safe_filename(name)
-
-
-def test_ordinary_names_stay_as_they_are() -> None:
-    for name in ("model_007500.pt", "report.md", "openai--gsm8k", ".hidden", "é.txt", "console"):
-        assert safe_filename(name) == name
-    assert safe_paths(["Log", "log"]) == {"Log": "Log", "log": safe_paths(["Log", "log"])["log"]}
-
-
-def test_what_a_terminal_would_hide_is_made_visible() -> None:
-    assert path_for_terminal("a\u202eb\x1b[31m\n\udcff") == "a\\u202eb\\x1b[31m\\x0a\\xff"
-
-
 def test_a_run_goes_to_a_folder_of_its_name() -> None:
     entries = [Entry("runs/a/log", False, 1, 0.0), Entry("runs/a/x", True, 0, 0.0)]
     assert [i.target for i in plan_download(entries, "runs/a")] == ["a/log"]
     assert [i.target for i in plan_download(entries, "")] == ["runs/a/log"]
     assert [i.target for i in plan_download(entries, "runs/a", "my-run")] == ["my-run/log"]
-
-
-def test_a_folder_is_sent_whole_and_what_is_no_file_is_told(place: Place, store: Path, tmp_path: Path) -> None:
-    origin = tmp_path / "origin"
-    (origin / "sub").mkdir(parents=True)
-    (origin / "sub" / "big").write_bytes(noise(BIG))
-    (origin / "a").write_bytes(b"a")
-    (origin / "link").symlink_to("a")
-    os.mkfifo(origin / "pipe")
-    sendings, left_out = upload.plan_upload(origin, "to/here")
-    assert sorted(p.name for p in left_out) == ["link", "pipe"]
-    told: list[Progress] = []
-    upload.upload(place.volume(), sendings, told=told.append)
-    assert place.volume().read("to/here/sub/big") == noise(BIG) and place.volume().read("to/here/a") == b"a"
-    assert (told[-1].files_done, told[-1].bytes_done) == (2, BIG + 1)
-    assert upload.unsent(place.volume(), sendings) == ([], [])
-    for odd in (origin / "pipe", Path("/dev/zero")):
-        with pytest.raises(UsageError, match="neither file nor folder"):
-            upload.plan_upload(odd, "x")
-
-
-def test_a_file_that_is_sent_a_second_time_is_never_told_as_more_than_it_is(tmp_path: Path) -> None:
-    class Twice(FolderVolume):
-        def put(self, origin: Path, path: str, told: Callable[[int], None], *, over: bool) -> None:
-            told(60)
-            super().put(origin, path, told, over=over)
-
-    (tmp_path / "v").mkdir()
-    (tmp_path / "x").write_bytes(noise(100))
-    told: list[int] = []
-    sendings = upload.plan_upload(tmp_path / "x", "x")[0]
-    upload.upload(Twice(str(tmp_path / "v")), sendings, told=lambda p: told.append(p.bytes_done))
-    assert max(told) == told[-1] == 100
-
-
-def test_a_file_that_is_stopped_on_its_way_leaves_nothing_on_the_volume(
-    place: Place, store: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "big").write_bytes(noise(BIG, seed=77))
-    came: list[int] = []
-    with pytest.raises(upload.UploadStopped):
-        upload.upload(
-            place.volume(),
-            upload.plan_upload(tmp_path / "big", "big")[0],
-            told=lambda p: came.append(p.bytes_done),
-            stopped=lambda: bool(came),
-        )
-    assert place.volume().list("") == [] and list(store.iterdir()) == []
-
-
-def test_an_upload_that_was_cut_goes_on_and_nothing_else_of_that_name_is_written_over(
-    place: Place, store: Path, tmp_path: Path
-) -> None:
-    origin = tmp_path / "origin"
-    origin.mkdir()
-    for name, data in (("a", noise(BIG)), ("b", b"two"), ("c", b""), ("d", noise(BIG, seed=3))):
-        (origin / name).write_bytes(data)
-    sendings = upload.plan_upload(origin, "to")[0]
-    upload.upload(place.volume(), sendings[:3])
-    left, there = upload.unsent(place.volume(), sendings)
-    assert ([s.path for s in left], there) == (["to/d"], [])
-    upload.upload(place.volume(), left)
-    assert upload.unsent(place.volume(), sendings) == ([], [])
-    changed = bytearray(noise(BIG))
-    changed[BLOCK + 1] ^= 1
-    (origin / "a").write_bytes(changed)
-    (origin / "b").write_bytes(b"other")
-    again = upload.plan_upload(origin, "to")[0]
-    assert upload.unsent(place.volume(), again) == ([s for s in again if s.path in ("to/a", "to/b")], ["to/a", "to/b"])
-    with pytest.raises(upload.UploadStopped):
-        upload.unsent(place.volume(), sendings, stopped=lambda: True)
-
-
-def test_what_is_no_file_is_in_the_way_of_an_upload_and_not_read(tmp_path: Path) -> None:
-    (tmp_path / "v").mkdir()
-    os.mkfifo(tmp_path / "v" / "x")
-    (tmp_path / "x").touch()
-    sendings = upload.plan_upload(tmp_path / "x", "x")[0]
-    assert upload.unsent(FolderVolume(str(tmp_path / "v")), sendings) == (sendings, ["x"])
-
-
-def test_names_for_a_shell_are_taken_back_as_they_were() -> None:
-    for name in ("plain", "with space", "e\x1b]0;P\x07\x1b[31mred.txt", "n\n'q'", "\udcff\\", "a\u202eb"):
-        said = shell_quote(name)
-        assert said == path_for_terminal(said) and all(32 <= ord(c) < 127 for c in said)
-        back = subprocess.run(["bash", "-c", f"printf %s {said}"], capture_output=True, check=True).stdout
-        assert back == os.fsencode(name)
