@@ -41,8 +41,10 @@ def test_examples_are_the_same_every_time_and_a_slow_one_is_no_failure() -> None
 
 
 def fork(tmp_path: Path, program: str, **env: str) -> subprocess.CompletedProcess[str]:
-    (tmp_path / "program.py").write_text(program)
-    return COMMANDS.run("program", [], {**os.environ, "PYTHONPATH": str(tmp_path), **env}, str(ROOT), 60)
+    # A name of its own: Python takes a compiled file for that of any source of its size and second.
+    name = f"program_{len(list(tmp_path.glob('program_*.py')))}"
+    (tmp_path / f"{name}.py").write_text(program)
+    return COMMANDS.run(name, [], {**os.environ, "PYTHONPATH": str(tmp_path), **env}, str(ROOT), 60)
 
 
 def test_a_fork_finds_no_client_of_modal_before_it_imports_one_that_has_the_settings_of_its_own_environment(
