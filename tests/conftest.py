@@ -113,7 +113,10 @@ class Cli:
             done = subprocess.run(
                 [*CLI, *words], env=self.env, capture_output=True, text=True, timeout=120, check=False
             )
-        assert code is None or done.returncode == code, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+        if code is not None and done.returncode != code:
+            # Raised, as an assertion would be shortened where it is told.
+            said = f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+            raise AssertionError(f"{' '.join(words)}: exit code {done.returncode}, not {code}\n{said}")
         return done
 
     def modal(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ class Cloud:
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
-        self._stderr = (root / "stderr").open("w")
+        self._told = root / "stderr"
+        self._stderr = self._told.open("w")
         self._stand_in(root / "nanochat")
         self.gate = Gate(root / "gate")
         inside = {**self.gate.env, "NANOCHAT_DIR": str(root / "nanochat"), "NANOCHAT_PYTHON": sys.executable}
@@ -96,8 +98,12 @@ class Cloud:
         request = urllib.request.Request(
             self._control + path, json.dumps(body).encode(), {"content-type": "application/json"}
         )
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as trouble:
+            said = self._told.read_text(errors="replace")[-3000:]
+            raise AssertionError(f"{path}: {trouble.read().decode(errors='replace')}\n{said}") from None
 
     def state(self) -> Any:
         with urllib.request.urlopen(self._control + "/state") as answer:

@@ -36,7 +36,9 @@ def test_training_goes_on_from_call_to_call_with_the_laptop_closed_and_ends_as_i
     log = (folder / "log").read_text()
     starts = [int(s) for s in re.findall(r"--resume-from-step=(\d+)", log)]
     kept = [int(s) for s in re.findall(r"\[NEXT CALL\].*kept up to step (\d+)", log)]
-    assert starts == kept and len(kept) >= 2, "each leg begins where the one before it had kept everything"
+    # On a slow machine a call may also come to its end behind the last step.
+    goes_on = [step for step in kept if step < 200]
+    assert starts == goes_on and len(starts) >= 2, "each leg begins where the one before it had kept everything"
     calls = run["call_ids"]
     assert len(calls) == len(kept) + 2
     assert len([t for t in cloud.state()["tasks"].values() if t["call"] in calls]) == len(calls)

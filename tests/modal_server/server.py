@@ -297,9 +297,12 @@ class ModalServer(
                 return aiohttp.web.Response(status=500, text=f"{len(alive)} containers do not end")
         mounted = {m.volume_id for f in self.fns.values() if f.defn and not f.base_id for m in f.defn.volume_mounts}
         for vid in list(self.volumes):
-            shutil.rmtree(self.root / "volumes" / vid, ignore_errors=True)
+            store = self.root / "volumes" / vid
+            while store.exists() and time.monotonic() < deadline:  # what a container kept may come while it is deleted
+                shutil.rmtree(store, ignore_errors=True)
+                await asyncio.sleep(0)
             if vid in mounted:
-                (self.root / "volumes" / vid).mkdir()
+                store.mkdir()
             else:
                 del self.volumes[vid]
         shutil.rmtree(self.root / "tasks", ignore_errors=True)
