@@ -57,10 +57,13 @@ class Cause(StrEnum):
     CHECKPOINT_OTHER = "checkpoint other"
     DOWNLOAD = "download"
     DENIED = "denied"
+    CERTIFICATE = "certificate"
+    HOST_NAME = "host name"
     KEY = "key"
     NOT_FINITE = "not finite"
     TIMED_OUT = "timed out"
     RENDEZVOUS = "rendezvous"
+    OUT_OF_STEP = "out of step"
     PEER = "peer"
     NCCL = "nccl"
     WORKER = "worker"
@@ -209,6 +212,18 @@ ADVICE: dict[Cause, Advice] = {
         "the checkpoint is of another model or number of GPUs: launch with the --model and --gpus it was saved with",
     ),
     Cause.DOWNLOAD: Advice(Kind.NETWORK, Resume.YES, CHECK_NETWORK),
+    Cause.CERTIFICATE: Advice(
+        Kind.NETWORK,
+        Resume.CHANGED,
+        "a server's certificate was not believed: see that the machine's clock is right (date) and its certificates"
+        " are there (ca-certificates, SSL_CERT_FILE behind a proxy), then resume",
+    ),
+    Cause.HOST_NAME: Advice(
+        Kind.NETWORK,
+        Resume.CHANGED,
+        "the machines do not find each other by name: see MASTER_ADDR (or --rdzv-endpoint) and that the name is known"
+        " there, then resume",
+    ),
     Cause.DENIED: Advice(
         Kind.NETWORK,
         Resume.CHANGED,
@@ -225,6 +240,12 @@ ADVICE: dict[Cause, Advice] = {
         Kind.NCCL,
         Resume.YES,
         "see that the ranks reach each other (host name, firewall, all of them started), then resume",
+    ),
+    Cause.OUT_OF_STEP: Advice(
+        Kind.NCCL,
+        Resume.CHANGED,
+        "the ranks did not do the same: look for what only some of them run (an evaluation on rank 0, another number"
+        " of batches), then resume",
     ),
     Cause.PEER: Advice(Kind.NCCL, Resume.YES, RESUME),
     Cause.NCCL: Advice(Kind.NCCL, Resume.YES, f"{RESUME}; if it comes again, NCCL_DEBUG=INFO says more"),

@@ -35,6 +35,7 @@ _TIERS = {
     C.BUS: Tier.DEATH,
     C.ILLEGAL: Tier.DEATH,
     C.WORKER: Tier.DEATH,
+    C.OUT_OF_STEP: Tier.DEATH,
     C.SILENT: Tier.WAITED,
     C.NCCL: Tier.WAITED,
     C.TIMED_OUT: Tier.WAITED,
@@ -83,7 +84,9 @@ CLASSES = {
         C.NOT_FINITE: "FloatingPointError",
         C.TIME_LIMIT: "FunctionTimeoutError",
         C.ECHO: "ChildFailedError SignalException ProcessRaisedException ExceptionGroup BaseExceptionGroup"
-        " ProcessFailure ProcessExitedException RayTaskError SystemExit RestartableException",
+        " ProcessFailure ProcessExitedException RayTaskError SystemExit RestartableException"
+        # Who only waits for another in vain.
+        " Empty Full BrokenBarrierError",
     }.items()
     for name in names.split()
 }

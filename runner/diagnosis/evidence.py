@@ -1,15 +1,26 @@
 """What was seen of a failure while a log was read, and what of it was survived. Line by line, in bounded memory."""
 
+import re
+
 from msgspec import Struct, field
 
 from runner.diagnosis.advice import Cause as C
 from runner.diagnosis.causes import Tier, cause_of, tier
 from runner.diagnosis.signs import sign_of
 from runner.diagnosis.tracebacks import Link, Raised, Tracebacks, ends_process
+from runner.diagnosis.words import cause_in_words
 from runner.model import events
 from runner.model.events import Event
 
 # So much of a child's output may come late, from its buffer, after what it had said of its end.
+_FILE = re.compile(r"\S*\.parquet\S*")
+# Why a file did not come, where a message names more than the network.
+_NOT_BROUGHT = frozenset({C.CERTIFICATE, C.HOST_NAME, C.DENIED, C.DISK_FULL, C.DISK_FAULT, C.PERMISSION})
+_COLLECTIVE = re.compile(
+    r"\[Rank (?P<rank>\d{1,6})\] Watchdog caught collective operation timeout: "
+    r"WorkNCCL\(SeqNum=(?P<sequence>\d{1,12}), OpType=(?P<operation>\w{1,40})",
+    re.ASCII,
+)
 LATE_BYTES = 20 << 10
 # A rank that said that it ends has ended: the others go on for a moment, not for so many scores and saves.
 PROOFS_FOR_RANK = 3
@@ -49,6 +60,11 @@ class Evidence(Struct):
     tracebacks: Tracebacks = field(default_factory=Tracebacks)
     chains: dict[int | None, list[list[Raised]]] = field(default_factory=dict)
     signs: list[Finding] = field(default_factory=list)
+    # What did not come, since all did: why data may be missing.
+    not_brought: Finding | None = None
+    # The last of the ranks' common operations that timed out: its number, what it was, for whom.
+    collective: tuple[str, str, int] = ("", "", 0)
+    out_of_step: Finding | None = None
     proofs: int = 0
     stepped: int = 0
     in_text: bool = False
@@ -67,6 +83,11 @@ class Evidence(Struct):
             self._known(event)
         elif isinstance(event, events.Noted) and note not in (*_IN_TEXT, "torchrun", "job", "python warning"):
             self.in_text = note == "chat"
+        if note == "download" and " failed" in line:
+            words = cause_in_words(_FILE.sub("", line))
+            self.not_brought = Finding(words if words in _NOT_BROUGHT else C.DOWNLOAD, line, number)
+        elif m := _COLLECTIVE.search(line):
+            self._collective(m, number)
         failed = event if isinstance(event, events.Failed) else None
         sign = failed if failed and not failed.hint else None
         chain = self.tracebacks.take(line, number, known=sign is not None or not told or note not in ("", *_IN_TEXT))
@@ -78,6 +99,16 @@ class Evidence(Struct):
             self._put(Finding(C(failed.cause), failed.text, number, failed.rank, weak=True))
             return True
         return False
+
+    def _collective(self, m: re.Match[str], number: int) -> None:
+        """A rank waits in vain for the others in one of their common operations, which are numbered."""
+        rank, sequence, operation = int(m["rank"]), m["sequence"], m["operation"]
+        if sequence != self.collective[0]:
+            self.collective = (sequence, operation, rank)
+        elif operation != self.collective[1] and not self.out_of_step:
+            _, before, other = self.collective
+            text = f"the ranks were not at the same: rank {other} was in {before}, rank {rank} in {operation}"
+            self.out_of_step = Finding(C.OUT_OF_STEP, text, number)
 
     def _known(self, event: Event | None) -> None:
         self.in_text = isinstance(event, events.Sample)
@@ -146,6 +177,12 @@ class Evidence(Struct):
     def findings(self) -> list[Finding]:
         """Everything that was not survived: of each chain of exceptions the one that caused the others."""
         found = [finding_of(root_exception(chain)) for chains in self.chains.values() for chain in chains]
+        if all(one.raised and one.raised.in_thread for one in found):
+            found = []
+        if self.not_brought and any(one.cause is C.DATA_MISSING for one in found):
+            found = [*(one for one in found if one.cause is not C.DATA_MISSING), self.not_brought]
+        if self.out_of_step:
+            found.append(self.out_of_step)
         # How a process dies that has done all it had to do is no failure of it.
         return [one for one in found if one.tier < Tier.DEATH] if self.done else [*found, *self.signs]
 
@@ -177,4 +214,4 @@ def finding_of(one: Raised) -> Finding:
     text = f"{one.name}: {one.message}".rstrip(": ")
     if (cause := _cause(one)) is C.ECHO and (sign := sign_of(text)):
         return Finding(sign.cause, sign.text, one.line, one.rank, sign.code)
-    return Finding(cause, text, one.line, one.rank, raised=one)
+    return Finding(cause, text, one.line, one.rank, raised=one, weak=one.in_thread)

@@ -1,5 +1,7 @@
 """Lines, as templates, that say nothing of why a run ended."""
 
+import re
+
 # Of runs that ended well.
 GOOD = frozenset(
     (
@@ -31,6 +33,7 @@ AFTERMATH = frozenset(
         "Exception raised from recvBytes at <path> (most recent call first):",
         "Exception raised from sendBytes at <path> (most recent call first):",
         "Failures:",
+        "Last error:",
         "For debugging consider passing CUDA_LAUNCH_BLOCKING=#",
         "Root Cause (first observed failure):",
         "Set TORCHDYNAMO_VERBOSE=# for the internal stack trace (please do this especially if you'r"
@@ -61,3 +64,29 @@ AFTERMATH = frozenset(
         "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:",
     )
 )
+# The same, in as many words as there are programs: where to read more, how long it took, that something ended.
+_AFTERMATH = re.compile(
+    r"(?:Search for|See|Please|For more|To (?:debug|suppress|disable|get|see)|Consider|Try|[Nn]ote:|hint: see|help:"
+    r"|If you|You can|Read more|Visit|Refer to|Run with|Set [A-Z_]+=)\b.*"
+    r"(?:<url>|inform|debug|report|document|detail|backtrace|trace\b).*"
+    r"|(?:real|user|sys) ?#m#s"
+    r"|.{0,80}(?:[Ee]xit(?:ed)?|returned|finished)\b(?: with)?(?: an?)?(?: exit| non-zero| error)*"
+    r"(?: code| status)?:? #\.?"
+    r"|.*\bexitcode : #.*|error_file: .*|traceback : .*"
+    r"|Exception in thread .*|Exception raised from .{1,80} \(most recent call first\):"
+    r"|.*(?:resource_tracker|semaphore_tracker): .{0,40}leaked .*"
+    r"|.*(?:Setting OMP_NUM_THREADS|Stack trace of the failed collective not found).*"
+    r"|.*(?:Sending process # closing signal|Received # death signal|destroy_process_group).*"
+    r"|.*amdgpu\.ids: No such file or directory|<path> No such file or directory"
+)
+# What is news of a process that said nothing else.
+_END = re.compile(
+    r"srun: (?:Terminating|Job step aborted).*|srun: error: .{1,80}: task .{1,40}: Terminated|"
+    r".*\bfailed \(exitcode: #\) local_rank: # \(pid: #\) of binary.*"
+    r"|Fatal Python error: Aborted|(?:.*: line #: +# +)?Aborted(?: +\(core dumped\).*)?"
+)
+
+
+def follows_any_failure(template: str, *, cause_known: bool) -> bool:
+    """Whether a line, as a template, is said after failures of every cause."""
+    return bool(template in AFTERMATH or _AFTERMATH.fullmatch(template) or (cause_known and _END.fullmatch(template)))

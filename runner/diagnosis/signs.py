@@ -7,23 +7,10 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from runner.diagnosis.advice import Cause as C
+from runner.diagnosis.signals import SHELL, sign_of_signal, signal_of_exit_code
 from runner.diagnosis.words import cause_in_words
 from runner.text import units
 
-_SHELL = {
-    "Killed": 9, "Segmentation fault": 11, "Aborted": 6, "Bus error": 7, "Illegal instruction": 4, "Terminated": 15,
-    "Floating point exception": 8, "Hangup": 1, "Trace/breakpoint trap": 5,
-}  # fmt: skip
-_OF_SIGNAL = {
-    4: C.ILLEGAL,
-    6: C.ABORT,
-    7: C.BUS,
-    8: C.NATIVE,
-    11: C.NATIVE,
-    9: C.KILLED,
-    2: C.CANCELLED,
-    25: C.DISK_FULL,
-}
 # What an Xid says of the program that ran on the GPU, not of the GPU.
 _XID_OF_PROGRAM = frozenset({8, 13, 31, 43, 45, 68, 69})
 
@@ -36,16 +23,6 @@ class Sign(Struct, frozen=True):
     rank: int | None = None
     code: int | None = None
     prose: bool = False
-
-
-def sign_of_signal(number: int) -> C:
-    """What the end by a signal is, as long as nothing else is known."""
-    return _OF_SIGNAL.get(number, C.SIGNAL)
-
-
-def signal_of_exit_code(code: int) -> int | None:
-    """The signal that an exit code of a shell or a container stands for."""
-    return code - 128 if 128 < code <= 128 + 31 else -code if code < 0 else None
 
 
 _Make = Callable[[re.Match[str]], Sign | None]
@@ -70,7 +47,7 @@ def _if_named(m: re.Match[str]) -> Sign | None:
 
 
 def _shell(m: re.Match[str]) -> Sign:
-    number = _SHELL[m["word"]]
+    number = SHELL[m["word"]]
     return Sign(sign_of_signal(number), f"killed by signal {number}", code=-number, prose=m["at"] is None)
 
 
@@ -221,8 +198,10 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
         lambda m: Sign(C.CUT_OFF, "somebody or the scheduler cancelled the job"),
     ),
     (
-        "preemption|preempted",
-        r".{0,60}(?:interrupted|stopped|terminated|reclaimed) (?:due to|by|for) (?:\w+ ){0,2}preempt\w*.*",
+        "preemption|preempted|reclaimed",
+        r".{0,60}(?:interrupted|stopped|terminated|reclaimed) (?:due to|by|for) (?:\w+ ){0,2}preempt\w*.*"
+        r"|(?i:.{0,120}\b(?:cluster|node|instance|vm|machine|worker|job|pod)\b.{0,40}"
+        r"\b(?:is|was|has been|got|were|being) (?:preempted|reclaimed)\b.*)",
         lambda m: Sign(C.PREEMPTED, "its machine was taken away (preempted)", prose=True),
     ),
     (
@@ -266,7 +245,11 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
         "Assertion `",
         r"\S{1,300}\.(?:cu|cuh|h|hpp|cpp):\d{1,6}: .{0,300}[Aa]ssertion `(.{1,200}?)` failed.*",
         lambda m: Sign(
-            C.TOKEN_RANGE if cause_in_words(m[1]) is C.TOKEN_RANGE or "index" in m[1].lower() else C.KERNEL_FAULT,
+            words
+            if (words := cause_in_words(m[1])) in (C.TOKEN_RANGE, C.NOT_FINITE)
+            else C.TOKEN_RANGE
+            if "index" in m[1].lower()
+            else C.KERNEL_FAULT,
             f"a kernel's assertion failed: {m[1]}",
         ),
     ),
@@ -299,9 +282,9 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
     ),
     # Shells, Python and command lines.
     (
-        "|".join(_SHELL),
+        "|".join(SHELL),
         r"(?P<at>(?:\S{1,300}: )?line \d{1,7}: +\d{1,9} |srun: error: .{1,120}: task .{1,40}: )?(?P<word>"
-        + "|".join(_SHELL)
+        + "|".join(SHELL)
         + r")(?P<core> +\(core dumped\))?(?(at).*|(?: +(?:python|torchrun|uv)\b.{0,300})?)",
         _shell,
     ),
@@ -309,7 +292,7 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
     (
         "Fatal Python error: ",
         r"Fatal Python error: (.{1,100})",
-        lambda m: Sign(sign_of_signal(_SHELL.get(m[1], 6)), f"Python itself died: {m[1]}", code=-_SHELL.get(m[1], 6)),
+        lambda m: Sign(sign_of_signal(SHELL.get(m[1], 6)), f"Python itself died: {m[1]}", code=-SHELL.get(m[1], 6)),
     ),
     (
         "Segfault encountered",
@@ -329,15 +312,18 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
     ),
     (": error: ", r"(?:\S{0,80}/)?[\w.]{1,80}\.py: error: (.{1,300})", lambda m: Sign(C.SETTINGS, m[1], prose=True)),
     (
-        "No space left on device|quota exceeded",
-        r"[\w./ -]{1,120}: .{0,200}(?:No space left on device|[Dd]isk quota exceeded)(?:\W.{0,200})?",
+        "No space left on device|quota exceeded|endpoint is not connected|nput/output error|Read-only file|Stale file",
+        r"[\w./ -]{1,120}: .{0,200}(?:No space left on device|[Dd]isk quota exceeded"
+        r"|Transport endpoint is not connected|Input/output error|Read-only file system|Stale file handle)"
+        r"(?:\W.{0,200})?",
         lambda m: Sign(cause_in_words(m[0]) or C.DISK_FULL, m[0].strip()[:300]),
     ),
     (
         "libgomp: |OpenBLAS |OMP: Error|bus error encountered|curl: (|fatal: unable to access|wget: |maturin failed"
-        "|Rust compiler|error: linker|NVIDIA-SMI has failed",
-        r".{0,14}?"
-        r"((?:libgomp|OpenBLAS \w{1,40}|OMP: Error #\d{1,5}|Unexpected bus error|curl|fatal|wget|maturin|error"
+        "|Rust compiler|error: linker|NVIDIA-SMI has failed|rocBLAS error|memory allocation of|The IPv4 network",
+        r"(?:\[[EW]\d{1,6} [^\]]{1,60}\] \[c10d\] |.{0,14}?)"
+        r"((?:libgomp|rocBLAS error|memory allocation|The IPv4 network|OpenBLAS \w{1,40}|OMP: Error #\d{1,5}"
+        r"|Unexpected bus error|curl|fatal|wget|maturin|error"
         r"|NVIDIA-SMI)\b.{1,400})",
         _if_named,
     ),

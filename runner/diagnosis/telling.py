@@ -12,11 +12,11 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from runner.diagnosis.advice import Cause as C
-from runner.diagnosis.causes import Tier
+from runner.diagnosis.causes import Tier, tier
 from runner.diagnosis.evidence import Evidence
-from runner.diagnosis.recorded import AFTERMATH, GOOD
-from runner.diagnosis.templates import template
-from runner.diagnosis.verdict import Verdict
+from runner.diagnosis.recorded import GOOD, follows_any_failure
+from runner.diagnosis.templates import core, template
+from runner.diagnosis.verdict import Verdict, possible, telling_below
 from runner.model import events
 from runner.model.events import Event
 from runner.model.status import Problem
@@ -24,6 +24,8 @@ from runner.model.status import Problem
 MOST_TOLD, LONGEST_TOLD = 5, 300
 # So many lines are remembered from the last sign of progress on: the first ones, and the last.
 FIRST_KEPT, LAST_KEPT = 200, 200
+# What belongs to a line that tells a known cause stands so near to it.
+NEXT_TO = 2
 MOST_SAID, MOST_RANKS, MOST_BELOW = 20_000, 1024, 4
 _NO_NUMBERS = dict.fromkeys(map(ord, "0123456789"))
 # A traceback is being told; the next line is what was announced; it is the code of a frame that has lost its indent.
@@ -117,7 +119,7 @@ class ProblemLines(Struct):
             text = text[m.end() :]
         if len(self.inside) >= MOST_RANKS:
             self.inside.clear()
-        if text.startswith((_TITLE, _GROUP_TITLE)):
+        if text.startswith(_GROUP_TITLE) or (text.endswith(_TITLE) and not text.startswith(_ORIGINAL)):
             self.inside[rank] = _IN
             self.chain, self.linked = self.chain + (not self.linked), False
         elif text.startswith(_ORIGINAL):
@@ -185,13 +187,15 @@ class ProblemLines(Struct):
         self,
         known: Sequence[Problem] = (),
         echoes: Collection[int] = (),
-        good: Collection[str] = (),
+        nearest: Tier = Tier.TOLD,
         *,
+        good: Collection[str] = (),
         failed: bool = True,
     ) -> list[Problem]:
         """The lines that tell the failure, at most so many, in the order of the log.
 
         Those that are `known` to, by what was judged of the failure, come before all others; `echoes` do not count.
+        `nearest` is how near to the cause the verdict is.
         `good` are templates of another run, which ended well. Of a log that is not known to have `failed`, a line must
         say itself that something went wrong: that no good run has said it is not enough.
         """
@@ -200,7 +204,7 @@ class ProblemLines(Struct):
             for one in (*self.first, *self.last)
             if (form := one.form) != FAR
             and (masked := template(one.text)) not in GOOD
-            and masked not in AFTERMATH
+            and not follows_any_failure(masked, cause_known=nearest is Tier.CAUSE)
             and masked not in good
         ]
         # A process that goes on after a traceback has caught it.
@@ -219,6 +223,9 @@ class ProblemLines(Struct):
         if len(ranks) > 1 and len(alone) == 1:
             # One rank says what no other does: the others only miss it.
             found = [news for news in found if news.said.rank is None or news.said.rank in alone]
+        if nearest is Tier.CAUSE:
+            # The cause is known: beside its lines only what stands right below them.
+            found = [n for n in found if any(0 <= n.said.line - one.line <= NEXT_TO for one in known)]
         if not failed or any(news.form in (ENDS, BAD) for news in found):
             found = [news for news in found if news.form != OTHER]
         by_line = {news.said.line: news for news in said}
@@ -232,7 +239,8 @@ class ProblemLines(Struct):
             elif number == 0:
                 told[problem.line] = problem
         for news in sorted(found, key=lambda news: (news.form, news.said.line)):
-            if news.said.line not in echoes and news.template not in alike:
+            if news.said.line not in echoes and not any(core(one) in news.template for one in alike):
+                alike.add(news.template)
                 told.setdefault(news.said.line, Problem(news.said.line, news.said.text.strip()))
         return sorted(list(told.values())[:MOST_TOLD], key=lambda one: one.line)
 
@@ -245,16 +253,23 @@ class _News(NamedTuple):
     form: int
 
 
-def lines_of_verdict(verdict: Verdict | None, evidence: Evidence) -> tuple[list[Problem], set[int]]:
-    """What is known of a failure besides: the lines that show its cause and what followed, and those that only echo."""
+def lines_of_verdict(verdict: Verdict | None, evidence: Evidence) -> tuple[list[Problem], set[int], Tier]:
+    """What is known of a failure besides: the lines that show its cause, those that only echo, and how near it is."""
     if verdict is None:
-        return [], set()
-    seen = sorted(
-        (one for one in evidence.findings() if one.line), key=lambda one: (one.line != verdict.line, one.tier)
-    )
+        return [], set(), Tier.TOLD
+    seen = [one for one in possible(evidence.findings(), None) if one.line]
+    seen.sort(key=lambda one: (one.line != verdict.line, one.tier))
     nearest = min((one.tier for one in seen), default=Tier.TOLD)
     # What only waited for the others, or missed them, is no news where somebody had a cause.
     far = Tier.WAITED if nearest < Tier.WAITED else Tier.LOST if nearest < Tier.LOST else Tier.TOLD
-    shown = min(far, Tier.LOST)
-    told = [Problem(one.line, one.text[:LONGEST_TOLD]) for one in seen if not one.weak and one.tier < shown]
-    return told, {one.line for one in seen if one.tier >= far and one.cause is not C.ABORT and not one.weak}
+    # Where the cause is known, its line shows what others only repeat in the words of whom it met.
+    of_cause = tier(verdict.cause)
+    shown = Tier.UNKNOWN if of_cause is Tier.CAUSE else min(far, Tier.LOST)
+    told = []
+    for one in seen:
+        if (one.raised or not one.weak) and one.tier < shown:
+            told.append(Problem(one.line, one.text[:LONGEST_TOLD]))
+            if one.raised and (at := telling_below(one)) is not None:
+                told.append(Problem(one.raised.below_at[at], one.raised.below[at][:LONGEST_TOLD]))
+    echoes = {one.line for one in seen if one.tier >= far and one.cause is not C.ABORT and not one.weak}
+    return told, echoes, of_cause

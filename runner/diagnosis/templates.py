@@ -24,3 +24,14 @@ def template(line: str) -> str:
     for pattern, mask in _MASKS:
         text = pattern.sub(mask, text)
     return text.strip()
+
+
+_BEFORE = re.compile(r"(?:\[[^\]]{0,200}\]:? ?|(?:[A-Za-z_]\w{0,80}\.){0,9}[A-Z]\w{0,80}: |what\(\): )*")
+SHORTEST = 20
+
+
+def core(template: str) -> str:
+    """What a template says, without who says it: another that holds it only repeats it."""
+    m = _BEFORE.match(template)
+    said = template[m.end() :] if m else template
+    return said if len(said) >= SHORTEST else template

@@ -17,10 +17,12 @@ _NAME = re.compile(
 )
 _LOGGED = re.compile(r"(?:\[rank\d{1,6}\]:)?\[?[EWIDVCF]\d{4} \d\d:|\d{4}-\d\d-\d\d[ T]\d\d:|[EWI]\d{4} ")
 # What is said above a traceback that ends nothing: Python itself, asyncio and logging go on after it.
-_NO_END = ("Exception ignored ", "--- Logging error ---", "Error in atexit", "WON'T CONVERT", "Exception in thread ")
+_NO_END = ("Exception ignored ", "--- Logging error ---", "Error in atexit", "WON'T CONVERT")
+_IN_THREAD = "Exception in thread "
 _NEVER_RETRIEVED = " exception was never retrieved"
 _CODE = ("<frozen runpy>", "/runpy.py", "-packages/", "/nanochat/", "/scripts/", "/torch/", "/lib/python")
 _OUTERMOST = ("<module>", "_run_module_as_main", "_run_code", "_wrap")
+_TEXT = "<|bos|>"
 _BAR = re.compile(r"^ {1,40}\| ?")
 MOST_OPEN, MOST_LINKS, MOST_BELOW, MOST_STRAYS = 64, 8, 12, 40
 
@@ -48,6 +50,10 @@ class Raised(Struct):
     files: list[str] = field(default_factory=list)
     below: list[str] = field(default_factory=list)
     link: Link = Link.FIRST
+    # The numbers of the lines `below`.
+    below_at: list[int] = field(default_factory=list)
+    # Whether it ended a thread beside the one that ends the process.
+    in_thread: bool = False
 
     @property
     def text(self) -> str:
@@ -72,6 +78,7 @@ class _Open(Struct):
     told: bool = False
     lines: int = 0
     code: bool = False
+    in_thread: bool = False
 
 
 class Tracebacks:
@@ -140,7 +147,10 @@ class Tracebacks:
             made.dropped = True
         else:
             above = self._above.get(prefix, "") or self._above.get("", "")
+            made.in_thread = above.startswith(_IN_THREAD)
             made.dropped = above.startswith(_NO_END) or above.endswith(_NEVER_RETRIEVED)
+        # A model's text begins so.
+        made.dropped = made.dropped or _TEXT in before
         if len(self._open) >= MOST_OPEN:
             self._open.pop(next(iter(self._open)))
         self._above.pop(prefix, None)
@@ -159,7 +169,7 @@ class Tracebacks:
                 self._close(found)
             return None
         if found.told:
-            return self._below(found, line)
+            return self._below(found, line, number)
         found.lines += 1
         m = _FRAME.match(line)
         if m or (found.code and not exception_without_traceback(line)) or not line.strip() or line[0] in _INSIDE:
@@ -172,7 +182,10 @@ class Tracebacks:
             return []
         if m := _ENDS.fullmatch(line):
             found.told, found.lines = True, 0
-            one = Raised(m[1], m[2] or "", number, found.rank, found.outer or "", found.files, [], found.link)
+            one = Raised(
+                m[1], m[2] or "", number, found.rank, found.outer or "", found.files, [], found.link,
+                in_thread=found.in_thread,
+            )  # fmt: skip
             found.link = Link.FIRST
             found.chain = [*found.chain[: MOST_LINKS - 1], one]
             return [] if found.dropped else found.chain
@@ -180,13 +193,14 @@ class Tracebacks:
             self._close(found)
         return None
 
-    def _below(self, found: _Open, line: str) -> list[Raised] | None:
+    def _below(self, found: _Open, line: str, number: int) -> list[Raised] | None:
         if _LOGGED.match(line) or len(found.chain[-1].below) >= MOST_BELOW:
             if found.link is Link.FIRST:
                 self._close(found)
             return None
         if line.strip():
             found.chain[-1].below.append(line.strip()[:1000])
+            found.chain[-1].below_at.append(number)
         return [] if found.dropped else found.chain
 
     def _close(self, found: _Open) -> None:

@@ -8,9 +8,10 @@ from msgspec import Struct
 
 from runner.diagnosis.advice import ADVICE, Resume
 from runner.diagnosis.advice import Cause as C
-from runner.diagnosis.causes import Tier
+from runner.diagnosis.causes import Tier, tier
 from runner.diagnosis.evidence import Evidence, Finding
-from runner.diagnosis.signs import sign_of_signal, signal_of_exit_code
+from runner.diagnosis.signals import sign_of_signal, signal_of_exit_code
+from runner.diagnosis.signs import sign_of
 from runner.diagnosis.tracebacks import ends_process
 from runner.diagnosis.words import cause_in_words
 from runner.model.status import OutcomeKind
@@ -18,6 +19,8 @@ from runner.model.status import OutcomeKind
 SIGABRT, SIGTERM = 6, 15
 # What the machine did explains whatever the program says of it.
 _OF_MACHINE = frozenset({C.HOST_KILLER, C.GPU_FAULT, C.TIME_LIMIT, C.PREEMPTED, C.NODE})
+# What somebody who ends a job does to it.
+_BY_OTHERS = frozenset({C.CUT_OFF, C.SIGNAL, C.CANCELLED})
 _TRIED = re.compile(r"[Tt]ried to allocate ([\d.]{1,24} \w{1,8})")
 _CAPACITY = re.compile(r"total capacity of ([\d.]{1,24} \w{1,8})")
 MOST = 300
@@ -52,7 +55,7 @@ def diagnose(evidence: Evidence, how: ExitStatus | None = None) -> Verdict | Non
     """The cause of the end; None where nothing was seen that a run did not survive. `how` None: nobody saw it end."""
     if how and how.code == 0:
         return None
-    seen = _possible(evidence.findings(), how)
+    seen = possible(evidence.findings(), how)
     best = min(seen, key=lambda one: _distance(one, _root(seen)), default=None)
     best = _by_end(best, how)
     if best is None:
@@ -69,7 +72,7 @@ def _root(seen: list[Finding]) -> Finding | None:
     return next((one for one in seen if one.code is not None and one.rank is not None), None)
 
 
-def _possible(seen: list[Finding], how: ExitStatus | None) -> list[Finding]:
+def possible(seen: list[Finding], how: ExitStatus | None) -> list[Finding]:
     """Without what the way of the end rules out: an exception ends a process with an exit code, not by a signal."""
     # A rank that ended without a word is why the others lost it.
     spoke = {one.rank for one in seen if one.raised and one.cause is not C.ECHO}
@@ -78,6 +81,12 @@ def _possible(seen: list[Finding], how: ExitStatus | None) -> list[Finding]:
         for one in seen
     ]
     root = _root(seen)
+    # A name that is not found is a warning, unless the machines then do not find each other.
+    if not any(one.cause in (C.RENDEZVOUS, C.PEER, C.TIMED_OUT) for one in seen):
+        seen = [one for one in seen if one.cause is not C.HOST_NAME]
+    # A scheduler that cancels what has failed clears up after it.
+    failed = min((one.line for one in seen if one.tier <= Tier.LOST and one.cause not in _BY_OTHERS), default=0)
+    seen = [one for one in seen if not 0 < failed < one.line or not (one.cause is C.CUT_OFF or one.code == -SIGTERM)]
     code = root.code if root and root.code is not None else 0
     if how and how.killed_by not in (None, SIGABRT):
         return [one for one in seen if one.rank is not None or not one.raised]
@@ -157,9 +166,18 @@ def _sentence(one: Finding) -> str:
 
 def _telling(one: Finding) -> str:
     """What an exception says of its cause, which may be on a line below its first."""
+    at = telling_below(one)
+    return f"{one.raised.name}: {one.raised.below[at]}" if one.raised and at is not None else one.text
+
+
+def telling_below(one: Finding) -> int | None:
+    """Which of the lines below an exception's first names the cause, where that does not."""
     if not one.raised or not one.raised.below or cause_in_words(one.raised.message) is one.cause:
-        return one.text
+        return None
     lines = one.raised.below
-    named = next((below for above, below in itertools.pairwise(lines) if above == "Last error:"), None)
-    found = named or next((line for line in lines if cause_in_words(line) is one.cause), None)
-    return f"{one.raised.name}: {found}" if found else one.text
+    named = next((n for n, (above, _) in enumerate(itertools.pairwise(lines), 1) if above == "Last error:"), None)
+    return (
+        named
+        or next((n for n, line in enumerate(lines) if (sign := sign_of(line)) and tier(sign.cause) is one.tier), None)
+        or next((n for n, line in enumerate(lines) if cause_in_words(line) is one.cause), None)
+    )

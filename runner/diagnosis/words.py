@@ -52,7 +52,7 @@ _SAID: tuple[tuple[C, str], ...] = (
         C.HOST_MEMORY,
         r"DefaultCPUAllocator|not enough memory: you tried|Cannot allocate memory|std::bad_alloc|"
         r"Unable to allocate [\d.]+ \wi?B|cudaHostAlloc|malloc of size \d+ failed|"
-        r"realloc of size \d+ failed|page-locked"
+        r"realloc of size \d+ failed|page-locked|memory allocation of \d+ bytes failed"
         r"|WinError 1455|paging file is too small",
     ),
     (
@@ -66,7 +66,7 @@ _SAID: tuple[tuple[C, str], ...] = (
         C.GPU_TOO_NEW,
         r"no kernel image is available|not compatible with the current PyTorch|"
         r"CUDA_ERROR_NO_BINARY_FOR_GPU|ptxas (?:fatal|error)\W.{0,40}(?:sm_|gpu-name)|"
-        r"invalid device function|Value 'sm_",
+        r"invalid device function|Value 'sm_|TensileLibrary|for GPU arch\b|hipErrorNoBinaryForGpu",
     ),
     (
         C.GPU_FAULT,
@@ -88,7 +88,7 @@ _SAID: tuple[tuple[C, str], ...] = (
     (
         C.TOKEN_RANGE,
         r"srcIndex < srcSelectDimSize|index out of range in self|Target -?\d+ is out of bounds|n_classes|"
-        r"device-side assert|index out of bounds|ScatterGather|indexSelect|CUDA_ERROR_ASSERT",
+        r"index out of bounds|ScatterGather|indexSelect",
     ),
     (
         C.TWO_RANKS_A_GPU,
@@ -235,12 +235,14 @@ _SAID: tuple[tuple[C, str], ...] = (
         r"an illegal|launch (?:timed out|failure)|CUBLAS_STATUS_\w+|CUDNN_STATUS_\w+|CUDA error|"
         r"Triton Error|HIP error|CUDA_ERROR_\w+",
     ),
+    (C.HOST_NAME, r"IPv4 network addresses of .{1,200} cannot be retrieved"),
+    (C.CERTIFICATE, r"CERTIFICATE_VERIFY_FAILED|certificate (?:is not yet valid|has expired)"),
     (
         C.DOWNLOAD,
         r"Name or service not known|name resolution|Max retries exceeded|Network is unreachable|"
         r"No route to host|Connection refused|[Cc]onnection timed out|Read timed out|"
         r"HTTP Error (?:429|5\d\d)|\b(?:429|50\d)\b.{0,40}(?:Client|Server) Error|Too Many Requests|"
-        r"CERTIFICATE_VERIFY_FAILED|couldn't connect to|Remote end closed|UNEXPECTED_EOF|IncompleteRead|"
+        r"couldn't connect to|Remote end closed|UNEXPECTED_EOF|IncompleteRead|"
         r"urlopen error|The handshake operation timed out|Server disconnected|Tunnel connection"
         r"|read operation timed out|Could not resolve host|unable to resolve host|unable to access .https?:",
     ),

@@ -268,7 +268,8 @@ class SummaryReader:
 
     def _no_number(self, line: str) -> None:
         self._found.errors += 1
-        if len(self._lost) < MAX_KEPT:
+        if not self._lost:
+            # What comes after the first is its consequence.
             self._lost.append(Problem(self._found.lines, line.strip()[:300]))
 
 

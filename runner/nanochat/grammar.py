@@ -268,7 +268,20 @@ def _parse(line: str) -> Event | None:
 
 
 # What a line has to have in it to be one that could not be another program's.
-_TELLING = (*_FACTS, "step ", "Step ", " - nanochat.", _TRACEBACK, "[STAGE] ", "[ATTEMPT ", " bpb: ", "[rank", _SAMPLE)
+_FRAME = '  File "'
+_TELLING = (
+    *_FACTS,
+    "step ",
+    "Step ",
+    " - nanochat.",
+    _TRACEBACK,
+    "[STAGE] ",
+    "[ATTEMPT ",
+    " bpb: ",
+    "[rank",
+    _SAMPLE,
+    _FRAME,
+)
 
 
 def may_hold(line: str) -> bool:
@@ -278,7 +291,7 @@ def may_hold(line: str) -> bool:
 
 def is_evidence(line: str) -> bool:
     """Whether a text is one that no other program says: nothing that others print too, as errors and rules."""
-    if line.startswith((_TRACEBACK, "[STAGE] ", "[ATTEMPT ", "[rank", _SAMPLE)):
+    if line.startswith((_TRACEBACK, _FRAME, "[STAGE] ", "[ATTEMPT ", "[rank", _SAMPLE)):
         return True
     if line[:1].isdigit():
         return bool(_LOGGER.fullmatch(line))
