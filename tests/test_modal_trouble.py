@@ -114,8 +114,25 @@ def test_a_network_that_answers_with_its_sign_in_page_is_told_in_a_line_by_every
     assert "Traceback" not in launched.stderr + doctor.stderr
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_server_that_takes_connections_and_says_nothing_is_told_after_seconds_not_after_minutes(scheme: str) -> None:
+    gone = threading.Event()
+
+    def says_nothing(connection: Any) -> None:
+        gone.wait(60)
+
+    with listening(says_nothing) as port:
+        with pytest.raises(ConnectionError, match="timed out"):
+            Reachability(timeout=0.2).check(f"{scheme}://127.0.0.1:{port}")
+        gone.set()
+
+
 def test_where_nobody_answers_is_said_at_once_and_asked_again_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    with listening(lambda connection: None) as port:
+    def speaks(connection: Any) -> None:
+        connection.sendall(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+        connection.recv(1000)
+
+    with listening(speaks) as port:
         door, nobody = Reachability(timeout=1.0), f"http://127.0.0.1:{port}"
         monkeypatch.setattr("runner.backends.modal.proxy.socket.create_connection", no_way := Refusing())
         for _ in range(5):
@@ -307,7 +324,8 @@ def test_blocks_come_from_a_store_that_only_the_authorities_of_the_client_vouch_
         monkeypatch.setattr("certifi.where", lambda: str(tmp_path / "crt"))
         proxy.trusted_authorities.cache_clear()
         assert bytes(block_http.get_block(url)[0]) == b"block"
-        Reachability(timeout=10.0).check(url)
+        with pytest.raises(ConnectionError, match="what answers there is not Modal"):
+            Reachability(timeout=10.0).check(url)
         proxy.trusted_authorities.cache_clear()
         server.shutdown()
 

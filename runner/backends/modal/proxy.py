@@ -13,6 +13,9 @@ from modal._utils.proxy_support import _normalize_proxy_url, get_proxy_url
 
 # What nobody answered is not tried again by each of many that ask at once.
 REFUSED_S = 15.0
+# RFC 9113, 3.4: how a client begins, with an empty frame of settings (9 bytes, the fourth is its type); a server, too.
+_SETTINGS, _HEADER = 4, 9
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0])
 
 
 def proxy_for(host: str, *, secure: bool) -> str:
@@ -41,9 +44,25 @@ def connect(host: str, port: int, *, secure: bool, timeout: float) -> socket.soc
 
 
 @functools.cache
-def trusted_authorities() -> ssl.SSLContext:
-    """The authorities that Modal's client trusts: some installations of Python know none."""
-    return ssl.create_default_context(cafile=certifi.where())
+def trusted_authorities(*protocols: str) -> ssl.SSLContext:
+    """The authorities that the client trusts, as some installations of Python know none; what to speak with them."""
+    context = ssl.create_default_context(cafile=certifi.where())
+    if protocols:
+        context.set_alpn_protocols(protocols)
+    return context
+
+
+def _greet(way: socket.socket) -> None:
+    """Open a conversation in HTTP/2 and see that it is answered in it. Raises OSError when it is not."""
+    with way:
+        way.sendall(_GREETING)
+        said = b""
+        while len(said) < _HEADER:
+            if not (more := way.recv(_HEADER - len(said))):
+                raise ConnectionError("the connection was closed at once")
+            said += more
+        if said[3] != _SETTINGS:
+            raise ConnectionError("what answers there is not Modal")
 
 
 class Reachability:
@@ -83,9 +102,9 @@ class Reachability:
             try:
                 port = parts.port or (443 if secure else 80)
                 with contextlib.closing(connect(parts.hostname, port, secure=secure, timeout=self._timeout)) as way:
-                    if secure:
-                        # A sign-in page answers too.
-                        trusted_authorities().wrap_socket(way, server_hostname=parts.hostname).close()
+                    # A sign-in page takes a connection too, and so does what never says a word.
+                    wrap = trusted_authorities("h2").wrap_socket
+                    _greet(wrap(way, server_hostname=parts.hostname) if secure else way)
                 return
             except ssl.SSLCertVerificationError as error:
                 why = f"somebody else answers for {parts.hostname}, or the clock is wrong: {error.verify_message}"
