@@ -47,6 +47,7 @@ class Cause(StrEnum):
     SETTINGS = "settings"
     DATA_MISSING = "data missing"
     DATA_DAMAGED = "data damaged"
+    DATA_OTHER = "data other"
     FILE_CUT = "file cut"
     TOKENIZER_MISSING = "tokenizer missing"
     TOKENIZER_OTHER = "tokenizer other"
@@ -188,6 +189,11 @@ ADVICE: dict[Cause, Advice] = {
         Kind.DATA,
         Resume.CHANGED,
         "delete the damaged file (nanochat-tui volume ls shows the folder), then resume: it is fetched again",
+    ),
+    Cause.DATA_OTHER: Advice(
+        Kind.DATA,
+        Resume.CHANGED,
+        "the data has other columns than nanochat reads (text): bring it in that form, then resume",
     ),
     Cause.FILE_CUT: Advice(
         Kind.DATA, Resume.CHANGED, "a file is empty or ends too early: find it above that line, delete it, then resume"

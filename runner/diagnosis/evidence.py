@@ -116,10 +116,10 @@ class Evidence(Struct):
             self.done = False
         if isinstance(event, _PROOFS):
             self.proofs += 1
-            self._survived(ranks=self.proofs >= PROOFS_FOR_RANK)
+            self._survived(ranks=self.proofs >= PROOFS_FOR_RANK, saved=isinstance(event, events.Saved))
         elif isinstance(event, events.Fact) and event.name in _END_FACTS:
             self.done = True
-            self._survived(ranks=True)
+            self._survived(ranks=True, saved=True)
         elif not isinstance(event, events.Sample):
             self._caught()
 
@@ -129,7 +129,7 @@ class Evidence(Struct):
             self.stepped += len(line) + 1
             self._caught()
             if self.stepped > LATE_BYTES:
-                self._survived(ranks=False)
+                self._survived(ranks=False, saved=False)
 
     def _caught(self) -> None:
         """nanochat goes on: what was raised inside a function of it was caught there."""
@@ -137,9 +137,14 @@ class Evidence(Struct):
             self._keep(None, [chain for chain in self.chains[None] if ends_process(chain[0])])
         self.signs = [one for one in self.signs if not one.weak]
 
-    def _survived(self, *, ranks: bool) -> None:
+    def _survived(self, *, ranks: bool, saved: bool) -> None:
         self._keep(None, [])
-        self.signs = [] if ranks else [one for one in self.signs if one.rank is not None]
+        # Steps write nothing: a disk that has failed is well when something was saved.
+        self.signs = [
+            one
+            for one in self.signs
+            if (one.cause is C.DISK_FAULT and not saved) or (one.rank is not None and not ranks)
+        ]
         if ranks:
             self.chains.clear()
 

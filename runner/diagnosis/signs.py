@@ -254,6 +254,17 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
         ),
     ),
     ("Hardware Error]", r".{0,200}\[Hardware Error\]: .*", _named(C.NODE, "the machine's hardware reported an error")),
+    (
+        "UserWarning: CUDA initialization",
+        r".{0,300}UserWarning: CUDA initialization: (.*)",
+        lambda m: Sign(cause_in_words(m[1]) or C.GPU_MISSING, f"CUDA initialization: {m[1]}"),
+    ),
+    (
+        "ounting filesystem read-only|Buffer I/O error|I/O error, dev|Corruption of|utting down file",
+        r".{0,200}(?:(?:EXT4-fs|XFS|BTRFS|JBD2|blk_update_request|nvme|ata|sd[a-z]|nfs|Buffer I/O|print_req_error)\b"
+        r".{0,200}(?:[Rr]emounting filesystem read-only|I/O error|error|Corruption|[Ss]hutting down file))(.*)",
+        lambda m: Sign(C.DISK_FAULT, f"the disk failed: {m[0].strip()[:200]}"),
+    ),
     # Compilers and loaders.
     (
         "fatal error: ",

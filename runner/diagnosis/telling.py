@@ -52,7 +52,7 @@ _BAD = re.compile(
     r"|denied|refused|invalid|exceed|limit|lost\b|died|dead\b|tim(?:ed |e)out|unexpected|missing|not found|no such"
     r"|unable|can(?:not|'t)|could(?: not|n't)|too (?:old|many|large|long|small|new)|out of|giv(?:ing|en) up|unavailable"
     r"|not supported|unsupported|incompatible|mismatch|going down|shutdown|power ?off|low on|unrecognized|unknown"
-    r"|exited|stuck|\[?[EF]\d{3,4} \d\d:\d\d",
+    r"|exited|stuck|blocked for|\[?[EF]\d{3,4} \d\d:\d\d",
     re.IGNORECASE,
 )
 _FAILED = (events.Failed, events.Warned)
@@ -271,5 +271,9 @@ def lines_of_verdict(verdict: Verdict | None, evidence: Evidence) -> tuple[list[
             told.append(Problem(one.line, one.text[:LONGEST_TOLD]))
             if one.raised and (at := telling_below(one)) is not None:
                 told.append(Problem(one.raised.below_at[at], one.raised.below[at][:LONGEST_TOLD]))
+    if of_cause is Tier.CAUSE and not any(one.raised for one in seen if one.tier is Tier.CAUSE):
+        # What the machine did, and the exception in which the program met it.
+        met = [one for one in seen if one.raised and one.tier is Tier.UNKNOWN]
+        told += [Problem(one.line, one.text[:LONGEST_TOLD]) for one in met[:1]]
     echoes = {one.line for one in seen if one.tier >= far and one.cause is not C.ABORT and not one.weak}
     return told, echoes, of_cause

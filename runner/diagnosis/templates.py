@@ -27,11 +27,11 @@ def template(line: str) -> str:
 
 
 _BEFORE = re.compile(r"(?:\[[^\]]{0,200}\]:? ?|(?:[A-Za-z_]\w{0,80}\.){0,9}[A-Z]\w{0,80}: |what\(\): )*")
-SHORTEST = 20
+SHORTEST, LONGEST_CORE = 20, 120
 
 
 def core(template: str) -> str:
     """What a template says, without who says it: another that holds it only repeats it."""
     m = _BEFORE.match(template)
     said = template[m.end() :] if m else template
-    return said if len(said) >= SHORTEST else template
+    return said[:LONGEST_CORE] if len(said) >= SHORTEST else template

@@ -12,6 +12,7 @@ from runner.diagnosis.causes import Tier, tier
 from runner.diagnosis.evidence import Evidence, Finding
 from runner.diagnosis.signals import sign_of_signal, signal_of_exit_code
 from runner.diagnosis.signs import sign_of
+from runner.diagnosis.templates import template
 from runner.diagnosis.tracebacks import ends_process
 from runner.diagnosis.words import cause_in_words
 from runner.model.status import OutcomeKind
@@ -61,6 +62,12 @@ def diagnose(evidence: Evidence, how: ExitStatus | None = None) -> Verdict | Non
     if best is None:
         return None
     if best.raised:
+        # Of several processes that say the same the first one counts, whoever ended first.
+        text, cause = best.raised.text, best.cause
+        alike = [
+            one for one in seen if one.cause is cause and one.raised and template(one.raised.text) == template(text)
+        ]
+        best = min(alike, key=lambda one: one.line, default=best)
         same = [one for one in seen if one.cause is best.cause and not one.raised and one.line < best.line]
         best = min(same, key=lambda one: one.line, default=best)
     advice = ADVICE[best.cause]
@@ -81,9 +88,11 @@ def possible(seen: list[Finding], how: ExitStatus | None) -> list[Finding]:
         for one in seen
     ]
     root = _root(seen)
-    # A name that is not found is a warning, unless the machines then do not find each other.
+    # A name that is not found is a warning, unless the machines then do not find each other; so is a missing GPU.
     if not any(one.cause in (C.RENDEZVOUS, C.PEER, C.TIMED_OUT) for one in seen):
         seen = [one for one in seen if one.cause is not C.HOST_NAME]
+    if not any(one.raised for one in seen):
+        seen = [one for one in seen if not one.text.startswith("CUDA initialization")]
     # A scheduler that cancels what has failed clears up after it.
     failed = min((one.line for one in seen if one.tier <= Tier.LOST and one.cause not in _BY_OTHERS), default=0)
     seen = [one for one in seen if not 0 < failed < one.line or not (one.cause is C.CUT_OFF or one.code == -SIGTERM)]

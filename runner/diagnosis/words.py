@@ -39,7 +39,7 @@ _SAID: tuple[tuple[C, str], ...] = (
     (
         C.DISK_FAULT,
         r"Input/output error|Read-only file system|Stale file handle|Transport endpoint is not connected|"
-        r"Structure needs cleaning"
+        r"Structure needs cleaning|No locks available|I/O error|[Rr]emounting filesystem read-only"
         r"|Parent directory \S+ does not exist",
     ),
     (
@@ -108,6 +108,10 @@ _SAID: tuple[tuple[C, str], ...] = (
         C.DATA_MISSING,
         r"No dataset parquet files found"
         r"|No such file or directory: '\S*(?:\.parquet|\.jsonl|\.csv|/eval_bundle\S*|/task_data\S*|/base_data\S*)'",
+    ),
+    (
+        C.DATA_OTHER,
+        r"does not exist in schema|No match for FieldRef|schema (?:mismatch|at index)",
     ),
     (
         C.TOKENIZER_MISSING,
