@@ -2,6 +2,7 @@
 
 import re
 
+import msgspec
 from msgspec import Struct, field
 
 from runner.diagnosis.advice import Cause as C
@@ -46,6 +47,8 @@ class Finding(Struct, frozen=True):
     code: int | None = None
     raised: Raised | None = None
     weak: bool = False
+    # What it became: the last of the exceptions that followed from it, in which the process ended.
+    became: Raised | None = None
 
     @property
     def tier(self) -> Tier:
@@ -181,7 +184,12 @@ class Evidence(Struct):
 
     def findings(self) -> list[Finding]:
         """Everything that was not survived: of each chain of exceptions the one that caused the others."""
-        found = [finding_of(root_exception(chain)) for chains in self.chains.values() for chain in chains]
+        found = [
+            msgspec.structs.replace(finding_of(root), became=chain[-1] if chain[-1] is not root else None)
+            for chains in self.chains.values()
+            for chain in chains
+            if (root := root_exception(chain))
+        ]
         if all(one.raised and one.raised.in_thread for one in found):
             found = []
         if self.not_brought and any(one.cause is C.DATA_MISSING for one in found):

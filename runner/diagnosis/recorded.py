@@ -76,6 +76,7 @@ _AFTERMATH = re.compile(
     r"|\+ .*|(?:\W )?(?:Job|Task|Run|Pod|Container|Process|Command)\b.{0,60}"
     r"\b(?:finished|failed|exited|ended|FAILED)\b.{0,40}"
     r"|.*\[c#d\] (?:recvValue|sendBytes) failed on .*|.*raised the following async exception.*"
+    r"|.*\brank # died from signal #"
     r"|Exception in thread .*|Exception raised from .{1,80} \(most recent call first\):"
     r"|.*(?:resource_tracker|semaphore_tracker): .{0,40}leaked .*"
     r"|.*(?:Setting OMP_NUM_THREADS|Stack trace of the failed collective not found).*"

@@ -6,6 +6,10 @@ SHELL = {
     "Killed": 9, "Segmentation fault": 11, "Aborted": 6, "Bus error": 7, "Illegal instruction": 4, "Terminated": 15,
     "Floating point exception": 8, "Hangup": 1, "Trace/breakpoint trap": 5,
 }  # fmt: skip
+ZSH = {
+    "abort": 6, "segmentation fault": 11, "killed": 9, "bus error": 7, "illegal hardware instruction": 4,
+    "terminated": 15,
+}  # fmt: skip
 _OF_SIGNAL = {
     4: C.ILLEGAL,
     6: C.ABORT,

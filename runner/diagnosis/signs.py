@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from runner.diagnosis.advice import Cause as C
-from runner.diagnosis.signals import SHELL, sign_of_signal, signal_of_exit_code
+from runner.diagnosis.signals import SHELL, ZSH, sign_of_signal, signal_of_exit_code
 from runner.diagnosis.words import cause_in_words
 from runner.text import units
 
@@ -298,6 +298,16 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
         + "|".join(SHELL)
         + r")(?P<core> +\(core dumped\))?(?(at).*|(?: +(?:python|torchrun|uv)\b.{0,300})?)",
         _shell,
+    ),
+    (
+        "zsh: ",
+        r"zsh: (abort|segmentation fault|killed|bus error|illegal hardware instruction|terminated) +\S.*",
+        lambda m: Sign(sign_of_signal(ZSH[m[1]]), f"killed by signal {ZSH[m[1]]}", code=-ZSH[m[1]]),
+    ),
+    (
+        "failed assertion `",
+        r".{1,400}:\d{1,6}: failed assertion `(.{1,300})'",
+        lambda m: Sign(C.KERNEL_FAULT, f"native code's assertion failed: {m[1]}"),
     ),
     ("exec format error", r"exec (\S{1,200}): exec format error", _named(C.PROGRAM, "{} cannot be executed here")),
     (

@@ -233,7 +233,8 @@ class ProblemLines(Struct):
         alike = set[str]()
         for number, problem in enumerate(known):
             if seen := by_line.get(problem.line):
-                if seen.template not in alike:
+                said_before = any(core(one) in seen.template for one in alike)
+                if seen.template not in alike and not (said_before and seen.form != ENDS):
                     told[problem.line] = Problem(problem.line, seen.said.text.strip())
                 alike.add(seen.template)
             elif number == 0:
@@ -267,10 +268,15 @@ def lines_of_verdict(verdict: Verdict | None, evidence: Evidence) -> tuple[list[
     shown = Tier.UNKNOWN if of_cause is Tier.CAUSE else min(far, Tier.LOST)
     told = []
     for one in seen:
+        if of_cause is Tier.WAITED and one.tier is Tier.WAITED and one.cause is not verdict.cause:
+            # Others waited for the same in another way.
+            continue
         if (one.raised or not one.weak) and one.tier < shown:
             told.append(Problem(one.line, one.text[:LONGEST_TOLD]))
             if one.raised and (at := telling_below(one)) is not None:
                 told.append(Problem(one.raised.below_at[at], one.raised.below[at][:LONGEST_TOLD]))
+            if one.became and one.line == verdict.line:
+                told.append(Problem(one.became.line, f"{one.became.name}: {one.became.message}"[:LONGEST_TOLD]))
     if of_cause is Tier.CAUSE and not any(one.raised for one in seen if one.tier is Tier.CAUSE):
         # What the machine did, and the exception in which the program met it.
         met = [one for one in seen if one.raised and one.tier is Tier.UNKNOWN]

@@ -165,7 +165,7 @@ class Tracebacks:
             return []
         if known:
             # A line of another process in between; behind the message it is its end.
-            if found.told:
+            if found.told or exception_without_traceback(line):
                 self._close(found)
             return None
         if found.told:
