@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from runner import processes
 from runner.errors import UsageError
-from runner.nanochat.commands import COMMIT, REPOSITORY, Argv
+from runner.nanochat.command_lines import COMMIT, REPOSITORY, Argv
 from runner.system.given_path import given_path
 
 CHILD_FILE = "child"

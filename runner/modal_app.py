@@ -19,7 +19,7 @@ from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.model.spec import usual_engine
 from runner.model.stages import Part
-from runner.nanochat.commands import COMMIT, REPOSITORY
+from runner.nanochat.command_lines import COMMIT, REPOSITORY
 from runner.planning import budget, legs, plan_text
 from runner.planning.confirmation import ask_first, forget_typed_ahead
 from runner.planning.legs import PREPARE_TIMEOUT_S, TRAIN_TIMEOUT_S

@@ -16,7 +16,7 @@ from textual import events
 
 from tests.conftest import CLI, Cli, wait_until
 from tests.terminal import Terminal
-from tui.app import signs
+from tui.app import ascii_fallback
 from tui.app.driver import PASTE_S, InputDecoder, Mark, TerminalDriver, TerminalOutput
 from tui.app.layouts import by_place, latin
 from tui.presentation import console
@@ -135,7 +135,7 @@ def test_a_terminal_that_does_not_wait_gets_all_that_is_drawn() -> None:
 def test_a_terminal_without_a_sign_is_shown_one_that_is_as_wide(encoding: str, text: str) -> None:
     from rich.cells import cell_len
 
-    drawn = text.encode(encoding, signs.SIGNS).decode(encoding)
+    drawn = text.encode(encoding, ascii_fallback.SIGNS).decode(encoding)
     assert cell_len(drawn) == cell_len(text) and "\\u" not in drawn
 
 

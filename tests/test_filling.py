@@ -13,7 +13,7 @@ from runner.job.stop import Stop
 from runner.model.stages import Phase, StageName
 from runner.model.states import State
 from runner.model.status import Outcome, OutcomeKind
-from runner.nanochat.commands import Argv
+from runner.nanochat.command_lines import Argv
 from runner.nanochat.layout import Inventory
 from runner.planning.estimate import shape_of
 from runner.planning.plan import Plan, make_plan

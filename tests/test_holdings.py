@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from runner.job.damaged import quarantine_damaged
 from runner.job.publish import link_shared
 from runner.job.tokenizers import without_tokenizer
-from runner.nanochat.commands import TASKS
+from runner.nanochat.command_lines import TASKS
 from runner.nanochat.layout import Inventory
 from runner.volumes import contents
 from runner.volumes.folder import FolderVolume

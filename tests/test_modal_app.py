@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runner.nanochat.commands import COMMIT
+from runner.nanochat.command_lines import COMMIT
 from tests.conftest import Cli, wait_until
 from tests.modal_cloud import ROOT, Cloud
 

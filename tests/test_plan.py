@@ -10,7 +10,7 @@ from runner.errors import UsageError
 from runner.model.spec import RunSpec
 from runner.model.stages import StageName
 from runner.model.status import StageState, StageStatus
-from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
+from runner.nanochat.command_lines import HOPPER_KERNEL, OTHER_KERNEL
 from runner.nanochat.layout import CheckpointKind, Inventory
 from runner.planning import plan_text
 from runner.planning.plan import Plan, make_plan

@@ -24,7 +24,7 @@ from runner.model.events import Event
 from runner.model.run import Run
 from runner.model.stages import PARTS, Part, StageName
 from runner.model.status import Outcome, OutcomeKind, Problem
-from runner.nanochat.commands import Argv
+from runner.nanochat.command_lines import Argv
 from runner.planning.plan import Plan
 
 

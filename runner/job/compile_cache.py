@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runner.model.run import Run
 from runner.nanochat import layout
-from runner.nanochat.commands import COMMIT
+from runner.nanochat.command_lines import COMMIT
 from runner.text import units
 from runner.volumes.folder import FolderVolume
 

@@ -10,7 +10,7 @@ from runner.job.outcome import cancelled_outcome
 from runner.job.stop import Stop
 from runner.model.stages import Phase, StageName
 from runner.model.status import Outcome, OutcomeKind
-from runner.nanochat.commands import Argv
+from runner.nanochat.command_lines import Argv
 from runner.planning.plan import Plan, Stage
 from runner.text import units
 

@@ -13,7 +13,7 @@ from runner.model.stages import PARTS, Part, StageName
 from runner.model.status import Status
 from runner.monitoring.projection import is_free
 from runner.nanochat import flops, layout
-from runner.nanochat.commands import COMMIT, REPOSITORY
+from runner.nanochat.command_lines import COMMIT, REPOSITORY
 from runner.planning.plan import Plan
 from runner.text import units
 from runner.text.sanitize import sanitize_line

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from runner.nanochat.commands import Kernel
+from runner.nanochat.command_lines import Kernel
 
 DATA, TOKENIZER, EVAL_BUNDLE, TASK_DATA, CACHE = (
     "base_data_climbmix",

@@ -4,8 +4,8 @@ from runner.errors import UsageError
 from runner.model import pricing
 from runner.model.backend_name import BackendName
 from runner.model.spec import Overrides, RunSpec, merge_overrides
-from runner.nanochat import commands, shapes
-from runner.nanochat.commands import ResolvedSpec
+from runner.nanochat import command_lines, shapes
+from runner.nanochat.command_lines import ResolvedSpec
 from runner.planning import estimate
 
 
@@ -14,11 +14,11 @@ def resolve_spec(spec: RunSpec, backend: str) -> ResolvedSpec:
     on_cpu = backend == BackendName.LOCAL and spec.engine == "nanochat"
     values = spec.overrides
     if spec.task == "test":
-        values = merge_overrides(commands.TEST_DEFAULTS, values)
+        values = merge_overrides(command_lines.TEST_DEFAULTS, values)
     if spec.engine == "rehearsal":
-        values = merge_overrides(commands.REHEARSAL_DEFAULTS, values)
+        values = merge_overrides(command_lines.REHEARSAL_DEFAULTS, values)
     elif on_cpu:
-        values = merge_overrides(commands.CPU_DEFAULTS, values)
+        values = merge_overrides(command_lines.CPU_DEFAULTS, values)
     elif spec.depth >= 20 and spec.gpu in estimate.FP8_GPUS:
         values = merge_overrides(Overrides(fp8=True), values)
     if values.fp8 and spec.engine == "nanochat" and spec.gpu in estimate.NO_FP8_GPUS and not on_cpu:
@@ -61,7 +61,7 @@ def resolve_spec(spec: RunSpec, backend: str) -> ResolvedSpec:
 def compiles(spec: RunSpec, backend: str) -> bool:
     """Whether training begins with minutes of torch.compile."""
     on_cpu = backend == BackendName.LOCAL and spec.engine == "nanochat"
-    default = commands.CPU_DEFAULTS.compile if on_cpu else None
+    default = command_lines.CPU_DEFAULTS.compile if on_cpu else None
     return (
         spec.engine == "nanochat"
         and (default if spec.overrides.compile is None else spec.overrides.compile) is not False

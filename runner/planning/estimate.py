@@ -18,7 +18,7 @@ from runner.model.spec import Overrides, RunSpec
 from runner.model.stages import StageName
 from runner.model.status import StageState
 from runner.nanochat import shapes
-from runner.nanochat.commands import ResolvedSpec
+from runner.nanochat.command_lines import ResolvedSpec
 from runner.nanochat.shapes import ModelShape
 
 

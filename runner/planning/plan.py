@@ -13,8 +13,8 @@ from runner.model.run import Estimate, Run
 from runner.model.spec import RunSpec
 from runner.model.stages import PARTS, STAGES, Part, StageName
 from runner.model.status import StageState, StageStatus
-from runner.nanochat import commands, flops, layout, shapes
-from runner.nanochat.commands import Argv, ResolvedSpec
+from runner.nanochat import command_lines, flops, layout, shapes
+from runner.nanochat.command_lines import Argv, ResolvedSpec
 from runner.nanochat.layout import CheckpointKind, Inventory
 from runner.planning import budget, estimate, legs
 from runner.planning.defaults import resolve_spec
@@ -142,7 +142,7 @@ def make_plan(
     fit = _fit(maker, stages, limit)
     return Plan(
         stages=stages,
-        env=commands.environment(s, offline=_offline(s, backend, inventory)),
+        env=command_lines.environment(s, offline=_offline(s, backend, inventory)),
         resume=resume,
         total_steps=size.iterations if trains else 0,
         tokens=size.tokens if trains else 0,
@@ -177,7 +177,7 @@ def _fit(maker: "_StagePlanner", stages: tuple[Stage, ...], limit: int | None) -
 
 def _offline(s: ResolvedSpec, backend: str, inventory: Inventory) -> bool:
     """Whether everything that nanochat would ask the Hub for is there: eight ranks asking is slow, and may fail."""
-    kernel = commands.kernel(s)
+    kernel = command_lines.kernel(s)
     wanted = backend == BackendName.MODAL and s.spec.engine == "nanochat" and kernel.offline
     return wanted and layout.has_kernel(inventory, kernel)
 
@@ -322,7 +322,7 @@ class _StagePlanner(Struct, frozen=True):
         also = self._also_needed()
         there = f"{wanted} shard{'s are' if wanted > 1 else ' is'} on the volume" if wanted else "nothing is missing"
         skip = "" if fetch or also else there
-        argv = (*((commands.dataset(self.s, wanted),) if fetch or not also else ()), *also.values())
+        argv = (*((command_lines.dataset(self.s, wanted),) if fetch or not also else ()), *also.values())
         again = f"{damaged} damaged shard{'s' if damaged > 1 else ''} again"
         note = ", ".join(
             [*([f"{missing} of {wanted} shards"] if fetch else []), *([again] if fetch and damaged else []), *also]
@@ -335,14 +335,14 @@ class _StagePlanner(Struct, frozen=True):
         if self.backend != BackendName.MODAL or s.spec.engine != "nanochat":
             return {}
         found = {}
-        kernel = commands.kernel(s)
+        kernel = command_lines.kernel(s)
         if not layout.has_kernel(has, kernel):
-            found["attention kernel"] = commands.fetch_kernel(kernel)
+            found["attention kernel"] = command_lines.fetch_kernel(kernel)
         core = StageName.BASE_EVAL in STAGES[s.spec.task] or (s.spec.task == "base" and s.values.core_every != -1)
         if core and not has.eval_bundle:
-            found["eval bundle"] = commands.EVAL_BUNDLE
+            found["eval bundle"] = command_lines.EVAL_BUNDLE
         if {StageName.SFT, StageName.CHAT_EVAL} & set(STAGES[s.spec.task]) and not has.task_data:
-            found["task data"] = commands.TASK_DATA
+            found["task data"] = command_lines.TASK_DATA
         return found
 
     def _tokenizer(self) -> _Draft:
@@ -352,11 +352,11 @@ class _StagePlanner(Struct, frozen=True):
         note = f"the one there has not {vocab:,} tokens" if has.tokenizer and other else ""
         note = "the one there is damaged" if any(p.startswith(layout.TOKENIZER) for p in has.damaged) else note
         skip = "kept" if has.tokenizer and not other else ""
-        return _Draft(skip, (commands.tok_train(self.s),), note, estimate.tokenizer(self.s))
+        return _Draft(skip, (command_lines.tok_train(self.s),), note, estimate.tokenizer(self.s))
 
     def _base(self) -> _Draft:
         left = max(0, self.size.iterations - self.resume.step)
-        argv = commands.base_train(self.s, resume_from=self.resume.step or None, attempt=self.attempt)
+        argv = command_lines.base_train(self.s, resume_from=self.resume.step or None, attempt=self.attempt)
         note = f"{left:,} steps" + (f", from {self.resume.step:,}" if self.resume.step else "")
         seconds = estimate.base(self.size, self.s, self.resume.step, self.pace, self.s.save_every)
         return _Draft("", (argv,), note, seconds)
@@ -366,17 +366,20 @@ class _StagePlanner(Struct, frozen=True):
         note = "" if core else "CORE left out: eval_bundle/ is not on the volume"
         skip = self._without(CheckpointKind.BASE)
         return _Draft(
-            skip, (commands.base_eval(self.s, core=core),), note, estimate.base_eval(self.size, self.s, core=core)
+            skip, (command_lines.base_eval(self.s, core=core),), note, estimate.base_eval(self.size, self.s, core=core)
         )
 
     def _sft(self) -> _Draft:
         alone = self.s.spec.overrides.load_optimizer == 0
         note = "from the weights alone, with a fresh optimizer" if alone else ""
-        return _Draft("", (commands.chat_sft(self.s),), note, estimate.sft(self.size, self.s))
+        return _Draft("", (command_lines.chat_sft(self.s),), note, estimate.sft(self.size, self.s))
 
     def _chat_eval(self) -> _Draft:
         return _Draft(
-            self._without(CheckpointKind.SFT), (commands.chat_eval(self.s),), "", estimate.chat_eval(self.size, self.s)
+            self._without(CheckpointKind.SFT),
+            (command_lines.chat_eval(self.s),),
+            "",
+            estimate.chat_eval(self.size, self.s),
         )
 
     def _report(self) -> _Draft:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runner.nanochat import layout
-from runner.nanochat.commands import TASKS
+from runner.nanochat.command_lines import TASKS
 from runner.nanochat.layout import Inventory
 from runner.system.side_by_side import side_by_side
 from runner.volumes import contents

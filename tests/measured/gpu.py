@@ -31,7 +31,7 @@ from runner.model.run import Run
 from runner.model.spec import RunSpec
 from runner.model.states import State
 from runner.nanochat import grammar, layout
-from runner.nanochat.commands import HOPPER_KERNEL, OTHER_KERNEL
+from runner.nanochat.command_lines import HOPPER_KERNEL, OTHER_KERNEL
 from runner.planning.plan import make_plan
 from runner.text.sanitize import strip_ansi
 from runner.volumes import holdings, run_records

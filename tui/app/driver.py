@@ -21,8 +21,8 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
 from runner.text.sanitize import sanitize_line
+from tui.app.ascii_fallback import SIGNS
 from tui.app.layouts import by_place
-from tui.app.signs import SIGNS
 from tui.presentation.console import terminal_size
 
 if TYPE_CHECKING:
