@@ -103,6 +103,10 @@ class Terminal:
                 self._exit = os.waitstatus_to_exitcode(status)
         return self._exit is None
 
+    @property
+    def exit_code(self) -> int | None:
+        return None if self.alive else self._exit
+
     def press(self, *keys: str) -> None:
         """Keys by name or as text; a pause after Escape, as a terminal cannot tell it from Alt without one."""
         for key in keys:
