@@ -1,27 +1,25 @@
 """Every run a person has, and what can be done with them: the one core under the app and the command line."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from runner import settings
 from runner.backends.base import Backend
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError
-from runner.fleet import ending, following
+from runner.fleet import ending
 from runner.fleet.core import Core
 from runner.fleet.discovery import Discovery
-from runner.fleet.launching import Launcher
 from runner.fleet.places import Places
-from runner.fleet.planner import Planner
 from runner.fleet.polling import Poller
 from runner.fleet.registry import Check, Registry
 from runner.logs import cache
-from runner.logs.log_file import LogFile
 from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.model.spec import RunSpec
@@ -30,14 +28,17 @@ from runner.monitoring.liveness import BEATS_S
 from runner.monitoring.projection import spent_usd
 from runner.nanochat import layout
 from runner.paths import data_dir, has_modal_token
-from runner.planning.plan import Plan
 from runner.settings import LoadedSettings, Settings
 from runner.text import units
-from runner.transfer.download import Download, list_files
 from runner.volumes import known_volumes, run_records
 from runner.volumes.base import Volume
 from runner.volumes.best import with_measures
 from runner.volumes.checkpoints import Checkpoint
+
+if TYPE_CHECKING:
+    from runner.fleet.launching import Launcher
+    from runner.fleet.planner import Planner
+    from runner.planning.plan import Plan
 
 # How often a log that is followed is looked at.
 FOLLOW_S = 0.25
@@ -72,8 +73,6 @@ class Fleet:
         self.registry = Registry(home, or_copy=or_copy)
         self._polls = Poller(self.registry, self.backend, lambda: self.clock(), lambda text: self.say(text))
         self._core = Core(self.registry, self._polls, self._places, lambda: self.clock(), lambda text: self.say(text))
-        self._planner = Planner(self._core)
-        self._launcher = Launcher(self._core, self._planner, home)
         # What deleted runs have paid, as of the last look.
         self.deleted_accounts = self.registry.saved_accounts()
         self._discovery = Discovery(self.registry, self._polls, self.backend)
@@ -135,7 +134,20 @@ class Fleet:
         """Runs on the known Modal volumes that this machine has never seen, such as those of another laptop."""
         return self._discovery.on_modal(self._places.named)
 
-    def plan(self, spec: RunSpec, backend: str) -> Plan:
+    @functools.cached_property
+    def _planner(self) -> "Planner":
+        # Who only looks at runs plans nothing: it takes a third of the time to start.
+        from runner.fleet.planner import Planner
+
+        return Planner(self._core)
+
+    @functools.cached_property
+    def _launcher(self) -> "Launcher":
+        from runner.fleet.launching import Launcher
+
+        return Launcher(self._core, self._planner, self.home)
+
+    def plan(self, spec: RunSpec, backend: str) -> "Plan":
         """What a launch would do now. An unreachable or new volume counts as empty."""
         return self._planner.plan(spec, backend)
 
@@ -287,10 +299,14 @@ class Fleet:
 
         While its backend cannot be reached, nothing comes; `unreachable` then says why.
         """
+        from runner.fleet import following
+
         return following.changes(following.looks(run, self.poll_run, every_s))
 
     def logs(self, run: Run, *, follow: bool = False) -> Iterator[str]:
         """The lines of a run's log, the oldest first, made harmless; with `follow` also those that come, to its end."""
+        from runner.fleet import following
+        from runner.logs.log_file import LogFile
 
         def ends() -> Iterator[bool]:
             """Bring the log at each look; whether it was the last."""
@@ -308,6 +324,8 @@ class Fleet:
         What was brought before is not read again, and a download that was cut goes on. Raises UsageError for a file
         that is not there, or where one of the person's own is in the way, and NanochatError when not all came.
         """
+        from runner.transfer.download import Download, list_files
+
         volume = self.volume_of(run)
         try:
             items = list_files(volume, f"{run.path}/{path}".rstrip("/"), "" if path else run.tag)

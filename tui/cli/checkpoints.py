@@ -2,9 +2,9 @@
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from runner.errors import Exit, Unreachable, UsageError
-from runner.fleet.fleet import Fleet
 from runner.model.run import Run, needed_steps
 from runner.text import units
 from runner.volumes import deletion
@@ -13,6 +13,9 @@ from runner.volumes.checkpoints import Checkpoint, Verdict
 from tui.cli.parser import Parser
 from tui.presentation import console, run_format
 from tui.presentation.cells import Cell
+
+if TYPE_CHECKING:
+    from runner.fleet.fleet import Fleet
 
 RIGHT = frozenset({"step", "val bpb", "size", "ranks"})
 
@@ -23,7 +26,7 @@ def options(name: str, sub: Parser) -> None:
     sub.add_argument("-y", "--yes", action="store_true", help="with --prune: do not ask")
 
 
-def checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
+def checkpoints(fleet: "Fleet", args: argparse.Namespace) -> int:
     """What was saved, by run, and what each is good for; `--prune` deletes what nobody needs."""
     runs = [fleet.registry.find(args.run, whole=args.prune)] if args.run else fleet.registry.all()
     found: list[tuple[Run, Checkpoint]] = []
@@ -60,7 +63,7 @@ def checkpoints(fleet: Fleet, args: argparse.Namespace) -> int:
     return worst
 
 
-def _prune(fleet: Fleet, args: argparse.Namespace, found: list[tuple[Run, Checkpoint]]) -> int:
+def _prune(fleet: "Fleet", args: argparse.Namespace, found: list[tuple[Run, Checkpoint]]) -> int:
     """Delete what is neither the best nor the last of its run and kind."""
     runs = {r.id: r for r, _ in found}
     all_ = [r for place in {(r.backend, r.volume) for r in runs.values()} for r in fleet.runs_on_volume(*place)]

@@ -4,9 +4,9 @@ import argparse
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.errors import Exit, UsageError
-from runner.fleet.fleet import Fleet
 from runner.metrics.compare import as_csv, as_svg, differences, final_numbers, thinned_note
 from runner.metrics.series import CurvesReader
 from runner.model.run import Run
@@ -19,6 +19,9 @@ from tui.cli.parser import Parser
 from tui.presentation import console, run_format
 from tui.presentation.cells import Cell
 
+if TYPE_CHECKING:
+    from runner.fleet.fleet import Fleet
+
 
 def options(name: str, sub: Parser) -> None:
     """Add what each of these commands takes."""
@@ -27,7 +30,7 @@ def options(name: str, sub: Parser) -> None:
         sub.add_argument("--svg", metavar="FILE", help="write their loss and val bpb as a picture")
 
 
-def cost(fleet: Fleet, args: argparse.Namespace) -> int:
+def cost(fleet: "Fleet", args: argparse.Namespace) -> int:
     """Spent, projected and estimated, by run, day, month and model."""
     runs, now = [r for r in fleet.poll_all() if not is_free(r)], time.time()
     found = spending(runs, fleet.deleted_accounts, now)
@@ -65,7 +68,7 @@ def cost(fleet: Fleet, args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _figures(fleet: Fleet, run: Run, now: float) -> dict[str, object]:
+def _figures(fleet: "Fleet", run: Run, now: float) -> dict[str, object]:
     likely = project(run, now)
     billed = None if run.live else fleet.billed(run)
     return {
@@ -82,7 +85,7 @@ def _figures(fleet: Fleet, run: Run, now: float) -> dict[str, object]:
     }
 
 
-def compare(fleet: Fleet, args: argparse.Namespace) -> int:
+def compare(fleet: "Fleet", args: argparse.Namespace) -> int:
     """Final numbers and the settings that differ; `--csv` and `--svg` write the curves to files."""
     found = {r.id: r for r in (fleet.registry.find(name) for name in args.run)}
     runs = [fleet.poll_run(r) for r in found.values()]

@@ -5,10 +5,10 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.backends.base import Check
 from runner.errors import Exit, NanochatError, UsageError
-from runner.fleet.fleet import Fleet
 from runner.logs import cache
 from runner.model.backend_name import BackendName
 from runner.model.spec import ENGINES
@@ -19,6 +19,9 @@ from tui.app import clipboard
 from tui.cli.parser import Parser
 from tui.presentation import console
 
+if TYPE_CHECKING:
+    from runner.fleet.fleet import Fleet
+
 
 def options(name: str, sub: Parser) -> None:
     """Add what the command takes."""
@@ -28,7 +31,7 @@ def options(name: str, sub: Parser) -> None:
     sub.add_argument("--run", default="", metavar="RUN", help="with --bundle: also the end of the log of this run")
 
 
-def doctor(fleet: Fleet, args: argparse.Namespace) -> int:
+def doctor(fleet: "Fleet", args: argparse.Namespace) -> int:
     """Say how everything is; exit code 1 where something stops a launch, on the backend and engine that are named."""
     found = checks(fleet, args)
     if args.json:
@@ -39,7 +42,7 @@ def doctor(fleet: Fleet, args: argparse.Namespace) -> int:
     return Exit.FAILED if any(_is_wrong(check, args) for check in found) else Exit.OK
 
 
-def checks(fleet: Fleet, args: argparse.Namespace) -> list[Check]:
+def checks(fleet: "Fleet", args: argparse.Namespace) -> list[Check]:
     """How everything is, on the backend that is named, or on both."""
     found = [
         *_here(fleet, getattr(args, "home_problem", None)),
@@ -66,7 +69,7 @@ def _is_wrong(check: Check, args: argparse.Namespace) -> bool:
     return not check.ok and (not check.optional or (check.name, True) in needed)
 
 
-def _modal(fleet: Fleet) -> list[Check]:
+def _modal(fleet: "Fleet") -> list[Check]:
     if not has_modal_token():
         return [_no_token()]
     try:
@@ -79,7 +82,7 @@ def _no_token() -> Check:
     return Check("modal token", False, "none on this machine: runs here only", modal_command("setup"), optional=True)
 
 
-def _here(fleet: Fleet, problem: NanochatError | None) -> list[Check]:
+def _here(fleet: "Fleet", problem: NanochatError | None) -> list[Check]:
     """What every launch needs."""
     kept, folder = cache.size(fleet.home / "logs"), fleet.home / "logs"
     return [
@@ -101,13 +104,13 @@ def _notifications() -> list[Check]:
     return [Check("notifications", False, "the bell alone: tmux hands no others on", do, optional=True)]
 
 
-def _local(fleet: Fleet) -> list[Check]:
+def _local(fleet: "Fleet") -> list[Check]:
     """This machine as a place for runs: its disk, its engines, and the folders that serve as volumes."""
     locations = {engine: fleet.volume_location(BackendName.LOCAL, engine) for engine in ENGINES}
     return [*fleet.backend(BackendName.LOCAL).check(), *(_volume(fleet, *found) for found in locations.items())]
 
 
-def _volume(fleet: Fleet, engine: str, location: str) -> Check:
+def _volume(fleet: "Fleet", engine: str, location: str) -> Check:
     name, folder = f"volume {engine}", Path(location)
     if not folder.exists():
         return Check(name, True, f"{location} is not there yet; the first launch makes it")

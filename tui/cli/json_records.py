@@ -1,15 +1,17 @@
 """Runs as programs read them; the names are a promise."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from runner.diagnosis.advice import resume_of
-from runner.fleet.fleet import Fleet
 from runner.model.run import Run
 from runner.model.status import Outcome
 from runner.monitoring import health, unsaved
 from runner.monitoring.projection import spent_usd
+
+if TYPE_CHECKING:
+    from runner.fleet.fleet import Fleet
 
 
 def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
     }
 
 
-def record(fleet: Fleet, run: Run) -> dict[str, Any]:
+def record(fleet: "Fleet", run: Run) -> dict[str, Any]:
     """One run, with what it has cost until now."""
     return as_json(run, spent_usd(run), fleet.time_for(run))
 

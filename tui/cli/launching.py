@@ -1,19 +1,17 @@
 """`plan`, `launch` and `resume`: what a run would do and cost, and the start of it."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from runner.errors import Exit, UsageError
-from runner.fleet.fleet import Fleet
-from runner.fleet.places import BACKENDS
 from runner.model.backend_name import BackendName
-from runner.model.run import Run
 from runner.model.spec import Overrides, RunSpec, closest_name, flag, override_help, parse_money
-from runner.planning import plan_text
-from runner.planning.confirmation import ask_first
-from runner.volumes.checkpoints import newest_complete
-from tui.cli.json_records import record
 from tui.cli.parser import Parser
 from tui.presentation import console
+
+if TYPE_CHECKING:
+    from runner.fleet.fleet import Fleet
+    from runner.model.run import Run
 
 
 def options(name: str, sub: Parser) -> None:
@@ -61,8 +59,10 @@ def _spec_options(sub: Parser, *, launch: bool) -> None:
             group.add_argument(flag(name), action=action, default=None, metavar="X", help=help_)
 
 
-def _spec(fleet: Fleet, args: argparse.Namespace) -> tuple[RunSpec, str]:
+def _spec(fleet: "Fleet", args: argparse.Namespace) -> tuple[RunSpec, str]:
     """What was asked for, and the backend it is for."""
+    from runner.fleet.places import BACKENDS
+
     source = fleet.registry.find(args.source) if args.source else None
     backend = args.backend or (source.backend if source else BackendName.LOCAL)
     if backend not in BACKENDS:
@@ -87,7 +87,9 @@ def _spec(fleet: Fleet, args: argparse.Namespace) -> tuple[RunSpec, str]:
     return spec, backend
 
 
-def _plan(fleet: Fleet, args: argparse.Namespace) -> int:
+def _plan(fleet: "Fleet", args: argparse.Namespace) -> int:
+    from runner.planning import plan_text
+
     spec, backend = _spec(fleet, args)
     planned = fleet.plan(spec, backend)
     if args.json:
@@ -98,7 +100,10 @@ def _plan(fleet: Fleet, args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
+def _launch(fleet: "Fleet", args: argparse.Namespace) -> int:
+    from runner.planning import plan_text
+    from runner.planning.confirmation import ask_first
+
     spec, backend = _spec(fleet, args)
     planned = fleet.plan(spec, backend)
     heading = _Heading(fleet, plan_text.headline(spec, backend, planned))
@@ -113,7 +118,7 @@ def _launch(fleet: Fleet, args: argparse.Namespace) -> int:
 class _Heading:
     """The first line of a launch, before whatever else is said of it; a launch that is refused says only why."""
 
-    def __init__(self, fleet: Fleet, line: str) -> None:
+    def __init__(self, fleet: "Fleet", line: str) -> None:
         self._line, self._say = line, fleet.say
         fleet.say = self._told
 
@@ -131,7 +136,9 @@ class _Heading:
         self._say(text)
 
 
-def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
+def _resume(fleet: "Fleet", args: argparse.Namespace) -> int:
+    from runner.planning.confirmation import ask_first
+    from runner.volumes.checkpoints import newest_complete
     from tui.cli import logs
 
     run_ = fleet.poll_run(fleet.registry.find(args.run))
@@ -147,13 +154,15 @@ def _resume(fleet: Fleet, args: argparse.Namespace) -> int:
     return _started(fleet, resumed, args, f"attempt {resumed.attempt}, {where}, of", skip=len(earlier))
 
 
-def _started(fleet: Fleet, run_: Run, args: argparse.Namespace, verb: str, *, skip: int = 0) -> int:
+def _started(fleet: "Fleet", run_: "Run", args: argparse.Namespace, verb: str, *, skip: int = 0) -> int:
     if args.watch:
         from tui.cli import watch
 
         console.message(f"{verb} {run_.tag} ({run_.id}); Ctrl-C leaves it running")
         return watch.follow_to_end(fleet, run_, args, skip=skip)
     if args.json:
+        from tui.cli.json_records import record
+
         console.as_json(record(fleet, run_))
     else:
         console.write(f"{verb} {run_.tag} ({run_.id}); nanochat-tui watch {run_.tag}")

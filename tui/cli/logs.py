@@ -5,9 +5,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.errors import CredentialsError, Exit, Unreachable, UsageError
-from runner.fleet.fleet import Fleet
 from runner.fleet.following import NewLines, looks
 from runner.logs.log_file import LogFile
 from runner.logs.prefixed import PrefixFinder
@@ -19,6 +19,9 @@ from runner.nanochat import layout
 from runner.text.sanitize import sanitize_json
 from tui.cli.parser import Parser
 from tui.presentation import console
+
+if TYPE_CHECKING:
+    from runner.fleet.fleet import Fleet
 
 POLL_S = 0.25
 # So much of a line is looked at and printed on a terminal, as a terminal would show it; and in a pipe, as it is.
@@ -41,7 +44,7 @@ def line_of(log: LogFile, number: int) -> bytes:
     return log.raw(number, LONGEST) if sys.stdout.isatty() else log.bytes_of(number, LONGEST_IN_PIPE)
 
 
-def log_of(fleet: Fleet, run_: Run) -> LogFile:
+def log_of(fleet: "Fleet", run_: Run) -> LogFile:
     """A run's log as complete as it can be had now."""
     fleet.pull_log(run_)
     log = LogFile(fleet.log_file(run_))
@@ -49,7 +52,7 @@ def log_of(fleet: Fleet, run_: Run) -> LogFile:
     return log
 
 
-def follow(fleet: Fleet, run_: Run, shown: Callable[[bool], None]) -> Iterator[Run]:
+def follow(fleet: "Fleet", run_: Run, shown: Callable[[bool], None]) -> Iterator[Run]:
     """Look at a run again and again until it has ended; `shown(ended)` prints, after each look, what came."""
     told = ""
     for now in looks(run_, fleet.poll_run, POLL_S):
@@ -62,7 +65,7 @@ def follow(fleet: Fleet, run_: Run, shown: Callable[[bool], None]) -> Iterator[R
         yield now
 
 
-def _pulled(fleet: Fleet, run_: Run) -> str:
+def _pulled(fleet: "Fleet", run_: Run) -> str:
     """Bring the log; what stands against it. A volume on this machine that is gone is the end, Modal comes back."""
     if run_.backend is BackendName.LOCAL:
         fleet.volume_of(run_).list("")
@@ -98,7 +101,7 @@ class Printer:
         return time.strftime("%Y-%m-%d %H:%M:%S  ", time.localtime(at)) if at is not None else f"{'–':<21}"
 
 
-def logs(fleet: Fleet, args: argparse.Namespace) -> int:
+def logs(fleet: "Fleet", args: argparse.Namespace) -> int:
     """`nanochat-tui logs RUN`: history first, then, with -f, what comes, until the run has ended."""
     _queries(args)
     found = fleet.poll_run(fleet.registry.find(args.run))

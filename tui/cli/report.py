@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from runner import __version__, processes, settings
 from runner.errors import Exit, NoSuchRun, UsageError
-from runner.fleet.fleet import Fleet
 from runner.logs.log_file import LogFile
 from runner.model.run import Run
 from runner.system import client_log
@@ -29,6 +28,9 @@ from runner.text.sanitize import sanitize_line
 from runner.text.secrets import redact
 from tui.cli import doctor
 from tui.presentation import console
+
+if TYPE_CHECKING:
+    from runner.fleet.fleet import Fleet
 
 PACKAGES = ("textual", "modal", "rich", "msgspec", "platformdirs", "certifi", "grpclib", "pyarrow", "pillow")
 TAIL = 200
@@ -42,6 +44,8 @@ SECRET_SETTINGS = ("webhook", "on_notice", "volume")
 
 def bundle(home: Path, args: argparse.Namespace) -> int:
     """Write the file, also where half of what it should hold cannot be had: that is then what it tells."""
+    from runner.fleet.fleet import Fleet
+
     target = new_file(args.bundle or f"nanochat-tui-report-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz")
     pieces: dict[str, str] = {}
 
@@ -58,7 +62,7 @@ def bundle(home: Path, args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         opened: list[Fleet] = []
 
-        def fleet() -> Fleet:
+        def fleet() -> "Fleet":
             if not opened:
                 opened.append(stack.enter_context(contextlib.closing(Fleet(home, volume=args.volume))))
             return opened[0]

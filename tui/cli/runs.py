@@ -4,9 +4,9 @@ import argparse
 import sys
 import time
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from runner.errors import Exit, NanochatError, Unreachable, UsageError
-from runner.fleet.fleet import Fleet
 from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.monitoring import health, unsaved
@@ -17,6 +17,9 @@ from tui.cli.json_records import as_json, record
 from tui.cli.parser import Parser
 from tui.presentation import console, run_format
 from tui.presentation.cells import Cell
+
+if TYPE_CHECKING:
+    from runner.fleet.fleet import Fleet
 
 POLL_S = 0.25
 CANCEL_WAIT_S = 60.0
@@ -34,7 +37,7 @@ def options(name: str, sub: Parser) -> None:
         sub.add_argument("--forget", action="store_true", help="remove the record also when the volume is gone")
 
 
-def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
+def _ls(fleet: "Fleet", args: argparse.Namespace) -> int:
     if args.backend == BackendName.MODAL:
         fleet.discover()
     runs = fleet.poll_until_certain([r for r in fleet.poll_all() if args.backend in (None, r.backend)])
@@ -79,12 +82,12 @@ def _sign(run_: Run, runs: list[Run], now: float) -> str | Cell:
     return Cell(word, "warning" if word is health.HealthStatus.SLOW else "error")
 
 
-def _say_unreachable(fleet: Fleet) -> None:
+def _say_unreachable(fleet: "Fleet") -> None:
     for text in sorted(set(fleet.unreachable.values())):
         console.message(f"nanochat-tui: {text}; showing what was last known")
 
 
-def _show(fleet: Fleet, args: argparse.Namespace) -> int:
+def _show(fleet: "Fleet", args: argparse.Namespace) -> int:
     [found] = fleet.poll_until_certain([fleet.poll_run(fleet.registry.find(args.run))])
     _say_unreachable(fleet)
     if args.json:
@@ -133,13 +136,13 @@ def _hours(billed: dict[str, Decimal]) -> str:
     return f"all runs of its app in the hours {when}"
 
 
-def _named(fleet: Fleet, names: list[str]) -> list[Run]:
+def _named(fleet: "Fleet", names: list[str]) -> list[Run]:
     """The runs behind several whole names, each once; the first that is wrong is an error before anything is done."""
     found = {r.id: r for r in (fleet.registry.find(name, whole=True) for name in names)}
     return [fleet.poll_run(r) for r in found.values()]
 
 
-def _cancel(fleet: Fleet, args: argparse.Namespace) -> int:
+def _cancel(fleet: "Fleet", args: argparse.Namespace) -> int:
     asked, worst = [], Exit.OK
     for run_ in _named(fleet, args.run):
         try:
@@ -160,7 +163,7 @@ def _cancel(fleet: Fleet, args: argparse.Namespace) -> int:
     return max(worst, Exit.FAILED) if unanswered else worst
 
 
-def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
+def _rm(fleet: "Fleet", args: argparse.Namespace) -> int:
     deleted, worst = [], Exit.OK
     runs = _named(fleet, args.run)
     if not args.yes and not sys.stdin.isatty():

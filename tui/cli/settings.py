@@ -1,12 +1,15 @@
 """`settings`: what is set for all runs on this machine."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from runner import settings
 from runner.errors import Exit, UsageError
-from runner.fleet.fleet import Fleet
 from tui.cli.parser import Parser
 from tui.presentation import console
+
+if TYPE_CHECKING:
+    from runner.fleet.fleet import Fleet
 
 
 def options(name: str, sub: Parser) -> None:
@@ -15,7 +18,7 @@ def options(name: str, sub: Parser) -> None:
     sub.add_argument("value", nargs="?", metavar="VALUE", help="the new value, or `default`")
 
 
-def _settings(fleet: Fleet, args: argparse.Namespace) -> int:
+def _settings(fleet: "Fleet", args: argparse.Namespace) -> int:
     if args.name and args.value is None:
         raise UsageError(f"no value for {args.name[:40]!r}", "give one, or `default`")
     if args.name:

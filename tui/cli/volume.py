@@ -4,10 +4,9 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.errors import Exit, NanochatError, UsageError
-from runner.fleet.fleet import Fleet
 from runner.model.backend_name import BackendName
 from runner.text import filenames, units
 from runner.volumes import directory_cache, disk_usage
@@ -16,6 +15,9 @@ from tui.cli import volume_files
 from tui.cli.parser import Parser, common
 from tui.cli.volume_path import runs_on, say_left_out, volume_path, walk
 from tui.presentation import console
+
+if TYPE_CHECKING:
+    from runner.fleet.fleet import Fleet
 
 
 def options(name: str, volume: Parser) -> None:
@@ -55,7 +57,7 @@ def options(name: str, volume: Parser) -> None:
         sub.add_argument("-f", "--force", action="store_true", help=what)
 
 
-def run(fleet: Fleet, args: argparse.Namespace) -> int:
+def run(fleet: "Fleet", args: argparse.Namespace) -> int:
     """Dispatch one subcommand of `volume`."""
     try:
         return ACTIONS[args.action](fleet, args)
@@ -80,7 +82,7 @@ def _record(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
+def _ls(fleet: "Fleet", args: argparse.Namespace) -> int:
     place = volume_path(fleet, args, args.path)
     try:
         found = place.volume.list(place.path)
@@ -106,7 +108,7 @@ def _ls(fleet: Fleet, args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _tree(fleet: Fleet, args: argparse.Namespace) -> int:
+def _tree(fleet: "Fleet", args: argparse.Namespace) -> int:
     place = volume_path(fleet, args, args.path)
     left_out: list[str] = []
     entries = sorted((e for batch in walk(place, left_out) for e in batch), key=lambda e: e.path.split("/"))
@@ -126,7 +128,7 @@ def _tree(fleet: Fleet, args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _du(fleet: Fleet, args: argparse.Namespace) -> int:
+def _du(fleet: "Fleet", args: argparse.Namespace) -> int:
     place = volume_path(fleet, args, args.path)
     found, left_out = disk_usage.DiskUsage(place.path), list[str]()
     for batch in walk(place, left_out):
@@ -174,7 +176,7 @@ def _du(fleet: Fleet, args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _cat(fleet: Fleet, args: argparse.Namespace) -> int:
+def _cat(fleet: "Fleet", args: argparse.Namespace) -> int:
     place = volume_path(fleet, args, args.path)
     entry = place.volume.stat(place.path)
     if entry.is_dir:
@@ -197,7 +199,7 @@ def _cat(fleet: Fleet, args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-ACTIONS: dict[str, Callable[[Fleet, argparse.Namespace], int]] = {
+ACTIONS: dict[str, Callable[["Fleet", argparse.Namespace], int]] = {
     "ls": _ls,
     "tree": _tree,
     "du": _du,

@@ -7,9 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from runner.errors import Exit, NanochatError, UsageError
-from runner.fleet.fleet import Fleet
 from runner.fleet.registry import DownloadRequest
 from runner.system.given_path import given_path
 from runner.text import filenames, units
@@ -21,11 +21,14 @@ from tui.cli.volume_path import VolumePath, is_folder, runs_on, volume_path, wal
 from tui.presentation import console
 from tui.presentation.phrases import transfer_text
 
+if TYPE_CHECKING:
+    from runner.fleet.fleet import Fleet
+
 # So many files that did not come are named.
 MOST_TOLD = 20
 
 
-def _get(fleet: Fleet, args: argparse.Namespace) -> int:
+def _get(fleet: "Fleet", args: argparse.Namespace) -> int:
     place = volume_path(fleet, args, args.path)
     called, folder = _called(fleet, place), given_path(args.to)
     items = download.list_files(place.volume, place.path, called)
@@ -85,12 +88,12 @@ def _say_warnings(warnings: list[str]) -> None:
         console.message(f"nanochat-tui: and {len(warnings) - MOST_TOLD:,} more")
 
 
-def _called(fleet: Fleet, place: VolumePath) -> str:
+def _called(fleet: "Fleet", place: VolumePath) -> str:
     """What a folder is called at home: a run's folder by its tag."""
     return next((r.tag for r in fleet.registry.all() if place.path == r.path), "")
 
 
-def _put(fleet: Fleet, args: argparse.Namespace) -> int:
+def _put(fleet: "Fleet", args: argparse.Namespace) -> int:
     origin = given_path(args.file)
     place = volume_path(fleet, args, args.to, whole=True)
     inside = args.to.endswith(("/", ":")) or not place.path or is_folder(place)
@@ -150,7 +153,7 @@ def _refuse(wanted: deletion.Removal, force: bool, does: str) -> None:
         raise UsageError("; ".join(wanted.blockers), f"--force {does} all the same")
 
 
-def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
+def _rm(fleet: "Fleet", args: argparse.Namespace) -> int:
     places = [volume_path(fleet, args, path, whole=True) for path in args.path]
     if len({(p.backend, p.location) for p in places}) > 1:
         raise UsageError("these are on several volumes", "delete them one after the other")
@@ -189,7 +192,7 @@ def _rm(fleet: Fleet, args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _mv(fleet: Fleet, args: argparse.Namespace) -> int:
+def _mv(fleet: "Fleet", args: argparse.Namespace) -> int:
     origin, target = (volume_path(fleet, args, path, whole=True) for path in (args.path, args.to))
     if (origin.backend, origin.location) != (target.backend, target.location):
         raise UsageError("these are on two volumes", "volume get, then volume put")

@@ -2,15 +2,17 @@
 
 import argparse
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import NoSuchRun
-from runner.fleet.fleet import Fleet
 from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.text import filenames
 from runner.volumes.base import Entry, Volume
 from tui.presentation import console
+
+if TYPE_CHECKING:
+    from runner.fleet.fleet import Fleet
 
 
 class VolumePath(NamedTuple):
@@ -22,7 +24,7 @@ class VolumePath(NamedTuple):
     path: str
 
 
-def volume_path(fleet: Fleet, args: argparse.Namespace, text: str, *, whole: bool = False) -> VolumePath:
+def volume_path(fleet: "Fleet", args: argparse.Namespace, text: str, *, whole: bool = False) -> VolumePath:
     """`PATH` on the volume that was chosen, or `RUN:PATH` in the folder of a run, wherever that is.
 
     What changes a volume takes the `whole` name of a run.
@@ -45,7 +47,7 @@ def _plain(path: str) -> str:
     return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
-def runs_on(fleet: Fleet, place: VolumePath) -> list[Run]:
+def runs_on(fleet: "Fleet", place: VolumePath) -> list[Run]:
     """The runs of the volume that a path is on, as they are now."""
     return fleet.runs_on_volume(place.backend, place.location)
 

@@ -3,9 +3,9 @@
 import argparse
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from runner.errors import Exit
-from runner.fleet.fleet import Fleet
 from runner.logs.log_file import LogFile
 from runner.model.run import Run
 from runner.model.stages import StageName
@@ -20,6 +20,9 @@ from tui.cli.json_records import record
 from tui.cli.parser import Parser
 from tui.presentation import console, run_format
 
+if TYPE_CHECKING:
+    from runner.fleet.fleet import Fleet
+
 # The end of a run that is watched here is printed anyway.
 TOLD_HERE = (NotificationKind.STALLED, NotificationKind.PREEMPTED, NotificationKind.BUDGET, NotificationKind.UNSAVED)
 
@@ -28,12 +31,12 @@ def options(name: str, sub: Parser) -> None:
     """It takes nothing but a run."""
 
 
-def watch(fleet: Fleet, args: argparse.Namespace) -> int:
+def watch(fleet: "Fleet", args: argparse.Namespace) -> int:
     """Follow a run to its end; the exit code says how it ended."""
     return follow_to_end(fleet, fleet.registry.find(args.run), args)
 
 
-def follow_to_end(fleet: Fleet, run_: Run, args: argparse.Namespace, *, skip: int = 0) -> int:
+def follow_to_end(fleet: "Fleet", run_: Run, args: argparse.Namespace, *, skip: int = 0) -> int:
     """Print what comes until the run has ended; the exit code says how."""
     echo = logs.Printer(LogFile(fleet.log_file(run_)), skip, [])
     line = console.StatusLine(wanted=sys.stdout.isatty())
@@ -83,7 +86,7 @@ def live_line(run_: Run, now: float) -> str:
     return "  ".join(cells)
 
 
-def _tell(fleet: Fleet, notice: Notification) -> None:
+def _tell(fleet: "Fleet", notice: Notification) -> None:
     """A notice of a run that is watched here: its end is printed anyway."""
     if notice.kind in TOLD_HERE:
         console.message(f"nanochat-tui: {notice.text}")
