@@ -62,11 +62,12 @@ def f1(logs: dict[Path, set[int]], *, judging: bool) -> float:
     return 2 * hits / sum(len(found[path]) + len(marks) for path, marks in logs.items())
 
 
-def test_the_lines_that_tell_a_failure_are_found_by_what_good_runs_do_not_say_and_by_the_verdict() -> None:
-    logs = marked()
-    assert len(logs) >= 100
-    assert f1(logs, judging=False) >= 0.9
-    assert f1(logs, judging=True) >= 0.94
+def test_the_lines_that_tell_a_failure_are_found_by_the_verdict_and_unknown_ones_by_what_good_runs_do_not_say() -> None:
+    known = {path: marks for path, marks in marked().items() if path.parent.name == "failures"}
+    unknown = {path: marks for path, marks in marked().items() if path.parent.name == "telling"}
+    assert len(known) >= 60 and len(unknown) >= 40
+    assert f1(known, judging=True) >= 0.95
+    assert f1(unknown, judging=False) >= 0.9 and f1(unknown, judging=True) >= 0.9
 
 
 BLIND: dict[str, dict[str, Any]] = tomllib.loads((DATA / "blind.toml").read_text())
