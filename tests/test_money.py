@@ -238,7 +238,9 @@ def test_a_resume_asks_above_its_limits_as_a_launch_does(cli: Cli) -> None:
     cli("resume", "r", "--budget", "400", "--yes", "--watch")
 
 
-def test_of_two_launches_in_one_moment_the_one_that_would_exceed_the_months_limit_is_refused(tmp_path: Path) -> None:
+def test_of_two_that_start_in_one_moment_the_one_that_would_exceed_the_months_limit_is_asked_about(
+    tmp_path: Path,
+) -> None:
     with Fleet(tmp_path) as one, Fleet(tmp_path) as other:
         one.put_setting("local_usd_per_hour", "3600")
         spec = RunSpec.create(task="base", overrides={"iterations": "100000", "step_ms": "1000"})
@@ -255,6 +257,9 @@ def test_of_two_launches_in_one_moment_the_one_that_would_exceed_the_months_limi
         for run_ in (first, second):
             *_, ended = one.watch(one.cancel(run_), every_s=0.1)
             assert ended.state is State.CANCELLED
+        both = [one.find(run_.id) for run_ in (first, second)]
+        assert [one.confirmation_reason_for_resume(run_) for run_ in both] == ["", ""]
+        assert "the month's limit is" in one.confirmation_reason_for_resume(both[1], beside=both[:1])
 
 
 def test_a_run_is_resumed_at_the_price_of_today(cli: Cli) -> None:

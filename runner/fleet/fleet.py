@@ -151,17 +151,20 @@ class Fleet:
         """What a launch would do now. An unreachable or new volume counts as empty."""
         return self._planner.plan(spec, backend)
 
-    def confirmation_reason(self, spec: RunSpec, likely: Decimal) -> str:
-        """Why a launch of that likely cost should ask first; empty when it need not. A budget is the most it can be."""
+    def confirmation_reason(self, spec: RunSpec, likely: Decimal, *, others: Decimal = Decimal(0)) -> str:
+        """Why a launch of that likely cost should ask first; empty when it need not. A budget is the most it can be.
+
+        `others` are dollars that are asked for at the same time.
+        """
         runs: list[Run] = []
         if self.settings.monthly_limit_usd and likely:
             self._look_for_others()
             runs = self.poll_all()
-        return self._reason(spec, likely, runs)
+        return self._reason(spec, likely, runs, others)
 
-    def _reason(self, spec: RunSpec, likely: Decimal, runs: list[Run]) -> str:
+    def _reason(self, spec: RunSpec, likely: Decimal, runs: list[Run], others: Decimal = Decimal(0)) -> str:
         now = self.clock()
-        month, live = ledger.month_so_far(runs, self.deleted_accounts, now), ledger.committed_usd(runs, now)
+        month, live = ledger.month_so_far(runs, self.deleted_accounts, now), ledger.committed_usd(runs, now) + others
         return ledger.confirmation_reason(self.settings, likely, spec.budget_usd, month, live)
 
     def _look_for_others(self) -> None:
@@ -171,9 +174,16 @@ class Fleet:
             with contextlib.suppress(Unreachable, CredentialsError):
                 self.discover()
 
-    def confirmation_reason_for_resume(self, run: Run, budget: Decimal | None = None) -> str:
-        """Why a resume should ask first: what the rest is likely to cost; empty when it need not."""
-        return self.confirmation_reason(*self._rest(run, budget))
+    def confirmation_reason_for_resume(
+        self, run: Run, budget: Decimal | None = None, *, beside: Sequence[Run] = ()
+    ) -> str:
+        """Why a resume should ask first: what the rest is likely to cost; empty when it need not.
+
+        `beside` are runs that go on with it: what theirs may cost is spent of the same month.
+        """
+        rests = [self._rest(other, None) for other in beside]
+        others = sum((likely if spec.budget_usd is None else spec.budget_usd for spec, likely in rests), Decimal(0))
+        return self.confirmation_reason(*self._rest(run, budget), others=others)
 
     def _rest(self, run: Run, budget: Decimal | None) -> tuple[RunSpec, Decimal]:
         """The spec of a run with what is left of its budget, and what its rest is likely to cost."""

@@ -83,7 +83,8 @@ def confirmation_reason(
 ) -> str:
     """Why a launch asks first: what it is likely to cost, or what the month would then; empty when it need not.
 
-    `budget` is the most it can cost; `month` what the month has cost so far, `live` what live runs are yet to spend.
+    `budget` is the most it can cost; `month` what the month has cost so far, `live` what live runs, and
+    those that are asked for with it, are yet to spend.
     """
     at_most = likely if budget is None else min(likely, budget)
     if settings.ask_above_usd and at_most > settings.ask_above_usd:

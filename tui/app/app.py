@@ -315,11 +315,11 @@ class NanochatApp(TerminalApp):
 
     def _price(self, runs: list[Run], step: int | None, asked: Confirm) -> None:
         lines = []
-        for run in runs:
+        for number, run in enumerate(runs):
             costs = "free" if is_free(run) else f"likely {units.money(self.fleet.remaining_usd(run))} more"
             where = f"from step {step:,}" if step is not None else "from its newest checkpoint"
             lines.append(f"{run.tag}: attempt {run.attempt + 1}, {where}, {costs}")
-            if question := self.fleet.confirmation_reason_for_resume(run):
+            if question := self.fleet.confirmation_reason_for_resume(run, beside=runs[:number]):
                 lines.append(f"! {question}")
         if step is not None:
             lines.append("What it saved later is put aside, in its folder.")
