@@ -144,7 +144,7 @@ async def test_a_registry_that_is_locked_when_a_launch_is_asked_for_is_a_line_an
 async def test_a_launch_that_is_not_confirmed_can_be_asked_for_again(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "confirmation_reason", lambda *_: "this is likely to cost $12")
+    monkeypatch.setattr(fleet, "confirmation_reason", lambda *_, **more: "this is likely to cost $12")
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 40)) as pilot:
         await pilot.press("3")

@@ -78,7 +78,7 @@ async def test_what_opens_late_is_not_answered_by_keys_that_were_pressed_meanwhi
     put(fleet, 1, State.CANCELLED)
     monkeypatch.setattr("tui.widgets.consent.QUIET_S", NEVER)
     resumed, gate = list[str](), threading.Event()
-    monkeypatch.setattr(fleet, "confirmation_reason_for_resume", lambda run: gate.wait(30) * "")
+    monkeypatch.setattr(fleet, "confirmation_reason_for_resume", lambda run, **more: gate.wait(30) * "")
     monkeypatch.setattr(fleet, "resume", lambda run, step=None: resumed.append(run.id))
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:
