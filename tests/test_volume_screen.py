@@ -203,10 +203,22 @@ async def test_files_of_a_run_that_went_live_while_one_was_asked_stay(
         await pilot.press("x")
         await until(pilot, lambda: isinstance(app.screen, Confirm) and "for good" in text_of(app), "the question")
         live = [msgspec.structs.replace(r, state=State.RUNNING) for r in app.runs]
-        monkeypatch.setattr(app.files, "runs_on", lambda place: live)
+        monkeypatch.setattr(fleet, "runs_on_volume", lambda backend, location: live)
         await answer(pilot, *"base_checkpoints", "enter")
         await until(pilot, lambda: any("since you were asked" in n.message for n in app._notifications), "why not")
         assert (root(fleet) / "runs/run0001/base_checkpoints").is_dir()
+
+
+async def test_what_a_run_loses_is_said_also_before_the_screen_has_come_to_look_at_it(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = NanochatApp(fleet)
+    monkeypatch.setattr(app.files, "runs_on", lambda place: [])
+    async with app.run_test(size=LARGE) as pilot:
+        await browse(pilot, app, "runs/run0001", "base_checkpoints")
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, Confirm) and "for good" in text_of(app), "the question")
+        assert "tag-1 could no longer be resumed" in text_of(app) or "nothing could go on from tag-1" in text_of(app)
 
 
 async def test_nothing_is_deleted_before_it_is_known_how_much_nor_when_that_cannot_be_known(

@@ -53,7 +53,11 @@ class VolumeFiles:
         return self._app.fleet.backend(place.backend).volume(place.location)
 
     def runs_on(self, place: VolumeRef) -> list[Run]:
+        """Those that the screen shows, which may be a look behind: what is decided asks the fleet."""
         return [r for r in self._app.runs if (r.backend, r.volume) == place]
+
+    def _as_they_are(self, place: VolumeRef) -> list[Run]:
+        return self._app.fleet.runs_on_volume(place.backend, place.location)
 
     def places(self) -> list[VolumeRef]:
         """Every known volume, that of the watched run first."""
@@ -166,15 +170,14 @@ class VolumeFiles:
         gone = deletion.outermost(paths)
         if not gone:
             return
-        runs = {r.path: r for r in self.runs_on(place)}
-        whole = [runs[p] for p in gone if p in runs]
-        named = whole[0].tag if whole else filenames.path_for_terminal(gone[0].rpartition("/")[2])
+        tags = {r.path: r.tag for r in self.runs_on(place)}
+        named = tags.get(gone[0]) or filenames.path_for_terminal(gone[0].rpartition("/")[2])
         title = named if len(gone) == 1 else f"{len(gone)} items"
         known: list[Removal] = []
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._in_thread("deleting files", self._remove, place, known[0], whole, done)
+                self._in_thread("deleting files", self._remove, place, known[0], done)
 
         adding = ["adding up what goes …"]
         word = word_for(title)
@@ -264,7 +267,7 @@ class VolumeFiles:
                 raise NanochatError(
                     f"{filenames.path_for_terminal(there[0])} is there already", "delete it first, or send another name"
                 )
-            blockers = deletion.plan_deletion([s.path for s in left], [], self.runs_on(place)).blockers
+            blockers = deletion.plan_deletion([s.path for s in left], [], self._as_they_are(place)).blockers
             if blockers:
                 raise NanochatError(blockers[0], "volume put --force sends it all the same")
             upload.upload(volume, left, told=one.told, stopped=one.stopped.is_set)
@@ -287,7 +290,7 @@ class VolumeFiles:
                 contents += [e for batch in volume.scan(path, deep=True) for e in batch]
             except NotADirectoryError:
                 contents.append(volume.stat(path))
-        wanted = deletion.plan_deletion(paths, contents, self.runs_on(place))
+        wanted = deletion.plan_deletion(paths, contents, self._as_they_are(place))
         known.append(wanted)
         lines = [f"{units.pluralize(wanted.files, 'file')}, {units.size(wanted.bytes)}, for good.", *wanted.notes]
         lines += [f"! {reason}" for reason in wanted.blockers]
@@ -295,12 +298,13 @@ class VolumeFiles:
         lines += [f"and {len(paths) - LISTED} more"] if len(paths) > LISTED else []
         self._app.call_from_thread(asked.put, lines, _removing(paths, force=bool(wanted.blockers)))
 
-    def _remove(self, place: VolumeRef, wanted: Removal, runs: list[Run], done: Callable[[], None]) -> None:
-        now = deletion.plan_deletion(wanted.paths, [], self.runs_on(place)).blockers
+    def _remove(self, place: VolumeRef, wanted: Removal, done: Callable[[], None]) -> None:
+        runs = self._as_they_are(place)
+        now = deletion.plan_deletion(wanted.paths, [], runs).blockers
         if since := [reason for reason in now if reason not in wanted.blockers]:
             self._say(f"{since[0]} since you were asked: nothing was deleted", "error")
             return
-        ended = {r.path: r for r in runs if not r.live}
+        ended = {r.path: r for r in runs if r.path in wanted.paths and not r.live}
         for run in ended.values():
             self._app.fleet.delete(run)
         deletion.remove(self.volume(place), [p for p in wanted.paths if p not in ended])
