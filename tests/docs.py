@@ -96,7 +96,7 @@ def names() -> Iterator[str]:
 
 def plain(text: str) -> str:
     """A signature without the modules of its types, without `self`, its defaults as they are typed."""
-    text = re.sub(r"(->|: ) ?'([A-Z]\w*)'", r"\1 \2", text).replace(":  ", ": ")
+    text = re.sub(r"(->|:) '([A-Z]\w*)'", r"\1 \2", text)
     text = re.sub(r"<[\w.]+: ('[^']*')>", r"\1", re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", text))
     return text.replace("(self, *, ", "(*, ").replace("(self, ", "(").replace("(self)", "()")
 

@@ -13,15 +13,16 @@ from runner.diagnosis.words import cause_in_words
 from runner.model import events
 from runner.model.events import Event
 
-# So much of a child's output may come late, from its buffer, after what it had said of its end.
 _FILE = re.compile(r"\S*\.parquet\S*")
 # Why a file did not come, where a message names more than the network.
-_NOT_BROUGHT = frozenset({C.CERTIFICATE, C.HOST_NAME, C.DENIED, C.DISK_FULL, C.DISK_FAULT, C.PERMISSION})
+_NOT_BROUGHT = frozenset({C.CERTIFICATE, C.DENIED, C.DISK_FULL, C.DISK_FAULT, C.PERMISSION})
+# One of the operations that all ranks do together, by its number, for which a rank has waited in vain.
 _COLLECTIVE = re.compile(
     r"\[Rank (?P<rank>\d{1,6})\] Watchdog caught collective operation timeout: "
     r"WorkNCCL\(SeqNum=(?P<sequence>\d{1,12}), OpType=(?P<operation>\w{1,40})",
     re.ASCII,
 )
+# So much of a child's output may come late, from its buffer, after what it had said of its end.
 LATE_BYTES = 20 << 10
 # A rank that said that it ends has ended: the others go on for a moment, not for so many scores and saves.
 PROOFS_FOR_RANK = 3
@@ -63,11 +64,10 @@ class Evidence(Struct):
     tracebacks: Tracebacks = field(default_factory=Tracebacks)
     chains: dict[int | None, list[list[Raised]]] = field(default_factory=dict)
     signs: list[Finding] = field(default_factory=list)
-    # What did not come, since all did: why data may be missing.
+    # A download that failed, as long as not all came: why data may be missing.
     not_brought: Finding | None = None
-    # The last of the ranks' common operations that timed out: its number, what it was, for whom.
+    # The last common operation that timed out: its number, what it was, for whom.
     collective: tuple[str, str, int] = ("", "", 0)
-    out_of_step: Finding | None = None
     proofs: int = 0
     stepped: int = 0
     in_text: bool = False
@@ -108,15 +108,17 @@ class Evidence(Struct):
         rank, sequence, operation = int(m["rank"]), m["sequence"], m["operation"]
         if sequence != self.collective[0]:
             self.collective = (sequence, operation, rank)
-        elif operation != self.collective[1] and not self.out_of_step:
+        elif operation != self.collective[1]:
             _, before, other = self.collective
             text = f"the ranks were not at the same: rank {other} was in {before}, rank {rank} in {operation}"
-            self.out_of_step = Finding(C.OUT_OF_STEP, text, number)
+            self._put(Finding(C.OUT_OF_STEP, text, number))
 
     def _known(self, event: Event | None) -> None:
         self.in_text = isinstance(event, events.Sample)
         if isinstance(event, events.Fact) and event.name in _BEGIN_FACTS:
             self.done = False
+        if isinstance(event, events.Downloaded) and event.ok == event.total:
+            self.not_brought = None
         if isinstance(event, _PROOFS):
             self.proofs += 1
             self._survived(ranks=self.proofs >= PROOFS_FOR_RANK, saved=isinstance(event, events.Saved))
@@ -194,8 +196,6 @@ class Evidence(Struct):
             found = []
         if self.not_brought and any(one.cause is C.DATA_MISSING for one in found):
             found = [*(one for one in found if one.cause is not C.DATA_MISSING), self.not_brought]
-        if self.out_of_step:
-            found.append(self.out_of_step)
         # How a process dies that has done all it had to do is no failure of it.
         return [one for one in found if one.tier < Tier.DEATH] if self.done else [*found, *self.signs]
 

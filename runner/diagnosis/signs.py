@@ -15,6 +15,10 @@ from runner.text import units
 _XID_OF_PROGRAM = frozenset({8, 13, 31, 43, 45, 68, 69})
 
 
+# A warning, which is of a failure where a GPU is missed then.
+OF_CUDA_INIT = "CUDA initialization"
+
+
 class Sign(Struct, frozen=True):
     """What one line shows. `prose`: a model could have written it; `rank` and `code` where it names them."""
 
@@ -257,7 +261,7 @@ _TABLE: tuple[tuple[str, str, _Make], ...] = (
     (
         "UserWarning: CUDA initialization",
         r".{0,300}UserWarning: CUDA initialization: (.*)",
-        lambda m: Sign(cause_in_words(m[1]) or C.GPU_MISSING, f"CUDA initialization: {m[1]}"),
+        lambda m: Sign(cause_in_words(m[1]) or C.GPU_MISSING, f"{OF_CUDA_INIT}: {m[1]}"),
     ),
     (
         "ounting filesystem read-only|Buffer I/O error|I/O error, dev|Corruption of|utting down file",

@@ -230,18 +230,22 @@ class ProblemLines(Struct):
             found = [news for news in found if news.form != OTHER]
         by_line = {news.said.line: news for news in said}
         told: dict[int, Problem] = {}
-        alike = set[str]()
+        # The templates that were told, and what each says: another that holds that only repeats it.
+        alike, cores = set[str](), set[str]()
         for number, problem in enumerate(known):
             if seen := by_line.get(problem.line):
-                said_before = any(core(one) in seen.template for one in alike)
-                if seen.template not in alike and not (said_before and seen.form != ENDS):
+                repeats = seen.form != ENDS and any(one in seen.template for one in cores)
+                if seen.template not in alike and not repeats:
                     told[problem.line] = Problem(problem.line, seen.said.text.strip())
                 alike.add(seen.template)
+                cores.add(core(seen.template))
             elif number == 0:
                 told[problem.line] = problem
         for news in sorted(found, key=lambda news: (news.form, news.said.line)):
-            if news.said.line not in echoes and not any(core(one) in news.template for one in alike):
-                alike.add(news.template)
+            if len(told) >= MOST_TOLD:
+                break
+            if news.said.line not in echoes and not any(one in news.template for one in cores):
+                cores.add(core(news.template))
                 told.setdefault(news.said.line, Problem(news.said.line, news.said.text.strip()))
         return sorted(list(told.values())[:MOST_TOLD], key=lambda one: one.line)
 

@@ -11,7 +11,7 @@ from runner.diagnosis.advice import Cause as C
 from runner.diagnosis.causes import Tier, tier
 from runner.diagnosis.evidence import Evidence, Finding
 from runner.diagnosis.signals import sign_of_signal, signal_of_exit_code
-from runner.diagnosis.signs import sign_of
+from runner.diagnosis.signs import OF_CUDA_INIT, sign_of
 from runner.diagnosis.templates import template
 from runner.diagnosis.tracebacks import ends_process
 from runner.diagnosis.words import cause_in_words
@@ -92,7 +92,7 @@ def possible(seen: list[Finding], how: ExitStatus | None) -> list[Finding]:
     if not any(one.cause in (C.RENDEZVOUS, C.PEER, C.TIMED_OUT) for one in seen):
         seen = [one for one in seen if one.cause is not C.HOST_NAME]
     if not any(one.raised for one in seen):
-        seen = [one for one in seen if not one.text.startswith("CUDA initialization")]
+        seen = [one for one in seen if not one.text.startswith(OF_CUDA_INIT)]
     # A scheduler that cancels what has failed clears up after it.
     failed = min((one.line for one in seen if one.tier <= Tier.LOST and one.cause not in _BY_OTHERS), default=0)
     seen = [one for one in seen if not 0 < failed < one.line or not (one.cause is C.CUT_OFF or one.code == -SIGTERM)]

@@ -182,7 +182,7 @@ class Fleet:
         `beside` are runs that go on with it: what theirs may cost is spent of the same month.
         """
         rests = [self._rest(other, None) for other in beside]
-        others = sum((likely if spec.budget_usd is None else spec.budget_usd for spec, likely in rests), Decimal(0))
+        others = sum((ledger.at_most_usd(likely, spec.budget_usd) for spec, likely in rests), Decimal(0))
         return self.confirmation_reason(*self._rest(run, budget), others=others)
 
     def _rest(self, run: Run, budget: Decimal | None) -> tuple[RunSpec, Decimal]:

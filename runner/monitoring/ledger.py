@@ -78,6 +78,11 @@ def month_so_far(runs: Iterable[Run], kept: Iterable[Account], now: float, zone:
     return sum((usd for month, usd in months.items() if month >= this), Decimal(0))
 
 
+def at_most_usd(likely: Decimal, budget: Decimal | None) -> Decimal:
+    """What is counted of a run before it has begun: its whole budget, where it has one and costs anything."""
+    return likely if budget is None or not likely else budget
+
+
 def confirmation_reason(
     settings: Settings, likely: Decimal, budget: Decimal | None, month: Decimal, live: Decimal
 ) -> str:
@@ -89,7 +94,7 @@ def confirmation_reason(
     at_most = likely if budget is None else min(likely, budget)
     if settings.ask_above_usd and at_most > settings.ask_above_usd:
         return f"likely {units.money(at_most)}, above the {units.money(settings.ask_above_usd)} that need no question"
-    limit, whole = settings.monthly_limit_usd, likely if budget is None else budget
+    limit, whole = settings.monthly_limit_usd, at_most_usd(likely, budget)
     if not limit or not likely or month + live + whole <= limit:
         return ""
     said = f"likely {units.money(whole)}" if budget is None else f"up to its budget of {units.money(whole)}"
