@@ -15,7 +15,7 @@ from tests.conftest import CLI, Cli
 SPIES = "import sys; from tui.cli.main import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
 # Screens, the client, and what is made of a hundred regular expressions.
 SPIES += "heavy = {'textual', 'modal', 'rich', 'asyncio', 'runner.nanochat.grammar', 'runner.diagnosis.causes'}\n"
-SPIES += "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+SPIES += "print(sorted((heavy | {'SPIED'}) & set(sys.modules)), file=sys.stderr)"
 RUN_FIELDS = {
     "id", "tag", "task", "model", "backend", "engine", "state", "step", "total_steps", "attempts", "call_ids",
     "created_at", "started_at", "ended_at", "cost_usd", "last_sign_of_life", "outcome",
@@ -24,11 +24,27 @@ CHECKPOINT_FIELDS = {"run", "kind", "step", "bytes", "ranks", "val_bpb", "verdic
 
 
 @pytest.mark.parametrize(
-    "words", [["--version"], ["--help"], ["ls", "--json"], ["plan"], ["doctor"], ["launch", "--help"]], ids=" ".join
+    ("words", "nor"),
+    [
+        ("--version", "runner.fleet.fleet"),
+        ("--help", "runner.fleet.fleet"),
+        ("launch --help", "runner.fleet.fleet"),
+        ("volume --help", "runner.fleet.fleet"),
+        ("ls --json", "runner.planning.plan"),
+        ("cost", "runner.planning.plan"),
+        ("plan", "runner.transfer.download"),
+        ("doctor", "runner.planning.plan"),
+    ],
 )
-def test_the_command_line_loads_no_screen_no_client_and_no_grammar(cli: Cli, words: list[str]) -> None:
+def test_the_command_line_loads_no_screen_no_client_no_grammar_nor_what_a_command_does_not_need(
+    cli: Cli, words: str, nor: str
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SPIES, *words], env=cli.env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", SPIES.replace("SPIED", nor), *words.split()],
+        env=cli.env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stderr.strip().splitlines()[-1] == "[]"
 

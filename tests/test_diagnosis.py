@@ -85,6 +85,7 @@ PLANTED: dict[str, list[str]] = {
         "Attempt 1/5 failed for shard_00001.parquet: HTTPError: 503 Server Error",
         "Waiting 2 seconds before retry...",
     ],
+    "thread": ["Exception in thread Thread-4 (beat):", *UNCAUGHT],
     "asynchronous": ["Task exception was never retrieved", *UNCAUGHT],
     "words": ["the time limit was reached by preemption of Xid, it said, with exit code"],
 }
@@ -104,7 +105,7 @@ def test_no_failure_is_told_of_a_healthy_log_as_it_is(path: Path) -> None:
     assert verdict(path) is None
 
 
-@pytest.mark.parametrize("planted", ["ignored", "while logging", "sample", "answer", "asynchronous"])
+@pytest.mark.parametrize("planted", ["ignored", "while logging", "sample", "answer", "asynchronous", "thread"])
 def test_what_ends_nothing_is_no_failure_also_as_the_last_that_a_log_says(planted: str) -> None:
     lines = (DATA / "logs" / "cpu_base_train_d4.log").read_text().split("\n")
     assert diagnose(read([*lines, *PLANTED[planted]])) is None
@@ -122,6 +123,28 @@ def test_a_process_that_dies_after_all_was_done_did_not_fail(last: str) -> None:
     assert diagnose(read([*PROOF, last])) is None
 
 
+NO_DATA = [*UNCAUGHT[:3], "AssertionError: No dataset parquet files found, did you run dataset.py?"]
+NOT_BROUGHT = "Attempt 5/5 failed for shard_00001.parquet: certificate is not yet valid"
+
+
+@pytest.mark.parametrize(("came", "kind"), [(0, "network"), (9, "data")])
+def test_data_is_missing_because_a_download_failed_unless_all_came_after_it(came: int, kind: str) -> None:
+    found = diagnose(read([NOT_BROUGHT, f"Done! Downloaded: {came}/9 shards to /data", *NO_DATA]))
+    assert found and found.kind == kind
+
+
+def waited(rank: int, operation: str) -> str:
+    said = f"[Rank {rank}] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=88, OpType={operation}, N=1)"
+    return f"[rank{rank}]:[E105 13:18:27.4 ProcessGroupNCCL.cpp:683] {said} ran for 60017 milliseconds"
+
+
+def test_ranks_that_time_out_in_different_operations_are_out_of_step_until_training_goes_on() -> None:
+    out_of_step = [waited(1, "ALLREDUCE"), waited(0, "REDUCE_SCATTER")]
+    assert (found := diagnose(read(out_of_step))) and found.cause == "out of step" and found.resume == "after a change"
+    assert (found := diagnose(read([waited(1, "ALLREDUCE"), waited(0, "ALLREDUCE")]))) and found.cause == "timed out"
+    assert diagnose(read([*out_of_step, *PROOF])) is None
+
+
 NOISE = st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=300) | st.sampled_from(
     [line for lines in PLANTED.values() for line in lines]
 )
@@ -130,7 +153,8 @@ NOISE = st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=
 @given(st.lists(NOISE, max_size=60), st.sampled_from(sorted(FAILURES)))
 def test_whatever_stood_before_a_failure_is_told_in_one_short_line(noise: list[str], name: str) -> None:
     failure = (DATA / "failures" / f"{name}.log").read_text().split("\n")
-    found = diagnose(read([*noise, *failure]))
+    # A title of what ends nothing is of the traceback right below it, so none stands there.
+    found = diagnose(read([*noise, "$ torchrun", *failure]))
     assert found and found.message and len(found.message) <= 300 and found.line
 
 
