@@ -15,7 +15,7 @@ import msgspec
 
 import runner
 from runner import settings
-from runner.errors import EXIT_MEANING, Exit
+from runner.exit_codes import EXIT_MEANING, Exit
 from runner.model import events
 from runner.model.paid import Account
 from runner.model.run import Run

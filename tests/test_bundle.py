@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 from runner import settings
-from runner.errors import Exit
+from runner.exit_codes import Exit
 from runner.system.client_log import FILE
 from tests.conftest import Cli
 

@@ -29,7 +29,7 @@ from textual.screen import Screen
 from textual.theme import Theme, ThemeProvider
 from textual.widgets import Input
 
-from runner.errors import Exit
+from runner.exit_codes import Exit
 from runner.system.client_log import FILE, LOG
 from runner.text.sanitize import sanitize_line
 from runner.text.secrets import redact

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from runner.errors import Exit
+from runner.exit_codes import Exit
 from tui.background import MOMENT_S
 from tui.presentation.console import message
 

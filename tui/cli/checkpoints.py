@@ -4,7 +4,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from runner.errors import Exit, Unreachable, UsageError
+from runner.errors import Unreachable, UsageError
+from runner.exit_codes import Exit
 from runner.model.run import Run, needed_steps
 from runner.text import units
 from runner.volumes import deletion

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.errors import Exit, UsageError
+from runner.errors import UsageError
+from runner.exit_codes import Exit
 from runner.metrics.compare import as_csv, as_svg, differences, final_numbers, thinned_note
 from runner.metrics.series import CurvesReader
 from runner.model.run import Run

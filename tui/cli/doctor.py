@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.backends.base import Check
-from runner.errors import Exit, NanochatError, UsageError
+from runner.errors import NanochatError, UsageError
+from runner.exit_codes import Exit
 from runner.logs import cache
 from runner.model.backend_name import BackendName
 from runner.model.spec import ENGINES

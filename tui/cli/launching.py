@@ -3,7 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from runner.errors import Exit, UsageError
+from runner.errors import UsageError
+from runner.exit_codes import Exit
 from runner.model.backend_name import BackendName
 from runner.model.spec import Overrides, RunSpec, closest_name, flag, override_help, parse_money
 from tui.cli.parser import Parser

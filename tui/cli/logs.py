@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.errors import CredentialsError, Exit, Unreachable, UsageError
+from runner.errors import CredentialsError, Unreachable, UsageError
+from runner.exit_codes import Exit
 from runner.fleet.following import NewLines, looks
 from runner.logs.log_file import LogFile
 from runner.logs.prefixed import PrefixFinder

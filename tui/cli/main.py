@@ -10,7 +10,8 @@ import time
 from collections.abc import Sequence
 
 from runner import __version__
-from runner.errors import EXIT_MEANING, Exit, NanochatError
+from runner.errors import NanochatError
+from runner.exit_codes import EXIT_MEANING, Exit
 from tui.cli.commands import ALIASES, COMMANDS, MEANT, module_of
 from tui.cli.parser import RUN_HELP, Parser, common, nearest
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from runner import __version__, processes, settings
-from runner.errors import Exit, NoSuchRun, UsageError
+from runner.errors import NoSuchRun, UsageError
+from runner.exit_codes import Exit
 from runner.logs.log_file import LogFile
 from runner.model.run import Run
 from runner.system import client_log

@@ -6,7 +6,8 @@ import time
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from runner.errors import Exit, NanochatError, Unreachable, UsageError
+from runner.errors import NanochatError, Unreachable, UsageError
+from runner.exit_codes import Exit
 from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.monitoring import health, unsaved

@@ -4,7 +4,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from runner import settings
-from runner.errors import Exit, UsageError
+from runner.errors import UsageError
+from runner.exit_codes import Exit
 from tui.cli.parser import Parser
 from tui.presentation import console
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from runner.errors import Exit, FileChanged, UsageError
+from runner.errors import FileChanged, UsageError
+from runner.exit_codes import Exit
 from runner.logs.encoding import Text, is_plain
 from runner.logs.log_file import LogFile
 from runner.logs.summary import Summary, SummaryReader, Training, summarise

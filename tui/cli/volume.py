@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import Exit, NanochatError, UsageError
+from runner.errors import NanochatError, UsageError
+from runner.exit_codes import Exit
 from runner.model.backend_name import BackendName
 from runner.text import filenames, units
 from runner.volumes import directory_cache, disk_usage

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from runner.errors import Exit, NanochatError, UsageError
+from runner.errors import NanochatError, UsageError
+from runner.exit_codes import Exit
 from runner.fleet.registry import DownloadRequest
 from runner.system.given_path import given_path
 from runner.text import filenames, units

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from runner.errors import Exit
+from runner.exit_codes import Exit
 from runner.logs.log_file import LogFile
 from runner.model.run import Run
 from runner.model.stages import StageName
