@@ -7,9 +7,13 @@ import re
 _NAMES = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE|WEBHOOK", re.IGNORECASE)
 # A shorter value is a word, and would be taken out of everything.
 SHORTEST = 6
+# The tokens of Modal, Hugging Face, OpenAI, GitHub, Slack, GitLab, AWS and Google, by how they begin.
+TOKEN = (
+    r"\b(?:ak|as|wk|ws|hf|sk|gh[pousr]|github_pat|xox[a-z]|glpat)[-_][A-Za-z0-9_-]{8,}"
+    r"|\bAKIA[A-Z0-9]{12,}|\bAIza[A-Za-z0-9_-]{30,}"
+)
 _SHAPES = (
-    # The tokens of Modal, Hugging Face, OpenAI, GitHub, Slack, GitLab and AWS, by how they begin.
-    re.compile(r"\b(?:ak|as|wk|ws|hf|sk|gh[pousr]|github_pat|xox[a-z]|glpat)[-_][A-Za-z0-9_-]{8,}|\bAKIA[A-Z0-9]{12,}"),
+    re.compile(TOKEN),
     re.compile(r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}"),
 )
 _NAMED = re.compile(
@@ -19,10 +23,15 @@ _NAMED = re.compile(
 _ADDRESS = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,12}://)(?:[^\s/@\"'<>]*@)?([^\s/?#\"'<>]+)(?:[/?#][^\s\"'<>]*)?")
 
 
+def looks_secret(name: str) -> bool:
+    """Whether a variable of that name is likely to hold a key."""
+    return _NAMES.search(name) is not None
+
+
 def redact(text: str) -> str:
     """The text with `…` in the place of each secret."""
     for name, value in os.environ.items():
-        if len(value.strip()) >= SHORTEST and _NAMES.search(name):
+        if len(value.strip()) >= SHORTEST and looks_secret(name):
             text = text.replace(value.strip(), "…")
     text = _ADDRESS.sub(r"\1\2", text)
     for shape in _SHAPES:
