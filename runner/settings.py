@@ -1,6 +1,7 @@
-"""What a person has set once for all runs on this machine: one file in the data folder."""
+"""What a person has set once for all runs on this machine: in one file of the data folder, or in the environment."""
 
-import codecs
+import re
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -8,20 +9,28 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from runner import settings_file
 from runner.errors import UsageError
-from runner.model import stored
-from runner.model.spec import closest_name
-from runner.system import atomic
+from runner.model.overrides import closest_name
+from runner.model.spec import GPU_COUNTS, gpu_kind
+from runner.settings_file import FILE as FILE
 from runner.system.given_path import given_path
 from runner.text import addresses
-
-FILE = "settings.json"
+from runner.text.secrets import redact
 
 
 class Settings(Struct, frozen=True, omit_defaults=True):
     """Every setting with its default; `MEANING` says what each is for."""
 
+    backend: Literal["", "local", "modal"] = ""
+    engine: Literal["", "rehearsal", "nanochat"] = ""
+    gpu: str = ""
+    gpus: int = 0
     volume: str = ""
+    code: str = ""
+    wandb: str = ""
+    secrets: tuple[str, ...] = ()
+    env: str = ""
     keep_logs_gb: Decimal = Decimal(5)
     log_times: Literal["off", "clock", "since start"] = "off"
     log_wrap: bool = False
@@ -35,7 +44,15 @@ class Settings(Struct, frozen=True, omit_defaults=True):
 
 
 MEANING = {
-    "volume": "folder that serves as the volume of the local backend, where --volume is not given",
+    "backend": "where a launch runs without --backend: local or modal (built in: local)",
+    "engine": "what it trains with without --engine: rehearsal or nanochat (built in: nanochat on Modal alone)",
+    "gpu": "GPU kind without --gpu, as H100 or B200 (built in: H100)",
+    "gpus": "GPUs without --gpus: 1, 2, 4 or 8, also for a test; 0 is built in: 1 for a test, else 8",
+    "volume": "without --volume: folder that serves as the volume of this machine, or modal:NAME, a volume on Modal",
+    "code": "nanochat to train with without --code: a folder, or an address with a branch or commit",
+    "wandb": "project of Weights & Biases that runs report to; off for none",
+    "secrets": "names of secrets on Modal that a job gets, as huggingface, wandb",
+    "env": "environment of Modal that runs are started in (built in: that of your Modal profile)",
     "keep_logs_gb": "so many GB of logs of Modal runs stay on this disk; the oldest of ended runs go first",
     "log_times": "in the log view: off, clock, since start (its key t)",
     "log_wrap": "in the log view: long lines wrapped (its key w)",
@@ -49,24 +66,44 @@ MEANING = {
 }
 # What may hold an address that is the key to what it leads to.
 SECRET = ("webhook", "on_notice")
+VARIABLES = {name: f"NANOCHAT_TUI_{name.upper()}" for name in MEANING}
+BUILT_IN = "built in"
+ON_MODAL = "modal:"
+# What Modal takes as a name of a volume or a secret, and of an environment; what Weights & Biases takes of a project.
+_OBJECT, _ENVIRONMENT = re.compile(r"[A-Za-z0-9._-]{1,64}"), re.compile(r"(?!en-)[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.I)
+_PROJECT = re.compile(r"[^/\\#?%:]{1,128}")
+MOST_CODE = 4000
 
 
 class LoadedSettings(Struct, frozen=True):
-    """What is set; what of the file is not obeyed: all of it, values that make no sense, names of a newer release."""
+    """What is set; what of the file is not obeyed: all of it, values that make no sense, names of a newer release.
+
+    `given` are the names that the file `file` sets.
+    """
 
     settings: Settings = Settings()
     damage: str = ""
     odd: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    file: str = FILE
+
+
+class Effective(Struct, frozen=True):
+    """What holds where no flag says otherwise; by name what each value comes from: a variable, a file, `built in`."""
+
+    settings: Settings
+    origins: dict[str, str]
+    loaded: LoadedSettings = LoadedSettings()
 
 
 def read(home: Path) -> LoadedSettings:
-    """What is set; a default stands for what cannot be understood, which is left as it is."""
-    atomic.tighten(home / FILE)
+    """What the file sets; a default stands for what cannot be understood, which is left as it is."""
+    file = settings_file.name_of(home)
     try:
-        raw = _raw(home)
+        raw = settings_file.read(home)
     except UsageError as error:
-        return LoadedSettings(damage=str(error))
+        return LoadedSettings(damage=str(error), file=file)
     good: dict[str, Any] = {}
     odd = []
     for name in sorted(raw.keys() & MEANING.keys()):
@@ -74,7 +111,8 @@ def read(home: Path) -> LoadedSettings:
             good[name] = _valid(name, raw[name])
         except UsageError:
             odd.append(name)
-    return LoadedSettings(Settings(**good), "", tuple(odd), tuple(sorted(raw.keys() - MEANING.keys())))
+    unknown = tuple(sorted(raw.keys() - MEANING.keys()))
+    return LoadedSettings(Settings(**good), "", tuple(odd), unknown, tuple(good), file)
 
 
 def load(home: Path) -> Settings:
@@ -82,37 +120,98 @@ def load(home: Path) -> Settings:
     return read(home).settings
 
 
+def effective(home: Path, environ: Mapping[str, str], wrong: list[UsageError] | None = None) -> Effective:
+    """What holds: a variable before the file before what is built in; an empty variable is none.
+
+    Raises UsageError for a variable that makes no sense; where there is a list for what is `wrong`, it is passed over.
+    """
+    loaded = read(home)
+    values, origins = {}, {}
+    for name, variable in VARIABLES.items():
+        origins[name] = loaded.file if name in loaded.given else BUILT_IN
+        if not (said := environ.get(variable, "")).strip():
+            continue
+        try:
+            values[name] = _typed(name, said)
+        except UsageError as error:
+            problem = UsageError(f"{variable}: {error.what}", error.hint, field=name)
+            if wrong is None:
+                raise problem from error
+            wrong.append(problem)
+        else:
+            origins[name] = variable
+    return Effective(msgspec.structs.replace(loaded.settings, **values), origins, loaded)
+
+
+def without_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a job: it has its orders from its record, and some variables hold what is for the person."""
+    ours = frozenset(VARIABLES.values())
+    return {name: value for name, value in environ.items() if name not in ours}
+
+
 def check(home: Path) -> None:
     """Raises UsageError for a file of which nothing is obeyed."""
-    _raw(home)
-
-
-def _raw(home: Path) -> dict[str, Any]:
-    """The file as it is. Raises UsageError where it is no JSON object."""
-    path = home / FILE
-    try:
-        return msgspec.json.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), type=dict[str, Any])
-    except FileNotFoundError:
-        return {}
-    except (OSError, *stored.UNREADABLE) as error:
-        raise UsageError(f"{path} cannot be read ({error})", "mend or remove it") from error
+    settings_file.read(home)
 
 
 def _valid(name: str, value: object) -> Any:
     """A value of the file or of a person, as its type. Raises UsageError."""
     field = next(f for f in msgspec.structs.fields(Settings) if f.name == name)
     # Of an address an error tells nothing: it may be read by others.
-    refused = f"{name} cannot be {'that' if name in SECRET else repr(str(value)[:40])}"
+    refused = f"{name} cannot be {'that' if name in (*SECRET, 'code') else repr(str(value)[:40])}"
+    if name == "secrets" and isinstance(value, str):
+        value = [word for part in value.split(",") if (word := part.strip())]
     try:
         wanted = msgspec.convert(value, type=field.type, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
         raise UsageError(refused, MEANING[name], field=name) from error
     if isinstance(wanted, str) and not wanted.isprintable():
         raise UsageError(refused, "leave out what cannot be seen", field=name)
-    if name == "webhook" and wanted and (problem := addresses.problem(str(wanted))):
-        raise UsageError(refused, problem, field=name)
     if isinstance(wanted, Decimal) and not (wanted.is_finite() and 0 <= wanted < 10**9):
         raise UsageError(refused, "give a number, 0 or more", field=name)
+    if name == "gpu" and wanted:
+        wanted = gpu_kind(wanted)
+    if name == "webhook" and wanted and (problem := addresses.problem(str(wanted))):
+        raise UsageError(refused, problem, field=name)
+    if not _makes_sense(name, wanted):
+        raise UsageError(refused, MEANING[name], field=name)
+    return wanted
+
+
+def _makes_sense(name: str, value: Any) -> bool:
+    """Whether a value of the right type can be meant."""
+    match name:
+        case "gpus":
+            return value in (0, *GPU_COUNTS)
+        case "volume":
+            return not value.startswith(ON_MODAL) or bool(_OBJECT.fullmatch(value.removeprefix(ON_MODAL)))
+        case "code":
+            # What begins with a dash would be an option to whatever command it is given to.
+            return len(value) <= MOST_CODE and not value.startswith("-") and value == value.strip()
+        case "wandb":
+            return not value or (bool(_PROJECT.fullmatch(value)) and value == value.strip())
+        case "secrets":
+            return len(set(value)) == len(value) and all(map(_OBJECT.fullmatch, value))
+        case "env":
+            return not value or bool(_ENVIRONMENT.fullmatch(value))
+    return True
+
+
+def _typed(name: str, text: str) -> Any:
+    """A value as typed; `default` is what is built in. Raises UsageError."""
+    if text == "default":
+        return getattr(Settings(), name)
+    is_flag = isinstance(getattr(Settings(), name), bool)
+    said = ({"on": "true", "off": "false"}.get(text, text) if is_flag else text).strip()
+    is_folder = (name == "volume" and said and not said.startswith(ON_MODAL)) or (
+        name == "code" and said.split("/")[0] in (".", "..", "~")
+    )
+    if is_folder:
+        # It is that folder from wherever it is asked for.
+        said = str(given_path(said, field=name))
+    wanted = _valid(name, said)
+    if name == "on_notice" and wanted and (problem := addresses.problem_of_command(wanted)):
+        raise UsageError("on_notice cannot be that", problem, field=name)
     return wanted
 
 
@@ -120,40 +219,44 @@ def changed(settings: Settings, name: str, value: str) -> Settings:
     """The settings with one of them as typed; `default` takes it back. Raises UsageError."""
     if name not in MEANING:
         raise UsageError(f"unknown setting {name[:40]!r}", closest_name(name, tuple(MEANING)), field=name)
-    if value == "default":
-        return msgspec.structs.replace(settings, **{name: getattr(Settings(), name)})
-    is_flag = isinstance(getattr(settings, name), bool)
-    said = {"on": "true", "off": "false"}.get(value, value) if is_flag else value
-    said = said.strip()
-    if name == "volume" and said:
-        # It is that folder from wherever it is asked for.
-        said = str(given_path(said, field=name))
-    wanted = _valid(name, said)
-    if name == "on_notice" and wanted and (problem := addresses.problem_of_command(wanted)):
-        raise UsageError("on_notice cannot be that", problem, field=name)
-    return msgspec.structs.replace(settings, **{name: wanted})
+    return msgspec.structs.replace(settings, **{name: _typed(name, value)})
 
 
 def setting_text(settings: Settings) -> dict[str, Any]:
     """Every setting as anybody may see it: of an address no more than the host."""
     found = {name: getattr(settings, name) for name in MEANING}
-    return found | {name: addresses.host_only(name, found[name]) for name in SECRET}
+    shown = {name: addresses.host_only(name, found[name]) for name in SECRET}
+    return found | shown | {"code": redact(settings.code)}
 
 
 def typed(value: object) -> str:
     """A value as it is typed."""
+    if isinstance(value, tuple):
+        return ",".join(value)
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
-def put(home: Path, name: str, value: str) -> Settings:
-    """Set one of them for good; the settings with it. Others may have been set by somebody else meanwhile.
+def put(home: Path, name: str, value: str, say: Callable[[str], None] = lambda text: None) -> Settings:
+    """Set one of them for good; what the file sets with it. Others may have been set by somebody else meanwhile.
 
-    What the file holds besides, as of a newer release, stays. Raises UsageError also for a file that is damaged.
+    What the file holds besides, as of a newer release or a person's comments, stays; where it cannot, that is said.
+    Raises UsageError also for a file that is damaged.
     """
-    kept = _raw(home)
-    settings = changed(load(home), name, value)
-    kept.pop(name, None)
-    if name in (new := msgspec.to_builtins(settings)):
-        kept[name] = new[name]
-    atomic.write(home / FILE, msgspec.json.format(msgspec.json.encode(kept)) + b"\n", atomic.PRIVATE)
+    if name not in MEANING:
+        changed(Settings(), name, value)
+    with settings_file.locked(home):
+        raw = settings_file.read(home)
+        loaded = read(home)
+        settings = changed(loaded.settings, name, value)
+        new = getattr(settings, name)
+        carried = raw | {known: _stored(getattr(loaded.settings, known)) for known in loaded.given}
+        taken_back = value == "default"
+        settings_file.put(home, name, None if taken_back else _stored(new), carried, say)
     return settings
+
+
+def _stored(value: Any) -> Any:
+    """A value as it is in the file."""
+    if isinstance(value, Decimal) and value.as_tuple().exponent == 0:
+        return int(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -2,14 +2,13 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from runner import settings
+from runner import settings, settings_file
 from runner.fleet.fleet import Fleet
 from runner.logs import cache
 from runner.paths import data_dir
@@ -63,28 +62,39 @@ def test_the_oldest_logs_of_ended_runs_go_first_and_one_in_use_stays(tmp_path: P
     assert cache.trim(tmp_path, 350, set()) == 0 and cache.size(tmp_path) == 300
 
 
-HOSTILE = [
+HOSTILE_JSON = [
     b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"volume":"\\ud800"}', b'{"volume":"a\\u0000b"}', b'{"volume": 3}',
     b'{"keep_logs_gb": "nan"}', b'{"keep_logs_gb": -1}', b'{"keep_logs_gb": 1e308}', b'{"ask_above_usd": "1e999999"}',
     b'{"ask_above_usd": "sNaN"}', b'{"bell": 1}', b'{"log_times": "x"}', b'{"webhook": "file:///etc/passwd"}',
     b'{"local_usd_per_hour": "inf", "log_wrap": true}',
 ]  # fmt: skip
+HOSTILE_TOML = [
+    b"{", b"[]", b"\xff\xfe", b"gpu", b"a = " + b"[" * 100_000, b"bell = true\nbell = true", b"volume = 3",
+    b"volume = [[]]",     b"gpu = 'B2'", b"gpus = 3", b"gpus = true", b"gpus = 8.0", b"gpus = -1", b"gpus = nan",
+    b"[backend]", b"[[secrets]]",     b"backend.local = 1", b"engine = 1979-05-27", b"backend = 'Modal '",
+    b"secrets = ['a b']", b"secrets = ['a', 'a']",     b"secrets = ['a', 1]", b"env = 'en-x'", b"env = '-x'",
+    b"wandb = 'a/b'", b"code = '--upload-pack=x'",     b'code = "\\u001b[2J"', b"volume = 'modal:a b'",
+    b"volume = 'modal:'", b"keep_logs_gb = inf",
+    b"keep_logs_gb = 1e999999",     b"ask_above_usd = 1e99999999999999999999999", b"gpus = 1" + b"0" * 5000,
+    b"bell = 1", b"local_usd_per_hour = nan\nlog_wrap = true",
+]  # fmt: skip
+HOSTILE = [*((settings_file.JSON, data) for data in HOSTILE_JSON), *((settings.FILE, data) for data in HOSTILE_TOML)]
 
 
-@pytest.mark.parametrize("data", HOSTILE, ids=lambda data: repr(data[:30]))
+@pytest.mark.parametrize(("file", "data"), HOSTILE, ids=lambda said: repr(said[:30]))
 def test_a_settings_file_that_makes_no_sense_is_told_in_a_line_and_stands_in_nobodys_way(
-    tmp_path: Path, data: bytes
+    tmp_path: Path, file: str, data: bytes
 ) -> None:
-    (tmp_path / settings.FILE).write_bytes(data)
+    (tmp_path / file).write_bytes(data)
     with contextlib.closing(Fleet(tmp_path)) as fleet:
-        assert len(fleet.notices) == 1 and settings.FILE in fleet.notices[0]
+        assert len(fleet.notices) == 1 and file in fleet.notices[0]
         assert fleet.settings == Settings(log_wrap=b"log_wrap" in data)
         fleet.trim_logs()
-    assert (tmp_path / settings.FILE).read_bytes() == data
+    assert (tmp_path / file).read_bytes() == data
 
 
 def test_a_setting_of_a_newer_release_is_told_once_and_kept_and_what_is_wrong_can_be_taken_back(tmp_path: Path) -> None:
-    (tmp_path / settings.FILE).write_bytes(b'\xef\xbb\xbf{"palette": "dark", "bell": false, "keep_logs_gb": "nan"}')
+    (tmp_path / settings.FILE).write_bytes(b'\xef\xbb\xbfpalette = "dark"\nbell = false\nkeep_logs_gb = "nan"\n')
     said = []
     for _ in range(2):
         with contextlib.closing(Fleet(tmp_path)) as fleet:
@@ -93,7 +103,7 @@ def test_a_setting_of_a_newer_release_is_told_once_and_kept_and_what_is_wrong_ca
     assert "palette" in said[0] and "palette" not in said[1] and "keep_logs_gb" in said[1]
     settings.put(tmp_path, "log_wrap", "on")
     settings.put(tmp_path, "keep_logs_gb", "default")
-    assert json.loads((tmp_path / settings.FILE).read_text()) == {"palette": "dark", "bell": False, "log_wrap": True}
+    assert (tmp_path / settings.FILE).read_bytes() == b'\xef\xbb\xbfpalette = "dark"\nbell = false\nlog_wrap = true\n'
     assert (tmp_path / settings.FILE).stat().st_mode & 0o777 == 0o600
 
 
@@ -116,7 +126,7 @@ def test_nobody_else_can_read_what_is_private(cli: Cli, umask: int) -> None:
         for path in private:
             path.chmod(0o755 if path.is_dir() else 0o644)
         cli("ls")
-        names = {"registry.db", "settings.json", client_log.FILE}
+        names = {"registry.db", settings.FILE, client_log.FILE}
         assert not [p for p in private if p.stat().st_mode & 0o077 and p.name in {*names, cli.home.name}]
     finally:
         os.umask(before)
@@ -136,7 +146,7 @@ def test_no_link_is_followed_where_a_file_is_replaced(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "urandom", lambda count: b"\0" * count)
     (tmp_path / f".{'00' * 8}.tmp").symlink_to(precious)
     with pytest.raises(FileExistsError):
-        atomic.write(tmp_path / "settings.json", b"x")
+        atomic.write(tmp_path / "settings.toml", b"x")
     assert precious.read_text() == "mine"
 
 

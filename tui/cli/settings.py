@@ -25,14 +25,14 @@ def _settings(fleet: "Fleet", args: argparse.Namespace) -> int:
     if args.name:
         fleet.put_setting(args.name, args.value)
     settings.check(fleet.home)
+    origins, shown = fleet.effective.origins, settings.setting_text(fleet.settings)
+    if args.name and origins[args.name] == settings.VARIABLES[args.name]:
+        fleet.say(f"{origins[args.name]} is set in this shell and goes before it")
     if args.json:
-        console.as_json(settings.setting_text(fleet.settings))
+        console.as_json({**shown, "from": origins})
         return Exit.OK
-    rows = [
-        (name, settings.typed(value), settings.MEANING[name])
-        for name, value in settings.setting_text(fleet.settings).items()
-    ]
-    console.table(("setting", "value", "meaning"), rows, right=frozenset(), plain=args.plain)
+    rows = [(name, settings.typed(value), origins[name], settings.MEANING[name]) for name, value in shown.items()]
+    console.table(("setting", "value", "from", "meaning"), rows, right=frozenset(), plain=args.plain)
     return Exit.OK
 
 
