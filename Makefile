@@ -24,8 +24,8 @@ check: setup
 snapshots: setup
 	.venv/bin/pytest -q tests/test_snapshots.py --snapshot-update
 
-# Start-up, grammar, log view, charts, volume, polling: each against a peer or a floor measured in the same run.
-BENCHES ?= cold_start grammar log_view charts volume polling many_runs
+# Start-up, grammar, log view, charts, volume, polling, source: each against a peer or a floor measured in the same run.
+BENCHES ?= cold_start grammar log_view charts volume polling many_runs source
 bench: setup
 	for name in $(BENCHES); do .venv/bin/python -m tests.bench.$$name || exit 1; done
 

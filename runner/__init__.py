@@ -17,8 +17,9 @@ if TYPE_CHECKING:
         VolumeGone,
     )
     from runner.fleet.fleet import Fleet
+    from runner.model.overrides import Overrides
     from runner.model.run import Run
-    from runner.model.spec import Overrides, RunSpec
+    from runner.model.spec import RunSpec
     from runner.model.states import State
     from runner.model.status import Outcome, Status
     from runner.planning.plan import Plan, Stage

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from runner import processes
 from runner.errors import UsageError
+from runner.model.code import Code
 from runner.nanochat.command_lines import COMMIT, REPOSITORY, Argv
 from runner.system.given_path import given_path
 
@@ -40,23 +41,23 @@ def nanochat_dir(home: Path) -> Path:
     return given_path(given) if given else home / "nanochat" / COMMIT[:12]
 
 
-def nanochat_python(home: Path) -> Path:
-    """`$NANOCHAT_PYTHON`, else the checkout's own .venv, else this Python."""
+def nanochat_python(home: Path, code: Code | None = None) -> Path:
+    """`$NANOCHAT_PYTHON`, else the .venv of the folder that the code came from or of the checkout, else this Python."""
     given = os.environ.get("NANOCHAT_PYTHON")
     if given:
         return given_path(given)
-    own = nanochat_dir(home) / ".venv" / "bin" / "python"
+    own = (Path(code.origin) if code else nanochat_dir(home)) / ".venv" / "bin" / "python"
     return own if own.exists() else Path(sys.executable)
 
 
-def problem(engine: str, home: Path) -> tuple[str, str] | None:
+def problem(engine: str, home: Path, code: Code | None = None) -> tuple[str, str] | None:
     """What is missing before a run of this engine can start on this machine: (what, what to do)."""
     if engine == "rehearsal":
         return None
     import subprocess
 
     try:
-        python, checkout = nanochat_python(home), nanochat_dir(home)
+        python, checkout = nanochat_python(home, code), nanochat_dir(home)
     except UsageError as error:
         return error.what, f"set NANOCHAT_DIR and NANOCHAT_PYTHON right: {error.hint}"
     probe = "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)"
@@ -66,6 +67,8 @@ def problem(engine: str, home: Path) -> tuple[str, str] | None:
         return f"{python} does not start ({error})", "set NANOCHAT_PYTHON to a Python 3.10 or newer that has torch"
     if found.returncode:
         return f"{python} has no torch", "set NANOCHAT_PYTHON to a Python that has nanochat's dependencies"
+    if code:
+        return None
     if "NANOCHAT_DIR" in os.environ and not (checkout / "scripts" / "base_train.py").exists():
         return f"NANOCHAT_DIR {checkout} is not a nanochat checkout", f"clone {REPOSITORY} at {COMMIT[:12]} there"
     if not checkout.exists() and not shutil.which("git"):
@@ -73,13 +76,13 @@ def problem(engine: str, home: Path) -> tuple[str, str] | None:
     return None
 
 
-def engine_command(engine: str, home: Path) -> EngineCommand:
-    """The interpreter of an engine on this machine."""
+def engine_command(engine: str, home: Path, code: Code | None = None, folder: Path | None = None) -> EngineCommand:
+    """The interpreter of an engine on this machine; `folder` is where a person's own code was laid out."""
     if engine == "rehearsal":
         import runner.rehearsal
 
         return EngineCommand(sys.executable, str(Path(runner.rehearsal.__file__).parent / "stand_in"))
-    return EngineCommand(str(nanochat_python(home)), str(nanochat_dir(home)))
+    return EngineCommand(str(nanochat_python(home, code)), str(folder or nanochat_dir(home)))
 
 
 def clone_commands(home: Path) -> list[Argv]:

@@ -3,6 +3,7 @@
 `app` trains for money; `rehearsal` goes the same way on small CPU containers with a slim image.
 """
 
+import shlex
 import sys
 from collections.abc import Callable
 from decimal import Decimal
@@ -11,7 +12,7 @@ from typing import Any
 
 import modal
 
-from runner.backends.modal import names
+from runner.backends.modal import keys, names
 from runner.backends.modal.names import APPS, LIVE_DICT, MOUNT, TAG
 from runner.errors import NanochatError
 from runner.model import pricing
@@ -90,7 +91,8 @@ def _attend(
 
     def hand_over(run: Run, leg: int) -> str:
         asked = _asked(run)
-        function = modal.Function.from_name(run.app or APPS[engine], Part.TRAIN).with_options(**asked, volumes=mounted)
+        options = {**asked, "volumes": mounted, **keys.options(run)}
+        function = modal.Function.from_name(run.app or APPS[engine], Part.TRAIN).with_options(**options)
         return function.spawn(run_id, attempt, volume, leg, asked["timeout"]).object_id
 
     asked = CallRequest(part, run_id, attempt, leg, limit_s)
@@ -162,13 +164,21 @@ def main(
     yes: bool = False,
     tag: str = "",
     force_restart: bool = False,
+    code: str = "",
+    set: str = "",
+    wandb: str = "",
+    secret: str = "",
 ) -> None:
-    """Show the plan and its price, ask above the limits, and spawn a run that outlives this command."""
+    """Show the plan and its price, ask above the limits, and spawn a run that outlives this command.
+
+    `set` and `secret` may be several, with a space between them; `wandb` is a project, or `on` for the code's own.
+    """
     from runner.fleet.fleet import Fleet
     from runner.model.spec import RunSpec
     from runner.paths import data_dir
 
     try:
+        fleet = Fleet(data_dir(), say=_say)
         spec = RunSpec.create(
             task=task,
             model=model,
@@ -177,8 +187,11 @@ def main(
             gpus=gpus or None,
             gpu=gpu,
             budget=budget or None,
+            code=fleet.code(code) if code else None,
+            flags=shlex.split(set),
+            wandb="" if wandb == "on" else wandb or None,
+            secrets=secret.split(),
         )
-        fleet = Fleet(data_dir(), say=_say)
         planned = fleet.plan(spec, BackendName.MODAL)
         _say(plan_text.headline(spec, BackendName.MODAL, planned))
         for line in plan_text.lines(planned):

@@ -41,8 +41,9 @@ def readable_data_dir() -> Iterator[tuple[Path, NanochatError | None]]:
         found = data_dir()
     except (UsageError, Unreachable) as error:
         with tempfile.TemporaryDirectory(prefix="nanochat-tui-") as folder:
-            with contextlib.suppress(OSError, UsageError):
-                shutil.copyfile(_where() / "settings.json", Path(folder) / "settings.json")
+            for name in ("settings.toml", "settings.json"):
+                with contextlib.suppress(OSError, UsageError):
+                    shutil.copyfile(_where() / name, Path(folder) / name)
             yield Path(folder), error
     else:
         yield found, None

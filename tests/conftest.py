@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tests.modal_cloud import Cloud
     from tests.place import Place
 
+# What is set in the shell of whoever runs the tests is no part of them.
+for _variable in [name for name in os.environ if name.startswith("NANOCHAT_TUI_")]:
+    del os.environ[_variable]
 os.environ["TZ"] = "UTC"
 time.tzset()
 # `nohup` and a shell's `&` leave signals ignored, which every child would inherit, and then no Ctrl-C would reach it.
@@ -58,6 +61,14 @@ COMMANDS = Forks(
     ],
     later="modal",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Nor is their Modal token, but for the tests that are about it."""
+    if "not live" in config.option.markexpr:
+        os.environ["MODAL_CONFIG_PATH"] = os.devnull
+        for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
+            os.environ.pop(name, None)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -159,7 +159,10 @@ def exit_codes() -> Iterator[str]:
 
 def all_settings() -> Iterator[str]:
     yield "## Settings\n"
-    yield f"`nanochat-tui settings NAME VALUE` changes one; they are in `{settings.FILE}` of the data folder.\n"
+    yield f'They are in `{settings.FILE}` of the data folder, one to a line as `gpu = "B200"`, for you to write or for'
+    yield "`nanochat-tui settings NAME VALUE`, which changes that line alone; `VALUE` may be `default`. The variable"
+    yield "`NANOCHAT_TUI_` with the name in capitals goes before the file, a flag before both. `nanochat-tui settings`"
+    yield "says where each value comes from.\n"
     defaults = settings.setting_text(settings.Settings())
     rows = ((f"`{name}`", f"`{settings.typed(defaults[name])}`", said) for name, said in settings.MEANING.items())
     yield from table(("setting", "default", "is"), *rows)

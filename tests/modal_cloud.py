@@ -77,7 +77,9 @@ class Cloud:
         assert self._process.stdout
         told = json.loads(self._process.stdout.readline())
         self._control = told.pop("MODAL_TEST_CONTROL")
-        self.env = {**told, "MODAL_CONFIG_PATH": str(root / "no-config.toml")}
+        # With a token the app would ask where runs start.
+        here = {"NANOCHAT_TUI_BACKEND": "local"}
+        self.env = {**told, **here, "MODAL_CONFIG_PATH": str(root / "no-config.toml")}
 
     @staticmethod
     def _stand_in(checkout: Path) -> None:

@@ -32,12 +32,16 @@ def test_a_child_sees_nothing_that_opens_the_persons_modal_account(
     for name in ("MODAL_TOKEN_SECRET", "MODAL_TASK_ID", "MODAL_SERVER_URL"):
         monkeypatch.setenv(name, "of-the-person")
     monkeypatch.setattr(
-        engines, "engine_command", lambda engine, home: engines.EngineCommand(sys.executable, str(tmp_path))
+        engines,
+        "engine_command",
+        lambda engine, home, code, folder: engines.EngineCommand(sys.executable, str(tmp_path)),
     )
     status = a_status(1, State.RUNNING, "c", 0.0, 0.0, stage="base")
     journal = Journal(FolderVolume(str(tmp_path)), "runs/abc", status, hold_open=False)
     stop = Stop(LimitMonitor(run(), shape_of(12, SPEC.overrides), journal.say), None)
-    children = Children(run(), tmp_path, journal, stop, compiled=None, tick=lambda beat: None, grace_s=1.0)
+    children = Children(
+        run(), FolderVolume(str(tmp_path)), tmp_path, journal, stop, compiled=None, tick=lambda beat: None, grace_s=1.0
+    )
     shows = ("python", "-c", "import os; print(os.environ)")
     assert children.run(StageName.BASE, [shows], make_plan(SPEC, Inventory(), backend="local")) is None
     journal.close()
@@ -51,14 +55,18 @@ def test_a_training_that_takes_the_processor_while_gpus_are_paid_for_is_stopped_
 ) -> None:
     monkeypatch.setenv("NANOCHAT_TUI_HOME", str(tmp_path))
     monkeypatch.setattr(
-        engines, "engine_command", lambda engine, home: engines.EngineCommand(sys.executable, str(tmp_path))
+        engines,
+        "engine_command",
+        lambda engine, home, code, folder: engines.EngineCommand(sys.executable, str(tmp_path)),
     )
     paid = RunSpec.create(task="base", model="d12", backend="modal", engine="nanochat")
     here = run(spec=paid, backend="modal")
     status = a_status(1, State.RUNNING, "c", 0.0, 0.0, stage="base")
     journal = Journal(FolderVolume(str(tmp_path)), "runs/abc", status, hold_open=False)
     stop = Stop(LimitMonitor(here, shape_of(12, paid.overrides), journal.say), None)
-    children = Children(here, tmp_path, journal, stop, compiled=None, tick=lambda beat: None, grace_s=1.0)
+    children = Children(
+        here, FolderVolume(str(tmp_path)), tmp_path, journal, stop, compiled=None, tick=lambda beat: None, grace_s=1.0
+    )
     says = "print('Autodetected device type: cpu', flush=True)"
     for code in (f"import time; {says}; time.sleep(900)", f"{says}; raise MemoryError"):
         ended = children.run(StageName.BASE, [("python", "-c", code)], make_plan(paid, Inventory(), backend="modal"))

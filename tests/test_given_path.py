@@ -5,6 +5,7 @@ import os
 import pwd
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +132,13 @@ def test_a_data_folder_of_nobody_is_refused_and_no_folder_with_a_tilde_is_made(c
 def test_a_data_folder_that_cannot_be_written_is_told_by_doctor_and_what_is_set_there_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "settings.json").write_text('{"bell": false}')
+    (tmp_path / "settings.toml").write_text("bell = false")
+    (tmp_path / "settings.json").write_text("{}")
     monkeypatch.setenv("NANOCHAT_TUI_HOME", str(tmp_path))
     monkeypatch.setattr(os, "access", lambda *a, **k: False)
     with readable_data_dir() as (folder, problem):
         assert problem and "is not writable" in problem.what and folder != tmp_path
-        assert json.loads((folder / "settings.json").read_text()) == {"bell": False}
+        assert (folder / "settings.toml").read_text() == "bell = false" and (folder / "settings.json").is_file()
     assert not folder.exists()
     monkeypatch.undo()
     monkeypatch.setenv("NANOCHAT_TUI_HOME", str(tmp_path))
@@ -221,5 +223,5 @@ def test_the_volume_that_is_set_is_the_same_from_every_folder(cli: Cli, tmp_path
         (tmp_path / place).mkdir()
     words = [*CLI, "settings", "volume", "mine"]
     subprocess.run(words, env=cli.env, cwd=tmp_path / "a", check=True, capture_output=True)
-    assert json.loads((cli.home / "settings.json").read_text())["volume"] == str(tmp_path / "a" / "mine")
+    assert tomllib.loads((cli.home / "settings.toml").read_text())["volume"] == str(tmp_path / "a" / "mine")
     assert "no user nosuchuser" in cli("settings", "volume", NOBODY, code=2).stderr

@@ -339,7 +339,7 @@ def test_what_is_typed_before_the_prompt_is_there_is_text_and_no_command(tmp_pat
     os.write(terminal._fd, b"fstem\r")
     terminal.wait_for("only 'stem': 0")
     terminal.kill()
-    assert {p.name for p in tmp_path.iterdir()} <= {"some.log", "settings.json"}
+    assert {p.name for p in tmp_path.iterdir()} <= {"some.log", "settings.toml", ".settings.lock"}
 
 
 class Held(LogFile):
@@ -422,7 +422,7 @@ async def test_a_log_that_cannot_be_saved_is_told_and_leaves_no_half_file(app: V
         assert [n.severity for n in app._notifications] == ["error"] and "saving the log" in str(
             list(app._notifications)
         )
-        assert {p.name for p in tmp_path.iterdir()} <= {"some.log", "settings.json"}
+        assert {p.name for p in tmp_path.iterdir()} <= {"some.log", "settings.toml", ".settings.lock"}
 
 
 @pytest.mark.parametrize(

@@ -204,3 +204,14 @@ def test_prices_are_the_workspaces_own_where_it_tells_them(modal_cli: Cli, cloud
     planned = modal_cli.json("plan", "--backend", "modal", "--engine", "nanochat", "--gpus", "8")["plan"]
     assert planned["prices"].startswith("this workspace's rates, 20")
     assert float(planned["usd_per_hour"]) == pytest.approx(8 * (3.95 + 4 * 0.0473 + 32 * 0.008))
+
+
+def test_an_environment_is_chosen_by_flag_and_by_setting_and_a_run_belongs_to_it(modal_cli: Cli, cloud: Cloud) -> None:
+    cloud.knobs(environments=["main", "dev"])
+    launch = ("launch", "--backend", "modal", "--engine", "rehearsal", "--volume", modal_cli.volume, "--watch")
+    modal_cli("--env", "dev", *launch, "--tag", "one")
+    assert modal_cli.json("--env", "dev", "show", "one")["environment"] == "dev"
+    modal_cli("settings", "env", "dev")
+    modal_cli(*launch, "--tag", "two")
+    assert modal_cli.json("show", "two")["environment"] == "dev"
+    assert "set MODAL_ENVIRONMENT=dev" in modal_cli("rm", "two", "--yes", "--env", "main", code=5).stderr

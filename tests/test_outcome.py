@@ -14,7 +14,7 @@ from runner.job.outcome import (
     with_resume_advice,
 )
 from runner.job.supervise import ProcessExit
-from runner.model.spec import Overrides
+from runner.model.overrides import Overrides
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import Outcome

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import UsageError
-from runner.model import spec
+from runner.model import overrides, spec
 
 GOOD: dict[str, Any] = {"task": "speedrun", "model": "d12", "backend": "local"}
 
@@ -54,7 +54,7 @@ def test_defaults_follow_the_task() -> None:
 
 def test_a_near_miss_is_suggested() -> None:
     with pytest.raises(UsageError, match="did you mean --iterations"):
-        spec.parse_overrides({"iteration": "5"})
+        overrides.parse_overrides({"iteration": "5"})
 
 
 @given(st.text(max_size=60))
@@ -72,7 +72,7 @@ def test_any_text_as_a_budget_is_money_or_a_usage_error(text: str) -> None:
 @given(st.text(max_size=80))
 def test_any_text_in_the_overrides_field_is_understood_or_a_usage_error(text: str) -> None:
     with contextlib.suppress(UsageError):
-        spec.parse_overrides(spec.parse_override_words(text))
+        overrides.parse_overrides(overrides.parse_override_words(text))
 
 
 @pytest.mark.parametrize(

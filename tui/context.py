@@ -101,6 +101,8 @@ class AppContext(TerminalContext, Protocol):
     @property
     def files(self) -> FileActions: ...
 
+    workspace: str
+
     @property
     def late_s(self) -> float:
         """For how many seconds no look at the runs has come, where that is long."""

@@ -8,8 +8,10 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from runner.model.backend_name import BackendName
+from runner.model.code import Code
 from runner.model.pricing import Prices
 from runner.model.run import Poll, Run
+from runner.model.spec import RunSpec
 from runner.model.status import Status
 from runner.volumes.base import Volume
 
@@ -56,11 +58,15 @@ class Backend(Protocol):
         """Raises Unreachable when a run belongs to another workspace or environment than this."""
         ...
 
-    def ensure_deployed(self, engine: str, *, live: Sequence[Run]) -> str:
-        """See that a run of this engine can be spawned, deploying if need be; in which app, where there are any.
+    def ensure_deployed(self, engine: str, *, live: Sequence[Run], code: Code | None = None) -> str:
+        """See that a run of this engine and code can be spawned, deploying if need be; in which app, if any.
 
         `live` are the runs that may be in one. Raises what stands against it.
         """
+        ...
+
+    def check_keys(self, spec: RunSpec) -> None:
+        """Raises UsageError for a key by name that a run asks for and that is not there."""
         ...
 
     def launch(self, run: Run) -> str:

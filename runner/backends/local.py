@@ -17,11 +17,14 @@ from runner.backends.local_life import LiveJob, find_live_job
 from runner.errors import Unreachable, UsageError, VolumeGone
 from runner.model import pricing
 from runner.model.backend_name import BackendName
+from runner.model.code import Code
 from runner.model.pricing import Prices
 from runner.model.run import Poll, Run
+from runner.model.spec import RunSpec
 from runner.model.states import State
 from runner.model.status import Outcome, OutcomeKind, Status
 from runner.nanochat import layout
+from runner.settings import without_variables
 from runner.system import locks
 from runner.text.sanitize import strip_ansi
 from runner.volumes import run_records
@@ -67,11 +70,16 @@ class LocalBackend:
     def check_workspace(self, run: Run) -> None:
         """Everything here is of this machine."""
 
-    def ensure_deployed(self, engine: str, *, live: Sequence[Run]) -> str:
-        problem = engines.problem(engine, self._home)
+    def ensure_deployed(self, engine: str, *, live: Sequence[Run], code: Code | None = None) -> str:
+        problem = engines.problem(engine, self._home, code)
         if problem:
             raise UsageError(*problem, field="engine")
         return ""
+
+    def check_keys(self, spec: RunSpec) -> None:
+        for name in spec.pass_env:
+            if name not in os.environ:
+                raise UsageError(f"{name} is not set in this shell", f"export {name}=…, then again", field="pass-env")
 
     def launch(self, run: Run) -> str:
         import subprocess
@@ -81,7 +89,7 @@ class LocalBackend:
         locks.check(Path(run.volume) / layout.CACHE, layout.PREPARE_LOCK)
         argv = [sys.executable, "-m", "runner.job", "--run", run.id, "--volume", run.volume]
         argv += ["--work", str(work), "--attempt", str(run.attempt)]
-        environ = {**os.environ, "NANOCHAT_TUI_HOME": str(self._home), "PYTHONSAFEPATH": "1"}
+        environ = {**without_variables(os.environ), "NANOCHAT_TUI_HOME": str(self._home), "PYTHONSAFEPATH": "1"}
         with (work / SAID).open("wb") as out:
             job = subprocess.Popen(
                 argv,

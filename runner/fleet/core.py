@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from runner.fleet.own_code import CodeStore
 from runner.fleet.places import Places
 from runner.fleet.polling import Poller
 from runner.fleet.registry import Registry
@@ -16,3 +17,4 @@ class Core(NamedTuple):
     places: Places
     clock: Callable[[], float]
     say: Callable[[str], None]
+    code: CodeStore

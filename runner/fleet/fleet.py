@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
@@ -16,11 +17,13 @@ from runner.errors import CredentialsError, NanochatError, Unreachable, UsageErr
 from runner.fleet import ending
 from runner.fleet.core import Core
 from runner.fleet.discovery import Discovery
+from runner.fleet.own_code import CodeStore
 from runner.fleet.places import Places
 from runner.fleet.polling import Poller
 from runner.fleet.registry import Check, Registry
 from runner.logs import cache
 from runner.model.backend_name import BackendName
+from runner.model.code import Code
 from runner.model.run import Run
 from runner.model.spec import RunSpec
 from runner.monitoring import ledger
@@ -68,18 +71,29 @@ class Fleet:
         self.notices: list[str] = []
         self.say = say or self.notices.append
         self.clock = clock
-        set_here = settings.read(home)
-        self._places = Places(home, volume, set_here.settings, lambda text: self.say(text))
+        # What is urgent goes on over a variable that makes no sense.
+        wrong: list[UsageError] | None = [] if or_copy else None
+        self.effective = settings.effective(home, os.environ, wrong)
+        self._places = Places(home, volume, self.effective.settings, lambda text: self.say(text))
         self.registry = Registry(home, or_copy=or_copy)
         self._polls = Poller(self.registry, self.backend, lambda: self.clock(), lambda text: self.say(text))
-        self._core = Core(self.registry, self._polls, self._places, lambda: self.clock(), lambda text: self.say(text))
+        self._core = Core(
+            self.registry,
+            self._polls,
+            self._places,
+            lambda: self.clock(),
+            lambda text: self.say(text),
+            CodeStore(home),
+        )
         # What deleted runs have paid, as of the last look.
         self.deleted_accounts = self.registry.saved_accounts()
         self._discovery = Discovery(self.registry, self._polls, self.backend)
         self.registry.restored_by(self._rebuild)
         if self.registry.borrowed:
             self.say(f"{self.registry.borrowed}; what is done now is not written down here")
-        self._say_what_is_not_obeyed(set_here)
+        for problem in wrong or ():
+            self.say(f"{problem}; it is passed over")
+        self._say_what_is_not_obeyed(self.effective.loaded)
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +103,7 @@ class Fleet:
 
     @property
     def settings(self) -> Settings:
-        """What is set for all runs on this machine."""
+        """What is set for all runs on this machine, in its file or by variables."""
         return self._places.settings
 
     def backend(self, name: str) -> Backend:
@@ -114,10 +128,10 @@ class Fleet:
         if found.damage:
             self.say(f"{found.damage}; until then all settings are as if never set")
         if found.odd:
-            self.say(f"{settings.FILE}: the values of {', '.join(found.odd)} make no sense; their defaults are used")
+            self.say(f"{found.file}: the values of {', '.join(found.odd)} make no sense; their defaults are used")
         unknown = ", ".join(name[:40] for name in found.unknown[:8])
         if unknown and self.registry.mark_sent(f"settings/{unknown}"):
-            self.say(f"{settings.FILE}: {unknown} mean nothing to this release; they are kept")
+            self.say(f"{found.file}: {unknown} mean nothing to this release; they are kept")
 
     def _rebuild(self, lost: str) -> None:
         """Bring back, from the records on all known volumes, what the registry has lost."""
@@ -132,7 +146,7 @@ class Fleet:
 
     def discover(self) -> list[Run]:
         """Runs on the known Modal volumes that this machine has never seen, such as those of another laptop."""
-        return self._discovery.on_modal(self._places.named)
+        return self._discovery.on_modal(self._places.named_on_modal())
 
     @functools.cached_property
     def _planner(self) -> "Planner":
@@ -146,6 +160,17 @@ class Fleet:
         from runner.fleet.launching import Launcher
 
         return Launcher(self._core, self._planner, self.home)
+
+    def code(self, text: str, *, include_secrets: bool = False) -> Code:
+        """Pack a person's own nanochat: a folder, `owner/name@REF`, an address of git with `@REF`, `upstream@COMMIT`.
+
+        What is packed does not change any more, whatever becomes of the folder. It is read, never run. Blocks while git
+        fetches. Raises UsageError for what is no nanochat, does not compile, is too large or holds secrets.
+        """
+        found = self._core.code.obtain(text, include_secrets=include_secrets)
+        if found.note:
+            self.say(f"--code: {found.note}")
+        return found.code
 
     def plan(self, spec: RunSpec, backend: str) -> "Plan":
         """What a launch would do now. An unreachable or new volume counts as empty."""
@@ -225,16 +250,19 @@ class Fleet:
         gpus: int | None = None,
         budget: Decimal | None = None,
         step: int | None = None,
+        code: Code | None = None,
         unasked: bool = False,
     ) -> Run:
         """Start the next attempt of a run that has ended without being done, if need be on other GPUs, with more money.
+
+        It trains the same code as before, unless other `code` is given.
 
         With `step` it goes back to that checkpoint; what was saved later is put aside. `unasked` as for `launch`.
         Raises UsageError when its checkpoint is of another number of GPUs or not whole, or when its budget is spent.
         """
         limited = unasked and self.settings.monthly_limit_usd
         check = self._within_the_month(*self._rest(run, budget)) if limited else None
-        return self._launcher.resume(run, gpus=gpus, budget=budget, step=step, check=check)
+        return self._launcher.resume(run, gpus=gpus, budget=budget, step=step, code=code, check=check)
 
     def _within_the_month(self, spec: RunSpec, likely: Decimal) -> Check:
         """Hold two launches of the same moment to the month's limit, each of which was found to be within it."""
@@ -363,7 +391,10 @@ class Fleet:
         return cache.trim(self.home / "logs", int(self.settings.keep_logs_gb * 10**9), live)
 
     def put_setting(self, name: str, value: str) -> None:
-        self._places.settings = settings.put(self.home, name, value)
+        """Set one of the settings for good. Raises UsageError, also where the file is damaged."""
+        settings.put(self.home, name, value, lambda text: self.say(text))
+        self.effective = settings.effective(self.home, os.environ, [])
+        self._places.settings = self.effective.settings
 
     def billed(self, run: Run) -> dict[str, Decimal] | None:
         """What was billed for the run's app in the hours of the run; None where nobody tells."""

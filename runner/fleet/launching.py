@@ -13,8 +13,9 @@ from runner.fleet.core import Core
 from runner.fleet.planner import Planner
 from runner.fleet.registry import Check
 from runner.model.backend_name import BackendName
+from runner.model.code import Code, EarlierCode
 from runner.model.identifiers import MAX_TAG, check_tag, new_run_id
-from runner.model.run import Run, named
+from runner.model.run import Run, named, of_schema
 from runner.model.spec import RunSpec, on_gpus
 from runner.model.states import TRANSITIONS, State
 from runner.model.status import Outcome, OutcomeKind, Status
@@ -52,7 +53,8 @@ class Launcher:
             check_tag(tag)
         run_records.check_engine(volume, spec.engine)
         renamed = self._renamed(tag, tags) if force_restart and tag in tags else None
-        app = place.ensure_deployed(spec.engine, live=self._live_on(backend))
+        place.check_keys(spec)
+        app = place.ensure_deployed(spec.engine, live=self._live_on(backend), code=spec.code)
         where = place.current_workspace()
         run = Run(
             id=new_run_id(),
@@ -68,7 +70,7 @@ class Launcher:
             app=app,
             host=socket.gethostname(),
         )
-        run = self._core.registry.add(named(run, tag) if tag else run, renamed, check)
+        run = self._core.registry.add(of_schema(named(run, tag) if tag else run), renamed, check)
         if renamed:
             run_records.write_run(self._core.places.volume_of(renamed), renamed)
             frees = f"nanochat-tui rm {renamed.tag} frees its files"
@@ -90,7 +92,9 @@ class Launcher:
 
     def _spawn(self, run: Run, *, first: bool) -> Run:
         try:
-            run_records.write_run(self._core.places.volume_of(run), run)
+            volume = self._core.places.volume_of(run)
+            run_records.write_run(volume, run)
+            self._core.code.bring(volume, run)
             call_id = self._core.places.backend(run.backend).launch(run)
         except (OSError, NanochatError) as error:
             unsure = run.backend is not BackendName.LOCAL and isinstance(error, Unreachable)
@@ -133,6 +137,7 @@ class Launcher:
         gpus: int | None = None,
         budget: Decimal | None = None,
         step: int | None = None,
+        code: Code | None = None,
         check: Check | None = None,
     ) -> Run:
         """Start the next attempt of a run that has ended; `check` judges it as it is put down."""
@@ -158,7 +163,11 @@ class Launcher:
             spec = again.spec if gpus is None else on_gpus(again.spec, gpus)
             if budget is not None:
                 spec = msgspec.structs.replace(spec, budget_usd=budget)
-            return msgspec.structs.replace(again, spec=spec)
+            if code is not None and code != spec.code:
+                earlier = (*again.earlier_code, EarlierCode(current.attempt, spec.code))
+                spec = msgspec.structs.replace(spec, code=code)
+                again = msgspec.structs.replace(again, earlier_code=earlier)
+            return of_schema(msgspec.structs.replace(again, spec=spec))
 
         if run.newer:
             raise UsageError(f"{run.tag} was asked for with a newer nanochat-tui", "go on with it there")
@@ -186,5 +195,10 @@ class Launcher:
         budgets.check_again(current.tag, current.spec, current.backend, prices, cap, spent_usd(current))
         if gpus is not None and State.LAUNCHING in TRANSITIONS[current.state]:
             grounds.check_gpus(self._core.places.volume_of(current), current, on_gpus(current.spec, gpus))
-        app = self._core.places.backend(run.backend).ensure_deployed(run.spec.engine, live=self._live_on(run.backend))
+        if code is not None and run.spec.engine == "rehearsal":
+            raise UsageError("a rehearsal trains a stand-in, never your code", "leave --code out", field="code")
+        self._core.places.backend(run.backend).check_keys(current.spec)
+        app = self._core.places.backend(run.backend).ensure_deployed(
+            run.spec.engine, live=self._live_on(run.backend), code=code or run.spec.code
+        )
         return self._spawn(self._core.registry.update(run.id, again, check), first=False)

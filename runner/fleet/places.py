@@ -1,5 +1,6 @@
 """Where runs happen and keep their files: the backends of this machine, and the volumes on them."""
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from runner.errors import UsageError
 from runner.model.backend_name import BackendName
 from runner.model.pricing import Prices
 from runner.model.run import Run
-from runner.settings import Settings
+from runner.settings import ON_MODAL, Settings
 from runner.system.given_path import given_path
 from runner.volumes.base import Volume
 
@@ -44,18 +45,24 @@ class Places:
                 raise UsageError(f"unknown backend {name!r}", f"choose one of {', '.join(BACKENDS)}", field="backend")
             with self._making:
                 if name not in self._backends:
+                    self._choose_environment()
                     self._backends[name] = modal_backend()(self._home, self._say)
         return self._backends[name]
 
+    def _choose_environment(self) -> None:
+        """Modal's client takes it from a variable of its own, which counts where it is set."""
+        if self.settings.env:
+            os.environ.setdefault("MODAL_ENVIRONMENT", self.settings.env)
+
     def volume_location(self, backend: str, engine: str) -> str:
-        """Where a new run would keep its files: the volume given with --volume, else the engine's own."""
-        given = self.folder_given() if backend == BackendName.LOCAL else self.named
+        """Where a new run would keep its files: the volume given with --volume, else the one set, else the engine's."""
+        given = self.folder_given() if backend == BackendName.LOCAL else self.named_on_modal()
         return given or self.backend(backend).default_volume(engine)
 
     def folder_given(self) -> str:
         """The folder that was given or set as the volume of this machine; empty for none. Raises UsageError."""
         given = self.named or self.settings.volume
-        if not given:
+        if not given or (not self.named and given.startswith(ON_MODAL)):
             return ""
         path = str(given_path(given, field="volume"))
         try:
@@ -63,6 +70,11 @@ class Places:
         except UnicodeEncodeError as error:
             raise UsageError("the volume's name is not UTF-8", "give another --volume", field="volume") from error
         return path
+
+    def named_on_modal(self) -> str:
+        """The volume on Modal that was given or set; empty for none."""
+        is_set = self.settings.volume.startswith(ON_MODAL)
+        return self.named or (self.settings.volume.removeprefix(ON_MODAL) if is_set else "")
 
     def volume_of(self, run: Run) -> Volume:
         """A run's volume. Raises Unreachable for a run of another workspace: a volume of that name is not its own."""

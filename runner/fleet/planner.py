@@ -32,10 +32,11 @@ class Planner:
 
     def plan(self, spec: RunSpec, backend: str) -> Plan:
         """What a launch would do now. An unreachable or new volume counts as empty."""
+        code = self._core.code.facts(spec.code.sha) if spec.code else None
         own = estimate.matching_past_run(self._core.registry.all(), spec, backend)
         whose = self._core.registry.get(spec.source).tag if spec.source else ""
         if backend == BackendName.MODAL and not has_modal_token():
-            return make_plan(spec, layout.Inventory(), backend=backend, own=own, whose=whose)
+            return make_plan(spec, layout.Inventory(), backend=backend, own=own, whose=whose, code=code)
         place = self._core.places.backend(backend)
         location = self.location(spec, backend)
         key = (backend, location, spec.source, spec.source_step, spec.task == "eval")
@@ -49,4 +50,13 @@ class Planner:
                 inventory, continued = layout.Inventory(), []
             self._looks[key] = (time.monotonic(), inventory, continued)
         prices = self._core.places.prices(place)
-        return make_plan(spec, inventory, backend=backend, prices=prices, checkpoints=continued, own=own, whose=whose)
+        return make_plan(
+            spec,
+            inventory,
+            backend=backend,
+            prices=prices,
+            checkpoints=continued,
+            own=own,
+            whose=whose,
+            code=code,
+        )

@@ -98,5 +98,6 @@ class CompileCache:
 
 def compile_cache_of(volume: FolderVolume, run: Run, work: Path) -> CompileCache:
     """The cache that runs of the same model, GPUs and nanochat share."""
-    of = f"{run.spec.engine}-{run.spec.model}-{run.spec.gpus}x{run.spec.gpu}-{COMMIT[:12]}.tar"
+    whose = run.spec.code.short if run.spec.code else COMMIT[:12]
+    of = f"{run.spec.engine}-{run.spec.model}-{run.spec.gpus}x{run.spec.gpu}-{whose}.tar"
     return CompileCache(work / "compile", volume.path(f"{layout.COMPILE_CACHE}/{of}"))

@@ -24,7 +24,10 @@ MORE = 1.01
 
 
 class Expected(Struct, frozen=True):
-    """What a stage is to be: `gpus` of a kind, the model's sizes, its length, and the step that it goes on from."""
+    """What a stage is to be: `gpus` of a kind, the model's sizes, its length, and the step that it goes on from.
+
+    Of a person's `own_code` the plan knows the length, but not what a model of theirs is made of.
+    """
 
     gpu: str
     gpus: int
@@ -36,6 +39,7 @@ class Expected(Struct, frozen=True):
     micro_batch: int
     fp8: bool
     resume: int
+    own_code: bool
 
 
 class Mismatch(Struct, frozen=True):
@@ -68,6 +72,7 @@ def expected(spec: RunSpec, backend: str, resume: int = 0) -> Expected | None:
         micro_batch=s.device_batch * (v.seq_len or 2048),
         fp8=bool(v.fp8),
         resume=resume,
+        own_code=spec.code is not None,
     )
 
 
@@ -159,7 +164,7 @@ class ExpectationCheck:
         match name:
             case "parameters" if count and count != wanted.params:
                 what = f"a model of {wanted.params:,} parameters was asked for, {count:,} are trained"
-                return Mismatch(what, OTHER_CODE)
+                return Mismatch(what, OTHER_CODE, fatal=not wanted.own_code)
             case "flops_per_token":
                 return self._arithmetic(value)
             case "fp8" if wanted.fp8 and " converted 0/" in value:
@@ -182,7 +187,8 @@ class ExpectationCheck:
         if abs(got / self._wanted.flops_per_token - 1) <= flops.AGREE:
             return None
         what = f"a token was planned with {self._wanted.flops_per_token:.2e} FLOPs, the model takes {got:.2e}"
-        return Mismatch(what, OTHER_CODE, fatal=got > self._wanted.flops_per_token)
+        more = got > self._wanted.flops_per_token
+        return Mismatch(what, OTHER_CODE, fatal=more and not self._wanted.own_code)
 
     def _amount(self, what: str, got: int, wanted: int) -> Mismatch | None:
         """More than was planned is more than was agreed to pay."""

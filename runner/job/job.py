@@ -32,6 +32,7 @@ from runner.job.outcome import (
     with_disk_space,
     with_resume_advice,
 )
+from runner.job.own_code import unpacked
 from runner.job.publish import Publisher
 from runner.job.report import report
 from runner.job.restarts import archive_later_checkpoints, at_step, crash_loop, initial_status, newest_status
@@ -46,6 +47,7 @@ from runner.model.states import State
 from runner.model.status import GpuSample, Outcome, OutcomeKind, StageState, StageStatus, Status
 from runner.monitoring.unsaved import unsaved
 from runner.nanochat import layout
+from runner.nanochat.code_facts import CodeFacts
 from runner.nanochat.going_back import GOES_ON
 from runner.nanochat.layout import CheckpointKind
 from runner.planning.defaults import compiles, resolve_spec
@@ -79,6 +81,7 @@ class Job:
         self._base = work / "base"
         self._device_batch = 1
         self._kept_here = False
+        self._code: CodeFacts | None = None
         self._notes: queue.SimpleQueue[str | Checkpoint | GpuSample] = queue.SimpleQueue()
         self._earlier = newest_status(run_records.read_status(volume, run), site.last_status(run))
         self._clock = Clock()
@@ -105,6 +108,7 @@ class Job:
         self._ending = Ending(volume, run, work, site, self._journal, self._commits, self._stop, self._clock)
         self._children = Children(
             run,
+            volume,
             work,
             self._journal,
             self._stop,
@@ -181,6 +185,12 @@ class Job:
             )
         if self._part != "train" and (lacks := without_tokenizer(self._volume, spec)):
             return lacks
+        if spec.code:
+            code = unpacked(self._volume, spec.code, self._work)
+            if isinstance(code, Outcome):
+                return code
+            self._code, self._children.code_folder = code.facts, code.folder
+            self._journal.say(f"[CODE] {spec.code}")
         today = self._plan(found)
         fruitless = crash_loop(self._status, found, self._finished)
         if fruitless:
@@ -232,6 +242,8 @@ class Job:
             attempt=self._run.attempt,
             prices=self._run.prices,
             whose=source.tag if source else "",
+            code=self._code,
+            tag=self._run.tag,
         )
 
     def _prepare_work(self, publisher: Publisher, found: list[Checkpoint], today: Plan) -> None:
@@ -338,7 +350,7 @@ class Job:
 
     def _checkout(self, today: Plan) -> Outcome | None:
         """Bring nanochat itself when this machine has no checkout."""
-        if self._run.spec.engine != "nanochat":
+        if self._run.spec.engine != "nanochat" or self._run.spec.code:
             return None
         home = Path(os.environ["NANOCHAT_TUI_HOME"])
 

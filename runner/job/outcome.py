@@ -18,7 +18,7 @@ from runner.diagnosis.verdict import MOST, ExitStatus, diagnose
 from runner.job.supervise import ProcessExit
 from runner.model import events
 from runner.model.events import Event
-from runner.model.spec import Overrides
+from runner.model.overrides import Overrides
 from runner.model.stages import StageName
 from runner.model.status import Outcome, OutcomeKind, Status
 from runner.text import units

@@ -134,10 +134,14 @@ def _took(one: Container) -> float:
 
 def _details(run: Run, status: Status, plan: Plan, past: History) -> Rows:
     facts = past.facts
+    base = run.spec.code.base if run.spec.code else ""
     rows: list[tuple[object, ...]] = [
         ("run", run.id),
         ("engine", run.spec.engine),
-        ("nanochat", f"{REPOSITORY} at {COMMIT[:12]}" if run.spec.engine == "nanochat" else "rehearsed"),
+        ("nanochat", _code(run)),
+        *((("difference", f"{layout.DIFF_FILE}, to {base[:12]}"),) if base else ()),
+        *(("set", one) for one in run.spec.flags),
+        *((("W&B", status.work.wandb),) if status.work.wandb else ()),
         ("hardware", status.containers.device or facts.get("gpu", facts.get("dtype", "–"))),
         ("parameters", facts.get("parameters", "–")),
         ("tokens", facts.get("tokens", "–")),
@@ -154,6 +158,16 @@ def _details(run: Run, status: Status, plan: Plan, past: History) -> Rows:
         ("log lines not understood", status.work.unknown_lines),
     ]
     return rows
+
+
+def _code(run: Run) -> str:
+    if run.spec.engine != "nanochat":
+        return "rehearsed"
+    code = run.spec.code
+    if code is None:
+        return f"{REPOSITORY} at {COMMIT[:12]}"
+    changed = " with changes" if code.dirty else ""
+    return f"{code.origin}{f' at {code.commit[:12]}' if code.commit else ''}{changed}, content {code.short}"
 
 
 def _section(title: str, head: tuple[str, ...], rows: Rows) -> list[str]:

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from runner.model import identifiers, pricing, stored
 from runner.model.backend_name import BackendName
+from runner.model.code import EarlierCode
 from runner.model.pricing import MoneyRange, Prices, TimeRange
 from runner.model.spec import RunSpec
 from runner.model.states import LIVE, State
@@ -31,8 +32,9 @@ class Call(Struct, frozen=True):
     attempt: int = 0
 
 
-# Raised when a run is asked for in a way that an older release must not take for another one.
-SCHEMA = 1
+# Raised when a run is asked for in a way that an older release must not take for another one: 2 trains a person's own
+# code, or with flags and keys of theirs.
+SCHEMA = 2
 
 
 class Run(Struct):
@@ -42,7 +44,8 @@ class Run(Struct):
     attempt goes on from, where a person chose it; what was saved later is put aside. `workspace` and `environment` are
     Modal's, and `app` the deployment that it runs in, empty on this machine and in records that do not say; `host` is
     the machine that asked for this attempt. `folder` is the name of its folder on the volume, which it keeps when its
-    tag changes; empty in records of earlier releases, whose folder has the id for a name.
+    tag changes; empty in records of earlier releases, whose folder has the id for a name. `earlier_code` is what
+    earlier attempts trained, where a resume has brought other code.
     """
 
     id: str
@@ -66,7 +69,8 @@ class Run(Struct):
     app: str = ""
     host: str = ""
     folder: str = ""
-    schema: int = SCHEMA
+    earlier_code: tuple[EarlierCode, ...] = ()
+    schema: int = 1
 
     @property
     def newer(self) -> bool:
@@ -124,6 +128,11 @@ def decode_run(data: bytes) -> Run:
     """A stored run, as far as this release understands it. Raises one of `stored.UNREADABLE`."""
     run, odd = stored.decode(data, Run, _STAND_INS, renewed)
     return msgspec.structs.replace(run, schema=max(run.schema, SCHEMA + 1)) if odd else run
+
+
+def of_schema(run: Run) -> Run:
+    """The run with the oldest schema that tells all that it asks for."""
+    return msgspec.structs.replace(run, schema=max(run.schema, SCHEMA if run.spec.own else 1))
 
 
 def named(run: Run, tag: str) -> Run:

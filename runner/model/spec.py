@@ -1,14 +1,20 @@
 """What a person asks for: task, size, GPUs, overrides, budget. Validated once, then frozen."""
 
+import re
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
+from typing import Any, Literal, cast, get_args
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from runner.errors import UsageError
+from runner.model import stage_flags
 from runner.model.backend_name import BackendName
+from runner.model.code import Code
+from runner.model.overrides import REHEARSAL_ONLY, Overrides, closest_name, flag, merge_overrides, parse_overrides
 from runner.model.pricing import GPUS
+from runner.model.stage_flags import StageFlag
 
 Task = Literal["test", "speedrun", "base", "sft", "eval"]
 Engine = Literal["rehearsal", "nanochat"]
@@ -23,67 +29,16 @@ MAX_CPU_DEPTH = 12
 MAX_USD = 1_000_000
 MAX_SHARDS, MIN_VOCAB = 6542, 512
 
-Count = Annotated[int, Meta(ge=1, le=10**12)]
-CountOrOff = Annotated[int, Meta(ge=-1, le=10**12)]
-Positive = Annotated[float, Meta(ge=0.001, le=100_000)]
-NotNegative = Annotated[float, Meta(ge=0, le=3_600_000)]
-Flag = Annotated[int, Meta(ge=0, le=1)]
-Pattern = Annotated[str, Meta(pattern="^[SL]{1,64}$")]
-
-
-class Overrides(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Values that replace the plan's own, each by its name; None leaves the plan's choice.
-
-    The description of a field is its help text; `-1` switches an evaluation off, as in nanochat.
-    """
-
-    iterations: Annotated[Count | None, Meta(description="optimizer steps of the base model")] = None
-    data_ratio: Annotated[Positive | None, Meta(description="training tokens per scaling parameter")] = None
-    save_every: Annotated[Count | None, Meta(description="steps between checkpoints")] = None
-    eval_every: Annotated[CountOrOff | None, Meta(description="steps between val bpb evaluations")] = None
-    eval_tokens: Annotated[Count | None, Meta(description="tokens of one val bpb evaluation")] = None
-    core_every: Annotated[CountOrOff | None, Meta(description="steps between CORE evaluations")] = None
-    sample_every: Annotated[CountOrOff | None, Meta(description="steps between samples")] = None
-    device_batch_size: Annotated[Count | None, Meta(description="sequences per GPU and micro-batch")] = None
-    total_batch_size: Annotated[Count | None, Meta(description="tokens per optimizer step")] = None
-    seq_len: Annotated[Count | None, Meta(description="context length in tokens")] = None
-    aspect_ratio: Annotated[Count | None, Meta(description="model width per layer")] = None
-    head_dim: Annotated[Count | None, Meta(description="attention head dimension")] = None
-    window_pattern: Annotated[Pattern | None, Meta(description="attention windows, as SSSL")] = None
-    warmup_steps: Annotated[Count | None, Meta(description="steps of learning-rate warm-up")] = None
-    fp8: Annotated[bool | None, Meta(description="FP8 matmuls (H100 and newer)")] = None
-    compile: Annotated[bool | None, Meta(description="torch.compile; off starts at once and trains slower")] = None
-    stop_on_nan: Annotated[bool | None, Meta(description="stop when the loss is nan")] = None
-    require_fa3: Annotated[bool | None, Meta(description="stop when Flash Attention 3 does not load")] = None
-    shards: Annotated[Count | None, Meta(description="training data shards to have on the volume")] = None
-    vocab_size: Annotated[Count | None, Meta(description="vocabulary of a newly trained tokenizer")] = None
-    tokenizer_chars: Annotated[Count | None, Meta(description="characters the tokenizer is trained on")] = None
-    sft_iterations: Annotated[Count | None, Meta(description="micro-batches of fine-tuning")] = None
-    load_optimizer: Annotated[
-        Flag | None, Meta(description="0: fine-tune from the model's weights alone, on any number of GPUs")
-    ] = None
-    eval_problems: Annotated[Count | None, Meta(description="most problems per chat evaluation task")] = None
-    heartbeat: Annotated[Positive | None, Meta(description="seconds of silence before a heartbeat line")] = None
-    step_ms: Annotated[NotNegative | None, Meta(description="rehearsal only: shortest time of a step")] = None
-    call_limit: Annotated[
-        Positive | None, Meta(description="rehearsal only: seconds that one call may take, in the place of a day")
-    ] = None
-    fault: Annotated[
-        tuple[str, ...] | None, Meta(description="rehearsal only: crash|hang|oom|nan|truncate|ignore-sigterm @ step")
-    ] = None
-
-
-FAULTS = ("crash", "hang", "oom", "nan", "truncate", "ignore-sigterm")
-REHEARSAL_ONLY = ("step_ms", "call_limit", "fault")
-SWITCHES = ("fp8", "compile", "stop_on_nan", "require_fa3")
-
 
 class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
     """One run as asked for. `gpus` GPUs of kind `gpu`; `budget_usd` in dollars, None for no cap; the job ends itself
     after `stop_if_stalled_s` seconds without progress, None for never.
 
     `source` is the id of the run whose checkpoints it begins with, empty for a run from nothing; `source_step`
-    names one of them, None the newest that is whole.
+    names one of them, None the newest that is whole. `code` is the person's own nanochat, None the pinned upstream;
+    `flags` are flags of stages and variables that are passed on as they are. `wandb` is the W&B project, empty for the
+    one that the code names, None for no W&B; `secrets` are Modal Secrets by name, `pass_env` variables of the shell
+    that launches, which the job on this machine gets to see: their values are in no record.
     """
 
     task: Task
@@ -96,6 +51,16 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
     overrides: Overrides = msgspec.field(default_factory=Overrides)
     source: str = ""
     source_step: int | None = None
+    code: Code | None = None
+    flags: tuple[StageFlag, ...] = ()
+    wandb: str | None = None
+    secrets: tuple[str, ...] = ()
+    pass_env: tuple[str, ...] = ()
+
+    @property
+    def own(self) -> bool:
+        """Whether it asks for what releases before 0.3 do not know, and would leave out."""
+        return bool(self.code or self.flags or self.wandb is not None or self.secrets or self.pass_env)
 
     @property
     def model(self) -> str:
@@ -118,6 +83,11 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
         source: "RunSpec | None" = None,
         source_id: str = "",
         source_step: int | None = None,
+        code: Code | None = None,
+        flags: Iterable[str] = (),
+        wandb: str | None = None,
+        secrets: Sequence[str] = (),
+        pass_env: Sequence[str] = (),
     ) -> "RunSpec":
         """Make a valid spec of what a person typed. Raises UsageError for the first field that is wrong.
 
@@ -125,9 +95,14 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
         """
         if task not in TASKS:
             raise UsageError(f"unknown task {task[:40]!r}", closest_name(task, TASKS), field="task")
-        engine = engine or (source.engine if source else usual_engine(backend, overrides))
+        passed, model, overrides = stage_flags.typed(stage_flags.parse(flags), model, overrides or {})
+        engine = engine or (source.engine if source else "nanochat" if code else usual_engine(backend, overrides))
         if engine not in ENGINES:
             raise UsageError(f"unknown engine {engine[:40]!r}", closest_name(engine, ENGINES), field="engine")
+        if code and engine == "rehearsal":
+            raise UsageError(
+                "a rehearsal trains a stand-in, never your code", "leave --engine rehearsal or --code out", field="code"
+            )
         on_cpu = backend == BackendName.LOCAL and engine == "nanochat"
         depth = parse_depth(model or (source.model if source else "d12"), on_cpu=on_cpu)
         _check_source(task, source, source_step)
@@ -137,7 +112,7 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
                 "leave --model and --engine out",
                 field="from",
             )
-        gpu = _gpu_kind(gpu or (source.gpu if source else "H100"))
+        gpu = gpu_kind(gpu or (source.gpu if source else "H100"))
         if gpus is None:
             gpus = source.gpus if source else 8 if task in ("speedrun", "base") and not on_cpu else 1
         if on_cpu and gpus != 1:
@@ -146,10 +121,10 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
                 "use 1, or --engine rehearsal",
                 field="gpus",
             )
-        parsed = parse_overrides(overrides or {})
+        parsed = parse_overrides(overrides)
         if source:
             parsed = merge_overrides(msgspec.structs.replace(source.overrides, fault=None), parsed)
-        _check_overrides(parsed, task, engine, fault=bool((overrides or {}).get("fault")))
+        _check_overrides(parsed, task, engine, fault=bool(overrides.get("fault")))
         spec = cls(
             task=cast(Task, task),
             depth=depth,
@@ -161,39 +136,43 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
             overrides=parsed,
             source=source_id,
             source_step=source_step,
+            code=code or (source.code if source else None),
+            flags=stage_flags.merged(source.flags if source else (), passed),
+            wandb=wandb if wandb is not None else source.wandb if source else None,
+            secrets=_names(secrets or (source.secrets if source else ()), "secret", _SECRET),
+            pass_env=_names(pass_env or (source.pass_env if source else ()), "pass-env", _VARIABLE),
         )
+        _check_place(spec, backend)
         return on_gpus(spec, gpus)
 
 
-def flag(name: str) -> str:
-    """The command-line spelling of an override."""
-    return "--" + name.replace("_", "-")
+# Names that Modal takes for a Secret, W&B for a project, and a shell for a variable.
+_SECRET, _PROJECT, _VARIABLE = (
+    re.compile(shape) for shape in (r"[A-Za-z0-9._-]{1,64}", r"[A-Za-z0-9._ -]{0,128}", r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+)
 
 
-def merge_overrides(lower: Overrides, upper: Overrides) -> Overrides:
-    """The values of `upper` where it sets them, else those of `lower`."""
-    chosen = {
-        name: getattr(lower, name) if (v := getattr(upper, name)) is None else v for name in Overrides.__struct_fields__
-    }
-    return Overrides(**chosen)
+def _names(given: Iterable[str], option: str, shape: re.Pattern[str]) -> tuple[str, ...]:
+    """Each name once, in the order in which they came. Raises UsageError for what can be none."""
+    for name in given:
+        if not shape.fullmatch(name):
+            # It may be the secret itself.
+            raise UsageError(f"--{option}: that is not a name", "give the name, never the value", field=option)
+    return tuple(dict.fromkeys(given))
 
 
-def override_help() -> dict[str, tuple[str, bool]]:
-    """Name of each override -> (help text, is it a switch), in the order of `Overrides`."""
-    hints = get_type_hints(Overrides, include_extras=True)
-    found = {}
-    for name in Overrides.__struct_fields__:
-        metas = [m for m in hints[name].__metadata__ if isinstance(m, Meta) and m.description]
-        found[name] = (str(metas[0].description), name in SWITCHES)
-    return found
-
-
-def closest_name(word: str, known: tuple[str, ...] | list[str]) -> str:
-    """A hint naming the nearest known word, or all of them when none is near."""
-    import difflib
-
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
+def _check_place(spec: "RunSpec", backend: str) -> None:
+    """Raises UsageError for keys that the backend has no way to."""
+    if spec.wandb is not None and not _PROJECT.fullmatch(spec.wandb):
+        raise UsageError(
+            f"--wandb {spec.wandb[:40]!r} is no name of a project", "use letters, digits, - _ .", field="wandb"
+        )
+    if spec.wandb is not None and spec.engine == "rehearsal":
+        raise UsageError("a rehearsal logs nothing to W&B", "leave --wandb out", field="wandb")
+    if spec.secrets and backend == BackendName.LOCAL:
+        raise UsageError("--secret names a Secret of Modal", "on this machine say --pass-env VARIABLE", field="secret")
+    if spec.pass_env and backend == BackendName.MODAL:
+        raise UsageError("--pass-env is for this machine", "on Modal say --secret NAME", field="pass-env")
 
 
 def parse_depth(text: str, *, on_cpu: bool = False) -> int:
@@ -243,43 +222,6 @@ def parse_seconds(text: str) -> float:
     return seconds
 
 
-def parse_overrides(given: dict[str, Any]) -> Overrides:
-    """Texts or values by name -> Overrides. Raises UsageError naming the flag that is wrong."""
-    known = Overrides.__struct_fields__
-    for name in given:
-        if name not in known:
-            hint = closest_name(flag(name), [flag(k) for k in known])
-            raise UsageError(f"unknown override {flag(name)}", hint, field="overrides")
-    for one in given.get("fault") or ():
-        check_fault(one)
-    try:
-        return msgspec.convert(given, Overrides, strict=False)
-    except msgspec.ValidationError as error:
-        reason, _, where = str(error).partition(" - at `$.")
-        name = where.rstrip("`").split("[")[0]
-        value = str(given.get(name, ""))[:40]
-        raise UsageError(f"{flag(name)} {value!r}", reason.replace("`", ""), field="overrides") from error
-
-
-def parse_override_words(text: str) -> dict[str, Any]:
-    """`save-every=20 iterations=100 fp8` -> a dict for `parse_overrides`, as typed into a form."""
-    given: dict[str, Any] = {}
-    for word in text.split():
-        name, _, value = word.lstrip("-").partition("=")
-        name = name.replace("-", "_")
-        if name.startswith("no_") and name[3:] in SWITCHES:
-            name, value = name[3:], "false"
-        given[name] = [*given.get(name, []), value] if name == "fault" else (value or "true")
-    return given
-
-
-def check_fault(text: str) -> None:
-    """A rehearsed fault is `<name>@<step>`."""
-    name, _, step = text.partition("@")
-    if name not in FAULTS or not (step.isascii() and step.isdigit()):
-        raise UsageError(f"unknown fault {text[:40]!r}", f"use {'|'.join(FAULTS)}@STEP, as crash@30", field="overrides")
-
-
 def usual_engine(backend: str, overrides: dict[str, Any] | None = None) -> Engine:
     """What a launch means where no engine is named: the real thing on Modal, a rehearsal on this machine.
 
@@ -299,7 +241,7 @@ def _check_source(task: str, source: RunSpec | None, source_step: int | None) ->
         raise UsageError(f"{task} begins with nothing", "use --task base, sft or eval with --from", field="from")
 
 
-def _gpu_kind(gpu: str) -> str:
+def gpu_kind(gpu: str) -> str:
     """The GPU kind of that name, whatever its case. Raises UsageError."""
     by_name = {kind.upper(): kind for kind in GPUS}
     if gpu.upper() not in by_name:

@@ -122,7 +122,7 @@ class Work(Struct):
     """What the job is doing, and what it has met on the way.
 
     `phase` is the phase, in a word; `stage_step` the last step of fine-tuning, or how many tasks an evaluation has
-    ended.
+    ended. `wandb` is the address of the stage at Weights & Biases.
     """
 
     stages: list[StageStatus] = []
@@ -136,6 +136,7 @@ class Work(Struct):
     unknown_lines: int = 0
     warnings: list[str] = []
     unsaved: Unsaved | None = None
+    wandb: str = ""
 
 
 class Training(Struct):

@@ -1,8 +1,14 @@
 """One stage -> the exact command lines and environment that nanochat is run with."""
 
+from collections.abc import Callable, Mapping
+
 from msgspec import Struct
 
-from runner.model.spec import Overrides, RunSpec
+from runner.model.overrides import Overrides
+from runner.model.spec import RunSpec
+from runner.model.stage_flags import ENV, TYPED
+from runner.nanochat.code_facts import CodeFacts
+from runner.nanochat.fitting import fitted_flags, script_of, unknown_flags
 
 COMMIT = "92d63d4e8bb4df75c3b71618f31ddde2378b2bcd"
 REPOSITORY = "https://github.com/karpathy/nanochat"
@@ -39,29 +45,37 @@ TEST_DEFAULTS = Overrides(iterations=10, eval_every=-1, core_every=-1, sample_ev
 
 
 class ResolvedSpec(Struct, frozen=True):
-    """A spec with every default filled in: what the command lines are made of."""
+    """A spec with every default filled in, and the code that it is for: what the command lines are made of."""
 
     spec: RunSpec
     values: Overrides
     device_batch: int
     save_every: int
     on_cpu: bool
+    code: CodeFacts
+    tag: str = ""
 
 
 def _flag(name: str, value: object) -> tuple[str, ...]:
-    return () if value is None else (f"--{name}={value:g}" if isinstance(value, float) else f"--{name}={value}",)
+    if value is None or value is False:
+        return ()
+    if value is True:
+        return (f"--{name}",)
+    return (f"--{name}={value:.12g}" if isinstance(value, float) else f"--{name}={value}",)
 
 
-def _module(s: ResolvedSpec, module: str, flags: tuple[str, ...]) -> Argv:
+def _module(s: ResolvedSpec, stage: str, flags: tuple[str, ...], rehearsed: tuple[str, ...] = ()) -> Argv:
     """`python -m` for one process, `torchrun` for several GPUs; a rehearsal pretends its ranks in one process."""
-    if s.spec.gpus > 1 and s.spec.engine == "nanochat":
-        return ("torchrun", "--standalone", f"--nproc_per_node={s.spec.gpus}", "-m", module, "--", *flags)
-    return ("python", "-m", module, *flags)
+    script = script_of(s.code, stage)
+    argv = (script.module, *fitted_flags(stage, script, flags, s.spec.flags), *rehearsed)
+    if s.spec.gpus > 1 and s.spec.engine == "nanochat" and stage != "tokenizer":
+        return ("torchrun", "--standalone", f"--nproc_per_node={s.spec.gpus}", "-m", argv[0], "--", *argv[1:])
+    return ("python", "-m", *argv)
 
 
 def dataset(s: ResolvedSpec, shards: int) -> Argv:
     """Download so many training shards, and the validation shard."""
-    return ("python", "-m", "nanochat.dataset", "-n", str(shards))
+    return ("python", "-m", s.code.dataset, "-n", str(shards))
 
 
 _PYTHON = ("python", "-c")
@@ -130,38 +144,92 @@ def fetch_kernel(wanted: Kernel) -> Argv:
     )
 
 
+def _typed(s: ResolvedSpec, stage: str) -> dict[str, object]:
+    """The flags that stand for typed options, with the plan's values."""
+    return {flag: getattr(s.values, name) for flag, name in TYPED[stage].items()}
+
+
+def _given(values: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(word for name, value in values.items() for word in _flag(name, value))
+
+
+def _tokenizer_flags(s: ResolvedSpec) -> tuple[str, ...]:
+    return _given(_typed(s, "tokenizer"))
+
+
+def _base_flags(s: ResolvedSpec) -> tuple[str, ...]:
+    planned = {"device-batch-size": s.device_batch, "save-every": s.save_every}
+    return (
+        f"--depth={s.spec.depth}",
+        *_given(_typed(s, "base") | planned),
+        f"--model-tag={s.spec.model}",
+        f"--run={wandb_name(s)}",
+    )
+
+
+def _base_eval_flags(s: ResolvedSpec, *, core: bool = True) -> tuple[str, ...]:
+    return (
+        f"--model-tag={s.spec.model}",
+        "--eval=core,bpb,sample" if core else "--eval=bpb,sample",
+        f"--device-batch-size={s.device_batch}",
+        *(_flag("split-tokens", v) if (v := s.values.eval_tokens) and s.on_cpu else ()),
+        *(_flag("max-per-task", s.values.eval_problems)),
+    )
+
+
+def _sft_flags(s: ResolvedSpec) -> tuple[str, ...]:
+    tiny = s.on_cpu or s.spec.engine == "rehearsal"
+    return (
+        f"--model-tag={s.spec.model}",
+        *_flag("load-optimizer", s.values.load_optimizer),
+        *_flag("device-batch-size", s.spec.overrides.device_batch_size),
+        *_flag("num-iterations", s.values.sft_iterations),
+        *(("--eval-every=20", *_flag("eval-tokens", s.values.eval_tokens), "--chatcore-every=-1") if tiny else ()),
+        f"--run={wandb_name(s)}",
+    )
+
+
+def _chat_eval_flags(s: ResolvedSpec) -> tuple[str, ...]:
+    return ("-i", "sft", "-g", s.spec.model, *(("-x", str(n)) if (n := s.values.eval_problems) else ()))
+
+
+FLAGS: dict[str, Callable[[ResolvedSpec], tuple[str, ...]]] = {
+    "tokenizer": _tokenizer_flags,
+    "base": _base_flags,
+    "base_eval": _base_eval_flags,
+    "sft": _sft_flags,
+    "chat_eval": _chat_eval_flags,
+}
+
+
+def flags_left_out(s: ResolvedSpec, stage: str) -> tuple[str, ...]:
+    """Why flags that the plan gives a stage are not given: its script has none of that name.
+
+    Raises UsageError for code without that script, for a flag that a person asked for or that the length hangs on, and
+    for one of `--set` that the script does not take.
+    """
+    return unknown_flags(stage, script_of(s.code, stage), FLAGS[stage](s), s.spec)
+
+
+def can_resume(s: ResolvedSpec) -> bool:
+    """Whether training can go on from a checkpoint: its script takes a step to begin at."""
+    flags = script_of(s.code, "base").flags
+    return flags.open or flags.find("resume-from-step") is not None
+
+
+def wandb_name(s: ResolvedSpec) -> str:
+    """What the run is called in W&B; `dummy` is nanochat's word for none."""
+    return "dummy" if s.spec.wandb is None else s.tag or "nanochat-tui"
+
+
 def tok_train(s: ResolvedSpec) -> Argv:
     """Train the tokenizer."""
-    flags = _flag("max-chars", s.values.tokenizer_chars) + _flag("vocab-size", s.values.vocab_size)
-    return ("python", "-m", "scripts.tok_train", *flags)
+    return _module(s, "tokenizer", _tokenizer_flags(s))
 
 
 def base_train(s: ResolvedSpec, *, resume_from: int | None, attempt: int) -> Argv:
     """Pretraining; `--save-every` and `--model-tag` are always given. Faults strike the first attempt only."""
-    v = s.values
-    flags = (
-        f"--depth={s.spec.depth}",
-        *_flag("num-iterations", v.iterations),
-        *_flag("target-param-data-ratio", v.data_ratio),
-        f"--device-batch-size={s.device_batch}",
-        *_flag("total-batch-size", v.total_batch_size),
-        *_flag("max-seq-len", v.seq_len),
-        *_flag("aspect-ratio", v.aspect_ratio),
-        *_flag("head-dim", v.head_dim),
-        *_flag("window-pattern", v.window_pattern),
-        *_flag("warmup-steps", v.warmup_steps),
-        *(("--fp8",) if v.fp8 else ()),
-        *_flag("eval-every", v.eval_every),
-        *_flag("eval-tokens", v.eval_tokens),
-        *_flag("core-metric-every", v.core_every),
-        *_flag("sample-every", v.sample_every),
-        f"--save-every={s.save_every}",
-        f"--model-tag={s.spec.model}",
-        "--run=dummy",
-        *_flag("resume-from-step", resume_from),
-        *_rehearsal(s, attempt),
-    )
-    return _module(s, "scripts.base_train", flags)
+    return _module(s, "base", (*_base_flags(s), *_flag("resume-from-step", resume_from)), _rehearsal(s, attempt))
 
 
 def _rehearsal(s: ResolvedSpec, attempt: int) -> tuple[str, ...]:
@@ -173,47 +241,28 @@ def _rehearsal(s: ResolvedSpec, attempt: int) -> tuple[str, ...]:
 
 def base_eval(s: ResolvedSpec, *, core: bool) -> Argv:
     """Evaluate the base model: bits per byte and samples, with `core` the CORE metric."""
-    flags = (
-        f"--model-tag={s.spec.model}",
-        "--eval=core,bpb,sample" if core else "--eval=bpb,sample",
-        f"--device-batch-size={s.device_batch}",
-        *(_flag("split-tokens", v) if (v := s.values.eval_tokens) and s.on_cpu else ()),
-        *(_flag("max-per-task", s.values.eval_problems)),
-    )
-    return _module(s, "scripts.base_eval", flags)
+    return _module(s, "base_eval", _base_eval_flags(s, core=core))
 
 
 def chat_sft(s: ResolvedSpec) -> Argv:
     """Fine-tune the base model to chat."""
-    tiny = s.on_cpu or s.spec.engine == "rehearsal"
-    flags = (
-        f"--model-tag={s.spec.model}",
-        *_flag("load-optimizer", s.values.load_optimizer),
-        *_flag("device-batch-size", s.spec.overrides.device_batch_size),
-        *_flag("num-iterations", s.values.sft_iterations),
-        *(("--eval-every=20", *_flag("eval-tokens", s.values.eval_tokens), "--chatcore-every=-1") if tiny else ()),
-        "--run=dummy",
-        *_rehearsal(s, 2),
-    )
-    return _module(s, "scripts.chat_sft", flags)
+    return _module(s, "sft", _sft_flags(s), _rehearsal(s, 2))
 
 
 def chat_eval(s: ResolvedSpec) -> Argv:
     """Evaluate the fine-tuned model: ChatCORE."""
-    return _module(s, "scripts.chat_eval", ("-i", "sft", "-g", s.spec.model, *_max_problems(s)))
-
-
-def _max_problems(s: ResolvedSpec) -> tuple[str, ...]:
-    return ("-x", str(s.values.eval_problems)) if s.values.eval_problems else ()
+    return _module(s, "chat_eval", _chat_eval_flags(s))
 
 
 def environment(s: ResolvedSpec, *, offline: bool) -> dict[str, str]:
     """Variables that every stage runs with, besides NANOCHAT_BASE_DIR. `offline`: the Hub is not to be asked."""
-    env = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "2" if s.on_cpu else "1", "WANDB_MODE": "disabled"}
+    env = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "2" if s.on_cpu else "1"}
+    if s.spec.wandb is None:
+        env["WANDB_MODE"] = "disabled"
     if offline:
         env["HF_HUB_OFFLINE"] = "1"
     if s.values.compile is False:
         env["TORCHDYNAMO_DISABLE"] = "1"
     if s.spec.engine == "rehearsal" and s.spec.gpus > 1:
         env["WORLD_SIZE"] = str(s.spec.gpus)
-    return env
+    return env | {one.name: one.value for one in s.spec.flags if one.stage == ENV}

@@ -23,12 +23,14 @@ TOKENIZER_FILES = ("tokenizer.pkl", "token_bytes.pt")
 RESULTS = "base_eval"
 # Where checkpoints go that a run went back behind.
 ASIDE = "put_aside"
+# People's own code, as archives that are named by their content.
+CODE = "code"
 # What deleted runs have paid.
 SPENT = "spent"
 # Hugging Face's own cache, and the compile caches of one GPU kind and model, as archives.
 HF_CACHE, COMPILE_CACHE = "cache/huggingface", "cache/compile"
 
-RUN_FILE, STATUS_FILE, EVENTS_FILE, LOG_FILE, TIMES_FILE, REPORT_FILE, CURVE_FILE, CANCEL_FILE = (
+RUN_FILE, STATUS_FILE, EVENTS_FILE, LOG_FILE, TIMES_FILE, REPORT_FILE, CURVE_FILE, CANCEL_FILE, DIFF_FILE = (
     "run.json",
     "status.json",
     "events.jsonl",
@@ -37,6 +39,7 @@ RUN_FILE, STATUS_FILE, EVENTS_FILE, LOG_FILE, TIMES_FILE, REPORT_FILE, CURVE_FIL
     "report.md",
     "loss.svg",
     "cancel.json",
+    "code.diff",
 )
 
 # Where what was found damaged lies, by its path, in case somebody wants it.
@@ -104,6 +107,11 @@ def checkpoint_part(name: str) -> tuple[str, int, int | None] | None:
     if (match[3] is not None) != (match[1] == "optim"):
         return None
     return match[1], int(match[2]), int(match[3]) if match[3] is not None else None
+
+
+def code_archive(sha: str) -> str:
+    """Where the code of that content is kept on a volume."""
+    return f"{CODE}/{sha}.tar.gz"
 
 
 def aside_mark(path: str, attempt: int) -> str:

@@ -98,8 +98,9 @@ def model_shape(
     ratio: float = DEFAULT_RATIO,
     batch: int | None = None,
     iterations: int | None = None,
+    flops: float | None = None,
 ) -> ModelShape:
-    """Sizes of a model; `batch` and `iterations` replace nanochat's own choice when given."""
+    """Sizes of a model; `batch` and `iterations` replace nanochat's own choice when given, as does a sum of `flops`."""
     dim, heads = _dims(depth, aspect, head_dim)
     padded = -(-vocab // 64) * 64
     matrices = _matrices(depth, dim, heads)
@@ -109,6 +110,8 @@ def model_shape(
     if batch is None:
         reference = ratio * _scaling(REFERENCE_DEPTH, aspect, head_dim, padded)
         batch = 2 ** round(math.log2(REFERENCE_BATCH * (target / reference) ** BATCH_EXPONENT))
+    per_token = flops_per_token(matrices + lm_head, depth=depth, dim=dim, seq_len=seq_len, window=window)
+    steps = round(flops / (per_token * batch)) if flops else target // batch
     return ModelShape(
         depth=depth,
         dim=dim,
@@ -118,9 +121,9 @@ def model_shape(
         lm_head=lm_head,
         matrices=matrices,
         scalars=2 * depth + 26,
-        flops_per_token=flops_per_token(matrices + lm_head, depth=depth, dim=dim, seq_len=seq_len, window=window),
+        flops_per_token=per_token,
         batch=batch,
-        iterations=iterations if iterations is not None else max(1, target // batch),
+        iterations=iterations if iterations is not None else max(1, steps),
     )
 
 

@@ -1,16 +1,24 @@
-"""RunSpec -> Settings: every default filled in, or why it cannot be trained as asked. Pure."""
+"""RunSpec -> ResolvedSpec: every default filled in, or why it cannot be trained as asked. Pure."""
+
+import msgspec
 
 from runner.errors import UsageError
 from runner.model import pricing
 from runner.model.backend_name import BackendName
-from runner.model.spec import Overrides, RunSpec, merge_overrides
-from runner.nanochat import command_lines, shapes
+from runner.model.overrides import Overrides, merge_overrides
+from runner.model.spec import RunSpec
+from runner.nanochat import code_facts, command_lines, flops, shapes
+from runner.nanochat.code_facts import CodeFacts
 from runner.nanochat.command_lines import ResolvedSpec
 from runner.planning import estimate
 
 
-def resolve_spec(spec: RunSpec, backend: str) -> ResolvedSpec:
-    """Fill in every default of a spec. Raises UsageError when the model cannot be trained as asked."""
+def resolve_spec(spec: RunSpec, backend: str, code: CodeFacts | None = None, tag: str = "") -> ResolvedSpec:
+    """Fill in every default of a spec. Raises UsageError when the model cannot be trained as asked.
+
+    `code` is what is known of the nanochat that it is for, where that is not the pinned one.
+    """
+    code = code or (code_facts.unknown() if spec.code else code_facts.pinned())
     on_cpu = backend == BackendName.LOCAL and spec.engine == "nanochat"
     values = spec.overrides
     if spec.task == "test":
@@ -23,6 +31,13 @@ def resolve_spec(spec: RunSpec, backend: str) -> ResolvedSpec:
         values = merge_overrides(Overrides(fp8=True), values)
     if values.fp8 and spec.engine == "nanochat" and spec.gpu in estimate.NO_FP8_GPUS and not on_cpu:
         raise UsageError(f"{spec.gpu} cannot compute in FP8", "leave --fp8 out, or use an H100", field="overrides")
+    if values.target_flops and values.fp8 and spec.engine == "nanochat" and code.undercounts and not on_cpu:
+        times = flops.left_out(estimate.shape_of(spec.depth, values))
+        raise UsageError(
+            f"--target-flops with FP8 would train {times:.1f} times too long in this code ({flops.WHY})",
+            "say --no-fp8, or --iterations in its place",
+            field="overrides",
+        )
     size = estimate.shape_of(spec.depth, values)
     seq_len = values.seq_len or 2048
     if size.batch % (seq_len * spec.gpus):
@@ -51,11 +66,13 @@ def resolve_spec(spec: RunSpec, backend: str) -> ResolvedSpec:
             "lower --device-batch-size by powers of two",
             field="overrides",
         )
-    unsaved = ResolvedSpec(spec=spec, values=values, device_batch=batch, save_every=0, on_cpu=on_cpu)
+    unsaved = ResolvedSpec(
+        spec=spec, values=values, device_batch=batch, save_every=0, on_cpu=on_cpu, code=code, tag=tag
+    )
     quick = spec.engine == "rehearsal" or on_cpu
     pace = estimate.speed(size, unsaved)
     save_every = values.save_every or estimate.save_interval(size, spec, pace.step_s, quick=quick)
-    return ResolvedSpec(spec=spec, values=values, device_batch=batch, save_every=save_every, on_cpu=on_cpu)
+    return msgspec.structs.replace(unsaved, save_every=save_every)
 
 
 def compiles(spec: RunSpec, backend: str) -> bool:

@@ -12,12 +12,14 @@ import msgspec
 from msgspec import Struct
 
 from runner.model import pricing
+from runner.model.overrides import Overrides
 from runner.model.pricing import GPUS, TimeRange, range_around
 from runner.model.run import Run
-from runner.model.spec import Overrides, RunSpec
+from runner.model.spec import RunSpec
+from runner.model.stage_flags import ENV
 from runner.model.stages import StageName
 from runner.model.status import StageState
-from runner.nanochat import shapes
+from runner.nanochat import code_facts, shapes
 from runner.nanochat.command_lines import ResolvedSpec
 from runner.nanochat.shapes import ModelShape
 
@@ -162,12 +164,18 @@ def speed(size: ModelShape, s: ResolvedSpec, own: PastRun | None = None) -> Spee
     peak = GPUS[s.spec.gpu].peak_flops * s.spec.gpus
     step_s = size.flops_per_token * size.batch / (peak * row.mfu)
     down, up = UNCERTAINTY[row.how]
+    other = code_facts.differing(s.code) if s.spec.code else ()
+    passed = [str(one) for one in s.spec.flags if one.stage == "base"]
+    if other or passed:
+        down, up = UNCERTAINTY[How.ASSUMED]
     if s.values.compile is False:
         step_s, down, up = step_s * 2, 0.7, 2.0
     why = (
         f"{size.batch / step_s:,.0f} tok/s: {size.flops_per_token:.2e} FLOPs a token at MFU {row.mfu:.0%}"
         f" of {s.spec.gpus} × {s.spec.gpu}, {row.how} ({row.where})"
     )
+    if other or passed:
+        why += f"; assumed for {code_facts.listed([*passed, *other])}, which may train at another pace"
     return Speed(step_s, down, up, why)
 
 
@@ -294,8 +302,13 @@ _LENGTH = ("iterations", "sft_iterations", "eval_problems", "eval_tokens")
 
 def same_shape(a: RunSpec, b: RunSpec, names: tuple[str, ...] = _PACE) -> bool:
     """Whether steps of two runs must take the same time on the same backend."""
-    of = [(r.engine, r.depth, r.gpu, r.gpus, *(getattr(r.overrides, name) for name in names)) for r in (a, b)]
-    return of[0] == of[1]
+
+    def asked(r: RunSpec) -> tuple[object, ...]:
+        code = r.code.sha if r.code else ""
+        passed = tuple(one for one in r.flags if one.stage in ("base", ENV))
+        return (r.engine, r.depth, r.gpu, r.gpus, code, passed, *(getattr(r.overrides, name) for name in names))
+
+    return asked(a) == asked(b)
 
 
 MIN_PAST_STEPS = 20
@@ -340,4 +353,5 @@ def shape_of(depth: int, v: Overrides) -> ModelShape:
         ratio=v.data_ratio or shapes.DEFAULT_RATIO,
         batch=v.total_batch_size,
         iterations=v.iterations,
+        flops=v.target_flops,
     )

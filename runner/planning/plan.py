@@ -14,6 +14,7 @@ from runner.model.spec import RunSpec
 from runner.model.stages import PARTS, STAGES, Part, StageName
 from runner.model.status import StageState, StageStatus
 from runner.nanochat import command_lines, flops, layout, shapes
+from runner.nanochat.code_facts import CodeFacts
 from runner.nanochat.command_lines import Argv, ResolvedSpec
 from runner.nanochat.layout import CheckpointKind, Inventory
 from runner.planning import budget, estimate, legs
@@ -106,15 +107,19 @@ def make_plan(
     prices: Prices = pricing.DATED,
     own: PastRun | None = None,
     whose: str = "",
+    code: CodeFacts | None = None,
+    tag: str = "",
 ) -> Plan:
     """The plan of one attempt. `checkpoints` are the run's own and those of the run it continues; `finished` and
     `trained_steps` are what earlier attempts left; `own` is what a run of the same shape has taken;
-    `whose` is what the run that it continues is called.
+    `whose` is what the run that it continues is called, `tag` what this one is; `code` is what is known of the nanochat
+    that it trains, where that is the person's own.
 
     Raises UsageError when it cannot be run, as on another number of GPUs than its checkpoint is of.
     """
-    s = resolve_spec(spec, backend)
+    s = resolve_spec(spec, backend, code, tag)
     size = estimate.shape_of(spec.depth, s.values)
+    left_out = _flags_left_out(s)
     found = checkpoints or []
     done = _done(spec, finished or [], found, trained_steps)
     _check_gpus(spec, found, done)
@@ -126,7 +131,7 @@ def make_plan(
     }
     pace = estimate.speed(size, s, own)
     whose = whose or spec.source
-    resume = _resume(newest_complete(found), spec, attempt, whose)
+    resume = _resume(newest_complete(found), s, attempt, whose)
     if spec.task == "base" and spec.source and attempt == 1 and resume.step >= size.iterations:
         raise UsageError(f"{whose} has trained {resume.step:,} steps already", "give more --iterations")
     maker = _StagePlanner(s, size, inventory, found, resume, attempt, backend, pace, own, whose)
@@ -157,11 +162,17 @@ def make_plan(
         usd_per_hour=rates[Part.TRAIN],
         prices=_price_source(backend, prices),
         speed=pace.why,
-        warnings=(*_warnings(spec, s, size, usd.likely), *fit.warnings),
+        warnings=(*_warnings(spec, s, size, usd.likely), *left_out, *fit.warnings),
         calls=fit.calls,
         too_long=fit.too_long,
         limit_s=limit,
     )
+
+
+def _flags_left_out(s: ResolvedSpec) -> tuple[str, ...]:
+    """What the plan would give to scripts that do not take it. Raises UsageError for what cannot be left out."""
+    stages = [name for name in STAGES[s.spec.task] if name in command_lines.FLAGS]
+    return tuple(line for name in stages for line in command_lines.flags_left_out(s, name))
 
 
 def _fit(maker: "_StagePlanner", stages: tuple[Stage, ...], limit: int | None) -> legs.Fit:
@@ -235,9 +246,11 @@ def starting_point(spec: RunSpec, checkpoints: list[Checkpoint], kind: Checkpoin
     return newest_complete(checkpoints, kind, weights_only=not needs_optimizer(spec))
 
 
-def _resume(newest: Checkpoint | None, spec: RunSpec, attempt: int, whose: str) -> Resume:
+def _resume(newest: Checkpoint | None, s: ResolvedSpec, attempt: int, whose: str) -> Resume:
+    if newest and StageName.BASE in STAGES[s.spec.task] and not command_lines.can_resume(s):
+        return Resume(0, "this code has no --resume-from-step: it begins anew")
     if newest:
-        of = f" of {whose}" if newest.run == spec.source else ""
+        of = f" of {whose}" if newest.run == s.spec.source else ""
         return Resume(newest.step, f"step {newest.step:,}{of} is the newest complete checkpoint")
     return Resume(0, "no complete checkpoint yet" if attempt > 1 else "a new run")
 
@@ -257,7 +270,7 @@ def _warnings(spec: RunSpec, s: ResolvedSpec, size: shapes.ModelShape, likely: D
     shards = s.values.shards
     if trains and shards and spec.engine == "nanochat" and not s.on_cpu and shards < size.shards:
         found.append(f"{shards} shards are fewer than the {size.shards} of one epoch: text will be seen again")
-    if trains and s.values.fp8 and spec.engine == "nanochat" and not s.on_cpu:
+    if trains and s.values.fp8 and spec.engine == "nanochat" and not s.on_cpu and s.code.undercounts:
         times = f"{flops.left_out(size):.1f}"
         found.append(
             f"in FP8 nanochat's own FLOPs and MFU are {times} times too low ({flops.WHY}): here both are whole, and its"

@@ -90,6 +90,10 @@ def _touches(path: str, folder: str) -> bool:
 def _of_run(run: Run, gone: Sequence[str], files: Sequence[Entry], runs: Sequence[Run]) -> tuple[str, str]:
     """What a run loses, and what stands against that."""
     folder = run.path
+    if run.spec.code and any(_touches(path, layout.code_archive(run.spec.code.sha)) for path in gone):
+        goes_on = run.live or State.LAUNCHING in TRANSITIONS[run.state]
+        lost = f"{run.tag} could no longer be resumed: its code goes" if goes_on else f"the code of {run.tag} goes"
+        return lost, f"{run.tag} is {run.state}" if run.live else ""
     touched = [path for path in gone if _touches(path, folder)]
     if not touched:
         return "", ""

@@ -49,6 +49,7 @@ def main() -> None:
             name = " ".join(words) or "python -c pass"
             print(f"{name:<16} {min(taken) * 1000:8.1f} {statistics.median(taken) * 1000:8.1f} {over:10.1f}")
         token = {"MODAL_TOKEN_ID": "ak-x", "MODAL_TOKEN_SECRET": "as-x", "MODAL_SERVER_URL": "http://127.0.0.1:9"}
+        token["NANOCHAT_TUI_BACKEND"] = "local"
         for name, more in (("app, first paint", {}), ("… with a token", token)):
             paints = [first_paint({**env, **more}) for _ in range(7)]
             print(f"{name:<16} {min(paints) * 1000:8.1f} {statistics.median(paints) * 1000:8.1f}")

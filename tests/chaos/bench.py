@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from tests.conftest import Cli, wait_until
+from tests.conftest import Cli
 from tests.terminal import Terminal
 
 SHORT = ("--task", "base", "--iterations", "60", "--save-every", "10", "--eval-every", "30")
@@ -54,13 +54,6 @@ class Bench:
         if not holds:
             claim.lost.append(str(seen)[-2000:])
         return bool(holds)
-
-    def none_left(self, cli: Cli, what: str, *seen: object) -> None:
-        """Claim that nothing of a home runs any more: the job's last word comes a moment before its end."""
-        with contextlib.suppress(AssertionError):
-            wait_until(lambda: not cli.processes(), seconds=10, what="the end of all processes")
-        left = cli.processes()
-        self.claim(what, not left, (*seen, left))
 
     def once(self, key: str, make: Callable[[], T]) -> T:
         """What is made at the first strike and used by all."""

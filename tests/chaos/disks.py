@@ -19,7 +19,7 @@ def strike(bench: Bench) -> None:
     if cli.json("ls"):
         run = bench.brought_to_its_end(cli, "f")
         bench.claim(f"{how.__name__[1:]}: the run is done afterwards", run["state"] == "done", run["outcome"])
-    bench.none_left(cli, "no process is left")
+    bench.claim("no process is left", not cli.processes(), cli.processes())
     subprocess.run(["umount", "-l", str(volume)], check=False, capture_output=True)
 
 

@@ -9,6 +9,16 @@ from tests.chaos.bench import Bench
 from tests.conftest import Cli
 
 SETTINGS = (b"", b"{", b"[]", b'{"volume": 3}', b'{"keep_logs_gb": "nan"}', b"[" * 100_000, b'{"volume":"\\ud800"}')
+TOML = (
+    b"{",
+    b"volume = 3",
+    b"gpus = 3",
+    b"bell = true\nbell = 1",
+    b"[backend]",
+    b"\xff",
+    b"a = " + b"[" * 100_000,
+    b"gpu = '\0'",
+)
 RECORDS = (b"{}", b"[]", b"null", b"\xff", b"[" * 100_000)
 COMMANDS = (("ls",), ("show", "a"), ("cost",), ("checkpoints",))
 CALM = "commands go on over damaged records"
@@ -87,7 +97,8 @@ def _version(bench: Bench, registry: Path) -> object:
 
 
 def _hostile_settings(bench: Bench, registry: Path) -> object:
-    settings = bench.rng.choice(SETTINGS)
-    registry.with_name("settings.json").write_bytes(settings)
-    shutil.copymode(registry, registry.with_name("settings.json"))
+    name = bench.rng.choice(("settings.json", "settings.toml"))
+    settings = bench.rng.choice(SETTINGS if name == "settings.json" else TOML)
+    registry.with_name(name).write_bytes(settings)
+    shutil.copymode(registry, registry.with_name(name))
     return settings[:20]

@@ -27,7 +27,7 @@ def strike(bench: Bench) -> None:
     bench.claim("nothing of the environment is on disk", not leaked, leaked)
     volume = [p for p in files if "volumes" in p.parts and secret.encode() in p.read_bytes()]
     bench.claim("no webhook is on the volume", not volume, volume)
-    private = [p for p in cli.home.iterdir() if p.name == "settings.json" or p.name.startswith("registry.db")]
+    private = [p for p in cli.home.iterdir() if p.name == "settings.toml" or p.name.startswith("registry.db")]
     readable = [(p.name, oct(p.stat().st_mode)) for p in private if p.stat().st_mode & 0o077]
     bench.claim("settings and registry are their owner's alone", not readable, (oct(umask), readable))
     written = [p for p in files if p.stat().st_mode & 0o002]

@@ -23,6 +23,7 @@ from runner.monitoring.notifications import Notification, NotificationKind, Noti
 from runner.monitoring.projection import is_free, spent_usd
 from runner.nanochat.layout import CheckpointKind
 from runner.paths import has_modal_token
+from runner.settings import BUILT_IN
 from runner.text import units
 from runner.text.sanitize import sanitize_line
 from runner.volumes.deletion import weigh
@@ -92,6 +93,8 @@ class NanochatApp(TerminalApp):
         self.runs = fleet.registry.all()
         self.default_volume = fleet.volume_location(BackendName.LOCAL, "rehearsal")
         self.unreachable: dict[str, str] = {}
+        # Whose Modal it is, once that is known.
+        self.workspace = ""
         self.watched = self.runs[0].id if self.runs else ""
         self.compared: list[str] = []
         self.files = VolumeFiles(self, self)
@@ -116,6 +119,7 @@ class NanochatApp(TerminalApp):
         self.call_after_refresh(self.files.look_for_cut_ones)
         self.call_after_refresh(self._watch_modal)
         self.call_after_refresh(self._discover)
+        self.call_after_refresh(self._see_where)
 
     def _tell(self, notice: Notification) -> None:
         self.call_later(self._show_notice, notice)
@@ -185,7 +189,29 @@ class NanochatApp(TerminalApp):
         while not worker.is_cancelled:
             if has_modal_token():
                 self.fleet.discover()
+                where = self.fleet.backend(BackendName.MODAL).current_workspace()
+                self.workspace = "/".join(filter(None, (where.name, where.environment)))
             self.left.wait(DISCOVER_EVERY_S)
+
+    @background(group="where", doing="looking where runs can start")
+    def _see_where(self) -> None:
+        """Where runs may start in two places, and nobody has said in which they do, that is asked."""
+        here = self.fleet.effective
+        said = here.origins["backend"] != BUILT_IN or "backend" in here.loaded.odd
+        if not said and not here.loaded.damage and has_modal_token():
+            self.app.call_from_thread(self._ask_where)
+
+    def _ask_where(self) -> None:
+        """Ask once where runs start; the answer is a setting like any other."""
+        asked = Confirm(
+            "Runs start on this machine by default. Start them on Modal?",
+            ["There is a Modal token here. Each launch says where it runs and what it costs, and may say otherwise."],
+            "nanochat-tui settings backend modal",
+            "Modal",
+            "This machine",
+        )
+        where = {True: BackendName.MODAL, False: BackendName.LOCAL}
+        self.push_screen(asked, lambda yes: self._keep(("backend", where[yes])) if yes is not None else None)
 
     def put_setting(self, name: str, value: str) -> None:
         self.fleet.put_setting(name, value)

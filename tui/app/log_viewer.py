@@ -55,7 +55,7 @@ class ViewApp(TerminalApp):
         """With a `source`, what comes from it is put into the file while it comes."""
         super().__init__()
         self._path, self._called, self._home, self._source = path, name, home, source
-        self._settings = settings.load(home)
+        self._settings = settings.effective(home, os.environ).settings
 
     def compose(self) -> ComposeResult:
         yield Line(id="title")
@@ -103,7 +103,10 @@ class ViewApp(TerminalApp):
         self.query_one(LogPane).view.action_window(number)
 
     def put_setting(self, name: str, value: str) -> None:
-        settings.put(self._home, name, value)
+        settings.put(self._home, name, value, self._say_later)
+
+    def _say_later(self, text: str) -> None:
+        self.call_later(self.notify, text, markup=False)
 
     def action_help(self) -> None:
         self.push_screen(help_page(self.sections(self.screen)))

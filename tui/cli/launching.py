@@ -1,12 +1,15 @@
 """`plan`, `launch` and `resume`: what a run would do and cost, and the start of it."""
 
 import argparse
+import functools
 from typing import TYPE_CHECKING
 
 from runner.errors import UsageError
 from runner.exit_codes import Exit
 from runner.model.backend_name import BackendName
-from runner.model.spec import Overrides, RunSpec, closest_name, flag, override_help, parse_money
+from runner.model.overrides import Overrides, closest_name, flag, override_help
+from runner.model.spec import RunSpec, parse_money
+from runner.model.stage_flags import STAGES
 from tui.cli.parser import Parser
 from tui.presentation import console
 
@@ -22,6 +25,8 @@ def options(name: str, sub: Parser) -> None:
         sub.add_argument("--budget", default=None, metavar="USD", help="a new budget, of which what is spent is a part")
         sub.add_argument("-y", "--yes", action="store_true", help="also where settings say to ask first")
         sub.add_argument("--step", type=int, default=None, metavar="N", help="go back to this checkpoint")
+        sub.add_argument("--code", default=None, metavar="SOURCE", help="train other code from here on")
+        sub.add_argument("--include-secrets", action="store_true", help="pack files also that look like secrets")
         sub.add_argument("--watch", action="store_true", help="follow it to its end")
     else:
         _spec_options(sub, launch=name == "launch")
@@ -33,15 +38,21 @@ def _spec_options(sub: Parser, *, launch: bool) -> None:
     sub.add_argument("--from", dest="source", metavar="RUN", help="base, sft, eval: the run to continue")
     sub.add_argument("--step", type=int, default=None, metavar="N", help="with --from: this step, else the newest")
     sub.add_argument("--model", default=None, metavar="dN", help="d12, d26, d32 or any even depth (default d12)")
-    sub.add_argument("--gpus", type=int, default=None, metavar="N", help="1, 2, 4 or 8 (default 1 for test, else 8)")
-    sub.add_argument("--gpu", default=None, metavar="KIND", help="GPU kind (default H100)")
+    sub.add_argument(
+        "--gpus",
+        type=int,
+        default=None,
+        metavar="N",
+        help="1, 2, 4 or 8 (default as set, else 1 for test, 8 for the rest)",
+    )
+    sub.add_argument("--gpu", default=None, metavar="KIND", help="GPU kind (default as set, else H100)")
     sub.add_argument(
         "--engine",
         default=None,
         metavar="ENGINE",
-        help="rehearsal or nanochat (default: nanochat on Modal, a free rehearsal on this machine)",
+        help="rehearsal or nanochat (default: as set, else nanochat on Modal, a free rehearsal on this machine)",
     )
-    sub.add_argument("--backend", default=None, metavar="BACKEND", help="local (default) or modal")
+    sub.add_argument("--backend", default=None, metavar="BACKEND", help="local or modal (default as set, else local)")
     sub.add_argument(
         "--budget", default=None, metavar="USD", help="most dollars over all attempts; the job stops before"
     )
@@ -51,6 +62,35 @@ def _spec_options(sub: Parser, *, launch: bool) -> None:
         sub.add_argument("--force-restart", action="store_true", help="start anew under a tag that is taken")
         sub.add_argument("--watch", action="store_true", help="follow the run to its end")
         sub.add_argument("-y", "--yes", action="store_true", help="launch it also where settings say to ask first")
+    own = sub.add_argument_group("your own nanochat")
+    own.add_argument(
+        "--code",
+        default=None,
+        metavar="SOURCE",
+        help="a folder, owner/name[@REF], an address of git[@REF], or upstream@COMMIT (default: the pinned upstream)",
+    )
+    own.add_argument("--include-secrets", action="store_true", help="pack files also that look like secrets")
+    own.add_argument(
+        "--set",
+        dest="flags",
+        action="append",
+        default=[],
+        metavar="STAGE.FLAG=VALUE",
+        help=f"any flag of a stage's script, or env.NAME=VALUE; stages: {', '.join(STAGES)}",
+    )
+    own.add_argument(
+        "--wandb", nargs="?", const="", default=None, metavar="PROJECT", help="log to Weights & Biases, as one run"
+    )
+    own.add_argument(
+        "--secret", dest="secrets", action="append", default=[], metavar="NAME", help="a Secret of Modal, by its name"
+    )
+    own.add_argument(
+        "--pass-env",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a variable of this shell that the job on this machine gets",
+    )
     group = sub.add_argument_group("overrides")
     for name, (help_, switch) in override_help().items():
         if switch:
@@ -60,39 +100,57 @@ def _spec_options(sub: Parser, *, launch: bool) -> None:
             group.add_argument(flag(name), action=action, default=None, metavar="X", help=help_)
 
 
-def _spec(fleet: "Fleet", args: argparse.Namespace) -> tuple[RunSpec, str]:
-    """What was asked for, and the backend it is for."""
+def _spec(fleet: "Fleet", args: argparse.Namespace) -> tuple[RunSpec, str, tuple[str, ...]]:
+    """What was asked for, the backend it is for, and a line for each setting that is passed over."""
     from runner.fleet.places import BACKENDS
+    from runner.planning.usual import own_options, usual_backend, usual_engine, with_usual
 
     source = fleet.registry.find(args.source) if args.source else None
-    backend = args.backend or (source.backend if source else BackendName.LOCAL)
+    backend = args.backend or (source.backend if source else usual_backend(fleet.settings))
     if backend not in BACKENDS:
         raise UsageError(f"unknown backend {backend!r}", closest_name(backend, BACKENDS), field="backend")
     if source and backend != source.backend:
         raise UsageError(f"{source.tag} is on {source.backend}", "leave --backend out", field="backend")
     given = {name: value for name in Overrides.__struct_fields__ if (value := getattr(args, name)) is not None}
-    spec = RunSpec.create(
+    create = functools.partial(
+        RunSpec.create,
         task=args.task,
         model=args.model,
         backend=backend,
-        engine=args.engine,
-        gpus=args.gpus,
-        gpu=args.gpu,
         budget=args.budget,
         stop_if_stalled=args.stop_if_stalled,
         overrides=given,
         source=source.spec if source else None,
         source_id=source.id if source else "",
         source_step=args.step,
+        flags=args.flags,
+        pass_env=args.pass_env,
+        **own_options(
+            fleet.settings,
+            lambda text: fleet.code(text, include_secrets=args.include_secrets),
+            code=args.code,
+            wandb=args.wandb,
+            secrets=args.secrets,
+            # What a run continues has said it already; a rehearsal has no use for it.
+            usual=not source and usual_engine(args.engine or fleet.settings.engine, backend, given) == "nanochat",
+            on_modal=backend == BackendName.MODAL,
+        ),
     )
-    return spec, backend
+    said = {"engine": args.engine, "gpus": args.gpus, "gpu": args.gpu}
+    if source:
+        # What that run is goes before what is usual here.
+        return create(**said), backend, ()
+    spec, passed_over = with_usual(create, fleet.effective, **said)
+    return spec, backend, passed_over
 
 
 def _plan(fleet: "Fleet", args: argparse.Namespace) -> int:
     from runner.planning import plan_text
 
-    spec, backend = _spec(fleet, args)
+    spec, backend, passed_over = _spec(fleet, args)
     planned = fleet.plan(spec, backend)
+    for line in passed_over:
+        fleet.say(line)
     if args.json:
         console.as_json({"spec": spec, "plan": planned})
     else:
@@ -105,9 +163,11 @@ def _launch(fleet: "Fleet", args: argparse.Namespace) -> int:
     from runner.planning import plan_text
     from runner.planning.confirmation import ask_first
 
-    spec, backend = _spec(fleet, args)
+    spec, backend, passed_over = _spec(fleet, args)
     planned = fleet.plan(spec, backend)
     heading = _Heading(fleet, plan_text.headline(spec, backend, planned))
+    for line in passed_over:
+        fleet.say(line)
     reason = "" if args.yes else fleet.confirmation_reason(spec, planned.usd.likely)
     ask_first(reason, heading.confirm)
     unasked = not (args.yes or reason)
@@ -150,7 +210,8 @@ def _resume(fleet: "Fleet", args: argparse.Namespace) -> int:
     reason = "" if args.yes else fleet.confirmation_reason_for_resume(run_, budget)
     ask_first(reason, console.confirm)
     unasked = not (args.yes or reason)
-    resumed = fleet.resume(run_, gpus=args.gpus, budget=budget, step=args.step, unasked=unasked)
+    code = fleet.code(args.code, include_secrets=args.include_secrets) if args.code is not None else None
+    resumed = fleet.resume(run_, gpus=args.gpus, budget=budget, step=args.step, code=code, unasked=unasked)
     where = f"from step {begins:,}" if begins is not None else "from the beginning"
     return _started(fleet, resumed, args, f"attempt {resumed.attempt}, {where}, of", skip=len(earlier))
 

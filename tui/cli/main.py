@@ -29,6 +29,7 @@ def parser(chosen: str = "") -> Parser:
     top.add_argument(
         "--volume", default="", metavar="DIR", help="folder that serves as the volume of the local backend"
     )
+    top.add_argument("--env", default="", metavar="NAME", help="Modal's environment (default as set, else Modal's own)")
     top.add_argument("--debug", action="store_true", help="write more into nanochat-tui.log in the data folder")
     subcommands, shared = top.add_subparsers(dest="command", metavar="COMMAND"), [common()]
     for name, command in COMMANDS.items():
@@ -66,6 +67,9 @@ def _main(words: list[str]) -> int:
     try:
         args = _parsed(words)
         _begin_log(args, words)
+        if args.env:
+            # Where Modal's client looks for it, here and in what it starts.
+            os.environ["MODAL_ENVIRONMENT"] = args.env
         if args.command is None:
             return _open_app(args)
         if args.command == "view":
@@ -176,11 +180,11 @@ def _know_the_terminal() -> None:
 
 def _subcommand(words: Sequence[str]) -> str:
     """The first word that is no option and no option's value."""
-    after_volume = False
+    is_value = False
     for word in words:
-        if not word.startswith("-") and not after_volume:
+        if not word.startswith("-") and not is_value:
             return word
-        after_volume = word == "--volume"
+        is_value = word in ("--volume", "--env")
     return ""
 
 

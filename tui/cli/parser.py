@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """A hint at the word that was meant."""
-    from runner.model.spec import closest_name
+    from runner.model.overrides import closest_name
 
     return closest_name(word, list(known))
 
@@ -45,5 +45,6 @@ def common() -> Parser:
     found.add_argument("--json", action="store_true", help="print JSON")
     found.add_argument("--plain", action="store_true", help="no colours, no live rewriting of lines")
     found.add_argument("--volume", default=argparse.SUPPRESS, metavar="DIR", help=argparse.SUPPRESS)
+    found.add_argument("--env", default=argparse.SUPPRESS, metavar="NAME", help=argparse.SUPPRESS)
     found.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return found

@@ -40,7 +40,7 @@ OF_A_RUN = (
     "id", "tag", "spec", "backend", "created_at", "state", "attempt", "status", "cancel_requested_at", "asked_at",
     "ended_at", "back_to", "schema",
 )  # fmt: skip
-SECRET_SETTINGS = ("webhook", "on_notice", "volume")
+SECRET_SETTINGS = ("webhook", "on_notice", "volume", "code")
 
 
 def bundle(home: Path, args: argparse.Namespace) -> int:
@@ -131,10 +131,11 @@ def _versions() -> str:
 
 def _settings(home: Path) -> str:
     found = settings.read(home)
+    around = {"file": found.file, "variables": [v for v in settings.VARIABLES.values() if v in os.environ]}
     shown = msgspec.to_builtins(found.settings) | {
         name: "is set" for name in SECRET_SETTINGS if getattr(found.settings, name)
     }
-    return _json({"set": shown, "damage": found.damage, "not understood": [*found.odd, *found.unknown]})
+    return _json({"set": shown, "damage": found.damage, "not understood": [*found.odd, *found.unknown], **around})
 
 
 def _of(run: Run) -> dict[str, Any]:

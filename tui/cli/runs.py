@@ -12,7 +12,7 @@ from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.monitoring import health, unsaved
 from runner.monitoring.projection import spent_usd
-from runner.nanochat import flops
+from runner.nanochat import flops, layout
 from runner.text import units
 from tui.cli.json_records import as_json, record
 from tui.cli.parser import Parser
@@ -31,6 +31,8 @@ def options(name: str, sub: Parser) -> None:
     """Add what each of these commands takes."""
     if name == "ls":
         sub.add_argument("--backend", choices=("local", "modal"), help="only runs of this backend")
+    elif name == "show":
+        sub.add_argument("--diff", action="store_true", help="how its code differs from the commit that it is built on")
     elif name == "cancel":
         sub.add_argument("--no-wait", action="store_true", help="do not wait for the end")
     elif name == "rm":
@@ -91,6 +93,8 @@ def _say_unreachable(fleet: "Fleet") -> None:
 def _show(fleet: "Fleet", args: argparse.Namespace) -> int:
     [found] = fleet.poll_until_certain([fleet.poll_run(fleet.registry.find(args.run))])
     _say_unreachable(fleet)
+    if args.diff:
+        return _diff(fleet, found)
     if args.json:
         detail = {"spec": found.spec, "stages": found.status.work.stages if found.status else []}
         unknown = found.status.work.unknown_lines if found.status else 0
@@ -107,6 +111,15 @@ def _show(fleet: "Fleet", args: argparse.Namespace) -> int:
     for name in ("task", "model", "engine", "backend", "volume", "attempts"):
         console.write(f"  {name:<9} {fields[name]!s}")
     console.write(f"  {'folder':<9} {found.volume}/{found.path}")
+    if found.spec.code:
+        console.write(f"  {'code':<9} {run_format.code(found.spec.code)}")
+    for earlier in found.earlier_code:
+        said = run_format.code(earlier.code) if earlier.code else "the pinned upstream"
+        console.write(f"  {'before':<9} {said}, to attempt {earlier.until}")
+    for one in found.spec.flags:
+        console.write(f"  {'set':<9} {one}")
+    if found.status and found.status.work.wandb:
+        console.write(f"  {'W&B':<9} {found.status.work.wandb}")
     console.write(f"  {'on':<9} {run_format.hardware(found)}")
     console.write(f"  {'step':<9} {run_format.steps(found)}")
     if found.status and found.status.training.mfu is not None:
@@ -141,6 +154,22 @@ def _named(fleet: "Fleet", names: list[str]) -> list[Run]:
     """The runs behind several whole names, each once; the first that is wrong is an error before anything is done."""
     found = {r.id: r for r in (fleet.registry.find(name, whole=True) for name in names)}
     return [fleet.poll_run(r) for r in found.values()]
+
+
+def _diff(fleet: "Fleet", run_: Run) -> int:
+    """The difference that was recorded at launch, line by line, made harmless."""
+    if run_.spec.code is None:
+        raise UsageError(f"{run_.tag} trains the pinned upstream", "launch with --code to train your own", field="code")
+    try:
+        text = fleet.volume_of(run_).read(f"{run_.path}/{layout.DIFF_FILE}").decode("utf-8", "replace")
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"nothing is known of what the code of {run_.tag} is built on",
+            "a folder with nanochat's history, or with changes since its last commit, has a difference",
+        ) from error
+    for line in text.splitlines():
+        console.write(line)
+    return Exit.OK
 
 
 def _cancel(fleet: "Fleet", args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from runner.model.backend_name import BackendName
+from runner.model.code import Code
 from runner.model.run import Run
 from runner.model.stages import Phase, StageName
 from runner.model.states import State
@@ -12,6 +13,7 @@ from runner.monitoring.health import HealthStatus
 from runner.monitoring.progress import progress_of
 from runner.monitoring.projection import spent_usd
 from runner.text import units
+from runner.text.sanitize import sanitize_line
 from runner.volumes.checkpoints import Checkpoint
 from tui.presentation.cells import Cell
 
@@ -153,3 +155,10 @@ def final_line(run_: Run) -> str:
     took = units.duration(status.spent_s) if status else units.UNKNOWN
     what = f": {outcome.message}" if outcome and outcome.message else ""
     return f"{STATES[run_.state][0]} {run_.tag} {run_.state} in {took}, {units.money(spent_usd(run_))}{what}"
+
+
+def code(of: Code) -> str:
+    """Whose nanochat it is: the folder or repository, the commit, whether it had changes."""
+    where = of.origin.rstrip("/").removesuffix(".git").rpartition("/")[2] or of.origin
+    at = f"@{of.commit[:8]}" if of.commit else ""
+    return sanitize_line(f"{where}{at}{' with changes' if of.dirty else ''}, {of.short}")

@@ -31,6 +31,7 @@ def title(run: Run, now: float) -> Cells:
     if status and status.containers.preemptions:
         cells.append(Cell(f"↻ preempted {status.containers.preemptions}×", "warning"))
     cells += ["on Modal"] if run.backend is BackendName.MODAL else []
+    cells += [f"code {run_format.code(run.spec.code)}"] if run.spec.code else []
     cells += [Cell("rehearsal", "warning")] if run.spec.engine == "rehearsal" else []
     cells += ["free"] if is_free(run) else []
     cells.append(Cell(run.id, "dim"))

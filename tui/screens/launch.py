@@ -1,8 +1,9 @@
 """A new run: a form on the left, on the right what it will do, how long it takes and what it costs."""
 
+import functools
 import shlex
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -16,17 +17,20 @@ from runner.fleet.places import BACKENDS
 from runner.fleet.registry import find_run
 from runner.model.backend_name import BackendName
 from runner.model.identifiers import check_tag
+from runner.model.overrides import SWITCHES, flag, parse_override_words
 from runner.model.pricing import CENT, FREE, GPUS, MoneyRange
 from runner.model.run import Run
-from runner.model.spec import ENGINES, GPU_COUNTS, SWITCHES, TASKS, RunSpec, flag, parse_override_words
+from runner.model.spec import ENGINES, GPU_COUNTS, TASKS, RunSpec
 from runner.paths import has_modal_token, no_modal_token
 from runner.planning import plan_text
 from runner.planning.plan import Plan
+from runner.planning.usual import with_usual
 from runner.text import units
 from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation.keymap import bindings
 from tui.screens.base import NanochatScreen
+from tui.screens.launch_usual import USUAL, first_values, flags, without
 from tui.widgets.choice import Choice
 from tui.widgets.consent import Confirm
 from tui.widgets.key_line import KeyLine
@@ -88,15 +92,20 @@ class LaunchScreen(NanochatScreen):
         self._spec: RunSpec | None = None
         # What a person had chosen before the form was filled in for a checkpoint.
         self._own: dict[str, str] = {}
+        # What the form begins with: what is set, else what is built in.
+        self._first = DEFAULTS
+        self._passed_over: tuple[str, ...] = ()
         self._usd = FREE
         self._busy = False
         self._planning = self._wanted = False
 
     def compose(self) -> ComposeResult:
+        self._first = first_values(DEFAULTS, self.nanochat.fleet.settings)
         yield Line(id="title")
         with Horizontal():
             with VerticalScroll(id="form", can_focus=False):
-                for name, value, hint in FIELDS:
+                for name, _, hint in FIELDS:
+                    value = self._first[name]
                     with Horizontal(classes="field"):
                         yield Label(LABELS.get(name, name), markup=False)
                         if name in CHOICES:
@@ -117,6 +126,7 @@ class LaunchScreen(NanochatScreen):
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
         if self.is_there:
+            self._follow_settings()
             self.query_one("#task").focus()
 
     def on_input_changed(self) -> None:
@@ -136,9 +146,18 @@ class LaunchScreen(NanochatScreen):
         right = self.query_one("#right", VerticalScroll)
         (right.scroll_page_up if by < 0 else right.scroll_page_down)(animate=False)
 
+    def _follow_settings(self) -> None:
+        """What was set since the form was made is in those of its fields that nobody has changed."""
+        before, self._first = self._first, first_values(DEFAULTS, self.nanochat.fleet.settings)
+        for name in USUAL:
+            field = self.query_one(f"#{name}", Choice)
+            if field.value == before[name]:
+                field.value = self._first[name]
+
     def begin_anew(self) -> None:
         """Empty the form, but for the task and the model that were chosen last."""
-        for name, value, _ in FIELDS:
+        self._first = first_values(DEFAULTS, self.nanochat.fleet.settings)
+        for name, value in self._first.items():
             field = self.query_one(f"#{name}")
             if isinstance(field, Input | Choice):
                 field.value = self._own.get(name, field.value if name in REMEMBERED else value)
@@ -175,21 +194,20 @@ class LaunchScreen(NanochatScreen):
 
         What is left as it was is taken from the run to continue.
         """
-        gpus, engine, source = self._value("gpus"), self._value("engine"), self._source()
+        source = self._source()
         if self._value("tag"):
             check_tag(self._value("tag"))
 
-        def asked(name: str) -> str | None:
-            value = self._value(name)
-            return None if source and value == DEFAULTS[name] else value
-
-        return RunSpec.create(
+        said: dict[str, Any] = {name: self._value(name) for name in ("engine", "gpus", "gpu") if self._is_said(name)}
+        said = {name: None if value == "auto" else value for name, value in said.items()}
+        if said.get("gpus"):
+            said["gpus"] = int(said["gpus"])
+        model = self._value("model")
+        create = functools.partial(
+            RunSpec.create,
             task=self._value("task"),
-            model=asked("model"),
+            model=None if source and model == DEFAULTS["model"] else model,
             backend=self._backend(),
-            engine=None if engine == "auto" else engine,
-            gpus=None if gpus == "auto" else int(gpus),
-            gpu=asked("gpu"),
             budget=self._value("budget") or None,
             stop_if_stalled=self._value("stop-if-stalled") or None,
             overrides=parse_override_words(self._value("overrides")),
@@ -197,6 +215,17 @@ class LaunchScreen(NanochatScreen):
             source_id=source.id if source else "",
             source_step=_step(self._value("step")),
         )
+        self._passed_over = ()
+        if source:
+            return create(**said)
+        # Where auto was chosen over what is set, that counts no more.
+        usual = without(self.nanochat.fleet.effective, [name for name, value in said.items() if value is None])
+        spec, self._passed_over = with_usual(create, usual, **said)
+        return spec
+
+    def _is_said(self, name: str) -> bool:
+        """Whether a field holds something else than it begins with."""
+        return self._value(name) != self._first[name]
 
     def _replan(self) -> None:
         self._spec = None
@@ -257,7 +286,7 @@ class LaunchScreen(NanochatScreen):
         text.append("\n")
         for name, said in plan_text.notes(planned):
             text.append(f"{name:<7} {sanitize_line(said)}\n", style="bold" if name == "likely" else "")
-        for warning in planned.warnings:
+        for warning in (*planned.warnings, *self._passed_over):
             text.append(f"note: {sanitize_line(warning)}\n", style=self.nanochat.tone("warning"))
         text.append("\n")
         for stage in planned.stages:
@@ -272,9 +301,13 @@ class LaunchScreen(NanochatScreen):
     def _command_line(self) -> str:
         """The same launch, for a shell."""
         words = ["nanochat-tui", "launch"]
+        values = {name: self._value(name) for name, _, _ in FIELDS}
+        usual = flags(values, self._first, DEFAULTS, self._spec)
         for name, default, _ in FIELDS[:-1]:
-            value = self._value(name)
-            if value and (value != default or name == "task" or (name == "model" and not self._value("from"))):
+            value = values[name]
+            if name in USUAL:
+                words += [f"--{name}", usual[name]] if name in usual else []
+            elif value and (value != default or name == "task" or (name == "model" and not self._value("from"))):
                 words += [f"--{name}", value]
         for name, given in parse_override_words(self._value("overrides")).items():
             for value in given if isinstance(given, list) else [given]:

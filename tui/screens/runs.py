@@ -143,6 +143,7 @@ class RunsScreen(NanochatScreen):
         now = self.nanochat.fleet.clock()
         found, day, rate = spending(runs, self.nanochat.fleet.deleted_accounts, now), today(now), per_hour(runs)
         cells: list[Cell | str] = [Cell("nanochat", "accent"), f"{len(live)} live"]
+        cells += [Cell(sanitize_line(self.nanochat.workspace), "dim")] if self.nanochat.workspace else []
         cells += [f"{units.money(rate)}/h now"] if rate else []
         cells.append(f"today {units.money(found.days.get(day, Decimal(0)))}")
         month, limit = found.months.get(day[:7], Decimal(0)), self.nanochat.fleet.settings.monthly_limit_usd

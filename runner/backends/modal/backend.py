@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from runner.backends.base import Check, Workspace
-from runner.backends.modal import calls, names
+from runner.backends.modal import calls, keys, names
 from runner.backends.modal.billing import Billing
 from runner.backends.modal.calls import CallEnd, CallResult
 from runner.backends.modal.deploy import Deployments
@@ -25,8 +25,10 @@ from runner.diagnosis.advice import ADVICE, Cause
 from runner.errors import NanochatError, Unreachable, VolumeGone
 from runner.logs.mirror import Read
 from runner.model.backend_name import BackendName
+from runner.model.code import Code
 from runner.model.pricing import Prices
 from runner.model.run import Poll, Run, calls_of_attempt
+from runner.model.spec import RunSpec
 from runner.model.stages import Part
 from runner.model.states import LIVE, State
 from runner.model.status import Outcome, OutcomeKind, Status
@@ -81,9 +83,13 @@ class ModalBackend:
         require_token()
         self._identity.check_workspace(run)
 
-    def ensure_deployed(self, engine: str, *, live: Sequence[Run]) -> str:
+    def ensure_deployed(self, engine: str, *, live: Sequence[Run], code: Code | None = None) -> str:
         require_token()
         return self._apps.ensure(engine, live)
+
+    def check_keys(self, spec: RunSpec) -> None:
+        require_token()
+        keys.check(spec.secrets)
 
     def launch(self, run: Run) -> str:
         self.check_workspace(run)
@@ -97,7 +103,8 @@ class ModalBackend:
     def _spawn(run: Run) -> str:
         mounted: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]
         mounted = {names.MOUNT: modal.Volume.from_name(run.volume)}
-        function = modal.Function.from_name(app_name(run), Part.PREPARE).with_options(volumes=mounted)
+        options = {"volumes": mounted, **keys.options(run)}
+        function = modal.Function.from_name(app_name(run), Part.PREPARE).with_options(**options)
         return str(function.spawn(run.id, run.attempt, run.volume).object_id)
 
     def poll(self, run: Run) -> Poll:

@@ -1,0 +1,63 @@
+"""A person's own nanochat, from this disk to the volume of a run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.errors import UsageError
+from runner.model.run import Run
+from runner.nanochat import layout
+from runner.volumes.base import Volume
+
+if TYPE_CHECKING:
+    from runner.nanochat.code_facts import CodeFacts
+    from runner.source.origin import Obtained
+
+
+class CodeStore:
+    """Code that was packed on this machine, by its content."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def obtain(self, text: str, *, include_secrets: bool = False) -> "Obtained":
+        """Pack what `--code` names; how it differs from its base is kept beside it."""
+        from runner.source import origin
+
+        found = origin.obtain(text, self._home, include_secrets=include_secrets)
+        origin.keep_diff(found, self._home)
+        return found
+
+    def facts(self, sha: str) -> "CodeFacts | None":
+        """What is known of code by its content; None where it was packed on another machine."""
+        from runner.source import origin
+
+        return origin.known_facts(sha, self._home)
+
+    def bring(self, volume: Volume, run: Run) -> None:
+        """Put a run's code on its volume, unless it is there, and its difference into the run's folder.
+
+        Raises UsageError where it is neither there nor here, Unreachable where the volume is.
+        """
+        code = run.spec.code
+        if code is None:
+            return
+        from runner.source import origin
+
+        there, here = layout.code_archive(code.sha), origin.archive(code.sha, self._home)
+        if not _is_there(volume, there, code.bytes):
+            if not here.is_file():
+                raise UsageError(
+                    f"the code {code} is neither on the volume nor on this machine",
+                    "give it again with --code",
+                    field="code",
+                )
+            volume.put(here, there, lambda _: None, over=True)
+        if diff := origin.kept_diff(code, self._home):
+            volume.write(f"{run.path}/{layout.DIFF_FILE}", diff)
+
+
+def _is_there(volume: Volume, path: str, size: int) -> bool:
+    try:
+        return volume.stat(path).bytes == size
+    except FileNotFoundError:
+        return False
