@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 
 from runner.nanochat import grammar, shapes
+from runner.nanochat.code_facts import pinned
 from runner.text.sanitize import strip_ansi
 from tests.conftest import Cli, wait_until
+from tests.pin import facts_of_folder
 
 DIR, PYTHON = os.environ.get("NANOCHAT_DIR"), os.environ.get("NANOCHAT_PYTHON")
 pytestmark = pytest.mark.skipif(not (DIR and PYTHON), reason="NANOCHAT_DIR and NANOCHAT_PYTHON are not set")
@@ -77,6 +80,37 @@ def test_the_real_smoke_test_and_single_stages_after_it(corpus: Cli) -> None:
     assert "| ChatCORE |" in (cli.run_dir("e") / "report.md").read_text()
     cli("launch", "--task", "base", "--from", "t", "--iterations", "14", "--tag", "on", "--watch")
     assert cli.run("on")["step"] == 14
+
+
+def copied(folder: Path) -> Path:
+    """A checkout of one's own: NANOCHAT_DIR as it is."""
+    shutil.copytree(str(DIR), folder, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__"))
+    return folder
+
+
+def test_a_dirty_folder_is_trained_and_gone_on_with_whatever_becomes_of_it(corpus: Cli, tmp_path: Path) -> None:
+    cli, folder = corpus, copied(tmp_path / "mine")
+    model = folder / "nanochat" / "gpt.py"
+    assert "softcap = 15" in model.read_text()
+    cli("launch", "--task", "base", "--tag", "upstream", *SHORT, "--watch")
+    model.write_text(model.read_text().replace("softcap = 15", "softcap = 5"))
+    cli("launch", "--task", "base", "--tag", "whole", *SHORT, "--code", str(folder), "--watch")
+    cli("launch", "--task", "base", "--tag", "killed", *SHORT, "--code", str(folder))
+    wait_until(lambda: (cli.run("killed")["step"] or 0) >= 30, seconds=240, what="step 30")
+    model.write_text("this is no Python any more")
+    shutil.rmtree(folder)
+    for pid in cli.processes():
+        os.kill(pid, signal.SIGKILL)
+    cli("resume", "killed", "--watch")
+    upstream, whole, killed = (val_bpb(cli, name) for name in ("upstream", "whole", "killed"))
+    assert whole[0] != upstream[0] and abs(whole[60] / upstream[60] - 1) > 1e-4
+    assert killed[20] == whole[20]
+    assert killed[60] == pytest.approx(whole[60], rel=SKIPPED_DATA)
+
+
+def test_the_table_of_the_pinned_commit_is_what_its_scripts_say(tmp_path: Path) -> None:
+    folder = copied(tmp_path / "pinned")
+    assert facts_of_folder(folder) == pinned()
 
 
 def real_sizes() -> list[dict[str, Any]]:
