@@ -1,6 +1,10 @@
 """A person's own nanochat is what is trained, here and on Modal, and stays what it was when the run began."""
 
+import random
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +15,10 @@ from runner.model.run import Run
 from runner.model.spec import RunSpec
 from runner.model.states import State
 from runner.nanochat import layout
+from runner.source.unpack import unpack
 from tests import own_nanochat
 from tests.conftest import Cli
+from tests.modal_cloud import ROOT
 from tests.place import Place
 
 SHORT = "--engine nanochat --task base --model d4 --gpus 1 --iterations 30 --save-every 10".split()
@@ -232,3 +238,31 @@ def test_a_rehearsal_takes_the_flags_that_a_real_run_would(place: Place) -> None
     done = place.ended(place.fleet.launch(wanted, backend=place.backend))
     assert done.state is State.DONE, done.outcome
     assert "--matrix-lr=0.05" in log(place, done) and "--init-lr-frac=0.5" in log(place, done)
+
+
+def test_a_launch_that_is_killed_anywhere_leaves_no_half_of_an_archive_and_the_next_one_works(
+    cli: Cli, mine: Path
+) -> None:
+    launch = [sys.executable, "-m", "tests.killed_at"], ("launch", *SHORT, "--code", str(mine))
+
+    def killed(at: int) -> str:
+        changed(mine, at)
+        done = subprocess.run(
+            [*launch[0], str(at), *launch[1]], cwd=ROOT, env=cli.env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        return done.stderr
+
+    effects = int(killed(10**9).split()[-2])
+    assert effects > 30
+    for at in random.Random(3).sample(range(1, effects + 1), 10):
+        killed(at)
+        for run in cli.json("ls"):
+            if run["state"] in ("launching", "interrupted"):
+                cli("rm", run["id"], "--yes", code=None)
+    volume = cli.home / "volumes" / "nanochat"
+    for archive in (*(volume / layout.CODE).glob("*.tar.gz"), *(cli.home / "code").glob("*.tar.gz")):
+        unpack(archive, cli.home / "unpacked" / archive.name, archive.name.removesuffix(".tar.gz"))
+    changed(mine, 77)
+    cli("launch", *SHORT, "--code", str(mine), "--watch")
+    assert "the model was changed 77 times" in (cli.run_dir("last") / "log").read_text()

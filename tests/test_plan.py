@@ -7,9 +7,11 @@ import msgspec
 import pytest
 
 from runner.errors import UsageError
+from runner.model.code import Code
 from runner.model.spec import RunSpec
 from runner.model.stages import StageName
 from runner.model.status import StageState, StageStatus
+from runner.nanochat import code_facts, shapes
 from runner.nanochat.command_lines import HOPPER_KERNEL, OTHER_KERNEL
 from runner.nanochat.layout import CheckpointKind, Inventory
 from runner.planning import plan_text
@@ -244,3 +246,34 @@ def test_how_long_a_call_may_take_is_said_where_there_is_a_limit() -> None:
 def test_a_plan_in_words_says_how_many_parameters_the_model_has() -> None:
     made = planned()
     assert f"model      {made.parameters:,} parameters" in list(lines(made)) and made.parameters > 10**8
+
+
+def test_code_of_ones_own_may_ask_the_hub_for_what_nobody_else_knows_of() -> None:
+    def env(code: Code | None) -> dict[str, str]:
+        spec = RunSpec.create(task="speedrun", model="d12", backend="modal", code=code)
+        there = Inventory(kernels={HOPPER_KERNEL.folder: HOPPER_KERNEL.revision})
+        return make_plan(spec, there, backend="modal").env
+
+    assert env(None)["HF_HUB_OFFLINE"] == "1"
+    assert "HF_HUB_OFFLINE" not in env(Code(sha="0" * 64, origin="/home/me/nanochat"))
+
+
+def test_the_pace_of_changed_code_is_assumed_and_that_of_unchanged_code_is_not() -> None:
+    spec = RunSpec.create(task="base", model="d12", backend="modal", code=Code(sha="0" * 64, origin="/mine"))
+    same = code_facts.pinned()
+    changed = msgspec.structs.replace(same, files={**same.files, "nanochat/gpt.py": "0" * 16})
+    plans = {f: make_plan(spec, Inventory(), backend="modal", code=c) for f, c in (("s", same), ("c", changed))}
+    assert "assumed for nanochat/gpt.py" in plans["c"].speed and "assumed for" not in plans["s"].speed
+    assert plans["c"].usd.high > plans["s"].usd.high
+
+
+def test_flops_are_refused_as_a_length_where_the_code_counts_them_wrong() -> None:
+    def planned(**overrides: object) -> Plan:
+        flags = ["base.target-flops=1e19"]
+        spec = RunSpec.create(task="base", model="d24", backend="modal", flags=flags, overrides=overrides)
+        return make_plan(spec, Inventory(), backend="modal")
+
+    with pytest.raises(UsageError, match=r"would train [\d.]+ times too long"):
+        planned()
+    assert planned(fp8=False).total_steps == shapes.model_shape(24, flops=1e19).iterations
+    assert shapes.model_shape(24, flops=1e19).flops == pytest.approx(1e19, rel=0.01)

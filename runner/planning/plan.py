@@ -187,7 +187,12 @@ def _fit(maker: "_StagePlanner", stages: tuple[Stage, ...], limit: int | None) -
 
 
 def _offline(s: ResolvedSpec, backend: str, inventory: Inventory) -> bool:
-    """Whether everything that nanochat would ask the Hub for is there: eight ranks asking is slow, and may fail."""
+    """Whether everything that nanochat would ask the Hub for is there: eight ranks asking is slow, and may fail.
+
+    What a person's own code asks for nobody knows.
+    """
+    if s.spec.code:
+        return False
     kernel = command_lines.kernel(s)
     wanted = backend == BackendName.MODAL and s.spec.engine == "nanochat" and kernel.offline
     return wanted and layout.has_kernel(inventory, kernel)
@@ -255,6 +260,10 @@ def _resume(newest: Checkpoint | None, s: ResolvedSpec, attempt: int, whose: str
     return Resume(0, "no complete checkpoint yet" if attempt > 1 else "a new run")
 
 
+def _reads_tasks(s: ResolvedSpec) -> bool:
+    return bool({StageName.SFT, StageName.CHAT_EVAL} & set(STAGES[s.spec.task]))
+
+
 def _warnings(spec: RunSpec, s: ResolvedSpec, size: shapes.ModelShape, likely: Decimal) -> tuple[str, ...]:
     found = []
     trains = StageName.BASE in STAGES[spec.task]
@@ -276,6 +285,8 @@ def _warnings(spec: RunSpec, s: ResolvedSpec, size: shapes.ModelShape, likely: D
             f"in FP8 nanochat's own FLOPs and MFU are {times} times too low ({flops.WHY}): here both are whole, and its"
             f" --target-flops would train {times} times too long"
         )
+    if _reads_tasks(s) and not s.code.task_data and spec.engine == "nanochat":
+        found.append("this code downloads its fine-tuning data itself, when that stage begins: the GPUs wait for it")
     if spec.overrides.iterations and spec.overrides.data_ratio:
         found.append("--iterations decides the length; --data-ratio only the batch")
     return tuple(found)
@@ -354,7 +365,7 @@ class _StagePlanner(Struct, frozen=True):
         core = StageName.BASE_EVAL in STAGES[s.spec.task] or (s.spec.task == "base" and s.values.core_every != -1)
         if core and not has.eval_bundle:
             found["eval bundle"] = command_lines.EVAL_BUNDLE
-        if {StageName.SFT, StageName.CHAT_EVAL} & set(STAGES[s.spec.task]) and not has.task_data:
+        if _reads_tasks(s) and s.code.task_data and not has.task_data:
             found["task data"] = command_lines.TASK_DATA
         return found
 
