@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from runner.job.compile_cache import CompileCache, compile_cache_of
 from runner.job.environment import LocalEnvironment, local_gpus
 from runner.job.job import Job
 from runner.model.backend_name import BackendName
+from runner.model.code import Code
 from runner.model.identifiers import new_run_id
 from runner.model.run import Run
 from runner.model.spec import RunSpec
@@ -33,6 +35,7 @@ from runner.model.states import State
 from runner.nanochat import grammar, layout
 from runner.nanochat.command_lines import HOPPER_KERNEL, OTHER_KERNEL
 from runner.planning.plan import make_plan
+from runner.source.pack import pack
 from runner.text.sanitize import strip_ansi
 from runner.volumes import holdings, run_records
 from runner.volumes.folder import FolderVolume
@@ -70,10 +73,27 @@ class Bench:
         with (self.out / "results.jsonl").open("a") as file:
             file.write(line + "\n")
 
-    def run(self, task: str, model: str, *, gpus: int = 1, **overrides: Any) -> Run:
+    def run(
+        self,
+        task: str,
+        model: str,
+        *,
+        gpus: int = 1,
+        code: Code | None = None,
+        wandb: str | None = None,
+        **overrides: Any,
+    ) -> Run:
         spec = RunSpec.create(
-            task=task, model=model, backend="modal", engine="nanochat", gpus=gpus, gpu=self.gpu, overrides=overrides,
-        )  # fmt: skip
+            task=task,
+            model=model,
+            backend="modal",
+            engine="nanochat",
+            gpus=gpus,
+            gpu=self.gpu,
+            code=code,
+            wandb=wandb,
+            overrides=overrides,
+        )
         run = Run(new_run_id(), f"{task}-{model}", spec, BackendName.MODAL, self.volume.location, time.time())
         run_records.write_run(self.volume, run)
         return run
@@ -154,6 +174,37 @@ def speed(bench: Bench) -> None:
     bench.put("speed", job=job, bare=bare, ratio=round(job / bare, 4))
 
 
+def own(bench: Bench) -> None:
+    """A changed checkout, with W&B at an endpoint that never answers and without it, take turns with the pinned one."""
+    with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as silent:
+        mine = Path(name) / "mine"
+        shutil.copytree(os.environ["NANOCHAT_DIR"], mine)
+        training = mine / "scripts" / "base_train.py"
+        every_step = training.read_text().replace("step % 100 == 0", "True")
+        training.write_text(every_step.replace("softcap = 15", "softcap = 5") + "\nprint0('this is mine')\n")
+        packed = pack(mine, Path(name) / "cache")
+        shutil.copytree(packed.path.parent, bench.volume.path(layout.CODE), dirs_exist_ok=True)
+        code = Code(sha=packed.sha256, origin=str(mine))
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        found: dict[str, list[float]] = {"pinned": [], "own": [], "own, W&B": []}
+        for how in (*found, *reversed(found)):
+            os.environ.pop("WANDB_API_KEY", None)
+            if how == "own, W&B":
+                os.environ |= {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": endpoint}
+            whose = None if how == "pinned" else code
+            project = "mine" if how == "own, W&B" else None
+            values = {**SPEED, "eval_every": -1, "core_every": -1, "sample_every": -1}
+            run = bench.run("base", "d12", code=whose, wandb=project, **values)
+            result = bench.job(run)
+            found[how].append(pace(result)["tok_s"])
+            status = run_records.read_status(bench.volume, run)
+            said = (bench.volume.path(run.path) / layout.LOG_FILE).read_text("utf-8", "replace")
+            logged = [p.read_text().count("train/loss") for p in bench.volume.path(f"{run.path}/wandb").glob("*.jsonl")]
+            told = {"mine": "this is mine" in said, "logged": logged, "state": status.state if status else None}
+            bench.put(f"own {how}", **pace(result), **told, warnings=status.work.warnings if status else None)
+        bench.put("own", **{how: round(statistics.mean(each)) for how, each in found.items()})
+
+
 def resume(bench: Bench) -> None:
     """SIGKILL to the job in mid-training, then the next attempt; its child is left behind on purpose."""
     values = {**SMOKE, "iterations": 40, "save_every": 10, "eval_every": 20, "eval_tokens": 4_194_304}
@@ -226,7 +277,15 @@ def main() -> int:
         assert run
         os.environ["NANOCHAT_TUI_HOME"] = what[2]
         return Job(bench.volume, run, Path(what[2]), GpuSite("measured")).main()
-    measurements = {"speed": speed, "resume": resume, "oom": oom, "fewer": fewer, "processor": processor, "fp8": fp8}
+    measurements = {
+        "own": own,
+        "speed": speed,
+        "resume": resume,
+        "oom": oom,
+        "fewer": fewer,
+        "processor": processor,
+        "fp8": fp8,
+    }
     for name in what:
         if name in measurements:
             measurements[name](bench)
