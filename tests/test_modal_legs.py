@@ -28,7 +28,7 @@ def test_training_goes_on_from_call_to_call_with_the_laptop_closed_and_ends_as_i
         cloud.gate.reached(step)
         wait_until(partial(handed_over, folder / "log", calls), seconds=60, what="the next call")
         cloud.gate.release(step)
-    wait_until((folder / "report.md").exists, seconds=90, what="the end")
+    wait_until((folder / "report.md").exists, seconds=240, what="the end")
     cloud.idle()
     run = modal_cli.run("long")
     assert (run["state"], run["step"], run["attempts"], run["preemptions"]) == ("done", 200, 1, 0)

@@ -45,17 +45,22 @@ def keys(*pressed: str, wait: float = 0.8) -> Any:
         await pilot.pause(0.7)
         for key in pressed:
             await pilot.press(key)
-            await pilot.pause(0.4)
+            await settled(pilot, 0.4)
             await curves(pilot)
-        drawn, same = "", 0.0
-        for _ in range(200):
-            await pilot.pause(0.2)
-            before, drawn = drawn, text_of(pilot.app)
-            same = same + 0.2 if drawn == before else 0.0
-            if same >= wait:
-                return
+        await settled(pilot, wait)
 
     return before
+
+
+async def settled(pilot: Pilot[int], wait: float) -> None:
+    """Until what is drawn has stayed the same for so many seconds: a busy machine takes its time over a key."""
+    drawn, same = "", 0.0
+    for _ in range(200):
+        await pilot.pause(0.2)
+        before, drawn = drawn, text_of(pilot.app)
+        same = same + 0.2 if drawn == before else 0.0
+        if same >= wait:
+            return
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -425,6 +424,7 @@ async def test_leaving_with_a_paused_download_asks_and_the_next_start_offers_to_
         await pilot.press("g")
         await until(pilot, lambda: app.screen.query(Input) and "into which folder" in text_of(app), "where to")
         real = app.files.volume
+        Slow.goes_on = threading.Event()
         app.files.volume = lambda place: Slow(real(place).location)
         app.screen.query_one(Input).value = str(tmp_path / "out")
         await answer(pilot, "enter")
@@ -434,6 +434,7 @@ async def test_leaving_with_a_paused_download_asks_and_the_next_start_offers_to_
         await pilot.press("q")
         await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
         await answer(pilot, "y")
+        Slow.goes_on.set()
         await until(pilot, lambda: not app.files.busy, "the end")
     assert not (tmp_path / "out" / "big").exists() and fleet.registry.interrupted_downloads() == []
     monkeypatch.setattr("runner.processes.pid_if_alive", lambda by: None)
@@ -451,14 +452,17 @@ async def test_leaving_with_a_paused_download_asks_and_the_next_start_offers_to_
 
 
 class Slow(FolderVolume):
-    """A volume of which a block takes its time."""
+    """A volume of which all but the first block wait for a word."""
+
+    goes_on = threading.Event()
 
     def open(self, entry: Any) -> Any:
         source = super().open(entry)
         fast = source.block
 
         def slowly(number: int) -> Any:
-            time.sleep(0.7 * (number > 0))
+            if number:
+                self.goes_on.wait(60)
             return fast(number)
 
         source.block = slowly
