@@ -1,19 +1,18 @@
-"""Read the flags of the pinned nanochat anew: `python -m tests.pin FOLDER`, where the folder is a checkout of it."""
+"""Read flags and packages of the pinned nanochat anew: `python -m tests.pin FOLDER`; the folder is a checkout of it."""
 
 import sys
 from pathlib import Path
 
 import msgspec
 
-from runner.nanochat import code_facts
+from runner.nanochat import code_facts, python_project
 from runner.nanochat.code_facts import CodeFacts
 
 
 def facts_of_folder(folder: Path) -> CodeFacts:
     """What is known of the code in a folder; its help is its own text, and stays there."""
-    found = code_facts.facts_of(
-        (p.relative_to(folder).as_posix(), p.read_bytes()) for p in sorted(folder.rglob("*.py"))
-    )
+    read = [*sorted(folder.rglob("*.py")), *(folder / name for name in python_project.FILES)]
+    found = code_facts.facts_of((p.relative_to(folder).as_posix(), p.read_bytes()) for p in read if p.is_file())
     scripts = {
         stage: msgspec.structs.replace(
             script,

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner.source import members as reading
 from runner.source import tar
 from runner.source.difference import archive_files
+from runner.source.limits import CODE, Limits
 from runner.source.links import leading_out
 from runner.source.pack import pack
 from runner.source.unpack import BadArchive, unpack
@@ -44,8 +44,9 @@ def archive(*entries: tarfile.TarInfo | tuple[str, bytes], end: bytes = tar.END)
     return made + end
 
 
-def put(plain: bytes, target: Path, sha256: str | None = None) -> None:
-    unpack(io.BytesIO(gzip.compress(plain)), target, sha256 or hashlib.sha256(plain).hexdigest())
+def put(plain: bytes, target: Path, sha256: str | None = None, limits: Limits = CODE) -> None:
+    packed = gzip.compress(plain) if limits.packed else plain
+    unpack(io.BytesIO(packed), target, sha256 or hashlib.sha256(plain).hexdigest(), limits)
 
 
 def link(name: str, target: str) -> tarfile.TarInfo:
@@ -116,6 +117,8 @@ def test_a_hostile_archive_is_refused_in_one_line_and_leaves_nothing(what: str, 
     plain, said = HOSTILE[what]
     with pytest.raises(BadArchive, match=said) as caught:
         put(plain, tmp_path / "in/out")
+    with pytest.raises(BadArchive, match=said):
+        put(plain, tmp_path / "in/out", limits=CODE._replace(packed=False))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 1200
     assert not list((tmp_path / "in").iterdir()) and [p.name for p in tmp_path.iterdir()] == ["in"]
     (tmp_path / "a.tar.gz").write_bytes(gzip.compress(plain))
@@ -123,23 +126,21 @@ def test_a_hostile_archive_is_refused_in_one_line_and_leaves_nothing(what: str, 
         archive_files(tmp_path / "a.tar.gz")
 
 
-def test_too_many_files_and_too_many_folders_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MOST_MEMBERS", 50)
+def test_too_many_files_and_too_many_folders_are_refused(tmp_path: Path) -> None:
     for entries in ([(f"f{n}", b"") for n in range(51)], [("/".join(f"{f}{n}" for n in range(30)), b"") for f in "ab"]):
         with pytest.raises(BadArchive, match="more than 50 files"):
-            put(archive(*entries), tmp_path / "out")
+            put(archive(*entries), tmp_path / "out", limits=CODE._replace(members=50))
 
 
-def test_a_bomb_of_zeros_costs_neither_memory_nor_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MOST_UNPACKED", 20_000_000)
+def test_a_bomb_of_zeros_costs_neither_memory_nor_disk(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "bomb", "wb", compresslevel=1) as file:
         file.write(info("a", size=19_000_000).tobuf(tarfile.GNU_FORMAT))
         for _ in range(4):
             file.write(bytes(10_000_000))
     assert (tmp_path / "bomb").stat().st_size < 300_000
     tracemalloc.start()
-    with pytest.raises(BadArchive, match="more than 200 MB"):
-        unpack(tmp_path / "bomb", tmp_path / "out", "0" * 64)
+    with pytest.raises(BadArchive, match="more than 20 MB"):
+        unpack(tmp_path / "bomb", tmp_path / "out", "0" * 64, CODE._replace(unpacked=20_000_000))
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [path.name for path in tmp_path.iterdir()] == ["bomb"] and most < 5_000_000

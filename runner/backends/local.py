@@ -72,6 +72,8 @@ class LocalBackend:
 
     def ensure_deployed(self, engine: str, *, live: Sequence[Run], code: Code | None = None) -> str:
         problem = engines.problem(engine, self._home, code)
+        if not problem and code and engine == "nanochat":
+            problem = engine_imports.problem_of_code(self._home, code)
         if problem:
             raise UsageError(*problem, field="engine")
         return ""

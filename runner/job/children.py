@@ -56,6 +56,8 @@ class Children:
         self.wrote_at: float | None = None
         # Where the person's own nanochat was laid out.
         self.code_folder: Path | None = None
+        # Packages that come before those of the Python that runs it.
+        self.packages: Path | None = None
         self._mask = Mask(())
         self._wandb: WandbStage | None = None
         self._watch: expectations.ExpectationCheck | None = None
@@ -137,6 +139,8 @@ class Children:
             if not name.startswith("MODAL_") and not (here and looks_secret(name) and name not in passed)
         }
         env |= {**today.env, "NANOCHAT_BASE_DIR": str(self._work / "base"), "PYTHONPATH": place.folder}
+        if self.packages:
+            env["PYTHONPATH"] += os.pathsep + str(self.packages)
         if self._run.spec.engine == "rehearsal":
             env["PYTHONPATH"] += os.pathsep + str(Path(__file__).parents[2])
         if self._compiled:

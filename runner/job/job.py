@@ -32,7 +32,8 @@ from runner.job.outcome import (
     with_disk_space,
     with_resume_advice,
 )
-from runner.job.own_code import unpacked
+from runner.job.own_code import UnpackedCode, unpacked
+from runner.job.own_environment import OwnEnvironment
 from runner.job.publish import Publisher
 from runner.job.report import report
 from runner.job.restarts import archive_later_checkpoints, at_step, crash_loop, initial_status, newest_status
@@ -82,6 +83,8 @@ class Job:
         self._device_batch = 1
         self._kept_here = False
         self._code: CodeFacts | None = None
+        self._unpacked: UnpackedCode | None = None
+        self._grace_s = grace_s
         self._notes: queue.SimpleQueue[str | Checkpoint | GpuSample] = queue.SimpleQueue()
         self._earlier = newest_status(run_records.read_status(volume, run), site.last_status(run))
         self._clock = Clock()
@@ -190,6 +193,7 @@ class Job:
             if isinstance(code, Outcome):
                 return code
             self._code, self._children.code_folder = code.facts, code.folder
+            self._unpacked = code
             self._journal.say(f"[CODE] {spec.code}")
         today = self._plan(found)
         fruitless = crash_loop(self._status, found, self._finished)
@@ -207,7 +211,7 @@ class Job:
         if self._part is not Part.PREPARE:
             self._sampler = Sampler(self._notes.put)
         try:
-            return self._checkout(today) or self._run_stages(today, publisher)
+            return self._checkout(today) or self._own_packages(today) or self._run_stages(today, publisher)
         finally:
             if self._sampler:
                 self._sampler.close()
@@ -362,6 +366,26 @@ class Job:
             if not mine:
                 return cancelled_outcome(self._status)
             return self._children.run(StageName.PREPARE, engines.clone_commands(home), today)
+
+    def _own_packages(self, today: Plan) -> Outcome | None:
+        """Bring the packages of a person's own code to a container, whose image has those of the pinned upstream."""
+        if self._part is None or self._unpacked is None or self._run.spec.code is None:
+            return None
+        own = OwnEnvironment(
+            self._site,
+            self._volume,
+            self._work,
+            self._journal,
+            self._stop,
+            tick=lambda: self._tick(today.heartbeat_s),
+            commit=self._commit,
+            grace_s=self._grace_s,
+        )
+        found = own.bring(self._run.spec.code, self._unpacked, self._part)
+        if isinstance(found, Outcome):
+            return found
+        self._children.packages = found
+        return None
 
     def _tick(self, heartbeat_s: float) -> None:
         if not self._journal.mid_line:

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from runner.model.code import Code
 from runner.model.status import Outcome, OutcomeKind
-from runner.nanochat import layout
+from runner.nanochat import layout, python_project
 from runner.nanochat.code_facts import CodeFacts, facts_of
 from runner.source.unpack import BadArchive, unpack
 from runner.volumes.folder import FolderVolume
@@ -15,8 +15,9 @@ AGAIN = "launch it anew from the folder or address that it came from"
 
 
 class UnpackedCode(Struct, frozen=True):
-    """Code that can be run: the folder that modules are imported from, and what is known of it."""
+    """Code that can be run: all of it, the folder that modules are imported from, and what is known of it."""
 
+    top: Path
     folder: Path
     facts: CodeFacts
 
@@ -30,6 +31,6 @@ def unpacked(volume: FolderVolume, code: Code, work: Path) -> UnpackedCode | Out
         return Outcome(OutcomeKind.ENVIRONMENT, f"the code {code} is not on the volume any more", AGAIN)
     except BadArchive as error:
         return Outcome(OutcomeKind.ENVIRONMENT, f"the code {code} cannot be unpacked: {error}", AGAIN)
-    sources = sorted(folder.rglob("*.py"))
+    sources = [*sorted(folder.rglob("*.py")), *(folder / name for name in python_project.FILES)]
     facts = facts_of((path.relative_to(folder).as_posix(), path.read_bytes()) for path in sources if path.is_file())
-    return UnpackedCode(folder / facts.root, facts)
+    return UnpackedCode(folder, folder / facts.root, facts)

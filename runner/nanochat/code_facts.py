@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from runner.errors import UsageError
+from runner.nanochat import python_project
 from runner.nanochat.flags import ScriptFlags, read_flags
 from runner.text.sanitize import sanitize_line
 
@@ -43,7 +44,8 @@ class CodeFacts(Struct, frozen=True):
 
     `scripts` are the stages that it has, by name; `root` the folder of it that modules are imported from, `dataset` the
     module that downloads text, `task_data` whether it keeps the data of tasks in its base folder, `undercounts` whether
-    its FLOPs leave out layers in FP8; `files` are digests of what decides its pace, by path.
+    its FLOPs leave out layers in FP8; `files` are digests of what decides its pace, by path; `project` those of its
+    pyproject.toml and uv.lock, `packages` what these would have installed, name -> version.
     """
 
     scripts: Mapping[str, Script]
@@ -52,6 +54,8 @@ class CodeFacts(Struct, frozen=True):
     task_data: bool
     undercounts: bool
     files: Mapping[str, str]
+    project: Mapping[str, str] = {}
+    packages: Mapping[str, str] = {}
 
 
 def facts_of(files: Iterable[tuple[str, bytes]]) -> CodeFacts:
@@ -62,11 +66,14 @@ def facts_of(files: Iterable[tuple[str, bytes]]) -> CodeFacts:
     found: dict[str, str] = {}
     sources: dict[str, str] = {}
     digests: dict[str, str] = {}
+    project: dict[str, bytes] = {}
     for path, data in files:
+        if path in python_project.FILES:
+            project[path] = data
         if not path.endswith(".py") or len(data) > LARGEST:
             continue
         if path.startswith(PACE) or path.removeprefix("src/").startswith(PACE):
-            digests[path.removeprefix("src/")] = hashlib.sha256(data).hexdigest()[:16]
+            digests[path.removeprefix("src/")] = _digest(data)
         sources[path] = _compiled(path, data)
     for stage, name in (*SCRIPTS.items(), (DATASET, DATASET)):
         if path := _best(name, sources):
@@ -92,7 +99,13 @@ def facts_of(files: Iterable[tuple[str, bytes]]) -> CodeFacts:
         task_data="def load_hub_dataset" in common,
         undercounts=_undercounts(sources[found["base"]], sources.get(f"{root}nanochat/gpt.py", "")),
         files=digests,
+        project={path: _digest(data) for path, data in project.items()},
+        packages=python_project.packages(project.get(python_project.LOCK, b"")[:LARGEST]),
     )
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _compiled(path: str, data: bytes) -> str:
@@ -133,6 +146,16 @@ def differing(facts: CodeFacts) -> tuple[str, ...]:
     """Files that decide the pace and are not as in the pinned upstream."""
     theirs, ours = facts.files, pinned().files
     return tuple(sorted(path for path in {*theirs, *ours} if theirs.get(path) != ours.get(path)))
+
+
+def packages_of_its_own(facts: CodeFacts) -> list[str] | None:
+    """Packages that it has and the pinned upstream has not, as `name==version`; None where it asks for the same ones.
+
+    What its files ask for is known where it has a lock; else none is named.
+    """
+    if facts.project == pinned().project or python_project.PROJECT not in facts.project:
+        return None
+    return python_project.differing(facts.packages, pinned().packages)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -29,6 +29,8 @@ CODE = "code"
 SPENT = "spent"
 # Hugging Face's own cache, and the compile caches of one GPU kind and model, as archives.
 HF_CACHE, COMPILE_CACHE = "cache/huggingface", "cache/compile"
+# Packages in which people's own code differs from the image, as archives.
+OWN_PACKAGES = "cache/environment"
 
 RUN_FILE, STATUS_FILE, EVENTS_FILE, LOG_FILE, TIMES_FILE, REPORT_FILE, CURVE_FILE, CANCEL_FILE, DIFF_FILE = (
     "run.json",

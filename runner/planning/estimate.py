@@ -5,7 +5,7 @@ Every speed says where it is from: `documented` by nanochat, `measured` on this 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -285,6 +285,12 @@ def prepare(s: ResolvedSpec, missing: int) -> TimeRange:
     if s.spec.engine == "rehearsal":
         return range_around(0.5)
     return TimeRange(20 + missing * 0.5, 40 + missing, 90 + missing * 3)
+
+
+def packages(names: Sequence[str]) -> TimeRange:
+    """Seconds of installing packages of somebody's own code: PyTorch with its CUDA is gigabytes."""
+    is_large = any(name.startswith(("torch==", "nvidia-")) for name in names)
+    return TimeRange(60, 180, 600) if is_large else TimeRange(10, 30, 120)
 
 
 def tokenizer(s: ResolvedSpec) -> TimeRange:

@@ -13,13 +13,15 @@ from runner.model.run import Estimate, Run
 from runner.model.spec import RunSpec
 from runner.model.stages import PARTS, STAGES, Part, StageName
 from runner.model.status import StageState, StageStatus
-from runner.nanochat import command_lines, flops, layout, shapes
+from runner.nanochat import code_facts, command_lines, flops, layout, shapes
 from runner.nanochat.code_facts import CodeFacts
 from runner.nanochat.command_lines import Argv, ResolvedSpec
 from runner.nanochat.layout import CheckpointKind, Inventory
 from runner.planning import budget, estimate, legs
 from runner.planning.defaults import resolve_spec
 from runner.planning.estimate import PastRun, Speed
+from runner.text import units
+from runner.text.sanitize import sanitize_line
 from runner.volumes.checkpoints import Checkpoint, newest_complete
 
 EVAL_SHARDS = 1
@@ -64,7 +66,7 @@ class Plan(Struct, frozen=True):
     """What a launch will do. Pure data: shown to a person before it is paid for, recomputed by the job itself.
 
     `total_steps` is 0 where no base model is trained; `val_every` and `core_every` are steps, 0 for never; `speed`
-    says how fast a step is believed to be, and why. `calls` is how many the part that trains takes where each may take
+    says how fast a step is believed to be, and why; `packages` what is installed besides what the image has. `calls` is how many the part that trains takes where each may take
     no longer than `limit_s`; `too_long` why that cannot be, and what to do.
     """
 
@@ -88,6 +90,7 @@ class Plan(Struct, frozen=True):
     calls: int = 1
     too_long: tuple[str, str] | None = None
     limit_s: int | None = None
+    packages: str = ""
 
     @property
     def estimate(self) -> Estimate:
@@ -166,6 +169,7 @@ def make_plan(
         calls=fit.calls,
         too_long=fit.too_long,
         limit_s=limit,
+        packages=maker.packages,
     )
 
 
@@ -351,7 +355,25 @@ class _StagePlanner(Struct, frozen=True):
         note = ", ".join(
             [*([f"{missing} of {wanted} shards"] if fetch else []), *([again] if fetch and damaged else []), *also]
         )
-        return _Draft(skip, argv, note, estimate.prepare(self.s, missing))
+        seconds = estimate.prepare(self.s, missing)
+        more = self._packages()
+        return _Draft(skip, argv, note, seconds if more is None else seconds + estimate.packages(more))
+
+    def _packages(self) -> list[str] | None:
+        """What a container installs for a person's own code; None where it has the image's packages."""
+        own = self.backend == BackendName.MODAL and self.s.spec.engine == "nanochat"
+        return code_facts.packages_of_its_own(self.s.code) if own else None
+
+    @property
+    def packages(self) -> str:
+        """The packages that are installed before any GPU is asked for, in words."""
+        more = self._packages()
+        if more is None:
+            return ""
+        if not more:
+            return "its pyproject.toml or uv.lock is not the pin's: prepare installs what differs"
+        what = f"{units.pluralize(len(more), 'package')} that the pin has not: {code_facts.listed(more)}"
+        return f"prepare installs {sanitize_line(what)}; kept on the volume for the next run"
 
     def _also_needed(self) -> dict[str, Argv]:
         """Downloads besides the shards, by name, that no GPU should wait for; other engines and places do without."""

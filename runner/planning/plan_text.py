@@ -47,6 +47,8 @@ def notes(planned: Plan) -> list[tuple[str, str]]:
         risk = f"; a preemption loses at most that, {units.money(lost)}" if planned.usd_per_hour else ""
         found.append(("save", each + risk))
         found.append(("speed", planned.speed))
+    if planned.packages:
+        found.append(("packages", planned.packages))
     if planned.limit_s:
         more = "what takes longer goes on in the next by itself"
         found.append(("limit", f"a call takes {units.duration(planned.limit_s)} at most; {more}"))

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from runner.source import tar
-from runner.source.limits import MOST_MEMBERS, MOST_NAME, MOST_PATH, MOST_UNPACKED
+from runner.source.limits import CODE, MOST_NAME, MOST_PATH, Limits
 from runner.source.links import leading_out
 from runner.text.filenames import path_for_terminal
 
 _CHUNK = 1 << 18
 CUT = "the archive is cut off"
-TOO_LARGE = f"the archive holds more than {MOST_UNPACKED // 1_000_000} MB"
 
 
 class BadArchive(ValueError):
@@ -29,12 +28,13 @@ class Member(NamedTuple):
     chunks: Iterator[bytes]
 
 
-def members(archive: BinaryIO, sha256: str = "") -> Iterator[Member]:
+def members(archive: BinaryIO, sha256: str = "", limits: Limits = CODE) -> Iterator[Member]:
     """All that is in an archive, files and folders in its order, then links. Raises BadArchive.
 
     A caller that has not come to the end knows nothing yet: the address, the links and whether more follows come last.
     """
-    stream, known = _Stream(archive), _Known()
+    stream = (_Gzip if limits.packed else _Stream)(archive, limits.unpacked)
+    known = _Known(limits)
     for header in _headers(stream):
         known.add(header)
         if header.kind != tar.LINK:
@@ -49,12 +49,16 @@ def members(archive: BinaryIO, sha256: str = "") -> Iterator[Member]:
         yield Member(name, tar.LINK, False, target, iter(()))
 
 
-class _Stream:
-    """The bytes of a tar that was compressed by gzip: counted, and their digest taken, as they are read."""
+def too_large(limit: int) -> str:
+    """Why an archive with more bytes in it is not taken."""
+    return f"the archive holds more than {limit // 1_000_000} MB"
 
-    def __init__(self, archive: BinaryIO) -> None:
-        self._archive = archive
-        self._inflate = zlib.decompressobj(31)
+
+class _Stream:
+    """The bytes of a tar: counted, and their digest taken, as they are read."""
+
+    def __init__(self, archive: BinaryIO, limit: int) -> None:
+        self._archive, self._limit = archive, limit
         self._digest = hashlib.sha256()
         self._ready, self._at = b"", 0
         self._count = 0
@@ -75,13 +79,33 @@ class _Stream:
             if piece.count(0) != len(piece):
                 raise BadArchive("the archive goes on after its end")
             piece = self._more()
-        if self._inflate.unused_data or self._archive.read(1):
-            raise BadArchive("the archive goes on after its end")
+        self._ended()
         if sha256 and self._digest.hexdigest() != sha256:
             raise BadArchive("the archive is not the one that was meant: its sha256 is another")
 
     def _more(self) -> bytes:
         """The next bytes; none at the end."""
+        return self._counted(self._archive.read(_CHUNK))
+
+    def _counted(self, piece: bytes) -> bytes:
+        self._count += len(piece)
+        if self._count > self._limit:
+            raise BadArchive(too_large(self._limit))
+        self._digest.update(piece)
+        return piece
+
+    def _ended(self) -> None:
+        return
+
+
+class _Gzip(_Stream):
+    """The bytes of a tar that was compressed by gzip."""
+
+    def __init__(self, archive: BinaryIO, limit: int) -> None:
+        super().__init__(archive, limit)
+        self._inflate = zlib.decompressobj(31)
+
+    def _more(self) -> bytes:
         while not self._inflate.eof:
             packed = self._inflate.unconsumed_tail or self._archive.read(_CHUNK)
             try:
@@ -89,14 +113,14 @@ class _Stream:
             except zlib.error as error:
                 raise BadArchive("the archive is damaged, or no gzip") from error
             if piece:
-                self._count += len(piece)
-                if self._count > MOST_UNPACKED:
-                    raise BadArchive(TOO_LARGE)
-                self._digest.update(piece)
-                return piece
+                return self._counted(piece)
             if not packed:
                 raise BadArchive(CUT)
         return b""
+
+    def _ended(self) -> None:
+        if self._inflate.unused_data or self._archive.read(1):
+            raise BadArchive("the archive goes on after its end")
 
 
 def _headers(stream: _Stream) -> Iterator[tar.Header]:
@@ -130,7 +154,8 @@ def _content(stream: _Stream, size: int) -> Iterator[bytes]:
 class _Known:
     """The names so far: none twice, none through what is no folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self.name = ""
         self.links: dict[str, str] = {}
         self._names: set[str] = set()
@@ -143,8 +168,8 @@ class _Known:
         said = path_for_terminal(name)
         if header.kind not in (tar.FILE, tar.LINK, tar.FOLDER):
             raise BadArchive(f"{said} is {tar.KINDS.get(header.kind, 'of an unknown kind')}")
-        if header.size > MOST_UNPACKED:
-            raise BadArchive(TOO_LARGE)
+        if header.size > self._limits.unpacked:
+            raise BadArchive(too_large(self._limits.unpacked))
         if header.size and header.kind != tar.FILE:
             raise BadArchive("a header is damaged")
         if name in self._names or (name in self._folders and not is_folder):
@@ -158,8 +183,8 @@ class _Known:
             at = name.rfind("/", 0, at)
         self._folders |= above
         (self._folders if is_folder else self._names).add(name)
-        if len(self._names) + len(self._folders) > MOST_MEMBERS:
-            raise BadArchive(f"the archive has more than {MOST_MEMBERS:,} files and folders")
+        if len(self._names) + len(self._folders) > self._limits.members:
+            raise BadArchive(f"the archive has more than {self._limits.members:,} files and folders")
         if header.kind == tar.LINK:
             if not header.target or b"\0" in header.target or len(header.target) > MOST_PATH:
                 raise BadArchive(f"{said} is a link to no path")

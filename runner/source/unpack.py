@@ -1,4 +1,4 @@
-"""An archive of code becomes a folder again: all of it and the right one, or none of it."""
+"""An archive of code, or of packages, becomes a folder again: all of it and the right one, or none of it."""
 
 import contextlib
 import os
@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from runner.errors import naming_path
 from runner.source import tar
+from runner.source.limits import CODE, Limits
 from runner.source.members import BadArchive, Member, members
 from runner.system import locks
 from runner.text.filenames import path_for_terminal
@@ -21,7 +22,7 @@ _NO_LOCK_S = 60.0
 _LOCK, _TREE = "lock", "tree"
 
 
-def unpack(archive: Path | BinaryIO, target: Path, sha256: str) -> None:
+def unpack(archive: Path | BinaryIO, target: Path, sha256: str, limits: Limits = CODE) -> None:
     """Make `target` from an archive whose uncompressed bytes have this digest; one that is there is kept as it is.
 
     Raises BadArchive, OSError where the disk takes no more, NoLocks; then there is no `target`.
@@ -31,7 +32,7 @@ def unpack(archive: Path | BinaryIO, target: Path, sha256: str) -> None:
         return
     if isinstance(archive, Path):
         with archive.open("rb") as file:
-            unpack(file, target, sha256)
+            unpack(file, target, sha256, limits)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     _clear(target)
@@ -39,7 +40,7 @@ def unpack(archive: Path | BinaryIO, target: Path, sha256: str) -> None:
         tree = part / _TREE
         tree.mkdir(0o755)
         made = {""}
-        for member in members(archive, sha256):
+        for member in members(archive, sha256, limits):
             _place(tree, member, made)
         try:
             tree.rename(target)

@@ -126,6 +126,7 @@ def suggestions(usage: DiskUsage, runs: Iterable[Run]) -> list[Suggestion]:
 
 def _caches(usage: DiskUsage) -> list[Suggestion]:
     reasons = {
+        layout.OWN_PACKAGES: ("packages of people's own code", "the next run with such code brings them again"),
         layout.COMPILE_CACHE: ("compile caches", "the next start of each kind compiles anew, for minutes"),
         layout.HF_CACHE: ("attention kernel", "the next launch fetches it again"),
     }
