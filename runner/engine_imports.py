@@ -89,7 +89,7 @@ def _asked(
     env = {**os.environ, "PYTHONPATH": str(code)}
     env.pop("PYTHONSAFEPATH", None)
     do = f"{python} -m pip install what is missing, or set NANOCHAT_PYTHON to another Python"
-    argv = [python, "-c", _PROBE, " ".join(wanted), *files]
+    argv = [str(python), "-c", _PROBE, " ".join(wanted), *files]
     try:
         done = subprocess.run(argv, cwd=where, env=env, capture_output=True, check=False, timeout=DEADLINE_S)
     except subprocess.TimeoutExpired:

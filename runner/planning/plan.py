@@ -66,8 +66,9 @@ class Plan(Struct, frozen=True):
     """What a launch will do. Pure data: shown to a person before it is paid for, recomputed by the job itself.
 
     `total_steps` is 0 where no base model is trained; `val_every` and `core_every` are steps, 0 for never; `speed`
-    says how fast a step is believed to be, and why; `packages` what is installed besides what the image has. `calls` is how many the part that trains takes where each may take
-    no longer than `limit_s`; `too_long` why that cannot be, and what to do.
+    says how fast a step is believed to be, and why; `packages` what is installed besides what the image has.
+    `calls` is how many the part that trains takes where each may take no longer than `limit_s`; `too_long` why that
+    cannot be, and what to do.
     """
 
     stages: tuple[Stage, ...]
