@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner import engine_imports
 from runner.job.environment import LocalEnvironment
 from runner.job.journal import Journal
 from runner.job.limits import LimitMonitor
@@ -26,15 +27,15 @@ from runner.model.status import Outcome, OutcomeKind
 from runner.nanochat import layout, python_project
 from runner.nanochat.code_facts import packages_of_its_own, pinned
 from runner.planning.estimate import shape_of
-from runner.source import environment
+from runner.source import environment, origin
 from runner.source.unpack import BadArchive
 from runner.volumes.folder import FolderVolume
 from tests import own_nanochat, own_packages
-from tests.conftest import wait_until
+from tests.conftest import Cli, wait_until
 from tests.modal_cloud import ROOT, Cloud
 from tests.place import Place
 from tests.statuses import a_status
-from tests.test_own_code import log, spec
+from tests.test_own_code import SHORT, log, spec
 from tests.test_run import SPEC, run
 
 LIB = '[tool.uv.sources]\nnt-lib = { path = "libs/lib", editable = true }\n'
@@ -375,3 +376,23 @@ def test_packages_that_cannot_be_had_end_a_run_before_any_gpu_is_asked_for(
     assert done.state is State.FAILED and done.outcome and done.outcome.kind is OutcomeKind.ENVIRONMENT
     assert "nt_alpha-2.1" in done.outcome.message
     assert len(done.calls) == 1 and not cloud.all_containers("train")
+
+
+def test_a_launch_here_says_what_its_python_cannot_import_and_asks_once(cli: Cli, python: Path, tmp_path: Path) -> None:
+    cli.env["NANOCHAT_PYTHON"] = str(python)
+    mine = own_nanochat.make(tmp_path / "fork")
+    script = mine / "scripts" / "base_train.py"
+    script.write_text(f"import nt_gamma\n{script.read_text()}")
+    own_nanochat.commit(mine)
+    words = ["launch", *SHORT, "--code", str(mine)]
+    said = cli(*words, code=2).stderr
+    assert "cannot import nt_gamma: ModuleNotFoundError: No module named 'nt_gamma'" in said and "pip install" in said
+    assert said.count("\n") == 1 and not cli.json("ls")
+    stub = python.parent / "stubs" / "nt_gamma.py"
+    asked = tmp_path / "asked"
+    stub.write_text(f"open({str(asked)!r}, 'a').write('x')\n")
+    code = origin.obtain(str(mine), cli.home).code
+    assert engine_imports.problem_of_code(cli.home, code) is None
+    assert engine_imports.problem_of_code(cli.home, code) is None
+    assert asked.read_text() == "x"
+    cli(*words, "--watch")
