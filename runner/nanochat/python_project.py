@@ -66,17 +66,19 @@ def packages(lock: bytes) -> dict[str, str]:
     for package in _packages(found):
         by_name.setdefault(str(package["name"]), []).append(package)
     root = _root(found, "")
-    seen = dict[str, set[str]]()
+    seen, followed = dict[str, set[str]](), set[tuple[str, str, tuple[str, ...]]]()
     todo = list(_wanted(root, (EXTRA,))) if root else []
     while todo:
         wanted = todo.pop()
         name, version = str(wanted.get("name", "")), wanted.get("version")
+        extra_names = tuple(map(str, _many(wanted.get("extra"))))
         for package in by_name.get(name, []):
             at = str(package.get("version", ""))
-            if (version and at != version) or (at in seen.get(name, ())):
+            if (version and at != version) or (name, at, extra_names) in followed:
                 continue
+            followed.add((name, at, extra_names))
             seen.setdefault(name, set()).add(at)
-            todo += _wanted(package, tuple(map(str, _many(wanted.get("extra")))))
+            todo += _wanted(package, extra_names)
     return {name: _on_gpus(versions) for name, versions in sorted(seen.items())}
 
 
