@@ -14,8 +14,8 @@ import modal
 
 from runner.backends.modal import keys, names
 from runner.backends.modal.names import APPS, LIVE_DICT, MOUNT, TAG
-from runner.errors import NanochatError
-from runner.model import pricing
+from runner.errors import NanochatError, UsageError
+from runner.model import pricing, stage_flags
 from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.model.spec import usual_engine
@@ -24,6 +24,7 @@ from runner.nanochat.command_lines import COMMIT, REPOSITORY
 from runner.planning import budget, legs, plan_text
 from runner.planning.confirmation import ask_first, forget_typed_ahead
 from runner.planning.legs import PREPARE_TIMEOUT_S, TRAIN_TIMEOUT_S
+from runner.planning.usual import OFF
 from runner.text.sanitize import sanitize_line
 
 NANOCHAT = "/opt/nanochat"
@@ -53,8 +54,8 @@ image = (
         f"cd {NANOCHAT} && git checkout --detach {COMMIT} && uv sync --frozen --extra gpu",
     )
 )
-# The package comes last, and is not built in: editing it builds nothing again.
-slim, image = slim.add_local_python_source("runner"), image.add_local_python_source("runner")
+# The package comes last, and is not built in: editing it builds nothing again. It is more than its modules.
+slim, image = (one.add_local_python_source("runner", ignore=names.left_out) for one in (slim, image))
 
 tags = {TAG: names.source_fingerprint()} if modal.is_local() else {}
 app = modal.App(APPS["nanochat"], tags=tags)
@@ -155,12 +156,13 @@ launcher = modal.App(f"{APPS['nanochat']}-launcher")
 
 @launcher.local_entrypoint()
 def main(
-    task: str = "test",
-    model: str = "d12",
-    engine: str = usual_engine(BackendName.MODAL),
+    task: str = "",
+    model: str = "",
+    engine: str = "",
     gpus: int = 0,
-    gpu: str = "H100",
+    gpu: str = "",
     budget: str = "",
+    recipe: str = "",
     yes: bool = False,
     tag: str = "",
     force_restart: bool = False,
@@ -171,27 +173,39 @@ def main(
 ) -> None:
     """Show the plan and its price, ask above the limits, and spawn a run that outlives this command.
 
-    `set` and `secret` may be several, with a space between them; `wandb` is a project, or `on` for the code's own.
+    Without a recipe it is a test of d12; what is given goes before what a recipe says. `set` and `secret` may be several,
+    with a space between them; `wandb` is a project, or `on` for the code's own.
     """
+    from runner.fleet.asking import asked_for
     from runner.fleet.fleet import Fleet
-    from runner.model.spec import RunSpec
     from runner.paths import data_dir
+    from runner.recipes import shelf
+    from runner.recipes.recipe import Recipe, made, over, trusts
 
     try:
         fleet = Fleet(data_dir(), say=_say)
-        spec = RunSpec.create(
-            task=task,
-            model=model,
-            backend=BackendName.MODAL,
-            engine=engine,
-            gpus=gpus or None,
-            gpu=gpu,
-            budget=budget or None,
-            code=fleet.code(code) if code else None,
-            flags=shlex.split(set),
-            wandb="" if wandb == "on" else wandb or None,
-            secrets=secret.split(),
+        found = shelf.find(recipe, fleet.home)[0] if recipe else Recipe(code=OFF, wandb=OFF, secrets=())
+        wanted = over(
+            over(Recipe(engine=usual_engine(BackendName.MODAL), gpu="H100", backend=BackendName.MODAL), found),
+            made(
+                task=task or None,
+                model=model or None,
+                engine=engine or None,
+                gpus=gpus or None,
+                gpu=gpu or None,
+                budget=budget or None,
+                tag=tag or None,
+                code=code or None,
+                flags=stage_flags.parse(shlex.split(set)),
+                wandb="" if wandb == "on" else wandb or None,
+                secrets=tuple(secret.split()) or None,
+            ),
         )
+        if wanted.backend != BackendName.MODAL:
+            raise UsageError(f"the recipe is for {wanted.backend}", f"nanochat-tui launch --recipe {recipe}")
+        spec, _, passed_over = asked_for(fleet, wanted)
+        for line in (*(trusts(found) if recipe else ()), *passed_over):
+            _say(line)
         planned = fleet.plan(spec, BackendName.MODAL)
         _say(plan_text.headline(spec, BackendName.MODAL, planned))
         for line in plan_text.lines(planned):
@@ -199,7 +213,11 @@ def main(
         reason = "" if yes else fleet.confirmation_reason(spec, planned.usd.likely)
         ask_first(reason, _confirmed)
         run = fleet.launch(
-            spec, backend=BackendName.MODAL, tag=tag, force_restart=force_restart, unasked=not (yes or reason)
+            spec,
+            backend=BackendName.MODAL,
+            tag=wanted.tag or "",
+            force_restart=force_restart,
+            unasked=not (yes or reason),
         )
     except NanochatError as error:
         sys.stderr.write(f"nanochat-tui: {error}\n")

@@ -90,6 +90,17 @@ def test_modal_run_shows_the_price_and_does_not_spend_above_the_limit_where_nobo
     assert "Traceback" not in said and cli.json("ls") == []
 
 
+def test_modal_run_takes_a_recipe_and_what_is_given_goes_before_it(modal_command: Any, cli: Cli, cloud: Cloud) -> None:
+    run = ("run", "-m", "runner.modal_app", "--recipe")
+    assert "real nanochat on 8 × H100!: base of d24" in modal_command(*run, "leaderboard", code=2)
+    assert "base of d16" in modal_command(
+        *run, "leaderboard", "--model", "d16", "--engine", "rehearsal", "--tag", "sixteen"
+    )
+    assert "the recipe is for local" in modal_command(*run, "cpu", code=2)
+    assert [run["tag"] for run in cli.json("ls")] == ["sixteen"]
+    cli("cancel", "sixteen", code=None)
+
+
 def test_a_rehearsal_by_modal_run_outlives_the_command(modal_command: Any, cli: Cli, cloud: Cloud) -> None:
     modal_command("run", "-m", "runner.modal_app", "--engine", "rehearsal")
     wait_until(lambda: cli.run()["state"] == "done", what="the end")

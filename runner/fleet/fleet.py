@@ -172,6 +172,14 @@ class Fleet:
             self.say(f"--code: {found.note}")
         return found.code
 
+    def same_code(self, code: Code, backend: str, source: Run | None = None) -> Code:
+        """The very state of code that a record names, from this machine or the volume that a launch would use.
+
+        It is brought here, where it was not. Raises UsageError where it is nowhere.
+        """
+        location = source.volume if source else self._places.volume_location(backend, "nanochat")
+        return self._core.code.again(code, lambda: self.backend(backend).volume(location))
+
     def plan(self, spec: RunSpec, backend: str) -> "Plan":
         """What a launch would do now. An unreachable or new volume counts as empty."""
         return self._planner.plan(spec, backend)

@@ -21,8 +21,10 @@ from runner.model.states import TRANSITIONS, State
 from runner.model.status import Outcome, OutcomeKind, Status
 from runner.model.transitions import in_attempt, next_attempt, transition, with_call
 from runner.monitoring.projection import spent_usd
+from runner.nanochat import layout
 from runner.planning import budget as budgets
 from runner.planning import grounds
+from runner.recipes import recipe, recipe_text
 from runner.volumes import known_volumes, run_records
 from runner.volumes.checkpoints import newest_complete
 
@@ -94,6 +96,8 @@ class Launcher:
         try:
             volume = self._core.places.volume_of(run)
             run_records.write_run(volume, run)
+            asked = recipe.of_spec(run.spec, run.backend, f"what {run.tag} was launched with")
+            volume.write(f"{run.path}/{layout.SPEC_FILE}", recipe_text.write(asked).encode("utf-8", "replace"))
             self._core.code.bring(volume, run)
             call_id = self._core.places.backend(run.backend).launch(run)
         except (OSError, NanochatError) as error:

@@ -1,11 +1,17 @@
 """A person's own nanochat, from this disk to the volume of a run."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.errors import UsageError
+import msgspec
+
+from runner.errors import UsageError, VolumeGone
+from runner.model.code import Code
 from runner.model.run import Run
 from runner.nanochat import layout
+from runner.source.limits import MOST_PACKED
+from runner.text.sanitize import sanitize_line
 from runner.volumes.base import Volume
 
 if TYPE_CHECKING:
@@ -33,6 +39,16 @@ class CodeStore:
 
         return origin.known_facts(sha, self._home)
 
+    def again(self, code: Code, volume: Callable[[], Volume]) -> Code:
+        """That very state of code, packed here or brought from a volume. Raises UsageError where it is nowhere."""
+        from runner.source import origin
+
+        here = origin.archive(code.sha, self._home)
+        if not here.is_file():
+            origin.keep(code.sha, _on(volume(), code), self._home)
+        origin.learn(code.sha, self._home)
+        return msgspec.structs.replace(code, bytes=here.stat().st_size)
+
     def bring(self, volume: Volume, run: Run) -> None:
         """Put a run's code on its volume, unless it is there, and its difference into the run's folder.
 
@@ -54,6 +70,21 @@ class CodeStore:
             volume.put(here, there, lambda _: None, over=True)
         if diff := origin.kept_diff(code, self._home):
             volume.write(f"{run.path}/{layout.DIFF_FILE}", diff)
+
+
+def _on(volume: Volume, code: Code) -> bytes:
+    """The archive of code as a volume has it. Raises UsageError where it has none."""
+    path = layout.code_archive(code.sha)
+    try:
+        if volume.stat(path).bytes <= MOST_PACKED:
+            return volume.read(path)
+    except (FileNotFoundError, NotADirectoryError, VolumeGone):
+        pass
+    raise UsageError(
+        f"the code {sanitize_line(str(code))} is neither on the volume nor on this machine",
+        f"bring {path} to the volume, or give other code with --code",
+        field="code",
+    )
 
 
 def _is_there(volume: Volume, path: str, size: int) -> bool:

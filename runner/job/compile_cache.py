@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+from runner.model.pricing import chip
 from runner.model.run import Run
 from runner.nanochat import layout
 from runner.nanochat.command_lines import COMMIT
@@ -99,5 +100,5 @@ class CompileCache:
 def compile_cache_of(volume: FolderVolume, run: Run, work: Path) -> CompileCache:
     """The cache that runs of the same model, GPUs and nanochat share."""
     whose = run.spec.code.short if run.spec.code else COMMIT[:12]
-    of = f"{run.spec.engine}-{run.spec.model}-{run.spec.gpus}x{run.spec.gpu}-{whose}.tar"
+    of = f"{run.spec.engine}-{run.spec.model}-{run.spec.gpus}x{chip(run.spec.gpu)}-{whose}.tar"
     return CompileCache(work / "compile", volume.path(f"{layout.COMPILE_CACHE}/{of}"))

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from runner.model import events
 from runner.model.events import Event
-from runner.model.pricing import GPUS
+from runner.model.pricing import EXACTLY, GPUS, chip
 from runner.model.spec import RunSpec
 from runner.model.stages import StageName
 from runner.nanochat import flops, shapes
@@ -102,10 +102,12 @@ def _gpus(wanted: Expected) -> str:
 
 
 def _kind(wanted: Expected, name: str) -> Mismatch | None:
-    """A better kind is given now and then, for the same price."""
+    """A better kind is given now and then, for the same price, unless it was asked for exactly one."""
     got, name = gpu_kind_of(name), name.strip()[:60]
     if not got:
         return Mismatch(f"{wanted.gpu} was asked for, the GPU calls itself {name}", "", fatal=False)
+    if wanted.gpu.endswith(EXACTLY) and got != chip(wanted.gpu):
+        return Mismatch(f"{wanted.gpu} was asked for, and nothing in its place; the GPU is {name}", ANEW)
     worse = [
         f"{getattr(GPUS[got], what) / unit:,.0f} {word} of {getattr(GPUS[wanted.gpu], what) / unit:,.0f}"
         for what, unit, word in (("memory_gib", 1, "GiB"), ("peak_flops", 1e12, "TFLOP/s"))

@@ -1,5 +1,6 @@
 """The events of a run -> what happened in it: containers, time by stage, curves, scores, samples. Pure."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,7 +27,8 @@ class Container(Struct):
 class History(Struct):
     """`stage_s` sums over all containers; `loss`, `val` and `core` are of the base model, by step, the last word each.
 
-    The same of fine-tuning are `sft_loss` and `sft_val`. Of a way that was given up only time and containers count.
+    The same of fine-tuning are `sft_loss` and `sft_val`. `trained_minutes` is what nanochat says that the base model's
+    steps took alone. Of a way that was given up only time and containers count.
     """
 
     containers: list[Container] = field(default_factory=list)
@@ -37,6 +39,7 @@ class History(Struct):
     sft_loss: dict[int, float] = field(default_factory=dict)
     sft_val: dict[int, float] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    trained_minutes: float | None = None
     core_tasks: dict[str, tuple[float, float | None]] = field(default_factory=dict)
     chat_tasks: dict[str, float] = field(default_factory=dict)
     samples: list[str] = field(default_factory=list)
@@ -138,6 +141,8 @@ def _take(found: History, here: Container, kind: str, stage: str, event: dict[st
             found.samples.append(str(event.get("text", "")))
         case "fact":
             found.facts[str(event.get("name"))] = str(event.get("value"))
+            if event.get("name") == "training_time" and stage == "base":
+                found.trained_minutes = _minutes(str(event.get("value")))
         case "checkpoint":
             found.saves.add((str(event.get("of")), _number(step)))
         case "exec":
@@ -151,3 +156,8 @@ def _put(into: dict[int, float], step: int, value: object) -> None:
 
 def _number(value: object) -> int:
     return value if isinstance(value, int) else 1
+
+
+def _minutes(said: str) -> float | None:
+    """`99.23m` -> 99.23; None for what is no such time."""
+    return float(said[:-1]) if re.fullmatch(r"\d{1,7}(?:\.\d{1,6})?m", said, re.ASCII) else None

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from decimal import Decimal
 
+from runner.job import leaderboard
 from runner.job.history import Container, History
 from runner.model import pricing
 from runner.model.backend_name import BackendName
@@ -29,6 +30,7 @@ def report(run: Run, status: Status, plan: Plan, past: History, *, curve: bool) 
     if run.spec.engine == "rehearsal":
         lines += [REHEARSED, ""]
     lines += _section("Results", ("score", "value"), _scores(status, past))
+    lines += leaderboard.section(run, status, past)
     if curve:
         lines += ["## Loss", "", f"![training loss and val bpb by step]({layout.CURVE_FILE})", ""]
     lines += _section("Validation", ("step", "val bpb"), [(f"{s:,}", f"{v:.6f}") for s, v in _thinned(past.val)])
@@ -138,6 +140,7 @@ def _details(run: Run, status: Status, plan: Plan, past: History) -> Rows:
     rows: list[tuple[object, ...]] = [
         ("run", run.id),
         ("engine", run.spec.engine),
+        *([("recipe", run.spec.recipe)] if run.spec.recipe else []),
         ("nanochat", _code(run)),
         *((("difference", f"{layout.DIFF_FILE}, to {base[:12]}"),) if base else ()),
         *(("set", one) for one in run.spec.flags),

@@ -28,14 +28,22 @@ GPUS: dict[str, Gpu] = {
     "A100-80GB": Gpu(Decimal("2.50"), 80, 312e12),
     "RTX-PRO-6000": Gpu(Decimal("3.03"), 96, 504e12),
     "H100": Gpu(Decimal("3.95"), 80, 989e12),
+    "H100!": Gpu(Decimal("3.95"), 80, 989e12),
     "H200": Gpu(Decimal("4.54"), 141, 989e12),
     "B200": Gpu(Decimal("6.25"), 180, 2250e12),
     "B300": Gpu(Decimal("7.10"), 270, 2250e12),
 }
+# Behind a kind: no other in its place, not even a better one.
+EXACTLY = "!"
 CPU_CORE_USD_PER_HOUR = Decimal("0.0473")
 MEMORY_GIB_USD_PER_HOUR = Decimal("0.008")
 CENT = Decimal("0.01")
 STORAGE_GIB_USD_PER_MONTH, STORAGE_FREE_GIB = Decimal("0.09"), 1024
+
+
+def chip(kind: str) -> str:
+    """What a GPU of that kind is, whether or not another would do."""
+    return kind.removesuffix(EXACTLY)
 
 
 class Prices(Struct, frozen=True):
@@ -69,7 +77,7 @@ def resources_for(part: Part | None, engine: str, *, gpu: str, gpus: int) -> Res
 
 
 DATED = Prices(
-    gpus={kind: gpu.usd_per_hour for kind, gpu in GPUS.items()},
+    gpus={kind: gpu.usd_per_hour for kind, gpu in GPUS.items() if kind == chip(kind)},
     core=CPU_CORE_USD_PER_HOUR,
     gib=MEMORY_GIB_USD_PER_HOUR,
     source=PRICES_SOURCE,
@@ -127,7 +135,7 @@ def hourly_rate(backend: str, holds: Resources, prices: Prices = DATED) -> Decim
     if backend == BackendName.LOCAL:
         return prices.local
     around = holds.cores * prices.core + holds.gib * prices.gib
-    return around + (holds.gpus * prices.gpus[holds.gpu] if holds.gpus else 0)
+    return around + (holds.gpus * prices.gpus[chip(holds.gpu)] if holds.gpus else 0)
 
 
 def dollars(seconds: float, usd_per_hour: Decimal) -> Decimal:

@@ -38,7 +38,8 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
     names one of them, None the newest that is whole. `code` is the person's own nanochat, None the pinned upstream;
     `flags` are flags of stages and variables that are passed on as they are. `wandb` is the W&B project, empty for the
     one that the code names, None for no W&B; `secrets` are Modal Secrets by name, `pass_env` variables of the shell
-    that launches, which the job on this machine gets to see: their values are in no record.
+    that launches, which the job on this machine gets to see: their values are in no record. `recipe` is the name of
+    the recipe that it was asked for with, empty for none.
     """
 
     task: Task
@@ -56,6 +57,7 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
     wandb: str | None = None
     secrets: tuple[str, ...] = ()
     pass_env: tuple[str, ...] = ()
+    recipe: str = ""
 
     @property
     def own(self) -> bool:
@@ -88,6 +90,7 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
         wandb: str | None = None,
         secrets: Sequence[str] = (),
         pass_env: Sequence[str] = (),
+        recipe: str = "",
     ) -> "RunSpec":
         """Make a valid spec of what a person typed. Raises UsageError for the first field that is wrong.
 
@@ -141,6 +144,7 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
             wandb=wandb if wandb is not None else source.wandb if source else None,
             secrets=_names(secrets or (source.secrets if source else ()), "secret", _SECRET),
             pass_env=_names(pass_env or (source.pass_env if source else ()), "pass-env", _VARIABLE),
+            recipe=recipe,
         )
         _check_place(spec, backend)
         return on_gpus(spec, gpus)

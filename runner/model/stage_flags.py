@@ -69,8 +69,13 @@ def parse(texts: Iterable[str]) -> tuple[StageFlag, ...]:
     found: dict[tuple[str, str], StageFlag] = {}
     for text in texts:
         one = _parsed(text)
-        found[one.stage, one.name.replace("_", "-") if one.stage != ENV else one.name] = one
+        found[_key(one)] = one
     return tuple(sorted(found.values()))
+
+
+def _key(one: StageFlag) -> tuple[str, str]:
+    """What makes two of them the same flag: scripts take `-` for `_`."""
+    return one.stage, one.name if one.stage == ENV else one.name.replace("_", "-")
 
 
 def _parsed(text: str) -> StageFlag:
@@ -150,5 +155,5 @@ def _contradiction(one: StageFlag, option: str) -> UsageError:
 
 def merged(lower: Iterable[StageFlag], upper: Iterable[StageFlag]) -> tuple[StageFlag, ...]:
     """The flags of `upper`, and those of `lower` that it does not name."""
-    found = {(one.stage, one.name): one for one in (*lower, *upper)}
+    found = {_key(one): one for one in (*lower, *upper)}
     return tuple(sorted(found.values()))

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from runner.model.pricing import chip
 from runner.model.run import Run
 from runner.model.stages import Phase, StageName
 from runner.model.states import State
@@ -80,10 +81,12 @@ def patience(status: Status, like: Mapping[str, float] | None = None) -> float:
 def silences(run: Run, runs: Iterable[Run]) -> dict[str, float]:
     """The longest silences, by phase, of the runs that are like one: same engine, size and hardware."""
     found: dict[str, float] = {}
-    spec = run.spec
+
+    def kind(of: Run) -> tuple[object, ...]:
+        return of.spec.engine, of.spec.depth, chip(of.spec.gpu), of.spec.gpus, of.backend
+
     for other in runs:
-        same = (other.spec.engine, other.spec.depth, other.spec.gpu, other.spec.gpus, other.backend)
-        if other.id != run.id and other.status and same == (spec.engine, spec.depth, spec.gpu, spec.gpus, run.backend):
+        if other.id != run.id and other.status and kind(other) == kind(run):
             for doing, seconds in other.status.pace.max_silence_s.items():
                 found[doing] = max(found.get(doing, 0.0), seconds)
     return found

@@ -120,7 +120,7 @@ class Kernel(Struct, frozen=True):
         return "models--" + self.repository.replace("/", "--")
 
 
-HOPPER = ("H100", "H200")
+HOPPER = ("H100", "H100!", "H200")
 HOPPER_KERNEL = Kernel("varunneal/flash-attention-3", "de87b9b5af06dd9984df595bef90b2eba44b181a", offline=True)
 OTHER_KERNEL = Kernel("kernels-community/flash-attn3")
 # The one build of each that fits the torch and the CUDA of nanochat's lock file.

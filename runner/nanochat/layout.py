@@ -32,8 +32,20 @@ HF_CACHE, COMPILE_CACHE = "cache/huggingface", "cache/compile"
 # Packages in which people's own code differs from the image, as archives.
 OWN_PACKAGES = "cache/environment"
 
-RUN_FILE, STATUS_FILE, EVENTS_FILE, LOG_FILE, TIMES_FILE, REPORT_FILE, CURVE_FILE, CANCEL_FILE, DIFF_FILE = (
+(
+    RUN_FILE,
+    SPEC_FILE,
+    STATUS_FILE,
+    EVENTS_FILE,
+    LOG_FILE,
+    TIMES_FILE,
+    REPORT_FILE,
+    CURVE_FILE,
+    CANCEL_FILE,
+    DIFF_FILE,
+) = (
     "run.json",
+    "run.toml",
     "status.json",
     "events.jsonl",
     "log",
@@ -51,7 +63,7 @@ PREPARE_LOCK = "prepare.lock"
 
 # Files that a live run only adds to, and those that are written anew as it goes, or goes on.
 GROWING = frozenset({LOG_FILE, EVENTS_FILE, TIMES_FILE})
-REWRITTEN = GROWING | {STATUS_FILE, RUN_FILE, REPORT_FILE, CURVE_FILE}
+REWRITTEN = GROWING | {STATUS_FILE, RUN_FILE, SPEC_FILE, REPORT_FILE, CURVE_FILE}
 
 _SHARD = re.compile(r"shard_(\d{5})\.parquet")
 UNREADABLE = "unreadable"

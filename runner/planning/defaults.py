@@ -7,10 +7,12 @@ from runner.model import pricing
 from runner.model.backend_name import BackendName
 from runner.model.overrides import Overrides, merge_overrides
 from runner.model.spec import RunSpec
+from runner.model.stage_flags import ENV
 from runner.nanochat import code_facts, command_lines, flops, shapes
 from runner.nanochat.code_facts import CodeFacts
 from runner.nanochat.command_lines import ResolvedSpec
 from runner.planning import estimate
+from runner.text.secrets import looks_secret, secret_hint
 
 
 def resolve_spec(spec: RunSpec, backend: str, code: CodeFacts | None = None, tag: str = "") -> ResolvedSpec:
@@ -18,6 +20,7 @@ def resolve_spec(spec: RunSpec, backend: str, code: CodeFacts | None = None, tag
 
     `code` is what is known of the nanochat that it is for, where that is not the pinned one.
     """
+    _check_secrets(spec)
     code = code or (code_facts.unknown() if spec.code else code_facts.pinned())
     on_cpu = backend == BackendName.LOCAL and spec.engine == "nanochat"
     values = spec.overrides
@@ -73,6 +76,14 @@ def resolve_spec(spec: RunSpec, backend: str, code: CodeFacts | None = None, tag
     pace = estimate.speed(size, unsaved)
     save_every = values.save_every or estimate.save_interval(size, spec, pace.step_s, quick=quick)
     return msgspec.structs.replace(unsaved, save_every=save_every)
+
+
+def _check_secrets(spec: RunSpec) -> None:
+    """Raises UsageError for a key that was given where it is written down."""
+    for one in spec.flags:
+        if looks_secret(one.name if one.stage == ENV else "", one.value):
+            what, hint = secret_hint(one.stage, one.name)
+            raise UsageError(f"--set {one.stage}.{one.name} {what}", hint, field="set")
 
 
 def compiles(spec: RunSpec, backend: str) -> bool:

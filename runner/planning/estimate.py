@@ -73,8 +73,8 @@ MEASURED_SPEEDS: dict[tuple[str, str], tuple[MeasuredSpeed, ...]] = {
     ),
     ("A100", "bf16"): (MeasuredSpeed(24, 0.60, How.DOCUMENTED, "nanochat pull request 540: 315K tok/s on 8"),),
 }
-CHIPS = {"H100": "H100", "H200": "H100", "A100-40GB": "A100", "A100-80GB": "A100"}
-FP8_GPUS = ("H100", "H200", "B200", "B300")
+CHIPS = {"H100": "H100", "H100!": "H100", "H200": "H100", "A100-40GB": "A100", "A100-80GB": "A100"}
+FP8_GPUS = ("H100", "H100!", "H200", "B200", "B300")
 NO_FP8_GPUS = ("T4", "A10", "A100-40GB", "A100-80GB")
 UNKNOWN = MeasuredSpeed(0, 0.35, How.ASSUMED, "no published run on this GPU")
 # Times may come out this much shorter or longer than likely, by how well the speed is known.
@@ -94,6 +94,9 @@ EVAL_MFU = 0.45
 EVAL_TOKENIZED_PER_S = 750_000.0
 CORE_S_PER_LAYER = 15.0
 CORE_INLINE_SHARE = 0.1
+# Flags of training with which a step takes as long as without; of the one, -1 is all of CORE.
+CORE_PROBLEMS = "core-metric-max-per-task"
+PACELESS = (CORE_PROBLEMS, "final-lr-frac", "warmdown-ratio")
 SAVE_BYTES_PER_S = 0.9e9
 PREEMPTION_MTBF_S = 6 * 3600.0
 SFT_TOKENS = 430_000_000
@@ -165,7 +168,7 @@ def speed(size: ModelShape, s: ResolvedSpec, own: PastRun | None = None) -> Spee
     step_s = size.flops_per_token * size.batch / (peak * row.mfu)
     down, up = UNCERTAINTY[row.how]
     other = code_facts.differing(s.code) if s.spec.code else ()
-    passed = [str(one) for one in s.spec.flags if one.stage == "base"]
+    passed = [str(one) for one in s.spec.flags if one.stage == "base" and one.name not in PACELESS]
     if other or passed:
         down, up = UNCERTAINTY[How.ASSUMED]
     if s.values.compile is False:
@@ -234,9 +237,10 @@ def pauses(size: ModelShape, s: ResolvedSpec) -> dict[str, TimeRange]:
     """What training stands still for, each time: seconds of a val bpb, a CORE, a save."""
     if s.spec.engine == "rehearsal" or s.on_cpu:
         return {"val": pricing.ZERO, "core": pricing.ZERO, "save": pricing.ZERO}
+    whole = any(one.stage == "base" and one.name == CORE_PROBLEMS and one.value == "-1" for one in s.spec.flags)
     return {
         "val": range_around(_forward_s(size, s, s.values.eval_tokens or DEFAULT_EVAL_TOKENS), 0.4, 1.5),
-        "core": range_around(_core_s(size, s) * CORE_INLINE_SHARE, 0.4, 2.0),
+        "core": range_around(_core_s(size, s) * (1.0 if whole else CORE_INLINE_SHARE), 0.4, 2.0),
         "save": range_around(save_seconds(size, s.spec.gpus), 0.5, 2.0),
     }
 
@@ -312,7 +316,8 @@ def same_shape(a: RunSpec, b: RunSpec, names: tuple[str, ...] = _PACE) -> bool:
     def asked(r: RunSpec) -> tuple[object, ...]:
         code = r.code.sha if r.code else ""
         passed = tuple(one for one in r.flags if one.stage in ("base", ENV))
-        return (r.engine, r.depth, r.gpu, r.gpus, code, passed, *(getattr(r.overrides, name) for name in names))
+        values = (getattr(r.overrides, name) for name in names)
+        return (r.engine, r.depth, pricing.chip(r.gpu), r.gpus, code, passed, *values)
 
     return asked(a) == asked(b)
 

@@ -292,9 +292,29 @@ def _warnings(spec: RunSpec, s: ResolvedSpec, size: shapes.ModelShape, likely: D
         )
     if _reads_tasks(s) and not s.code.task_data and spec.engine == "nanochat":
         found.append("this code downloads its fine-tuning data itself, when that stage begins: the GPUs wait for it")
+    if s.spec.engine == "nanochat" and not s.on_cpu and (other := _unlike_upstream(spec, s)):
+        found.append(other)
     if spec.overrides.iterations and spec.overrides.data_ratio:
         found.append("--iterations decides the length; --data-ratio only the batch")
     return tuple(found)
+
+
+# nanochat's runs/speedrun.sh, which trains shorter than its base_train.py does by itself.
+SPEEDRUN_DEPTH, SPEEDRUN_RATIO, SPEEDRUN_RECIPE = 24, 8.0, "speedrun-d24"
+
+
+def _unlike_upstream(spec: RunSpec, s: ResolvedSpec) -> str:
+    """How a speedrun of the size of nanochat's own differs from that, where nobody has asked for a length."""
+    asked = spec.overrides
+    if (spec.task, spec.depth) != ("speedrun", SPEEDRUN_DEPTH) or asked.iterations or asked.target_flops:
+        return ""
+    if asked.data_ratio or spec.code:
+        return ""
+    fp8 = "" if s.values.fp8 else " in FP8"
+    return (
+        f"nanochat's own speedrun trains d{SPEEDRUN_DEPTH} at ratio {SPEEDRUN_RATIO:.0f}{fp8}, this one at"
+        f" {shapes.DEFAULT_RATIO:.0f}: --recipe {SPEEDRUN_RECIPE} is nanochat's"
+    )
 
 
 class _StagePlanner(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """A launch as asked for, with what is set for all runs in the place of what was not said. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from runner.errors import UsageError
@@ -10,7 +10,7 @@ from runner.model.code import Code
 from runner.model.spec import RunSpec
 from runner.settings import Effective, Settings
 
-# What one says to have no W&B where it is set.
+# What one says to have no W&B, or no code of one's own, where it is set.
 OFF = "off"
 
 
@@ -30,20 +30,21 @@ def own_options(
     *,
     code: str | None,
     wandb: str | None,
-    secrets: list[str],
+    secrets: Sequence[str] | None,
     usual: bool,
     on_modal: bool,
 ) -> dict[str, Any]:
     """Code, W&B project and Secrets of a launch: what was said, else, where the `usual` ones count, what is set.
 
-    `off` is no W&B, `pack` makes of the words for code what is trained. Raises what that raises.
+    `off` is no W&B and no code, `pack` makes of the words for code what is trained. Raises what that raises.
     """
     text = code if code is not None else settings.code if usual else ""
+    wanted = text != OFF and (text or code is not None)
     project = wandb if wandb is not None else (settings.wandb or None) if usual else None
     return {
-        "code": pack(text) if text or code is not None else None,
+        "code": pack(text) if wanted else None,
         "wandb": None if project == OFF else project,
-        "secrets": secrets or (settings.secrets if usual and on_modal else ()),
+        "secrets": secrets if secrets is not None else settings.secrets if usual and on_modal else (),
     }
 
 

@@ -1,5 +1,6 @@
 """Where a person's code comes from: a folder, or a place that git knows, brought here and packed."""
 
+import io
 import os
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from runner.nanochat.command_lines import COMMIT, REPOSITORY
 from runner.source.base import base_of, files_at
 from runner.source.difference import archive_files, tree_diff
 from runner.source.fetch import SCHEMES, fetch, laid_out
+from runner.source.members import BadArchive, members
 from runner.source.pack import Packed, archive_path, pack
 from runner.system import atomic
 from runner.system.given_path import given_path
@@ -146,6 +148,26 @@ def _of_address(request: Request, home: Path, *, include_secrets: bool) -> Obtai
 def archive(sha: str, home: Path) -> Path:
     """Where code of that content lies on this disk, if it does."""
     return archive_path(home / CACHE, sha)
+
+
+def keep(sha: str, data: bytes, home: Path) -> None:
+    """Put code that came from elsewhere where packed code lies, if it is what its name says. Raises UsageError."""
+    try:
+        for _ in members(io.BytesIO(data), sha):
+            pass
+    except BadArchive as error:
+        raise UsageError(f"the code {sha[:12]} on the volume cannot be used: {error}", field="code") from error
+    atomic.write(archive(sha, home), data)
+
+
+def learn(sha: str, home: Path) -> None:
+    """See that it is known what code is made of that lies on this disk. Raises UsageError for what is no nanochat."""
+    if known_facts(sha, home) is None:
+        try:
+            files = archive_files(archive(sha, home))
+        except BadArchive as error:
+            raise UsageError(f"the code {sha[:12]} cannot be used: {error}", field="code") from error
+        atomic.write(_facts_path(sha, home / CACHE), msgspec.json.encode(code_facts.facts_of(files.items())))
 
 
 def known_facts(sha: str, home: Path) -> CodeFacts | None:

@@ -37,3 +37,22 @@ def redact(text: str) -> str:
     for shape in _SHAPES:
         text = shape.sub("…", text)
     return _NAMED.sub(r"\1…", text)
+
+
+# Names of variables that hold a key, and those that only sound so.
+_KEY = re.compile(rf"(?!.*TOKENIZ|.*MAX_TOKENS|.*NUM_TOKENS)(?:.*(?:{_NAMES.pattern}))", re.IGNORECASE)
+_HARMLESS = re.compile(r"[\d.,_+-]+|true|false|on|off|yes|no|[~.]?/.*", re.IGNORECASE)
+
+
+def looks_secret(name: str, value: str) -> bool:
+    """Whether the value of a variable is a key: by how it begins, or by what the variable is called."""
+    value = value.strip()
+    if any(shape.search(value) for shape in _SHAPES):
+        return True
+    return len(value) >= SHORTEST and bool(_KEY.match(name)) and not _HARMLESS.fullmatch(value)
+
+
+def secret_hint(stage: str, name: str) -> tuple[str, str]:
+    """What is said of a value that looks like a secret, and what to do in its place."""
+    instead = f"give it with --secret or --pass-env {name}" if stage == "env" else "leave it out"
+    return "looks like a secret, and would stay in the record of the run", instead

@@ -16,6 +16,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "plan": Command("launching", "show what a launch would do, how long it takes and what it costs"),
     "launch": Command("launching", "start a run; it goes on without this terminal"),
+    "recipes": Command("recipes", "launches by name, with the time and money each is likely to take; NAME shows one"),
     "ls": Command("runs", "list all runs"),
     "show": Command("runs", "everything about one run", "1"),
     "logs": Command("logs", "print a run's log", "1"),

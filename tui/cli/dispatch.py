@@ -24,7 +24,10 @@ def dispatch(args: argparse.Namespace) -> int:
         # It works also where what it reports on does not.
         with readable_data_dir() as (folder, _):
             return report.bundle(folder, args)
-    looks_only = args.command in ("plan", "doctor") or (args.command == "settings" and not args.name)
+    keeps = args.command == "plan" and args.save_recipe
+    looks_only = (args.command in ("plan", "doctor", "recipes") and not keeps) or (
+        args.command == "settings" and not args.name
+    )
     urgent = args.command in STILL
     with (
         readable_data_dir() if looks_only else contextlib.nullcontext((data_dir(to_write=not urgent), None)) as (

@@ -1,21 +1,20 @@
 """`plan`, `launch` and `resume`: what a run would do and cost, and the start of it."""
 
 import argparse
-import functools
 from typing import TYPE_CHECKING
 
-from runner.errors import UsageError
 from runner.exit_codes import Exit
-from runner.model.backend_name import BackendName
-from runner.model.overrides import Overrides, closest_name, flag, override_help
-from runner.model.spec import RunSpec, parse_money
+from runner.model.overrides import Overrides, flag, override_help
+from runner.model.spec import parse_money
 from runner.model.stage_flags import STAGES
 from tui.cli.parser import Parser
 from tui.presentation import console
 
 if TYPE_CHECKING:
+    from runner.fleet.asking import Asked
     from runner.fleet.fleet import Fleet
     from runner.model.run import Run
+    from runner.recipes.recipe import Recipe
 
 
 def options(name: str, sub: Parser) -> None:
@@ -34,7 +33,16 @@ def options(name: str, sub: Parser) -> None:
 
 def _spec_options(sub: Parser, *, launch: bool) -> None:
     tasks = "test (10 steps, the default), speedrun (everything), or one stage: base, sft, eval"
-    sub.add_argument("--task", default="test", metavar="TASK", help=tasks)
+    which = sub.add_mutually_exclusive_group()
+    which.add_argument(
+        "--recipe",
+        default="",
+        metavar="NAME",
+        help="begin with a recipe, by name or file; what is typed goes before it",
+    )
+    which.add_argument("--file", default="", metavar="FILE", help="begin with a file, as the run.toml of a run")
+    sub.add_argument("--save-recipe", default="", metavar="NAME", help="keep all that is asked for as a recipe")
+    sub.add_argument("--task", default=None, metavar="TASK", help=tasks)
     sub.add_argument("--from", dest="source", metavar="RUN", help="base, sft, eval: the run to continue")
     sub.add_argument("--step", type=int, default=None, metavar="N", help="with --from: this step, else the newest")
     sub.add_argument("--model", default=None, metavar="dN", help="d12, d26, d32 or any even depth (default d12)")
@@ -45,7 +53,9 @@ def _spec_options(sub: Parser, *, launch: bool) -> None:
         metavar="N",
         help="1, 2, 4 or 8 (default as set, else 1 for test, 8 for the rest)",
     )
-    sub.add_argument("--gpu", default=None, metavar="KIND", help="GPU kind (default as set, else H100)")
+    sub.add_argument(
+        "--gpu", default=None, metavar="KIND", help="GPU kind (default as set, else H100; H100! is never an H200)"
+    )
     sub.add_argument(
         "--engine",
         default=None,
@@ -58,7 +68,7 @@ def _spec_options(sub: Parser, *, launch: bool) -> None:
     )
     sub.add_argument("--stop-if-stalled", default=None, metavar="TIME", help="end it after 20m, 1h without progress")
     if launch:
-        sub.add_argument("--tag", default="", help="name of the run (default: made up)")
+        sub.add_argument("--tag", default=None, help="name of the run (default: made up)")
         sub.add_argument("--force-restart", action="store_true", help="start anew under a tag that is taken")
         sub.add_argument("--watch", action="store_true", help="follow the run to its end")
         sub.add_argument("-y", "--yes", action="store_true", help="launch it also where settings say to ask first")
@@ -100,57 +110,82 @@ def _spec_options(sub: Parser, *, launch: bool) -> None:
             group.add_argument(flag(name), action=action, default=None, metavar="X", help=help_)
 
 
-def _spec(fleet: "Fleet", args: argparse.Namespace) -> tuple[RunSpec, str, tuple[str, ...]]:
-    """What was asked for, the backend it is for, and a line for each setting that is passed over."""
-    from runner.fleet.places import BACKENDS
-    from runner.planning.usual import own_options, usual_backend, usual_engine, with_usual
+def _typed(args: argparse.Namespace) -> "Recipe":
+    """What was typed, as a recipe: nothing where nothing was."""
+    from pathlib import Path
 
-    source = fleet.registry.find(args.source) if args.source else None
-    backend = args.backend or (source.backend if source else usual_backend(fleet.settings))
-    if backend not in BACKENDS:
-        raise UsageError(f"unknown backend {backend!r}", closest_name(backend, BACKENDS), field="backend")
-    if source and backend != source.backend:
-        raise UsageError(f"{source.tag} is on {source.backend}", "leave --backend out", field="backend")
-    given = {name: value for name in Overrides.__struct_fields__ if (value := getattr(args, name)) is not None}
-    create = functools.partial(
-        RunSpec.create,
+    from runner.model import stage_flags
+    from runner.recipes.recipe import made
+
+    code = args.code
+    if code and Path(code).is_dir():
+        # It is that folder from wherever it is launched again.
+        code = str(Path(code).absolute())
+    return made(
         task=args.task,
         model=args.model,
-        backend=backend,
+        gpus=args.gpus,
+        gpu=args.gpu,
+        engine=args.engine,
+        backend=args.backend,
         budget=args.budget,
         stop_if_stalled=args.stop_if_stalled,
-        overrides=given,
-        source=source.spec if source else None,
-        source_id=source.id if source else "",
-        source_step=args.step,
-        flags=args.flags,
-        pass_env=args.pass_env,
-        **own_options(
-            fleet.settings,
-            lambda text: fleet.code(text, include_secrets=args.include_secrets),
-            code=args.code,
-            wandb=args.wandb,
-            secrets=args.secrets,
-            # What a run continues has said it already; a rehearsal has no use for it.
-            usual=not source and usual_engine(args.engine or fleet.settings.engine, backend, given) == "nanochat",
-            on_modal=backend == BackendName.MODAL,
-        ),
+        source=args.source,
+        step=args.step,
+        code=code,
+        wandb=args.wandb,
+        secrets=tuple(args.secrets) or None,
+        pass_env=tuple(args.pass_env) or None,
+        tag=getattr(args, "tag", None),
+        overrides={name: given for name in Overrides.__struct_fields__ if (given := getattr(args, name)) is not None},
+        flags=stage_flags.parse(args.flags),
     )
-    said = {"engine": args.engine, "gpus": args.gpus, "gpu": args.gpu}
-    if source:
-        # What that run is goes before what is usual here.
-        return create(**said), backend, ()
-    spec, passed_over = with_usual(create, fleet.effective, **said)
-    return spec, backend, passed_over
+
+
+def _asked(fleet: "Fleet", args: argparse.Namespace) -> tuple["Asked", "Recipe"]:
+    """What was asked for, by a recipe and by what was typed, which goes before it; and both as one recipe."""
+    from runner.fleet.asking import asked_for
+    from runner.recipes import shelf
+    from runner.recipes.recipe import over, trusts
+
+    recipe = _typed(args)
+    if args.save_recipe:
+        shelf.check_free(args.save_recipe, fleet.home)
+    notes: tuple[str, ...] = ()
+    if args.recipe or args.file:
+        lower, kept = shelf.find(args.recipe, fleet.home) if args.recipe else (_of_file(args.file), None)
+        notes = trusts(lower) if kept is None or kept.own else ()
+        recipe = over(lower, recipe)
+    asked = asked_for(fleet, recipe, include_secrets=args.include_secrets)
+    said = tuple(f"{args.recipe or args.file}: {note}" for note in notes)
+    return asked._replace(passed_over=(*said, *asked.passed_over)), recipe
+
+
+def _of_file(path: str) -> "Recipe":
+    from runner.recipes import shelf
+    from runner.system.given_path import given_path
+
+    return shelf.from_file(given_path(path, field="file"))
+
+
+def _save(fleet: "Fleet", recipe: "Recipe", name: str) -> None:
+    """Keep a recipe under a name, if there is one."""
+    if name:
+        from runner.recipes import shelf
+        from runner.recipes.recipe import to_repeat
+
+        path = shelf.save(to_repeat(recipe), name, fleet.home)
+        fleet.say(f"kept as {path}: nanochat-tui launch --recipe {name}")
 
 
 def _plan(fleet: "Fleet", args: argparse.Namespace) -> int:
     from runner.planning import plan_text
 
-    spec, backend, passed_over = _spec(fleet, args)
+    (spec, backend, passed_over), recipe = _asked(fleet, args)
     planned = fleet.plan(spec, backend)
     for line in passed_over:
         fleet.say(line)
+    _save(fleet, recipe, args.save_recipe)
     if args.json:
         console.as_json({"spec": spec, "plan": planned})
     else:
@@ -163,7 +198,7 @@ def _launch(fleet: "Fleet", args: argparse.Namespace) -> int:
     from runner.planning import plan_text
     from runner.planning.confirmation import ask_first
 
-    spec, backend, passed_over = _spec(fleet, args)
+    (spec, backend, passed_over), recipe = _asked(fleet, args)
     planned = fleet.plan(spec, backend)
     heading = _Heading(fleet, plan_text.headline(spec, backend, planned))
     for line in passed_over:
@@ -171,7 +206,9 @@ def _launch(fleet: "Fleet", args: argparse.Namespace) -> int:
     reason = "" if args.yes else fleet.confirmation_reason(spec, planned.usd.likely)
     ask_first(reason, heading.confirm)
     unasked = not (args.yes or reason)
-    launched = fleet.launch(spec, backend=backend, tag=args.tag, force_restart=args.force_restart, unasked=unasked)
+    _save(fleet, recipe, args.save_recipe)
+    tag = recipe.tag or ""
+    launched = fleet.launch(spec, backend=backend, tag=tag, force_restart=args.force_restart, unasked=unasked)
     heading.show()
     return _started(fleet, launched, args, "launched")
 

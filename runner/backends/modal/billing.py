@@ -92,6 +92,7 @@ def _prices(rates: dict[str, Decimal]) -> Prices:
     gpus = {
         kind: rates.get(f"gpu_hour_cost_{names.get(kind, kind.lower())}", gpu.usd_per_hour)
         for kind, gpu in pricing.GPUS.items()
+        if kind == pricing.chip(kind)
     }
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     return Prices(gpus, rates["cpu_hour_cost"], rates["mem_gib_hour_cost"], "this workspace's rates", today)

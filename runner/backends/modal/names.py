@@ -32,12 +32,21 @@ def stop_key(call_id: str) -> str:
     return f"stop/{call_id}"
 
 
+# What of the package a container has: modules, and what they read.
+TAKEN = (".py", ".json")
+
+
+def left_out(path: Path) -> bool:
+    """Whether a file of the package stays here."""
+    return path.suffix not in TAKEN
+
+
 def source_fingerprint() -> str:
     """Names the source that a container would run: this package, byte for byte, and the client's version."""
     from importlib.metadata import version
 
     digest = hashlib.sha256(version("modal").encode())
     root = Path(__file__).parents[2]
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(path for path in root.rglob("*") if path.is_file() and not left_out(path)):
         digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
