@@ -173,8 +173,8 @@ def main(
 ) -> None:
     """Show the plan and its price, ask above the limits, and spawn a run that outlives this command.
 
-    Without a recipe it is a test of d12; what is given goes before what a recipe says. `set` and `secret` may be several,
-    with a space between them; `wandb` is a project, or `on` for the code's own.
+    Without a recipe it is a test of d12; what is given goes before what a recipe says. `set` and `secret` may be
+    several, with a space between them; `wandb` is a project, or `on` for the code's own.
     """
     from runner.fleet.asking import asked_for
     from runner.fleet.fleet import Fleet
