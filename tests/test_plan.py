@@ -86,7 +86,7 @@ def test_a_tokenizer_of_another_vocabulary_is_trained_anew() -> None:
         for size in (132_300, 4 * 65_536 + 1_300)
     )
     assert (kept.skip, anew.skip) == ("kept", "")
-    assert anew.note == "the one there has not 32,768 tokens"
+    assert anew.note == "its own, as the one there has not 32,768 tokens"
 
 
 def test_a_missing_validation_shard_is_fetched_although_all_others_are_there() -> None:

@@ -203,7 +203,9 @@ ADVICE: dict[Cause, Advice] = {
         Kind.TOKENIZER, Resume.CHANGED, "the model was trained with another tokenizer: put that one on the volume"
     ),
     Cause.TOKENIZER_DAMAGED: Advice(
-        Kind.TOKENIZER, Resume.CHANGED, "delete the folder tokenizer of the volume, then resume: it is trained again"
+        Kind.TOKENIZER,
+        Resume.CHANGED,
+        "put the run's own back in its folder tokenizer; without it, and with no checkpoint, it is trained again",
     ),
     Cause.CHECKPOINT_MISSING: Advice(Kind.CHECKPOINT, Resume.NO, f"{WHOLE}; launch with --from and --step of one"),
     Cause.CHECKPOINT_PART: Advice(

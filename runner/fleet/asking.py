@@ -8,7 +8,7 @@ import msgspec
 from runner.errors import UsageError
 from runner.model.backend_name import BackendName
 from runner.model.overrides import closest_name
-from runner.model.spec import RunSpec
+from runner.model.spec import TOKENIZER_TASK, RunSpec
 from runner.planning.usual import OFF, own_options, usual_backend, usual_engine, with_usual
 from runner.recipes.recipe import Recipe
 
@@ -36,6 +36,8 @@ def asked_for(fleet: "Fleet", recipe: Recipe, *, include_secrets: bool = False) 
         raise UsageError(f"unknown backend {backend[:40]!r}", closest_name(backend, BACKENDS), field="backend")
     if source and backend != source.backend:
         raise UsageError(f"{source.tag} is on {source.backend}", "leave --backend out", field="backend")
+    # A run that takes another's tokenizer begins anew.
+    continued = source is not None and source.spec.task != TOKENIZER_TASK
     engine = usual_engine(recipe.engine or fleet.settings.engine, backend, recipe.overrides)
 
     def pack(text: str) -> "Code":
@@ -64,12 +66,12 @@ def asked_for(fleet: "Fleet", recipe: Recipe, *, include_secrets: bool = False) 
             wandb=recipe.wandb,
             secrets=recipe.secrets,
             # What a run continues has said it already; a rehearsal has no use for it.
-            usual=not source and engine == "nanochat",
+            usual=not continued and engine == "nanochat",
             on_modal=backend == BackendName.MODAL,
         ),
     )
     said: dict[str, Any] = {"engine": recipe.engine, "gpus": recipe.gpus, "gpu": recipe.gpu}
-    if source:
+    if source and continued:
         # What that run is goes before what is usual here.
         return Asked(_without(create(**said), recipe, source), backend)
     spec, passed_over = with_usual(create, fleet.effective, **said)

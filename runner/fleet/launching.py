@@ -47,6 +47,8 @@ class Launcher:
         planned = self._planner.plan(spec, backend)
         if spec.source:
             grounds.check_source(volume, self._core.registry.get(spec.source), spec)
+        if spec.tokenizer_from:
+            grounds.check_tokenizer(volume, self._core.polls.reread(spec.tokenizer_from))
         budgets.check_new(spec, backend, self._core.places.prices(place))
         if planned.too_long:
             raise UsageError(*planned.too_long, field="overrides")

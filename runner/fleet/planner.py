@@ -25,9 +25,9 @@ class Planner:
         self._looks: dict[tuple[object, ...], tuple[float, layout.Inventory, list[Checkpoint]]] = {}
 
     def location(self, spec: RunSpec, backend: str) -> str:
-        """Where a run of this spec keeps its files: beside the run that it continues, if it continues one."""
-        if spec.source:
-            return self._core.registry.get(spec.source).volume
+        """Where a run of this spec keeps its files: beside the run that it continues or has its tokenizer from."""
+        if beside := spec.source or spec.tokenizer_from:
+            return self._core.registry.get(beside).volume
         return self._core.places.volume_location(backend, spec.engine)
 
     def plan(self, spec: RunSpec, backend: str) -> Plan:
@@ -39,12 +39,14 @@ class Planner:
             return make_plan(spec, layout.Inventory(), backend=backend, own=own, whose=whose, code=code)
         place = self._core.places.backend(backend)
         location = self.location(spec, backend)
-        key = (backend, location, spec.source, spec.source_step, spec.task == "eval")
+        beside = spec.source or spec.tokenizer_from
+        runs = (self._core.registry.get(beside).path,) if beside else ()
+        key = (backend, location, beside, spec.source_step, spec.task == "eval")
         age, inventory, continued = self._looks.get(key, (-math.inf, layout.Inventory(), []))
         if backend == BackendName.LOCAL or time.monotonic() - age > LOOK_AGE_S:
             volume = place.volume(location)
             try:
-                inventory = holdings.inventory(volume, spec.engine)
+                inventory = holdings.inventory(volume, spec.engine, runs=runs)
                 continued = run_records.source_checkpoints(volume, spec) if spec.source else []
             except (Unreachable, CredentialsError):
                 inventory, continued = layout.Inventory(), []

@@ -12,9 +12,11 @@ from runner.volumes.folder import FolderVolume
 def quarantine_damaged(volume: FolderVolume, base: Path, engine: str) -> list[str]:
     """Move what is damaged out of nanochat's way, which takes any file that is there for a whole one; say what.
 
-    A tokenizer stays: the next one is written over it.
+    A tokenizer stays: the next one is written over it. So does a person's own text, which nobody else has.
     """
-    moved = [path for path in holdings.inventory(volume, engine).damaged if not path.startswith(layout.TOKENIZER)]
+    has = holdings.inventory(volume, engine)
+    stays = (layout.TOKENIZER, *([layout.DATA] if has.own_text else []))
+    moved = [path for path in has.damaged if not path.startswith(stays)]
     for path in moved:
         to = f"{layout.DAMAGED}/{path}"
         with contextlib.suppress(FileNotFoundError):

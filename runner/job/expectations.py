@@ -18,7 +18,7 @@ from runner.planning.estimate import shape_of
 
 ANEW = "nanochat-tui resume RUN asks for them anew; if it stays so, see the log: nanochat-tui logs RUN"
 OTHER_CODE = "it may be another nanochat than the one that is planned with: see the log, nanochat-tui logs RUN"
-OTHER_TOKENIZER = "nanochat-tui volume rm tokenizer, then a new launch trains the one that is asked for"
+OTHER_TOKENIZER = "a new launch trains the one that is asked for, in a folder of its own"
 # So much more than was planned is no rounding.
 MORE = 1.01
 

@@ -4,6 +4,7 @@ import functools
 import os
 import queue
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -38,22 +39,24 @@ from runner.job.publish import Publisher
 from runner.job.report import report
 from runner.job.restarts import archive_later_checkpoints, at_step, crash_loop, initial_status, newest_status
 from runner.job.stop import Stop
-from runner.job.tokenizers import other_tokenizer, without_tokenizer
+from runner.job.tokenizers import RunTokenizer, without_tokenizer
 from runner.job.unloaded import last_missing, marked
 from runner.metrics.svg import loss_svg
 from runner.model.pricing import ZERO, TimeRange
 from runner.model.run import Run
-from runner.model.stages import PARTS, Part, StageName
+from runner.model.stages import PARTS, Part, StageName, needs_gpus, part_of
 from runner.model.states import State
 from runner.model.status import GpuSample, Outcome, OutcomeKind, StageState, StageStatus, Status
 from runner.monitoring.unsaved import unsaved
 from runner.nanochat import layout
 from runner.nanochat.code_facts import CodeFacts
+from runner.nanochat.command_lines import Argv
 from runner.nanochat.going_back import GOES_ON
 from runner.nanochat.layout import CheckpointKind
 from runner.planning.defaults import compiles, resolve_spec
 from runner.planning.estimate import shape_of
 from runner.planning.plan import Plan, Stage, make_plan, needs_optimizer, starting_point
+from runner.planning.tokenizers import asked_for, unlike_shared
 from runner.volumes import holdings, run_records
 from runner.volumes.checkpoints import Checkpoint, Verdict
 from runner.volumes.folder import FolderVolume
@@ -104,6 +107,7 @@ class Job:
             wall=time.time,
         )
         self._commits = Commits(site.commit, self._notes.put)
+        self._tokenizer = RunTokenizer(volume, run, self._base, status)
         self._compiled = site.compile_cache(volume, run, work)
         size = shape_of(run.spec.depth, resolve_spec(run.spec, run.backend).values)
         self._guard = LimitMonitor(run, size, self._journal.say, self._clock, site.call_limit_s)
@@ -186,7 +190,9 @@ class Job:
             return Outcome(
                 OutcomeKind.CHECKPOINT, f"no whole checkpoint of {spec.source} is on the volume", "launch a new run"
             )
-        if self._part != "train" and (lacks := without_tokenizer(self._volume, spec)):
+        if lacks := self._tokenizer.adopt():
+            return lacks
+        if self._part != "train" and (lacks := without_tokenizer(self._volume, spec, self._run.path)):
             return lacks
         if spec.code:
             code = unpacked(self._volume, spec.code, self._work)
@@ -237,8 +243,7 @@ class Job:
         source = run_records.read_run(self._volume, self._run.spec.source) if self._run.spec.source else None
         return make_plan(
             self._run.spec,
-            # With GPUs that wait nobody looks into files: the part before has.
-            holdings.inventory(self._volume, self._run.spec.engine, judged=self._part != "train"),
+            self._inventory(),
             backend=self._run.backend,
             checkpoints=found,
             finished=self._finished,
@@ -249,6 +254,11 @@ class Job:
             code=self._code,
             tag=self._run.tag,
         )
+
+    def _inventory(self) -> layout.Inventory:
+        """What the volume has for this run. With GPUs that wait nobody looks into files: the part before has."""
+        judged = self._part is not Part.TRAIN
+        return holdings.inventory(self._volume, self._run.spec.engine, judged=judged, runs=(self._run.path,))
 
     def _prepare_work(self, publisher: Publisher, found: list[Checkpoint], today: Plan) -> None:
         """Put on the work disk what the next stage continues from, and nothing that could mislead it."""
@@ -282,11 +292,13 @@ class Job:
         for stage, record in zip(today.stages, self._status.work.stages, strict=True):
             if self._stop.told:
                 return cancelled_outcome(self._status)
-            if self._part and stage.name not in PARTS[self._part]:
+            if self._part and self._part is not part_of(self._run.spec.task, stage.name):
                 continue
             if stage.skip:
                 if record.state is StageState.SKIPPED:
                     self._journal.say(f"[STAGE] {stage.name} skipped: {stage.skip}")
+                if stage.name is StageName.TOKENIZER and (other := self._settle_tokenizer(stage, today)):
+                    return other
                 continue
             halt = self._stop.halt = self._stop.halt or self._guard.reason_not_to_begin(
                 self._status, stage.name, _seconds(stage)
@@ -296,7 +308,8 @@ class Job:
             outcome = self._run_stage(stage, record, today, publisher)
             if outcome:
                 return outcome
-        return Outcome(OutcomeKind.DONE, result_line(self._status))
+        made = "" if needs_gpus(self._run.spec.task) else f"its tokenizer is {self._status.training.tokenizer[:8]}"
+        return Outcome(OutcomeKind.DONE, result_line(self._status) or made)
 
     def _run_stage(self, stage: Stage, record: StageStatus, today: Plan, publisher: Publisher) -> Outcome | None:
         status = self._status
@@ -307,7 +320,10 @@ class Job:
         self._journal.say(f"[STAGE] {stage.name}")
         self._journal.event({"kind": "stage", "state": "running"})
         self._journal.write_status()
-        outcome = self._other_tokenizer(stage, today) or self._do(stage, today)
+        outcome = self._settle_tokenizer(stage, today) if stage.name not in PARTS[Part.PREPARE] else None
+        outcome = outcome or self._do(stage, today)
+        if outcome is None and stage.name is StageName.TOKENIZER:
+            outcome = self._settle_tokenizer(stage, today)
         self._hurry()
         publisher.flush(lambda: self._tick(today.heartbeat_s))
         self._drain_notes()
@@ -326,11 +342,27 @@ class Job:
             self._commit()
         return outcome
 
-    def _other_tokenizer(self, stage: Stage, today: Plan) -> Outcome | None:
-        if stage.name in PARTS[Part.PREPARE]:
-            return None
-        fresh = stage.name == StageName.BASE and not today.resume.step
-        return other_tokenizer(self._volume, self._run, self._status, fresh=fresh)
+    def _settle_tokenizer(self, stage: Stage, today: Plan) -> Outcome | None:
+        new = not needs_gpus(self._run.spec.task) or not today.resume.step
+        fresh = new and stage.name in (StageName.TOKENIZER, StageName.BASE)
+        return self._tokenizer.settle(self._asked_tokenizer(), fresh=fresh)
+
+    def _asked_tokenizer(self) -> tuple[str, ...]:
+        return asked_for(resolve_spec(self._run.spec, self._run.backend, self._code))
+
+    def _fill(self, name: StageName, commands: Sequence[Argv], today: Plan) -> Outcome | None:
+        """Run the command lines of a stage that fills the volume, while nobody else does."""
+        if name is not StageName.TOKENIZER:
+            return self._children.run(name, commands, today)
+        has = self._inventory()
+        own = has.tokenizer_of_run or bool(
+            unlike_shared(resolve_spec(self._run.spec, self._run.backend, self._code), has)
+        )
+        self._tokenizer.aim(own=own, fresh=not today.resume.step)
+        outcome = self._children.run(name, commands, today)
+        if outcome is None:
+            self._tokenizer.trained(self._asked_tokenizer(), own=own)
+        return outcome
 
     def _do(self, stage: Stage, today: Plan) -> Outcome | None:
         if stage.name is StageName.REPORT:
@@ -346,7 +378,7 @@ class Job:
             clear=lambda: quarantine_damaged(self._volume, self._base, self._run.spec.engine),
             keep=lambda: publish.copy_results(self._base, self._volume, self._run.path),
             look=lambda: self._plan([]),
-            run=lambda name, commands: self._children.run(name, commands, today),
+            run=lambda name, commands: self._fill(name, commands, today),
             tick=lambda: self._tick(today.heartbeat_s),
             commit=self._commit,
         )
@@ -466,7 +498,7 @@ class Job:
 
     def _finish(self, outcome: Outcome) -> None:
         asked: Outcome | None = outcome
-        if outcome.kind is OutcomeKind.DONE and self._part is Part.PREPARE:
+        if outcome.kind is OutcomeKind.DONE and self._part is Part.PREPARE and needs_gpus(self._run.spec.task):
             asked = self._ending.spawn_leg(1, "[PREPARED] asking for the GPUs")
         elif outcome.kind is OutcomeKind.TIME_LIMIT:
             advice = "" if self._kept_here else self._guard.leg_without_progress(self._status)

@@ -246,8 +246,12 @@ def link_shared(base: Path, volume: FolderVolume) -> None:
     for name in links:
         target = volume.path(name)
         target.mkdir(exist_ok=True)
-        link = base / name
-        if link.is_symlink():
-            link.unlink()
-        if not link.exists():
-            link.symlink_to(target.absolute(), target_is_directory=True)
+        link_to(base / name, target)
+
+
+def link_to(link: Path, target: Path) -> None:
+    """Let a link of the work disk lead to a folder of the volume; a folder that is there in its place stays."""
+    if link.is_symlink():
+        link.unlink()
+    if not link.exists():
+        link.symlink_to(target.absolute(), target_is_directory=True)

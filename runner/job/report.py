@@ -10,7 +10,7 @@ from runner.model import pricing
 from runner.model.backend_name import BackendName
 from runner.model.pricing import TimeRange
 from runner.model.run import Run
-from runner.model.stages import PARTS, Part, StageName
+from runner.model.stages import StageName, needs_gpus, part_of
 from runner.model.status import Status
 from runner.monitoring.projection import is_free
 from runner.nanochat import flops, layout
@@ -58,13 +58,15 @@ def report(run: Run, status: Status, plan: Plan, past: History, *, curve: bool) 
 
 def _headline(run: Run, status: Status) -> str:
     spec = run.spec
-    where = "this machine" if run.backend is BackendName.LOCAL else f"{spec.gpus} × {spec.gpu} on Modal"
+    gpus = f"{spec.gpus} × {spec.gpu}" if needs_gpus(spec.task) else "CPUs"
+    where = "this machine" if run.backend is BackendName.LOCAL else f"{gpus} on Modal"
     source = f" from {spec.source}" if spec.source else ""
     took = f"{units.duration(status.spent_s)} in containers"
+    what = f"{spec.task} of {spec.model}{source}" if needs_gpus(spec.task) else spec.task
     if is_free(run):
-        return f"{spec.task} of {spec.model}{source} on {where}: {took}."
+        return f"{what} on {where}: {took}."
     said = f", estimated {units.money_range(run.estimate.usd)}" if run.estimate else ""
-    return f"{spec.task} of {spec.model}{source} on {where}: {took}, {units.money(status.spent_usd)}{said}."
+    return f"{what} on {where}: {took}, {units.money(status.spent_usd)}{said}."
 
 
 def _scores(status: Status, past: History) -> Rows:
@@ -89,9 +91,7 @@ def _stages(run: Run, status: Status, past: History) -> Rows:
     for stage in status.work.stages:
         if stage.name is StageName.REPORT:
             continue
-        box = pricing.resources_for(
-            Part.TRAIN if stage.name in PARTS[Part.TRAIN] else Part.PREPARE, spec.engine, gpu=spec.gpu, gpus=spec.gpus
-        )
+        box = pricing.resources_for(part_of(spec.task, stage.name), spec.engine, gpu=spec.gpu, gpus=spec.gpus)
         seconds = past.stage_s.get(stage.name, 0.0)
         usd = pricing.dollars(seconds, pricing.hourly_rate(run.backend, box, run.prices))
         total_s, total = total_s + seconds, total + usd

@@ -16,13 +16,14 @@ from runner.model.overrides import REHEARSAL_ONLY, Overrides, closest_name, flag
 from runner.model.pricing import GPUS
 from runner.model.stage_flags import StageFlag
 
-Task = Literal["test", "speedrun", "base", "sft", "eval"]
+Task = Literal["test", "speedrun", "base", "sft", "eval", "tokenizer"]
 Engine = Literal["rehearsal", "nanochat"]
 
 TASKS: tuple[str, ...] = get_args(Task)
 ENGINES: tuple[str, ...] = get_args(Engine)
-# Tasks that begin with a checkpoint of another run.
+# Tasks that begin with a checkpoint of another run, and the one that trains no model.
 CONTINUING = ("sft", "eval")
+TOKENIZER_TASK = "tokenizer"
 GPU_COUNTS = (1, 2, 4, 8)
 MIN_DEPTH, MAX_DEPTH = 4, 34
 MAX_CPU_DEPTH = 12
@@ -35,7 +36,8 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
     after `stop_if_stalled_s` seconds without progress, None for never.
 
     `source` is the id of the run whose checkpoints it begins with, empty for a run from nothing; `source_step`
-    names one of them, None the newest that is whole. `code` is the person's own nanochat, None the pinned upstream;
+    names one of them, None the newest that is whole. `tokenizer_from` is the id of a run of the task tokenizer whose
+    tokenizer it takes. `code` is the person's own nanochat, None the pinned upstream;
     `flags` are flags of stages and variables that are passed on as they are. `wandb` is the W&B project, empty for the
     one that the code names, None for no W&B; `secrets` are Modal Secrets by name, `pass_env` variables of the shell
     that launches, which the job on this machine gets to see: their values are in no record. `recipe` is the name of
@@ -58,11 +60,13 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
     secrets: tuple[str, ...] = ()
     pass_env: tuple[str, ...] = ()
     recipe: str = ""
+    tokenizer_from: str = ""
 
     @property
     def own(self) -> bool:
         """Whether it asks for what releases before 0.3 do not know, and would leave out."""
-        return bool(self.code or self.flags or self.wandb is not None or self.secrets or self.pass_env)
+        asked = self.code or self.flags or self.secrets or self.pass_env or self.tokenizer_from
+        return bool(asked or self.wandb is not None or self.task == TOKENIZER_TASK)
 
     @property
     def model(self) -> str:
@@ -94,7 +98,8 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
     ) -> "RunSpec":
         """Make a valid spec of what a person typed. Raises UsageError for the first field that is wrong.
 
-        `source` is the spec of the run whose checkpoint is continued: its size, GPUs and overrides are taken over.
+        `source` is the spec of the run whose checkpoint is continued: its size, GPUs and overrides are taken over. Of a
+        run of the task tokenizer only what its tokenizer was made with is: the model may be any.
         """
         if task not in TASKS:
             raise UsageError(f"unknown task {task[:40]!r}", closest_name(task, TASKS), field="task")
@@ -109,6 +114,9 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
         on_cpu = backend == BackendName.LOCAL and engine == "nanochat"
         depth = parse_depth(model or (source.model if source else "d12"), on_cpu=on_cpu)
         _check_source(task, source, source_step)
+        tokenizer, source = (source, None) if source and source.task == TOKENIZER_TASK else (None, source)
+        if tokenizer:
+            _check_tokenizer(tokenizer, engine, passed, overrides)
         if source and (source.depth, source.engine) != (depth, engine):
             raise UsageError(
                 f"that run is a {source.model} of the {source.engine} engine",
@@ -124,7 +132,16 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
                 "use 1, or --engine rehearsal",
                 field="gpus",
             )
+        if task == TOKENIZER_TASK:
+            # It is trained on CPUs, for whatever model.
+            gpus, depth = 1, min(depth, MAX_CPU_DEPTH)
         parsed = parse_overrides(overrides)
+        if tokenizer:
+            theirs = tokenizer.overrides
+            made = Overrides(vocab_size=theirs.vocab_size, tokenizer_chars=theirs.tokenizer_chars)
+            parsed = merge_overrides(made, parsed)
+            passed = (*passed, *(one for one in tokenizer.flags if one.stage == TOKENIZER_TASK))
+            code = code or tokenizer.code
         if source:
             parsed = merge_overrides(msgspec.structs.replace(source.overrides, fault=None), parsed)
         _check_overrides(parsed, task, engine, fault=bool(overrides.get("fault")))
@@ -137,7 +154,8 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
             budget_usd=parse_money(budget) if budget is not None else None,
             stop_if_stalled_s=parse_seconds(stop_if_stalled) if stop_if_stalled is not None else None,
             overrides=parsed,
-            source=source_id,
+            source="" if tokenizer else source_id,
+            tokenizer_from=source_id if tokenizer else "",
             source_step=source_step,
             code=code or (source.code if source else None),
             flags=stage_flags.merged(source.flags if source else (), passed),
@@ -241,8 +259,27 @@ def _check_source(task: str, source: RunSpec | None, source_step: int | None) ->
         raise UsageError("--step is a step of another run", "say --from RUN too", field="from")
     if source is None and task in CONTINUING:
         raise UsageError(f"{task} needs a checkpoint to begin with", "say --from RUN", field="from")
+    if source and source.task == TOKENIZER_TASK:
+        if task in (*CONTINUING, TOKENIZER_TASK) or source_step is not None:
+            raise UsageError("that run has a tokenizer and no model", "use --task base with --from it", field="from")
+        return
     if source and task not in (*CONTINUING, "base"):
         raise UsageError(f"{task} begins with nothing", "use --task base, sft or eval with --from", field="from")
+
+
+def _check_tokenizer(source: RunSpec, engine: str, flags: Sequence[StageFlag], overrides: dict[str, Any]) -> None:
+    """Raises UsageError for a run that is to take a tokenizer and asks for another, or for another engine."""
+    if source.engine != engine:
+        raise UsageError(f"that run is of the {source.engine} engine", "leave --engine out", field="from")
+    given = parse_overrides({n: overrides.get(n) for n in ("vocab_size", "tokenizer_chars")})
+    other = [
+        n for n in ("vocab_size", "tokenizer_chars") if getattr(given, n) not in (None, getattr(source.overrides, n))
+    ]
+    names = [*map(flag, other), *(f"--set {one}" for one in flags if one.stage == TOKENIZER_TASK)]
+    if names:
+        raise UsageError(
+            f"{names[0]} asks for another tokenizer than that run's", "leave it out, or --from", field="from"
+        )
 
 
 def gpu_kind(gpu: str) -> str:

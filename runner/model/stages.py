@@ -56,5 +56,21 @@ STAGES: dict[str, tuple[StageName, ...]] = {
     "base": (*_FIRST, StageName.BASE, StageName.REPORT),
     "sft": (StageName.PREPARE, StageName.SFT, StageName.REPORT),
     "eval": (StageName.PREPARE, StageName.BASE_EVAL, StageName.CHAT_EVAL, StageName.REPORT),
+    "tokenizer": (*_FIRST, StageName.REPORT),
 }  # fmt: skip
 PARTS = {Part.PREPARE: frozenset(_FIRST), Part.TRAIN: frozenset(STAGES["speedrun"]) - frozenset(_FIRST)}
+
+
+def needs_gpus(task: str) -> bool:
+    """Whether a task has anything to do for the part that trains."""
+    return bool(set(STAGES[task]) & PARTS[Part.TRAIN] - {StageName.REPORT})
+
+
+def part_of(task: str, stage: StageName) -> Part:
+    """The part that does a stage of a task; all of it is prepared where nothing trains."""
+    return Part.TRAIN if stage in PARTS[Part.TRAIN] and needs_gpus(task) else Part.PREPARE
+
+
+def dearest_part(task: str) -> Part:
+    """The part that most of a task's money goes to."""
+    return Part.TRAIN if needs_gpus(task) else Part.PREPARE

@@ -10,7 +10,7 @@ from runner.model.backend_name import BackendName
 from runner.model.pricing import MoneyRange, TimeRange
 from runner.model.run import Run
 from runner.model.spec import RunSpec
-from runner.model.stages import PARTS, Part, StageName
+from runner.model.stages import StageName, part_of
 from runner.model.states import State
 from runner.model.status import StageState, StageStatus, Status
 from runner.planning import estimate
@@ -70,9 +70,10 @@ def project(run: Run, now: float) -> Projection | None:
 
 def _rate(run: Run, stage: StageName) -> Decimal:
     spec = run.spec
-    part = Part.PREPARE if stage in PARTS[Part.PREPARE] else Part.TRAIN
     return pricing.hourly_rate(
-        run.backend, pricing.resources_for(part, spec.engine, gpu=spec.gpu, gpus=spec.gpus), run.prices
+        run.backend,
+        pricing.resources_for(part_of(spec.task, stage), spec.engine, gpu=spec.gpu, gpus=spec.gpus),
+        run.prices,
     )
 
 

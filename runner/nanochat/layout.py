@@ -18,6 +18,10 @@ DATA, TOKENIZER, EVAL_BUNDLE, TASK_DATA, CACHE = (
 SHARED = (TOKENIZER, DATA, TASK_DATA)
 VALIDATION_SHARD = 6542
 TOKENIZER_FILES = ("tokenizer.pkl", "token_bytes.pt")
+# Beside the files of a tokenizer: what they are. Only a folder of a run that has it holds the run's own.
+TOKENIZER_RECORD = "digest.json"
+# In the data folder: the text is the person's own, and nothing is ever downloaded beside it.
+OWN_TEXT = "own_text.json"
 
 # Tables of evaluations of the base model.
 RESULTS = "base_eval"
@@ -83,13 +87,18 @@ CHECKPOINT_DIRS = {CheckpointKind.BASE: "base_checkpoints", CheckpointKind.SFT: 
 class Inventory(Struct, frozen=True):
     """What a volume already holds for any run: count of training shards, validation shard, tokenizer, bundle,
     task data; `kernels` are the attention kernels in the cache of Hugging Face, by folder, with their revision;
-    `token_bytes` is the size of the tokenizer's table, which tells its vocabulary; `damaged` are the paths of what is
-    there and is not what it should be, and counts for nothing."""
+    `token_bytes` is the size of the tokenizer's table, which tells its vocabulary; `tokenizer_of_run` whether it is one
+    that a run has for itself, `tokenizer_asked` how it was asked for, None where nobody has put that down; `own_text`
+    whether the shards are the person's own; `damaged` are the paths of what is there and is not what it should be, and
+    counts for nothing."""
 
     train_shards: int = 0
     validation_shard: bool = False
     tokenizer: bool = False
     token_bytes: int = 0
+    tokenizer_of_run: bool = False
+    tokenizer_asked: tuple[str, ...] | None = None
+    own_text: bool = False
     eval_bundle: bool = False
     task_data: bool = False
     kernels: Mapping[str, str] = {}
@@ -105,6 +114,16 @@ def has_kernel(has: Inventory, wanted: Kernel) -> bool:
 def has_vocabulary(token_bytes: int, vocab: int) -> bool:
     """Whether a tokenizer has this many tokens, by the size of its table: 4 bytes a token, and an envelope."""
     return 4 * vocab <= token_bytes <= 4 * vocab + 4096
+
+
+def tokenizer_of(path: str) -> str:
+    """Where a run keeps the tokenizer of its model, by the run's folder."""
+    return f"{path}/{TOKENIZER}"
+
+
+def is_tokenizer(path: str) -> bool:
+    """Whether a path is of a file of a tokenizer, the shared one or a run's."""
+    return path.rpartition("/")[0].rpartition("/")[2] == TOKENIZER
 
 
 def shard_index(name: str) -> int | None:

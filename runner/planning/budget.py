@@ -6,7 +6,7 @@ from runner.errors import UsageError
 from runner.model import pricing
 from runner.model.pricing import Prices
 from runner.model.spec import RunSpec
-from runner.model.stages import Part
+from runner.model.stages import dearest_part
 from runner.text import units
 
 # From the decision to the end of the container: a child that ends, what it left put away, the last commit.
@@ -63,7 +63,7 @@ def at_least(usd_per_hour: Decimal) -> Decimal:
 def needs(spec: RunSpec, backend: str, prices: Prices) -> Decimal:
     """Dollars below which a container of this run could only begin and close again, in whole cents."""
     rate = pricing.hourly_rate(
-        backend, pricing.resources_for(Part.TRAIN, spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices
+        backend, pricing.resources_for(dearest_part(spec.task), spec.engine, gpu=spec.gpu, gpus=spec.gpus), prices
     )
     return at_least(rate).quantize(pricing.CENT, ROUND_UP)
 

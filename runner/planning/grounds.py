@@ -22,8 +22,17 @@ def check_source(volume: Volume, source: Run, spec: RunSpec) -> None:
             f"nanochat-tui checkpoints {source.tag} shows what it has",
             field="from",
         )
-    if spec.task in CONTINUING and not holdings.inventory(volume, spec.engine).tokenizer:
+    if spec.task in CONTINUING and not holdings.inventory(volume, spec.engine, runs=(source.path,)).tokenizer:
         raise UsageError(f"the tokenizer of {source.tag} is not on {volume.location}", "put it back", field="from")
+
+
+def check_tokenizer(volume: Volume, source: Run) -> None:
+    """See that the tokenizer that a run is to take is there."""
+    has = holdings.inventory(volume, source.spec.engine, runs=(source.path,))
+    if not (has.tokenizer_of_run and has.tokenizer):
+        is_ = f"{source.tag} is {source.state} and has no tokenizer yet"
+        what = is_ if not has.tokenizer_of_run else f"the tokenizer of {source.tag} is damaged"
+        raise UsageError(what, f"nanochat-tui show {source.tag}", field="from")
 
 
 def check_step(run: Run, found: list[Checkpoint], step: int) -> None:

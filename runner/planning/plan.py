@@ -11,7 +11,7 @@ from runner.model.backend_name import BackendName
 from runner.model.pricing import MoneyRange, Prices, TimeRange
 from runner.model.run import Estimate, Run
 from runner.model.spec import RunSpec
-from runner.model.stages import PARTS, STAGES, Part, StageName
+from runner.model.stages import PARTS, STAGES, Part, StageName, dearest_part, needs_gpus, part_of
 from runner.model.status import StageState, StageStatus
 from runner.nanochat import code_facts, command_lines, flops, layout, shapes
 from runner.nanochat.code_facts import CodeFacts
@@ -20,11 +20,14 @@ from runner.nanochat.layout import CheckpointKind, Inventory
 from runner.planning import budget, estimate, legs
 from runner.planning.defaults import resolve_spec
 from runner.planning.estimate import PastRun, Speed
+from runner.planning.tokenizers import unlike_shared
 from runner.text import units
 from runner.text.sanitize import sanitize_line
 from runner.volumes.checkpoints import Checkpoint, newest_complete
 
 EVAL_SHARDS = 1
+# What nanochat's own script brings before it trains a tokenizer on two billion characters.
+TOKENIZER_SHARDS = 8
 
 
 class _Draft(NamedTuple):
@@ -65,10 +68,10 @@ class Saves(Struct, frozen=True):
 class Plan(Struct, frozen=True):
     """What a launch will do. Pure data: shown to a person before it is paid for, recomputed by the job itself.
 
-    `total_steps` is 0 where no base model is trained; `val_every` and `core_every` are steps, 0 for never; `speed`
-    says how fast a step is believed to be, and why; `packages` what is installed besides what the image has.
-    `calls` is how many the part that trains takes where each may take no longer than `limit_s`; `too_long` why that
-    cannot be, and what to do.
+    `total_steps` is 0 where no base model is trained, `parameters` where no model is needed; `val_every` and
+    `core_every` are steps, 0 for never; `speed` says how fast a step is believed to be, and why; `packages` what is
+    installed besides what the image has. `calls` is how many the part that trains takes where each may take no longer
+    than `limit_s`; `too_long` why that cannot be, and what to do.
     """
 
     stages: tuple[Stage, ...]
@@ -155,7 +158,7 @@ def make_plan(
         resume=resume,
         total_steps=size.iterations if trains else 0,
         tokens=size.tokens if trains else 0,
-        parameters=size.params,
+        parameters=size.params if needs_gpus(spec.task) else 0,
         saves=Saves(s.save_every, between, share),
         val_every=_every(s.values.eval_every, estimate.DEFAULT_EVAL_EVERY),
         core_every=_every(s.values.core_every, estimate.DEFAULT_CORE_EVERY),
@@ -163,10 +166,10 @@ def make_plan(
         heartbeat_s=s.values.heartbeat or 60.0,
         seconds=seconds,
         usd=usd,
-        usd_per_hour=rates[Part.TRAIN],
+        usd_per_hour=rates[dearest_part(spec.task)],
         prices=_price_source(backend, prices),
         speed=pace.why,
-        warnings=(*_warnings(spec, s, size, usd.likely), *left_out, *fit.warnings),
+        warnings=(*_warnings(spec, s, size, usd.likely, inventory), *left_out, *fit.warnings),
         calls=fit.calls,
         too_long=fit.too_long,
         limit_s=limit,
@@ -182,7 +185,8 @@ def _flags_left_out(s: ResolvedSpec) -> tuple[str, ...]:
 
 def _fit(maker: "_StagePlanner", stages: tuple[Stage, ...], limit: int | None) -> legs.Fit:
     """How the part that trains goes through calls that may take no longer than a limit."""
-    train = [stage for stage in stages if stage.name in PARTS[Part.TRAIN] and not stage.skip]
+    task = maker.s.spec.task
+    train = [stage for stage in stages if part_of(task, stage.name) is Part.TRAIN and not stage.skip]
     quickest, likely, slowest = (
         [maker.piece(stage, getattr(stage.seconds, at)) for stage in train] for at in ("low", "likely", "high")
     )
@@ -269,12 +273,15 @@ def _reads_tasks(s: ResolvedSpec) -> bool:
     return bool({StageName.SFT, StageName.CHAT_EVAL} & set(STAGES[s.spec.task]))
 
 
-def _warnings(spec: RunSpec, s: ResolvedSpec, size: shapes.ModelShape, likely: Decimal) -> tuple[str, ...]:
+def _warnings(
+    spec: RunSpec, s: ResolvedSpec, size: shapes.ModelShape, likely: Decimal, has: Inventory
+) -> tuple[str, ...]:
     found = []
     trains = StageName.BASE in STAGES[spec.task]
     if spec.engine == "rehearsal":
         length = f", {size.iterations:,} steps" if trains else ""
-        found.append(f"a rehearsal: a tiny model stands in for {spec.model}{length}")
+        stands = f"a tiny model stands in for {spec.model}{length}" if needs_gpus(spec.task) else "its text is made up"
+        found.append(f"a rehearsal: {stands}")
     if spec.budget_usd is not None and likely > spec.budget_usd:
         found.append(
             f"likely ${likely:,.2f} is over the budget of ${spec.budget_usd:,.2f}: it stops at a checkpoint before that"
@@ -282,7 +289,10 @@ def _warnings(spec: RunSpec, s: ResolvedSpec, size: shapes.ModelShape, likely: D
     if trains and s.save_every > size.iterations:
         found.append("no checkpoint before the last step: lower --save-every")
     shards = s.values.shards
-    if trains and shards and spec.engine == "nanochat" and not s.on_cpu and shards < size.shards:
+    if trains and has.own_text and has.train_shards < (shards or size.shards) and spec.engine == "nanochat":
+        wanted = f"{shards:,} were asked for" if shards else f"one epoch takes {size.shards:,}"
+        found.append(f"your own text has {has.train_shards:,} shards, {wanted}: it will be seen again")
+    elif trains and shards and spec.engine == "nanochat" and not s.on_cpu and shards < size.shards:
         found.append(f"{shards} shards are fewer than the {size.shards} of one epoch: text will be seen again")
     if trains and s.values.fp8 and spec.engine == "nanochat" and not s.on_cpu and s.code.undercounts:
         times = f"{flops.left_out(size):.1f}"
@@ -350,7 +360,7 @@ class _StagePlanner(Struct, frozen=True):
         if skip:
             return Stage(name, (), skip, "", pricing.ZERO, pricing.FREE)
         seconds = estimate.corrected_by_past_run(name, draft.seconds, self.own)
-        at = rates[Part.TRAIN if name in PARTS[Part.TRAIN] else Part.PREPARE]
+        at = rates[part_of(self.s.spec.task, name)]
         return Stage(name, draft.commands, "", draft.note, seconds, MoneyRange.of(seconds, at))
 
     def piece(self, stage: Stage, seconds: float) -> legs.Piece:
@@ -363,11 +373,14 @@ class _StagePlanner(Struct, frozen=True):
         return legs.Piece(stage.name, seconds, startup, between)
 
     def _prepare(self) -> _Draft:
-        task = self.s.spec.task
-        wanted = 0 if task == "sft" else EVAL_SHARDS if task == "eval" else self.s.values.shards or self.size.shards
+        usual = TOKENIZER_SHARDS if self.s.spec.task == "tokenizer" else self.size.shards
+        wanted = {"sft": 0, "eval": EVAL_SHARDS}.get(self.s.spec.task, self.s.values.shards or usual)
         missing = max(0, wanted - self.inventory.train_shards)
         damaged = sum(path.startswith(layout.DATA) for path in self.inventory.damaged)
         fetch = wanted > 0 and (missing > 0 or damaged > 0 or not self.inventory.validation_shard)
+        if fetch and self.inventory.own_text:
+            self._check_own_text()
+            fetch, missing, wanted = False, 0, self.inventory.train_shards
         also = self._also_needed()
         there = f"{wanted} shard{'s are' if wanted > 1 else ' is'} on the volume" if wanted else "nothing is missing"
         skip = "" if fetch or also else there
@@ -396,10 +409,19 @@ class _StagePlanner(Struct, frozen=True):
         what = f"{units.pluralize(len(more), 'package')} that the pin has not: {code_facts.listed(more)}"
         return f"prepare installs {sanitize_line(what)}; kept on the volume for the next run"
 
+    def _check_own_text(self) -> None:
+        """See that a person's own text can be trained on as it is: nothing is downloaded beside it."""
+        has, again = self.inventory, f"volume put FOLDER {layout.DATA}/ sends it again"
+        if damaged := [path for path in has.damaged if path.startswith(layout.DATA)]:
+            more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+            raise UsageError(f"{damaged[0]}{more} of your own text is damaged", again)
+        if not (has.train_shards and has.validation_shard):
+            raise UsageError(f"your own text in {layout.DATA} has no shard to train on beside its last", again)
+
     def _also_needed(self) -> dict[str, Argv]:
         """Downloads besides the shards, by name, that no GPU should wait for; other engines and places do without."""
         s, has = self.s, self.inventory
-        if self.backend != BackendName.MODAL or s.spec.engine != "nanochat":
+        if self.backend != BackendName.MODAL or s.spec.engine != "nanochat" or not needs_gpus(s.spec.task):
             return {}
         found = {}
         kernel = command_lines.kernel(s)
@@ -413,11 +435,10 @@ class _StagePlanner(Struct, frozen=True):
         return found
 
     def _tokenizer(self) -> _Draft:
-        vocab = self.s.values.vocab_size or shapes.VOCAB
         has = self.inventory
-        other = self.s.spec.engine == "nanochat" and not layout.has_vocabulary(has.token_bytes, vocab)
-        note = f"the one there has not {vocab:,} tokens" if has.tokenizer and other else ""
-        note = "the one there is damaged" if any(p.startswith(layout.TOKENIZER) for p in has.damaged) else note
+        other = unlike_shared(self.s, has)
+        note = f"its own, as {other}" if other else ""
+        note = "the one there is damaged" if any(map(layout.is_tokenizer, has.damaged)) else note
         skip = "kept" if has.tokenizer and not other else ""
         return _Draft(skip, (command_lines.tok_train(self.s),), note, estimate.tokenizer(self.s))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from runner.model import pricing
 from runner.model.backend_name import BackendName
 from runner.model.spec import RunSpec
+from runner.model.stages import needs_gpus
 from runner.planning.plan import Plan
 from runner.text import units
 
@@ -16,8 +17,11 @@ def headline(spec: RunSpec, backend: str, planned: Plan) -> str:
     where = "on this machine"
     if backend != BackendName.LOCAL:
         where = f"on {spec.gpus} × {spec.gpu}" if spec.engine == "nanochat" else "on small CPU containers of Modal"
+    if backend != BackendName.LOCAL and not needs_gpus(spec.task):
+        where = "on CPUs of Modal"
+    of = f" of {spec.model}" if needs_gpus(spec.task) else ""
     price = f"likely {units.money_range(planned.usd)}" if planned.usd_per_hour else "free"
-    return f"{what} {where}: {spec.task} of {spec.model}, {units.duration_range(planned.seconds)}, {price}"
+    return f"{what} {where}: {spec.task}{of}, {units.duration_range(planned.seconds)}, {price}"
 
 
 def lines(planned: Plan) -> Iterator[str]:
@@ -30,7 +34,8 @@ def lines(planned: Plan) -> Iterator[str]:
         yield f"{stage.name:<10} {units.duration_range(stage.seconds):<22} {price:<26} {stage.note}".rstrip()
         for argv in stage.commands:
             yield f"           $ {shlex.join(argv)}"
-    yield f"{'model':<10} {planned.parameters:,} parameters"
+    if planned.parameters:
+        yield f"{'model':<10} {planned.parameters:,} parameters"
     for name, text in notes(planned):
         yield f"{name:<10} {text}"
     for warning in planned.warnings:

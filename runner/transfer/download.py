@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from enum import Enum
 from pathlib import Path
@@ -13,11 +13,14 @@ import msgspec
 from msgspec import Struct
 
 from runner.errors import FileChanged, NanochatError, UsageError
+from runner.model.identifiers import RUNS
+from runner.nanochat import layout
 from runner.system.placing import make_folder
 from runner.text import units
 from runner.text.filenames import PARTS_FOLDER, path_for_terminal, safe_paths
 from runner.transfer.journal import ANOTHER, DestinationJournal, LocalCopy
 from runner.transfer.partial_file import Brought, DownloadItem, PartialFile, part_path
+from runner.volumes import tokenizers
 from runner.volumes.base import Entry, Volume
 
 WORKERS = 8
@@ -66,11 +69,49 @@ def plan_download(entries: Iterable[Entry], base: str, called: str = "") -> list
 
 
 def list_files(volume: Volume, path: str, called: str = "") -> list[DownloadItem]:
-    """Everything below a path of a volume, or that one file, as items."""
+    """Everything below a path of a volume, or that one file, as items; with checkpoints comes their tokenizer, so that
+    nanochat finds both where it looks for them.
+    """
     entry = volume.stat(path)
     name = entry.path
     found = [e for batch in volume.scan(path, deep=True) for e in batch] if entry.is_dir else [entry]
-    return plan_download(found, name, called)
+    return plan_download(found, name, called) + _tokenizer_of(volume, name, called, found)
+
+
+def home_name(path: str, tags: Mapping[str, str]) -> str:
+    """What a path of a volume is called at home: a run's folder by its tag (`tags` by path of the run), and what a run
+    has saved by its place below that; empty for any other.
+    """
+    run, inner = _in_run(path)
+    if run not in tags or not (path == run or inner.partition("/")[0] in layout.CHECKPOINT_DIRS.values()):
+        return ""
+    return f"{tags[run]}/{inner}".rstrip("/")
+
+
+def _in_run(path: str) -> tuple[str, str]:
+    """The folder of the run that a path is in, and the path in there; both empty for none."""
+    above, _, rest = path.partition("/")
+    name, _, inner = rest.partition("/")
+    return (f"{above}/{name}", inner) if above == RUNS and name else ("", "")
+
+
+def _tokenizer_of(volume: Volume, base: str, called: str, found: Iterable[Entry]) -> list[DownloadItem]:
+    """The tokenizer of checkpoints that are brought home to their place below a folder that is called for their run."""
+    run, inner = _in_run(base)
+    home = (called or base.rpartition("/")[2]) if not inner else called.removesuffix(f"/{inner}")
+    saved = any(layout.checkpoint_part(e.name) for e in found)
+    if not (run and saved and home and (home != called or not inner)):
+        return []
+    folder, record = tokenizers.folder_for(volume, (run,))
+    if folder.startswith(f"{base}/"):
+        # Brought with all that is in the run's folder.
+        return []
+    names = (*layout.TOKENIZER_FILES, *((layout.TOKENIZER_RECORD,) if record else ()))
+    try:
+        there = {e.name: e for e in volume.list(folder) if not e.is_dir}
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [DownloadItem(there[n], f"{home}/{layout.TOKENIZER}/{n}") for n in names if n in there]
 
 
 class Download:

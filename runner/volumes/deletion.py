@@ -67,14 +67,15 @@ def plan_deletion(paths: Iterable[str], contents: Iterable[Entry], runs: Iterabl
     for folder, lost in _SHARED.items():
         if not any(_touches(path, folder) for path in gone):
             continue
-        notes.append(lost)
+        own = folder == layout.DATA and any(e.path == f"{folder}/{layout.OWN_TEXT}" for e in files)
+        notes.append("it is your own text, which nothing brings back" if own else lost)
         blockers += [f"{run.tag} is {run.state} and uses {folder}" for run in live]
     return Removal(gone, len(files), sum(e.bytes for e in files), tuple(notes), tuple(blockers))
 
 
 _SHARED = {
     layout.DATA: "the next launch downloads the dataset again (CPU only)",
-    layout.TOKENIZER: "checkpoints were trained with this tokenizer: a new one does not fit them",
+    layout.TOKENIZER: "runs without a copy of this tokenizer in their folder lose it: a new one does not fit them",
     layout.EVAL_BUNDLE: "the next launch downloads the evaluation bundle again",
     layout.TASK_DATA: "the next launch downloads the fine-tuning data again",
     layout.CACHE: "the next start compiles anew, for minutes",
@@ -98,7 +99,7 @@ def _of_run(run: Run, gone: Sequence[str], files: Sequence[Entry], runs: Sequenc
     if not touched:
         return "", ""
     problem = f"{run.tag} is {run.state}" if run.live else ""
-    users = [r.tag for r in runs if r.live and r.spec.source == run.id]
+    users = [r.tag for r in runs if r.live and run.id in (r.spec.source, r.spec.tokenizer_from)]
     if users and not problem:
         problem = f"{users[0]} goes on from {run.tag} right now"
     if any(path == folder or folder.startswith(f"{path}/") for path in touched):
@@ -118,6 +119,8 @@ def _of_run(run: Run, gone: Sequence[str], files: Sequence[Entry], runs: Sequenc
         return f"{run.tag} keeps its weights, but nothing can train on from {_listed(steps)}", problem
     if steps:
         return f"{run.tag} loses what it saved at {_listed(steps)}", problem
+    if any(_touches(path, layout.tokenizer_of(folder)) for path in touched):
+        return f"{run.tag} loses its tokenizer: without it its models are mute", problem
     if any(path == f"{folder}/{layout.RUN_FILE}" for path in touched):
         return f"{run.tag} could not be found by another machine, nor resumed", problem
     return f"{run.tag} loses files of its folder", problem

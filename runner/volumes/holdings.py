@@ -2,22 +2,24 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runner.nanochat import layout
 from runner.nanochat.command_lines import TASKS
 from runner.nanochat.layout import Inventory
 from runner.system.side_by_side import side_by_side
-from runner.volumes import contents
+from runner.volumes import contents, tokenizers
 from runner.volumes.base import Entry, Volume
 
 _SMALL = 1 << 20
 Ends = Callable[[bytes, bytes, int], bool]
 
 
-def inventory(volume: Volume, engine: str, *, judged: bool = True) -> Inventory:
+def inventory(volume: Volume, engine: str, *, judged: bool = True, runs: Sequence[str] = ()) -> Inventory:
     """What the shared folders hold; a folder that is not there holds nothing, a file that is damaged does not count.
+
+    The tokenizer is that of the first of `runs` that has one of its own, by their folders.
 
     Without `judged`, and on a volume that is far away, names and sizes are believed: the job looks again.
     """
@@ -28,10 +30,17 @@ def inventory(volume: Volume, engine: str, *, judged: bool = True) -> Inventory:
             # Noted when a kernel is whole.
             kernels[name] = volume.read(f"{hub}/{name}/refs/main", 0, 64).decode("ascii", "replace")
     near = judged and volume.local_path("") is not None
-    data = [e for e in _list(volume, layout.DATA) if not e.is_dir and e.name.endswith(".parquet")]
-    tokenizer = {e.name: e for e in _list(volume, layout.TOKENIZER) if not e.is_dir and e.bytes}
+    there = [e for e in _list(volume, layout.DATA) if not e.is_dir]
+    own_text = any(e.name == layout.OWN_TEXT for e in there)
+    data = [e for e in there if e.name.endswith(".parquet")]
+    folder, record = tokenizers.folder_for(volume, runs)
+    of_run = folder != layout.TOKENIZER
+    tokenizer = {e.name: e for e in _list(volume, folder) if not e.is_dir and e.bytes}
     bad_data = _bad(volume, data, contents.parquet if engine == "nanochat" else _lines) if near else []
     bad_tokenizer = _bad_tokenizer(volume, tokenizer, engine) if near else []
+    if near and record and (unlike := tokenizers.unlike(volume, folder, record)):
+        # Of the shared one only the record is of no use any more.
+        bad_tokenizer, record = bad_tokenizer or ([unlike] if of_run else []), record if of_run else None
     bundle = any(e.name == "core.yaml" and e.bytes for e in _list(volume, layout.EVAL_BUNDLE))
     bad_bundle = [layout.EVAL_BUNDLE] if near and bundle and not _bundle_is_whole(volume) else []
     tasks = _task_folders(volume)
@@ -40,11 +49,16 @@ def inventory(volume: Volume, engine: str, *, judged: bool = True) -> Inventory:
     whole = {e.name for e in data if e.bytes} - {path.rpartition("/")[2] for path in bad_data}
     shards = {i for i in map(layout.shard_index, whole) if i is not None}
     known = {path.split("/")[1] for path in tasks if path not in bad_tasks}
+    # Of a person's own text the last shard is for validation, as nanochat has it, whatever its number.
+    last = max(shards, default=layout.VALIDATION_SHARD) if own_text else layout.VALIDATION_SHARD
     return Inventory(
-        train_shards=len(shards - {layout.VALIDATION_SHARD}),
-        validation_shard=layout.VALIDATION_SHARD in shards,
+        train_shards=len(shards - {last}),
+        validation_shard=last in shards,
+        own_text=own_text,
         tokenizer=set(layout.TOKENIZER_FILES) <= set(tokenizer) and not bad_tokenizer,
         token_bytes=tokenizer[layout.TOKENIZER_FILES[1]].bytes if layout.TOKENIZER_FILES[1] in tokenizer else 0,
+        tokenizer_of_run=of_run,
+        tokenizer_asked=record.asked if record else None,
         eval_bundle=bundle and not bad_bundle,
         task_data=not (bad_tasks or lacking) and {name.replace("/", "--") for name, *_ in TASKS} <= known,
         kernels=kernels,

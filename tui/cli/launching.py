@@ -32,7 +32,7 @@ def options(name: str, sub: Parser) -> None:
 
 
 def _spec_options(sub: Parser, *, launch: bool) -> None:
-    tasks = "test (10 steps, the default), speedrun (everything), or one stage: base, sft, eval"
+    tasks = "test (10 steps, the default), speedrun (everything), or one stage: base, sft, eval, tokenizer (no GPU)"
     which = sub.add_mutually_exclusive_group()
     which.add_argument(
         "--recipe",
@@ -43,7 +43,7 @@ def _spec_options(sub: Parser, *, launch: bool) -> None:
     which.add_argument("--file", default="", metavar="FILE", help="begin with a file, as the run.toml of a run")
     sub.add_argument("--save-recipe", default="", metavar="NAME", help="keep all that is asked for as a recipe")
     sub.add_argument("--task", default=None, metavar="TASK", help=tasks)
-    sub.add_argument("--from", dest="source", metavar="RUN", help="base, sft, eval: the run to continue")
+    sub.add_argument("--from", dest="source", metavar="RUN", help="the run to continue, or a tokenizer run")
     sub.add_argument("--step", type=int, default=None, metavar="N", help="with --from: this step, else the newest")
     sub.add_argument("--model", default=None, metavar="dN", help="d12, d26, d32 or any even depth (default d12)")
     sub.add_argument(

@@ -44,6 +44,7 @@ def options(name: str, volume: Parser) -> None:
     put = add("put", "upload a file or folder to the volume", path=None)
     put.add_argument("file", metavar="FILE")
     put.add_argument("to", metavar="PATH", nargs="?", default="")
+    put.add_argument("--anyway", action="store_true", help="send text to train on although it does not look right")
     rm = add("rm", "delete files and folders, after saying what depends on them", path="+")
     rm.add_argument("-r", "--recursive", action="store_true", help="folders, too")
     rm.add_argument("-y", "--yes", action="store_true", help="do not ask")

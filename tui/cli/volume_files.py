@@ -14,9 +14,9 @@ from runner.exit_codes import Exit
 from runner.fleet.registry import DownloadRequest
 from runner.system.given_path import given_path
 from runner.text import filenames, units
-from runner.transfer import download, upload
+from runner.transfer import corpus, download, upload
 from runner.transfer.download import Progress
-from runner.volumes import deletion
+from runner.volumes import deletion, run_records
 from runner.volumes.base import Entry
 from tui.cli.volume_path import VolumePath, is_folder, runs_on, volume_path, walk
 from tui.presentation import console
@@ -90,16 +90,26 @@ def _say_warnings(warnings: list[str]) -> None:
 
 
 def _called(fleet: "Fleet", place: VolumePath) -> str:
-    """What a folder is called at home: a run's folder by its tag."""
-    return next((r.tag for r in fleet.registry.all() if place.path == r.path), "")
+    """What a folder is called at home: a run's folder by its tag, a folder of its checkpoints by its place in there."""
+    name = download.home_name(place.path, {r.path: r.tag for r in fleet.registry.all()})
+    return name if "/" not in name or is_folder(place) else ""
 
 
 def _put(fleet: "Fleet", args: argparse.Namespace) -> int:
     origin = given_path(args.file)
     place = volume_path(fleet, args, args.to, whole=True)
+    if corpus.is_corpus(place.path) and fleet.backend(place.backend).make_volume(place.location):
+        # Text may come before the first run.
+        console.message(f"made the volume {place.location}")
     inside = args.to.endswith(("/", ":")) or not place.path or is_folder(place)
     target = f"{place.path}/{origin.name}".lstrip("/") if inside else place.path
+    target = corpus.target_of(origin, target)
     sendings, left_out = upload.plan_upload(origin, target)
+    own_text = corpus.is_corpus(target)
+    if own_text:
+        engine = run_records.engine_of(place.volume) or args.engine or "nanochat"
+        for said in corpus.check(place.volume, sendings, engine, whole=origin.is_dir(), anyway=args.anyway):
+            console.message(f"nanochat-tui: {said}")
     line, started, stop = console.StatusLine(), time.monotonic(), threading.Event()
 
     def told(progress: Progress) -> None:
@@ -117,6 +127,8 @@ def _put(fleet: "Fleet", args: argparse.Namespace) -> int:
             wanted = deletion.plan_deletion([s.path for s in left], [], runs_on(fleet, place))
             _refuse(wanted, args.force, "writes there")
             upload.upload(place.volume, left, told=told, stopped=stop.is_set, over=args.force)
+            if own_text and origin.is_dir():
+                corpus.mark(place.volume, len(sendings))
     except upload.UploadStopped as error:
         line.clear()
         console.message(f"nanochat-tui: {error}")

@@ -5,7 +5,7 @@ from decimal import Decimal
 from runner.model.backend_name import BackendName
 from runner.model.code import Code
 from runner.model.run import Run
-from runner.model.stages import Phase, StageName
+from runner.model.stages import Phase, StageName, needs_gpus
 from runner.model.states import State
 from runner.model.status import OutcomeKind, StageState, StageStatus
 from runner.monitoring import health
@@ -91,7 +91,8 @@ def marked(run: Run) -> Cell:
 def hardware(run: Run) -> str:
     """`8×H100` in the cloud; on this machine what really computes."""
     if run.spec.engine == "nanochat":
-        return "cpu" if run.backend is BackendName.LOCAL else f"{run.spec.gpus}×{run.spec.gpu}"
+        on_cpu = run.backend is BackendName.LOCAL or not needs_gpus(run.spec.task)
+        return "cpu" if on_cpu else f"{run.spec.gpus}×{run.spec.gpu}"
     return f"{run.spec.gpus} rank{'s' if run.spec.gpus > 1 else ''}"
 
 

@@ -17,8 +17,8 @@ from runner.model.run import Run
 from runner.system.given_path import begin_in
 from runner.text import filenames, units
 from runner.text.sanitize import sanitize_line
-from runner.transfer import download, upload
-from runner.volumes import deletion
+from runner.transfer import corpus, download, upload
+from runner.volumes import deletion, run_records
 from runner.volumes.base import Entries, Volume
 from runner.volumes.deletion import Removal
 from tui.background import start
@@ -147,7 +147,7 @@ class VolumeFiles:
 
         def answered(folder: str | None) -> None:
             if folder:
-                self._get_all([DownloadRequest(*place, one, folder, tags.get(one, "")) for one in paths])
+                self._get_all([DownloadRequest(*place, p, folder, download.home_name(p, tags)) for p in paths])
 
         self._node.app.push_screen(
             AskPath(f"Bring {named} home, into which folder?", str(begin_in()), command), answered
@@ -258,7 +258,13 @@ class VolumeFiles:
 
     def _put(self, place: VolumeRef, origin: Path, folder: str, done: Callable[[], None]) -> None:
         volume = self.volume(place)
-        sendings, left_out = upload.plan_upload(origin, f"{folder}/{origin.name}".lstrip("/"))
+        target = corpus.target_of(origin, f"{folder}/{origin.name}".lstrip("/"))
+        sendings, left_out = upload.plan_upload(origin, target)
+        own_text = corpus.is_corpus(target)
+        if own_text:
+            engine = run_records.engine_of(volume) or "nanochat"
+            for said in corpus.check(volume, sendings, engine, whole=origin.is_dir()):
+                self._say(said, "warning")
         one = Transfer(origin.name)
         self._going.begin(one)
         with self._until_its_end(one):
@@ -271,6 +277,8 @@ class VolumeFiles:
             if blockers:
                 raise NanochatError(blockers[0], "volume put --force sends it all the same")
             upload.upload(volume, left, told=one.told, stopped=one.stopped.is_set)
+            if own_text and origin.is_dir():
+                corpus.mark(volume, len(sendings))
         more = f"; {len(left_out)} links and devices were left out" if left_out else ""
         self._say(f"{filenames.path_for_terminal(origin.name)} is on the volume{more}")
         self._app.call_from_thread(done)

@@ -20,7 +20,7 @@ from runner.model.identifiers import check_tag
 from runner.model.overrides import SWITCHES, flag, parse_override_words
 from runner.model.pricing import CENT, FREE, GPUS, MoneyRange
 from runner.model.run import Run
-from runner.model.spec import ENGINES, GPU_COUNTS, TASKS, RunSpec
+from runner.model.spec import ENGINES, GPU_COUNTS, TASKS, TOKENIZER_TASK, RunSpec
 from runner.paths import has_modal_token, no_modal_token
 from runner.planning import plan_text
 from runner.planning.plan import Plan
@@ -216,7 +216,7 @@ class LaunchScreen(NanochatScreen):
             source_step=_step(self._value("step")),
         )
         self._passed_over = ()
-        if source:
+        if source and source.spec.task != TOKENIZER_TASK:
             return create(**said)
         # Where auto was chosen over what is set, that counts no more.
         usual = without(self.nanochat.fleet.effective, [name for name, value in said.items() if value is None])
