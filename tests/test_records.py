@@ -18,7 +18,8 @@ def test_a_run_on_record_is_read_and_written_under_the_names_that_it_has_there()
     assert run.resume_step == 20 and run.calls[1].attempt == 2 and run.status is not None
     recorded = json.loads(data)
     # What later releases ask for besides.
-    recorded["spec"] |= {"code": None, "flags": [], "wandb": None, "secrets": [], "pass_env": [], "recipe": ""}
+    recorded["spec"] |= {"code": None, "flags": [], "wandb": None, "secrets": [], "pass_env": []}
+    recorded["spec"] |= {"recipe": "", "tokenizer_from": ""}
     recorded["status"]["work"]["wandb"] = ""
     assert json.loads(msgspec.json.encode(run)) == recorded | {"earlier_code": []}
     assert msgspec.json.decode(msgspec.json.encode(run), type=Run) == run

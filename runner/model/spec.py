@@ -64,7 +64,7 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
 
     @property
     def own(self) -> bool:
-        """Whether it asks for what releases before 0.3 do not know, and would leave out."""
+        """Whether it asks for what releases before schema 2 do not know, and would leave out."""
         asked = self.code or self.flags or self.secrets or self.pass_env or self.tokenizer_from
         return bool(asked or self.wandb is not None or self.task == TOKENIZER_TASK)
 
