@@ -28,6 +28,10 @@ class UsageError(NanochatError):
         self.field = field
 
 
+class SecretsInCode(UsageError):
+    """Files that look like secrets would be sent along with somebody's code."""
+
+
 class NoSuchRun(NanochatError):
     """No run on record has that name."""
 

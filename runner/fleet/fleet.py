@@ -41,7 +41,10 @@ from runner.volumes.checkpoints import Checkpoint
 if TYPE_CHECKING:
     from runner.fleet.launching import Launcher
     from runner.fleet.planner import Planner
+    from runner.nanochat.code_facts import CodeFacts
     from runner.planning.plan import Plan
+    from runner.source.difference import Change
+    from runner.source.origin import Obtained
 
 # How often a log that is followed is looked at.
 FOLLOW_S = 0.25
@@ -167,7 +170,7 @@ class Fleet:
         What is packed does not change any more, whatever becomes of the folder. It is read, never run. Blocks while git
         fetches. Raises UsageError for what is no nanochat, does not compile, is too large or holds secrets.
         """
-        found = self._core.code.obtain(text, include_secrets=include_secrets)
+        found = self.obtain_code(text, include_secrets=include_secrets)
         if found.note:
             self.say(f"--code: {found.note}")
         return found.code
@@ -179,6 +182,49 @@ class Fleet:
         """
         location = source.volume if source else self._places.volume_location(backend, "nanochat")
         return self._core.code.again(code, lambda: self.backend(backend).volume(location))
+
+    def obtain_code(self, text: str, *, include_secrets: bool = False) -> "Obtained":
+        """The same, with what is known of that code, and a note for people."""
+        return self._core.code.obtain(text, include_secrets=include_secrets)
+
+    def code_facts(self, code: Code | None) -> "CodeFacts":
+        """The scripts of somebody's code and the flags that each takes; of None those of the pinned upstream.
+
+        Code of which nothing is known on this machine takes any flag.
+        """
+        from runner.nanochat import code_facts
+
+        if code is None:
+            return code_facts.pinned()
+        return self._core.code.facts(code.sha) or code_facts.unknown()
+
+    def code_difference(self, old: Run, new: Run) -> "tuple[list[tuple[str, Change]], str]":
+        """Which files of two runs' code differ, and a unified diff of them; nothing where one has the pinned upstream.
+
+        Both are text of strangers. Blocks while archives are read. Raises NanochatError where one is gone or damaged.
+        """
+        if old.spec.code is None or new.spec.code is None:
+            return [], ""
+        return self._core.code.difference((self.volume_of(old), old.spec.code), (self.volume_of(new), new.spec.code))
+
+    def code_diff(self, run: Run) -> bytes:
+        """How a run's code differs from the commit that it is built on, as it was written down at its launch.
+
+        Empty where it does not; it is text of strangers. Raises UsageError where nothing is known of it.
+        """
+        if run.spec.code is None:
+            raise UsageError(
+                f"{run.tag} trains the pinned upstream", "launch with --code to train your own", field="code"
+            )
+        try:
+            return self.volume_of(run).read(f"{run.path}/{layout.DIFF_FILE}")
+        except FileNotFoundError as error:
+            if run.spec.code.base:
+                return b""
+            raise UsageError(
+                f"nothing is known of what the code of {run.tag} is built on",
+                "a folder with nanochat's history, or with changes since its last commit, has a difference",
+            ) from error
 
     def plan(self, spec: RunSpec, backend: str) -> "Plan":
         """What a launch would do now. An unreachable or new volume counts as empty."""

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from runner.errors import UsageError, VolumeGone
+from runner.errors import NanochatError, UsageError, VolumeGone
 from runner.model.code import Code
 from runner.model.run import Run
 from runner.nanochat import layout
 from runner.source.limits import MOST_PACKED
 from runner.text.sanitize import sanitize_line
-from runner.volumes.base import Volume
+from runner.volumes.base import BLOCK, Volume
 
 if TYPE_CHECKING:
     from runner.nanochat.code_facts import CodeFacts
+    from runner.source.difference import Change
     from runner.source.origin import Obtained
 
 
@@ -70,6 +71,62 @@ class CodeStore:
             volume.put(here, there, lambda _: None, over=True)
         if diff := origin.kept_diff(code, self._home):
             volume.write(f"{run.path}/{layout.DIFF_FILE}", diff)
+
+    def files(self, volume: Volume, code: Code) -> dict[str, bytes]:
+        """The files of code that a volume keeps, by their names; read from this disk where they were read before.
+
+        They are as hostile as whoever wrote them. Raises NanochatError where they are gone or not what they were.
+        """
+        from runner.source import origin
+        from runner.source.difference import archive_files
+        from runner.source.members import BadArchive
+
+        here = origin.archive(code.sha, self._home)
+        try:
+            if here.is_file():
+                return archive_files(here, code.sha)
+        except BadArchive:
+            # What is on the volume may be whole.
+            pass
+        return _brought(volume, code, here)
+
+    def difference(self, old: tuple[Volume, Code], new: tuple[Volume, Code]) -> "tuple[list[tuple[str, Change]], str]":
+        """The files that differ, and how. Raises as `files` does."""
+        from runner.source.difference import changed_files, tree_diff
+
+        if old[1].sha == new[1].sha:
+            return [], ""
+        before, after = self.files(*old), self.files(*new)
+        return changed_files(before, after), tree_diff(before, after)
+
+
+def _brought(volume: Volume, code: Code, here: Path) -> dict[str, bytes]:
+    """Bring an archive to this disk, a block at a time; it stays only where it is the right one."""
+    import io
+
+    from runner.source.difference import archive_files
+    from runner.source.limits import MOST_UNPACKED
+    from runner.source.members import BadArchive
+    from runner.system import atomic
+
+    path = layout.code_archive(code.sha)
+    try:
+        size = volume.stat(path).bytes
+        if size > MOST_UNPACKED:
+            raise NanochatError(f"the code {code} is too large to be read", "look at it on the volume")
+        data = b"".join(volume.read(path, at, min(BLOCK, size - at)) for at in range(0, size, BLOCK))
+        found = archive_files(io.BytesIO(data), code.sha)
+        here.parent.mkdir(mode=atomic.PRIVATE_FOLDER, parents=True, exist_ok=True)
+        atomic.write(here, data, atomic.PRIVATE)
+        return found
+    except BadArchive as error:
+        raise NanochatError(
+            f"the code {code} cannot be read ({error})", "its archive on the volume was changed"
+        ) from error
+    except FileNotFoundError as error:
+        raise NanochatError(
+            f"the code {code} is gone from the volume", "runs with other code can still be compared"
+        ) from error
 
 
 def _on(volume: Volume, code: Code) -> bytes:

@@ -17,6 +17,7 @@ from runner.nanochat import flops
 COLOURS = ("#2f7ed8", "#e08a00", "#3a9d5d", "#c8463c", "#7b5fb8", "#808080")
 WIDTH, HEIGHT, LEFT, TOP, GAP = 760, 240, 64, 28, 44
 POINTS = 400
+UPSTREAM = "the pinned upstream"
 
 
 class Row(Struct, frozen=True):
@@ -76,7 +77,11 @@ def differences(runs: Sequence[Run], *, all_of_it: bool = False) -> list[Row]:
 def _flat(run: Run) -> dict[str, str]:
     spec = msgspec.to_builtins(run.spec)
     overrides = spec.pop("overrides")
-    plain = {"backend": run.backend, **spec, **overrides}
+    own = {"code": str(run.spec.code) if run.spec.code else UPSTREAM if run.spec.engine == "nanochat" else None}
+    own |= {f"{one.stage}.{one.name}": one.value for one in run.spec.flags}
+    own |= {name: " ".join(getattr(run.spec, name)) for name in ("secrets", "pass_env")}
+    own |= {"wandb": run.spec.wandb if run.spec.wandb is None else run.spec.wandb or "on"}
+    plain = {"backend": run.backend, **{n: v for n, v in spec.items() if n not in (*own, "flags")}, **overrides, **own}
     return {name: str(value) for name, value in plain.items() if value not in (None, "")}
 
 

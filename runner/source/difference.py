@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from runner.source import tar
 from runner.source.members import members
@@ -15,15 +15,20 @@ MOST_LINES = 10_000
 _TOLD_BY = 8_000
 
 
-def archive_files(path: Path) -> dict[str, bytes]:
-    """The files of an archive by their names; a link's content is its target, as git has it. Raises BadArchive."""
+def archive_files(archive: Path | BinaryIO, sha256: str = "") -> dict[str, bytes]:
+    """The files of an archive by their names; a link's content is its target, as git has it.
+
+    Raises BadArchive, also where its content has another digest than the one that is asked for.
+    """
+    if isinstance(archive, Path):
+        with archive.open("rb") as file:
+            return archive_files(file, sha256)
     found = dict[str, bytes]()
-    with path.open("rb") as archive:
-        for member in members(archive):
-            if member.kind == tar.LINK:
-                found[member.name] = member.target.encode("utf-8", "surrogateescape")
-            elif member.kind == tar.FILE:
-                found[member.name] = b"".join(member.chunks)
+    for member in members(archive, sha256):
+        if member.kind == tar.LINK:
+            found[member.name] = member.target.encode("utf-8", "surrogateescape")
+        elif member.kind == tar.FILE:
+            found[member.name] = b"".join(member.chunks)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from runner.errors import UsageError, naming_path
+from runner.errors import SecretsInCode, UsageError, naming_path
 from runner.source import tar
 from runner.source.git import GitState, state_of
 from runner.source.known import Known, fingerprint, recall, remember
@@ -231,9 +231,9 @@ def _too_large(listing: Listing, size: int) -> UsageError:
     )
 
 
-def _suspected(found: list[tuple[str, str]]) -> UsageError:
+def _suspected(found: list[tuple[str, str]]) -> SecretsInCode:
     named = ", ".join(f"{path_for_terminal(name)} ({why})" for name, why in found)
     what = "looks like a secret" if len(found) == 1 else "look like secrets"
-    return UsageError(
+    return SecretsInCode(
         f"{what}: {named}", "add them to .gitignore (and `git rm --cached` them), or --include-secrets", field=FIELD
     )

@@ -21,6 +21,7 @@ from runner.model.states import TRANSITIONS, State
 from runner.monitoring import health
 from runner.monitoring.notifications import Notification, NotificationKind, Notifier, terminal_sequence
 from runner.monitoring.projection import is_free, spent_usd
+from runner.nanochat import code_facts
 from runner.nanochat.layout import CheckpointKind
 from runner.paths import has_modal_token
 from runner.settings import BUILT_IN
@@ -53,6 +54,8 @@ from tui.widgets.dialogs import help_page
 LOOK_EVERY_S, LOOK_AT_MANY_S, MANY = 0.5, 1.0, 5
 DISCOVER_EVERY_S = 60.0
 
+# Screens that draw need it, and must not wait for a disk.
+code_facts.pinned()
 
 MOST_LISTED = 8
 # A look at the runs on this machine that is older is told.

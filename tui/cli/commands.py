@@ -17,6 +17,7 @@ COMMANDS = {
     "plan": Command("launching", "show what a launch would do, how long it takes and what it costs"),
     "launch": Command("launching", "start a run; it goes on without this terminal"),
     "recipes": Command("recipes", "launches by name, with the time and money each is likely to take; NAME shows one"),
+    "flags": Command("flags", "every flag of every stage that --set takes, with its default"),
     "ls": Command("runs", "list all runs"),
     "show": Command("runs", "everything about one run", "1"),
     "logs": Command("logs", "print a run's log", "1"),

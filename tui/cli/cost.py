@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from runner.errors import UsageError
 from runner.exit_codes import Exit
-from runner.metrics.compare import as_csv, as_svg, differences, final_numbers, thinned_note
+from runner.metrics.compare import UPSTREAM, as_csv, as_svg, differences, final_numbers, thinned_note
 from runner.metrics.series import CurvesReader
 from runner.model.run import Run
 from runner.monitoring.ledger import per_hour, spending
@@ -16,8 +16,9 @@ from runner.monitoring.projection import is_free, project, spent_usd
 from runner.nanochat import layout
 from runner.system.new_files import new_file, whole_files
 from runner.text import units
+from runner.text.filenames import path_for_json
 from tui.cli.parser import Parser
-from tui.presentation import console, run_format
+from tui.presentation import code_words, console, run_format
 from tui.presentation.cells import Cell
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ def options(name: str, sub: Parser) -> None:
     if name == "compare":
         sub.add_argument("--csv", metavar="FILE", help="write every point of their curves to a new file")
         sub.add_argument("--svg", metavar="FILE", help="write their loss and val bpb as a picture")
+        sub.add_argument(
+            "--code", action="store_true", help="which files of their code differ from those of the first run"
+        )
+        sub.add_argument("--diff", action="store_true", help="only how the code of the last differs from the first's")
 
 
 def cost(fleet: "Fleet", args: argparse.Namespace) -> int:
@@ -92,6 +97,8 @@ def compare(fleet: "Fleet", args: argparse.Namespace) -> int:
     runs = [fleet.poll_run(r) for r in found.values()]
     if len(runs) < 2:
         raise UsageError("one run alone", "name two runs or more")
+    if args.diff:
+        return _diff(fleet, runs[0], runs[-1])
     csv, svg = (new_file(path) if path is not None else None for path in (args.csv, args.svg))
     if csv and csv == svg:
         raise UsageError(f"{csv} cannot be both", "name two files")
@@ -110,6 +117,7 @@ def compare(fleet: "Fleet", args: argparse.Namespace) -> int:
         _write(svg, [as_svg(runs, known)])
     for line in thinned_note(runs, known) if known else ():
         console.message(f"nanochat-tui: {line}")
+    differing = [(run, fleet.code_difference(runs[0], run)[0]) for run in runs[1:]] if args.code else []
     if args.json:
         tags = [r.tag for r in runs]
         console.as_json(
@@ -117,6 +125,7 @@ def compare(fleet: "Fleet", args: argparse.Namespace) -> int:
                 "runs": tags,
                 "final": {row.name: dict(zip(tags, row.values, strict=True)) for row in rows},
                 "settings": {row.name: dict(zip(tags, row.values, strict=True)) for row in differ},
+                **({"code": {run.tag: _files(runs[0], run, files) for run, files in differing}} if args.code else {}),
             }
         )
         return Exit.OK
@@ -132,6 +141,25 @@ def compare(fleet: "Fleet", args: argparse.Namespace) -> int:
     ]
     head = ("", *(r.tag for r in runs))
     console.table(head, lines, right=frozenset(r.tag for r in runs), plain=args.plain)
+    for run, files in differing:
+        for said in code_words.lines(runs[0], run, files, most=len(files)):
+            console.write(said)
+    return Exit.OK
+
+
+def _files(old: Run, new: Run, files: code_words.Files) -> dict[str, str] | None:
+    """What became of each file; null where one of them trains the pinned upstream."""
+    return None if code_words.upstream_of([old, new]) else {path_for_json(name): change for name, change in files}
+
+
+def _diff(fleet: "Fleet", old: Run, new: Run) -> int:
+    """The difference of two runs' code, line by line, made harmless."""
+    if upstream := code_words.upstream_of([old, new]):
+        raise UsageError(
+            f"{' and '.join(upstream)} train{'s' * (len(upstream) == 1)} {UPSTREAM}", "show RUN --diff has the rest"
+        )
+    for line in fleet.code_difference(old, new)[1].splitlines():
+        console.write(line)
     return Exit.OK
 
 

@@ -12,7 +12,7 @@ from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.monitoring import health, unsaved
 from runner.monitoring.projection import spent_usd
-from runner.nanochat import flops, layout
+from runner.nanochat import flops
 from runner.text import units
 from tui.cli.json_records import as_json, record
 from tui.cli.parser import Parser
@@ -158,16 +158,7 @@ def _named(fleet: "Fleet", names: list[str]) -> list[Run]:
 
 def _diff(fleet: "Fleet", run_: Run) -> int:
     """The difference that was recorded at launch, line by line, made harmless."""
-    if run_.spec.code is None:
-        raise UsageError(f"{run_.tag} trains the pinned upstream", "launch with --code to train your own", field="code")
-    try:
-        text = fleet.volume_of(run_).read(f"{run_.path}/{layout.DIFF_FILE}").decode("utf-8", "replace")
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"nothing is known of what the code of {run_.tag} is built on",
-            "a folder with nanochat's history, or with changes since its last commit, has a difference",
-        ) from error
-    for line in text.splitlines():
+    for line in fleet.code_diff(run_).decode("utf-8", "replace").splitlines():
         console.write(line)
     return Exit.OK
 

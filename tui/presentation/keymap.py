@@ -1,5 +1,6 @@
 """The one key table: dispatch, footer, palette and help are made from it, and the README is checked against it."""
 
+import re
 from typing import NamedTuple
 
 from textual.binding import Binding, BindingType
@@ -42,6 +43,7 @@ KEYS = (
     Key("watch", "r", "resume", "Resume", "resume from the newest complete checkpoint"),
     Key("watch", "M", "metrics", "Metrics", "all curves, and back to the log"),
     Key("watch", "p", "plan", "Plan", "the command lines of this run"),
+    Key("watch", "D", "diff", "Diff", "how the code of this run differs from the commit that it is built on"),
     Key("watch", "o", "report", "Report", "the report of a finished run"),
     Key("watch", "left_square_bracket", "other(1)", "Older", "watch the next older run", False),
     Key("watch", "right_square_bracket", "other(-1)", "Newer", "watch the next newer run", False),
@@ -71,6 +73,7 @@ KEYS = (
         for n, said in enumerate(("minute", "5 minutes", "15 minutes", "hour", "6 hours", "24 hours"), 1)
     ),
     Key("compare", "d", "differences", "All settings", "only the settings that differ, or all of them"),
+    Key("compare", "D", "diff", "Diff", "how the code of the last run differs from that of the first"),
     Key("compare", "s", "export", "Export", "curves as CSV and SVG, to files that you name"),
     Key("compare", "escape", "back", "Back", "take back cursor or zoom, then back to the previous screen"),
     Key("cost", "escape", "back", "Back", "back to the previous screen"),
@@ -82,6 +85,7 @@ KEYS = (
     Key("metrics", "L", "log", "Log scale", "logarithmic values, and back"),
     Key("metrics", "enter", "large", "Large", "one chart over the whole screen, and back"),
     Key("launch", "f5,ctrl+enter,ctrl+j", "launch", "Launch", "launch what the plan shows"),
+    Key("launch", "f2", "flags", "Flags", "all flags of the stages; Enter puts one into set, where Tab completes one"),
     Key("launch", "escape", "back", "Back", "forget what is filled in, and back to the previous screen"),
     Key("files", "g", "get", "Get", "download the marked files, or this one: files, folders, whole runs"),
     Key("files", "x", "remove", "Delete", "delete the marked ones, or this one, after saying what depends on it"),
@@ -169,4 +173,4 @@ def key_label(keys: str) -> str:
         **{"up": "↑", "down": "↓", "left": "←", "right": "→"},
     }
     parts = [names.get(k, k) for k in keys.split(",")]
-    return " ".join(p.replace("ctrl+", "Ctrl-").replace("f5", "F5").replace("f1", "F1") for p in parts)
+    return " ".join(re.sub(r"^f(?=\d)", "F", p.replace("ctrl+", "Ctrl-")) for p in parts)

@@ -10,7 +10,7 @@ from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from runner.metrics.compare import Row, as_csv, as_svg, differences, final_numbers, thinned_note
+from runner.metrics.compare import UPSTREAM, Row, as_csv, as_svg, differences, final_numbers, thinned_note
 from runner.metrics.series import NONE, Curves
 from runner.model.run import Run
 from runner.nanochat import layout
@@ -18,12 +18,16 @@ from runner.system.given_path import begin_in
 from runner.system.new_files import new_files
 from runner.text.sanitize import sanitize_line
 from tui.background import background
+from tui.presentation import code_words
+from tui.presentation.cells import Cell
+from tui.presentation.code_words import Files
 from tui.presentation.keymap import Key, bindings
 from tui.presentation.phrases import command_line
 from tui.presentation.run_format import said
 from tui.screens.base import NanochatScreen
 from tui.screens.feed import Feed
 from tui.widgets.consent import AskPath
+from tui.widgets.diff_page import DiffPage, put_down
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
 from tui.widgets.metrics import Metrics, RunCurves
@@ -47,12 +51,16 @@ class CompareScreen(NanochatScreen):
         self._curves: dict[str, Curves] = {}
         self._every = False
         self._reading = False
+        # By ids: how the code of a run differs from that of the first; the pairs that were looked at.
+        self._differences: dict[tuple[str, str], tuple[Files, str]] = {}
+        self._asked: set[tuple[str, str]] = set()
 
     def compose(self) -> ComposeResult:
         yield Line(id="title")
         yield Metrics(self.nanochat.tone, id="metrics")
         with VerticalScroll(id="tables"):
             yield Static("", markup=False, id="table")
+            yield Static("", markup=False, id="code")
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -81,6 +89,7 @@ class CompareScreen(NanochatScreen):
             self._add(table, row)
         self.query_one("#table", Static).update(table)
         self.query_one("#title", Line).put(["Compare", *(r.tag for r in chosen)])
+        self._show_code(chosen)
         if not self.query_one(Metrics).showing([r.id for r in chosen]):
             self._draw()
         self._read()
@@ -92,6 +101,50 @@ class CompareScreen(NanochatScreen):
             for n, v in enumerate(row.values)
         ]
         table.add_row(Text(row.label, style="dim"), *cells)
+
+    def _show_code(self, chosen: list[Run]) -> None:
+        """Which files differ from those of the first run; those of another pair are read first."""
+        said: list[str] = []
+        if any(run.spec.code for run in chosen):
+            for run in chosen[1:]:
+                pair = _pair(chosen[0], run)
+                if pair in self._differences:
+                    said += code_words.lines(chosen[0], run, self._differences[pair][0])
+                elif pair not in self._asked:
+                    self._asked.add(pair)
+                    self._look_at_code(chosen[0], run)
+        self.query_one("#code", Static).update("\n".join(map(sanitize_line, said)))
+
+    @background(group="code", doing="reading the code of two runs")
+    def _look_at_code(self, old: Run, new: Run) -> None:
+        found = self.nanochat.fleet.code_difference(old, new)
+        self.app.call_from_thread(self._know, old, new, found)
+
+    def _know(self, old: Run, new: Run, found: tuple[Files, str]) -> None:
+        self._differences[_pair(old, new)] = found
+        self._show_code(self._runs)
+
+    def action_diff(self) -> None:
+        """The code of the last run against that of the first, line by line."""
+        runs = self._runs
+        if len(runs) < 2:
+            return
+        old, new = runs[0], runs[-1]
+        if upstream := code_words.upstream_of([old, new]):
+            self.notify(f"{' and '.join(upstream)}: {UPSTREAM}, there are no files to compare", severity="warning")
+        elif (found := self._differences.get(_pair(old, new))) is None:
+            # What kept it from being read was told; it may have gone by now.
+            self._look_at_code(old, new)
+        elif not found[1]:
+            self.notify("both train the same code", markup=False)
+        else:
+            self._open_diff(old, new, found[1])
+
+    @background(group="diff", doing="showing the difference", exclusive=True)
+    def _open_diff(self, old: Run, new: Run, diff: str) -> None:
+        file = put_down(diff.encode("utf-8", "surrogateescape"), self.nanochat.fleet.home / "previews")
+        title: list[Cell | str] = [Cell(new.tag, "accent"), "against", Cell(old.tag, "accent")]
+        self.app.call_from_thread(self.app.push_screen, DiffPage(title, file, f"{new.tag}-code"))
 
     def _read(self) -> None:
         if not self._reading and self._runs:
@@ -157,3 +210,8 @@ class CompareScreen(NanochatScreen):
                 new.file.writelines(piece.encode() for piece in pieces)
         lines = [f"curves are in {made[0].target} and .svg", *thinned_note(runs, known)]
         self.notify(sanitize_line("; ".join(lines)), markup=False)
+
+
+def _pair(old: Run, new: Run) -> tuple[str, str]:
+    """What tells whether their code was compared: a resume may give a run another."""
+    return (old.spec.code.sha if old.spec.code else "", new.spec.code.sha if new.spec.code else "")

@@ -1,10 +1,9 @@
 """A new run: a form on the left, on the right what it will do, how long it takes and what it costs."""
 
-import functools
-import shlex
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
+import msgspec
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,64 +11,49 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Input, Label, Static
 from textual.worker import get_current_worker
 
-from runner.errors import CredentialsError, NanochatError, NoSuchRun, UsageError
-from runner.fleet.places import BACKENDS
+from runner.errors import CredentialsError, NanochatError, NoSuchRun, SecretsInCode, UsageError
 from runner.fleet.registry import find_run
 from runner.model.backend_name import BackendName
-from runner.model.identifiers import check_tag
-from runner.model.overrides import SWITCHES, flag, parse_override_words
-from runner.model.pricing import CENT, FREE, GPUS, MoneyRange
+from runner.model.code import Code
+from runner.model.pricing import CENT, FREE, MoneyRange
 from runner.model.run import Run
-from runner.model.spec import ENGINES, GPU_COUNTS, TASKS, TOKENIZER_TASK, RunSpec
+from runner.model.spec import RunSpec
+from runner.nanochat import flag_list
+from runner.nanochat.code_facts import CodeFacts
 from runner.paths import has_modal_token, no_modal_token
-from runner.planning import plan_text
 from runner.planning.plan import Plan
-from runner.planning.usual import with_usual
 from runner.text import units
 from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation.keymap import bindings
 from tui.screens.base import NanochatScreen
-from tui.screens.launch_usual import USUAL, first_values, flags, without
+from tui.screens.launch_form import CHOICES, DEFAULTS, FIELD_OF, FIELDS, NAMES, Filled
+from tui.screens.launch_plan import plan_page
+from tui.screens.launch_usual import OWN, USUAL, first_values
 from tui.widgets.choice import Choice
 from tui.widgets.consent import Confirm
+from tui.widgets.flag_field import FlagField, FlagList
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "task": TASKS,
-    "engine": ("auto", *ENGINES),
-    "backend": BACKENDS,
-    "gpu": tuple(GPUS),
-    "gpus": ("auto", *map(str, GPU_COUNTS)),
-}
-FIELDS = (
-    ("task", "test", ""),
-    ("model", "d12", "d12, d26, d32 or an even depth"),
-    ("engine", "auto", ""),
-    ("backend", "local", ""),
-    ("gpu", "H100", ""),
-    ("gpus", "auto", ""),
-    ("budget", "", "most dollars, as 25"),
-    ("stop-if-stalled", "", "end it after 20m without progress"),
-    ("tag", "", "a name (else made up)"),
-    ("from", "", "a run to continue"),
-    ("step", "", "with from: this checkpoint (else the newest)"),
-    ("overrides", "", "save-every=20 iterations=100"),
-)
-
 LABELS = {"stop-if-stalled": "if stalled"}
 REMEMBERED = ("task", "model")
-DEFAULTS = {name: value for name, value, _ in FIELDS}
+# Fields of one backend alone.
+ONLY_ON = {"secrets": BackendName.MODAL, "pass-env": BackendName.LOCAL}
+MOST_SAID = 400
+# Code is looked at anew once nothing is typed for so long, in whatever field.
+REST_S = 0.1
 
 
 class _Asked(NamedTuple):
-    """What the form said when F5 was pressed; `unasked` where no limit was in the way."""
+    """What the form said when F5 was pressed: `folder` that its code was packed from, which may have changed;
+    `unasked` where no limit was in the way."""
 
     spec: RunSpec
     backend: str
     tag: str
     command: str
+    folder: str = ""
     unasked: bool = False
 
 
@@ -89,27 +73,34 @@ class LaunchScreen(NanochatScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._spec: RunSpec | None = None
+        # What the plan that is shown is of; None while there is none.
+        self._shown: _Asked | None = None
         # What a person had chosen before the form was filled in for a checkpoint.
         self._own: dict[str, str] = {}
         # What the form begins with: what is set, else what is built in.
         self._first = DEFAULTS
-        self._passed_over: tuple[str, ...] = ()
         self._usd = FREE
-        self._busy = False
+        # Code that was fetched, by the words for it; words for code that are whole, and that were looked at.
+        self._fetched: dict[str, Code] = {}
+        self._settled = self._looked_at = self._known = ""
+        self._facts: CodeFacts | None = None
+        self._busy = self._choosing = False
         self._planning = self._wanted = False
 
     def compose(self) -> ComposeResult:
         self._first = first_values(DEFAULTS, self.nanochat.fleet.settings)
+        self._settled = self._first["code"]
         yield Line(id="title")
         with Horizontal():
             with VerticalScroll(id="form", can_focus=False):
                 for name, _, hint in FIELDS:
                     value = self._first[name]
-                    with Horizontal(classes="field"):
+                    with Horizontal(classes="field", id=f"row-{name}"):
                         yield Label(LABELS.get(name, name), markup=False)
                         if name in CHOICES:
                             yield Choice(CHOICES[name], value, id=name)
+                        elif name == "set":
+                            yield FlagField(value, placeholder=hint, id=name)
                         else:
                             yield Input(value, placeholder=hint, id=name, compact=True, select_on_focus=name == "model")
                     yield Static("", markup=False, id=f"{name}-error", classes="error")
@@ -125,12 +116,34 @@ class LaunchScreen(NanochatScreen):
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
-        if self.is_there:
+        if self._choosing:
+            # It comes back from the list of flags.
+            self._choosing = False
+        elif self.is_there:
             self._follow_settings()
             self.query_one("#task").focus()
+            if self._value("code"):
+                # Its folder may have changed meanwhile.
+                self._replan()
 
     def on_input_changed(self) -> None:
         self._replan()
+
+    def on_input_blurred(self, event: Input.Blurred) -> None:
+        # A terminal that is left has not the rest of what is typed.
+        if event.input.id == "code" and self.app.app_focus:
+            self._settle()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.input.id == "code":
+            self._settle()
+        self.action_field(1)
+
+    def _settle(self) -> None:
+        """The words for code are whole: now it is looked at."""
+        if self._settled != self._value("code"):
+            self._settled = self._value("code")
+            self._replan()
 
     def on_choice_changed(self) -> None:
         self._replan()
@@ -149,9 +162,9 @@ class LaunchScreen(NanochatScreen):
     def _follow_settings(self) -> None:
         """What was set since the form was made is in those of its fields that nobody has changed."""
         before, self._first = self._first, first_values(DEFAULTS, self.nanochat.fleet.settings)
-        for name in USUAL:
-            field = self.query_one(f"#{name}", Choice)
-            if field.value == before[name]:
+        for name in (*USUAL, *OWN):
+            field = self.query_one(f"#{name}")
+            if isinstance(field, Input | Choice) and field.value == before[name] != self._first[name]:
                 field.value = self._first[name]
 
     def begin_anew(self) -> None:
@@ -162,6 +175,8 @@ class LaunchScreen(NanochatScreen):
             if isinstance(field, Input | Choice):
                 field.value = self._own.get(name, field.value if name in REMEMBERED else value)
         self._own = {}
+        self._fetched.clear()
+        self._settled = self._first["code"]
 
     def begin_from(self, run: Run, task: str, step: int) -> None:
         """Fill the form in for going on from a checkpoint of a run."""
@@ -185,150 +200,160 @@ class LaunchScreen(NanochatScreen):
         except NoSuchRun as error:
             raise UsageError(error.what, error.hint, field="from") from error
 
-    def _backend(self) -> str:
-        source = self._source()
-        return source.backend if source else self._value("backend")
-
-    def _read(self) -> RunSpec:
-        """The form as a spec. Raises UsageError with the field that is wrong.
-
-        What is left as it was is taken from the run to continue.
-        """
-        source = self._source()
-        if self._value("tag"):
-            check_tag(self._value("tag"))
-
-        said: dict[str, Any] = {name: self._value(name) for name in ("engine", "gpus", "gpu") if self._is_said(name)}
-        said = {name: None if value == "auto" else value for name, value in said.items()}
-        if said.get("gpus"):
-            said["gpus"] = int(said["gpus"])
-        model = self._value("model")
-        create = functools.partial(
-            RunSpec.create,
-            task=self._value("task"),
-            model=None if source and model == DEFAULTS["model"] else model,
-            backend=self._backend(),
-            budget=self._value("budget") or None,
-            stop_if_stalled=self._value("stop-if-stalled") or None,
-            overrides=parse_override_words(self._value("overrides")),
-            source=source.spec if source else None,
-            source_id=source.id if source else "",
-            source_step=_step(self._value("step")),
-        )
-        self._passed_over = ()
-        if source and source.spec.task != TOKENIZER_TASK:
-            return create(**said)
-        # Where auto was chosen over what is set, that counts no more.
-        usual = without(self.nanochat.fleet.effective, [name for name, value in said.items() if value is None])
-        spec, self._passed_over = with_usual(create, usual, **said)
-        return spec
-
-    def _is_said(self, name: str) -> bool:
-        """Whether a field holds something else than it begins with."""
-        return self._value(name) != self._first[name]
+    def _filled(self) -> Filled:
+        """The form as it is. Raises UsageError where it continues a run that there is not."""
+        values = {name: self._value(name) for name in NAMES}
+        return Filled(values, self._first, self.nanochat.fleet.effective, self._source())
 
     def _replan(self) -> None:
-        self._spec = None
+        self._shown = None
         self._planning = self._wanted = False
+        self.workers.cancel_group(self, "plan")
+        if not self._unsettled:
+            self._settled = self._value("code")
         try:
-            spec = self._read()
+            filled = self._filled()
+            self._show_fields(filled.backend)
+            spec, notes = filled.read()
         except UsageError as error:
             self._show_error(error)
+            words = self._value("code")
+            if error.field == "set" and not self._unsettled and (self._facts is None or words != self._known):
+                self._learn(words)
+            return
+        if self._unsettled:
+            self._clear_errors()
+            self.query_one("#plan", Static).update(Text("Enter, or another field: then the code is looked at.", "dim"))
+            self.query_one("#command", Static).update("")
             return
         self._planning = True
-        self._plan(spec, self._backend())
+        self._plan(spec, filled, notes)
+
+    @property
+    def _unsettled(self) -> bool:
+        """Whether words for code are being typed: what they begin with may be any folder, or another's repository."""
+        return self.query_one("#code").has_focus and self._value("code") not in ("", self._settled)
+
+    def _show_fields(self, backend: str) -> None:
+        for name, only in ONLY_ON.items():
+            self.query_one(f"#row-{name}").display = backend == only
 
     def _show_error(self, error: NanochatError) -> None:
         field = error.field if isinstance(error, UsageError) else ""
+        field = FIELD_OF.get(field, field)
         self._planning = self._wanted = False
         self._clear_errors()
-        names = [name for name, _, _ in FIELDS]
-        self._say_at(field if field in names else "overrides", error)
+        self._say_at(field if field in NAMES else "code" if self._value("code") and not field else "overrides", error)
         self.query_one("#plan", Static).update(Text("No plan: a value is wrong.", style="dim"))
-        self.query_one("#command", Static).update("")
+        instead = ""
+        if isinstance(error, SecretsInCode):
+            instead = f"$ {sanitize_line(self._filled().command(None, '--include-secrets'))}"
+        self.query_one("#command", Static).update(instead)
 
     def _say_at(self, field: str, error: NanochatError) -> None:
         where = self.query_one(f"#{field}-error", Static)
-        where.update(sanitize_line(str(error)))
+        said = sanitize_line(str(error))
+        where.update(said if len(said) <= MOST_SAID else f"{said[:MOST_SAID]}…")
         where.display = True
 
     @background(group="plan", doing="making the plan", exclusive=True, failed=_show_error)
-    def _plan(self, spec: RunSpec, backend: str) -> None:
-        worker = get_current_worker()
-        planned = self.nanochat.fleet.plan(spec, backend)
-        problem = (
-            CredentialsError(*no_modal_token()) if backend == BackendName.MODAL and not has_modal_token() else None
-        )
+    def _plan(self, spec: RunSpec, filled: Filled, notes: tuple[str, ...]) -> None:
+        worker, fleet = get_current_worker(), self.nanochat.fleet
+        if filled.code:
+            if worker.cancelled_event.wait(REST_S):
+                return
+            code, note = self._obtain(filled.code)
+            spec = msgspec.structs.replace(spec, code=code)
+            notes = (*notes, note) if note else notes
+        facts = fleet.code_facts(spec.code)
         if not worker.is_cancelled:
-            self.app.call_from_thread(self._show_plan, spec, planned, problem)
+            self.app.call_from_thread(self._know, facts, filled.code)
+        planned = fleet.plan(spec, filled.backend)
+        is_modal = filled.backend == BackendName.MODAL
+        problem = CredentialsError(*no_modal_token()) if is_modal and not has_modal_token() else None
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._show_plan, spec, filled, planned, notes, problem)
+
+    def _obtain(self, words: str) -> tuple[Code, str]:
+        """Pack code, in a thread: a folder as it is now, what was fetched as it was then; with a note for people."""
+        if words in self._fetched:
+            return self._fetched[words], ""
+        if words != self._looked_at:
+            self.app.call_from_thread(self._say_looking)
+        obtained = self.nanochat.fleet.obtain_code(words)
+        self._looked_at = words
+        if obtained.repository != Path(obtained.code.origin):
+            self._fetched[words] = obtained.code
+        return obtained.code, obtained.note
+
+    def _say_looking(self) -> None:
+        if self._planning:
+            self.query_one("#plan", Static).update(Text("looking at the code …", style="dim"))
+
+    @background(group="facts", doing="looking at the code", exclusive=True, failed=lambda screen, error: None)
+    def _learn(self, words: str) -> None:
+        """Read which flags there are, although there can be no plan yet."""
+        worker = get_current_worker()
+        if not worker.cancelled_event.wait(REST_S):
+            code = self._obtain(words)[0] if words else None
+            self.app.call_from_thread(self._know, self.nanochat.fleet.code_facts(code), words)
+
+    def _know(self, facts: CodeFacts, words: str) -> None:
+        """What the code of these words is made of: the names of its flags are completed from now on."""
+        self._facts, self._known = facts, words
+        self.query_one(FlagField).flags = flag_list.listed(facts, flag_list.stages_of(self._value("task")))
+
+    def action_flags(self) -> None:
+        """All flags of the stages of the task, to choose one for the field `set`."""
+        field = self.query_one(FlagField)
+        if self._facts is None:
+            self.notify("the code is still being looked at", markup=False)
+            return
+        self._know(self._facts, self._known)
+        field.focus()
+        self._choosing = True
+        title = f"flags of {self._value('code') or 'nanochat'}, task {self._value('task')}"
+        letters = flag_list.begun(field.value, field.cursor_position)
+        self.app.push_screen(
+            FlagList(field.flags, title, letters, self.nanochat.tone), lambda word: field.put(word) if word else None
+        )
 
     def _clear_errors(self) -> None:
         for one in self.query(".error"):
             one.display = False
 
-    def _show_plan(self, spec: RunSpec, planned: Plan, problem: NanochatError | None = None) -> None:
+    def _show_plan(
+        self, spec: RunSpec, filled: Filled, planned: Plan, notes: tuple[str, ...], problem: NanochatError | None = None
+    ) -> None:
         """The plan of a form; `problem` is what yet stands in the way of its backend."""
-        self._spec, self._usd = spec, planned.usd
+        self._usd = planned.usd
         self._clear_errors()
         if problem:
             self._say_at("backend", problem)
-        text = Text(f"{sanitize_line(plan_text.headline(spec, self._backend(), planned))}\n\n", style="bold")
-        for stage in planned.stages:
-            style = "dim" if stage.skip else ""
-            text.append(f"{stage.name:<10}", style="bold" if not stage.skip else "dim")
-            if stage.skip:
-                text.append(f" ✓ {sanitize_line(stage.skip)}\n", style="dim")
-                continue
-            cost = "" if not planned.usd_per_hour else f"  {units.money(stage.usd.likely)}"
-            text.append(f" {units.duration_range(stage.seconds)}{cost}\n", style=style)
-            if stage.note:
-                text.append(f"           {sanitize_line(stage.note)}\n", style="dim")
-        text.append("\n")
-        for name, said in plan_text.notes(planned):
-            text.append(f"{name:<7} {sanitize_line(said)}\n", style="bold" if name == "likely" else "")
-        for warning in (*planned.warnings, *self._passed_over):
-            text.append(f"note: {sanitize_line(warning)}\n", style=self.nanochat.tone("warning"))
-        text.append("\n")
-        for stage in planned.stages:
-            for argv in stage.commands:
-                text.append(f"$ {sanitize_line(shlex.join(argv))}\n", style="dim")
-        self.query_one("#plan", Static).update(text)
-        self.query_one("#command", Static).update(f"$ {sanitize_line(self._command_line())}")
+        page = plan_page(spec, filled.backend, planned, notes, self.nanochat.tone)
+        self.query_one("#plan", Static).update(page)
+        folder = "" if filled.code in self._fetched else filled.code
+        command = filled.command(spec)
+        self.query_one("#command", Static).update(f"$ {sanitize_line(command)}")
+        self._shown = _Asked(spec, filled.backend, filled.values["tag"], command, folder)
         wanted, self._planning, self._wanted = self._wanted, False, False
         if wanted and self.is_current:
             self.action_launch()
-
-    def _command_line(self) -> str:
-        """The same launch, for a shell."""
-        words = ["nanochat-tui", "launch"]
-        values = {name: self._value(name) for name, _, _ in FIELDS}
-        usual = flags(values, self._first, DEFAULTS, self._spec)
-        for name, default, _ in FIELDS[:-1]:
-            value = values[name]
-            if name in USUAL:
-                words += [f"--{name}", usual[name]] if name in usual else []
-            elif value and (value != default or name == "task" or (name == "model" and not self._value("from"))):
-                words += [f"--{name}", value]
-        for name, given in parse_override_words(self._value("overrides")).items():
-            for value in given if isinstance(given, list) else [given]:
-                if name in SWITCHES:
-                    words.append(flag(name) if value == "true" else flag(f"no_{name}"))
-                else:
-                    words += [flag(name), value]
-        return shlex.join(words)
 
     def action_launch(self) -> None:
         """Launch what is shown, or is about to be; while one launch is under way another press does nothing."""
         if self._busy:
             return
+        if self._unsettled:
+            self._settle()
         if self._planning:
             self._wanted = True
             return
-        if self._spec is None:
+        if self._shown is None:
             self.notify("nothing is launched: a value is wrong", severity="error", markup=False)
             return
         self._busy = True
-        self._consider(_Asked(self._spec, self._backend(), self._value("tag"), self._command_line()), self._usd)
+        self._consider(self._shown, self._usd)
 
     def _failed(self, error: NanochatError) -> None:
         self._ready()
@@ -336,9 +361,19 @@ class LaunchScreen(NanochatScreen):
 
     @background(group="launch", doing="adding up what was spent", failed=_failed)
     def _consider(self, asked: _Asked, usd: MoneyRange) -> None:
+        shown = asked.spec.code
+        if asked.folder and shown and self.nanochat.fleet.obtain_code(asked.folder).code.sha != shown.sha:
+            self.app.call_from_thread(self._changed)
+            return
         self.app.call_from_thread(
             self._ask, asked, usd, self.nanochat.fleet.confirmation_reason(asked.spec, usd.likely)
         )
+
+    def _changed(self) -> None:
+        """The folder holds other code by now: the plan is made anew, and nothing is launched that was not shown."""
+        self._ready()
+        self._replan()
+        self.notify("the code has changed meanwhile: this is the plan now, F5 launches it", severity="warning")
 
     def _ask(self, asked: _Asked, usd: MoneyRange, question: str) -> None:
         """Launch what was asked for: after a question, where it is paid for or the settings want one."""
@@ -374,9 +409,3 @@ class LaunchScreen(NanochatScreen):
     def _ready(self) -> None:
         self._busy = False
         self.query_one("#title", Line).put(["New run"])
-
-
-def _step(typed: str) -> int | None:
-    if typed and not typed.isdecimal():
-        raise UsageError(f"{typed!r} is no step", "give a number", field="step")
-    return int(typed) if typed else None

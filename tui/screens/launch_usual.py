@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import msgspec
 
 from runner.model.spec import RunSpec
-from runner.planning.usual import usual_backend
+from runner.planning.usual import OFF, usual_backend
 from runner.settings import Effective, Settings
 
-# The fields that settings have a say in.
+# The fields that settings have a say in, of which a command says what they came out as; those of a person's own code.
 USUAL = ("backend", "engine", "gpu", "gpus")
+OWN = ("code", "wandb", "secrets")
 
 
 def first_values(defaults: Mapping[str, str], settings: Settings) -> dict[str, str]:
@@ -19,6 +20,9 @@ def first_values(defaults: Mapping[str, str], settings: Settings) -> dict[str, s
         "engine": settings.engine,
         "gpu": settings.gpu,
         "gpus": str(settings.gpus or ""),
+        "code": settings.code,
+        "wandb": "" if settings.wandb == OFF else settings.wandb,
+        "secrets": " ".join(settings.secrets),
     }
     return {**defaults, **{name: value for name, value in is_set.items() if value}}
 

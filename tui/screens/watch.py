@@ -26,6 +26,7 @@ from tui.presentation.keymap import Key, bindings, through
 from tui.screens.base import NanochatScreen
 from tui.screens.feed import Feed
 from tui.widgets.dialogs import TextPage
+from tui.widgets.diff_page import DiffPage, put_down
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
 from tui.widgets.log_pane import LogPane
@@ -209,6 +210,24 @@ class WatchScreen(NanochatScreen):
             self.say(error)
             return
         self.app.push_screen(TextPage("\n\n".join(map(sanitize_line, lines))))
+
+    @background(group="diff", doing="reading how the code differs", exclusive=True)
+    def action_diff(self) -> None:
+        run = self._run
+        if run is None:
+            return
+        code = run.spec.code
+        if code is None:
+            trained = "a stand-in for nanochat" if run.spec.engine == "rehearsal" else "the pinned upstream"
+            self.notify(f"no code of your own: it trains {trained}", severity="warning", markup=False)
+            return
+        diff = self.nanochat.fleet.code_diff(run)
+        if not diff:
+            self.notify(f"its code is that of commit {code.base[:12]}", markup=False)
+            return
+        file = put_down(diff, self.nanochat.fleet.home / "previews")
+        title: list[Cell | str] = [Cell(run.tag, "accent"), run_format.code(code), f"against commit {code.base[:12]}"]
+        self.app.call_from_thread(self.app.push_screen, DiffPage(title, file, f"{run.tag}-code"))
 
     @background(group="report", doing="reading the report", exclusive=True)
     def action_report(self) -> None:
