@@ -58,7 +58,7 @@ def test_a_volume_is_looked_at_though_the_machine_was_started_a_moment_ago(
     monkeypatch.setattr("runner.fleet.planner.time", SimpleNamespace(time=time.time, monotonic=lambda: 5.0))
     looked: list[str] = []
 
-    def inventory(volume: FolderVolume, engine: str) -> layout.Inventory:
+    def inventory(volume: FolderVolume, engine: str, runs: object = ()) -> layout.Inventory:
         looked.append(volume.location)
         return layout.Inventory()
 

@@ -321,7 +321,7 @@ def test_a_tag_is_not_taken_over_by_a_launch_that_is_refused(tmp_path: Path, mon
     run = fleet.launch(local, backend="local", tag="x")
     look(fleet, run, lambda r: not r.live)
 
-    def refuse(engine: str, *, live: object) -> str:
+    def refuse(engine: str, *, live: object, code: object) -> str:
         raise UsageError("no torch here")
 
     monkeypatch.setattr(fleet.backend("local"), "ensure_deployed", refuse)

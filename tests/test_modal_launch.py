@@ -22,6 +22,8 @@ EFFECTS = [
     "make volume",
     "write on volume",
     "intent",
+    # run.json, and run.toml.
+    "write on volume",
     "write on volume",
     "spawn",
     "record",

@@ -16,7 +16,7 @@ from runner.text.filenames import path_for_terminal
 __all__ = ["Entry", "GitState", "Listing", "files_of", "state_of"]
 
 FIELD = "code"
-_NO_CODE = {".git", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", "node_modules", ".DS_Store"}
+MADE = {".git", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", "node_modules", ".DS_Store"}
 # What a folder named wandb has in it when it is not a module of that name.
 _RUNS = ("run-", "offline-run-", "latest-run")
 # Submodules within submodules.
@@ -150,7 +150,7 @@ def _walk(root: Path, inner: str) -> Iterator[str]:
         if here and _is_made(here, {entry.name for entry in entries}):
             continue
         for entry in entries:
-            if entry.name in _NO_CODE or entry.name.endswith(".pyc"):
+            if entry.name in MADE or entry.name.endswith(".pyc"):
                 continue
             name = f"{here}/{entry.name}" if here else entry.name
             if entry.is_dir(follow_symlinks=False):
