@@ -12,6 +12,7 @@ from runner.monitoring.progress import progress_of
 from runner.monitoring.projection import Projection, is_free, project, spent_usd
 from runner.nanochat import flops
 from runner.text import units
+from runner.text.sanitize import sanitize_line
 from tui.presentation import run_format
 from tui.presentation.cells import Cell
 
@@ -35,6 +36,7 @@ def title(run: Run, now: float) -> Cells:
     cells += [Cell("rehearsal", "warning")] if run.spec.engine == "rehearsal" else []
     cells += ["free"] if is_free(run) else []
     cells.append(Cell(run.id, "dim"))
+    cells += [Cell(sanitize_line(status.work.wandb), "accent")] if status and status.work.wandb else []
     return cells
 
 
