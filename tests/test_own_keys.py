@@ -53,7 +53,7 @@ def test_a_key_that_is_passed_reaches_the_training_and_nothing_that_is_kept(
     cli: Cli, tmp_path: Path, gate: Any
 ) -> None:
     folder = fork(cli, tmp_path, "cpu")
-    cli.env |= {"HF_TOKEN": PLANTED, "OTHER_TOKEN": "never-asked-for", "TELL": "1"}
+    cli.env |= {"HF_TOKEN": PLANTED, "OTHER_TOKEN": "never-asked-for", "TOKENIZERS_PARALLELISM": "false", "TELL": "1"}
     gate.hold(15)
     cli("launch", *SHORT, "--code", str(folder), "--pass-env", "HF_TOKEN", "--tag", "mine")
     gate.reached(15)
@@ -61,7 +61,7 @@ def test_a_key_that_is_passed_reaches_the_training_and_nothing_that_is_kept(
     gate.open()
     cli("watch", "mine")
     said = (cli.run_dir("mine") / "log").read_text()
-    assert "HF_TOKEN=***" in said and "OTHER_TOKEN" not in said
+    assert "HF_TOKEN=***" in said and "OTHER_TOKEN" not in said and "TOKENIZERS_PARALLELISM=false" in said
     cli("doctor", "--bundle", str(tmp_path / "bundle.zip"), code=None)
     assert not files_with(tmp_path, PLANTED)
     assert "HF_TOKEN" in (cli.run_dir("mine") / "run.json").read_text()

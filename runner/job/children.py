@@ -29,7 +29,7 @@ from runner.model.stages import PARTS, Part, StageName
 from runner.model.status import Outcome, OutcomeKind, Problem
 from runner.nanochat.command_lines import Argv
 from runner.planning.plan import Plan
-from runner.text.secrets import named_like_a_key
+from runner.text.secrets import looks_secret
 from runner.volumes.folder import FolderVolume
 
 
@@ -136,7 +136,7 @@ class Children:
         env = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith("MODAL_") and not (here and named_like_a_key(name) and name not in passed)
+            if not name.startswith("MODAL_") and not (here and looks_secret(name, value) and name not in passed)
         }
         env |= {**today.env, "NANOCHAT_BASE_DIR": str(self._work / "base"), "PYTHONPATH": place.folder}
         if self.packages:

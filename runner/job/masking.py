@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from runner.text.secrets import named_like_a_key
+from runner.text.secrets import looks_secret
 
 # A shorter value is a word, and would be taken out of everything.
 SHORTEST = 8
@@ -13,7 +13,7 @@ MASKED = b"***"
 def secret_values(env: Mapping[str, str], named: Iterable[str] = ()) -> tuple[bytes, ...]:
     """The values of an environment that are keys: of the `named` variables, and of those that are called like one."""
     wanted = set(named)
-    found = {value.strip() for name, value in env.items() if name in wanted or named_like_a_key(name)}
+    found = {value.strip() for name, value in env.items() if name in wanted or looks_secret(name, value)}
     values = (value.encode("utf-8", "surrogateescape") for value in found if len(value) >= SHORTEST)
     return tuple(sorted(values, key=len, reverse=True))
 
