@@ -86,6 +86,8 @@ KEYS = (
     Key("metrics", "enter", "large", "Large", "one chart over the whole screen, and back"),
     Key("launch", "f5,ctrl+enter,ctrl+j", "launch", "Launch", "launch what the plan shows"),
     Key("launch", "f2", "flags", "Flags", "all flags of the stages; Enter puts one into set, where Tab completes one"),
+    Key("launch", "f3", "recipes", "Recipes", "all recipes; Enter fills the form in with one", False),
+    Key("launch", "f4", "save", "Save", "keep what is asked for as a recipe, under a name that you give", False),
     Key("launch", "escape", "back", "Back", "forget what is filled in, and back to the previous screen"),
     Key("files", "g", "get", "Get", "download the marked files, or this one: files, folders, whole runs"),
     Key("files", "x", "remove", "Delete", "delete the marked ones, or this one, after saying what depends on it"),

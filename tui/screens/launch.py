@@ -1,5 +1,6 @@
 """A new run: a form on the left, on the right what it will do, how long it takes and what it costs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -26,9 +27,9 @@ from runner.text import units
 from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation.keymap import bindings
-from tui.screens.base import NanochatScreen
 from tui.screens.launch_form import CHOICES, DEFAULTS, FIELD_OF, FIELDS, NAMES, Filled
 from tui.screens.launch_plan import plan_page
+from tui.screens.launch_recipes import Keeping, RecipeScreen
 from tui.screens.launch_usual import OWN, USUAL, first_values
 from tui.widgets.choice import Choice
 from tui.widgets.consent import Confirm
@@ -57,7 +58,7 @@ class _Asked(NamedTuple):
     unasked: bool = False
 
 
-class LaunchScreen(NanochatScreen):
+class LaunchScreen(RecipeScreen):
     """The plan follows the form; F5 or Ctrl+Enter launches it, once."""
 
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
@@ -77,14 +78,12 @@ class LaunchScreen(NanochatScreen):
         self._shown: _Asked | None = None
         # What a person had chosen before the form was filled in for a checkpoint.
         self._own: dict[str, str] = {}
-        # What the form begins with: what is set, else what is built in.
-        self._first = DEFAULTS
         self._usd = FREE
         # Code that was fetched, by the words for it; words for code that are whole, and that were looked at.
         self._fetched: dict[str, Code] = {}
         self._settled = self._looked_at = self._known = ""
         self._facts: CodeFacts | None = None
-        self._busy = self._choosing = False
+        self._busy = False
         self._planning = self._wanted = False
 
     def compose(self) -> ComposeResult:
@@ -117,7 +116,7 @@ class LaunchScreen(NanochatScreen):
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
         if self._choosing:
-            # It comes back from the list of flags.
+            # It comes back from a list, or a question for a name.
             self._choosing = False
         elif self.is_there:
             self._follow_settings()
@@ -133,10 +132,14 @@ class LaunchScreen(NanochatScreen):
         # A terminal that is left has not the rest of what is typed.
         if event.input.id == "code" and self.app.app_focus:
             self._settle()
+        elif event.input.id == "recipe" and self.app.app_focus:
+            self.settle_recipe()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         if event.input.id == "code":
             self._settle()
+        elif event.input.id == "recipe":
+            self.settle_recipe()
         self.action_field(1)
 
     def _settle(self) -> None:
@@ -164,6 +167,8 @@ class LaunchScreen(NanochatScreen):
         before, self._first = self._first, first_values(DEFAULTS, self.nanochat.fleet.settings)
         for name in (*USUAL, *OWN):
             field = self.query_one(f"#{name}")
+            if self._loaded and self._loaded.says(name):
+                continue
             if isinstance(field, Input | Choice) and field.value == before[name] != self._first[name]:
                 field.value = self._first[name]
 
@@ -175,6 +180,7 @@ class LaunchScreen(NanochatScreen):
             if isinstance(field, Input | Choice):
                 field.value = self._own.get(name, field.value if name in REMEMBERED else value)
         self._own = {}
+        self.forget_recipe()
         self._fetched.clear()
         self._settled = self._first["code"]
 
@@ -203,7 +209,7 @@ class LaunchScreen(NanochatScreen):
     def _filled(self) -> Filled:
         """The form as it is. Raises UsageError where it continues a run that there is not."""
         values = {name: self._value(name) for name in NAMES}
-        return Filled(values, self._first, self.nanochat.fleet.effective, self._source())
+        return Filled(values, self._first, self.nanochat.fleet.effective, self._source(), self._loaded)
 
     def _replan(self) -> None:
         self._shown = None
@@ -211,6 +217,9 @@ class LaunchScreen(NanochatScreen):
         self.workers.cancel_group(self, "plan")
         if not self._unsettled:
             self._settled = self._value("code")
+        if self.recipe_unread:
+            self._show_unread()
+            return
         try:
             filled = self._filled()
             self._show_fields(filled.backend)
@@ -228,6 +237,31 @@ class LaunchScreen(NanochatScreen):
             return
         self._planning = True
         self._plan(spec, filled, notes)
+
+    def _show_unread(self) -> None:
+        """There is no plan as long as a recipe is named that is not in the fields."""
+        self._clear_errors()
+        said = "Enter, or another field: then the recipe is read."
+        if self._problem:
+            self._say_at("recipe", self._problem)
+            said = "No plan: a value is wrong."
+        self.query_one("#plan", Static).update(Text(said, "dim"))
+        self.query_one("#command", Static).update("")
+
+    def put_values(self, values: Mapping[str, str]) -> None:
+        for name, value in values.items():
+            field = self.query_one(f"#{name}")
+            if isinstance(field, Input | Choice):
+                field.value = value
+        self._own = {}
+        self._settled = values["code"]
+        self._replan()
+
+    def asked(self) -> Keeping | None:
+        if self._shown is None:
+            return None
+        filled = self._filled()
+        return Keeping(self._shown.spec, self._shown.backend, filled.code, filled.values["stop-if-stalled"])
 
     @property
     def _unsettled(self) -> bool:
@@ -330,7 +364,8 @@ class LaunchScreen(NanochatScreen):
         self._clear_errors()
         if problem:
             self._say_at("backend", problem)
-        page = plan_page(spec, filled.backend, planned, notes, self.nanochat.tone)
+        trusted = filled.loaded.notes if filled.loaded else ()
+        page = plan_page(spec, filled.backend, planned, (*trusted, *notes), self.nanochat.tone)
         self.query_one("#plan", Static).update(page)
         folder = "" if filled.code in self._fetched else filled.code
         command = filled.command(spec)
@@ -343,6 +378,10 @@ class LaunchScreen(NanochatScreen):
     def action_launch(self) -> None:
         """Launch what is shown, or is about to be; while one launch is under way another press does nothing."""
         if self._busy:
+            return
+        if self.recipe_unread and not self._problem:
+            self.settle_recipe()
+            self.notify("the recipe is read first: F5 launches what the plan then shows", markup=False)
             return
         if self._unsettled:
             self._settle()

@@ -10,12 +10,13 @@ from runner.fleet.places import BACKENDS
 from runner.model.backend_name import BackendName
 from runner.model.code import Code
 from runner.model.identifiers import check_tag
-from runner.model.overrides import SWITCHES, flag, parse_override_words
+from runner.model.overrides import parse_override_words
 from runner.model.pricing import GPUS
 from runner.model.run import Run
 from runner.model.spec import ENGINES, GPU_COUNTS, TASKS, TOKENIZER_TASK, RunSpec
 from runner.planning.usual import OFF, usual_engine, with_usual
 from runner.settings import VARIABLES, Effective
+from tui.screens.launch_recipe import ON, Loaded, beside, override_options
 from tui.screens.launch_usual import USUAL, flags, without
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -26,6 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "gpus": ("auto", *map(str, GPU_COUNTS)),
 }
 FIELDS = (
+    ("recipe", "", "a name, F3 lists them"),
     ("task", "test", ""),
     ("model", "d12", "d12, d26, d32 or an even depth"),
     ("engine", "auto", ""),
@@ -47,19 +49,19 @@ FIELDS = (
 NAMES = tuple(name for name, _, _ in FIELDS)
 DEFAULTS = {name: value for name, value, _ in FIELDS}
 # What is said in a form of its own in the command.
-APART = ("overrides", "code", "set", "wandb", "secrets", "pass-env")
+APART = ("recipe", "overrides", "code", "set", "wandb", "secrets", "pass-env")
 # The field of an error that has another name for it.
 FIELD_OF = {"secret": "secrets"}
-ON = "on"
 
 
 class Filled(NamedTuple):
-    """The form as it is filled in: what it holds and what it began with, by field, and the run to continue."""
+    """The form as it is filled in: what it holds and what it began with, by field; the run to continue, the recipe."""
 
     values: Mapping[str, str]
     first: Mapping[str, str]
     effective: Effective
     source: Run | None = None
+    loaded: Loaded | None = None
 
     @property
     def backend(self) -> str:
@@ -128,6 +130,7 @@ class Filled(NamedTuple):
             wandb=None if wandb in ("", OFF) else "" if wandb == ON else wandb,
             secrets=self._listed("secrets", BackendName.MODAL),
             pass_env=self._listed("pass-env", BackendName.LOCAL),
+            recipe=(self.loaded.recipe.recipe or "") if self.loaded else "",
         )
         if self._continued:
             return create(**said), ()
@@ -135,8 +138,17 @@ class Filled(NamedTuple):
         usual = without(self.effective, [name for name, value in said.items() if value is None])
         return with_usual(create, usual, **said)
 
+    def _beside(self, base: Loaded) -> list[str] | None:
+        listed = {
+            "secrets": self._listed("secrets", BackendName.MODAL),
+            "pass-env": self._listed("pass-env", BackendName.LOCAL),
+        }
+        return beside(base, self.values, self.code, self.backend, listed, self.source is not None)
+
     def command(self, spec: RunSpec | None, *more: str) -> str:
-        """The same launch, for a shell."""
+        """The same launch, for a shell: by its recipe and what differs from it, or all of it where that cannot be."""
+        if self.loaded and (differs := self._beside(self.loaded)) is not None:
+            return shlex.join(["nanochat-tui", "launch", "--recipe", self.loaded.words, *differs, *more])
         emptied = [n for n in ("code", "secrets") if self.is_said(n) and not self.values[n] and not self.source]
         words = ["nanochat-tui", "launch"]
         usual = flags(self.values, self.first, DEFAULTS, spec)
@@ -148,12 +160,7 @@ class Filled(NamedTuple):
                 words += [f"--{name}", usual[name]] if name in usual else []
             elif value and (value != DEFAULTS[name] or name == "task" or (name == "model" and not self.values["from"])):
                 words += [f"--{name}", value]
-        for name, given in parse_override_words(self.values["overrides"]).items():
-            for value in given if isinstance(given, list) else [given]:
-                if name in SWITCHES:
-                    words.append(flag(name) if value == "true" else flag(f"no_{name}"))
-                else:
-                    words += [flag(name), value]
+        words += override_options(parse_override_words(self.values["overrides"]))
         words += ["--code", self.code] if self.code else []
         words += [part for one in self._set() for part in ("--set", one)]
         if wandb := self._own("wandb"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from rich.text import Text
@@ -236,15 +237,30 @@ class AskPath(Question[str]):
     def is_answer(self, event: events.InputEvent | events.Paste) -> bool:
         return isinstance(event, events.Key) and event.key == "enter"
 
+    def answer_of(self, text: str) -> str:
+        """What was typed, as it is answered with. Raises UsageError for what cannot be."""
+        return str(given_path(text))
+
     def on_input_submitted(self, event: Input.Submitted) -> None:
         text = event.value.strip()
         try:
-            self.dismiss(str(given_path(text)) if text else "")
+            self.dismiss(self.answer_of(text) if text else "")
         except UsageError as error:
             self.notify(sanitize_line(str(error)), severity="error", markup=False)
 
     def action_leave(self) -> None:
         self.dismiss("")
+
+
+class AskName(AskPath):
+    """Asks for a name, which `checked` answers with or raises UsageError for; an empty answer is none."""
+
+    def __init__(self, title: str, value: str, command: str, checked: Callable[[str], str]) -> None:
+        super().__init__(title, value, command)
+        self._checked = checked
+
+    def answer_of(self, text: str) -> str:
+        return self._checked(text)
 
 
 def word_for(name: str) -> str:
