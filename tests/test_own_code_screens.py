@@ -174,7 +174,7 @@ async def test_what_is_wrong_with_code_is_said_at_its_field(fleet: Fleet, mine: 
     async with app.run_test(size=(200, 50)) as pilot:
         await form(pilot, code=str(tmp_path / "nowhere"))
         error = app.screen.query_one("#code-error")
-        await until(pilot, lambda: error.display and "nowhere" in text_of(app), "no such folder")
+        await until(pilot, lambda: error.display and said(app, "nowhere is not there")(), "no such folder")
         (mine / ".env").write_text("WANDB_API_KEY=0123456789012345678901234567890123456789\n")
         app.screen.query_one("#code", Input).value = str(mine)
         await until(pilot, said(app, "looks like a secret: .env"), "the secret")

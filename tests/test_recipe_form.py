@@ -1,5 +1,7 @@
 """Recipes in the app: the form of a new run is filled in with one, shows what differs, and keeps one."""
 
+import asyncio
+import shlex
 from pathlib import Path
 
 import msgspec
@@ -8,8 +10,9 @@ from textual.widgets import Input
 
 from runner.fleet.asking import asked_for
 from runner.fleet.fleet import Fleet
+from runner.model.spec import RunSpec
 from runner.recipes import recipe_text, shelf
-from runner.recipes.recipe import over
+from runner.recipes.recipe import Recipe, over
 from tests.answers import answer, readable
 from tests.test_app import text_of, until
 from tests.test_own_code_screens import fleet, mine, said  # noqa: F401 - fixtures
@@ -43,6 +46,15 @@ async def choose(pilot: Pilot[int], name: str) -> None:
 def form(app: NanochatApp) -> LaunchScreen:
     assert isinstance(app.screen, LaunchScreen)
     return app.screen
+
+
+def of_command(fleet: Fleet, command: str) -> tuple[Recipe, RunSpec]:  # noqa: F811
+    """What a command line asks for."""
+    args = parser("launch").parse_args(shlex.split(command)[1:])
+    recipe = _typed(args)
+    if args.recipe:
+        recipe = over(shelf.find(args.recipe, fleet.home)[0], recipe)
+    return recipe, asked_for(fleet, recipe).spec
 
 
 async def test_a_recipe_fills_the_fields_and_what_it_does_not_say_is_as_at_first(fleet: Fleet) -> None:  # noqa: F811
@@ -106,7 +118,7 @@ async def test_what_is_kept_is_the_same_launch_when_it_is_chosen(fleet: Fleet, m
             field = app.screen.query_one(f"#{name}")
             assert isinstance(field, Input | Choice)
             field.value = text
-        await until(pilot, lambda: form(app).asked(), "the plan")
+        await until(pilot, said(app, "--pass-env HF_TOKEN"), "the command")
         before = form(app).asked()
         assert before
         await pilot.press("f4")
@@ -132,7 +144,7 @@ async def test_what_is_kept_is_the_same_launch_when_it_is_chosen(fleet: Fleet, m
 
 async def test_what_is_wrong_with_a_recipe_is_said_at_its_field(fleet: Fleet) -> None:  # noqa: F811
     own(fleet, "bad", "task = \n")
-    own(fleet, "odd", 'backend = "\\u202ecloud"\n'.replace("\\u202e", ""))
+    own(fleet, "odd", 'backend = "cloud"\n')
     app = NanochatApp(fleet)
     async with app.run_test(size=(160, 50)) as pilot:
         await pilot.press("n")
@@ -192,11 +204,5 @@ async def test_the_command_with_a_recipe_asks_for_what_the_form_does(fleet: Flee
             await until(pilot, lambda: form(app).asked(), "the plan")
             shown = form(app)._shown
             assert shown
-            import shlex
-
-            args = parser().parse_args(shlex.split(shown.command)[1:])
-            recipe = _typed(args)
-            if args.recipe:
-                recipe = over(shelf.find(args.recipe, fleet.home)[0], recipe)
-            spec = asked_for(fleet, recipe).spec
+            recipe, spec = await asyncio.to_thread(of_command, fleet, shown.command)
             assert msgspec.structs.replace(spec, recipe="mine") == shown.spec, recipe_text.write(recipe)
