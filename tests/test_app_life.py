@@ -224,12 +224,14 @@ async def test_runs_of_other_machines_are_looked_for_until_the_network_is_there_
         return []
 
     monkeypatch.setattr(fleet, "discover", discover)
+    monkeypatch.setattr(fleet, "workspace", lambda: "mine/main")
     monkeypatch.setattr("tui.app.app.has_modal_token", lambda: True)
     monkeypatch.setattr("tui.app.app.DISCOVER_EVERY_S", 0.01)
     monkeypatch.setattr(background, "AGAIN_S", 0.01)
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: len(looks) > 3, "looks after the first one failed")
+        await until(pilot, lambda: app.workspace == "mine/main", "whose Modal it is")
 
 
 async def test_many_files_are_brought_home_one_after_the_other(

@@ -147,6 +147,11 @@ class Fleet:
         if found or known or self.registry.set_aside:
             self.say(f"{lost}; {units.pluralize(len({run.id for run in found}), 'run')} came back from the volumes")
 
+    def workspace(self) -> str:
+        """Whose Modal a launch would go to, and its environment, as `name/environment`."""
+        where = self.backend(BackendName.MODAL).current_workspace()
+        return "/".join(filter(None, (where.name, where.environment)))
+
     def discover(self) -> list[Run]:
         """Runs on the known Modal volumes that this machine has never seen, such as those of another laptop."""
         return self._discovery.on_modal(self._places.named_on_modal())

@@ -192,8 +192,7 @@ class NanochatApp(TerminalApp):
         while not worker.is_cancelled:
             if has_modal_token():
                 self.fleet.discover()
-                where = self.fleet.backend(BackendName.MODAL).current_workspace()
-                self.workspace = "/".join(filter(None, (where.name, where.environment)))
+                self.workspace = self.fleet.workspace()
             self.left.wait(DISCOVER_EVERY_S)
 
     @background(group="where", doing="looking where runs can start")
