@@ -3,14 +3,19 @@
 import random
 import string
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from runner.source.secrets import suspects
+from runner.source.secrets import suspicion
 
 ALL = string.ascii_letters + string.digits
 HEX = "0123456789abcdef"
+
+
+def suspects(files: Iterable[tuple[str, bytes]]) -> list[tuple[str, str]]:
+    return [(name, why) for name, data in files if (why := suspicion(name, data))]
 
 
 def drawn(count: int, letters: str = ALL, seed: int = 7) -> str:

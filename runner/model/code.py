@@ -25,9 +25,9 @@ class Code(Struct, frozen=True, omit_defaults=True, kw_only=True):
         return self.sha[:12]
 
     def __str__(self) -> str:
+        where = self.origin.rstrip("/").removesuffix(".git").rstrip("/").rpartition("/")[2] or self.origin
         at = f"@{self.commit[:8]}" if self.commit else ""
-        changed = " with changes" if self.dirty else ""
-        return f"{self.origin.rstrip('/').rpartition('/')[2] or self.origin}{at}{changed} ({self.short})"
+        return f"{where}{at}{' with changes' if self.dirty else ''}, {self.short}"
 
 
 class EarlierCode(Struct, frozen=True):

@@ -125,7 +125,7 @@ def _entries(tree: Path, name: str) -> Iterator[tuple[str, int]]:
     if not stat.S_ISDIR(mode):
         yield name, mode
         return
-    for inside in sorted(os.listdir(tree / name)):  # noqa: PTH208 - names alone
+    for inside in sorted(path.name for path in (tree / name).iterdir()):
         yield from _entries(tree, f"{name}/{inside}")
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from runner.text.secrets import TOKEN
@@ -52,11 +52,6 @@ _WANDB = (
 _PLACEHOLDER = re.compile(rb"example|placeholder|your|token|secret|dummy|fake|test|x{4}|abcdef|123456", re.IGNORECASE)
 # A random text of twenty letters or more has more different ones than this, and what a person makes up has fewer.
 _VARIETY = 9
-
-
-def suspects(files: Iterable[tuple[str, bytes]]) -> list[tuple[str, str]]:
-    """Those of these files, by path and content, that look like secrets, and why."""
-    return [(name, why) for name, data in files if (why := suspicion(name, data))]
 
 
 def suspicion(path: str, data: bytes) -> str:

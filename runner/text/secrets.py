@@ -23,15 +23,10 @@ _NAMED = re.compile(
 _ADDRESS = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,12}://)(?:[^\s/@\"'<>]*@)?([^\s/?#\"'<>]+)(?:[/?#][^\s\"'<>]*)?")
 
 
-def named_like_a_key(name: str) -> bool:
-    """Whether a variable of that name is likely to hold a key."""
-    return _NAMES.search(name) is not None
-
-
 def redact(text: str) -> str:
     """The text with `…` in the place of each secret."""
     for name, value in os.environ.items():
-        if len(value.strip()) >= SHORTEST and named_like_a_key(name):
+        if len(value.strip()) >= SHORTEST and _NAMES.search(name):
             text = text.replace(value.strip(), "…")
     text = _ADDRESS.sub(r"\1\2", text)
     for shape in _SHAPES:

@@ -162,7 +162,7 @@ class Turn:
     """One sender a run: that of a job that was killed may still be at it."""
 
     def __init__(self, folder: str, run_id: str) -> None:
-        self._file = open(os.path.join(folder, f".{run_id}.lock"), "ab")  # noqa: SIM115
+        self._file = os.open(os.path.join(folder, f".{run_id}.lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def mine(self) -> bool:
         """Whether no other process has it; it is kept for as long as this process lives."""

@@ -160,6 +160,4 @@ def final_line(run_: Run) -> str:
 
 def code(of: Code) -> str:
     """Whose nanochat it is: the folder or repository, the commit, whether it had changes."""
-    where = of.origin.rstrip("/").removesuffix(".git").rstrip("/").rpartition("/")[2] or of.origin
-    at = f"@{of.commit[:8]}" if of.commit else ""
-    return sanitize_line(f"{where}{at}{' with changes' if of.dirty else ''}, {of.short}")
+    return sanitize_line(str(of))
