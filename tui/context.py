@@ -15,6 +15,7 @@ from runner.nanochat.layout import CheckpointKind
 from runner.volumes.base import Volume
 from runner.volumes.disk_usage import DiskUsage
 from tui.presentation.cells import Cell
+from tui.presentation.tabs import Standing
 
 
 class VolumeRef(NamedTuple):
@@ -101,11 +102,8 @@ class AppContext(TerminalContext, Protocol):
     @property
     def files(self) -> FileActions: ...
 
-    workspace: str
-
-    @property
-    def late_s(self) -> float:
-        """For how many seconds no look at the runs has come, where that is long."""
+    def standing(self) -> tuple[Standing, list[Cell]]:
+        """What is true of all runs as of the newest look, and what keeps more from being known."""
         ...
 
     def watch_run(self, run: Run) -> None: ...

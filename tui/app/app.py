@@ -35,7 +35,10 @@ from tui.app.messages import RunsChanged, newest
 from tui.app.trail import BackStack
 from tui.background import background, start
 from tui.context import VolumeRef
+from tui.presentation.cells import Cell
 from tui.presentation.keymap import Key, bindings
+from tui.presentation.run_summary import standing
+from tui.presentation.tabs import Standing
 from tui.presentation.theme import SWITCH_S
 from tui.screens.base import NanochatScreen
 from tui.screens.checkpoints import CheckpointsScreen
@@ -60,6 +63,7 @@ code_facts.pinned()
 MOST_LISTED = 8
 # A look at the runs on this machine that is older is told.
 LATE_S = 10.0
+STAND_EVERY_S = 0.9
 
 BAD_NEWS = (
     NotificationKind.FAILED,
@@ -104,6 +108,8 @@ class NanochatApp(TerminalApp):
         self.usages: dict[VolumeRef, DiskUsage] = {}
         self._trail = BackStack(self.DEFAULT_MODE)
         self._looked_at = time.monotonic()
+        self._stood: tuple[object, ...] = ()
+        self._stood_at = 0.0
         self._asked_to_leave: Confirm | None = None
         self.teller = Notifier(
             fleet.registry,
@@ -218,15 +224,24 @@ class NanochatApp(TerminalApp):
     def put_setting(self, name: str, value: str) -> None:
         self.fleet.put_setting(name, value)
 
+    def standing(self) -> tuple[Standing, list[Cell]]:
+        fleet = self.fleet
+        now = standing(
+            self.runs, fleet.deleted_accounts, fleet.clock(), fleet.settings.monthly_limit_usd, self.workspace
+        )
+        trouble = [Cell(f"last looked at {units.duration(self._late_s)} ago", "error")] if self._late_s else []
+        trouble += [Cell(why, "error") for why in list(self.unreachable.values())[:1]]
+        return now, trouble
+
     @property
-    def late_s(self) -> float:
+    def _late_s(self) -> float:
         """How long nobody has looked at the runs on this machine, where that is longer than it should be; else 0."""
         late = time.monotonic() - self._looked_at
         return late if late > LATE_S else 0.0
 
     def _grow_older(self) -> None:
         """Where a look takes its time, as a disk that hangs makes it, ages and silences go on all the same."""
-        if self.late_s:
+        if self._late_s:
             self._show_runs()
 
     def on_runs_changed(self, message: RunsChanged) -> None:
@@ -239,6 +254,13 @@ class NanochatApp(TerminalApp):
         self._show_runs()
 
     def _show_runs(self) -> None:
+        """Numbers over all runs are drawn once a second, whatever else changes at once."""
+        changed = [(r.id, r.state) for r in self.runs], len(self.unreachable)
+        if changed != self._stood or time.monotonic() - self._stood_at > STAND_EVERY_S:
+            self._stood, self._stood_at, now = changed, time.monotonic(), self.standing()
+            for screen in self.screen_stack:
+                if isinstance(screen, NanochatScreen):
+                    screen.show_standing(*now)
         for screen in self.screen_stack:
             if isinstance(screen, NanochatScreen):
                 screen.show_runs(self.runs)

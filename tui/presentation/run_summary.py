@@ -1,13 +1,16 @@
 """A run at a glance: is it alive, what comes next, what does it cost, in a few cells each."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 
 from runner.model.backend_name import BackendName
+from runner.model.paid import Account
 from runner.model.run import Run
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import OutcomeKind
 from runner.monitoring import health, unsaved
+from runner.monitoring.ledger import per_hour, spending, today
 from runner.monitoring.progress import progress_of
 from runner.monitoring.projection import Projection, is_free, project, spent_usd
 from runner.nanochat import flops
@@ -15,8 +18,27 @@ from runner.text import units
 from runner.text.sanitize import sanitize_line
 from tui.presentation import run_format
 from tui.presentation.cells import Cell
+from tui.presentation.tabs import Standing
 
 Cells = list[Cell | str]
+ALERTING = (health.HealthStatus.STALLED, health.HealthStatus.UNSAVED, health.HealthStatus.NO_SIGNAL)
+
+
+def standing(
+    runs: Sequence[Run], deleted: Iterable[Account], now: float, limit_usd: Decimal | None, workspace: str
+) -> Standing:
+    """What is true of all runs now."""
+    live = [run for run in runs if run.live]
+    found, day = spending(runs, deleted, now), today(now)
+    return Standing(
+        live=len(live),
+        alerts=sum(health.health(run, now).status in ALERTING for run in live),
+        usd_per_hour=per_hour(runs),
+        today_usd=found.days.get(day, Decimal(0)),
+        month_usd=found.months.get(day[:7], Decimal(0)),
+        limit_usd=limit_usd,
+        workspace=workspace,
+    )
 
 
 def title(run: Run, now: float) -> Cells:
@@ -68,9 +90,7 @@ def health_line(run: Run, now: float, trouble: str = "", like: Mapping[str, floa
         cells.append(Cell(f"! {status.work.warnings[-1]}", "warning"))
     if status and status.training.saved_step:
         cells.append(f"kept up to step {status.training.saved_step:,}")
-    for what in (health.upcoming(status) if status else [])[:1]:
-        when = f" in {units.duration(what.seconds)}" if what.seconds is not None else ""
-        cells.append(f"{what.what} at {what.step:,}{when}")
+    cells += [_next(what) for what in (health.upcoming(status) if status else [])[:1]]
     # That all is well is said already; since when is the first thing to go where there is no room.
     return [*cells, Cell(found.why, "dim")] if well else cells
 
@@ -110,6 +130,16 @@ def money(run: Run, now: float) -> Cells:
     if run.live and run.status and run.status.money.usd_per_hour:
         cells.append(Cell(f"{units.money(run.status.money.usd_per_hour)}/h", "dim"))
     return cells
+
+
+def about(run: Run, now: float) -> Cells:
+    """What it costs, and what comes next."""
+    upcoming = health.upcoming(run.status) if run.status and run.live else []
+    return [*(money(run, now) or ["free"]), *(_next(what) for what in upcoming[:1])]
+
+
+def _next(what: health.Upcoming) -> str:
+    return f"{what.what} at {what.step:,}" + (f" in {units.duration(what.seconds)}" if what.seconds is not None else "")
 
 
 def number_cells(run: Run, now: float) -> Cells:

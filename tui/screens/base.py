@@ -1,16 +1,22 @@
-"""What every screen shares: one title line, keys from the table, styled text that is never markup."""
+"""What every screen shares: the tabs above, the keys below, styled text that is never markup."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual.app import ComposeResult
 from textual.screen import Screen
 
 from runner.errors import NanochatError
 from runner.model.run import Run
 from runner.text.sanitize import sanitize_line
+from tui.presentation.cells import Cell
 from tui.presentation.keymap import Key
+from tui.presentation.tabs import Standing
+from tui.widgets.key_line import KeyLine
+from tui.widgets.line import Line
+from tui.widgets.tab_line import TabLine
 
 if TYPE_CHECKING:
     from tui.context import AppContext
@@ -22,6 +28,18 @@ class NanochatScreen(Screen[None]):
     CSS_PATH: ClassVar[str | Path | None] = None
     # The sections of the key table that work here, its own first.
     SECTIONS: ClassVar[tuple[str, ...]] = ()
+    # The mode whose tab is lit.
+    TAB: ClassVar[str] = ""
+
+    def compose(self) -> ComposeResult:
+        yield TabLine(self.TAB, self.nanochat.tone)
+        yield Line(id="trouble")
+        yield from self.body()
+        yield KeyLine()
+
+    def body(self) -> ComposeResult:
+        """What is between the tabs and the keys."""
+        raise NotImplementedError
 
     @property
     def nanochat(self) -> AppContext:
@@ -31,6 +49,14 @@ class NanochatScreen(Screen[None]):
     def is_there(self) -> bool:
         """Whether there is something to show it in: not before the screen is composed, nor while the app closes."""
         return self.is_mounted and bool(self.children)
+
+    def show_standing(self, now: Standing, trouble: list[Cell]) -> None:
+        """What is true of all runs, and what keeps it from being known."""
+        if self.is_there:
+            self.query_one(TabLine).put(now)
+            line = self.query_one("#trouble", Line)
+            line.display = bool(trouble)
+            line.put(trouble)
 
     def show_runs(self, runs: list[Run]) -> None:
         """Runs were looked at; called on the UI thread, also when the screen comes back to the top."""
@@ -43,6 +69,7 @@ class NanochatScreen(Screen[None]):
         self.nanochat.go_back()
 
     def on_screen_resume(self) -> None:
+        self.show_standing(*self.nanochat.standing())
         self.show_runs(self.nanochat.runs)
 
     def say(self, error: NanochatError) -> None:

@@ -25,8 +25,8 @@ from tui.presentation.keymap import bindings
 from tui.presentation.phrases import command_line
 from tui.screens.files import FilesScreen
 from tui.widgets.consent import Confirm, word_for
-from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
+from tui.widgets.panel import Panel
 from tui.widgets.virtual_list import Column, FileList
 
 COLUMNS = (
@@ -57,6 +57,7 @@ class CheckpointsScreen(FilesScreen):
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings("checkpoints")
     SECTIONS = ("checkpoints", "files")
+    TAB = "checkpoints"
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,13 +68,12 @@ class CheckpointsScreen(FilesScreen):
         self._looked_at = 0.0
         self._left = 0
 
-    def compose(self) -> ComposeResult:
-        yield Line(id="title")
-        yield FileList(COLUMNS, self._cells, empty="", tones=self.nanochat.tone, id="list")
-        yield Line(id="about")
+    def body(self) -> ComposeResult:
+        with Panel(id="all"):
+            yield FileList(COLUMNS, self._cells, empty="", tones=self.nanochat.tone, id="list")
+            yield Line(id="about")
         yield Line(id="transfers")
         yield Input(id="ask", placeholder="text in the name of a run", compact=True)
-        yield KeyLine()
 
     def on_mount(self) -> None:
         self._list.focus()
@@ -139,7 +139,7 @@ class CheckpointsScreen(FilesScreen):
     def _show_title(self) -> None:
         whole = sum(c.verdict is Verdict.COMPLETE for _, c in self._rows.values())
         size = sum(c.bytes for _, c in self._rows.values())
-        cells: list[Cell | str] = [Cell("Checkpoints", "accent"), f"{len(self._rows)}, {whole} complete"]
+        cells: list[Cell | str] = [f"{len(self._rows)}, {whole} complete"]
         cells += [units.size(size), Cell(f"by {self._sort}", "dim")]
         if self._words:
             cells.append(Cell(f"/{self._words}", "warning"))
@@ -151,7 +151,7 @@ class CheckpointsScreen(FilesScreen):
         cells.append(Cell(f"{units.pluralize(self._left, 'run')} left to look at" if self._left else age, "dim"))
         if self._problems:
             cells.append(Cell(f"! {sanitize_line(next(iter(self._problems.values())))}", "error"))
-        self.query_one("#title", Line).put(cells)
+        self.query_one("#all", Panel).put(["Checkpoints"], cells)
 
     def _show_about(self) -> None:
         row = self._rows.get(self._list.current)

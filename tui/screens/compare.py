@@ -28,9 +28,8 @@ from tui.screens.base import NanochatScreen
 from tui.screens.feed import Feed
 from tui.widgets.consent import AskPath
 from tui.widgets.diff_page import DiffPage, put_down
-from tui.widgets.key_line import KeyLine
-from tui.widgets.line import Line
 from tui.widgets.metrics import Metrics, RunCurves
+from tui.widgets.panel import Panel
 from tui.widgets.plot import TONES
 
 READ_EVERY_S = 2.0
@@ -43,6 +42,7 @@ class CompareScreen(NanochatScreen):
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings("compare")
     SECTIONS = ("compare", "metrics")
+    TAB = "runs"
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,13 +55,12 @@ class CompareScreen(NanochatScreen):
         self._differences: dict[tuple[str, str], tuple[Files, str]] = {}
         self._asked: set[tuple[str, str]] = set()
 
-    def compose(self) -> ComposeResult:
-        yield Line(id="title")
-        yield Metrics(self.nanochat.tone, id="metrics")
-        with VerticalScroll(id="tables"):
+    def body(self) -> ComposeResult:
+        with Panel(id="curves"):
+            yield Metrics(self.nanochat.tone, id="metrics")
+        with Panel(id="differences"), VerticalScroll(id="tables"):
             yield Static("", markup=False, id="table")
             yield Static("", markup=False, id="code")
-        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(Metrics).focus()
@@ -88,7 +87,12 @@ class CompareScreen(NanochatScreen):
         for row in differ:
             self._add(table, row)
         self.query_one("#table", Static).update(table)
-        self.query_one("#title", Line).put(["Compare", *(r.tag for r in chosen)])
+        self.query_one("#curves", Panel).put(
+            ["Compare"], [Cell(r.tag, TONES[n % len(TONES)]) for n, r in enumerate(chosen)]
+        )
+        self.query_one("#differences", Panel).put(
+            ["Results and settings"], ["all" if self._every else "those that differ"]
+        )
         self._show_code(chosen)
         if not self.query_one(Metrics).showing([r.id for r in chosen]):
             self._draw()

@@ -22,8 +22,7 @@ from tui.presentation import run_format
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import bindings
 from tui.screens.base import NanochatScreen
-from tui.widgets.key_line import KeyLine
-from tui.widgets.line import Line
+from tui.widgets.panel import Panel
 from tui.widgets.virtual_list import Column, VirtualList
 
 COLUMNS = (
@@ -37,7 +36,7 @@ COLUMNS = (
     Column("on", 7, keep=7),
     Column("prices of", 26, keep=8),
 )
-DAYS = 8
+DAYS, BAR = 8, 10
 
 
 class CostScreen(NanochatScreen):
@@ -46,19 +45,20 @@ class CostScreen(NanochatScreen):
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings("cost")
     SECTIONS = ("cost",)
+    TAB = "cost"
 
     def __init__(self) -> None:
         super().__init__()
         self._by_id: dict[str, Run] = {}
         self._billed: dict[str, Decimal | None] = {}
 
-    def compose(self) -> ComposeResult:
-        yield Line(id="title")
-        yield VirtualList(
-            COLUMNS, self._cells, empty="No run has cost anything yet.", tones=self.nanochat.tone, id="runs"
-        )
-        yield Static("", markup=False, id="sums")
-        yield KeyLine()
+    def body(self) -> ComposeResult:
+        with Panel(id="list"):
+            yield VirtualList(
+                COLUMNS, self._cells, empty="No run has cost anything yet.", tones=self.nanochat.tone, id="runs"
+            )
+        with Panel(id="totals"):
+            yield Static("", markup=False, id="sums")
 
     def on_mount(self) -> None:
         self.query_one(VirtualList).focus()
@@ -70,10 +70,11 @@ class CostScreen(NanochatScreen):
         self._by_id = {r.id: r for r in runs if not is_free(r)}
         self.query_one(VirtualList).show(list(self._by_id))
         found, rate = spending(runs, self.nanochat.fleet.deleted_accounts, now), per_hour(runs)
-        cells = ["Cost", f"{units.money(found.total)} in all"]
+        cells = [f"{units.money(found.total)} in all"]
         cells += [f"{units.money(rate)}/h now"] if rate else []
         cells += [f"{units.money(found.deleted_usd)} of deleted runs"] if found.deleted else []
-        self.query_one("#title", Line).put(cells)
+        self.query_one("#list", Panel).put(["Cost"], cells)
+        self.query_one("#totals", Panel).put(["Totals"])
         day = today(now)
         table = Table.grid(padding=(0, 3))
         columns = (
@@ -85,9 +86,16 @@ class CostScreen(NanochatScreen):
             table.add_column()
         table.add_row(*(Text(head, style="bold") for head, _ in columns))
         for number in range(max((len(rows) for _, rows in columns), default=0)):
-            table.add_row(*(_sum(*rows[number]) if number < len(rows) else "" for _, rows in columns))
+            table.add_row(*(self._sum(rows, number) if number < len(rows) else "" for _, rows in columns))
         self.query_one("#sums", Static).update(table)
         self._ask()
+
+    def _sum(self, rows: list[tuple[str, Decimal]], number: int) -> Text:
+        """A row of sums, with a bar as long as its share of the largest."""
+        name, usd = rows[number]
+        most = max(usd for _, usd in rows)
+        bar = units.bar(float(usd / most), BAR) if most else ""
+        return Text.assemble(f"{name:<11}{units.money(usd):>10}  ", (bar.rstrip("·"), self.nanochat.tone("accent")))
 
     def _cells(self, run_id: str) -> list[Cell]:
         run = self._by_id[run_id]
@@ -135,7 +143,3 @@ class CostScreen(NanochatScreen):
 
     def on_virtual_list_chosen(self) -> None:
         self.action_watch()
-
-
-def _sum(name: str, usd: Decimal) -> str:
-    return f"{name:<11}{units.money(usd):>10}"

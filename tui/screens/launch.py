@@ -34,8 +34,7 @@ from tui.screens.launch_usual import OWN, USUAL, first_values
 from tui.widgets.choice import Choice
 from tui.widgets.consent import Confirm
 from tui.widgets.flag_field import FlagField, FlagList
-from tui.widgets.key_line import KeyLine
-from tui.widgets.line import Line
+from tui.widgets.panel import Panel
 
 LABELS = {"stop-if-stalled": "if stalled"}
 REMEMBERED = ("task", "model")
@@ -71,6 +70,7 @@ class LaunchScreen(RecipeScreen):
     ]
 
     SECTIONS = ("launch",)
+    TAB = "launch"
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,12 +86,11 @@ class LaunchScreen(RecipeScreen):
         self._busy = False
         self._planning = self._wanted = False
 
-    def compose(self) -> ComposeResult:
+    def body(self) -> ComposeResult:
         self._first = first_values(DEFAULTS, self.nanochat.fleet.settings)
         self._settled = self._first["code"]
-        yield Line(id="title")
         with Horizontal():
-            with VerticalScroll(id="form", can_focus=False):
+            with Panel(id="new"), VerticalScroll(id="form", can_focus=False):
                 for name, _, hint in FIELDS:
                     value = self._first[name]
                     with Horizontal(classes="field", id=f"row-{name}"):
@@ -103,13 +102,13 @@ class LaunchScreen(RecipeScreen):
                         else:
                             yield Input(value, placeholder=hint, id=name, compact=True, select_on_focus=name == "model")
                     yield Static("", markup=False, id=f"{name}-error", classes="error")
-            with VerticalScroll(id="right"), Vertical():
+            with Panel(id="planned"), VerticalScroll(id="right"), Vertical():
                 yield Static("", markup=False, id="plan")
         yield Static("", markup=False, id="command")
-        yield KeyLine()
 
     def on_mount(self) -> None:
-        self.query_one("#title", Line).put(["New run"])
+        self.query_one("#new", Panel).put(["New run"])
+        self.query_one("#planned", Panel).put(["Plan"])
         self.query_one("#task").focus()
         self._replan()
 
@@ -431,7 +430,7 @@ class LaunchScreen(RecipeScreen):
         )
 
     def _go(self, asked: _Asked) -> None:
-        self.query_one("#title", Line).put(["New run", "launching …"])
+        self.query_one("#new", Panel).put(["New run"], ["launching …"])
         self._launch(asked)
 
     @background(group="launch", doing="launching a run", finish=True, failed=_failed)
@@ -447,4 +446,4 @@ class LaunchScreen(RecipeScreen):
 
     def _ready(self) -> None:
         self._busy = False
-        self.query_one("#title", Line).put(["New run"])
+        self.query_one("#new", Panel).put(["New run"])

@@ -2,48 +2,54 @@
 
 import time
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.containers import Container
 from textual.widgets import Input
 
 from runner.model.run import Run
 from runner.model.states import State
-from runner.monitoring import health
-from runner.monitoring.ledger import per_hour, spending, today
 from runner.monitoring.progress import progress_of
 from runner.monitoring.projection import is_free, project, spent_usd
+from runner.nanochat import layout
 from runner.text import units
 from runner.text.sanitize import sanitize_line
-from tui.presentation import run_format, run_summary
+from tui.background import background
+from tui.presentation import run_format
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import bindings
 from tui.screens.base import NanochatScreen
-from tui.widgets.key_line import KeyLine
-from tui.widgets.line import Line
+from tui.screens.loss_shapes import Shapes
+from tui.screens.run_detail import RunDetail
+from tui.widgets.panel import Panel
 from tui.widgets.virtual_list import Column, VirtualList
 
 NO_RUNS = "No runs yet. Press n to plan one: a rehearsal is free and takes a minute."
-MOST_COMPARED, MOST_LINES = 6, 3
+MOST_COMPARED = 6
+# Beside the rows of a list: its head and the borders around it.
+LEAST_ROWS, HEAD_ROWS = 2, 3
 DRAW_EVERY_S = 0.9
+FILTER_HINT = "text in tag, id, task, model or state; Enter keeps it, Esc clears"
 NO_FIT = "Nothing fits the filter. Esc clears it."
 COLUMNS = (
     Column("run", 16, keep=0),
+    Column("task", 8, keep=12),
+    Column("model", 5, keep=7),
+    Column("on", 7, keep=13),
     Column("state", 17, keep=1),
+    Column("progress", 8, keep=8),
     Column("step", 13, right=True, keep=2),
+    Column("curve", 8, keep=9),
     Column("loss", 6, right=True, keep=3),
+    Column("bpb", 6, right=True, keep=10),
+    Column("tok/s", 6, right=True, keep=11),
+    Column("eta", 6, right=True, keep=6),
     Column("cost", 9, right=True, keep=4),
     Column("seen", 4, right=True, keep=5),
-    Column("task", 8, keep=10),
-    Column("model", 5, keep=9),
-    Column("on", 7, keep=11),
-    Column("bpb", 6, right=True, keep=7),
-    Column("tok/s", 6, right=True, keep=8),
-    Column("eta", 6, right=True, keep=6),
-    Column("id", 8, keep=12),
+    Column("id", 8, keep=14),
 )
 # What only runs that are live have.
 OF_LIVE = frozenset({"tok/s", "eta"})
@@ -83,6 +89,7 @@ class RunsScreen(NanochatScreen):
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings("runs")
     SECTIONS = ("runs",)
+    TAB = "runs"
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,21 +98,17 @@ class RunsScreen(NanochatScreen):
         self._sort, self._reverse = "started", False
         self._states: list[tuple[str, State]] = []
         self._drawn_at = 0.0
+        self._shapes = Shapes()
+        self._drawing_shapes = False
 
-    def compose(self) -> ComposeResult:
-        yield Line(id="title")
-        yield VirtualList(
-            COLUMNS,
-            self._cells,
-            empty=NO_RUNS,
-            tones=self.nanochat.tone,
-            id="runs",
-        )
-        yield Line(id="about")
-        yield Line(id="why")
-        yield Line(id="stages")
-        yield Input(placeholder="text in tag, id, task, model or state; Enter keeps it, Esc clears", id="filter")
-        yield KeyLine()
+    def body(self) -> ComposeResult:
+        with Container(id="both"):
+            with Panel(id="list"):
+                yield VirtualList(COLUMNS, self._cells, empty=NO_RUNS, tones=self.nanochat.tone, id="runs")
+                yield Input(
+                    placeholder="text in tag, id, task, model or state; Enter keeps it, Esc clears", id="filter"
+                )
+            yield RunDetail(id="detail")
 
     def on_mount(self) -> None:
         self.query_one(VirtualList).focus()
@@ -132,80 +135,80 @@ class RunsScreen(NanochatScreen):
         self._list.empty = NO_FIT if self._filter and runs else NO_RUNS
         self._list.show([r.id for r in wanted])
         self._show_title(runs, len(wanted))
+        self._share_room(len(wanted))
         self._show_current()
+        self._draw_shapes()
+
+    def _draw_shapes(self) -> None:
+        """How the loss of those runs went that can be seen, read beside the screen."""
+        wanted = [self._by_id[key] for key in self._list.on_screen if self._shapes.lacks(self._by_id[key])]
+        if wanted and not self._drawing_shapes and self._list.shows("curve"):
+            self._drawing_shapes = True
+            self._read_shapes(wanted)
+
+    @background(group="shapes", doing="reading the curves of runs")
+    def _read_shapes(self, runs: list[Run]) -> None:
+        fleet = self.nanochat.fleet
+        try:
+            for run in runs:
+                self._shapes.read(run, fleet.log_file(run).with_name(layout.EVENTS_FILE))
+        finally:
+            self._drawing_shapes = False
 
     def _matches(self, run: Run) -> bool:
         words = f"{run.tag} {run.id} {run.spec.task} {run.spec.model} {run.state} {run_format.state(run).text}".lower()
         return all(word in words for word in self._filter.lower().split())
 
+    def on_resize(self) -> None:
+        self._share_room(len(self._by_id))
+
+    def _share_room(self, rows: int) -> None:
+        """Beside each other where that is broad enough; else the list takes what it needs, and the run the rest."""
+        beside = self.has_class("-wide")
+        self.query_one("#list").styles.max_height = None if beside else max(LEAST_ROWS, rows) + HEAD_ROWS
+
     def _show_title(self, runs: Sequence[Run], shown: int) -> None:
-        live = [r for r in runs if r.live]
-        now = self.nanochat.fleet.clock()
-        found, day, rate = spending(runs, self.nanochat.fleet.deleted_accounts, now), today(now), per_hour(runs)
-        cells: list[Cell | str] = [Cell("nanochat", "accent"), f"{len(live)} live"]
-        cells += [Cell(sanitize_line(self.nanochat.workspace), "dim")] if self.nanochat.workspace else []
-        cells += [f"{units.money(rate)}/h now"] if rate else []
-        cells.append(f"today {units.money(found.days.get(day, Decimal(0)))}")
-        month, limit = found.months.get(day[:7], Decimal(0)), self.nanochat.fleet.settings.monthly_limit_usd
-        cells.append(f"month {units.money(month)}" + (f" of {units.money(limit)}" if limit else ""))
-        if self._filter:
-            cells.append(Cell(f"/{self._filter} {shown} of {len(runs)}", "warning"))
-        if self._list.marked:
-            cells.append(Cell(f"{len(self._list.marked)} marked", "accent"))
-        cells.append(Cell(f"sorted by {self._sort}{', reversed' if self._reverse else ''}", "dim"))
+        state: list[Cell | str] = (
+            [f"{shown} of {len(runs)}" if shown < len(runs) else units.pluralize(len(runs), "run")] if runs else []
+        )
+        state += [Cell(f"/{self._filter}", "warning")] if self._filter else []
+        state += [Cell(f"{len(self._list.marked)} marked", "accent")] if self._list.marked else []
+        state.append(Cell(f"sorted by {self._sort}{', reversed' if self._reverse else ''}", "dim"))
         if self.nanochat.files.busy:
-            cells.append(Cell("files on their way, 4 shows them", "accent"))
-        if late := self.nanochat.late_s:
-            cells.append(Cell(f"last looked at {units.duration(late)} ago", "error"))
-        if self.nanochat.unreachable:
-            cells.append(Cell(next(iter(self.nanochat.unreachable.values())), "error"))
-        self.query_one("#title", Line).put(cells)
+            state.append(Cell("files on their way, 4 shows them", "accent"))
+        self.query_one("#list", Panel).put(["Runs"], state)
 
     def _cells(self, run_id: str) -> list[Cell]:
         run = self._by_id[run_id]
         now = self.nanochat.fleet.time_for(run)
         status = run.status
+        share = progress_of(run).share
         return [
             Cell(sanitize_line(run.tag)),
-            run_format.state(run),
-            Cell(run_format.steps(run)),
-            Cell(run_format.loss(run)),
-            Cell("free" if is_free(run) else _cost(run, now)),
-            Cell(units.age(run.last_sign_of_life, now)),
             Cell(run.spec.task),
             Cell(run.spec.model),
             Cell(run_format.hardware(run)),
+            run_format.state(run),
+            Cell(units.bar(share, 8) if share is not None else "", "accent" if run.live else "dim"),
+            Cell(run_format.steps(run)),
+            Cell(self._shapes.of(run), "accent" if run.live else "dim"),
+            Cell(run_format.loss(run)),
             Cell(units.decimals(status.training.val_bpb if status else None, 4)),
             Cell(units.count(status.training.tokens_per_s if status and run.live else None)),
             Cell(units.duration(left.left.likely) if (left := project(run, now)) and status else units.UNKNOWN),
+            Cell("free" if is_free(run) else _cost(run, now)),
+            Cell(units.age(run.last_sign_of_life, now)),
             Cell(run.id, "dim"),
         ]
 
     def _show_current(self) -> None:
         run = self._by_id.get(self._list.current)
-        about, why, stages = (self.query_one(name, Line) for name in ("#about", "#why", "#stages"))
-        if run is None:
-            about.put([])
-            stages.put([])
-            why.display = False
-            return
-        now = self.nanochat.fleet.time_for(run)
-        cells: list[Cell | str] = [
-            Cell(run.tag, "accent"),
-            run_format.state(run),
-            Cell(run_format.progress(run, 10), "accent"),
-        ]
-        cells += run_summary.money(run, now) or ["free"]
-        upcoming = health.upcoming(run.status) if run.status and run.live else []
-        cells += [f"{n.what} at {n.step:,} in {units.duration(n.seconds)}" for n in upcoming[:1]]
-        about.put(cells)
-        why.put(run_summary.verdict(run), most=MOST_LINES)
-        why.display = run.outcome is not None
-        narrow = self.size.width < 110
-        stages.put(run_format.stages(run, now, brief=narrow), gap=" " if narrow else "  ")
+        fleet = self.nanochat.fleet
+        self.query_one(RunDetail).show(run, fleet.time_for(run) if run else fleet.clock())
 
     def on_virtual_list_moved(self) -> None:
         self._show_current()
+        self._draw_shapes()
 
     def on_virtual_list_chosen(self) -> None:
         self.action_watch()

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from runner.errors import NanochatError
@@ -20,8 +19,8 @@ from tui.context import VolumeRef
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import bindings
 from tui.screens.files import FilesScreen
-from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
+from tui.widgets.panel import Panel
 from tui.widgets.virtual_list import Column, FileList
 
 SHOW_EVERY_S = 0.3
@@ -47,6 +46,7 @@ class SizesScreen(FilesScreen):
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings("sizes")
     SECTIONS = ("sizes", "files")
+    TAB = "volume"
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,13 +56,12 @@ class SizesScreen(FilesScreen):
         self._advice: dict[str, Suggestion] = {}
         self._problem, self._done_at, self._wanted = "", 0.0, ""
 
-    def compose(self) -> ComposeResult:
-        yield Line(id="title")
-        yield FileList(FOLDERS, self._cells, empty="adding up …", tones=self.nanochat.tone, id="list")
-        yield Static("", markup=False, id="gap")
-        yield FileList(COULD_GO, self._advice_cells, empty="nothing", tones=self.nanochat.tone, id="advice")
+    def body(self) -> ComposeResult:
+        with Panel(id="folders"):
+            yield FileList(FOLDERS, self._cells, empty="adding up …", tones=self.nanochat.tone, id="list")
+        with Panel(id="could-go"):
+            yield FileList(COULD_GO, self._advice_cells, empty="nothing", tones=self.nanochat.tone, id="advice")
         yield Line(id="transfers")
-        yield KeyLine()
 
     def on_mount(self) -> None:
         self._list.focus()
@@ -139,11 +138,8 @@ class SizesScreen(FilesScreen):
 
     def _show_title(self) -> None:
         whole, here = self._usage.at(""), self._usage.at(self._folder)
-        cells: list[Cell | str] = [
-            Cell("Sizes", "accent"),
-            filenames.path_for_terminal(self._folder) or "all of the volume",
-        ]
-        cells.append(f"{units.size(here.bytes)} in {units.pluralize(here.files, 'file')}")
+        title = ["Sizes", filenames.path_for_terminal(self._folder) or "all of the volume"]
+        cells: list[Cell | str] = [f"{units.size(here.bytes)} in {units.pluralize(here.files, 'file')}"]
         if self.place.backend == BackendName.MODAL:
             free = units.size(disk_usage.free_tier())
             cells.append(f"{units.money(disk_usage.per_month(whole.bytes))} a month but for the first {free}")
@@ -151,7 +147,8 @@ class SizesScreen(FilesScreen):
         cells.append(Cell(f"added up {age} ago" if self._done_at else "adding up …", "dim"))
         if self._problem:
             cells.append(Cell(f"! {self._problem}: Ctrl-R tries again", "error"))
-        self.query_one("#title", Line).put(cells)
+        self.query_one("#folders", Panel).put(title, cells)
+        self.query_one("#could-go", Panel).put(["What could go"])
 
     def _cells(self, key: str) -> list[Cell]:
         total, here = self._rows[key], self._usage.at(self._folder)

@@ -26,15 +26,15 @@ from tui.presentation.cells import Cell
 from tui.presentation.keymap import bindings
 from tui.screens.files import FilesScreen
 from tui.widgets.folder_tree import FolderTree
-from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
+from tui.widgets.panel import Panel
 from tui.widgets.preview import Preview
 from tui.widgets.virtual_list import Column, FileList
 
 FIRST, AT_ONCE, PREVIEW_AFTER_S = 200, 5000, 0.12
 WIDE, TINY = 110, 60
 COLUMNS = (
-    Column("name", 22, keep=0, grows=True),
+    Column("name", 20, keep=0, grows=True),
     Column("size", 9, right=True, keep=1),
     Column("age", 4, right=True, keep=2),
 )
@@ -47,6 +47,7 @@ class VolumeScreen(FilesScreen):
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings("volume")
     SECTIONS = ("volume", "files")
+    TAB = "volume"
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,16 +62,15 @@ class VolumeScreen(FilesScreen):
         self._resting: Timer | None = None
         self._tags: dict[str, str] = {}
 
-    def compose(self) -> ComposeResult:
-        yield Line(id="title")
-        yield Line(id="where")
+    def body(self) -> ComposeResult:
         with Horizontal():
-            yield FolderTree(self.nanochat.tone, id="tree")
-            yield FileList(COLUMNS, self._cells, empty="", tones=self.nanochat.tone, id="list")
+            with Panel(id="folders"):
+                yield FolderTree(self.nanochat.tone, id="tree")
+            with Panel(id="files"):
+                yield FileList(COLUMNS, self._cells, empty="", tones=self.nanochat.tone, id="list")
             yield Preview(self.nanochat.tone, id="preview")
         yield Line(id="transfers")
         yield Input(id="ask", compact=True)
-        yield KeyLine()
 
     def on_mount(self) -> None:
         self._list.focus()
@@ -214,12 +214,12 @@ class VolumeScreen(FilesScreen):
     def _show_title(self) -> None:
         known = self._shelf.get(self._folder)
         backend = f" on {self.place.backend}" if self.place.backend != BackendName.LOCAL else ""
-        self.query_one("#title", Line).put(
-            [Cell("Volume", "accent"), filenames.path_for_terminal(self.place.location) + backend]
-        )
-        path = filenames.path_for_terminal(self._folder) or "top"
+        volume = filenames.path_for_terminal(self.place.location)
+        self.query_one("#folders", Panel).put(["Volume"], [Cell(volume.rpartition("/")[2] + backend, "dim")])
+        path = filenames.path_for_terminal(self._folder) or volume + backend
         run = self._run_of(self._folder)
-        cells: list[Cell | str] = [path, *([Cell(run.tag, "accent")] if run else [])]
+        title: list[Cell | str] = [path, *([Cell(run.tag, "accent")] if run else [])]
+        cells: list[Cell | str] = []
         if known and known.problem:
             cells.append(Cell(f"! {known.problem}", "error"))
         if self._letters:
@@ -227,7 +227,7 @@ class VolumeScreen(FilesScreen):
             of = f"{learned:,} files and folders" + (
                 ", and there are more" if learned > directory_cache.MOST_KNOWN else ""
             )
-            cells = [Cell(f"find {self._letters!r}: {len(self._entries):,} of {of}", "warning")]
+            title = [Cell(f"find {self._letters!r}: {len(self._entries):,} of {of}", "warning")]
         elif self._words:
             cells.append(Cell(f"only {self._words!r}: {len(self._entries):,}", "warning"))
         else:
@@ -240,7 +240,7 @@ class VolumeScreen(FilesScreen):
             cells.append(Cell(f"looking … {self._count:,}" if self._count else "looking …", "dim"))
         elif known:
             cells.append(Cell(f"looked at {units.age(known.at, self.nanochat.fleet.clock())} ago", "dim"))
-        self.query_one("#where", Line).put(cells)
+        self.query_one("#files", Panel).put(title, cells)
 
     def _cells(self, path: str) -> list[Cell]:
         entry = self._entries[path]

@@ -27,11 +27,11 @@ from tui.screens.base import NanochatScreen
 from tui.screens.feed import Feed
 from tui.widgets.dialogs import TextPage
 from tui.widgets.diff_page import DiffPage, put_down
-from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
 from tui.widgets.log_pane import LogPane
 from tui.widgets.log_view import LogView
 from tui.widgets.metrics import Metrics, RunCurves, layers
+from tui.widgets.panel import Panel
 from tui.widgets.plot import Plot, PlotWindow
 
 PLOTS = ("loss", "val bpb", "tok/s")
@@ -44,6 +44,7 @@ class WatchScreen(NanochatScreen):
     CSS_PATH: ClassVar[str | Path] = Path(__file__).with_suffix(".tcss")
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("watch"), *through("log", "in_log")]
     SECTIONS = ("watch", "log", "metrics")
+    TAB = "watch"
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,19 +56,17 @@ class WatchScreen(NanochatScreen):
         # Its log is to be shown from its first error on.
         self._to_error = False
 
-    def compose(self) -> ComposeResult:
-        yield Line(id="title")
-        yield Line(id="stages")
-        yield Line(id="sign")
-        yield Line(id="money")
-        yield Line(id="numbers")
+    def body(self) -> ComposeResult:
+        with Panel(id="run"):
+            for name in ("stages", "sign", "money", "numbers"):
+                yield Line(id=name)
         with Horizontal(id="plots"):
             for number, name in enumerate(PLOTS):
                 yield Plot(name, self.nanochat.tone, PlotWindow(), id=f"small-{number}")
-        yield Metrics(self.nanochat.tone, id="metrics")
+        with Panel(id="curves"):
+            yield Metrics(self.nanochat.tone, id="metrics")
         yield LogPane(id="logs")
         yield Static("No run is watched. Esc, then Enter on a run.", id="none")
-        yield KeyLine()
 
     def on_mount(self) -> None:
         view = self.query_one(LogView)
@@ -132,7 +131,9 @@ class WatchScreen(NanochatScreen):
         self.query_one(Metrics).show(known)
 
     def _show(self, run: Run, now: float) -> None:
-        self.query_one("#title", Line).put(run_summary.title(run, now))
+        name, *rest = run_summary.title(run, now)
+        self.query_one("#run", Panel).put([name], rest)
+        self.query_one("#curves", Panel).put(["Metrics"], [name])
         narrow = self.size.width < 110
         stages = run_format.stages(run, now, brief=narrow) or [Cell("waiting for the job", "dim")]
         self.query_one("#stages", Line).put(stages, gap=" " if narrow else "  ")

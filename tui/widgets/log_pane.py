@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.widgets import Input
 
 from runner.errors import UsageError
@@ -20,8 +19,8 @@ from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation.cells import Cell
 from tui.widgets.consent import AskPath
-from tui.widgets.line import Line
 from tui.widgets.log_view import WINDOWS_S, LogView
+from tui.widgets.panel import Panel
 
 HINTS = {"search": "text, or ~regex, or level:error", "filter": "text, ~regex, !without, level:error"}
 
@@ -36,12 +35,10 @@ class Prompt(Input):
         self.screen.query_one(LogView).focus()
 
 
-class LogPane(Vertical):
-    """Title, log, and the prompt while something is asked for."""
+class LogPane(Panel):
+    """A log, and the prompt while something is asked for."""
 
     DEFAULT_CSS = """
-    LogPane { height: 1fr; }
-    LogPane #log-title { background: $surface; }
     LogPane Prompt { display: none; background: $surface; }
     """
 
@@ -52,7 +49,6 @@ class LogPane(Vertical):
         self._called = "log"
 
     def compose(self) -> ComposeResult:
-        yield Line(id="log-title")
         yield LogView(self.ask, id="log")
         yield Prompt(id="prompt", compact=True)
 
@@ -71,7 +67,7 @@ class LogPane(Vertical):
         count = units.pluralize(view.lines, "line")
         if view.reading:
             count = "the end of it; counting its lines" + (f" ({view.counted:.0%})" if view.counted else "")
-        cells: list[Cell | str] = [Cell("Log", "accent"), count]
+        cells: list[Cell | str] = [count]
         cells += [view.clock] if view.clock else []
         if view.errors:
             cells.append(Cell(f"✗ {view.errors:,}", "error"))
@@ -96,7 +92,7 @@ class LogPane(Vertical):
             cells.append(f"line {view.here + 1:,}")
         if not view.following and view.unseen:
             cells.append(Cell(f"{view.unseen:,} new lines below, G follows", "warning"))
-        self.query_one("#log-title", Line).put(cells)
+        self.put(["Log"], cells)
 
     def on_log_search_changed(self) -> None:
         self.put_title(live=self._live)

@@ -9,7 +9,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Markdown, Static, Tree
 from textual.widgets.tree import TreeNode
@@ -24,9 +24,9 @@ from runner.text import units
 from runner.text.sanitize import sanitize_line
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import PAGER, moves
-from tui.widgets.line import Line
 from tui.widgets.log_pane import LogPane
 from tui.widgets.metrics import CHARTS, SHORT
+from tui.widgets.panel import Panel
 from tui.widgets.plot import Layer, Plot, PlotWindow
 
 W = TypeVar("W", bound=Widget)
@@ -80,10 +80,11 @@ class JsonTree(Tree[Any]):
             node.add_leaf(Text(f"… {len(pairs) - MOST_SHOWN:,} more", style="dim"))
 
 
-class Preview(Vertical):
-    """Title and lines about a file, and below them its content. The parts are made when they are first needed."""
+class Preview(Panel):
+    """A file by name, lines about it, and below them its content. The parts are made when they are first needed."""
 
     DEFAULT_CSS = """
+    Preview LogPane, Preview LogPane:focus-within { border: none; border-top: solid $panel; padding: 0; }
     Preview #preview-about { height: auto; padding: 0 1; color: $text-muted; }
     Preview .part { display: none; }
     Preview .part.shown { display: block; }
@@ -98,7 +99,6 @@ class Preview(Vertical):
         self._tone = tone
 
     def compose(self) -> ComposeResult:
-        yield Line(id="preview-title")
         yield Static("", markup=False, id="preview-about")
         yield _part(Plot("loss", self._tone, PlotWindow(), id="preview-plot"))
         with PreviewText(id="preview-page", classes="part"):
@@ -110,7 +110,7 @@ class Preview(Vertical):
     def clear(self, name: str = "", words: str = "", tone: str = "dim") -> None:
         """Nothing to show, or not yet, or not at all: a word instead."""
         self._only()
-        self.query_one("#preview-title", Line).put([Cell(name, "accent")])
+        self.put([Cell(name or "no file", "accent" if name else "dim")])
         self.query_one("#preview-about", Static).update(Text(sanitize_line(words), style=self._tone(tone)))
 
     def _only(self, *names: str) -> None:
@@ -119,7 +119,7 @@ class Preview(Vertical):
 
     def show(self, name: str, seen: PreviewContent) -> None:
         """Show what was found in a file."""
-        self.query_one("#preview-title", Line).put([Cell(name, "accent")])
+        self.put([Cell(name or "no file", "accent" if name else "dim")])
         about = Text("\n".join(map(sanitize_line, seen.about)))
         if seen.warning:
             about.append(f"\n{sanitize_line(seen.warning)}", style=self._tone("warning"))

@@ -135,6 +135,17 @@ class VirtualList(ScrollView, can_focus=True):
         """The key under the cursor, "" when there is no row."""
         return self._keys[self.cursor] if 0 <= self.cursor < len(self._keys) else ""
 
+    @property
+    def on_screen(self) -> list[str]:
+        """The keys of the rows that can be seen."""
+        top = self.scroll_offset.y
+        return self._keys[top : top + max(0, self.size.height - 1)]
+
+    def shows(self, column: str) -> bool:
+        """Whether there is room for a column."""
+        visible = self._visible_columns(self.scrollable_content_region.width)
+        return any(self._columns[i].name == column for i in visible)
+
     def toggle_mark(self) -> None:
         if self.current:
             self.marked ^= {self.current}

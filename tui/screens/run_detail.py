@@ -1,0 +1,179 @@
+"""The run under the cursor of a list, as far as there is room: how it is, its loss, its last lines, its checkpoints."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from textual.app import ComposeResult
+from textual.timer import Timer
+from textual.worker import get_current_worker
+
+from runner.errors import NanochatError
+from runner.logs.log_file import LogFile
+from runner.metrics.series import NONE, Curves
+from runner.model.run import Run
+from runner.nanochat import layout
+from runner.text import units
+from runner.text.sanitize import sanitize_line
+from runner.volumes.checkpoints import Checkpoint, Verdict
+from tui.background import background
+from tui.presentation import run_format, run_summary
+from tui.presentation.cells import Cell
+from tui.screens.feed import Feed
+from tui.widgets.line import Line
+from tui.widgets.metrics import RunCurves, layers
+from tui.widgets.panel import Panel
+from tui.widgets.plot import Plot, PlotWindow
+from tui.widgets.tail import Tail
+
+if TYPE_CHECKING:
+    from tui.context import AppContext
+
+# Nobody waits for what they scroll past; one that is live is read again so often; runs that are kept as they were read.
+REST_S, READ_EVERY_S, KEPT = 0.25, 1.0, 8
+MOST_LINES, MOST_TAIL, MOST_CHECKPOINTS = 3, 60, 6
+# Rows of a curve that says something, and of the end of a log.
+CHART_ROWS, TAIL_ROWS = 7, 4
+
+
+class _Read(NamedTuple):
+    """What was read of a run, and as of when: its curves and last lines, and of checkpoints those complete."""
+
+    feed: Feed
+    curves: Curves = NONE
+    tail: Sequence[str] = ()
+    checkpoints: Sequence[Checkpoint] = ()
+    as_of: tuple[object, ...] = ()
+    saved: tuple[object, ...] = ()
+
+
+class RunDetail(Panel):
+    """Shows the run that it is given; what has to be read of it comes once it has been shown for a moment."""
+
+    DEFAULT_CSS = """
+    RunDetail Line { padding: 0 1; }
+    RunDetail #stages, RunDetail #kept { color: $text-muted; }
+    RunDetail #loss { height: 2fr; min-height: 5; padding: 0 1; }
+    RunDetail #tail { height: 1fr; padding: 0 1; border-top: solid $panel; }
+    """
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._run: Run | None = None
+        self._known: OrderedDict[str, _Read] = OrderedDict()
+        self._resting: Timer | None = None
+        self._reading = False
+
+    def compose(self) -> ComposeResult:
+        for name in ("about", "why", "stages", "kept"):
+            yield Line(id=name)
+        yield Plot("loss", self._app.tone, PlotWindow(), id="loss")
+        yield Tail(self._app.tone, id="tail")
+
+    def on_mount(self) -> None:
+        self.set_interval(READ_EVERY_S, self._read_again)
+
+    @property
+    def _app(self) -> AppContext:
+        return cast("AppContext", self.app)
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """A curve where there is room for one that says something, and the end of the log where there is yet more."""
+        said = sum(line.size.height or 1 for line in self.query(Line).results(Line) if line.display)
+        left = self.content_size.height - said if self._run else 0
+        self.query_one("#loss").display = left >= CHART_ROWS
+        self.query_one("#tail").display = left >= CHART_ROWS + TAIL_ROWS
+
+    def show(self, run: Run | None, now: float) -> None:
+        """Another run, or the same a moment later."""
+        before, self._run = self._run, run
+        for line in self.query(Line).results(Line):
+            line.display = run is not None
+        if run is None:
+            self.put(["no run"])
+            self._lay_out()
+            return
+        self.put([Cell(run.tag, "accent")], [run_format.state(run)])
+        self._put("about", [Cell(run_format.progress(run, 10), "accent"), *run_summary.about(run, now)], 2)
+        self._put("why", run_summary.verdict(run), MOST_LINES)
+        narrow = self.size.width < 100
+        self._put("stages", run_format.stages(run, now, brief=narrow), 2)
+        self._show_read()
+        self._lay_out()
+        if before is None or before.id != run.id:
+            if self._resting:
+                self._resting.stop()
+            self._resting = self.set_timer(REST_S, self._read)
+
+    def _put(self, name: str, cells: Sequence[Cell | str], most: int) -> None:
+        line = self.query_one(f"#{name}", Line)
+        line.display = bool(cells)
+        line.put(cells, most=most)
+
+    def _read_again(self) -> None:
+        run = self._run
+        if run and run.id in self._known and self._known[run.id].as_of != _as_of(run):
+            self._read()
+
+    def _read(self) -> None:
+        if self._run and not self._reading and self.app.screen is self.screen and self.query_one("#loss").display:
+            self._reading = True
+            self._look(self._run, self._known.get(self._run.id))
+
+    @background(group="detail", doing="reading the run under the cursor", failed=lambda panel, error: None)
+    def _look(self, run: Run, known: _Read | None) -> None:
+        """Its curves, the end of its log, its checkpoints; what keeps them from coming its own screens tell."""
+        try:
+            fleet, worker = self._app.fleet, get_current_worker()
+            file = fleet.log_file(run)
+            known = known or _Read(Feed(file.with_name(layout.EVENTS_FILE)))
+            curves = known.feed.look(fleet, run, lambda problem: None, lambda: worker.is_cancelled) or known.curves
+            log = LogFile(file)
+            log.refresh(0)
+            tail = [sanitize_line(line) for line in log.tail(MOST_TAIL)]
+            checkpoints, saved = known.checkpoints, _saved(run)
+            if saved != known.saved:
+                try:
+                    checkpoints = [one for one in fleet.checkpoints(run) if one.verdict is Verdict.COMPLETE]
+                except (NanochatError, OSError):
+                    saved = ()
+            self.app.call_from_thread(self._take, run, _Read(known.feed, curves, tail, checkpoints, _as_of(run), saved))
+        finally:
+            self._reading = False
+
+    def _take(self, run: Run, read: _Read) -> None:
+        self._known[run.id] = read
+        self._known.move_to_end(run.id)
+        while len(self._known) > KEPT:
+            self._known.popitem(last=False)
+        if self._run and self._run.id == run.id:
+            self._show_read()
+            self._lay_out()
+        else:
+            self.call_later(self._read)
+
+    def _show_read(self) -> None:
+        run = self._run
+        known = self._known.get(run.id) if run else None
+        curves = known.curves if known else NONE
+        self.query_one(Plot).show(layers([RunCurves(run, curves)], "loss") if run else [])
+        self.query_one(Tail).show(known.tail if known else ())
+        found = known.checkpoints if known else ()
+        cells: list[Cell | str] = [f"{units.pluralize(len(found), 'checkpoint')} complete"] if found else []
+        newest = sorted(found, key=lambda one: -one.saved_at)[:MOST_CHECKPOINTS]
+        cells += [Cell(f"{one.kind} {one.step:,} {run_format.measured(one)}".rstrip(" –"), "dim") for one in newest]
+        self._put("kept", cells, 1)
+
+
+def _as_of(run: Run) -> tuple[object, ...]:
+    return run.state, run.attempt, run.status.updated_at if run.status else 0.0
+
+
+def _saved(run: Run) -> tuple[object, ...]:
+    return run.state, run.attempt, run.status.training.saved_step if run.status else None
