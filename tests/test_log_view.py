@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from textual.content import Content
 from textual.pilot import Pilot
 
 from runner.logs.log_file import LogFile
@@ -24,7 +25,6 @@ from tests.disk import full_at
 from tests.terminal import Terminal
 from tui.app.log_viewer import ViewApp
 from tui.widgets.dialogs import TextPage
-from tui.widgets.line import Line
 from tui.widgets.log_lines import wrapped
 from tui.widgets.log_pane import LogPane, Prompt
 from tui.widgets.log_view import LogView
@@ -50,7 +50,7 @@ def shown(app: ViewApp) -> list[str]:
 
 
 def title(app: ViewApp) -> str:
-    return str(app.query_one("#log-title").render())
+    return Content.from_markup(app.query_one(LogPane).border_title or "").plain
 
 
 async def until(pilot: Pilot[int], condition: Callable[[], bool], what: str) -> None:
@@ -227,8 +227,7 @@ async def test_times_of_lines_are_shown_by_the_clock_and_since_the_start(app: Vi
         await pilot.press("g", "t")
         clock = time.strftime("%H:%M:%S", time.localtime(1e9 + 2))
         assert shown(app)[1] == f"{clock} {LINES[1]}"
-        title = app.query_one("#log-title", Line)
-        await until(pilot, lambda: "09 Sep, UTC" in str(title.render()), "the day and the zone")
+        await until(pilot, lambda: "09 Sep, UTC" in title(app), "the day and the zone")
         await pilot.press("t")
         assert shown(app)[1].split() == ["2s", *LINES[1].split()]
         await pilot.press("t")

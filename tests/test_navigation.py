@@ -196,7 +196,7 @@ async def test_columns_of_live_runs_take_no_room_where_all_have_ended(tmp_path: 
     async with app.run_test(size=(140, 24)) as pilot:
         await until(pilot, lambda: "tag-1" in text_of(app), "the run")
         head = next(line for line in text_of(app).splitlines() if "loss" in line)
-        assert "tok/s" not in head and "eta" not in head and "seen" in head and "id" in head
+        assert "tok/s" not in head and "eta" not in head and "seen" in head and "bpb" in head
 
 
 async def test_a_theme_that_was_chosen_is_there_at_the_next_start_and_not_chosen_once_more(

@@ -58,13 +58,13 @@ class ViewApp(TerminalApp):
         self._settings = settings.effective(home, os.environ).settings
 
     def compose(self) -> ComposeResult:
-        yield Line(id="title")
+        yield Line(id="ended")
         yield Line(id="numbers")
-        yield LogPane(id="logs")
+        yield LogPane(id="logs", title=self._called)
         yield KeyLine()
 
     def on_mount(self) -> None:
-        self.query_one("#title", Line).put([Cell(self._called, "accent")])
+        self.query_one("#ended").display = False
         pane = self.query_one(LogPane)
         log = LogFile(self._path)
         pane.open(log, Path(self._called).stem or "log")
@@ -91,7 +91,9 @@ class ViewApp(TerminalApp):
 
     def _ended(self, said: str, tone: str) -> None:
         """Nothing more comes, and why."""
-        self.query_one("#title", Line).put([Cell(self._called, "accent"), *([Cell(said, tone)] if said else [])])
+        line = self.query_one("#ended", Line)
+        line.put([Cell(said, tone)])
+        line.display = bool(said)
         self.query_one(LogPane).put_title(live=self._called != PIPED)
         if tone != "dim":
             self.notify(said, severity="warning")

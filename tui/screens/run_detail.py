@@ -99,7 +99,7 @@ class RunDetail(Panel):
             self.put(["no run"])
             self._lay_out()
             return
-        self.put([Cell(run.tag, "accent")], [run_format.state(run)])
+        self.put([Cell(run.tag, "accent")], [run_format.state(run), Cell(run.id, "dim")])
         self._put("about", [Cell(run_format.progress(run, 10), "accent"), *run_summary.about(run, now)], 2)
         self._put("why", run_summary.verdict(run), MOST_LINES)
         narrow = self.size.width < 100

@@ -42,8 +42,9 @@ class LogPane(Panel):
     LogPane Prompt { display: none; background: $surface; }
     """
 
-    def __init__(self, *, id: str) -> None:
+    def __init__(self, *, id: str, title: str = "Log") -> None:
         super().__init__(id=id)
+        self._words = title
         self._asked = "search"
         self._live = False
         self._called = "log"
@@ -92,7 +93,7 @@ class LogPane(Panel):
             cells.append(f"line {view.here + 1:,}")
         if not view.following and view.unseen:
             cells.append(Cell(f"{view.unseen:,} new lines below, G follows", "warning"))
-        self.put(["Log"], cells)
+        self.put([self._words], cells)
 
     def on_log_search_changed(self) -> None:
         self.put_title(live=self._live)

@@ -1,5 +1,6 @@
 """A list that draws only the rows on screen: columns that drop from the right, a cursor, marks."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
@@ -223,8 +224,9 @@ class VirtualList(ScrollView, can_focus=True):
             texts = [Cell(self._columns[i].name) for i in shown]
             return self._strip(shown, texts, " " * GUTTER, head, width)
         row = y - 1 + self.scroll_offset.y
-        if not self._keys and y == 2:
-            text = set_cell_size("  " + self.empty, width)
+        if not self._keys and y >= 2:
+            lines = textwrap.wrap(self.empty, max(1, width - 2 * GUTTER))
+            text = set_cell_size(" " * GUTTER + (lines[y - 2] if y - 2 < len(lines) else ""), width)
             return Strip([Segment(text, self.get_component_rich_style("list--empty"))], width)
         if row >= len(self._keys):
             return Strip.blank(width, self.rich_style)
