@@ -36,7 +36,7 @@ COLUMNS = (
     Column("on", 7, keep=7),
     Column("prices of", 26, keep=8),
 )
-DAYS, BAR = 8, 10
+DAYS, BAR, BROAD = 8, 10, 100
 
 
 class CostScreen(NanochatScreen):
@@ -94,7 +94,7 @@ class CostScreen(NanochatScreen):
         """A row of sums, with a bar as long as its share of the largest."""
         name, usd = rows[number]
         most = max(usd for _, usd in rows)
-        bar = units.bar(float(usd / most), BAR) if most else ""
+        bar = units.bar(float(usd / most), BAR) if most and self.size.width >= BROAD else ""
         return Text.assemble(f"{name:<11}{units.money(usd):>10}  ", (bar.rstrip("·"), self.nanochat.tone("accent")))
 
     def _cells(self, run_id: str) -> list[Cell]:

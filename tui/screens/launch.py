@@ -26,6 +26,7 @@ from runner.planning.plan import Plan
 from runner.text import units
 from runner.text.sanitize import sanitize_line
 from tui.background import background
+from tui.presentation.cells import Cell
 from tui.presentation.keymap import bindings
 from tui.screens.launch_form import CHOICES, DEFAULTS, FIELD_OF, FIELDS, NAMES, Filled
 from tui.screens.launch_plan import plan_page
@@ -107,8 +108,7 @@ class LaunchScreen(RecipeScreen):
         yield Static("", markup=False, id="command")
 
     def on_mount(self) -> None:
-        self.query_one("#new", Panel).put(["New run"])
-        self.query_one("#planned", Panel).put(["Plan"])
+        self._put_heads()
         self.query_one("#task").focus()
         self._replan()
 
@@ -123,6 +123,11 @@ class LaunchScreen(RecipeScreen):
             if self._value("code"):
                 # Its folder may have changed meanwhile.
                 self._replan()
+
+    def _put_heads(self, *said: Cell | str) -> None:
+        """What a launch would cost stands at both panels: of a small terminal only the form is shown."""
+        self.query_one("#new", Panel).put(["New run"], said)
+        self.query_one("#planned", Panel).put(["Plan"], said)
 
     def on_input_changed(self) -> None:
         self._replan()
@@ -212,6 +217,7 @@ class LaunchScreen(RecipeScreen):
 
     def _replan(self) -> None:
         self._shown = None
+        self._put_heads()
         self._planning = self._wanted = False
         self.workers.cancel_group(self, "plan")
         if not self._unsettled:
@@ -366,6 +372,8 @@ class LaunchScreen(RecipeScreen):
         trusted = filled.loaded.notes if filled.loaded else ()
         page = plan_page(spec, filled.backend, planned, (*trusted, *notes), self.nanochat.tone)
         self.query_one("#plan", Static).update(page)
+        costs = units.money_range(planned.usd) if planned.usd_per_hour else "free"
+        self._put_heads(Cell(costs, "accent"), units.duration(planned.seconds.likely))
         folder = "" if filled.code in self._fetched else filled.code
         command = filled.command(spec)
         self.query_one("#command", Static).update(f"$ {sanitize_line(command)}")
@@ -430,7 +438,7 @@ class LaunchScreen(RecipeScreen):
         )
 
     def _go(self, asked: _Asked) -> None:
-        self.query_one("#new", Panel).put(["New run"], ["launching …"])
+        self._put_heads("launching …")
         self._launch(asked)
 
     @background(group="launch", doing="launching a run", finish=True, failed=_failed)
@@ -446,4 +454,4 @@ class LaunchScreen(RecipeScreen):
 
     def _ready(self) -> None:
         self._busy = False
-        self.query_one("#new", Panel).put(["New run"])
+        self._put_heads()

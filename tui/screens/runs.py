@@ -166,8 +166,9 @@ class RunsScreen(NanochatScreen):
 
     def _share_room(self, rows: int) -> None:
         """Beside each other where that is broad enough; else the list takes what it needs, and the run the rest."""
-        beside = self.has_class("-wide")
-        self.query_one("#list").styles.max_height = None if beside else max(LEAST_ROWS, rows) + HEAD_ROWS
+        panel = self.query_one("#list", Panel)
+        if not panel.dragged:
+            panel.styles.max_height = None if self.has_class("-wide") else max(LEAST_ROWS, rows) + HEAD_ROWS
 
     def _show_title(self, runs: Sequence[Run], shown: int) -> None:
         state: list[Cell | str] = (

@@ -1,4 +1,4 @@
-"""A part of a screen with a title in its border, which is lit while the focus is in it."""
+"""A part of a screen with a title in its border, which is lit while the focus is in it, and can be dragged."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from rich.cells import cell_len
 from rich.text import Text
+from textual import events
 from textual.containers import Container
 
 from runner.text.sanitize import sanitize_line
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
     from tui.context import TerminalContext
 
-# What a border with corners takes at either end of its title, and one without: corner, line and gap.
-CORNERED, PLAIN = 3, 1
+# What a border takes at either end of its title: corner, line and gap, or line and gap.
+CORNERED, PLAIN = 3, 2
 GAP = "  "
+# What neither side of a border that is dragged gets less than.
+LEAST_ROWS, LEAST_CELLS = 4, 20
 
 
 class Panel(Container):
@@ -41,6 +44,10 @@ class Panel(Container):
         super().__init__(*children, id=id)
         self._title: tuple[Cell, ...] = ()
         self._state: tuple[Cell, ...] = ()
+        self._dragging = False
+        # The sibling whose size was dragged, and which rule of its style that is.
+        self._sized: tuple[Widget, str] | None = None
+        self.dragged = False
 
     def put(self, title: Sequence[Cell | str], state: Sequence[Cell | str] = ()) -> None:
         """Name it, and say how it is; what does not fit goes, of the state first."""
@@ -51,22 +58,70 @@ class Panel(Container):
 
     def on_resize(self) -> None:
         self._put_border()
+        if self._sized and not self._dragging and self._divides() != self._sized:
+            self._let_go(*self._sized)
+
+    def _divides(self) -> tuple[Widget, str] | None:
+        """What lies before this panel, and whether dragging the border between them changes its height or width."""
+        siblings = [one for one in self.parent.children if one.display] if self.parent else []
+        at = siblings.index(self) if self in siblings else 0
+        if not at:
+            return None
+        before = siblings[at - 1]
+        return before, "height" if before.region.bottom <= self.region.y else "width"
+
+    def _let_go(self, sized: Widget, rule: str) -> None:
+        """The layout is another one: sizes are its own again."""
+        self._sized = None
+        for name in (rule, f"max_{rule}", f"min_{rule}"):
+            sized.styles.clear_rule(name)
+        if isinstance(sized, Panel):
+            sized.dragged = False
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        found = self._divides()
+        edge = found and ((found[1] == "height" and event.y == 0) or (found[1] == "width" and event.x == 0))
+        if edge and event.widget is self:
+            self._dragging, self._sized = True, found
+            self.capture_mouse()
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        if not self._dragging or self._sized is None:
+            return
+        before, rule = self._sized
+        least, here = (LEAST_ROWS, event.screen_y) if rule == "height" else (LEAST_CELLS, event.screen_x)
+        begin = before.region.y if rule == "height" else before.region.x
+        end = self.region.bottom if rule == "height" else self.region.right
+        size = int(min(max(here - begin, least), end - begin - least))
+        for name in (rule, f"max_{rule}", f"min_{rule}"):
+            setattr(before.styles, name, size)
+        if isinstance(before, Panel):
+            before.dragged = True
+        setattr(self.styles, rule, "1fr")
+
+    def on_mouse_up(self) -> None:
+        if self._dragging:
+            self._dragging = False
+            self.release_mouse()
 
     def _put_border(self) -> None:
         app = cast("TerminalContext", self.app)
-        room = self.outer_size.width - 2 * (CORNERED if self.styles.border_left[0] else PLAIN)
+        cornered = bool(self.styles.border_left[0])
+        room = self.outer_size.width - 2 * (CORNERED if cornered else PLAIN)
         if room <= 0 or not self._title:
             return
         title = _fitted(self._title, room)
         left = room - _width(title) - 2
         state = _fitted(self._state, left) if left > 4 else []
-        text = Text(no_wrap=True)
+        gap = "" if cornered else " "
+        text = Text(gap, no_wrap=True)
         for cell in title:
             text.append(cell.text, style=app.tone(cell.tone) if cell.tone else "bold")
         if state:
             text.append(f" {'─' * (room - _width(title) - _width(state) - 2)} ")
             for cell in state:
                 text.append(cell.text, style=app.tone(cell.tone))
+        text.append(gap)
         self.border_title = text
 
 
