@@ -60,13 +60,15 @@ MEANING = {
     "ask_above_usd": "a launch that is likely to cost more asks first; 0 never asks",
     "monthly_limit_usd": "a launch that would take the month's spending over this asks first; 0 is no limit",
     "bell": "ring the terminal's bell with a notice, and send it as a notification (OSC 9 and 777)",
-    "theme": "colours of the app, as textual-light (Ctrl-P, Theme lists them all)",
+    "theme": "colours of the app, as nanochat-light; auto is dark or light as the terminal (Ctrl-P, Theme lists all)",
     "on_notice": "command that is run with each notice: run, kind and text are in NANOCHAT_RUN, _KIND, _TEXT",
     "webhook": "address that each notice is sent to, as JSON, by POST",
 }
 # What may hold an address that is the key to what it leads to.
 SECRET = ("webhook", "on_notice")
 VARIABLES = {name: f"NANOCHAT_TUI_{name.upper()}" for name in MEANING}
+# What others call it means the same, where ours is not set.
+ALSO = {"theme": "TEXTUAL_THEME"}
 BUILT_IN = "built in"
 ON_MODAL = "modal:"
 # What Modal takes as a name of a volume or a secret, and of an environment; what Weights & Biases takes of a project.
@@ -129,8 +131,10 @@ def effective(home: Path, environ: Mapping[str, str], wrong: list[UsageError] | 
     values, origins = {}, {}
     for name, variable in VARIABLES.items():
         origins[name] = loaded.file if name in loaded.given else BUILT_IN
-        if not (said := environ.get(variable, "")).strip():
+        variable = next((v for v in (variable, ALSO.get(name, "")) if environ.get(v, "").strip()), "")
+        if not variable:
             continue
+        said = environ[variable]
         try:
             values[name] = _typed(name, said)
         except UsageError as error:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # What is set in the shell of whoever runs the tests is no part of them.
 for _variable in [name for name in os.environ if name.startswith("NANOCHAT_TUI_")]:
     del os.environ[_variable]
+for _variable in ("COLORFGBG", "TEXTUAL_THEME"):
+    os.environ.pop(_variable, None)
 os.environ["TZ"] = "UTC"
 time.tzset()
 # `nohup` and a shell's `&` leave signals ignored, which every child would inherit, and then no Ctrl-C would reach it.

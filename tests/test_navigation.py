@@ -3,15 +3,12 @@
 from pathlib import Path
 
 import msgspec
-import pytest
 from textual.command import CommandList, CommandPalette
 from textual.widgets import Input
 
 from runner.fleet.fleet import Fleet
 from runner.model.states import State
 from runner.nanochat.layout import CheckpointKind
-from runner.settings import load
-from runner.settings import put as put_setting
 from tests.test_app import put, text_of, until
 from tests.test_series import event, step
 from tui.app.app import NanochatApp
@@ -197,31 +194,6 @@ async def test_columns_of_live_runs_take_no_room_where_all_have_ended(tmp_path: 
         await until(pilot, lambda: "tag-1" in text_of(app), "the run")
         head = next(line for line in text_of(app).splitlines() if "loss" in line)
         assert "tok/s" not in head and "eta" not in head and "seen" in head and "bpb" in head
-
-
-async def test_a_theme_that_was_chosen_is_there_at_the_next_start_and_not_chosen_once_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app = NanochatApp(Fleet(tmp_path))
-    async with app.run_test(size=(80, 24)) as pilot:
-        assert app.theme == "nanochat"
-        await pilot.press("ctrl+p", *"theme")
-        await until(pilot, lambda: isinstance(app.screen, CommandPalette) and "Theme" in text_of(app), "the palette")
-        app.theme = "textual-light"
-        await until(pilot, lambda: load(tmp_path).theme == "textual-light", "the setting")
-    written: list[str] = []
-    again = NanochatApp(Fleet(tmp_path))
-    monkeypatch.setattr(again, "put_setting", lambda name, value: written.append(value))
-    async with again.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: again.theme == "textual-light", "the theme")
-        for _ in range(5):
-            await pilot.pause()
-        assert not written, "it was set, and maybe by somebody else since"
-    put_setting(tmp_path, "theme", "no-such")
-    other = NanochatApp(Fleet(tmp_path))
-    async with other.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: any("no theme" in told.text for told in other.toasts.all), "the word")
-        assert other.theme == "nanochat"
 
 
 async def test_the_view_of_a_log_has_its_commands_in_its_palette(tmp_path: Path) -> None:

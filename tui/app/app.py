@@ -119,7 +119,7 @@ class NanochatApp(TerminalApp):
         )
 
     def on_mount(self) -> None:
-        self.apply_theme(self.fleet.settings.theme)
+        self.looks.begin(self.fleet.settings.theme)
         for text in self.fleet.notices:
             self.notify(sanitize_line(text), severity="warning", markup=False, timeout=15)
         self.fleet.notices.clear()
@@ -219,7 +219,7 @@ class NanochatApp(TerminalApp):
             "This machine",
         )
         where = {True: BackendName.MODAL, False: BackendName.LOCAL}
-        self.push_screen(asked, lambda yes: self._keep(("backend", where[yes])) if yes is not None else None)
+        self.push_screen(asked, lambda yes: self.keep(("backend", where[yes])) if yes is not None else None)
 
     def put_setting(self, name: str, value: str) -> None:
         self.fleet.put_setting(name, value)

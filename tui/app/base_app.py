@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, wait
 from typing import Any, ClassVar, TypeVar
 
@@ -23,10 +23,10 @@ from textual.command import CommandPalette, Provider
 from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
+from textual.filter import LineFilter, Monochrome, NoColor
 from textual.keys import _character_to_key
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
-from textual.theme import Theme, ThemeProvider
 from textual.widgets import Input
 
 from runner.exit_codes import Exit
@@ -37,9 +37,11 @@ from tui.app import clipboard
 from tui.app.driver import TerminalDriver
 from tui.app.layouts import latin
 from tui.app.palette import Commands
+from tui.app.theming import ThemePalette, Themes
 from tui.background import MOMENT_S, Left, Threads, as_ours, background
 from tui.presentation.keymap import Key
-from tui.presentation.theme import CSS, THEME, tone_style
+from tui.presentation.theme import CSS, Muted, tone_style
+from tui.presentation.themes import completed
 from tui.widgets.consent import Question
 from tui.widgets.dialogs import Palette, TextPage, messages_page
 from tui.widgets.log_view import LogView
@@ -64,8 +66,7 @@ class TerminalApp(App[int]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_theme(THEME)
-        self.theme = THEME.name
+        self.looks = Themes(self)
         self.toasts, self._toasting = Toasts(), False
         self._ahead: deque[events.Key | events.Paste] = deque()
         self._given_to: list[DOMNode] = []
@@ -84,6 +85,11 @@ class TerminalApp(App[int]):
         return TerminalDriver if ordinary is LinuxDriver else ordinary
 
     @property
+    def driver(self) -> Driver | None:
+        """What draws, while the app runs."""
+        return self._driver
+
+    @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The loop while the app runs."""
         return self._loop
@@ -100,6 +106,7 @@ class TerminalApp(App[int]):
     def drawn_over(self) -> None:
         """Others had the terminal: all is drawn anew."""
         self.refresh(layout=True)
+        self.looks.ask()
         if isinstance(self.screen, Question):
             self.screen.ask_anew()
 
@@ -138,7 +145,22 @@ class TerminalApp(App[int]):
             super().clear_selection()
 
     def search_themes(self) -> None:
-        self.push_screen(Palette(providers=[ThemeProvider], placeholder="Search for themes…"))
+        self.push_screen(ThemePalette())
+
+    def get_css_variables(self) -> dict[str, str]:
+        self.theme_variables = completed(self.current_theme, super().get_css_variables())
+        self._muted = Muted(self.theme_variables)
+        return self.theme_variables
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Those of the theme; Textual would choose for NO_COLOR by the first theme alone."""
+        greys = NoColor() if self.native_ansi_color else Monochrome()
+        filters = [greys if isinstance(one, NoColor | Monochrome) else one for one in super().get_line_filters()]
+        return filters if self.native_ansi_color else [self._muted, *filters]
+
+    def background_told(self, dark: bool) -> None:
+        """The terminal has answered that it is dark, or light."""
+        self.looks.told(dark)
 
     def exit(self, *args: Any, **kwargs: Any) -> None:
         self.left.set()
@@ -236,28 +258,12 @@ class TerminalApp(App[int]):
         """The same, once what is open over it is closed."""
         self.call_later(self.act, screen, key)
 
-    def apply_theme(self, theme: str) -> None:
-        """The colours that a person has set, where there are such; then whatever is chosen is kept."""
-        if theme in self.available_themes:
-            self.theme = theme
-        elif theme:
-            self.notify(f"there is no theme {theme!r}: Ctrl-P, then Theme, lists them", severity="warning")
-        set_before = self.theme
-
-        def keep(chosen: Theme) -> None:
-            nonlocal set_before
-            # What was set already is told as a change, too, and may have been set anew by somebody else since.
-            if chosen.name != set_before:
-                set_before = chosen.name
-                self._keep(("theme", chosen.name))
-
-        self.theme_changed_signal.subscribe(self, keep)
-
     def on_log_view_display_changed(self, message: LogView.DisplayChanged) -> None:
-        self._keep(*message.settings)
+        self.keep(*message.settings)
 
     @background(group="settings", doing="keeping the settings", finish=True)
-    def _keep(self, *chosen: tuple[str, str]) -> None:
+    def keep(self, *chosen: tuple[str, str]) -> None:
+        """Remember what a person has chosen."""
         for name, value in chosen:
             self.put_setting(name, value)
 

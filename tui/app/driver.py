@@ -10,6 +10,7 @@ import select
 import selectors
 import signal
 import sys
+import threading
 import time
 from codecs import getincrementaldecoder, lookup
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,7 @@ from runner.text.sanitize import sanitize_line
 from tui.app.ascii_fallback import SIGNS
 from tui.app.layouts import by_place
 from tui.presentation.console import terminal_size
+from tui.presentation.terminal_background import NOT_ASKED, QUERY, Answers
 
 if TYPE_CHECKING:
     from tui.app.base_app import TerminalApp
@@ -45,6 +47,8 @@ PASTE_END, PASTE_S, MOST_HELD = "\x1b[201~", 3.0, 8 << 20
 MOST_ENDS = 20
 # Asks a terminal with the kitty protocol to tell also what a key is on a Latin layout.
 TELL_PLACES = "\x1b[=4;2u"
+# So long an app that is left right after it asked the terminal something waits for the answer.
+FAREWELL_S = 0.1
 
 
 class Mark(str):
@@ -111,17 +115,28 @@ class Parser(XTermParser):
         return super()._sequence_to_key_events(by_place(sequence), alt)
 
 
+class BackgroundTold(Message):
+    """The terminal has told whether it is dark."""
+
+    def __init__(self, dark: bool) -> None:
+        super().__init__()
+        self.dark = dark
+
+
 class InputDecoder:
     """What a terminal sent, as messages. What is no input of a terminal is dropped, and the next is understood."""
 
     def __init__(self, debug: bool = False) -> None:
         self._debug = debug
+        self.answers = Answers()
         self._parser = Parser(debug)
         self._last_at = math.inf
         self._held = 0
 
     def messages(self, text: str, now: float) -> Iterator[Message]:
         """What a text says, or, where there is none, what a pause says."""
+        text, told = self.answers.take(text, now)
+        yield from map(BackgroundTold, told)
         if text:
             self._last_at = now
             for piece in filter(None, _SEQUENCES.split(text)):
@@ -167,12 +182,37 @@ class TerminalDriver(LinuxDriver):
         # When the terminal was last seen to have sent nothing more: what comes then was sent since.
         self._empty_at = 0.0
         self._away = self._stopping = False
+        self._typed = InputDecoder(self._debug)
+        self._asked_at, self._answered = 0.0, threading.Event()
 
     @property
     def app(self) -> TerminalApp:
         return cast("TerminalApp", self._app)
 
+    def ask_background(self) -> None:
+        """Ask the terminal whether it is dark; nobody waits for the answer."""
+        if (
+            self._drawing
+            and self.input_tty
+            and self._drawing_on.isatty()
+            and os.environ.get("TERM", "") not in NOT_ASKED
+        ):
+            self._answered.clear()
+            self._asked_at = time.monotonic()
+            self._typed.answers.expect(self._asked_at)
+            self.write(QUERY)
+
+    def stop_application_mode(self) -> None:
+        # What is still on its way would be typed into the shell.
+        if self._asked_at and not self._answered.is_set():
+            self._answered.wait(max(0.0, self._asked_at + FAREWELL_S - time.monotonic()))
+        cast(Any, super()).stop_application_mode()
+
     def process_message(self, message: Message) -> None:
+        if isinstance(message, BackgroundTold):
+            self._answered.set()
+            self.app.call_later(self.app.background_told, message.dark)
+            return
         if isinstance(message, events.Resize | messages.InBandWindowResize):
             # Told in what is typed it could be anything; the terminal itself is asked.
             return
@@ -264,7 +304,7 @@ class TerminalDriver(LinuxDriver):
     def run_input_thread(self) -> None:
         """Keys, clicks and pastes as they come; what is no input of a terminal is dropped."""
         decode = getincrementaldecoder(input_encoding())("replace").decode
-        typed, ends = InputDecoder(self._debug), 0
+        typed, ends = self._typed, 0
         self._empty_at = time.monotonic()
         with selectors.SelectSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)

@@ -69,7 +69,7 @@ class ViewApp(TerminalApp):
         log = LogFile(self._path)
         pane.open(log, Path(self._called).stem or "log")
         pane.put_title(live=True)
-        self.apply_theme(self._settings.theme)
+        self.looks.begin(self._settings.theme)
         pane.view.apply_settings(self._settings)
         pane.view.focus()
         self._sum_up(log, pane.view)

@@ -1,8 +1,13 @@
 """What both apps look like, and how they share the processor between the screen and their threads."""
 
+from collections.abc import Mapping
+
+from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
-from textual.theme import Theme
+from textual.filter import LineFilter
+
+from tui.presentation.themes import TONES
 
 # How long a thread that counts or searches may keep the screen waiting: a fifth of what Python would let it.
 SWITCH_S = 0.001
@@ -16,38 +21,36 @@ CommandPalette CommandList { text-wrap: nowrap; text-overflow: ellipsis; }
 Toast.-error { height: auto; max-height: 3; text-wrap: wrap; }
 * { scrollbar-size-vertical: 1; scrollbar-background: $background; scrollbar-background-hover: $background;
     scrollbar-background-active: $background; scrollbar-color: $panel; }
+VirtualList:ansi > .list--cursor { background: transparent; text-style: bold reverse; }
+VirtualList:ansi > .list--blurred { background: transparent; text-style: underline; }
+Choice:ansi:focus { background: transparent; text-style: reverse; }
 """
-THEME = Theme(
-    name="nanochat",
-    primary="#4fb3a5",
-    accent="#4fb3a5",
-    secondary="#6c8ebf",
-    foreground="#d4d7dd",
-    background="#101318",
-    surface="#181c23",
-    panel="#262c36",
-    success="#8fbf6f",
-    warning="#e0b05a",
-    error="#e8746c",
-    dark=True,
-)
 
 
-def tone_style(variables: dict[str, str], name: str) -> Style:
+def tone_style(variables: Mapping[str, str], name: str) -> Style:
     """A tone of `Cell` in the colours of the theme."""
-    names = {
-        "dim": "text-muted",
-        "success": "text-success",
-        "warning": "text-warning",
-        "error": "text-error",
-        "secondary": "text-secondary",
-    }
-    key = {**names, "accent": "text-accent"}.get(name, "")
-    if not key:
+    if name not in TONES:
         return Style()
-    if name == "dim":
-        return Style(dim=True)
     try:
-        return Style(color=Color.parse(variables[key]).rich_color)
+        colour = Color.parse(variables[TONES[name]])
     except (KeyError, ValueError):
         return Style()
+    # Which grey the terminal's own colours have is not known; what it makes of `dim` is a person's choice, too.
+    return Style(dim=True) if name == "dim" and colour.ansi is not None else Style(color=colour.rich_color)
+
+
+class Muted(LineFilter):
+    """Draws what is `dim` in the theme's colour of muted text: half of another colour may be too little to be read."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__()
+        self._instead = tone_style(variables, "dim") + Style(dim=False)
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        instead = self._instead
+        return [
+            Segment(text, style + instead, control)
+            if style is not None and style.dim
+            else Segment(text, style, control)
+            for text, style, control in segments
+        ]

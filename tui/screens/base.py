@@ -28,6 +28,7 @@ class NanochatScreen(Screen[None]):
     CSS_PATH: ClassVar[str | Path | None] = None
     # The sections of the key table that work here, its own first.
     SECTIONS: ClassVar[tuple[str, ...]] = ()
+    _drawn_in = ""
     # The mode whose tab is lit.
     TAB: ClassVar[str] = ""
 
@@ -67,6 +68,17 @@ class NanochatScreen(Screen[None]):
 
     def action_back(self) -> None:
         self.nanochat.go_back()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        before, self._drawn_in = self._drawn_in, self.app.theme
+        if before != self._drawn_in and self.is_there:
+            self.call_later(self.draw_anew)
+
+    def draw_anew(self) -> None:
+        """The theme is another one: what was drawn in its tones has the old ones."""
+        self.show_standing(*self.nanochat.standing())
+        self.show_runs(self.nanochat.runs)
 
     def on_screen_resume(self) -> None:
         self.show_standing(*self.nanochat.standing())

@@ -243,6 +243,9 @@ class LaunchScreen(RecipeScreen):
         self._planning = True
         self._plan(spec, filled, notes)
 
+    def draw_anew(self) -> None:
+        self._replan()
+
     def _show_unread(self) -> None:
         """There is no plan as long as a recipe is named that is not in the fields."""
         self._clear_errors()

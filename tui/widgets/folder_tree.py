@@ -27,8 +27,13 @@ class FolderTree(Tree[str]):
         super().__init__("volume", data="", id=id)
         self._tone = tone
         self._branches: dict[str, TreeNode[str]] = {"": self.root}
+        self._of_runs: set[str] = set()
         self.guide_depth = 2
         self.show_root = False
+
+    def render_label(self, node: TreeNode[str], base_style: Style, style: Style) -> Text:
+        own = self._tone("accent") if node.data in self._of_runs else Style()
+        return super().render_label(node, base_style, own + style)
 
     def begin_anew(self) -> None:
         """Forget all folders: they are of another volume."""
@@ -47,8 +52,9 @@ class FolderTree(Tree[str]):
             for entry in folders:
                 tag = tags.get(entry.path)
                 label = filenames.path_for_terminal(tag if tag is not None else entry.name)
-                style = self._tone("accent") if tag is not None else ""
-                self._branches[entry.path] = node.add(Text(label, style=style, no_wrap=True), data=entry.path)
+                if tag is not None:
+                    self._of_runs.add(entry.path)
+                self._branches[entry.path] = node.add(Text(label, no_wrap=True), data=entry.path)
             if more := sum(e.is_dir for e in entries) - len(folders):
                 node.add_leaf(Text(f"and {more:,} more: the list has them", style="dim"))
         if not node.is_expanded:

@@ -58,7 +58,7 @@ class KeyLine(Widget):
     COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--key", "keys--label"}
     DEFAULT_CSS = """
     KeyLine { dock: bottom; height: 1; background: $surface; }
-    KeyLine > .keys--key { color: $accent; text-style: bold; }
+    KeyLine > .keys--key { color: $text-accent; text-style: bold; }
     KeyLine > .keys--label { color: $foreground; }
     """
     ALLOW_SELECT = False

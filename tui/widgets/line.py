@@ -38,6 +38,12 @@ class Line(Static):
     def on_resize(self) -> None:
         self._draw()
 
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        if self.is_mounted:
+            # The theme may be another one.
+            self._draw()
+
     def _draw(self) -> None:
         app = cast("TerminalContext", self.app)
         width = self.content_size.width or self.app.size.width - 2

@@ -42,14 +42,14 @@ class LogView(LogSearch, can_focus=True):
 
     DEFAULT_CSS = """
     LogView { height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
-    LogView > .log--stage { color: $accent; text-style: bold; }
-    LogView > .log--ours { color: $accent; }
+    LogView > .log--stage { color: $text-accent; text-style: bold; }
+    LogView > .log--ours { color: $text-accent; }
     LogView > .log--beat, LogView > .log--again { color: $text-muted; }
     LogView > .log--error { color: $text-error; text-style: bold; }
     LogView > .log--eval { color: $text-success; }
-    LogView > .log--hit { background: $warning 60%; color: $background; }
+    LogView > .log--hit { background: $warning; color: $background; }
     LogView > .log--here { background: $surface; }
-    LogView > .log--mark { color: $warning; }
+    LogView > .log--mark { color: $text-warning; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *moves(

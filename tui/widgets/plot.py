@@ -170,6 +170,11 @@ class Plot(Widget):
     def on_resize(self) -> None:
         self._rows = None
 
+    def notify_style_update(self) -> None:
+        # The theme may be another one.
+        self._rows = None
+        super().notify_style_update()
+
     def render_line(self, y: int) -> Strip:
         if self._rows is None:
             self._rows = self._draw()

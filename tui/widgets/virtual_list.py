@@ -53,7 +53,7 @@ class VirtualList(ScrollView, can_focus=True):
     DEFAULT_CSS = """
     VirtualList { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; }
     VirtualList > .list--head { color: $text-muted; text-style: bold; }
-    VirtualList > .list--cursor { background: $accent 30%; text-style: bold; }
+    VirtualList > .list--cursor { background: $cursor; text-style: bold; }
     VirtualList > .list--blurred { background: $surface; }
     VirtualList > .list--empty { color: $text-muted; }
     """
