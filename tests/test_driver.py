@@ -236,6 +236,7 @@ def test_an_end_that_was_typed_while_others_had_the_terminal_is_not_the_end_of_t
     ours, theirs = os.openpty()
     driver = TerminalDriver.__new__(TerminalDriver)
     driver.fileno, driver.exit_event, driver._debug, driver._dropping = theirs, threading.Event(), False, False
+    driver._typed = InputDecoder()
     got: list[Any] = []
     monkeypatch.setattr(driver, "process_message", got.append)
     gone = threading.Event()

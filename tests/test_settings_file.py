@@ -52,7 +52,7 @@ def by_hand(cli: Cli) -> Path:
         ("gpu", "b200", 'gpu = "A10"   # the', 'gpu = "B200"   # the'),
         ("gpus", "4", "  'gpus'=8\n", "  gpus = 4\n"),
         ("ask_above_usd", "7", "= 20.50 # dollars # not", "= 7 # dollars # not"),
-        ("theme", "c", '"a # b"# no', '"c"# no'),
+        ("theme", "nord", '"a # b"# no', '"nord"# no'),
         ("gpus", "default", "  'gpus'=8\n", ""),
         ("engine", "nanochat", "dark = true }\n", 'dark = true }\nengine = "nanochat"\n'),
         ("secrets", "hf, wandb", "dark = true }\n", 'dark = true }\nsecrets = ["hf", "wandb"]\n'),

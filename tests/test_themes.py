@@ -60,7 +60,7 @@ def test_the_yardsticks_are_those_of_the_standards() -> None:
 
 def test_the_list_of_themes_is_true() -> None:
     assert list(ABOUT) == list(OURS) and sorted(BUILTIN_THEMES) == sorted(OF_TEXTUAL)
-    assert set(NAMES) == {AUTO, *NanochatApp(Fleet(Path())).available_themes}
+    assert set(NAMES) == {AUTO, *OURS, *BUILTIN_THEMES}
 
 
 @pytest.mark.parametrize("name", [*COMPUTED, *(n for n in OF_TEXTUAL if not BUILTIN_THEMES[n].ansi)])
@@ -144,6 +144,7 @@ STOPS = [
     ("settings", ("1", "space", "G", "space", "v")),
     ("lists and log", ("question_mark", "G")),
     ("Theme", ("escape", "ctrl+p")),
+    ("of Textual", (*"theme", "enter")),
 ]
 
 
@@ -196,6 +197,9 @@ async def test_a_theme_is_seen_while_the_cursor_is_on_it_and_escape_takes_it_bac
         assert app.theme == "nanochat", "to open the list changes nothing"
         await pilot.press("down", "down")
         await until(pilot, lambda: app.theme == "nanochat-light", "the theme under the cursor")
+        await until(pilot, lambda: all(piece.contrast >= READABLE for piece in drawn(app)), "the list in it, too")
+        text = OURS["nanochat-light"].foreground
+        assert {piece.colour for piece in drawn(app) if piece.text == "of Textual"} == {text}
         await pilot.press(*"dracula")
         await until(pilot, lambda: app.theme == "dracula", "the theme that is found")
         await pilot.press("escape")
