@@ -118,10 +118,6 @@ class ThemePalette(Palette):
         super().__init__(providers=self.PROVIDERS, placeholder="Search for themes…")
         self._over = False
 
-    def on_mount(self) -> None:
-        # Textual gives the colours of another theme to all screens but its own windows.
-        self.app.theme_changed_signal.subscribe(self, lambda _: self.app.stylesheet.update(self))
-
     @on(OptionList.OptionHighlighted)
     def _try(self, event: OptionList.OptionHighlighted) -> None:
         if not self._over and (hit := getattr(event.option, "hit", None)):

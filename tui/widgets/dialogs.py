@@ -32,6 +32,10 @@ class Window(ModalScreen[T]):
 class Palette(CommandPalette):
     """Textual's palette of commands, closed once as a Window is; its keys wait until its list is laid out."""
 
+    def on_mount(self) -> None:
+        # Textual gives the colours of another theme to all screens but its own windows.
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.app.stylesheet.update(self))
+
     def _action_command_list(self, action: str) -> None:
         if self.query_one(CommandList).size:
             super()._action_command_list(action)

@@ -47,7 +47,7 @@ class LogView(LogSearch, can_focus=True):
     LogView > .log--beat, LogView > .log--again { color: $text-muted; }
     LogView > .log--error { color: $text-error; text-style: bold; }
     LogView > .log--eval { color: $text-success; }
-    LogView > .log--hit { background: $warning; color: $background; }
+    LogView > .log--hit { background: $text-warning; color: $background; }
     LogView > .log--here { background: $surface; }
     LogView > .log--mark { color: $text-warning; }
     """
