@@ -31,7 +31,7 @@ class Panel(Container):
 
     DEFAULT_CSS = """
     Panel { height: 1fr; border: round $panel-lighten-1; border-title-color: $panel-lighten-1; padding: 0 1 0 0; }
-    Panel:focus-within { border: round $accent; border-title-color: $accent; }
+    Panel:focus-within { border: round $accent; border-title-color: $text-accent; }
     .-tiny Panel, .-narrow Panel, .-flat Panel, .-low Panel {
         border: none; border-top: solid $panel-lighten-1; padding: 0;
     }

@@ -19,7 +19,7 @@ class TabLine(Widget):
     COMPONENT_CLASSES: ClassVar[set[str]] = {"tabs--current", "tabs--other"}
     DEFAULT_CSS = """
     TabLine { dock: top; height: 1; background: $surface; }
-    TabLine > .tabs--current { background: $accent 30%; color: $foreground; text-style: bold; }
+    TabLine > .tabs--current { background: $cursor; color: $foreground; text-style: bold; }
     TabLine > .tabs--other { color: $foreground; }
     """
     ALLOW_SELECT = False
