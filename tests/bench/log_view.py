@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.conftest import CLI
@@ -123,13 +124,13 @@ def search(terminal: Terminal) -> None:
     say("", f"a hit 3,000,000 lines on: {near:.2f} s; all 10,000,000 lines: {every:.2f} s")
 
 
-def keys(terminal: Terminal, count: int) -> list[float]:
-    """Milliseconds from a key to the first byte that answers it."""
+def keys(terminal: Terminal, count: int, pair: Sequence[str] = ("j", "k")) -> list[float]:
+    """Milliseconds from a key, each of two in turn, to the first byte that answers it."""
     found = []
     for n in range(count):
         before = len(terminal.raw)
         began = time.perf_counter()
-        os.write(terminal._fd, b"k" if n % 2 else b"j")
+        os.write(terminal._fd, pair[n % 2].encode())
         while len(terminal.raw) == before and time.perf_counter() - began < 1:
             select.select([], [], [], 0.0005)
         found.append((time.perf_counter() - began) * 1000)
