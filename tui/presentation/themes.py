@@ -13,6 +13,7 @@ READABLE = 4.5
 CURVES = tuple(f"curve-{number}" for number in range(1, 7))
 # The variable of each tone of `Cell`.
 TONES = {
+    "text": "foreground",
     "dim": "text-muted",
     "success": "text-success",
     "warning": "text-warning",

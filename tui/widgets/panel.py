@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from rich.cells import cell_len
+from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.containers import Container
@@ -24,16 +25,17 @@ CORNERED, PLAIN = 3, 2
 GAP = "  "
 # What neither side of a border that is dragged gets less than.
 LEAST_ROWS, LEAST_CELLS = 4, 20
+BOLD = Style(bold=True)
 
 
 class Panel(Container):
     """Says what it is at the left of its upper border, and how that is at the right; all around where there is room."""
 
     DEFAULT_CSS = """
-    Panel { height: 1fr; border: round $panel-lighten-1; border-title-color: $panel-lighten-1; padding: 0 1 0 0; }
+    Panel { height: 1fr; border: round $foreground 35%; border-title-color: $foreground 35%; padding: 0 1 0 0; }
     Panel:focus-within { border: round $accent; border-title-color: $text-accent; }
     .-tiny Panel, .-narrow Panel, .-flat Panel, .-low Panel {
-        border: none; border-top: solid $panel-lighten-1; padding: 0;
+        border: none; border-top: solid $foreground 35%; padding: 0;
     }
     .-tiny Panel:focus-within, .-narrow Panel:focus-within, .-flat Panel:focus-within, .-low Panel:focus-within {
         border: none; border-top: solid $accent;
@@ -54,6 +56,12 @@ class Panel(Container):
         said = _plain(title), _plain(state)
         if said != (self._title, self._state):
             self._title, self._state = said
+            self._put_border()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        if self.is_mounted:
+            # The theme may be another one.
             self._put_border()
 
     def on_resize(self) -> None:
@@ -116,11 +124,11 @@ class Panel(Container):
         gap = "" if cornered else " "
         text = Text(gap, no_wrap=True)
         for cell in title:
-            text.append(cell.text, style=app.tone(cell.tone) if cell.tone else "bold")
+            text.append(cell.text, style=app.tone(cell.tone or "text") + BOLD)
         if state:
             text.append(f" {'─' * (room - _width(title) - _width(state) - 2)} ")
             for cell in state:
-                text.append(cell.text, style=app.tone(cell.tone))
+                text.append(cell.text, style=app.tone(cell.tone or "text"))
         text.append(gap)
         self.border_title = text
 
