@@ -10,12 +10,13 @@ from textual.widgets import Input
 
 from runner.fleet.asking import asked_for
 from runner.fleet.fleet import Fleet
+from runner.model.code import Code
 from runner.model.spec import RunSpec
 from runner.recipes import recipe_text, shelf
 from runner.recipes.recipe import Recipe, over
 from tests.answers import answer, readable
 from tests.test_app import text_of, until
-from tests.test_own_code_screens import fleet, mine, said  # noqa: F401 - fixtures
+from tests.test_own_code_screens import changed, fleet, mine, said  # noqa: F401 - fixtures
 from tui.app.app import NanochatApp
 from tui.cli.launching import _typed
 from tui.cli.main import parser
@@ -140,6 +141,39 @@ async def test_what_is_kept_is_the_same_launch_when_it_is_chosen(fleet: Fleet, m
         after = form(app).asked()
         assert after and after.spec == msgspec.structs.replace(before.spec, recipe="kept")
         assert {name: value(app, name) for name in values} == values
+
+
+async def test_code_that_a_recipe_names_by_its_content_is_what_is_launched(fleet: Fleet, mine: Path) -> None:  # noqa: F811
+    sha = fleet.code(str(mine)).sha
+    text = f'task = "base"\nmodel = "d4"\nengine = "nanochat"\nbackend = "local"\ncode = "{mine}"\n'
+    own(fleet, "was", f'{text}code-sha = "{sha}"\n[overrides]\niterations = 10\n')
+    changed(mine, 7)
+    app = NanochatApp(fleet)
+
+    def shown() -> str:
+        asked = form(app).asked()
+        return asked.spec.code.sha if asked and asked.spec.code else ""
+
+    async with app.run_test(size=(200, 50)) as pilot:
+        await pilot.press("n")
+        await choose(pilot, "was")
+        await until(pilot, lambda: shown() == sha, "the code of the recipe")
+        await until(pilot, said(app, f"note: was: its code is {sha[:12]}, that of the recipe"), "that it is that one")
+        await until(pilot, said(app, "$ nanochat-tui launch --recipe wasF5"), "the command")
+        await pilot.press("f4")
+        await answer(pilot, *"kept", "enter")
+        await until(pilot, lambda: "launch --recipe kept" in str(app.toasts.all), "it is kept")
+        kept = shelf.find("kept", fleet.home)[0].packed
+        assert kept and kept.sha == sha
+        app.screen.query_one("#recipe", Input).value = ""
+        await until(pilot, lambda: shown() not in ("", sha), "the folder as it is now")
+        assert "its code is" not in text_of(app)
+        await choose(pilot, "was")
+        await until(pilot, lambda: shown() == sha, "the code of the recipe")
+        await pilot.press("f5")
+        await until(pilot, lambda: fleet.registry.all(), "the run")
+        assert fleet.registry.all()[0].spec.code == fleet.same_code(Code(sha=sha, origin=str(mine)), "local")
+        await until(pilot, lambda: app.runs and not app.runs[0].live, "the end")
 
 
 async def test_what_is_wrong_with_a_recipe_is_said_at_its_field(fleet: Fleet) -> None:  # noqa: F811

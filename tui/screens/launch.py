@@ -233,7 +233,7 @@ class LaunchScreen(RecipeScreen):
             self._show_error(error)
             words = self._value("code")
             if error.field == "set" and not self._unsettled and (self._facts is None or words != self._known):
-                self._learn(words)
+                self._learn(words, self._filled())
             return
         if self._unsettled:
             self._clear_errors()
@@ -269,7 +269,8 @@ class LaunchScreen(RecipeScreen):
         if self._shown is None:
             return None
         filled = self._filled()
-        return Keeping(self._shown.spec, self._shown.backend, filled.code, filled.values["stop-if-stalled"])
+        stalled, packed = filled.values["stop-if-stalled"], filled.packed is not None
+        return Keeping(self._shown.spec, self._shown.backend, filled.code, stalled, packed)
 
     @property
     def _unsettled(self) -> bool:
@@ -304,9 +305,9 @@ class LaunchScreen(RecipeScreen):
         if filled.code:
             if worker.cancelled_event.wait(REST_S):
                 return
-            code, note = self._obtain(filled.code)
+            code, note = self._code_of(filled)
             spec = msgspec.structs.replace(spec, code=code)
-            notes = (*notes, note) if note else notes
+            notes = (*notes, *filled.code_notes(), *([note] if note else []))
         facts = fleet.code_facts(spec.code)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._know, facts, filled.code)
@@ -315,6 +316,12 @@ class LaunchScreen(RecipeScreen):
         problem = CredentialsError(*no_modal_token()) if is_modal and not has_modal_token() else None
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show_plan, spec, filled, planned, notes, problem)
+
+    def _code_of(self, filled: Filled) -> tuple[Code, str]:
+        """The code of a form, in a thread: the very state that a recipe names, else packed; with a note for people."""
+        if filled.packed:
+            return self.nanochat.fleet.same_code(filled.packed, filled.backend, filled.source), ""
+        return self._obtain(filled.code)
 
     def _obtain(self, words: str) -> tuple[Code, str]:
         """Pack code, in a thread: a folder as it is now, what was fetched as it was then; with a note for people."""
@@ -333,11 +340,11 @@ class LaunchScreen(RecipeScreen):
             self.query_one("#plan", Static).update(Text("looking at the code …", style="dim"))
 
     @background(group="facts", doing="looking at the code", exclusive=True, failed=lambda screen, error: None)
-    def _learn(self, words: str) -> None:
+    def _learn(self, words: str, filled: Filled) -> None:
         """Read which flags there are, although there can be no plan yet."""
         worker = get_current_worker()
         if not worker.cancelled_event.wait(REST_S):
-            code = self._obtain(words)[0] if words else None
+            code = self._code_of(filled)[0] if filled.code else None
             self.app.call_from_thread(self._know, self.nanochat.fleet.code_facts(code), words)
 
     def _know(self, facts: CodeFacts, words: str) -> None:
@@ -377,7 +384,7 @@ class LaunchScreen(RecipeScreen):
         self.query_one("#plan", Static).update(page)
         costs = units.money_range(planned.usd) if planned.usd_per_hour else "free"
         self._put_heads(Cell(costs, "accent"), units.duration(planned.seconds.likely))
-        folder = "" if filled.code in self._fetched else filled.code
+        folder = "" if filled.packed or filled.code in self._fetched else filled.code
         command = filled.command(spec)
         self.query_one("#command", Static).update(f"$ {sanitize_line(command)}")
         self._shown = _Asked(spec, filled.backend, filled.values["tag"], command, folder)

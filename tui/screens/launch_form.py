@@ -91,6 +91,21 @@ class Filled(NamedTuple):
         """The words for a person's own code; empty for the pinned upstream, or for that of the run to continue."""
         return self._own("code")
 
+    @property
+    def packed(self) -> Code | None:
+        """The very state of code that the recipe names, as long as the field says its code."""
+        if self.loaded is None or not self.code or self.values["code"] != self.loaded.values["code"]:
+            return None
+        return self.loaded.recipe.packed
+
+    def code_notes(self) -> tuple[str, ...]:
+        """What a person has to know of code that a recipe names by its content."""
+        if self.loaded is None or self.packed is None:
+            return ()
+        said = f"its code is {self.packed.sha[:12]}, that of the recipe; without its name it is packed anew"
+        shell = () if self._beside(self.loaded) is not None else (f"the command packs {self.code} as it is now",)
+        return f"{self.loaded.words}: {said}", *shell
+
     def _listed(self, name: str, backend: BackendName) -> list[str]:
         """Names that are for one backend alone."""
         return self._own(name).replace(",", " ").split() if self.backend == backend else []

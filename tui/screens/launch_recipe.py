@@ -40,10 +40,7 @@ def loaded(words: str, recipe: Recipe, first: Mapping[str, str], trusted: Iterab
             raise UsageError(f"{words}: unknown {name} {values[name][:40]!r}", closest_name(values[name], known))
     if recipe.gpus is not None and recipe.gpus not in GPU_COUNTS:
         raise UsageError(f"{words}: {recipe.gpus} GPUs", f"choose one of {', '.join(map(str, GPU_COUNTS))}")
-    notes = tuple(f"{words}: {one}" for one in trusted)
-    if recipe.packed:
-        notes += (f"{words}: its code is packed as it is now, not as the recipe names it",)
-    return Loaded(words, recipe, values, notes)
+    return Loaded(words, recipe, values, tuple(f"{words}: {one}" for one in trusted))
 
 
 def _said(recipe: Recipe) -> dict[str, str]:
@@ -119,7 +116,7 @@ def beside(
     if before.keys() - now.keys() or flags_before.keys() - flags.keys():
         return None
     words += override_options({name: value for name, value in now.items() if before.get(name) != value})
-    if "code" in changed or (recipe.packed and code):
+    if "code" in changed:
         if continued and not code:
             return None
         words += ["--code", code or OFF]
@@ -145,8 +142,13 @@ def _flags(text: str) -> dict[str, str]:
     return {name: value for name, _, value in (one.partition("=") for one in shlex.split(text))}
 
 
-def to_keep(spec: RunSpec, backend: str, code: str, stalled: str) -> Recipe:
-    """What is kept of the form: its spec, with `code` and the time `stalled` as they were typed."""
+def to_keep(spec: RunSpec, backend: str, code: str, stalled: str, *, packed: bool = False) -> Recipe:
+    """What is kept of the form: its spec, with `code` and the time `stalled` as they were typed.
+
+    Of code that was `packed` by a recipe that very state is kept.
+    """
     words = code or (None if spec.code else OFF)
-    asked = msgspec.structs.replace(of_spec(spec, backend), code=words, packed=None, stop_if_stalled=stalled or None)
+    asked = msgspec.structs.replace(
+        of_spec(spec, backend), code=words, packed=spec.code if packed else None, stop_if_stalled=stalled or None
+    )
     return to_repeat(asked)

@@ -20,12 +20,16 @@ from tui.widgets.recipe_list import Listed, RecipeList
 
 
 class Keeping(NamedTuple):
-    """What is to be kept as a recipe: the spec with code and time as they were typed."""
+    """What is to be kept as a recipe: the spec with code and time as they were typed.
+
+    `packed` is whether that code is kept by its content, as a recipe has named it.
+    """
 
     spec: RunSpec
     backend: str
     code: str
     stalled: str
+    packed: bool
 
 
 class RecipeScreen(NanochatScreen):
@@ -141,7 +145,8 @@ class RecipeScreen(NanochatScreen):
             # It is that folder from wherever it is launched again.
             code = str(Path(code).absolute())
         try:
-            shelf.save(to_keep(asked.spec, asked.backend, code, asked.stalled), name, self.nanochat.fleet.home)
+            recipe = to_keep(asked.spec, asked.backend, code, asked.stalled, packed=asked.packed)
+            shelf.save(recipe, name, self.nanochat.fleet.home)
         except UsageError as error:
             self.app.call_from_thread(self._taken, asked, name, error)
         else:
