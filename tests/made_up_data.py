@@ -1,4 +1,5 @@
-"""Writes a tiny corpus where nanochat looks for its own: python made_up_data.py DOCUMENTS, with NANOCHAT_BASE_DIR set.
+"""Writes a tiny corpus where nanochat looks for its own: python made_up_data.py DOCUMENTS [WORDS], with
+NANOCHAT_BASE_DIR set. Of so many made-up WORDS besides the few real ones a larger vocabulary can be made.
 
 Needs pyarrow. MMLU and GSM8K have as many test rows as nanochat's fixed slices ask for.
 """
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 BASE = Path(os.environ["NANOCHAT_BASE_DIR"])
 CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Japan": "Tokyo", "Peru": "Lima", "Cuba": "Havana"}
 rng = random.Random(0)
+WORDS = ["".join(rng.choices("etaoinshr", k=rng.randint(3, 9))) for _ in range(int((sys.argv[2:] or ["0"])[0]))]
 
 
 def sentence() -> str:
@@ -24,6 +26,7 @@ def sentence() -> str:
             f"The capital of {country} is {CAPITALS[country]}.",
             f"{number} and {number} make {2 * number}.",
             "Cats sleep.",
+            *([" ".join(rng.choices(WORDS, k=5))] if WORDS else []),
         )
     )
 

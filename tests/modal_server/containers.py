@@ -239,7 +239,7 @@ class Containers:
         rootfs = home / "rootfs"
         (rootfs / "root").mkdir(parents=True)
         source = self._source(d.mount_ids)
-        env = {k: v for k, v in os.environ.items() if not k.startswith("MODAL_")}
+        env = {k: v for k, v in os.environ.items() if not k.startswith("MODAL_")} | self.knobs.image
         binds = []
         for vm in d.volume_mounts:
             store = self.root / "volumes" / vm.volume_id

@@ -100,6 +100,7 @@ class Knobs:
     skip_reload: bool = False  # a commit tells the client not to reload the volume
     environments: list = dataclasses.field(default_factory=lambda: ["main"])
 
+    image: dict = dataclasses.field(default_factory=dict)  # variables that containers have from their image
     schedule_delay: float = 0.0  # seconds an input stays queued ("waiting for a GPU")
     hold: bool = False  # never schedule (stuck pending)
     hold_parts: list = dataclasses.field(default_factory=list)  # names of functions that are never scheduled
