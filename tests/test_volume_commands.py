@@ -222,3 +222,26 @@ def test_a_run_on_modal_is_measured_and_brought_home_whole(modal_cli: Cli, cloud
     modal_cli("volume", "mv", *on, "notes/note", "notes/other")
     assert modal_cli.json("volume", "rm", *on, "-r", "-y", "notes")["files"] == 1
     assert "nowhere" in modal_cli("volume", "ls", *on, "nowhere", code=2).stderr
+
+
+def test_a_volume_is_the_one_that_a_launch_would_use_as_it_is_set(modal_cli: Cli, tmp_path: Path) -> None:
+    def names(*words: str) -> set[str]:
+        return {one["path"] for one in modal_cli.json("volume", "ls", *words)} & {"note", "real"}
+
+    modal_cli.modal("--task", "tokenizer", "--tag", "far", "--watch")
+    (tmp_path / "note").write_text("far")
+    del modal_cli.env["NANOCHAT_TUI_BACKEND"]
+    modal_cli("settings", "volume", f"modal:{modal_cli.volume}")
+    modal_cli("volume", "put", "--backend", "modal", str(tmp_path / "note"))
+    modal_cli("settings", "backend", "modal")
+    assert names() == {"note"} and names("--backend", "local") == set()
+    assert modal_cli("volume", "cat", "note").stdout == "far"
+    assert modal_cli.json("volume", "du")["bytes"] > 3
+    assert modal_cli.json("volume", "get", "note", str(tmp_path / "here"))["files"] == 1
+    modal_cli("volume", "mv", "note", "other")
+    assert modal_cli.json("volume", "rm", "-y", "other")["files"] == 1
+    near = ("--backend", "local", "--engine", "nanochat")
+    modal_cli("volume", "put", *near, str(tmp_path / "note"), "real")
+    assert names() == names("--backend", "local") == set()
+    modal_cli("settings", "engine", "nanochat")
+    assert names("--backend", "local") == {"real"}

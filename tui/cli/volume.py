@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from runner.errors import NanochatError, UsageError
 from runner.exit_codes import Exit
+from runner.fleet.places import BACKENDS
 from runner.model.backend_name import BackendName
+from runner.model.spec import ENGINES
 from runner.text import filenames, units
 from runner.volumes import directory_cache, disk_usage
 from runner.volumes.base import BLOCK, Entry
@@ -28,8 +30,8 @@ def options(name: str, volume: Parser) -> None:
 
     def add(name: str, help_: str, *, path: str | None = "?") -> Parser:
         sub = actions.add_parser(name, parents=shared, help=help_, description=help_, allow_abbrev=False)
-        sub.add_argument("--backend", choices=("local", "modal"), default="local", help="whose volume (default local)")
-        sub.add_argument("--engine", choices=("rehearsal", "nanochat"), help="the volume of this engine")
+        sub.add_argument("--backend", choices=BACKENDS, help="whose volume (default as set, else local)")
+        sub.add_argument("--engine", choices=ENGINES, help="the volume of this engine (default as set)")
         if path is not None:
             sub.add_argument("path", metavar="PATH", nargs=path or None, default="")
         return sub

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.errors import NoSuchRun
-from runner.model.backend_name import BackendName
 from runner.model.run import Run
+from runner.planning.usual import usual_backend, usual_engine
 from runner.text import filenames
 from runner.volumes.base import Entry, Volume
 from tui.presentation import console
@@ -25,7 +25,7 @@ class VolumePath(NamedTuple):
 
 
 def volume_path(fleet: "Fleet", args: argparse.Namespace, text: str, *, whole: bool = False) -> VolumePath:
-    """`PATH` on the volume that was chosen, or `RUN:PATH` in the folder of a run, wherever that is.
+    """`PATH` on the volume that a launch would use, or on the one that was named, or `RUN:PATH` in the folder of a run, wherever that is.
 
     What changes a volume takes the `whole` name of a run.
     """
@@ -38,9 +38,9 @@ def volume_path(fleet: "Fleet", args: argparse.Namespace, text: str, *, whole: b
         else:
             path = _plain(f"{found.path}/{inside}")
             return VolumePath(found.backend, found.volume, fleet.volume_of(found), path)
-    engine = args.engine or ("nanochat" if args.backend == BackendName.MODAL else "rehearsal")
-    location = fleet.volume_location(args.backend, engine)
-    return VolumePath(args.backend, location, fleet.backend(args.backend).volume(location), _plain(text))
+    backend = args.backend or usual_backend(fleet.settings)
+    location = fleet.volume_location(backend, usual_engine(args.engine or fleet.settings.engine, backend, {}))
+    return VolumePath(backend, location, fleet.backend(backend).volume(location), _plain(text))
 
 
 def _plain(path: str) -> str:
