@@ -184,6 +184,22 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_spent(cli: Cli, mi
     assert "this is no nanochat: it has no base_train.py" in refused()
 
 
+def test_a_flag_that_no_stage_of_the_run_takes_is_said_to_do_nothing_and_refused_where_none_ever_does(cli: Cli) -> None:
+    short = ("--task", "base", "--iterations", "2", "--step-ms", "0", "--tag", "one", "--watch")
+    said = cli(
+        "launch", *short, "--set", "sft.init-lr-frac=0.5", "--set", "env.A=1", "--set", "base.matrix-lr=0.03"
+    ).stderr
+    assert said.count("does nothing") == 1
+    assert "--set sft.init-lr-frac=0.5 does nothing: --task base has no such stage" in said
+    # What the earlier run was given is none of this one's.
+    said = cli("plan", "--task", "eval", "--from", "one", "--set", "tokenizer.x=1").stderr
+    assert said.count("does nothing") == 1 and "--set tokenizer.x=1 does nothing: --task eval" in said
+    for task in ("speedrun", "base"):
+        said = cli("launch", "--task", task, "--set", "rl.num-epochs=2", code=2).stderr
+        assert "--set rl.num-epochs: no task has a stage rl, so that nothing would take it" in said
+    assert len(cli.json("ls")) == 1
+
+
 def test_a_ref_of_a_repository_is_trained_without_the_repository(cli: Cli, mine: Path, tmp_path: Path) -> None:
     first = own_nanochat.commit(mine)
     changed(mine, 5)

@@ -197,6 +197,17 @@ async def test_what_is_wrong_with_code_is_said_at_its_field(fleet: Fleet, mine: 
         assert app.screen.query_one("#pass-env-error").display
 
 
+async def test_a_flag_that_no_stage_takes_is_said_to_do_nothing_beside_the_plan(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await form(pilot, task="base", set="sft.init-lr-frac=0.5 base.matrix-lr=0.03")
+        await until(
+            pilot, said(app, "--set sft.init-lr-frac=0.5 does nothing: --task base has no such stage"), "a note"
+        )
+        app.screen.query_one("#set", Input).value = "rl.num-epochs=2"
+        await until(pilot, said(app, "no task has a stage rl"), "what is wrong")
+
+
 async def test_each_backend_has_its_own_field_for_keys(fleet: Fleet) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=(200, 50)) as pilot:

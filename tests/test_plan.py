@@ -277,11 +277,3 @@ def test_flops_are_refused_as_a_length_where_the_code_counts_them_wrong() -> Non
         planned()
     assert planned(fp8=False).total_steps == shapes.model_shape(24, flops=1e19).iterations
     assert shapes.model_shape(24, flops=1e19).flops == pytest.approx(1e19, rel=0.01)
-
-
-def test_a_flag_of_a_stage_that_the_task_has_not_is_said_to_do_nothing() -> None:
-    spec = RunSpec.create(
-        task="base", backend="modal", flags=["sft.init-lr-frac=0.5", "env.A=1", "base.matrix-lr=0.03"]
-    )
-    idle = [w for w in make_plan(spec, Inventory(), backend="modal").warnings if "does nothing" in w]
-    assert idle == ["--set sft.init-lr-frac=0.5 does nothing: --task base has no such stage"]

@@ -139,7 +139,7 @@ _VALUES = st.one_of(
     _WORDS,
 )  # fmt: skip
 _FLAGS = st.builds(
-    StageFlag, st.sampled_from(["sft", "rl", "base_eval", "env"]), st.just("zz-a") | st.just("zz-b"), _VALUES
+    StageFlag, st.sampled_from(["sft", "tokenizer", "base_eval", "env"]), st.just("zz-a") | st.just("zz-b"), _VALUES
 )
 
 

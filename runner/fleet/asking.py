@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from runner.errors import UsageError
+from runner.model import stage_flags
 from runner.model.backend_name import BackendName
 from runner.model.overrides import closest_name
 from runner.model.spec import TOKENIZER_TASK, RunSpec
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Asked(NamedTuple):
-    """The spec of a launch, the backend it is for, and a line for each setting that is passed over."""
+    """The spec of a launch, the backend it is for, and a line for each setting or flag that is passed over."""
 
     spec: RunSpec
     backend: str
@@ -71,11 +72,12 @@ def asked_for(fleet: "Fleet", recipe: Recipe, *, include_secrets: bool = False) 
         ),
     )
     said: dict[str, Any] = {"engine": recipe.engine, "gpus": recipe.gpus, "gpu": recipe.gpu}
+    idle = stage_flags.idle(recipe.flags, recipe.task or "test")
     if source and continued:
         # What that run is goes before what is usual here.
-        return Asked(_without(create(**said), recipe, source), backend)
+        return Asked(_without(create(**said), recipe, source), backend, idle)
     spec, passed_over = with_usual(create, fleet.effective, **said)
-    return Asked(spec, backend, passed_over)
+    return Asked(spec, backend, (*passed_over, *idle))
 
 
 def _without(spec: RunSpec, recipe: Recipe, source: "Run") -> RunSpec:

@@ -7,9 +7,12 @@ from typing import Any
 from msgspec import Struct
 
 from runner.errors import UsageError
+from runner.model.stages import STAGES as STAGES_OF
 
 # The stages whose script takes flags, by the name that a person types; `env` are variables, for all of them.
-STAGES = ("base", "sft", "rl", "tokenizer", "base_eval", "chat_eval")
+STAGES = ("base", "sft", "tokenizer", "base_eval", "chat_eval")
+# nanochat has a script for it, and no task such a stage.
+NO_TASK = "rl"
 ENV = "env"
 # Flags that typed options stand for, as the plan computes with them: stage -> flag -> name of the override.
 TYPED: dict[str, dict[str, str]] = {
@@ -87,6 +90,11 @@ def _parsed(text: str) -> StageFlag:
         raise UsageError(
             f"--set {shown!r} names no stage", "give STAGE.FLAG=VALUE, as base.warmdown-ratio=0.85", field="set"
         )
+    if stage == NO_TASK:
+        raise _refused(
+            f"--set {where[:40]}: no task has a stage {stage}, so that nothing would take it",
+            "leave it out: a script of your own can train on from what `volume get RUN:` brings",
+        )
     if stage not in (*STAGES, ENV):
         raise UsageError(
             f"--set {shown!r}: unknown stage {stage[:20]!r}", f"use one of {', '.join((*STAGES, ENV))}", field="set"
@@ -151,6 +159,15 @@ def _same(a: object, b: object) -> bool:
 
 def _contradiction(one: StageFlag, option: str) -> UsageError:
     return _refused(f"{option} and --set {one} contradict each other", "leave one of them out")
+
+
+def idle(flags: Iterable[StageFlag], task: str) -> tuple[str, ...]:
+    """What of these is for stages that a task has not, in words."""
+    return tuple(
+        f"--set {one} does nothing: --task {task} has no such stage"
+        for one in flags
+        if one.stage not in (ENV, *STAGES_OF.get(task, ()))
+    )
 
 
 def merged(lower: Iterable[StageFlag], upper: Iterable[StageFlag]) -> tuple[StageFlag, ...]:

@@ -15,9 +15,7 @@ HELP = {
     "embedding-lr": "learning rate of the token embeddings",
     "eval": "what is measured: core, bpb, sample, with commas",
     "eval-every": "steps between measurements of validation loss; -1 for none",
-    "eval-examples": "problems of each such measurement",
     "eval-tokens": "tokens of each such measurement",
-    "examples-per-step": "problems of one optimizer step, over all GPUs",
     "final-lr-frac": "where the learning rate ends, as a part of its height",
     "fp8": "matrix products in 8 bits, for GPUs from the H100 on",
     "fp8-recipe": "one scale for a whole tensor, which is faster, or one for each row, which is more exact",
@@ -33,7 +31,6 @@ HELP = {
     "max-seq-len": "longest context, in tokens",
     "mmlu-epochs": "how often the multiple-choice questions come in the mixture",
     "model-step": "step of the checkpoint that it begins with; empty for the newest",
-    "num-epochs": "how often it goes over the arithmetic problems",
     "num-iterations": "optimizer steps; -1 to work them out",
     "num-samples": "answers that are tried for each problem",
     "sample-every": "steps between texts that the model writes; -1 for none",
@@ -64,10 +61,6 @@ BY_STAGE = {
     ("sft", "num-iterations"): "optimizer steps; -1 for all of the mixture once",
     ("sft", "total-batch-size"): "tokens of one optimizer step, over all GPUs; empty for as in base training",
     ("sft", "unembedding-lr"): "learning rate of the last layer; empty for that of base training",
-    ("rl", "device-batch-size"): "answers that one GPU works on at once; fewer need less memory",
-    ("rl", "eval-every"): "steps between measurements of how many problems are solved",
-    ("rl", "save-every"): "steps between checkpoints",
-    ("rl", "weight-decay"): "how strongly embeddings and the last layer are pulled towards zero",
     ("base_eval", "device-batch-size"): "sequences that one GPU takes at once as bits per byte are measured",
 }
 

@@ -11,7 +11,6 @@ from runner.model.backend_name import BackendName
 from runner.model.pricing import MoneyRange, Prices, TimeRange
 from runner.model.run import Estimate, Run
 from runner.model.spec import RunSpec
-from runner.model.stage_flags import ENV
 from runner.model.stages import PARTS, STAGES, Part, StageName, dearest_part, needs_gpus, part_of
 from runner.model.status import StageState, StageStatus
 from runner.nanochat import code_facts, command_lines, flops, layout, shapes
@@ -181,10 +180,7 @@ def make_plan(
 def _flags_left_out(s: ResolvedSpec) -> tuple[str, ...]:
     """What the plan would give to scripts that do not take it. Raises UsageError for what cannot be left out."""
     stages = [name for name in STAGES[s.spec.task] if name in command_lines.FLAGS]
-    left = [line for name in stages for line in command_lines.flags_left_out(s, name)]
-    # What a run continues has had stages of its own.
-    idle = [one for one in s.spec.flags if one.stage not in (*stages, ENV)] if not s.spec.source else []
-    return *left, *(f"--set {one} does nothing: --task {s.spec.task} has no such stage" for one in idle)
+    return tuple(line for name in stages for line in command_lines.flags_left_out(s, name))
 
 
 def _fit(maker: "_StagePlanner", stages: tuple[Stage, ...], limit: int | None) -> legs.Fit:

@@ -25,7 +25,7 @@ class VolumePath(NamedTuple):
 
 
 def volume_path(fleet: "Fleet", args: argparse.Namespace, text: str, *, whole: bool = False) -> VolumePath:
-    """`PATH` on the volume that a launch would use, or on the one that was named, or `RUN:PATH` in the folder of a run, wherever that is.
+    """`PATH` on the volume that was named or that a launch would use, or `RUN:PATH` in the folder of a run.
 
     What changes a volume takes the `whole` name of a run.
     """

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from runner.errors import UsageError
 from runner.fleet.places import BACKENDS
+from runner.model import stage_flags
 from runner.model.backend_name import BackendName
 from runner.model.code import Code
 from runner.model.identifiers import check_tag
@@ -117,7 +118,7 @@ class Filled(NamedTuple):
             raise UsageError("set: a quote is not closed", "give STAGE.FLAG=VALUE, with spaces", field="set") from error
 
     def read(self) -> tuple[RunSpec, tuple[str, ...]]:
-        """The form as a spec, whose code has no content yet, and a line for each setting that is passed over.
+        """The form as a spec, whose code has no content yet, and a line for each setting or flag that is passed over.
 
         What is left as it was is taken from the run to continue. Raises UsageError with the field that is wrong.
         """
@@ -147,11 +148,13 @@ class Filled(NamedTuple):
             pass_env=self._listed("pass-env", BackendName.LOCAL),
             recipe=(self.loaded.recipe.recipe or "") if self.loaded else "",
         )
+        idle = stage_flags.idle(stage_flags.parse(self._set()), values["task"])
         if self._continued:
-            return create(**said), ()
+            return create(**said), idle
         # Where auto was chosen over what is set, that counts no more.
         usual = without(self.effective, [name for name, value in said.items() if value is None])
-        return with_usual(create, usual, **said)
+        spec, passed_over = with_usual(create, usual, **said)
+        return spec, (*passed_over, *idle)
 
     def _beside(self, base: Loaded) -> list[str] | None:
         listed = {
