@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.job.damaged import quarantine_damaged
-from runner.job.publish import link_shared
+from runner.job.publish import copy_results, link_shared
 from runner.job.tokenizers import without_tokenizer
 from runner.nanochat.command_lines import TASKS
 from runner.nanochat.layout import Inventory
@@ -124,6 +124,25 @@ def test_task_data_is_judged_by_its_manifest_and_its_files(full: FolderVolume, n
     folder = "task_data/openai--gsm8k/main/test"
     full.remove(f"{folder}/{name}") if data is None else full.write(f"{folder}/{name}", data)
     assert not look(full).task_data and look(full).damaged == (folder,)
+
+
+def test_conversations_that_one_run_fetched_are_there_for_the_next_and_put_aside_when_they_are_cut(
+    full: FolderVolume, tmp_path: Path
+) -> None:
+    name, data = "identity_conversations.jsonl", b'[{"role": "user"}]\n[{"role": "user"}]\n'
+    first, second = tmp_path / "first", tmp_path / "second"
+    link_shared(first, full)
+    assert not (first / name).exists() and not look(full).identity
+    (first / name).write_bytes(data)
+    copy_results(first, full, "runs/a")
+    link_shared(second, full)
+    assert (second / name).read_bytes() == data and look(full).identity
+    full.write(name, data[:-9])
+    assert not look(full).identity and look(full).damaged == (name,)
+    assert quarantine_damaged(full, second, "nanochat") == [
+        f"[DAMAGED] {name} is put aside in damaged/, and fetched again"
+    ]
+    assert not (second / name).is_symlink(), "the next one is fetched there"
 
 
 def test_a_split_that_was_never_there_is_missing_and_not_damaged(full: FolderVolume) -> None:

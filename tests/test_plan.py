@@ -39,6 +39,24 @@ def planned(inventory: Inventory = FULL, *, backend: str = "modal", **given: Any
     return make_plan(spec(backend=backend, **given), inventory, backend=backend)
 
 
+def test_conversations_about_itself_that_the_code_fine_tunes_on_are_fetched_before_any_gpu_is_asked_for() -> None:
+    older = msgspec.structs.replace(code_facts.pinned(), identity=True)
+
+    def steps(task: str, has: Inventory, backend: str = "modal") -> str:
+        made = RunSpec.create(task=task, model="d4", backend=backend, engine="nanochat")
+        found = make_plan(made, has, backend=backend, code=older)
+        return " ".join([str(found.stages[0].commands), *found.warnings])
+
+    there = msgspec.structs.replace(FULL, identity=True)
+    assert "identity_conversations.jsonl" in steps("speedrun", FULL)
+    assert "identity_conversations.jsonl" not in steps("speedrun", there) + steps("base", FULL)
+    assert "fine-tunes without what it says of itself" in steps("speedrun", FULL, "local")
+    assert "without what it says" not in steps("speedrun", there, "local") + steps("base", FULL, "local")
+    names = [("scripts/base_train.py", b""), ("scripts/tok_train.py", b"")]
+    for text, wants in ((b"at = base + '/identity_conversations.jsonl'", True), (b"", False)):
+        assert code_facts.facts_of([*names, ("scripts/chat_sft.py", text)]).identity is wants
+
+
 def argv(found: Plan, stage: str) -> tuple[str, ...]:
     return next(s for s in found.stages if s.name == stage).commands[-1]
 

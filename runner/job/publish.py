@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from runner.errors import NanochatError
 from runner.nanochat import layout
+from runner.nanochat.code_facts import IDENTITY
 from runner.nanochat.layout import CheckpointKind
 from runner.volumes import checkpoints
 from runner.volumes.checkpoints import KEPT, Checkpoint, Verdict
@@ -224,7 +225,7 @@ class Publisher:
 
 
 def copy_results(work: Path, volume: FolderVolume, folder: str) -> None:
-    """Bring evaluation tables, and an eval bundle that a stage downloaded, to the volume."""
+    """Bring evaluation tables, and what a stage downloaded for all runs, to the volume."""
     for csv in sorted((work / layout.RESULTS).glob("*.csv")):
         volume.write(f"{folder}/{layout.RESULTS}/{csv.name}", csv.read_bytes())
     bundle, target = work / layout.EVAL_BUNDLE, volume.path(layout.EVAL_BUNDLE)
@@ -232,26 +233,29 @@ def copy_results(work: Path, volume: FolderVolume, folder: str) -> None:
         partial = target.with_name(f".{layout.EVAL_BUNDLE}.{os.getpid()}")
         shutil.copytree(bundle, partial)
         partial.rename(target)
+    identity = work / IDENTITY
+    if identity.is_file() and not identity.is_symlink() and not volume.path(IDENTITY).exists():
+        volume.write(IDENTITY, identity.read_bytes())
 
 
 def link_shared(base: Path, volume: FolderVolume) -> None:
     """Make a run's NANOCHAT_BASE_DIR: its own folder, with the volume's shared folders linked in."""
     base.mkdir(parents=True, exist_ok=True)
-    links = [*layout.SHARED]
-    if (volume.path(layout.EVAL_BUNDLE) / "core.yaml").exists():
-        links.append(layout.EVAL_BUNDLE)
-    elif (base / layout.EVAL_BUNDLE).is_symlink():
-        (base / layout.EVAL_BUNDLE).unlink()
     volume.path(layout.CACHE).mkdir(exist_ok=True)
-    for name in links:
-        target = volume.path(name)
-        target.mkdir(exist_ok=True)
-        link_to(base / name, target)
+    for name in layout.SHARED:
+        volume.path(name).mkdir(exist_ok=True)
+        link_to(base / name, volume.path(name))
+    # What comes whole is linked when it is there: else it is brought to the work disk first.
+    for name, sign in ((layout.EVAL_BUNDLE, "core.yaml"), (IDENTITY, "")):
+        if (volume.path(name) / sign).exists():
+            link_to(base / name, volume.path(name))
+        elif (base / name).is_symlink():
+            (base / name).unlink()
 
 
 def link_to(link: Path, target: Path) -> None:
-    """Let a link of the work disk lead to a folder of the volume; a folder that is there in its place stays."""
+    """Let a link of the work disk lead to a place of the volume; what is there instead of a link stays."""
     if link.is_symlink():
         link.unlink()
     if not link.exists():
-        link.symlink_to(target.absolute(), target_is_directory=True)
+        link.symlink_to(target.absolute())

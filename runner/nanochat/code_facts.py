@@ -23,6 +23,8 @@ SCRIPTS = {
     "chat_eval": "chat_eval",
 }
 DATASET = "dataset"
+# Conversations about itself, which older ones fine-tune on; without the file they go on, and learn nothing of it.
+IDENTITY = "identity_conversations.jsonl"
 # What cannot be missing, as every plan but an evaluation's trains with it.
 NEEDED = ("base", "tokenizer")
 # A larger file of Python is data.
@@ -43,7 +45,8 @@ class CodeFacts(Struct, frozen=True):
     """What is known of a nanochat without running it.
 
     `scripts` are the stages that it has, by name; `root` the folder of it that modules are imported from, `dataset` the
-    module that downloads text, `task_data` whether it keeps the data of tasks in its base folder, `undercounts` whether
+    module that downloads text, `task_data` whether it keeps the data of tasks in its base folder, `identity` whether it
+    fine-tunes on conversations about itself, which lie there, too, `undercounts` whether
     its FLOPs leave out layers in FP8; `files` are digests of what decides its pace, by path; `project` those of its
     pyproject.toml and uv.lock, `packages` what these would have installed, name -> version.
     """
@@ -56,6 +59,7 @@ class CodeFacts(Struct, frozen=True):
     files: Mapping[str, str]
     project: Mapping[str, str] = {}
     packages: Mapping[str, str] = {}
+    identity: bool = False
 
 
 def facts_of(files: Iterable[tuple[str, bytes]]) -> CodeFacts:
@@ -100,6 +104,7 @@ def facts_of(files: Iterable[tuple[str, bytes]]) -> CodeFacts:
         undercounts=_undercounts(sources[found["base"]], sources.get(f"{root}nanochat/gpt.py", "")),
         files=digests,
         project={path: _digest(data) for path, data in project.items()},
+        identity=IDENTITY in sources.get(found.get("sft", ""), ""),
         packages=python_project.packages(project.get(python_project.LOCK, b"")[:LARGEST]),
     )
 

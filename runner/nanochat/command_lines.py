@@ -7,7 +7,7 @@ from msgspec import Struct
 from runner.model.overrides import Overrides
 from runner.model.spec import RunSpec
 from runner.model.stage_flags import ENV, TYPED
-from runner.nanochat.code_facts import CodeFacts
+from runner.nanochat.code_facts import IDENTITY, CodeFacts
 from runner.nanochat.fitting import fitted_flags, script_of, unknown_flags
 
 COMMIT = "92d63d4e8bb4df75c3b71618f31ddde2378b2bcd"
@@ -100,6 +100,13 @@ TASK_DATA: Argv = (
     *_PYTHON,
     "from tasks.common import load_hub_dataset as get; "
     + "; ".join(f"get({name!r}, {subset!r}, {split!r})" for name, subset, splits in TASKS for split in splits),
+)
+# As upstream's own script brings it; it is written when all of it is here.
+IDENTITY_DATA: Argv = (
+    *_PYTHON,
+    "import os, pathlib, urllib.request as web; "
+    f"data = web.urlopen('https://karpathy-public.s3.us-west-2.amazonaws.com/{IDENTITY}', timeout=60).read(); "
+    f"pathlib.Path(os.environ['NANOCHAT_BASE_DIR'], {IDENTITY!r}).write_bytes(data)",
 )
 
 

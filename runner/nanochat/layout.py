@@ -85,12 +85,12 @@ CHECKPOINT_DIRS = {CheckpointKind.BASE: "base_checkpoints", CheckpointKind.SFT: 
 
 
 class Inventory(Struct, frozen=True):
-    """What a volume already holds for any run: count of training shards, validation shard, tokenizer, bundle,
-    task data; `kernels` are the attention kernels in the cache of Hugging Face, by folder, with their revision;
-    `token_bytes` is the size of the tokenizer's table, which tells its vocabulary; `tokenizer_of_run` whether it is one
-    that a run has for itself, `tokenizer_asked` how it was asked for, None where nobody has put that down; `own_text`
-    whether the shards are the person's own; `damaged` are the paths of what is there and is not what it should be, and
-    counts for nothing."""
+    """What a volume already holds for any run: count of training shards, validation shard, tokenizer, bundle, task
+    data, conversations about itself; `kernels` are the attention kernels in the cache of Hugging Face, by folder, with
+    their revision; `token_bytes` is the size of the tokenizer's table, which tells its vocabulary; `tokenizer_of_run`
+    whether it is one that a run has for itself, `tokenizer_asked` how it was asked for, None where nobody has put that
+    down; `own_text` whether the shards are the person's own; `damaged` are the paths of what is there and is not what
+    it should be, and counts for nothing."""
 
     train_shards: int = 0
     validation_shard: bool = False
@@ -101,6 +101,7 @@ class Inventory(Struct, frozen=True):
     own_text: bool = False
     eval_bundle: bool = False
     task_data: bool = False
+    identity: bool = False
     kernels: Mapping[str, str] = {}
     damaged: tuple[str, ...] = ()
 

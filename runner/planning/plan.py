@@ -302,6 +302,8 @@ def _warnings(
         )
     if _reads_tasks(s) and not s.code.task_data and spec.engine == "nanochat":
         found.append("this code downloads its fine-tuning data itself, when that stage begins: the GPUs wait for it")
+    if s.on_cpu and StageName.SFT in STAGES[spec.task] and s.code.identity and not has.identity:
+        found.append(f"{code_facts.IDENTITY} is not on the volume: this code fine-tunes without what it says of itself")
     if s.spec.engine == "nanochat" and not s.on_cpu and (other := _unlike_upstream(spec, s)):
         found.append(other)
     if spec.overrides.iterations and spec.overrides.data_ratio:
@@ -432,6 +434,8 @@ class _StagePlanner(Struct, frozen=True):
             found["eval bundle"] = command_lines.EVAL_BUNDLE
         if _reads_tasks(s) and s.code.task_data and not has.task_data:
             found["task data"] = command_lines.TASK_DATA
+        if StageName.SFT in STAGES[s.spec.task] and s.code.identity and not has.identity:
+            found["conversations about itself"] = command_lines.IDENTITY_DATA
         return found
 
     def _tokenizer(self) -> _Draft:

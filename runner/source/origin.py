@@ -26,7 +26,7 @@ UPSTREAM = "upstream"
 # In the data folder: archives by their content, and repositories that were fetched.
 CACHE = "code"
 # Raised when more is read of code than before.
-FACTS_VERSION = 2
+FACTS_VERSION = 3
 _SHORT = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
 _SCP = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[^\s]+")
 _REF = re.compile(r"[A-Za-z0-9._/+-]{1,200}")

@@ -7,6 +7,7 @@ from msgspec import Struct
 from runner.model.run import Run
 from runner.model.states import TRANSITIONS, State
 from runner.nanochat import layout
+from runner.nanochat.code_facts import IDENTITY
 from runner.volumes.base import Entry, Volume
 
 
@@ -78,6 +79,7 @@ _SHARED = {
     layout.TOKENIZER: "runs without a copy of this tokenizer in their folder lose it: a new one does not fit them",
     layout.EVAL_BUNDLE: "the next launch downloads the evaluation bundle again",
     layout.TASK_DATA: "the next launch downloads the fine-tuning data again",
+    IDENTITY: "the next launch of code that fine-tunes on it downloads it again",
     layout.CACHE: "the next start compiles anew, for minutes",
     "volume.json": "nothing then says whether this volume is for rehearsals or for real runs",
 }

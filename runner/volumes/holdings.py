@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runner.nanochat import layout
+from runner.nanochat.code_facts import IDENTITY
 from runner.nanochat.command_lines import TASKS
 from runner.nanochat.layout import Inventory
 from runner.system.side_by_side import side_by_side
@@ -46,6 +47,10 @@ def inventory(volume: Volume, engine: str, *, judged: bool = True, runs: Sequenc
     tasks = _task_folders(volume)
     bad_tasks = [folder for folder in tasks if not _task_is_whole(volume, folder)] if near else []
     lacking = near and len(tasks) < sum(len(splits) for *_, splits in TASKS)
+    identity = list[Entry]()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        identity.append(volume.stat(IDENTITY))
+    bad_identity = _bad(volume, identity, lambda _, tail, size: contents.json_lines(tail, size)) if near else []
     whole = {e.name for e in data if e.bytes} - {path.rpartition("/")[2] for path in bad_data}
     shards = {i for i in map(layout.shard_index, whole) if i is not None}
     known = {path.split("/")[1] for path in tasks if path not in bad_tasks}
@@ -61,8 +66,9 @@ def inventory(volume: Volume, engine: str, *, judged: bool = True, runs: Sequenc
         tokenizer_asked=record.asked if record else None,
         eval_bundle=bundle and not bad_bundle,
         task_data=not (bad_tasks or lacking) and {name.replace("/", "--") for name, *_ in TASKS} <= known,
+        identity=any(e.bytes for e in identity) and not bad_identity,
         kernels=kernels,
-        damaged=tuple([*bad_data, *bad_tokenizer, *bad_bundle, *bad_tasks]),
+        damaged=tuple([*bad_data, *bad_tokenizer, *bad_bundle, *bad_tasks, *bad_identity]),
     )
 
 
