@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from runner.errors import UsageError
+from runner.fleet.fleet import Fleet
 from runner.model.run import Run
 from runner.model.spec import RunSpec
 from runner.model.states import State
@@ -18,7 +19,7 @@ from runner.nanochat import layout
 from runner.source.unpack import unpack
 from tests import own_nanochat
 from tests.conftest import Cli
-from tests.modal_cloud import ROOT
+from tests.modal_cloud import ROOT, Cloud
 from tests.place import Place
 
 SHORT = "--engine nanochat --task base --model d4 --gpus 1 --iterations 30 --save-every 10".split()
@@ -282,3 +283,38 @@ def test_a_launch_that_is_killed_anywhere_leaves_no_half_of_an_archive_and_the_n
     changed(mine, 77)
     cli("launch", *SHORT, "--code", str(mine), "--watch")
     assert "the model was changed 77 times" in (cli.run_dir("last") / "log").read_text()
+
+
+def test_a_launch_killed_inside_the_upload_of_its_code_leaves_nothing_half_and_the_next_one_works(
+    modal_cli: Cli, cloud: Cloud, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.killed_upload import STEPS
+    from tests.test_modal_launch import later
+
+    folder = own_nanochat.make(tmp_path / "fork", device="cuda")
+    short = [*SHORT, "--core-every", "-1", "--backend", "modal", "--volume", modal_cli.volume, "--code", str(folder)]
+    for at in range(1, len(STEPS) + 2):
+        # A block has several pieces, none of which Modal has already.
+        (folder / "large.bin").write_bytes(random.Random(at).randbytes(1 << 20))
+        changed(folder, at)
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.killed_upload", str(at), "launch", *short, "--tag", f"at-{at}"],
+            cwd=ROOT, env=modal_cli.env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == (-signal.SIGKILL if at <= len(STEPS) else 0), done.stderr
+        archives = list((cloud.folder(modal_cli.volume) / layout.CODE).glob("*"))
+        assert len(archives) == (at > len(STEPS))
+        for archive in archives:
+            unpack(archive, tmp_path / "unpacked" / f"{at}-{archive.name}", archive.name.removesuffix(".tar.gz"))
+    assert done.stderr.rstrip().endswith(str(list(STEPS)))
+    modal_cli("watch", f"at-{at}")
+    assert f"the model was changed {at} times" in modal_cli("logs", f"at-{at}").stdout
+    for name, value in cloud.env.items():
+        monkeypatch.setenv(name, value)
+    with Fleet(modal_cli.home, volume=modal_cli.volume, clock=later) as fleet:
+        found = {run.tag: run for run in fleet.poll_all()}
+        assert {found[f"at-{n}"].state for n in range(1, at)} == {State.INTERRUPTED}
+        # Begun again by its record, with the code of its own.
+        fleet.resume(found["at-2"])
+    modal_cli("watch", "at-2")
+    assert "the model was changed 2 times" in modal_cli("logs", "at-2").stdout
