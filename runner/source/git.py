@@ -80,16 +80,16 @@ def state_of(folder: Path) -> GitState:
     dirty = any(line and not line.startswith("# ") for line in lines)
     if commit == "(initial)":
         return GitState("", branch, dirty)
-    return GitState(commit, "" if branch == "(detached)" else branch, dirty, _base(folder))
+    return GitState(commit, "" if branch == "(detached)" else branch, dirty, base_of(folder, "HEAD"))
 
 
-def _base(folder: Path) -> str:
+def base_of(folder: Path, commit: str) -> str:
     """The newest commit of nanochat's own repository below this one: by its remote, or the one that we know."""
     refs = [ref for remote in _remotes(folder) for ref in _heads(folder, remote)]
     try:
         if refs:
-            return ask(folder, "merge-base", "HEAD", *refs).decode().strip()
-        ask(folder, "merge-base", "--is-ancestor", COMMIT, "HEAD")
+            return ask(folder, "merge-base", commit, *refs).decode().strip()
+        ask(folder, "merge-base", "--is-ancestor", COMMIT, commit)
     except NoGit:
         return ""
     return COMMIT
@@ -116,6 +116,22 @@ def _heads(folder: Path, remote: str) -> list[str]:
         return ask(folder, "for-each-ref", "--format=%(objectname)", *where).decode().split()
     except NoGit:
         return []
+
+
+def files_at(folder: Path, commit: str) -> dict[str, bytes]:
+    """The files of a commit by their paths in this folder, a link's target as its content. Raises NoGit."""
+    words = ask(folder, "ls-tree", "-r", "-z", commit).split(b"\0")
+    rows = [(meta.split(), path) for meta, tab, path in (word.partition(b"\t") for word in words) if tab]
+    blobs = [(meta[2].decode(), path) for meta, path in rows if meta[1] == b"blob"]
+    said = ask(folder, "cat-file", "--batch", input_=("\n".join(sha for sha, _ in blobs) + "\n").encode())
+    found, at = {}, 0
+    for _, path in blobs:
+        head, _, _ = said[at : at + 200].partition(b"\n")
+        size = int(head.split()[2])
+        at += len(head) + 1
+        found[path.decode("utf-8", "surrogateescape")] = said[at : at + size]
+        at += size + 1
+    return found
 
 
 def _why(stderr: str) -> str:
