@@ -23,7 +23,7 @@ from runner.text.sanitize import sanitize_line
 from tests.conftest import DATA
 
 DIR, PYTHON = os.environ.get("NANOCHAT_DIR"), os.environ.get("NANOCHAT_PYTHON")
-KINDS = {int: "int", float: "float", str: "str", None: "str"}
+KINDS: dict[object, str] = {int: "int", float: "float", str: "str", None: "str"}
 HEAD = "import argparse\nparser = argparse.ArgumentParser()\n"
 
 
@@ -51,7 +51,7 @@ def real_parser(text: str, monkeypatch: pytest.MonkeyPatch) -> argparse.Argument
 def kind_of(action: argparse.Action) -> str:
     if isinstance(action, argparse.BooleanOptionalAction):
         return "onoff"
-    return "switch" if action.nargs == 0 else KINDS.get(action.type, "other")  # type: ignore[arg-type]
+    return "switch" if action.nargs == 0 else KINDS.get(action.type, "other")
 
 
 def default_of(action: argparse.Action, flag: Flag) -> str:

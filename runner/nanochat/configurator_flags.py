@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from typing import Any
 
 from runner.nanochat.argparse_flags import read as read_argparse
 from runner.nanochat.argument_calls import shown, typed
@@ -30,8 +31,8 @@ def read(source: str, tree: ast.Module) -> ScriptFlags | None:
             value = constants.value(node, scope)
             found.pop(name, None)
             constants = Constants()
-            known = ... if isinstance(value, Unknown) else value
-            scope.bound[name], scope.values[name] = 1, ast.Constant(known)  # type: ignore[arg-type]
+            known: Any = ... if isinstance(value, Unknown) else value
+            scope.bound[name], scope.values[name] = 1, ast.Constant(known)
             flag = None if name.startswith("_") else _flag(name, value, _comment(lines, statement))
             if flag:
                 found[name] = flag
