@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from runner.fleet.fleet import Fleet
 from runner.nanochat.code_facts import pinned
 from runner.nanochat.flags import Flag
 from tests.modal_cloud import DATASET, HUB, ROOT, TOKENIZER
@@ -103,6 +106,28 @@ def make(
     for junk in folder.rglob("__pycache__"):
         shutil.rmtree(junk)
     return folder
+
+
+def changed(folder: Path, times: int) -> None:
+    """Edit the model of a checkout; its runs say so."""
+    (folder / "nanochat" / "gpt.py").write_text(f"CHANGED = {times}\n")
+
+
+def with_a_flag_of_its_own(folder: Path) -> Path:
+    """A fork in a repository of its own, whose base training takes `--mlp-type`."""
+    make(
+        folder,
+        more=('parser.add_argument("--mlp-type", choices=["relu2", "swiglu"], default="relu2", help="which MLP")',),
+    )
+    commit(folder)
+    return folder
+
+
+def fleet_that_could_train(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    """A fleet on a machine whose Python seems to have torch."""
+    monkeypatch.setenv("NANOCHAT_PYTHON", str(python_with_torch(folder / "python")))
+    (folder / "home").mkdir()
+    return Fleet(folder / "home")
 
 
 def commit(folder: Path, said: str = "mine") -> str:

@@ -20,6 +20,7 @@ from runner.source.unpack import unpack
 from tests import own_nanochat
 from tests.conftest import Cli
 from tests.modal_cloud import ROOT, Cloud
+from tests.own_nanochat import changed
 from tests.place import Place
 
 SHORT = "--engine nanochat --task base --model d4 --gpus 1 --iterations 30 --save-every 10".split()
@@ -40,10 +41,6 @@ def mine(cli: Cli, tmp_path: Path, python: Path) -> Path:
     folder = own_nanochat.make(tmp_path / "fork")
     own_nanochat.commit(folder)
     return folder
-
-
-def changed(folder: Path, times: int) -> None:
-    (folder / "nanochat" / "gpt.py").write_text(f"CHANGED = {times}\n")
 
 
 def spec(place: Place, folder: Path, flags: tuple[str, ...] = (), **overrides: Any) -> RunSpec:

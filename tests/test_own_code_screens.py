@@ -18,6 +18,7 @@ from runner.volumes.folder import FolderVolume
 from tests import own_nanochat
 from tests.answers import answer
 from tests.conftest import Cli
+from tests.own_nanochat import changed
 from tests.test_app import put, text_of, until
 from tui.app.app import NanochatApp
 from tui.screens.compare import CompareScreen
@@ -32,23 +33,12 @@ HOSTILE = "\x1b]0;title\x07\x1b[2J\u202eevil [bold]x[/]\n"
 
 @pytest.fixture
 def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
-    monkeypatch.setenv("NANOCHAT_PYTHON", str(own_nanochat.python_with_torch(tmp_path / "python")))
-    (tmp_path / "home").mkdir()
-    return Fleet(tmp_path / "home")
+    return own_nanochat.fleet_that_could_train(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
-    folder = own_nanochat.make(
-        tmp_path / "fork",
-        more=('parser.add_argument("--mlp-type", choices=["relu2", "swiglu"], default="relu2", help="which MLP")',),
-    )
-    own_nanochat.commit(folder)
-    return folder
-
-
-def changed(folder: Path, times: int) -> None:
-    (folder / "nanochat" / "gpt.py").write_text(f"CHANGED = {times}\n")
+    return own_nanochat.with_a_flag_of_its_own(tmp_path / "fork")
 
 
 def said(app: NanochatApp, text: str) -> Callable[[], bool]:

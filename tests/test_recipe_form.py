@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import msgspec
+import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -14,9 +15,11 @@ from runner.model.code import Code
 from runner.model.spec import RunSpec
 from runner.recipes import recipe_text, shelf
 from runner.recipes.recipe import Recipe, over
+from tests import own_nanochat
 from tests.answers import answer, readable
+from tests.own_nanochat import changed
 from tests.test_app import text_of, until
-from tests.test_own_code_screens import changed, fleet, mine, said  # noqa: F401 - fixtures
+from tests.test_own_code_screens import said
 from tui.app.app import NanochatApp
 from tui.cli.launching import _typed
 from tui.cli.main import parser
@@ -25,13 +28,23 @@ from tui.widgets.choice import Choice
 from tui.widgets.recipe_list import RecipeList
 
 
+@pytest.fixture
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    return own_nanochat.fleet_that_could_train(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    return own_nanochat.with_a_flag_of_its_own(tmp_path / "fork")
+
+
 def value(app: NanochatApp, name: str) -> str:
     field = app.screen.query_one(f"#{name}")
     assert isinstance(field, Input | Choice)
     return field.value
 
 
-def own(fleet: Fleet, name: str, text: str) -> None:  # noqa: F811
+def own(fleet: Fleet, name: str, text: str) -> None:
     (fleet.home / "recipes").mkdir(exist_ok=True)
     (fleet.home / "recipes" / f"{name}.toml").write_text(text)
 
@@ -49,7 +62,7 @@ def form(app: NanochatApp) -> LaunchScreen:
     return app.screen
 
 
-def of_command(fleet: Fleet, command: str) -> tuple[Recipe, RunSpec]:  # noqa: F811
+def of_command(fleet: Fleet, command: str) -> tuple[Recipe, RunSpec]:
     """What a command line asks for."""
     args = parser("launch").parse_args(shlex.split(command)[1:])
     recipe = _typed(args)
@@ -58,7 +71,7 @@ def of_command(fleet: Fleet, command: str) -> tuple[Recipe, RunSpec]:  # noqa: F
     return recipe, asked_for(fleet, recipe).spec
 
 
-async def test_a_recipe_fills_the_fields_and_what_it_does_not_say_is_as_at_first(fleet: Fleet) -> None:  # noqa: F811
+async def test_a_recipe_fills_the_fields_and_what_it_does_not_say_is_as_at_first(fleet: Fleet) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=(160, 50)) as pilot:
         await pilot.press("n")
@@ -79,7 +92,7 @@ async def test_a_recipe_fills_the_fields_and_what_it_does_not_say_is_as_at_first
         await until(pilot, lambda: value(app, "model") == "d4" and value(app, "budget") == "", "another recipe")
 
 
-async def test_every_shipped_recipe_is_in_the_form_what_it_is_on_the_command_line(fleet: Fleet) -> None:  # noqa: F811
+async def test_every_shipped_recipe_is_in_the_form_what_it_is_on_the_command_line(fleet: Fleet) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=(160, 50)) as pilot:
         await pilot.press("n")
@@ -90,7 +103,7 @@ async def test_every_shipped_recipe_is_in_the_form_what_it_is_on_the_command_lin
             assert shown and shown.spec == asked_for(fleet, shelf.find(one.name, fleet.home)[0]).spec
 
 
-async def test_what_is_changed_wins_over_the_recipe_and_the_run_names_it(fleet: Fleet) -> None:  # noqa: F811
+async def test_what_is_changed_wins_over_the_recipe_and_the_run_names_it(fleet: Fleet) -> None:
     own(fleet, "mine", 'task = "test"\nmodel = "d4"\nengine = "rehearsal"\n[overrides]\niterations = 5\n')
     app = NanochatApp(fleet)
     async with app.run_test(size=(160, 50)) as pilot:
@@ -106,7 +119,7 @@ async def test_what_is_changed_wins_over_the_recipe_and_the_run_names_it(fleet: 
         await until(pilot, lambda: app.runs and not app.runs[0].live, "the end")
 
 
-async def test_what_is_kept_is_the_same_launch_when_it_is_chosen(fleet: Fleet, mine: Path) -> None:  # noqa: F811
+async def test_what_is_kept_is_the_same_launch_when_it_is_chosen(fleet: Fleet, mine: Path) -> None:
     own(fleet, "taken", "")
     app = NanochatApp(fleet)
     async with app.run_test(size=(200, 50)) as pilot:
@@ -143,7 +156,7 @@ async def test_what_is_kept_is_the_same_launch_when_it_is_chosen(fleet: Fleet, m
         assert {name: value(app, name) for name in values} == values
 
 
-async def test_code_that_a_recipe_names_by_its_content_is_what_is_launched(fleet: Fleet, mine: Path) -> None:  # noqa: F811
+async def test_code_that_a_recipe_names_by_its_content_is_what_is_launched(fleet: Fleet, mine: Path) -> None:
     sha = fleet.code(str(mine)).sha
     text = f'task = "base"\nmodel = "d4"\nengine = "nanochat"\nbackend = "local"\ncode = "{mine}"\n'
     own(fleet, "was", f'{text}code-sha = "{sha}"\n[overrides]\niterations = 10\n')
@@ -176,7 +189,7 @@ async def test_code_that_a_recipe_names_by_its_content_is_what_is_launched(fleet
         await until(pilot, lambda: app.runs and not app.runs[0].live, "the end")
 
 
-async def test_what_is_wrong_with_a_recipe_is_said_at_its_field(fleet: Fleet) -> None:  # noqa: F811
+async def test_what_is_wrong_with_a_recipe_is_said_at_its_field(fleet: Fleet) -> None:
     own(fleet, "bad", "task = \n")
     own(fleet, "odd", 'backend = "cloud"\n')
     app = NanochatApp(fleet)
@@ -198,7 +211,7 @@ async def test_what_is_wrong_with_a_recipe_is_said_at_its_field(fleet: Fleet) ->
         assert fleet.registry.all() == []
 
 
-async def test_a_recipe_is_chosen_from_the_list(fleet: Fleet) -> None:  # noqa: F811
+async def test_a_recipe_is_chosen_from_the_list(fleet: Fleet) -> None:
     own(fleet, "aaa", "task = \n")
     app = NanochatApp(fleet)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -216,7 +229,7 @@ async def test_a_recipe_is_chosen_from_the_list(fleet: Fleet) -> None:  # noqa: 
         assert value(app, "recipe") == "cpu"
 
 
-async def test_the_command_with_a_recipe_asks_for_what_the_form_does(fleet: Fleet) -> None:  # noqa: F811
+async def test_the_command_with_a_recipe_asks_for_what_the_form_does(fleet: Fleet) -> None:
     text = 'task = "base"\nbackend = "modal"\nwandb = "x"\nsecrets = ["hf"]\n[set.env]\nA = "b c"\n'
     own(fleet, "mine", text)
     app = NanochatApp(fleet)
