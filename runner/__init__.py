@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from runner.model.spec import RunSpec
     from runner.model.states import State
     from runner.model.status import Outcome, Status
-    from runner.planning.plan import Plan, Stage
+    from runner.planning.plan import Plan
+    from runner.planning.plan_stages import Stage
     from runner.settings import Settings
     from runner.volumes.checkpoints import Checkpoint, Verdict
 
@@ -55,7 +56,8 @@ _ROOMS = {
     "runner.model.spec": ("Overrides", "RunSpec"),
     "runner.model.states": ("State",),
     "runner.model.status": ("Outcome", "Status"),
-    "runner.planning.plan": ("Plan", "Stage"),
+    "runner.planning.plan": ("Plan",),
+    "runner.planning.plan_stages": ("Stage",),
     "runner.settings": ("Settings",),
     "runner.volumes.checkpoints": ("Checkpoint", "Verdict"),
     "runner.errors": (

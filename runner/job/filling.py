@@ -11,7 +11,8 @@ from runner.job.stop import Stop
 from runner.model.stages import Phase, StageName
 from runner.model.status import Outcome, OutcomeKind
 from runner.nanochat.command_lines import Argv
-from runner.planning.plan import Plan, Stage
+from runner.planning.plan import Plan
+from runner.planning.plan_stages import Stage
 from runner.text import units
 
 # What may well be there in a few minutes.

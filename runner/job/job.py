@@ -55,7 +55,8 @@ from runner.nanochat.going_back import GOES_ON
 from runner.nanochat.layout import CheckpointKind
 from runner.planning.defaults import compiles, resolve_spec
 from runner.planning.estimate import shape_of
-from runner.planning.plan import Plan, Stage, make_plan, needs_optimizer, starting_point
+from runner.planning.plan import Plan, make_plan
+from runner.planning.plan_stages import Stage, needs_optimizer, starting_point
 from runner.planning.tokenizers import asked_for, unlike_shared
 from runner.volumes import holdings, run_records
 from runner.volumes.checkpoints import Checkpoint, Verdict

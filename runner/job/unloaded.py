@@ -9,7 +9,7 @@ from runner.model.run import Run
 from runner.model.stages import STAGES, StageName
 from runner.model.status import Outcome, OutcomeKind, Status
 from runner.nanochat.layout import CheckpointKind
-from runner.planning.plan import starting_point
+from runner.planning.plan_stages import starting_point
 from runner.volumes import checkpoints, run_records, unreadable
 from runner.volumes.checkpoints import Checkpoint, Verdict
 from runner.volumes.folder import FolderVolume

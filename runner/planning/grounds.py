@@ -5,7 +5,8 @@ from runner.model.run import Run
 from runner.model.spec import CONTINUING, RunSpec
 from runner.nanochat import layout
 from runner.nanochat.layout import CheckpointKind
-from runner.planning.plan import make_plan, starting_point
+from runner.planning.plan import make_plan
+from runner.planning.plan_stages import starting_point
 from runner.volumes import holdings, run_records
 from runner.volumes.base import Volume
 from runner.volumes.checkpoints import Checkpoint, Verdict
