@@ -39,6 +39,8 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     monthly_limit_usd: Decimal = Decimal(0)
     bell: bool = True
     theme: str = ""
+    keys_preset: Literal["default", "vim", "emacs", "function-keys"] = "default"
+    keys: dict[str, tuple[str, ...]] = {}
     on_notice: str = ""
     webhook: str = ""
 
@@ -61,6 +63,8 @@ MEANING = {
     "monthly_limit_usd": "a launch that would take the month's spending over this asks first; 0 is no limit",
     "bell": "ring the terminal's bell with a notice, and send it as a notification (OSC 9 and 777)",
     "theme": "colours of the app, as nanochat-light; auto is dark or light as the terminal (Ctrl-P, Theme lists all)",
+    "keys_preset": "keys of the app: default, vim, emacs, function-keys; nanochat-tui keys lists them by their ids",
+    "keys": "your own keys over those, by id: a table [keys] in the file, or ID=KEY ID=KEY,KEY as a value",
     "on_notice": "command that is run with each notice: run, kind and text are in NANOCHAT_RUN, _KIND, _TEXT",
     "webhook": "address that each notice is sent to, as JSON, by POST",
 }
@@ -163,6 +167,8 @@ def _valid(name: str, value: object) -> Any:
     field = next(f for f in msgspec.structs.fields(Settings) if f.name == name)
     # Of an address an error tells nothing: it may be read by others.
     refused = f"{name} cannot be {'that' if name in (*SECRET, 'code') else repr(str(value)[:40])}"
+    if name == "keys":
+        value = _keys(value)
     if name == "secrets" and isinstance(value, str):
         value = [word for part in value.split(",") if (word := part.strip())]
     try:
@@ -180,6 +186,28 @@ def _valid(name: str, value: object) -> Any:
     if not _makes_sense(name, wanted):
         raise UsageError(refused, MEANING[name], field=name)
     return wanted
+
+
+def _keys(value: object) -> object:
+    """Keys by the id of an action, of a table with dots in its names too; what is no name of a key is left to tell."""
+    if isinstance(value, str):
+        words = [word.partition("=") for word in value.split()]
+        return {_visible(id): [_visible(key) for key in keys.split(",") if key] for id, _, keys in words}
+    if not isinstance(value, dict):
+        return value
+    found: dict[str, list[str]] = {}
+    for name, said in value.items():
+        if isinstance(said, dict):
+            below = _keys(said)
+            found |= {f"{name}.{id}": keys for id, keys in below.items()} if isinstance(below, dict) else {}
+        else:
+            found[_visible(name)] = [_visible(str(key)) for key in (said if isinstance(said, list) else [said])]
+    return found
+
+
+def _visible(text: str) -> str:
+    """A text that can be shown: what cannot be seen in it is no key, and told as that."""
+    return "".join(char if char.isprintable() else "�" for char in text)
 
 
 def _makes_sense(name: str, value: Any) -> bool:
@@ -237,6 +265,8 @@ def typed(value: object) -> str:
     """A value as it is typed."""
     if isinstance(value, tuple):
         return ",".join(value)
+    if isinstance(value, dict):
+        return " ".join(f"{name}={typed(kept)}" for name, kept in value.items())
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
@@ -263,4 +293,6 @@ def _stored(value: Any) -> Any:
     """A value as it is in the file."""
     if isinstance(value, Decimal) and value.as_tuple().exponent == 0:
         return int(value)
+    if isinstance(value, dict):
+        return {name: _stored(kept) for name, kept in value.items()}
     return list(value) if isinstance(value, tuple) else value

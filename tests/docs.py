@@ -23,7 +23,9 @@ from runner.model.status import Status
 from tui.cli.commands import COMMANDS
 from tui.cli.main import parser
 from tui.cli.parser import Parser
-from tui.presentation.keymap import KEYS, key_label
+from tui.presentation.key_choice import chosen
+from tui.presentation.key_presets import PRESETS
+from tui.presentation.keymap import key_label, rows
 
 DOCS = Path(__file__).parents[1] / "docs"
 INTRO = """# Reference
@@ -36,6 +38,19 @@ API = """# Python API
 What the app and the command line do, from Python. Made from the code by `make docs`; `make check` holds it to that.
 Names that are not here may change between releases.
 """
+WRITING = (
+    "`nanochat-tui settings keys_preset emacs` (or `vim`, `function-keys`, `default`) chooses a set of them. Over it",
+    f"go your own, by the ids below, in `{settings.FILE}` of the data folder:\n",
+    """```toml
+[keys]
+"runs.cancel" = "X"             # instead of c
+"log.search" = ["/", "Ctrl-S"]  # several; the first is shown
+"runs.delete" = []              # none
+```\n""",
+    "A key is written as it is shown here, or as Textual names it (`ctrl+s`, `question_mark`). An id or a key that",
+    "does not exist, and a key that would do two things on one screen, is told, and that action keeps what it had.",
+    "Arrows, `PgUp`, `PgDn`, `Home` and `End` always move, `Ctrl-C` always quits. `nanochat-tui keys` lists them.\n",
+)
 FILES = (
     ("run.json", Run, "What was asked for; in a run's folder on the volume, written by the client alone."),
     (
@@ -103,11 +118,22 @@ def plain(text: str) -> str:
 
 def keys() -> Iterator[str]:
     yield "## Keys\n"
-    for screen in dict.fromkeys(key.screen for key in KEYS):
-        yield f"### {screen.capitalize() or 'Everywhere'}\n"
+    yield from WRITING
+    for section in dict.fromkeys(row.section for row in rows()):
+        yield f"### {section[0].upper()}{section[1:]}\n"
+        mine = [row for row in rows() if row.section == section]
         yield from table(
-            ("key", "does"), *((f"`{key_label(key.keys)}`", key.help) for key in KEYS if key.screen == screen)
+            ("key", "does", "id"), *((f"`{key_label(','.join(r.keys))}`", r.help, f"`{r.id}`") for r in mine)
         )
+    yield "### Presets\n"
+    yield "What each has in the place of the keys above; the first one is what the foot of a screen shows.\n"
+    names = [name for name, preset in PRESETS.items() if preset]
+    by_name = {name: chosen(name) for name in names}
+    changed = [row.id for row in rows() if any(row.id in PRESETS[name] for name in names)]
+    shown = {
+        (id, name): f"`{by_name[name].label(id)}`" if id in PRESETS[name] else "" for id in changed for name in names
+    }
+    yield from table(("id", *names), *((f"`{id}`", *(shown[id, name] for name in names)) for id in changed))
 
 
 def commands() -> Iterator[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rich.style import Style
 from textual import events
 from textual.command import CommandList
 from textual.css.errors import StylesheetError
@@ -22,10 +23,12 @@ from tests.answers import answer
 from tests.test_app import text_of, until
 from tui import background
 from tui.app.app import NanochatApp
+from tui.presentation.key_choice import chosen
 from tui.screens import sizes
 from tui.screens.sizes import SizesScreen
 from tui.widgets.consent import AskPath, Confirm
-from tui.widgets.dialogs import Palette, TextPage, help_page
+from tui.widgets.dialogs import Palette, TextPage
+from tui.widgets.help_page import HelpPage
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def fleet(tmp_path: Path) -> Fleet:
 @pytest.mark.parametrize(
     "window",
     [
-        lambda: help_page(),
+        lambda: HelpPage((), chosen(), lambda name: Style()),
         lambda: TextPage("text"),
         lambda: Confirm("Stop it?", [], "command", "Stop", "Keep"),
         lambda: AskPath("Where to?", "", "command"),
@@ -69,14 +72,14 @@ async def test_two_clicks_beside_the_help_in_one_burst_close_it_once(fleet: Flee
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.press("question_mark")
-        await until(pilot, lambda: isinstance(app.screen, TextPage), "the help")
+        await until(pilot, lambda: isinstance(app.screen, HelpPage), "the help")
         page = app.screen
         for _ in range(2):
             page.post_message(
                 events.Click(page, 0, 0, 0, 0, 1, shift=False, meta=False, ctrl=False, screen_x=0, screen_y=0)
             )
         page.post_message(events.Key("escape", None))
-        await until(pilot, lambda: not isinstance(app.screen, TextPage), "the screen below")
+        await until(pilot, lambda: not isinstance(app.screen, HelpPage), "the screen below")
         await pilot.pause()
         assert "No runs" in text_of(app) or app.is_running
 

@@ -1,5 +1,6 @@
 """The ways between screens, and the palette: back goes back, a command is found by its name and does its work."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -7,6 +8,7 @@ from textual.command import CommandList, CommandPalette
 from textual.widgets import Input
 
 from runner.fleet.fleet import Fleet
+from runner.model.backend_name import BackendName
 from runner.model.states import State
 from runner.nanochat.layout import CheckpointKind
 from tests.test_app import put, text_of, until
@@ -15,6 +17,7 @@ from tui.app.app import NanochatApp
 from tui.app.log_viewer import ViewApp
 from tui.app.palette import Command, score
 from tui.app.trail import BackStack
+from tui.screens import checkpoints, cost
 from tui.screens.runs import COLUMNS, CYCLE, ordered
 from tui.screens.watch import WatchScreen
 from tui.widgets.choice import Choice
@@ -207,3 +210,24 @@ async def test_the_view_of_a_log_has_its_commands_in_its_palette(tmp_path: Path)
         await until(pilot, lambda: found.option_count == 1, "the command")
         await pilot.press("enter")
         await until(pilot, lambda: app.query_one(LogView).wrap, "lines to be wrapped")
+
+
+async def test_a_click_on_any_column_of_cost_or_checkpoints_sorts_by_it_and_a_second_one_the_other_way(
+    tmp_path: Path,
+) -> None:
+    fleet = Fleet(tmp_path)
+    for number, tag in ((1, "bbb"), (2, "aaa"), (3, "ccc")):
+        put(fleet, number, tag=tag, backend=BackendName.MODAL)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(120, 30)) as pilot:
+        for mode, columns in (("cost", cost.COLUMNS), ("checkpoints", checkpoints.COLUMNS)):
+            app.action_show(mode)
+            await until(pilot, lambda mode=mode: app.current_mode == mode and app.screen.is_mounted, mode)
+            found = app.screen.query_one(VirtualList)
+            for column in columns:
+                found.post_message(VirtualList.HeadClicked(column.name))
+                await until(pilot, lambda name=column.name: f"by {name}" in text_of(app), column.name)
+                if (mode, column.name) == ("cost", "run"):
+                    assert re.findall("aaa|bbb|ccc", text_of(app)) == ["aaa", "bbb", "ccc"]
+            found.post_message(VirtualList.HeadClicked(columns[-1].name))
+            await until(pilot, lambda: "reversed" in text_of(app), "the other way")

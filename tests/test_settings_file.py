@@ -146,6 +146,7 @@ TYPED = {
     "log_times": "clock", "log_wrap": "on", "local_usd_per_hour": "0.10", "ask_above_usd": "-0",
     "monthly_limit_usd": "999999999.5",
     "bell": "off", "theme": "a \"b\" '''c'''", "on_notice": "echo '\"'", "webhook": "https://h.example/x",
+    "keys_preset": "emacs", "keys": "runs.cancel=k log.search=ctrl+s,slash",
 }  # fmt: skip
 
 

@@ -48,6 +48,10 @@ class TerminalContext(Protocol):
         """Tell something in the one line that there is for it."""
         ...
 
+    def key(self, id: str, *, last: bool = False) -> str:
+        """The key of an action, by its id in the key table, as it is mapped; of several the first, or the `last`."""
+        ...
+
     def tone(self, name: str) -> Style:
         """A tone of `Cell` as a style of the theme."""
         ...

@@ -58,6 +58,8 @@ def literal(value: Any) -> str:
     """A value as it stands behind the `=`, in one line."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(literal, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{literal(name)} = {literal(kept)}" for name, kept in value.items()) + "}"
     return whole({"x": value}).removeprefix("x = ").rstrip("\n")
 
 

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -35,8 +35,9 @@ from tui.app.messages import RunsChanged, newest
 from tui.app.trail import BackStack
 from tui.background import background, start
 from tui.context import VolumeRef
+from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
-from tui.presentation.keymap import Key, bindings
+from tui.presentation.keymap import HOMES, Key
 from tui.presentation.run_summary import standing
 from tui.presentation.tabs import Standing
 from tui.presentation.theme import SWITCH_S
@@ -51,7 +52,6 @@ from tui.screens.sizes import SizesScreen
 from tui.screens.volume import VolumeScreen
 from tui.screens.watch import WatchScreen
 from tui.widgets.consent import Confirm, word_for
-from tui.widgets.dialogs import help_page
 
 # A job writes its status once a second: of many runs, more often looks would show little more and cost twice as much.
 LOOK_EVERY_S, LOOK_AT_MANY_S, MANY = 0.5, 1.0, 5
@@ -94,8 +94,10 @@ class NanochatApp(TerminalApp):
     DEFAULT_MODE = "runs"
     BINDINGS: ClassVar[list[BindingType]] = bindings("")
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, commands: Mapping[str, str] | None = None) -> None:
+        """With the `commands` of the command line, by how they are typed, what each is for."""
         super().__init__()
+        self.commands = commands or {}
         self.fleet = fleet
         self.runs = fleet.registry.all()
         self.default_volume = fleet.volume_location(BackendName.LOCAL, "rehearsal")
@@ -120,6 +122,7 @@ class NanochatApp(TerminalApp):
 
     def on_mount(self) -> None:
         self.looks.begin(self.fleet.settings.theme)
+        self.apply_keys(self.fleet.settings)
         for text in self.fleet.notices:
             self.notify(sanitize_line(text), severity="warning", markup=False, timeout=15)
         self.fleet.notices.clear()
@@ -284,9 +287,6 @@ class NanochatApp(TerminalApp):
         if isinstance(self.screen, LaunchScreen):
             self.call_after_refresh(self.screen.begin_anew)
 
-    def action_help(self) -> None:
-        self.push_screen(help_page(self.sections(self.screen)))
-
     async def action_quit(self) -> None:
         self.action_leave()
 
@@ -417,8 +417,26 @@ class NanochatApp(TerminalApp):
         self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), BackendName.LOCAL))
         self.teller.check(runs, self.fleet.clock(), runs, self.fleet.time_for)
 
+    def act_later(self, screen: Screen[object], key: Key) -> None:
+        """A key of another screen is done there."""
+        if key.screen in self.sections(screen):
+            super().act_later(screen, key)
+        elif (mode := HOMES.get(key.screen)) == "compare" and not self.compared:
+            self.notify("mark two runs or more in Runs, then compare them", severity="warning")
+        elif mode:
+            self.call_later(self._act_there, mode, key)
+
+    def _act_there(self, mode: str, key: Key) -> None:
+        self.action_show(mode)
+        # What a form launches is looked at first.
+        if key.id != "launch.launch":
+            self.screen.call_after_refresh(self.act, self.screen, key)
+
     def sections(self, screen: Screen[object]) -> tuple[str, ...]:
         return (*(screen.SECTIONS if isinstance(screen, NanochatScreen) else ()), "")
+
+    def sections_elsewhere(self, screen: Screen[object]) -> tuple[str, ...]:
+        return tuple(section for section in HOMES if section not in self.sections(screen))
 
     async def act(self, screen: Screen[object], key: Key) -> None:
         if key.screen and isinstance(screen, NanochatScreen):
@@ -437,11 +455,11 @@ def _listed(runs: list[Run], notes: Sequence[str] = ()) -> list[str]:
     return [*lines[:MOST_LISTED], *([f"and {len(runs) - MOST_LISTED} more"] if len(runs) > MOST_LISTED else [])]
 
 
-def run_app(home: Path, *, volume: str = "") -> int:
+def run_app(home: Path, *, volume: str = "", commands: Mapping[str, str] | None = None) -> int:
     """Open the app on this terminal; the exit code for the shell."""
     sys.setswitchinterval(SWITCH_S)
     fleet = Fleet(home, volume=volume)
-    app = NanochatApp(fleet)
+    app = NanochatApp(fleet, commands)
     fleet.say = app.say_later
     with contextlib.closing(fleet):
         try:

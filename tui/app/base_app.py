@@ -30,6 +30,7 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from runner.exit_codes import Exit
+from runner.settings import Settings
 from runner.system.client_log import FILE, LOG
 from runner.text.sanitize import sanitize_line
 from runner.text.secrets import redact
@@ -39,11 +40,14 @@ from tui.app.layouts import latin
 from tui.app.palette import Commands
 from tui.app.theming import ThemePalette, Themes
 from tui.background import MOMENT_S, Left, Threads, as_ours, background
-from tui.presentation.keymap import Key
+from tui.presentation.bindings import keymap
+from tui.presentation.key_choice import Chosen, chosen, summary
+from tui.presentation.keymap import KEYS, Key
 from tui.presentation.theme import CSS, Muted, tone_style
 from tui.presentation.themes import completed
 from tui.widgets.consent import Question
 from tui.widgets.dialogs import Palette, TextPage, messages_page
+from tui.widgets.help_page import HelpPage
 from tui.widgets.log_view import LogView
 from tui.widgets.toasts import Toast, Toasts
 
@@ -67,6 +71,8 @@ class TerminalApp(App[int]):
     def __init__(self) -> None:
         super().__init__()
         self.looks = Themes(self)
+        self.keys: Chosen = chosen()
+        self.commands: Mapping[str, str] = {}
         self.toasts, self._toasting = Toasts(), False
         self._ahead: deque[events.Key | events.Paste] = deque()
         self._given_to: list[DOMNode] = []
@@ -211,7 +217,7 @@ class TerminalApp(App[int]):
         """All that came together as one."""
         self._toasting = False
         self.clear_notifications()
-        if line := self.toasts.line():
+        if line := self.toasts.line(self.key("app.messages")):
             super().notify(line, severity=self.toasts.severity, timeout=timeout, markup=False)
 
     def action_messages(self) -> None:
@@ -250,6 +256,10 @@ class TerminalApp(App[int]):
         """The sections of the key table that work on a screen, its own first."""
         return ()
 
+    def sections_elsewhere(self, screen: Screen[object]) -> tuple[str, ...]:
+        """Those of other screens."""
+        return ()
+
     async def act(self, screen: Screen[object], key: Key) -> None:
         """Do what a key of the table does on a screen."""
         await self.run_action(key.action)
@@ -257,6 +267,24 @@ class TerminalApp(App[int]):
     def act_later(self, screen: Screen[object], key: Key) -> None:
         """The same, once what is open over it is closed."""
         self.call_later(self.act, screen, key)
+
+    def action_help(self) -> None:
+        """Every key; what is chosen there is done on the screen below."""
+        below = self.screen
+        chosen = {key.id: key for key in KEYS}
+
+        def act(id: str | None) -> None:
+            if id in chosen:
+                self.act_later(below, chosen[id])
+
+        self.push_screen(HelpPage(self.sections(below), self.keys, self.tone), act)
+
+    def apply_keys(self, settings: Settings) -> None:
+        """The keys that a person has set; what of them is not obeyed is told."""
+        self.keys = chosen(settings.keys_preset, settings.keys)
+        self.set_keymap(keymap(self.keys))
+        if said := summary(self.keys):
+            self.notify(said, severity="warning", timeout=15)
 
     def on_log_view_display_changed(self, message: LogView.DisplayChanged) -> None:
         self.keep(*message.settings)
@@ -270,6 +298,10 @@ class TerminalApp(App[int]):
     def put_setting(self, name: str, value: str) -> None:
         """Remember what a person has chosen; in a thread."""
         raise NotImplementedError
+
+    def key(self, id: str, *, last: bool = False) -> str:
+        """A key of an action as people write it."""
+        return (self.keys.label(id).split() or ["–"])[-1 if last else 0]
 
     def tone(self, name: str) -> Style:
         """A tone of the theme as a style; with NO_COLOR Textual takes the colours out again."""

@@ -27,10 +27,10 @@ from runner.text import units
 from tui.app.base_app import TerminalApp
 from tui.app.leaving import run_to_exit_code
 from tui.background import background
+from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
-from tui.presentation.keymap import Key, bindings
+from tui.presentation.keymap import Key
 from tui.presentation.theme import SWITCH_S
-from tui.widgets.dialogs import help_page
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
 from tui.widgets.log_pane import LogPane
@@ -70,6 +70,7 @@ class ViewApp(TerminalApp):
         pane.open(log, Path(self._called).stem or "log")
         pane.put_title(live=True)
         self.looks.begin(self._settings.theme)
+        self.apply_keys(self._settings)
         pane.view.apply_settings(self._settings)
         pane.view.focus()
         self._sum_up(log, pane.view)
@@ -109,9 +110,6 @@ class ViewApp(TerminalApp):
 
     def _say_later(self, text: str) -> None:
         self.call_later(self.notify, text, markup=False)
-
-    def action_help(self) -> None:
-        self.push_screen(help_page(self.sections(self.screen)))
 
     def sections(self, screen: Screen[object]) -> tuple[str, ...]:
         return ("log", "view")

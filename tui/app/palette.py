@@ -1,4 +1,4 @@
-"""The palette: every command that works here by its name, one line each, what one means first."""
+"""The palette: every command by its name, one line each, what one means first, and what works here."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -7,30 +7,38 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from rich.text import Text
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
-from tui.presentation.keymap import KEYS, key_label
+from tui.presentation.keymap import KEYS, TITLES
 
 if TYPE_CHECKING:
     from tui.app.base_app import TerminalApp
 
 # Textual's own commands that have no key of ours.
 OWN = ("Theme", "Screenshot")
+# What a command counts that works here, that is done on another screen, that is typed in a shell.
+HERE, ELSEWHERE, SHELL = 1.0, 0.5, 0.4
+# Ways back, which are nothing to go to another screen for.
+BACK = ("back", "clear", "undo")
 
 
 class Command(NamedTuple):
-    """Its name, its keys, what it does in a few words."""
+    """Its name, its keys, what it does in a few words; the screen where it does that, where that is another one."""
 
     label: str
     keys: str
     help: str
+    place: str = ""
+    counts: float = HERE
 
     def line(self) -> Text:
-        return Text.assemble((f"{self.label:<13}", "bold"), f"{self.keys:<10} {self.help}", no_wrap=True)
+        place = f"{self.place}: " if self.place else ""
+        label = f"{self.label:<13}" if len(self.label) < 13 else f"{self.label}  "
+        return Text.assemble((label, "bold"), f"{self.keys:<10} {place}{self.help}", no_wrap=True)
 
 
 def score(wanted: str, command: Command) -> float:
     """How well a command fits what was typed, 0 for not at all: every word begins a word of it, best of its name."""
-    label, others = command.label.lower().split(), f"{command.help} {command.keys}".lower().split()
-    found = 1.0
+    label, others = command.label.lower().split(), f"{command.help} {command.keys} {command.place}".lower().split()
+    found = command.counts
     for word in wanted.lower().split():
         if any(part == word for part in label):
             found *= 1.0
@@ -44,18 +52,24 @@ def score(wanted: str, command: Command) -> float:
 
 
 class Commands(Provider):
-    """The keys of the screen that the palette was opened on, of its log and of its curves, and those of the app."""
+    """What has a key here, then the app's, then other screens', then the command line's, each with how it is done."""
 
     def _all(self) -> Iterable[tuple[Command, Callable[[], object]]]:
         app = cast("TerminalApp", self.app)
-        for section in app.sections(self.screen):
+        here = app.sections(self.screen)
+        for section in (*here, *app.sections_elsewhere(self.screen)):
             for key in KEYS:
-                if key.screen == section and key.action != "command_palette":
+                # Of what has the same name here and elsewhere, as Back, only what is here is meant.
+                left_out = ("command_palette", *(() if section in here else BACK))
+                if key.screen == section and key.action not in left_out:
                     act = partial(app.act_later, self.screen, key)
-                    yield Command(key.label, key_label(key.keys.split(",")[0]), key.help), act
+                    place, counts = ("", HERE) if section in here else (TITLES[section], ELSEWHERE)
+                    yield Command(key.label, app.keys.label(key.id, first=True), key.help, place, counts), act
         for title, about, own, _ in app.get_system_commands(self.screen):
             if title in OWN:
                 yield Command(title, "", about), own
+        for typed, about in app.commands.items():
+            yield Command(typed, "copies it:", about, "", SHELL), partial(app.copy, typed, typed)
 
     async def discover(self) -> Hits:
         for command, act in self._all():
@@ -65,4 +79,4 @@ class Commands(Provider):
         for number, (command, act) in enumerate(self._all()):
             if (found := score(query, command)) > 0:
                 # Of those that fit alike, in the order of the table.
-                yield Hit(found - number * 1e-4, command.line(), act, text=command.label)
+                yield Hit(found - number * 1e-5, command.line(), act, text=command.label)

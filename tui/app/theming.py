@@ -21,6 +21,8 @@ from tui.widgets.dialogs import Palette
 if TYPE_CHECKING:
     from tui.app.base_app import TerminalApp
 
+PALETTE = "app.command_palette"
+
 
 class Themes:
     """The choice of a theme. With `auto` it is dark or light as the terminal is.
@@ -48,7 +50,9 @@ class Themes:
         if self._known(wanted):
             self._chosen = wanted
         else:
-            self._app.notify(f"there is no theme {said!r}: Ctrl-P, then Theme, lists them", severity="warning")
+            self._app.notify(
+                f"there is no theme {said!r}: {self._app.key(PALETTE)}, then Theme, lists them", severity="warning"
+            )
         self._show(self._chosen)
         self.ask()
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "checkpoints": Command("checkpoints", "list checkpoints and what each is good for", "?"),
     "volume": Command("volume", "files of a volume: ls, tree, du, cat, get, put, rm, mv"),
     "settings": Command("settings", "what is set for all runs on this machine; NAME VALUE changes it"),
+    "keys": Command("keys", "every key of the app by its id, as it is mapped, and what of [keys] is not obeyed"),
     "doctor": Command(
         "doctor", "check this machine, the engines and the backends; exit code 1 if something stops a launch"
     ),
@@ -52,6 +53,11 @@ MEANT = {
     "check": "doctor",
     "ui": "nanochat-tui alone, which opens the app",
 }
+
+
+def command_lines() -> dict[str, str]:
+    """Every command as it is typed, and what it is for."""
+    return {f"nanochat-tui {name}{' RUN' if c.runs in ('1', '+') else ''}": c.help for name, c in COMMANDS.items()}
 
 
 def module_of(name: str) -> ModuleType:

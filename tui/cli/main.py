@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from runner import __version__
 from runner.errors import NanochatError
 from runner.exit_codes import EXIT_MEANING, Exit
-from tui.cli.commands import ALIASES, COMMANDS, MEANT, module_of
+from tui.cli.commands import ALIASES, COMMANDS, MEANT, command_lines, module_of
 from tui.cli.parser import RUN_HELP, Parser, common, nearest
 
 
@@ -200,4 +200,4 @@ def _open_app(args: argparse.Namespace) -> int:
     where = data_dir()
     from tui.app.app import run_app
 
-    return run_app(where, volume=args.volume)
+    return run_app(where, volume=args.volume, commands=command_lines())

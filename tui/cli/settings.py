@@ -29,6 +29,8 @@ def _settings(fleet: "Fleet", args: argparse.Namespace) -> int:
     if args.name:
         fleet.put_setting(args.name, args.value)
     settings.check(fleet.home)
+    if said := _odd_keys(fleet):
+        fleet.say(said)
     origins, shown = fleet.effective.origins, settings.setting_text(fleet.settings)
     if args.name and origins[args.name] in (settings.VARIABLES[args.name], settings.ALSO.get(args.name)):
         fleet.say(f"{origins[args.name]} is set in this shell and goes before it")
@@ -47,6 +49,13 @@ def _check_theme(name: str) -> None:
     every = f"choose one of {', '.join(NAMES)}"
     near = closest_name(name, NAMES)
     raise UsageError(f"unknown theme {name[:40]!r}", near if near == every else f"{near} Or {every}", field="theme")
+
+
+def _odd_keys(fleet: "Fleet") -> str:
+    """What of the keys that are set is not obeyed."""
+    from tui.presentation.key_choice import chosen, summary
+
+    return summary(chosen(fleet.settings.keys_preset, fleet.settings.keys))
 
 
 COMMANDS = {"settings": _settings}

@@ -1,9 +1,8 @@
 """The one key table: dispatch, footer, palette and help are made from it, and the README is checked against it."""
 
-import re
 from typing import NamedTuple
 
-from textual.binding import Binding, BindingType
+from tui.presentation import key_names
 
 
 class Key(NamedTuple):
@@ -15,6 +14,16 @@ class Key(NamedTuple):
     label: str
     help: str
     footer: bool = True
+
+    @property
+    def id(self) -> str:
+        """What `[keys]` calls it: the screen, and the action or what it is called with; of a number, the label."""
+        name, _, given = self.action.rstrip(")").partition("(")
+        if given.startswith("'"):
+            name = given.strip("'")
+        elif given:
+            name = self.label.lower().replace(" ", "_")
+        return f"{self.screen or 'app'}.{name.rpartition('.')[2]}"
 
 
 KEYS = (
@@ -39,6 +48,7 @@ KEYS = (
     Key("runs", "slash", "filter", "Filter", "show only runs with a text in tag, id, task, model or state"),
     Key("runs", "s", "sort", "Sort", "sort by the next column"),
     Key("runs", "escape", "clear", "Clear", "clear marks and filter", False),
+    Key("runs", "U", "undo", "Undo", "bring back the marks and the filter that were cleared", False),
     Key("watch", "c", "cancel", "Cancel", "stop this run, keeping what is saved (asks)"),
     Key("watch", "r", "resume", "Resume", "resume from the newest complete checkpoint"),
     Key("watch", "M", "metrics", "Metrics", "all curves, and back to the log"),
@@ -67,6 +77,7 @@ KEYS = (
     Key("view", "escape", "clear", "Clear", "take back filter or search", False),
     Key("view", "question_mark,f1", "help", "Help", "this page"),
     Key("view", "exclamation_mark", "messages", "Messages", "recent messages, in full", False),
+    Key("view", "ctrl+p", "command_palette", "Palette", "every command by name", False),
     Key("view", "0", "window(0)", "All", "all of the log, in nanochat-tui view", False),
     *(
         Key("view", str(n), f"window({n})", said, f"only the last {said}", False)
@@ -77,6 +88,7 @@ KEYS = (
     Key("compare", "s", "export", "Export", "curves as CSV and SVG, to files that you name"),
     Key("compare", "escape", "back", "Back", "take back cursor or zoom, then back to the previous screen"),
     Key("cost", "escape", "back", "Back", "back to the previous screen"),
+    Key("cost", "s", "sort", "Sort", "sort by the next column"),
     Key("cost", "enter", "watch", "Watch", "watch the run under the cursor"),
     Key("metrics", "x", "axis", "Axis", "by step, time, tokens or dollars"),
     Key("metrics", "plus,equals_sign", "zoom(0.5)", "Closer", "show half as much, around the cursor"),
@@ -96,6 +108,7 @@ KEYS = (
     Key("files", "p", "pause", "Pause", "pause or resume transfers", False),
     Key("files", "P", "stop", "Stop", "stop transfers; the next download of the same resumes", False),
     Key("files", "ctrl+r", "reload", "Reload", "reload the volume", False),
+    Key("files", "U", "undo", "Undo", "bring back the marks and the filter that were taken back", False),
     Key("files", "escape", "back", "Back", "take back filter, marks and preview, then back to the previous screen"),
     Key("volume", "enter", "open", "Open", "go into a folder, or read a file"),
     Key("volume", "backspace", "up", "Up", "the folder above", False),
@@ -119,60 +132,70 @@ KEYS = (
 MOVES = {
     "down": "down,j",
     "up": "up,k",
-    "page_down": "pagedown,space,ctrl+f",
-    "page_up": "pageup,b,ctrl+b",
-    "half_down": "d,ctrl+d",
-    "half_up": "u,ctrl+u",
+    "page_down": "pagedown,ctrl+f",
+    "page_up": "pageup,ctrl+b",
+    "half_down": "ctrl+d",
+    "half_up": "ctrl+u",
     "top": "home,g",
     "bottom": "end,G",
     "left": "left,h",
     "right": "right,l",
 }
-# Letters of a pager that mean something else where what is under the cursor is acted on.
-PAGER = "space,b,d,u"
+# Letters of a pager, where something is read: in lists they do something with what is under the cursor.
+READING = {"page_down": "space", "page_up": "b", "half_down": "d", "half_up": "u"}
+# The sections of the table by what they are called.
+TITLES = {
+    "": "everywhere",
+    "runs": "Runs",
+    "watch": "Watch",
+    "log": "Log",
+    "metrics": "Curves",
+    "compare": "Compare",
+    "cost": "Cost",
+    "view": "nanochat-tui view",
+    "launch": "New run",
+    "volume": "Volume",
+    "checkpoints": "Checkpoints",
+    "sizes": "Sizes",
+    "files": "Volume, Checkpoints, Sizes",
+}
+# The screen that one goes to for what a section does.
+HOMES = {
+    "runs": "runs",
+    "watch": "watch",
+    "log": "watch",
+    "metrics": "watch",
+    "compare": "compare",
+    "cost": "cost",
+    "launch": "launch",
+    "volume": "volume",
+    "files": "volume",
+    "checkpoints": "checkpoints",
+    "sizes": "sizes",
+}
+MOVING, READS = "lists and log", "logs and pages"
 
 
-def bindings(screen: str) -> list[BindingType]:
-    """The bindings of one screen, or of the app for ""."""
-    return [Binding(key.keys, key.action, key.label, show=key.footer) for key in KEYS if key.screen == screen]
+class Row(NamedTuple):
+    """One line of the help, the palette or `nanochat-tui keys`: an action by its id, and its keys by default."""
+
+    id: str
+    section: str
+    keys: tuple[str, ...]
+    label: str
+    help: str
 
 
-def through(screen: str, action: str) -> list[BindingType]:
-    """The keys of a part of a screen for when it has not the focus: `action` is called with what each does there."""
-    return [Binding(key.keys, f"{action}({key.action!r})", show=False) for key in KEYS if key.screen == screen]
-
-
-def moves(*, without: str = "", **actions: str) -> list[BindingType]:
-    """Bindings of a widget for the movements that it knows: `moves(down="move(1)")`; `without` the keys it needs."""
-    found: list[BindingType] = []
-    for name, action in actions.items():
-        keys = ",".join(k for k in MOVES[name].split(",") if k not in without.split(","))
-        found.append(Binding(keys, action, show=False))
-    return found
+def rows() -> tuple[Row, ...]:
+    """Everything that has a key, in the order of the table; movement last."""
+    found = [Row(k.id, TITLES[k.screen], tuple(k.keys.split(",")), k.label, k.help) for k in KEYS]
+    for place, title, table in (("move", MOVING, MOVES), ("read", READS, READING)):
+        for name, keys in table.items():
+            words = name.replace("_", " ")
+            found.append(Row(f"{place}.{name}", title, tuple(keys.split(",")), words.capitalize(), words))
+    return tuple(found)
 
 
 def key_label(keys: str) -> str:
     """Keys as people write them."""
-    names = {
-        "question_mark": "?",
-        "exclamation_mark": "!",
-        "slash": "/",
-        "apostrophe": "'",
-        "left_square_bracket": "[",
-        "right_square_bracket": "]",
-        "escape": "Esc",
-        "enter": "Enter",
-        "space": "Space",
-        "tab": "Tab",
-        "plus": "+",
-        "equals_sign": "=",
-        "minus": "-",
-        "backspace": "Backspace",
-        "pagedown": "PgDn",
-        "pageup": "PgUp",
-        "home": "Home",
-        "end": "End",
-        **{"up": "↑", "down": "↓", "left": "←", "right": "→"},
-    }
-    parts = [names.get(k, k) for k in keys.split(",")]
-    return " ".join(re.sub(r"^f(?=\d)", "F", p.replace("ctrl+", "Ctrl-")) for p in parts)
+    return " ".join(key_names.label(key) for key in keys.split(",") if key)

@@ -20,9 +20,11 @@ from runner.volumes.checkpoints import Checkpoint, Verdict
 from tui.background import background
 from tui.context import VolumeRef
 from tui.presentation import run_format
+from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
-from tui.presentation.keymap import bindings
 from tui.presentation.phrases import command_line
+from tui.presentation.sorting import sorted_by
+from tui.screens.cleared import Kept
 from tui.screens.files import FilesScreen
 from tui.widgets.consent import Confirm, word_for
 from tui.widgets.line import Line
@@ -45,10 +47,18 @@ TONES = {Verdict.COMPLETE: "success", Verdict.WEIGHTS_ONLY: "warning"}
 GLYPHS = {Verdict.COMPLETE: "✓", Verdict.WEIGHTS_ONLY: "◐"}
 SORTS: dict[str, Callable[[Run, Checkpoint], Any]] = {
     "run": lambda r, c: (-r.created_at, r.id, c.kind, -c.step),
-    "val bpb": lambda r, c: (c.val_bpb if c.val_bpb is not None else 99.0, c.step),
+    "val bpb": lambda r, c: c.val_bpb,
     "size": lambda r, c: -c.bytes,
     "age": lambda r, c: -c.saved_at,
+    "kind": lambda r, c: (c.kind, r.id, -c.step),
+    "step": lambda r, c: -c.step,
+    "CORE": lambda r, c: -core if (core := _core(r, c)) is not None else None,
+    "ranks": lambda r, c: -c.ranks,
+    "verdict": lambda r, c: (c.verdict is not Verdict.COMPLETE, c.verdict),
+    "why": lambda r, c: c.reason,
 }
+# Those that the key goes through.
+CYCLE = ("run", "val bpb", "size", "age")
 
 
 class CheckpointsScreen(FilesScreen):
@@ -64,7 +74,7 @@ class CheckpointsScreen(FilesScreen):
         self._found: dict[str, list[Checkpoint]] = {}
         self._problems: dict[str, str] = {}
         self._rows: dict[str, tuple[Run, Checkpoint]] = {}
-        self._sort, self._words = "run", ""
+        self._sort, self._reverse, self._words = "run", False, ""
         self._looked_at = 0.0
         self._left = 0
 
@@ -129,7 +139,7 @@ class CheckpointsScreen(FilesScreen):
             if run_id in runs and wanted in runs[run_id].tag.lower()
             for one in found
         ]
-        rows.sort(key=lambda row: SORTS[self._sort](*row))
+        rows = sorted_by(rows, lambda row: SORTS[self._sort](*row), reverse=self._reverse)
         self._rows = {f"{one.path}/{one.step}": (run, one) for run, one in rows}
         self._list.empty = "no checkpoint fits" if wanted else "looking …" if self._left else "No checkpoints yet."
         self._list.show(list(self._rows))
@@ -140,7 +150,7 @@ class CheckpointsScreen(FilesScreen):
         whole = sum(c.verdict is Verdict.COMPLETE for _, c in self._rows.values())
         size = sum(c.bytes for _, c in self._rows.values())
         cells: list[Cell | str] = [f"{len(self._rows)}, {whole} complete"]
-        cells += [units.size(size), Cell(f"by {self._sort}", "dim")]
+        cells += [units.size(size), Cell(f"by {self._sort}{', reversed' if self._reverse else ''}", "dim")]
         if self._words:
             cells.append(Cell(f"/{self._words}", "warning"))
         if self._list.marked:
@@ -162,7 +172,8 @@ class CheckpointsScreen(FilesScreen):
         gone = self._expendable(run)
         cells: list[Cell | str] = [Cell(run.tag, "accent"), f"{one.kind} step {one.step:,}", one.reason]
         if gone:
-            cells.append(f"K keeps best and last, frees {units.size(sum(c.bytes for c in gone))}")
+            freed = units.size(sum(c.bytes for c in gone))
+            cells.append(f"{self.nanochat.key('checkpoints.keep')} keeps best and last, frees {freed}")
         self.query_one("#about", Line).put(cells)
 
     def _expendable(self, run: Run) -> list[Checkpoint]:
@@ -170,15 +181,13 @@ class CheckpointsScreen(FilesScreen):
 
     def _cells(self, key: str) -> list[Cell]:
         run, one = self._rows[key]
-        status = run.status
-        final = status and one.kind is CheckpointKind.BASE and one.step == status.training.total_steps
         tone = TONES.get(one.verdict, "error")
         return [
             Cell(sanitize_line(run.tag)),
             Cell(one.kind),
             Cell(f"{one.step:,}"),
             Cell(run_format.measured(one)),
-            Cell(units.decimals(status.training.core if status and final else None, 4)),
+            Cell(units.decimals(_core(run, one), 4)),
             Cell(units.age(one.saved_at, self.nanochat.fleet.clock())),
             Cell(units.size(one.bytes)),
             Cell(str(one.ranks)),
@@ -250,14 +259,15 @@ class CheckpointsScreen(FilesScreen):
         self._list.focus()
 
     def action_sort(self) -> None:
-        order = list(SORTS)
-        self._sort = order[(order.index(self._sort) + 1) % len(order)]
+        at = CYCLE.index(self._sort) if self._sort in CYCLE else -1
+        self._sort, self._reverse = CYCLE[(at + 1) % len(CYCLE)], False
         self._show()
 
     def on_virtual_list_head_clicked(self, message: FileList.HeadClicked) -> None:
-        if message.column in SORTS:
-            self._sort = message.column
-            self._show()
+        """Sort by a column, and a second time the other way round."""
+        self._reverse = not self._reverse if message.column == self._sort else False
+        self._sort = message.column
+        self._show()
 
     def action_mark(self) -> None:
         self._list.toggle_mark()
@@ -266,14 +276,21 @@ class CheckpointsScreen(FilesScreen):
     def action_back(self) -> None:
         field = self.query_one("#ask", Input)
         if field.display or self._words:
+            self.cleared.put(Kept(self._words))
             field.display, field.value, self._words = False, "", ""
             self._list.focus()
             self._show()
         elif self._list.marked:
+            self.cleared.put(Kept(marked=frozenset(self._list.marked)))
             self._list.marked.clear()
             self._list.refresh()
         else:
             super().action_back()
+
+    def bring_back(self, kept: Kept) -> None:
+        self.query_one("#ask", Input).value = self._words = kept.words or self._words
+        self._list.marked |= kept.marked
+        self._show()
 
     def picked(self) -> dict[VolumeRef, list[str]]:
         keys = self._list.marked or ({self._list.current} if self._list.current else set())
@@ -282,3 +299,10 @@ class CheckpointsScreen(FilesScreen):
             run, one = self._rows[key]
             found.setdefault(VolumeRef(run.backend, run.volume), []).extend(one.paths)
         return found
+
+
+def _core(run: Run, one: Checkpoint) -> float | None:
+    """The score of a run, which is that of its last checkpoint."""
+    status = run.status
+    final = status and one.kind is CheckpointKind.BASE and one.step == status.training.total_steps
+    return status.training.core if status and final else None

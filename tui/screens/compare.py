@@ -19,9 +19,10 @@ from runner.system.new_files import new_files
 from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation import code_words
+from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
 from tui.presentation.code_words import Files
-from tui.presentation.keymap import Key, bindings
+from tui.presentation.keymap import Key
 from tui.presentation.phrases import command_line
 from tui.presentation.run_format import said
 from tui.screens.base import NanochatScreen

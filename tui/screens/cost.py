@@ -1,8 +1,9 @@
 """What runs cost: each held against its estimate, and all of them by day, month and model."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.table import Table
 from rich.text import Text
@@ -19,8 +20,9 @@ from runner.text import units
 from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation import run_format
+from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
-from tui.presentation.keymap import bindings
+from tui.presentation.sorting import sorted_by
 from tui.screens.base import NanochatScreen
 from tui.widgets.panel import Panel
 from tui.widgets.virtual_list import Column, VirtualList
@@ -37,6 +39,19 @@ COLUMNS = (
     Column("prices of", 26, keep=8),
 )
 DAYS, BAR, BROAD = 8, 10, 100
+# By column, the first to be shown lowest; None is not known, and goes last.
+SORTS: dict[str, Callable[[Run, float], Any]] = {
+    "started": lambda r, now: -r.created_at,
+    "run": lambda r, now: r.tag,
+    "state": lambda r, now: (not r.live, r.state),
+    "estimated": lambda r, now: -r.estimate.usd.likely if r.estimate else None,
+    "likely": lambda r, now: -found.usd.likely if (found := project(r, now)) else None,
+    "spent": lambda r, now: -spent_usd(r, now),
+    "model": lambda r, now: r.spec.depth,
+    "on": lambda r, now: run_format.hardware(r),
+    "prices of": lambda r, now: (r.prices.source, r.prices.date),
+}
+CYCLE = ("started", "run", "spent", "likely")
 
 
 class CostScreen(NanochatScreen):
@@ -51,6 +66,7 @@ class CostScreen(NanochatScreen):
         super().__init__()
         self._by_id: dict[str, Run] = {}
         self._billed: dict[str, Decimal | None] = {}
+        self._sort, self._reverse = "started", False
 
     def body(self) -> ComposeResult:
         with Panel(id="list"):
@@ -68,11 +84,12 @@ class CostScreen(NanochatScreen):
             return
         now = self.nanochat.fleet.clock()
         self._by_id = {r.id: r for r in runs if not is_free(r)}
-        self.query_one(VirtualList).show(list(self._by_id))
+        self.query_one(VirtualList).show([r.id for r in self._sorted(now)])
         found, rate = spending(runs, self.nanochat.fleet.deleted_accounts, now), per_hour(runs)
-        cells = [f"{units.money(found.total)} in all"]
+        cells: list[Cell | str] = [f"{units.money(found.total)} in all"]
         cells += [f"{units.money(rate)}/h now"] if rate else []
         cells += [f"{units.money(found.deleted_usd)} of deleted runs"] if found.deleted else []
+        cells += [Cell(f"sorted by {self._sort}{', reversed' if self._reverse else ''}", "dim")]
         self.query_one("#list", Panel).put(["Cost"], cells)
         self.query_one("#totals", Panel).put(["Totals"])
         day = today(now)
@@ -96,6 +113,25 @@ class CostScreen(NanochatScreen):
         most = max(usd for _, usd in rows)
         bar = units.bar(float(usd / most), BAR) if most and self.size.width >= BROAD else ""
         return Text.assemble(f"{name:<11}{units.money(usd):>10}  ", (bar.rstrip("·"), self.nanochat.tone("accent")))
+
+    def _sorted(self, now: float) -> list[Run]:
+        return sorted_by(self._by_id.values(), lambda run: self._value(run, now), reverse=self._reverse)
+
+    def _value(self, run: Run, now: float) -> Any:
+        if self._sort == "billed":
+            return -usd if (usd := self._billed.get(run.id)) is not None else None
+        return SORTS[self._sort](run, now)
+
+    def action_sort(self) -> None:
+        at = CYCLE.index(self._sort) if self._sort in CYCLE else -1
+        self._sort, self._reverse = CYCLE[(at + 1) % len(CYCLE)], False
+        self.show_runs(self.nanochat.runs)
+
+    def on_virtual_list_head_clicked(self, message: VirtualList.HeadClicked) -> None:
+        """Sort by a column, and a second time the other way round."""
+        self._reverse = not self._reverse if message.column == self._sort else False
+        self._sort = message.column
+        self.show_runs(self.nanochat.runs)
 
     def _cells(self, run_id: str) -> list[Cell]:
         run = self._by_id[run_id]

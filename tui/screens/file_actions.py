@@ -78,7 +78,10 @@ class VolumeFiles:
         self._going.add_interrupted(found)
         if found:
             named = ", ".join(filenames.path_for_terminal(name_of(w)) for w in found[:3])
-            self._say(f"not all of {named} has come: 4, then p goes on with it, P forgets it", "warning")
+            shows, goes_on, forgets = map(self._app.key, ("app.volume", "files.pause", "files.stop"))
+            self._say(
+                f"not all of {named} has come: {shows}, then {goes_on} goes on with it, {forgets} forgets it", "warning"
+            )
 
     def line(self) -> list[Cell | str]:
         """What is on its way, for the line of a screen; empty when nothing is."""
@@ -93,7 +96,8 @@ class VolumeFiles:
         if len(going) > SHOWN:
             cells.append(f"and {len(going) - SHOWN} more")
         moves = any(not (one.cut or one.progress.paused) for one in going)
-        keys = "p pauses, P stops" if moves else "p goes on, P forgets"
+        pause, stop = self._app.key("files.pause"), self._app.key("files.stop")
+        keys = f"{pause} pauses, {stop} stops" if moves else f"{pause} goes on, {stop} forgets"
         return [*cells, Cell(keys, "dim")] if cells else []
 
     def pause(self) -> None:

@@ -26,8 +26,8 @@ from runner.planning.plan import Plan
 from runner.text import units
 from runner.text.sanitize import sanitize_line
 from tui.background import background
+from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
-from tui.presentation.keymap import bindings
 from tui.screens.launch_form import CHOICES, DEFAULTS, FIELD_OF, FIELDS, NAMES, Filled
 from tui.screens.launch_plan import plan_page
 from tui.screens.launch_recipes import Keeping, RecipeScreen

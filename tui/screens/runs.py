@@ -19,15 +19,17 @@ from runner.text import units
 from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation import run_format
+from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
-from tui.presentation.keymap import bindings
+from tui.presentation.sorting import sorted_by
 from tui.screens.base import NanochatScreen
+from tui.screens.cleared import Cleared, Kept
 from tui.screens.loss_shapes import Shapes
 from tui.screens.run_detail import RunDetail
 from tui.widgets.panel import Panel
 from tui.widgets.virtual_list import Column, VirtualList
 
-NO_RUNS = "No runs yet. Press n to plan one: a rehearsal is free and takes a minute."
+NO_RUNS = "No runs yet. Press {} to plan one: a rehearsal is free and takes a minute."
 MOST_COMPARED = 6
 # Beside the rows of a list: its head and the borders around it.
 LEAST_ROWS, HEAD_ROWS = 2, 3
@@ -80,9 +82,7 @@ CYCLE = ("started", "run", "state", "loss", "cost")
 
 def ordered(runs: Sequence[Run], column: str, now: float, *, reverse: bool = False) -> list[Run]:
     """Runs by a column; where it has no value they come last, newest first."""
-    keyed = [(SORTS[column](run, now), run) for run in runs]
-    known = sorted((k for k in keyed if k[0] is not None and k[0] == k[0]), key=lambda k: k[0], reverse=reverse)
-    return [run for _, run in known] + [run for key, run in keyed if key is None or key != key]
+    return sorted_by(runs, lambda run: SORTS[column](run, now), reverse=reverse)
 
 
 class RunsScreen(NanochatScreen):
@@ -102,11 +102,13 @@ class RunsScreen(NanochatScreen):
         self._drawn_at = 0.0
         self._shapes = Shapes()
         self._drawing_shapes = False
+        self._cleared = Cleared()
 
     def body(self) -> ComposeResult:
         with Container(id="both"):
             with Panel(id="list"):
-                yield VirtualList(COLUMNS, self._cells, empty=NO_RUNS, tones=self.nanochat.tone, id="runs")
+                empty = NO_RUNS.format(self.nanochat.key("runs.new"))
+                yield VirtualList(COLUMNS, self._cells, empty=empty, tones=self.nanochat.tone, id="runs")
                 yield Input(
                     placeholder="text in tag, id, task, model or state; Enter keeps it, Esc clears", id="filter"
                 )
@@ -134,7 +136,7 @@ class RunsScreen(NanochatScreen):
         matching = [r for r in runs if self._matches(r)]
         wanted = ordered(matching, self._sort, self.nanochat.fleet.clock(), reverse=self._reverse)
         self._list.hide_columns(frozenset() if any(r.live for r in runs) else OF_LIVE)
-        self._list.empty = NO_FIT if self._filter and runs else NO_RUNS
+        self._list.empty = NO_FIT if self._filter and runs else NO_RUNS.format(self.nanochat.key("runs.new"))
         self._list.show([r.id for r in wanted])
         self._show_title(runs, len(wanted))
         self._share_room(len(wanted))
@@ -178,7 +180,7 @@ class RunsScreen(NanochatScreen):
         state += [Cell(f"{len(self._list.marked)} marked", "accent")] if self._list.marked else []
         state.append(Cell(f"sorted by {self._sort}{', reversed' if self._reverse else ''}", "dim"))
         if self.nanochat.files.busy:
-            state.append(Cell("files on their way, 4 shows them", "accent"))
+            state.append(Cell(f"files on their way, {self.nanochat.key('app.volume')} shows them", "accent"))
         self.query_one("#list", Panel).put(["Runs"], state)
 
     def _cells(self, run_id: str) -> list[Cell]:
@@ -241,7 +243,8 @@ class RunsScreen(NanochatScreen):
     def action_compare(self) -> None:
         runs = self._picked()
         if len(runs) < 2:
-            self.notify("mark two runs or more with Space, then compare them", severity="warning", markup=False)
+            key = self.nanochat.key("runs.mark")
+            self.notify(f"mark two runs or more with {key}, then compare them", severity="warning")
         else:
             if len(runs) > MOST_COMPARED:
                 said = f"{MOST_COMPARED} of {len(runs)} are compared: more lines could not be told apart"
@@ -277,10 +280,24 @@ class RunsScreen(NanochatScreen):
         self._list.focus()
 
     def action_clear(self) -> None:
+        self._cleared.put(Kept(self._filter, marked=frozenset(self._list.marked)))
         field = self.query_one("#filter", Input)
         field.value, self._filter = "", ""
         field.display = False
         self._list.marked.clear()
+        self._list.focus()
+        self._arrange(self.nanochat.runs)
+
+    def action_undo(self) -> None:
+        """Bring back what was cleared last."""
+        kept = self._cleared.pop()
+        if kept is None:
+            self.notify("no marks and no filter were cleared", severity="warning")
+            return
+        field = self.query_one("#filter", Input)
+        field.value = self._filter = kept.words
+        field.display = bool(kept.words)
+        self._list.marked |= kept.marked
         self._list.focus()
         self._arrange(self.nanochat.runs)
 

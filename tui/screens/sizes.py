@@ -16,8 +16,8 @@ from runner.volumes import disk_usage
 from runner.volumes.disk_usage import DiskUsage, FolderUsage, Suggestion
 from tui.background import background
 from tui.context import VolumeRef
+from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
-from tui.presentation.keymap import bindings
 from tui.screens.files import FilesScreen
 from tui.widgets.line import Line
 from tui.widgets.panel import Panel
@@ -146,7 +146,7 @@ class SizesScreen(FilesScreen):
         age = units.age(self._done_at, self.nanochat.fleet.clock())
         cells.append(Cell(f"added up {age} ago" if self._done_at else "adding up …", "dim"))
         if self._problem:
-            cells.append(Cell(f"! {self._problem}: Ctrl-R tries again", "error"))
+            cells.append(Cell(f"! {self._problem}: {self.nanochat.key('files.reload')} tries again", "error"))
         self.query_one("#folders", Panel).put(title, cells)
         self.query_one("#could-go", Panel).put(["What could go"])
 
@@ -205,7 +205,8 @@ class SizesScreen(FilesScreen):
             keys = advice.marked or ({advice.current} if advice.current else set())
             paths = [path for key in keys for path in self._advice[key].paths]
             if keys and not paths:
-                self.notify("6 shows them; K there keeps best and last", markup=False)
+                shows, keeps = self.nanochat.key("app.checkpoints"), self.nanochat.key("checkpoints.keep")
+                self.notify(f"{shows} shows them; {keeps} there keeps best and last", markup=False)
         else:
             paths = sorted((self._list.marked or {self._list.current}) - {HERE, ""})
         return {self.place: paths} if paths else {}

@@ -22,8 +22,9 @@ from runner.volumes.base import Entries, Entry
 from runner.volumes.directory_cache import DirectoryCache, DirectoryListing
 from tui.background import background
 from tui.context import VolumeRef
+from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
-from tui.presentation.keymap import bindings
+from tui.screens.cleared import Kept
 from tui.screens.files import FilesScreen
 from tui.widgets.folder_tree import FolderTree
 from tui.widgets.line import Line
@@ -121,6 +122,7 @@ class VolumeScreen(FilesScreen):
         self._folder, self._letters = path, ""
         self._words = ""
         self._list.marked.clear()
+        self.cleared.forget()
         self._list.begin()
         known = self._shelf.get(path)
         self._looking = known is None or bool(known.problem)
@@ -201,7 +203,8 @@ class VolumeScreen(FilesScreen):
         self._tags = self._called()
         self._entries = {e.path: e for e in found}
         problem = look_.problem if (look_ := self._shelf.get(self._folder)) else ""
-        self._list.empty = f"{problem}: Ctrl-R tries again" if problem else "" if self._looking else "empty"
+        again = f"{problem}: {self.nanochat.key('files.reload')} tries again"
+        self._list.empty = again if problem else "" if self._looking else "empty"
         if self._letters or self._words:
             self._list.empty = "nothing fits; Esc takes it back"
         self._list.show(list(self._entries))
@@ -327,15 +330,25 @@ class VolumeScreen(FilesScreen):
             self.remove_class("reading")
             self._list.focus()
         elif self.query_one("#ask", Input).display or self._words or self._letters:
+            self.cleared.put(Kept(self._words, self._letters))
             self._words = self._letters = ""
             self.query_one("#ask", Input).display = False
             self._list.focus()
             self._again()
         elif self._list.marked:
+            self.cleared.put(Kept(marked=frozenset(self._list.marked)))
             self._list.marked.clear()
             self._list.refresh()
         else:
             super().action_back()
+
+    def bring_back(self, kept: Kept) -> None:
+        if kept.words or kept.letters:
+            self._words, self._letters = kept.words, kept.letters
+            self._again()
+        self._list.marked |= kept.marked
+        self._list.refresh()
+        self._show_title()
 
     def action_find(self) -> None:
         self._ask("find")

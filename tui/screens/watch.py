@@ -21,8 +21,9 @@ from runner.planning.plan import plan_of
 from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation import run_format, run_summary
+from tui.presentation.bindings import bindings, through
 from tui.presentation.cells import Cell
-from tui.presentation.keymap import Key, bindings, through
+from tui.presentation.keymap import Key
 from tui.screens.base import NanochatScreen
 from tui.screens.feed import Feed
 from tui.widgets.dialogs import TextPage

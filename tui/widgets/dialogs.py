@@ -1,4 +1,4 @@
-"""Small windows over a screen: a page of text, the help, the commands by name."""
+"""Small windows over a screen: a page of text, what was told, the commands by name."""
 
 import time
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Markdown, Static
 
 from runner.text import units
-from tui.presentation.keymap import KEYS, MOVES, key_label, moves
+from tui.presentation.bindings import moves
 from tui.widgets.toasts import Toast
 
 T = TypeVar("T")
@@ -55,6 +55,7 @@ class TextPage(Window[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter,question_mark", "dismiss", "Close"),
         *moves(
+            among="text",
             down="scroll(1)",
             up="scroll(-1)",
             page_down="screens(1)",
@@ -104,37 +105,4 @@ def messages_page(told: Sequence[Toast]) -> TextPage:
         table.add_row(Text(units.moment(one.at, now), style="dim"), Text(one.text))
     if not told:
         table.add_row("", Text("Nothing was told yet."))
-    return TextPage(table)
-
-
-def help_page(first: tuple[str, ...] = ()) -> TextPage:
-    """Every key, made from the key table, those of the screens named `first` on top."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    names = {
-        "": "everywhere",
-        "runs": "Runs",
-        "watch": "Watch",
-        "log": "Log",
-        "metrics": "Curves",
-        "compare": "Compare",
-        "cost": "Cost",
-        "view": "nanochat-tui view",
-        "launch": "New run",
-        "volume": "Volume",
-        "checkpoints": "Checkpoints",
-        "sizes": "Sizes",
-        "files": "Volume, Checkpoints, Sizes",
-    }
-    for screen, title in sorted(names.items(), key=lambda n: n[0] not in first):
-        table.add_row(Text(title, style="bold underline"), "")
-        for key in KEYS:
-            if key.screen == screen:
-                table.add_row(Text(key_label(key.keys), style="bold"), Text(key.help))
-        table.add_row("", "")
-    table.add_row(Text("lists and log", style="bold underline"), "")
-    for name, keys in MOVES.items():
-        table.add_row(Text(key_label(keys), style="bold"), Text(name.replace("_", " ")))
-    table.add_row("", "")
-    table.add_row("", Text("Runs go on when the app is closed. Every action is also a command: nanochat-tui --help"))
     return TextPage(table)

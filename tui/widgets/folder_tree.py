@@ -11,7 +11,7 @@ from textual.widgets.tree import TreeNode
 
 from runner.text import filenames
 from runner.volumes.base import Entries
-from tui.presentation.keymap import moves
+from tui.presentation.bindings import moves
 
 MOST_FOLDERS = 2000
 
@@ -20,7 +20,7 @@ class FolderTree(Tree[str]):
     """Folders by name, those of runs by tag; the data of a node is its path."""
 
     BINDINGS: ClassVar[list[BindingType]] = moves(
-        without="g", down="cursor_down", up="cursor_up", top="scroll_home", bottom="scroll_end"
+        among="files", down="cursor_down", up="cursor_up", top="scroll_home", bottom="scroll_end"
     )
 
     def __init__(self, tone: Callable[[str], Style], *, id: str) -> None:

@@ -1,19 +1,22 @@
 """The line of keys at the foot of a screen: what works here, and at its right end, always, the way out and the help."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len
 from rich.segment import Segment
 from textual import events
+from textual.binding import Binding
+from textual.keys import key_to_character
 from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.presentation.keymap import key_label
+from tui.presentation.bindings import NO_KEY
+from tui.presentation.keymap import KEYS, key_label
 
-# By their keys, in this order: back, help, quit.
-PINNED = ("escape", "question_mark", "q")
+# By what they do, whatever their keys are: back, help, quit, in this order.
+PINNED = {"Back": 0, "Close": 0, "Help": 1, "Quit": 2}
 GAP = 2
 
 
@@ -34,12 +37,12 @@ class Item(NamedTuple):
 
 def arranged(items: Sequence[Item], width: int) -> tuple[list[tuple[int, Item]], int]:
     """Where each item begins, and how many there is no room for: whole ones go, from the right, the pinned last."""
-    pinned = sorted((i for i in items if i.key in PINNED), key=lambda i: PINNED.index(i.key))
+    pinned = sorted((i for i in items if i.label in PINNED), key=lambda i: PINNED[i.label])
     while pinned and sum(i.width + GAP for i in pinned) > width:
         pinned.pop(0)
     right = width - sum(i.width + GAP for i in pinned)
     placed, at = [], 1
-    others = [i for i in items if i.key not in PINNED]
+    others = [i for i in items if i.label not in PINNED]
     for item in others:
         if at + item.width + GAP > right:
             break
@@ -50,6 +53,13 @@ def arranged(items: Sequence[Item], width: int) -> tuple[list[tuple[int, Item]],
         placed.append((right + 1, item))
         right += item.width + GAP
     return placed, left_out
+
+
+def _place(active: Sequence[Binding]) -> Callable[[Binding], tuple[int, int]]:
+    """Where a binding stands: its section as it comes, in it the order of the table, which remapped keys are out of."""
+    sections = list(dict.fromkeys((binding.id or "").partition(".")[0] for binding in active))
+    table = {key.id: number for number, key in enumerate(KEYS)}
+    return lambda binding: (sections.index((binding.id or "").partition(".")[0]), table.get(binding.id or "", 0))
 
 
 class KeyLine(Widget):
@@ -73,7 +83,11 @@ class KeyLine(Widget):
     @property
     def items(self) -> list[Item]:
         """The keys that are shown, each once."""
-        found = [b.binding for b in self.screen.active_bindings.values() if b.binding.show]
+        active = [b.binding for b in self.screen.active_bindings.values() if b.binding.show]
+        typed = self.screen.focused.check_consume_key if self.screen.focused else lambda key, character: False
+        # Textual leaves out what a field takes as text before it puts a person's keys in their place.
+        meant = (b for b in active if b.key != NO_KEY and not typed(b.key, key_to_character(b.key)))
+        found = sorted(meant, key=_place(active))
         first = {binding.action: binding for binding in reversed(found)}
         kept = [binding for binding in found if first[binding.action] is binding]
         return [Item(binding.key, binding.description) for binding in kept]

@@ -1,7 +1,7 @@
 """A log with its title and its prompt: what a screen puts where a log is to be read."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -21,6 +21,9 @@ from tui.presentation.cells import Cell
 from tui.widgets.consent import AskPath
 from tui.widgets.log_view import WINDOWS_S, LogView
 from tui.widgets.panel import Panel
+
+if TYPE_CHECKING:
+    from tui.context import TerminalContext
 
 HINTS = {"search": "text, or ~regex, or level:error", "filter": "text, ~regex, !without, level:error"}
 
@@ -92,7 +95,8 @@ class LogPane(Panel):
         elif view.here is not None:
             cells.append(f"line {view.here + 1:,}")
         if not view.following and view.unseen:
-            cells.append(Cell(f"{view.unseen:,} new lines below, G follows", "warning"))
+            follows = cast("TerminalContext", self.app).key("move.bottom", last=True)
+            cells.append(Cell(f"{view.unseen:,} new lines below, {follows} follows", "warning"))
         self.put([self._words], cells)
 
     def on_log_search_changed(self) -> None:

@@ -18,7 +18,7 @@ from runner.settings import Settings
 from runner.text import units
 from runner.text.sanitize import sanitize_line
 from tui.background import background
-from tui.presentation.keymap import bindings, moves
+from tui.presentation.bindings import bindings, moves
 from tui.widgets.dialogs import TextPage
 from tui.widgets.log_rows import STAMPS
 from tui.widgets.log_search import LogSearch
@@ -53,6 +53,7 @@ class LogView(LogSearch, can_focus=True):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *moves(
+            among="text",
             down="go(1)",
             up="go(-1)",
             page_down="page(1)",
@@ -256,8 +257,9 @@ class LogView(LogSearch, can_focus=True):
             data = self._log.read(start, min(self._log.start(top + 1) - start, MAX_WHOLE))
             pieces = data.decode("utf-8", "replace").rstrip("\n").split("\r")
             shown = [sanitize_line(piece) for piece in pieces[-MAX_PIECES:]]
+            copies, saves = (cast("TerminalContext", self.app).key(id) for id in ("log.copy", "log.save"))
             if (more := self._log.start(top + 1) - start - len(data)) > 0:
-                shown.append(f"… and {units.size(more)} more of this line; y copies, s saves more of it")
+                shown.append(f"… and {units.size(more)} more of this line; {copies} copies, {saves} saves more of it")
             if (before := len(pieces) - MAX_PIECES) > 0:
                 shown.insert(0, f"… {before:,} earlier states of this line")
             self.app.push_screen(TextPage("\n".join(shown)))

@@ -12,7 +12,7 @@ from textual.containers import VerticalScroll
 from runner.metrics.series import METRICS, Curves
 from runner.model.run import Run
 from runner.monitoring.projection import tokens_per_step
-from tui.presentation.keymap import PAGER, bindings, moves
+from tui.presentation.bindings import bindings, moves
 from tui.widgets.plot import AXES, Layer, Plot, PlotWindow
 
 # The charts, and the curves in each, the later one in front.
@@ -71,7 +71,6 @@ class Metrics(VerticalScroll, can_focus=True):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *moves(
-            without=PAGER,
             down="choose(1)",
             up="choose(-1)",
             left="cursor(-1)",

@@ -22,8 +22,8 @@ from runner.preview.tables import Table
 from runner.preview.tensors import Group
 from runner.text import units
 from runner.text.sanitize import sanitize_line
+from tui.presentation.bindings import moves
 from tui.presentation.cells import Cell
-from tui.presentation.keymap import PAGER, moves
 from tui.widgets.log_pane import LogPane
 from tui.widgets.metrics import CHARTS, SHORT
 from tui.widgets.panel import Panel
@@ -38,7 +38,6 @@ class PreviewText(VerticalScroll, can_focus=True):
     """Text that is read from top to bottom, with the keys of the other lists."""
 
     BINDINGS: ClassVar[list[BindingType]] = moves(
-        without=PAGER,
         down="scroll_down",
         up="scroll_up",
         page_down="page_down",

@@ -45,14 +45,14 @@ class Toasts:
         """The worst of what is not seen yet."""
         return max((one.severity for one in self._unseen), key=WORSE.index, default="information")
 
-    def line(self) -> str:
-        """All that is not seen yet in one line: news of several runs in sum, of other things the last."""
+    def line(self, key: str = "!") -> str:
+        """All that is not seen yet in one line: news of runs in sum, of others the last; `key` has all."""
         told = self._unseen
         if len(told) < 2:
             return told[0].text if told else ""
         kinds = Counter(one.kind for one in told)
         if "" in kinds:
-            return f"{told[-1].text} · {len(told) - 1} more, ! shows all"
+            return f"{told[-1].text} · {len(told) - 1} more, {key} shows all"
         alone = {one.kind: one.text for one in told if kinds[one.kind] == 1}
         return ", ".join(alone[kind] if count == 1 else _summed(kind, count) for kind, count in kinds.items())
 

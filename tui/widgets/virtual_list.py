@@ -15,8 +15,8 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tui.presentation.bindings import moves
 from tui.presentation.cells import Cell
-from tui.presentation.keymap import PAGER, moves
 
 GAP = 2
 GUTTER = 2
@@ -57,7 +57,7 @@ class VirtualList(ScrollView, can_focus=True):
     VirtualList > .list--blurred { background: $surface; }
     VirtualList > .list--empty { color: $text-muted; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = moves(without=PAGER, **MOVES)
+    BINDINGS: ClassVar[list[BindingType]] = moves(**MOVES)
     cursor = reactive(0, repaint=False)
 
     class Moved(Message):
@@ -255,4 +255,4 @@ class VirtualList(ScrollView, can_focus=True):
 class FileList(VirtualList, inherit_bindings=False):
     """A list of files: `g` brings them home, so that the top is `Home` alone."""
 
-    BINDINGS: ClassVar[list[BindingType]] = moves(without=f"g,{PAGER}", **MOVES, left="screen.up", right="screen.open")
+    BINDINGS: ClassVar[list[BindingType]] = moves(among="files", **MOVES, left="screen.up", right="screen.open")
