@@ -160,31 +160,36 @@ class Series:
             level += 1
         return low, high
 
-    def columns(self, axis: "array[float]", begin: float, end: float, count: int) -> list[ColumnRange | None]:
-        """The stretch of the axis from `begin` to `end` in so many columns; None where no point falls in one."""
-        found: list[ColumnRange | None] = []
+    def bounds(self, axis: "array[float]", begin: float, end: float, count: int) -> Iterator[tuple[int, int]]:
+        """The stretch of the axis in so many columns: the number of the first point of each, and of the next one's."""
         step = (end - begin) / count
         first = bisect_left(axis, begin)
-        for nth in range(count):
-            last = bisect_left(axis, begin + step * (nth + 1), first)
-            if nth == count - 1:
-                while last < len(axis) and axis[last] <= end:
-                    last += 1
-            if last > first:
-                found.append(ColumnRange(self.values[first], *self.extent(first, last), self.values[last - 1]))
-            else:
-                found.append(None)
+        for nth in range(1, count):
+            last = bisect_left(axis, begin + step * nth, first)
+            yield first, last
             first = last
-        return found
+        yield first, bisect_right(axis, end, first)
 
-    def at(self, axis: "array[float]", x: float) -> tuple[float, float] | None:
-        """The point nearest to `x`: its place on the axis and its value."""
+    def columns(self, axis: "array[float]", begin: float, end: float, count: int) -> list[ColumnRange | None]:
+        """The stretch of the axis from `begin` to `end` in so many columns; None where no point falls in one."""
+        values, extent = self.values, self.extent
+        return [
+            ColumnRange(values[first], *extent(first, last), values[last - 1]) if last > first else None
+            for first, last in self.bounds(axis, begin, end, count)
+        ]
+
+    def nearest(self, axis: "array[float]", x: float) -> int | None:
+        """The number of the point nearest to `x`; None where there is none."""
         if not self.values:
             return None
         after = min(bisect_left(axis, x), len(axis) - 1)
         before = max(0, after - 1)
-        nearest = before if abs(axis[before] - x) <= abs(axis[after] - x) else after
-        return axis[nearest], self.values[nearest]
+        return before if abs(axis[before] - x) <= abs(axis[after] - x) else after
+
+    def at(self, axis: "array[float]", x: float) -> tuple[float, float] | None:
+        """The point nearest to `x`: its place on the axis and its value."""
+        nearest = self.nearest(axis, x)
+        return None if nearest is None else (axis[nearest], self.values[nearest])
 
 
 class MarkKind(StrEnum):

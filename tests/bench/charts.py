@@ -1,4 +1,5 @@
-"""Eight charts of 100,000 points each drawn anew, beside the floor: the same points looked at once by `min` and `max`.
+"""Eight charts of 100,000 points each drawn anew as they grow and as a cursor moves, beside the floor: the same points
+looked at once by `min` and `max`.
 
 python -m tests.bench.charts
 """
@@ -42,16 +43,23 @@ async def main() -> None:
         metrics.show([RunCurves(run(), known)])
         await pilot.pause(0.2)
         plots = [p for p in metrics.query(Plot) if p.curves][:8]
-        times = []
-        for _ in range(ROUNDS):
+        grown, moved = [], []
+        for nth in range(ROUNDS):
+            began = time.perf_counter()
+            for plot in plots:
+                plot.show(plot.curves)
+                plot.render_line(0)
+            grown.append((time.perf_counter() - began) * 1000)
+            metrics.view.cursor = nth * POINTS / ROUNDS
             began = time.perf_counter()
             for plot in plots:
                 plot.redraw()
                 plot.render_line(0)
-            times.append((time.perf_counter() - began) * 1000)
-        times.sort()
-        middle, widths = times[len(times) // 2], {plot.size.width for plot in plots}
-        print(f"ours        {len(plots)} charts, {widths} cells wide: median {middle:.1f} ms, most {times[-1]:.1f}")
+            moved.append((time.perf_counter() - began) * 1000)
+        grown.sort()
+        middle, widths = grown[len(grown) // 2], {plot.size.width for plot in plots}
+        print(f"ours        {len(plots)} charts, {widths} cells wide: median {middle:.1f} ms, most {grown[-1]:.1f}")
+        print(f"cursor      moved over them: median {sorted(moved)[len(moved) // 2]:.1f} ms, most {max(moved):.1f}")
         floor = []
         for _ in range(5):
             began = time.perf_counter()

@@ -31,7 +31,7 @@ from tui.widgets.consent import AskPath
 from tui.widgets.diff_page import DiffPage, put_down
 from tui.widgets.metrics import Metrics, RunCurves
 from tui.widgets.panel import Panel
-from tui.widgets.plot import TONES
+from tui.widgets.plot_window import curve_tone
 
 READ_EVERY_S = 2.0
 ENDINGS = (".csv", ".svg")
@@ -76,7 +76,7 @@ class CompareScreen(NanochatScreen):
         if not self.is_there:
             return
         chosen = self._runs
-        names = [Text(r.tag, style=self.nanochat.tone(TONES[n % len(TONES)])) for n, r in enumerate(chosen)]
+        names = [Text(r.tag, style=curve_tone(self.nanochat.tone, n)) for n, r in enumerate(chosen)]
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column("")
         for name in names:

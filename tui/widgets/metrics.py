@@ -9,11 +9,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 
-from runner.metrics.series import METRICS, Curves
+from runner.metrics.series import EMA, MEASURED, SFT, Curves
 from runner.model.run import Run
 from runner.monitoring.projection import tokens_per_step
 from tui.presentation.bindings import bindings, moves
-from tui.widgets.plot import AXES, Layer, Plot, PlotWindow
+from tui.widgets.metric_list import MetricList
+from tui.widgets.plot import Plot
+from tui.widgets.plot_window import AXES, FACTORS, Layer, PlotWindow
 
 # The charts, and the curves in each, the later one in front.
 CHARTS: dict[str, tuple[str, ...]] = {
@@ -25,11 +27,15 @@ CHARTS: dict[str, tuple[str, ...]] = {
     "lr": ("lr",),
     "GPU GB": ("GPU GB",),
     "GPU %": ("GPU %",),
-    "SFT loss": ("SFT loss",),
+    SFT: (SFT,),
 }
 # What the smoothed curve is called beside the raw one, and in a title where it is alone.
 SHORT = {"loss EMA": "ema"}
-CHART_WIDTH, CHART_HEIGHT = 38, 7
+# What is measured seldom, or set, is as it is.
+UNSMOOTHED = {*MEASURED, "lr"}
+CHART_WIDTH = 38
+# Those that stand there until there is something to show.
+FIRST = ("loss", "val bpb")
 STEP = 1 / 60
 
 
@@ -40,12 +46,28 @@ class RunCurves(Struct, frozen=True):
     curves: Curves
 
 
+def _ends(curves: Curves, chart: str) -> dict[str, tuple[float, float]]:
+    """The first and last step and second of what is trained with a chart: one axis for all of them.
+
+    Fine-tuning counts its steps anew.
+    """
+    names = {chart} if chart == SFT else {name for every in CHARTS.values() for name in every} - {SFT}
+    known = [series for name in names if len(series := curves.series[name])]
+    if not known:
+        return {}
+    return {
+        "steps": (min(one.steps[0] for one in known), max(one.steps[-1] for one in known)),
+        "seconds": (min(one.seconds[0] for one in known), max(one.seconds[-1] for one in known)),
+    }
+
+
 def layers(known: Sequence[RunCurves], chart: str) -> list[Layer]:
     """The curves of one chart: of one run raw and smoothed, of several the smoothed ones alone."""
     names = CHARTS[chart] if len(known) == 1 else CHARTS[chart][-1:]
     found = []
     for one in known:
         rate = float(one.run.status.money.usd_per_hour) if one.run.status else 0.0
+        ends = _ends(one.curves, chart)
         found += [
             Layer(
                 one.run.tag if len(known) > 1 else SHORT.get(name, ""),
@@ -53,6 +75,9 @@ def layers(known: Sequence[RunCurves], chart: str) -> list[Layer]:
                 one.curves.marks if len(known) == 1 else (),
                 tokens_per_step(one.run.spec, one.run.backend),
                 rate / 3600,
+                raw=one.curves.series[CHARTS[chart][0]] if name in SHORT else None,
+                measured=name in UNSMOOTHED,
+                **ends,
             )
             for name in names
         ]
@@ -87,12 +112,12 @@ class Metrics(VerticalScroll, can_focus=True):
         self.view = PlotWindow()
         self._known: Sequence[RunCurves] = ()
         self.chosen = 0
+        # Charts that nobody wants to see, until the app is left.
+        self.unwanted: frozenset[str] = frozenset()
 
     def compose(self) -> ComposeResult:
         for number, name in enumerate(CHARTS):
-            plot = Plot(name, self._tones, self.view, id=f"plot-{number}")
-            plot.tooltip = METRICS[CHARTS[name][-1]]
-            yield plot
+            yield Plot(name, self._tones, self.view, id=f"plot-{number}")
 
     def on_mount(self) -> None:
         self._choose(0)
@@ -101,11 +126,18 @@ class Metrics(VerticalScroll, can_focus=True):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        """The charts that have something to show, or the large one alone."""
+        """The charts that have something to show and are wanted, or the large one alone."""
         large = self.has_class("large")
         self.styles.grid_size_columns = 1 if large else max(1, self.size.width // CHART_WIDTH)
-        for number, (plot, name) in enumerate(zip(self._plots, CHARTS, strict=True)):
-            plot.display = number == self.chosen if large else bool(plot.curves) or name in ("loss", "val bpb")
+        for number, plot in enumerate(self._plots):
+            plot.display = number == self.chosen if large else number in self._shown
+
+    @property
+    def _shown(self) -> list[int]:
+        """The numbers of the charts that are to be seen; of what has nothing to show yet those that say so."""
+        charts = list(zip(self._plots, CHARTS, strict=True))
+        full = [n for n, (plot, name) in enumerate(charts) if plot.curves and name not in self.unwanted]
+        return full or [n for n, (_, name) in enumerate(charts) if name in FIRST]
 
     def show(self, known: Sequence[RunCurves]) -> None:
         """The curves of these runs; a chart without any is not shown."""
@@ -113,8 +145,8 @@ class Metrics(VerticalScroll, can_focus=True):
         for plot, name in zip(self.query(Plot), CHARTS, strict=True):
             smoothed = SHORT.get(CHARTS[name][-1], "") if len(known) > 1 else ""
             plot.show(layers(known, name), f"{name} {smoothed}".rstrip())
-        if not self._plots[self.chosen].curves:
-            self._choose(0)
+        if self.chosen not in self._shown:
+            self._choose(self._shown[0])
         self._lay_out()
 
     def showing(self, ids: list[str]) -> bool:
@@ -143,7 +175,7 @@ class Metrics(VerticalScroll, can_focus=True):
         self._plots[number].scroll_visible(animate=False)
 
     def action_choose(self, by: int) -> None:
-        shown = [n for n, plot in enumerate(self._plots) if plot.curves] or [0]
+        shown = self._shown
         at = shown.index(self.chosen) if self.chosen in shown else 0
         self._choose(shown[(at + by) % len(shown)])
 
@@ -173,8 +205,38 @@ class Metrics(VerticalScroll, can_focus=True):
         self._redraw()
 
     def action_whole(self) -> None:
-        self.view.begin = self.view.end = self.view.cursor = None
+        self.view.show_all()
         self._redraw()
+
+    def action_smooth(self, by: int) -> None:
+        """The next stop of the slider; the first time it begins where curves are smoothed by themselves."""
+        now = EMA if self.view.smoothing is None else self.view.smoothing
+        self.view.smoothing = FACTORS[max(0, min(len(FACTORS) - 1, FACTORS.index(now) + by))]
+        self._redraw()
+
+    def action_raw(self) -> None:
+        """What is smoothed alone, or what it is of behind it; of several runs it is alone at first."""
+        several = len(self._known) > 1
+        self.view.raw = several if self.view.raw is None else not self.view.raw
+        self._redraw()
+
+    def action_range(self) -> None:
+        self.view.whole_range = not self.view.whole_range
+        self._redraw()
+
+    def action_choose_charts(self) -> None:
+        """A list of the charts that have something to show, each with a mark."""
+        known = [name for plot, name in zip(self._plots, CHARTS, strict=True) if plot.curves]
+
+        def answered(wanted: frozenset[str] | None) -> None:
+            if wanted is not None:
+                self.unwanted = self.unwanted - frozenset(known) | (frozenset(known) - wanted)
+                if self.chosen not in self._shown:
+                    self._choose(self._shown[0])
+                self._lay_out()
+
+        if known:
+            self.app.push_screen(MetricList({name: name not in self.unwanted for name in known}), answered)
 
     def take_back(self) -> bool:
         """Undo one thing: the large chart, the cursor, the stretch; whether there was one."""
@@ -186,6 +248,8 @@ class Metrics(VerticalScroll, can_focus=True):
             return True
         return False
 
-    def on_plot_clicked(self, message: Plot.Clicked) -> None:
-        self.view.cursor = message.at
+    def on_plot_clicked(self) -> None:
+        self._redraw()
+
+    def on_plot_moved(self) -> None:
         self._redraw()

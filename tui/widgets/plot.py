@@ -1,8 +1,7 @@
 """A chart of one metric, of one run or of several: whole, zoomed, by step, time, tokens or dollars."""
 
 import math
-from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import groupby
 
 from msgspec import Struct
@@ -14,119 +13,34 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from runner.metrics.series import ColumnRange, Mark, MarkKind, Series
-from runner.text import units
+from runner.metrics.series import ColumnRange, MarkKind
+from tui.widgets import axes, legend
 from tui.widgets.braille import Canvas
+from tui.widgets.curves import Line, lines, look
+from tui.widgets.plot_window import FACTORS, curve_tone
+from tui.widgets.plot_window import Layer as Layer
+from tui.widgets.plot_window import PlotWindow as PlotWindow
+from tui.widgets.ranges import FALLING, LEAST, RATES, UNITS, Shown, shown_range
 
 LEFT = 8
-AXES = ("step", "time", "tokens", "dollars")
-TONES = ("accent", "warning", "success", "error", "secondary", "")
-# Pieces of a heading that belong to no curve.
-PLAIN, MISSED = -1, -2
+# Narrower charts give their numbers no more than they need; from these heights on there are more rows beside the curve.
+NARROW, FOOT, MARK_ROW, TALL = 24, 4, 10, 14
+MOST_HEADING = 3
+WHEEL = 0.8
+CURSOR, FAINT, STRONG = Style(bold=True, dim=False), Style(dim=True), Style(bold=True)
 MARKS = {MarkKind.SAVE: "◆", MarkKind.VAL: "▲", MarkKind.PREEMPTION: "↻"}
 
 
-class Layer(Struct, frozen=True):
-    """One curve: whose it is, its points, and what a step is in tokens and a second in dollars.
+class Drawn(Struct):
+    """What does not change while a cursor moves: lines, what they are drawn between, the canvas, and the numbers."""
 
-    The name is "" where the chart is called by the curve.
-    """
-
-    name: str
-    series: Series
-    marks: Sequence[Mark] = ()
-    tokens_per_step: float = 0.0
-    usd_per_s: float = 0.0
-
-    def axis(self, name: str) -> tuple["array[float]", float]:
-        """The places of the points on an axis: raw, and what to multiply them by."""
-        if name in ("step", "tokens"):
-            return self.series.steps, self.tokens_per_step if name == "tokens" else 1.0
-        return self.series.seconds, self.usd_per_s if name == "dollars" else 1.0
-
-
-class PlotWindow(Struct):
-    """What of the curves is shown, the same in every chart of a screen. `begin` and `end` are None for everything."""
-
-    axis: str = "step"
-    begin: float | None = None
-    end: float | None = None
-    cursor: float | None = None
-    log: bool = False
-
-    def span(self, layers: Sequence[Layer]) -> tuple[float, float]:
-        """The stretch of the axis that is drawn."""
-        ends = [(axis[0] * by, axis[-1] * by) for axis, by in (one.axis(self.axis) for one in layers) if len(axis)]
-        whole = (min(e[0] for e in ends), max(e[1] for e in ends)) if ends else (0.0, 1.0)
-        begin = whole[0] if self.begin is None else self.begin
-        end = whole[1] if self.end is None else self.end
-        return (begin, end) if end > begin else (begin, begin + 1.0)
-
-    def zoom(self, by: float, whole: tuple[float, float]) -> None:
-        """Show less (`by` under 1) or more, around the cursor or the middle, never more than there is."""
-        begin = whole[0] if self.begin is None else self.begin
-        end = whole[1] if self.end is None else self.end
-        around = self.cursor if self.cursor is not None and begin <= self.cursor <= end else (begin + end) / 2
-        begin, end = around - (around - begin) * by, around + (end - around) * by
-        if by < 1 and end - begin <= 1e-9 * max(1.0, abs(whole[0]), abs(whole[1])):
-            return
-        if begin <= whole[0] and end >= whole[1]:
-            self.begin = self.end = None
-        else:
-            self.begin, self.end = max(whole[0], begin), min(whole[1], end)
-
-    def move(self, by: float, whole: tuple[float, float]) -> None:
-        """Move the cursor by a share of what is shown; at the edge what is shown moves along."""
-        begin = whole[0] if self.begin is None else self.begin
-        end = whole[1] if self.end is None else self.end
-        width = end - begin
-        at = (self.cursor if self.cursor is not None else end) + by * width
-        self.cursor = min(max(at, whole[0]), whole[1])
-        if self.begin is not None and self.cursor < begin:
-            self.begin, self.end = self.cursor, self.cursor + width
-        elif self.end is not None and self.cursor > end:
-            self.begin, self.end = self.cursor - width, self.cursor
-
-
-def axis_value(value: float) -> str:
-    """A value at an axis, in at most seven characters."""
-    size = abs(value)
-    if size >= 10_000:
-        return units.count(value)
-    return f"{value:.0f}" if size >= 1000 else f"{value:.4g}" if size >= 0.001 or value == 0 else f"{value:.1e}"
-
-
-def heading_pieces(values: Sequence[tuple[str, str]], where: str, missed: str, room: int) -> list[tuple[str, int]]:
-    """The last values of curves, by name, in a heading: pieces, each with the number of its curve, or PLAIN or MISSED.
-
-    A number is never cut: where room is short the place goes first, then the names of runs, then the last curves.
-    """
-    every = list(enumerate(values))
-    trials = [(every, True, where), (every, True, "")]
-    if values and values[0][0]:
-        trials.append((every, False, ""))
-    trials += [(every[:count], False, "") for count in range(len(every) - 1, -1, -1)]
-    for shown, named, at in trials:
-        pieces: list[tuple[str, int]] = []
-        for curve, (name, value) in shown:
-            pieces += [(" · ", PLAIN)] if pieces else []
-            pieces.append((f"{name} {value}" if named and name else value, curve))
-        if len(shown) < len(every) and shown and len(every) > 2:
-            pieces.append((f" +{len(every) - len(shown)}", PLAIN))
-        pieces += [(f"  {at}", PLAIN)] if at else []
-        pieces += [(f"  {missed}" if pieces else missed, MISSED)] if missed else []
-        if sum(cell_len(text) for text, _ in pieces) <= room:
-            return pieces
-    return []
-
-
-def axis_label(value: float, axis: str) -> str:
-    """A place on the horizontal axis, as people say it."""
-    if axis == "time":
-        return units.duration(value)
-    if axis == "dollars":
-        return f"${value:,.2f}"
-    return units.count(value) if axis == "tokens" else f"{value:,.0f}"
+    lines: list[Line]
+    span: tuple[float, float]
+    shown: Shown
+    canvas: Canvas
+    left: int
+    rows: dict[int, str]
+    foot: list[axes.Label]
 
 
 def logged(column: ColumnRange | None) -> ColumnRange | None:
@@ -137,7 +51,7 @@ def logged(column: ColumnRange | None) -> ColumnRange | None:
 
 
 class Plot(Widget):
-    """Draws its layers as `view` says; the title holds the last value, or the one under the cursor."""
+    """Draws its layers as `view` says; the heading holds the last values, or those under the cursor."""
 
     DEFAULT_CSS = """
     Plot { height: 6; }
@@ -151,16 +65,26 @@ class Plot(Widget):
             super().__init__()
             self.at = at
 
+    class Moved(Message):
+        """The mouse changed what is shown, or which values are told."""
+
     def __init__(self, title: str, tones: Callable[[str], Style], view: PlotWindow, *, id: str) -> None:
         super().__init__(id=id)
-        self._title, self._tones, self.view = title, tones, view
+        self._metric = self._title = title
+        self._tones, self.view = tones, view
         self.curves: list[Layer] = []
         self._rows: list[Strip] | None = None
+        self._drawn: tuple[object, Drawn] | None = None
+        self._base = Style()
+        # Where the button of the mouse went down, and whether the mouse has moved since.
+        self._held: int | None = None
+        self._dragged = False
 
     def show(self, layers: list[Layer], title: str = "") -> None:
         """Other curves, or the same ones grown; under another title, where one is given."""
         self.curves = [one for one in layers if len(one.series)]
         self._title = title or self._title
+        self._drawn = None
         self.redraw()
 
     def redraw(self) -> None:
@@ -171,103 +95,272 @@ class Plot(Widget):
         self._rows = None
 
     def notify_style_update(self) -> None:
-        # The theme may be another one.
-        self._rows = None
+        # Another theme, or chosen among others.
         super().notify_style_update()
+        self._rows = None
 
     def render_line(self, y: int) -> Strip:
         if self._rows is None:
             self._rows = self._draw()
         return self._rows[y] if y < len(self._rows) else Strip.blank(self.size.width, self.rich_style)
 
+    def _heights(self) -> tuple[int, int, int, int]:
+        """Rows of heading, curve, marks and foot."""
+        height = self.size.height
+        foot = int(height >= FOOT)
+        marks = int(height >= MARK_ROW and any(layer.marks for layer in self.curves))
+        names = [layer.name for layer in self.curves]
+        most = MOST_HEADING if height >= TALL else 1
+        heading = legend.rows_wanted(self._title, names, self.size.width, most)
+        return heading, max(0, height - heading - foot - marks), marks, foot
+
     def _draw(self) -> list[Strip]:
-        width, height = self.size.width, self.size.height
-        base = self.rich_style
-        body = max(1, height - (2 if height >= 5 else 1))
-        room = max(2, width - LEFT)
-        span = self.view.span(self.curves)
-        rows = [self._heading(span).adjust_cell_length(width, base)]
-        canvas, low, high = self._paint(room, body, span)
-        labels = {0: axis_value(high), body - 1: axis_value(low)} if self.curves else {body // 2: "–"}
-        cursor = self._cursor_cell(span, room)
-        drawn = (self._row(canvas, y, labels.get(y, ""), cursor) for y in range(body))
-        rows.extend(row.adjust_cell_length(width, base) for row in drawn)
-        if height >= 5:
-            rows.append(self._foot(span, room).adjust_cell_length(width, base))
-        return rows
+        width, base = self.size.width, self.rich_style
+        # Asked once: it is put together from all styles above it.
+        self._base = base
+        heading, body, marks, foot = self._heights()
+        drawn = self._what(width, body)
+        cursor = self._cursor_cell(drawn)
+        rows = self._heading(drawn, heading)
+        rows += [Strip.blank(width, base)] * (heading - len(rows))
+        rows += self._body(drawn, body, cursor)
+        rows += [self._marks(drawn)] * marks
+        rows += [self._foot(drawn, cursor, with_marks=not marks)] * foot
+        return [row.adjust_cell_length(width, base) for row in rows]
 
-    def _paint(self, room: int, body: int, span: tuple[float, float]) -> tuple[Canvas, float, float]:
-        canvas, drawn = Canvas(room, body), []
-        low, high = math.inf, -math.inf
-        for layer in self.curves:
-            axis, by = layer.axis(self.view.axis)
-            if not by:
-                continue
-            columns = layer.series.columns(axis, span[0] / by, span[1] / by, room * 2)
-            shown = [logged(c) for c in columns] if self.view.log else columns
-            drawn.append(shown)
-            low = min(low, min((c.low for c in shown if c), default=math.inf))
-            high = max(high, max((c.high for c in shown if c), default=-math.inf))
-        if low > high:
-            return canvas, 0.0, 0.0
-        for curve, shown in enumerate(drawn):
-            canvas.line(shown, low, high, curve)
-        return (canvas, 10**low, 10**high) if self.view.log else (canvas, low, high)
+    def _what(self, width: int, body: int) -> Drawn:
+        """Lines and numbers at this size; the same as before where nothing else is to be seen."""
+        view = self.view
+        key = (width, body, view.axis, view.begin, view.end, view.log, view.smoothing, view.raw, view.whole_range)
+        if self._drawn and self._drawn[0] == key:
+            return self._drawn[1]
+        found = self._laid_out(width, body, LEFT)
+        if found.left != LEFT:
+            found = self._laid_out(width, body, found.left)
+        self._drawn = key, found
+        return found
 
-    def _cursor_cell(self, span: tuple[float, float], room: int) -> int | None:
-        if self.view.cursor is None or not span[0] <= self.view.cursor <= span[1]:
+    def _laid_out(self, width: int, body: int, left: int) -> Drawn:
+        """Everything beside a gutter of a width; `left` of what is found is the width that its numbers need."""
+        view, span = self.view, self.view.span(self.curves)
+        room = max(2, width - left)
+        found = lines(self.curves, view)
+        columns = [line.columns(view.axis, span, room * 2) for line in found]
+        if view.log:
+            columns = [[logged(column) for column in one] for one in columns]
+        begins = [line.begins(view.axis, span) for line in found]
+        fit = self._metric in FALLING and not view.whole_range and not view.log
+        least = 0.0 if view.log else RATES.get(self._metric, LEAST)
+        shown = shown_range(list(zip(columns, begins, strict=True)), least, fit=fit)
+        canvas = Canvas(room, body)
+        if shown.high > shown.low:
+            several = sum(not line.raw for line in found) > 1
+            for number, (line, one) in enumerate(zip(found, columns, strict=True)):
+                canvas.line(one, shown.low, shown.high, number, look(line, several)[1])
+        labels = self._value_rows(shown, body)
+        needed = max((cell_len(label) for label in labels.values()), default=0) + 1
+        left = needed if width < NARROW else max(LEFT, needed)
+        if left > width // 2:
+            left, labels = 0, {}
+        return Drawn(found, span, shown, canvas, left, labels, axes.foot(span, room, view.axis))
+
+    def _value_rows(self, shown: Shown, body: int) -> dict[int, str]:
+        """The numbers beside the rows of the curve."""
+        if not body:
+            return {}
+        if not shown.high > shown.low:
+            return {body // 2: "–"}
+        most = axes.most_ticks(body)
+        if self.view.log:
+            values = axes.log_ticks(shown.low, shown.high, most)
+            places = [math.log10(value) for value in values]
+        else:
+            places = values = axes.round_ticks(shown.low, shown.high, most)
+        labels = axes.value_labels(values, UNITS.get(self._metric, ""))
+        ticks = [axes.Tick(at, label) for at, label in zip(places, labels, strict=True)]
+        return axes.value_rows(ticks, shown.low, shown.high, body)
+
+    def _cursor_cell(self, drawn: Drawn) -> int | None:
+        at, span = self.view.at, drawn.span
+        if at is None or not span[0] <= at <= span[1]:
             return None
-        return min(room - 1, int((self.view.cursor - span[0]) / (span[1] - span[0]) * room))
+        return axes.cell_of(at, span, drawn.canvas.width)
 
-    def _tone(self, curve: int) -> Style:
-        return self.rich_style + self._tones(TONES[curve % len(TONES)])
+    def _style(self, line: Line) -> Style:
+        style = self._base + curve_tone(self._tones, line.number)
+        return style + FAINT if line.raw else style
 
-    def _row(self, canvas: Canvas, y: int, label: str, cursor: int | None) -> Strip:
-        text, owners = canvas.text(y), canvas.owners[y]
-        segments = [Segment(f"{label:>{LEFT - 1}} ", self.rich_style + Style(dim=True))]
-        for (owner, here), cells in groupby(range(len(text)), key=lambda x: (owners[x], x == cursor)):
-            at = list(cells)
-            piece = text[at[0] : at[-1] + 1]
-            if here:
-                segments.append(Segment(piece if piece.strip() else "┊", self._tone(max(owner, 0)) + Style(bold=True)))
-            else:
-                segments.append(Segment(piece, self._tone(owner) if owner >= 0 else self.rich_style))
+    def _gutter(self, drawn: Drawn, text: str) -> Segment:
+        return Segment(f"{text:>{drawn.left - 1}} " if drawn.left else "", self._base + FAINT)
+
+    def _body(self, drawn: Drawn, body: int, cursor: int | None) -> list[Strip]:
+        """The rows of the curve, with the faint lines of the grid and the cursor behind it."""
+        grid = {}
+        for crossing, fill in ((False, " "), (True, "┈")):
+            cells = [fill] * drawn.canvas.width
+            for label in drawn.foot:
+                cells[label.cell] = "┊"
+            if cursor is not None:
+                cells[cursor] = "│"
+            grid[crossing] = "".join(cells)
+        styles = [*(self._style(line) for line in drawn.lines), self._base + FAINT]
+        return [self._row(drawn, y, grid[y in drawn.rows], styles, cursor) for y in range(body)]
+
+    def _row(self, drawn: Drawn, y: int, behind: str, styles: list[Style], cursor: int | None) -> Strip:
+        canvas = drawn.canvas
+        text, owners = canvas.text(y, behind), canvas.owners[y]
+        segments, at = [self._gutter(drawn, drawn.rows.get(y, ""))], 0
+        for owner, cells in groupby(owners):
+            end, style = at + sum(1 for _ in cells), styles[owner]
+            if cursor is not None and at <= cursor < end:
+                segments += [Segment(text[at:cursor], style), Segment(text[cursor], style + CURSOR)]
+                at = cursor + 1
+            segments.append(Segment(text[at:end], style))
+            at = end
         return Strip(segments)
 
-    def _heading(self, span: tuple[float, float]) -> Strip:
+    def _heading(self, drawn: Drawn, rows: int) -> list[Strip]:
         """What it shows, and of each curve the value under the cursor, else its last."""
-        name, values, where = self._title + (" (log)" if self.view.log else ""), [], ""
-        for layer in self.curves:
-            axis, by = layer.axis(self.view.axis)
-            point = layer.series.at(axis, self.view.cursor / by) if self.view.cursor is not None and by else None
-            values.append((layer.name, axis_value(point[1] if point else layer.series.values[-1])))
-            if point and not where:
-                where = f"at {axis_label(point[0] * by, self.view.axis)}"
+        view, where = self.view, ""
+        told = [line for line in drawn.lines if line.told]
+        several = sum(not line.raw for line in told) > 1
+        entries = []
+        for line in told:
+            value, place = line.value(view.axis, view.at)
+            where = where or ("" if place is None else f"at {axes.place(place, view.axis)}")
+            mark = look(line, several)[0] if len(told) > 1 else ""
+            entries.append(legend.Entry(line.layer.name, axes.value(value), mark))
         missed = sum(layer.series.not_finite for layer in self.curves)
-        segments = [Segment(f"{name:>{LEFT - 1}} ", self.rich_style + Style(bold=True))]
-        room = self.size.width - max(LEFT, cell_len(name) + 1)
-        for text, curve in heading_pieces(values, where, f"{missed:,} not finite" if missed else "", room):
-            tone = self._tones("error") if curve == MISSED else Style()
-            segments.append(Segment(text, self._tone(curve) if curve >= 0 else self.rich_style + tone))
-        return Strip(segments)
+        title = self._title + (" (log)" if view.log else "")
+        notes = [note for note in (where, self._cut(drawn.shown), self._slider(drawn)) if note]
+        width = self.size.width
+        found = legend.heading(title, entries, notes, f"{missed:,} not finite" if missed else "", width, rows)
+        return [Strip([Segment(piece.text, self._piece_style(piece, told)) for piece in row]) for row in found]
 
-    def _foot(self, span: tuple[float, float], room: int) -> Strip:
-        """The ends of the axis, and between them what happened: saves, evaluations, preemptions."""
-        cells = [" "] * room
-        layer = self.curves[0] if self.curves else None
+    def _cut(self, shown: Shown) -> str:
+        """How far the curves go that are not drawn to their end."""
+        parts = [
+            f"{sign}{axes.value(far)}" for sign, far in (("↑", shown.above), ("↓", shown.below)) if far is not None
+        ]
+        return f"{' '.join(parts)} (a)" if parts else ""
+
+    def _slider(self, drawn: Drawn) -> str:
+        """How much is smoothed, where something is that a key has set."""
+        factor = self.view.smoothing
+        if factor is None or all(line.layer.measured for line in drawn.lines):
+            return ""
+        return legend.slider(factor, FACTORS)
+
+    def _piece_style(self, piece: legend.Piece, told: list[Line]) -> Style:
+        if piece.of >= 0:
+            return self._style(told[piece.of])
+        styles = {legend.TITLE: STRONG, legend.MISSED: self._tones("error"), legend.NOTE: FAINT}
+        return self._base + styles.get(piece.of, Style())
+
+    def _marked(self, drawn: Drawn) -> dict[int, str]:
+        """By cell, what happened there: saves, evaluations, preemptions."""
+        cells: dict[int, str] = {}
+        layer = next((one for one in self.curves if one.marks), None)
         for mark in layer.marks if layer else ():
             by_step = self.view.axis in ("step", "tokens")
             at = (mark.step if by_step else mark.seconds) * (layer.axis(self.view.axis)[1] if layer else 1.0)
-            if span[0] <= at <= span[1]:
-                x = min(room - 1, int((at - span[0]) / (span[1] - span[0]) * room))
-                cells[x] = MARKS[mark.what] if cells[x] != MARKS[MarkKind.PREEMPTION] else cells[x]
-        first, last = axis_label(span[0], self.view.axis), axis_label(span[1], self.view.axis)
-        if len(first) + len(last) + 2 <= room:
-            cells[: len(first) + 1] = [*first, " "]
-            cells[room - len(last) - 1 :] = [" ", *last]
-        return Strip([Segment(f"{self.view.axis:>{LEFT - 1}} " + "".join(cells), self.rich_style + Style(dim=True))])
+            if drawn.span[0] <= at <= drawn.span[1]:
+                cell = axes.cell_of(at, drawn.span, drawn.canvas.width)
+                if cells.get(cell) != MARKS[MarkKind.PREEMPTION]:
+                    cells[cell] = MARKS[mark.what]
+        return cells
+
+    def _marks(self, drawn: Drawn) -> Strip:
+        marked = self._marked(drawn)
+        text = "".join(marked.get(x, "┈") for x in range(drawn.canvas.width))
+        return Strip([self._gutter(drawn, ""), Segment(text, self._base + FAINT)])
+
+    def _foot(self, drawn: Drawn, cursor: int | None, *, with_marks: bool) -> Strip:
+        """The numbers of the axis; the place of the cursor before all, and what happened where nothing is written."""
+        room, faint = drawn.canvas.width, self._base + FAINT
+        cells = [" "] * room
+        for cell, sign in self._marked(drawn).items() if with_marks else ():
+            cells[cell] = sign
+        written = list(drawn.foot)
+        at = self.view.at
+        place = None if cursor is None or at is None else axes.around(cursor, axes.place(at, self.view.axis), room)
+        if place and place.end > room:
+            place = None
+        if place:
+            written = [one for one in written if one.end < place.begin or one.begin > place.end]
+        for one in written:
+            cells[max(0, one.begin - 1) : one.end + 1] = [*" " * (one.begin - max(0, one.begin - 1)), *one.text, " "]
+        text = "".join(cells[:room])
+        axis = self.view.axis if drawn.left > len(self.view.axis) else ""
+        if not place:
+            return Strip([self._gutter(drawn, axis), Segment(text, faint)])
+        strong = self._base + STRONG
+        parts = (text[: place.begin], faint), (place.text, strong), (text[place.end :], faint)
+        return Strip([self._gutter(drawn, axis), *(Segment(*part) for part in parts)])
+
+    def _place(self, x: int) -> float | None:
+        """The place of the axis under a column of the widget; None beside the curve."""
+        if self._drawn is None:
+            return None
+        drawn = self._drawn[1]
+        share = (x - drawn.left + 0.5) / drawn.canvas.width
+        return drawn.span[0] + share * (drawn.span[1] - drawn.span[0]) if 0 <= share <= 1 else None
+
+    def _moved(self) -> None:
+        self.redraw()
+        self.post_message(self.Moved())
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        if event.button == 1 and self._place(event.x) is not None:
+            self._held, self._dragged = event.x, False
+            self.capture_mouse()
+
+    def on_mouse_up(self) -> None:
+        if self._held is not None:
+            self._held = None
+            self.release_mouse()
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """The values under the mouse; with its button down what is shown goes along."""
+        if self._held is None or self._drawn is None:
+            at = self._place(event.x)
+            if at != self.view.hover:
+                self.view.hover = at
+                self._moved()
+            return
+        drawn = self._drawn[1]
+        if by := self._held - event.x:
+            self._held, self._dragged = event.x, True
+            share = by / drawn.canvas.width * (drawn.span[1] - drawn.span[0])
+            self.view.pan(share, self.view.whole(self.curves))
+            self._moved()
+
+    def on_leave(self) -> None:
+        if self.view.hover is not None and self._held is None:
+            self.view.hover = None
+            self._moved()
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self._wheel(event, WHEEL)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        # What is whole cannot be made wider: the list of charts scrolls.
+        if self.view.begin is not None:
+            event.stop()
+            self._wheel(event, 1 / WHEEL)
+
+    def _wheel(self, event: events.MouseEvent, by: float) -> None:
+        self.view.zoom(by, self.view.whole(self.curves), self._place(event.x))
+        self._moved()
 
     def on_click(self, event: events.Click) -> None:
-        span, room = self.view.span(self.curves), max(2, self.size.width - LEFT)
-        if event.x >= LEFT:
-            self.post_message(self.Clicked(span[0] + (event.x - LEFT + 0.5) / room * (span[1] - span[0])))
+        if self._dragged:
+            self._dragged = False
+        elif event.chain > 1:
+            self.view.show_all()
+            self._moved()
+        elif (at := self._place(event.x)) is not None:
+            self.view.cursor = at
+            self.redraw()
+            self.post_message(self.Clicked(at))
