@@ -8,7 +8,7 @@ from rich.cells import cell_len
 # To be given as `errors` to what encodes.
 SIGNS = "nanochat-signs"
 _ALIKE = {
-    **dict.fromkeys("─━═┄┈╌⎯–—", "-"),
+    **dict.fromkeys("─━═┄┈╌╸⎯–—", "-"),
     **dict.fromkeys("▁▂▔", "_"),
     **dict.fromkeys("│┃║▌▐▎▏▍▋▊▉┆┊⏐", "|"),
     **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╯╰╞╡╪╔╗╚╝", "+"),

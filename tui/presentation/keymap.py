@@ -100,6 +100,7 @@ KEYS = (
     Key("metrics", "R", "raw", "Raw", "what is smoothed alone, or with the raw curve behind it", False),
     Key("metrics", "a", "range", "All values", "also how a curve began, however far that is from the rest", False),
     Key("metrics", "S", "choose_charts", "Charts", "choose the charts that are shown", False),
+    Key("metrics", "I", "image", "Picture", "the large chart as a picture, in terminals that can", False),
     Key("metrics", "enter", "large", "Large", "one chart over the whole screen, and back"),
     Key("launch", "f5,ctrl+enter,ctrl+j", "launch", "Launch", "launch what the plan shows"),
     Key("launch", "f2", "flags", "Flags", "all flags of the stages; Enter puts one into set, where Tab completes one"),

@@ -1,5 +1,6 @@
 """All metrics of a run, or of several on the same axes: charts side by side, or one of them large."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -13,6 +14,8 @@ from runner.metrics.series import EMA, MEASURED, SFT, Curves
 from runner.model.run import Run
 from runner.monitoring.projection import tokens_per_step
 from tui.presentation.bindings import bindings, moves
+from tui.presentation import terminal_images
+from tui.widgets.chart_image import can_draw
 from tui.widgets.metric_list import MetricList
 from tui.widgets.plot import Plot
 from tui.widgets.plot_window import AXES, FACTORS, Layer, PlotWindow
@@ -51,13 +54,13 @@ def _ends(curves: Curves, chart: str) -> dict[str, tuple[float, float]]:
 
     Fine-tuning counts its steps anew.
     """
-    names = {chart} if chart == SFT else {name for every in CHARTS.values() for name in every} - {SFT}
-    known = [series for name in names if len(series := curves.series[name])]
-    if not known:
+    known = {name: series for every in CHARTS.values() for name in every if len(series := curves.series[name])}
+    along = [series for name, series in known.items() if (name == SFT) == (chart == SFT)]
+    if not along:
         return {}
     return {
-        "steps": (min(one.steps[0] for one in known), max(one.steps[-1] for one in known)),
-        "seconds": (min(one.seconds[0] for one in known), max(one.seconds[-1] for one in known)),
+        "steps": (min(one.steps[0] for one in along), max(one.steps[-1] for one in along)),
+        "seconds": (min(one.seconds[0] for one in known.values()), max(one.seconds[-1] for one in known.values())),
     }
 
 
@@ -181,6 +184,7 @@ class Metrics(VerticalScroll, can_focus=True):
 
     def action_large(self) -> None:
         self.toggle_class("large")
+        self.view.image = self.view.image and self.has_class("large")
         self._lay_out()
         self._redraw()
 
@@ -223,6 +227,18 @@ class Metrics(VerticalScroll, can_focus=True):
     def action_range(self) -> None:
         self.view.whole_range = not self.view.whole_range
         self._redraw()
+
+    def action_image(self) -> None:
+        """The large chart as a picture, and back; one that is small becomes large first."""
+        if terminal_images.protocol(os.environ) is None:
+            self.notify("this terminal, or what is between it and here, takes no pictures", severity="warning")
+        elif not can_draw():
+            self.notify("pictures need Pillow: pip install 'nanochat-tui[images]'", severity="warning")
+        else:
+            self.view.image = not (self.view.image and self.has_class("large"))
+            if self.view.image and not self.has_class("large"):
+                self.action_large()
+            self._redraw()
 
     def action_choose_charts(self) -> None:
         """A list of the charts that have something to show, each with a mark."""

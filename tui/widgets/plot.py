@@ -1,56 +1,33 @@
 """A chart of one metric, of one run or of several: whole, zoomed, by step, time, tokens or dollars."""
 
-import math
 from collections.abc import Callable
 from itertools import groupby
 
-from msgspec import Struct
-from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
-from runner.metrics.series import ColumnRange, MarkKind
+from runner.metrics.series import MarkKind
 from tui.widgets import axes, legend
-from tui.widgets.braille import Canvas
-from tui.widgets.curves import Line, lines, look
+from tui.widgets.curves import Line, look
+from tui.widgets.drawn import Drawn, laid_out
+from tui.widgets.pictured import Pictured
 from tui.widgets.plot_window import FACTORS, curve_tone
 from tui.widgets.plot_window import Layer as Layer
 from tui.widgets.plot_window import PlotWindow as PlotWindow
-from tui.widgets.ranges import FALLING, LEAST, RATES, UNITS, Shown, shown_range
+from tui.widgets.ranges import Shown
 
-LEFT = 8
-# Narrower charts give their numbers no more than they need; from these heights on there are more rows beside the curve.
-NARROW, FOOT, MARK_ROW, TALL = 24, 4, 10, 14
+# From these heights on there are rows beside the curve: numbers below it, what happened, more of a heading.
+FOOT, MARK_ROW, TALL = 4, 10, 14
 MOST_HEADING = 3
 WHEEL = 0.8
 CURSOR, FAINT, STRONG = Style(bold=True, dim=False), Style(dim=True), Style(bold=True)
 MARKS = {MarkKind.SAVE: "◆", MarkKind.VAL: "▲", MarkKind.PREEMPTION: "↻"}
 
 
-class Drawn(Struct):
-    """What does not change while a cursor moves: lines, what they are drawn between, the canvas, and the numbers."""
-
-    lines: list[Line]
-    span: tuple[float, float]
-    shown: Shown
-    canvas: Canvas
-    left: int
-    rows: dict[int, str]
-    foot: list[axes.Label]
-
-
-def logged(column: ColumnRange | None) -> ColumnRange | None:
-    """A column on a logarithmic scale; None where nothing of it is positive."""
-    if column is None or column.high <= 0:
-        return None
-    return ColumnRange(*(math.log10(max(v, 1e-12)) for v in column))
-
-
-class Plot(Widget):
+class Plot(Pictured):
     """Draws its layers as `view` says; the heading holds the last values, or those under the cursor."""
 
     DEFAULT_CSS = """
@@ -123,7 +100,7 @@ class Plot(Widget):
         cursor = self._cursor_cell(drawn)
         rows = self._heading(drawn, heading)
         rows += [Strip.blank(width, base)] * (heading - len(rows))
-        rows += self._body(drawn, body, cursor)
+        rows += self._body(drawn, body, cursor, heading)
         rows += [self._marks(drawn)] * marks
         rows += [self._foot(drawn, cursor, with_marks=not marks)] * foot
         return [row.adjust_cell_length(width, base) for row in rows]
@@ -134,51 +111,9 @@ class Plot(Widget):
         key = (width, body, view.axis, view.begin, view.end, view.log, view.smoothing, view.raw, view.whole_range)
         if self._drawn and self._drawn[0] == key:
             return self._drawn[1]
-        found = self._laid_out(width, body, LEFT)
-        if found.left != LEFT:
-            found = self._laid_out(width, body, found.left)
+        found = laid_out(self.curves, view, self._metric, width, body)
         self._drawn = key, found
         return found
-
-    def _laid_out(self, width: int, body: int, left: int) -> Drawn:
-        """Everything beside a gutter of a width; `left` of what is found is the width that its numbers need."""
-        view, span = self.view, self.view.span(self.curves)
-        room = max(2, width - left)
-        found = lines(self.curves, view)
-        columns = [line.columns(view.axis, span, room * 2) for line in found]
-        if view.log:
-            columns = [[logged(column) for column in one] for one in columns]
-        begins = [line.begins(view.axis, span) for line in found]
-        fit = self._metric in FALLING and not view.whole_range and not view.log
-        least = 0.0 if view.log else RATES.get(self._metric, LEAST)
-        shown = shown_range(list(zip(columns, begins, strict=True)), least, fit=fit)
-        canvas = Canvas(room, body)
-        if shown.high > shown.low:
-            several = sum(not line.raw for line in found) > 1
-            for number, (line, one) in enumerate(zip(found, columns, strict=True)):
-                canvas.line(one, shown.low, shown.high, number, look(line, several)[1])
-        labels = self._value_rows(shown, body)
-        needed = max((cell_len(label) for label in labels.values()), default=0) + 1
-        left = needed if width < NARROW else max(LEFT, needed)
-        if left > width // 2:
-            left, labels = 0, {}
-        return Drawn(found, span, shown, canvas, left, labels, axes.foot(span, room, view.axis))
-
-    def _value_rows(self, shown: Shown, body: int) -> dict[int, str]:
-        """The numbers beside the rows of the curve."""
-        if not body:
-            return {}
-        if not shown.high > shown.low:
-            return {body // 2: "–"}
-        most = axes.most_ticks(body)
-        if self.view.log:
-            values = axes.log_ticks(shown.low, shown.high, most)
-            places = [math.log10(value) for value in values]
-        else:
-            places = values = axes.round_ticks(shown.low, shown.high, most)
-        labels = axes.value_labels(values, UNITS.get(self._metric, ""))
-        ticks = [axes.Tick(at, label) for at, label in zip(places, labels, strict=True)]
-        return axes.value_rows(ticks, shown.low, shown.high, body)
 
     def _cursor_cell(self, drawn: Drawn) -> int | None:
         at, span = self.view.at, drawn.span
@@ -193,8 +128,12 @@ class Plot(Widget):
     def _gutter(self, drawn: Drawn, text: str) -> Segment:
         return Segment(f"{text:>{drawn.left - 1}} " if drawn.left else "", self._base + FAINT)
 
-    def _body(self, drawn: Drawn, body: int, cursor: int | None) -> list[Strip]:
+    def _body(self, drawn: Drawn, body: int, cursor: int | None, heading: int) -> list[Strip]:
         """The rows of the curve, with the faint lines of the grid and the cursor behind it."""
+        looks = [self._style(line) for line in drawn.lines]
+        if picture := self.picture(drawn, body, self._base, looks, (drawn.left, heading)):
+            gutters = [self._gutter(drawn, drawn.rows.get(y, "")) for y in range(body)]
+            return [Strip([left, *self.picture_row(picture, y, self._base, cursor)]) for y, left in enumerate(gutters)]
         grid = {}
         for crossing, fill in ((False, " "), (True, "┈")):
             cells = [fill] * drawn.canvas.width
@@ -203,7 +142,7 @@ class Plot(Widget):
             if cursor is not None:
                 cells[cursor] = "│"
             grid[crossing] = "".join(cells)
-        styles = [*(self._style(line) for line in drawn.lines), self._base + FAINT]
+        styles = [*looks, self._base + FAINT]
         return [self._row(drawn, y, grid[y in drawn.rows], styles, cursor) for y in range(body)]
 
     def _row(self, drawn: Drawn, y: int, behind: str, styles: list[Style], cursor: int | None) -> Strip:
@@ -223,12 +162,11 @@ class Plot(Widget):
         """What it shows, and of each curve the value under the cursor, else its last."""
         view, where = self.view, ""
         told = [line for line in drawn.lines if line.told]
-        several = sum(not line.raw for line in told) > 1
         entries = []
         for line in told:
             value, place = line.value(view.axis, view.at)
             where = where or ("" if place is None else f"at {axes.place(place, view.axis)}")
-            mark = look(line, several)[0] if len(told) > 1 else ""
+            mark = look(line, drawn.several)[0] if len(told) > 1 else ""
             entries.append(legend.Entry(line.layer.name, axes.value(value), mark))
         missed = sum(layer.series.not_finite for layer in self.curves)
         title = self._title + (" (log)" if view.log else "")

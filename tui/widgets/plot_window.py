@@ -4,6 +4,7 @@ from array import array
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 from rich.style import Style
 
 from runner.metrics.series import Mark, Series
@@ -72,7 +73,7 @@ class PlotWindow(Struct):
     """What of the curves is shown, the same in every chart of a screen. `begin` and `end` are None for everything.
 
     `hover` is where the mouse is, before `cursor`. `smoothing` is None for what is usual, `raw` too; `whole_range`
-    shows also how curves began, however far from the rest that is.
+    shows also how curves began, however far from the rest that is. `image` asks for a picture where one can be.
     """
 
     axis: str = "step"
@@ -84,6 +85,11 @@ class PlotWindow(Struct):
     smoothing: float | None = None
     raw: bool | None = None
     whole_range: bool = False
+    image: bool = False
+
+    def copy(self) -> "PlotWindow":
+        """The same window, which stays as it is when this one is moved."""
+        return replace(self)
 
     @property
     def at(self) -> float | None:
