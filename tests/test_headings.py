@@ -45,7 +45,7 @@ NUMBERS = st.floats(-1e9, 1e9).map(value)
 @given(
     st.sampled_from(["loss", "val bpb", "GPU GB (log)"]),
     st.lists(st.builds(Entry, NAMES, NUMBERS, st.sampled_from(["", "──", "╌╌"])), max_size=7),
-    st.lists(st.sampled_from(["at 1,200", "↑10.98 (a)", "{──●───} .9"]), max_size=3, unique=True),
+    st.lists(st.sampled_from(["at 1,200", "{──●───} .9"]), max_size=2, unique=True),
     st.sampled_from(["", "3 not finite"]),
     st.integers(0, 120),
     st.integers(1, 3),

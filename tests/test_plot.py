@@ -119,7 +119,7 @@ def test_raw_and_smoothed_go_by_what_is_asked_for() -> None:
 
 async def ready(pilot: Pilot[int]) -> Metrics:
     metrics = pilot.app.query_one(Metrics)
-    await until(pilot, lambda: text_of(pilot.app).count("step 0") == 4, "the charts")
+    await until(pilot, lambda: metrics.query(Plot)[0].size.width < 60 and "step 0" in text_of(pilot.app), "the charts")
     return metrics
 
 

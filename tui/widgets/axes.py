@@ -13,7 +13,7 @@ from runner.text import units
 CLOCK = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
 DAY = 86400
 # Between two labels of the horizontal axis, in cells: in a wide chart more, as lines at all of them would be a fence.
-GAP, WIDE_GAP, WIDE = 2, 6, 60
+GAP, WIDE_GAP, WIDE = 2, 6, 44
 # Beyond these a number of steps is told by its thousands or millions.
 WHOLE = 100_000
 
@@ -213,4 +213,4 @@ def value_rows(ticks: Sequence[Tick], low: float, high: float, rows: int) -> dic
 
 def most_ticks(rows: int) -> int:
     """So many values are written beside so many rows."""
-    return max(1, rows - 1) if rows <= 4 else (rows + 1) // 2
+    return max(1, rows - 1) if rows <= 4 else min(9, (rows + 1) // 2)

@@ -72,6 +72,10 @@ class Canvas:
             reach = abs(slope) / 2
             self._dots(x, max(0, round(here - reach)), min(most, round(here + reach)), curve)
 
+    def is_free(self, row: int, first: int) -> bool:
+        """Whether a row has no dots from a cell on."""
+        return not any(self._bits[row][first:])
+
     def text(self, row: int, behind: str = "") -> str:
         """A row of cells; in one without dots is what is behind, else a space."""
         behind = behind or " " * self.width

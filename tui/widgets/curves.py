@@ -55,7 +55,8 @@ def lines(layers: Sequence[Layer], view: PlotWindow) -> list[Line]:
     shows_raw = len(own) == 1 if view.raw is None else view.raw
     found: list[Line] = []
     for number, layer in enumerate(own):
-        source = layer.series if layer.raw is None else layer.raw
+        # A raw curve without points is none.
+        source = layer.raw or layer.series
         factor = _factor(layer, view.smoothing)
         smooth = factor > 0 or (layer.raw is not None and view.smoothing is None)
         if smooth and shows_raw:

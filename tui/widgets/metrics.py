@@ -36,7 +36,7 @@ CHARTS: dict[str, tuple[str, ...]] = {
 SHORT = {"loss EMA": "ema"}
 # What is measured seldom, or set, is as it is.
 UNSMOOTHED = {*MEASURED, "lr"}
-CHART_WIDTH = 38
+CHART_WIDTH, LEAST_ROWS, MOST_ROWS = 38, 7, 18
 # Those that stand there until there is something to show.
 FIRST = ("loss", "val bpb")
 STEP = 1 / 60
@@ -91,11 +91,9 @@ class Metrics(VerticalScroll, can_focus=True):
     """Charts that share an axis, a stretch of it and a cursor; keys act on all of them, Enter makes one large."""
 
     DEFAULT_CSS = """
-    Metrics { layout: grid; grid-size: 2; grid-rows: 7; grid-gutter: 0 1; height: 1fr; scrollbar-size-vertical: 1; }
-    Metrics Plot { height: 7; }
+    Metrics { layout: grid; grid-size: 2; grid-gutter: 0 1; height: 1fr; scrollbar-size-vertical: 1; }
+    Metrics Plot { height: 100%; }
     Metrics Plot.chosen { background: $surface; }
-    Metrics.large { grid-rows: 1fr; }
-    Metrics.large Plot { height: 1fr; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *moves(
@@ -131,7 +129,11 @@ class Metrics(VerticalScroll, can_focus=True):
     def _lay_out(self) -> None:
         """The charts that have something to show and are wanted, or the large one alone."""
         large = self.has_class("large")
-        self.styles.grid_size_columns = 1 if large else max(1, self.size.width // CHART_WIDTH)
+        columns = 1 if large else max(1, self.size.width // CHART_WIDTH)
+        rows = 1 if large else -(-len(self._shown) // columns)
+        self.styles.grid_size_columns = columns
+        # They share the height that there is; where it is too little, they scroll.
+        self.styles.grid_rows = str(max(LEAST_ROWS, min(MOST_ROWS, self.size.height // rows)) if not large else "1fr")
         for number, plot in enumerate(self._plots):
             plot.display = number == self.chosen if large else number in self._shown
 

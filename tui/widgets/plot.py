@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import groupby
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -17,7 +18,6 @@ from tui.widgets.pictured import Pictured
 from tui.widgets.plot_window import FACTORS, curve_tone
 from tui.widgets.plot_window import Layer as Layer
 from tui.widgets.plot_window import PlotWindow as PlotWindow
-from tui.widgets.ranges import Shown
 
 # From these heights on there are rows beside the curve: numbers below it, what happened, more of a heading.
 FOOT, MARK_ROW, TALL = 4, 10, 14
@@ -143,7 +143,13 @@ class Plot(Pictured):
                 cells[cursor] = "│"
             grid[crossing] = "".join(cells)
         styles = [*looks, self._base + FAINT]
-        return [self._row(drawn, y, grid[y in drawn.rows], styles, cursor) for y in range(body)]
+        behind = [grid[y in drawn.rows] for y in range(body)]
+        for note, y in zip(drawn.shown.notes, (0, body - 1), strict=True) if body > 1 else ():
+            begin = drawn.canvas.width - cell_len(note) - 1
+            # Only where no curve cuts it.
+            if note and begin > 0 and drawn.canvas.is_free(y, begin):
+                behind[y] = f"{behind[y][:begin]} {note}"
+        return [self._row(drawn, y, behind[y], styles, cursor) for y in range(body)]
 
     def _row(self, drawn: Drawn, y: int, behind: str, styles: list[Style], cursor: int | None) -> Strip:
         canvas = drawn.canvas
@@ -170,17 +176,12 @@ class Plot(Pictured):
             entries.append(legend.Entry(line.layer.name, axes.value(value), mark))
         missed = sum(layer.series.not_finite for layer in self.curves)
         title = self._title + (" (log)" if view.log else "")
-        notes = [note for note in (where, self._cut(drawn.shown), self._slider(drawn)) if note]
+        # Over a picture there is no room for it.
+        cut = drawn.shown.notes if self._sent else ()
+        notes = [note for note in (where, *cut, self._slider(drawn)) if note]
         width = self.size.width
         found = legend.heading(title, entries, notes, f"{missed:,} not finite" if missed else "", width, rows)
         return [Strip([Segment(piece.text, self._piece_style(piece, told)) for piece in row]) for row in found]
-
-    def _cut(self, shown: Shown) -> str:
-        """How far the curves go that are not drawn to their end."""
-        parts = [
-            f"{sign}{axes.value(far)}" for sign, far in (("↑", shown.above), ("↓", shown.below)) if far is not None
-        ]
-        return f"{' '.join(parts)} (a)" if parts else ""
 
     def _slider(self, drawn: Drawn) -> str:
         """How much is smoothed, where something is that a key has set."""

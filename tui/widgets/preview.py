@@ -148,7 +148,13 @@ class Preview(Panel):
 
     def _draw(self, found: Curves) -> bool:
         """The loss of the run; whether there is any."""
-        self.query_one(Plot).show([Layer(SHORT.get(n, ""), found.series[n], found.marks) for n in CHARTS["loss"]])
+        raw = found.series["loss"]
+        self.query_one(Plot).show(
+            [
+                Layer(SHORT.get(name, ""), found.series[name], found.marks, raw=raw if name in SHORT else None)
+                for name in CHARTS["loss"]
+            ]
+        )
         return bool(found.series["loss"].steps)
 
     @property

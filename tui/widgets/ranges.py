@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from runner.metrics.series import ColumnRange
+from tui.widgets.axes import value
 
 # A range spans at least this share of its value. What tells how fast or how full something is hardly ever changes by
 # less than a tenth for a reason; what is learned does.
@@ -27,6 +28,15 @@ class Shown(NamedTuple):
     high: float
     above: float | None = None
     below: float | None = None
+
+    @property
+    def notes(self) -> tuple[str, str]:
+        """What is said of what is left out above and below, with the key that shows it."""
+        return self._note("↑", self.above), self._note("↓", self.below)
+
+    @staticmethod
+    def _note(sign: str, far: float | None) -> str:
+        return "" if far is None else f"{sign}{value(far)} (a)"
 
 
 def widened(low: float, high: float, least: float) -> tuple[float, float]:
