@@ -27,10 +27,16 @@ FACTORS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 LATE = 0.2
 
 
+def tone_name(tones: Callable[[str], Style], curve: int) -> str:
+    """The name of the tone of a curve by its number."""
+    nth = curve % len(TONES)
+    own = f"curve-{nth + 1}"
+    return own if tones(own) else TONES[nth]
+
+
 def curve_tone(tones: Callable[[str], Style], curve: int) -> Style:
     """The tone of a curve by its number."""
-    nth = curve % len(TONES)
-    return tones(f"curve-{nth + 1}") or tones(TONES[nth])
+    return tones(tone_name(tones, curve))
 
 
 class Layer(Struct, frozen=True):
