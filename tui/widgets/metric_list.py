@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import SelectionList
 from textual.widgets.selection_list import Selection
 
-from tui.presentation.keymap import moves
+from tui.presentation.bindings import moves
 from tui.widgets.dialogs import Window
 
 

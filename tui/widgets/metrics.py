@@ -13,8 +13,8 @@ from textual.containers import VerticalScroll
 from runner.metrics.series import EMA, MEASURED, SFT, Curves
 from runner.model.run import Run
 from runner.monitoring.projection import tokens_per_step
-from tui.presentation.bindings import bindings, moves
 from tui.presentation import terminal_images
+from tui.presentation.bindings import bindings, moves
 from tui.widgets.chart_image import can_draw
 from tui.widgets.metric_list import MetricList
 from tui.widgets.plot import Plot
