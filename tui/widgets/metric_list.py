@@ -16,9 +16,7 @@ from tui.widgets.dialogs import Window
 class Marks(SelectionList[str]):
     """The list, with the keys of the other lists."""
 
-    BINDINGS: ClassVar[list[BindingType]] = moves(
-        without="space", down="cursor_down", up="cursor_up", top="first", bottom="last"
-    )
+    BINDINGS: ClassVar[list[BindingType]] = moves(down="cursor_down", up="cursor_up", top="first", bottom="last")
 
 
 class MetricList(Window[frozenset[str]]):
