@@ -3,10 +3,8 @@
 import contextlib
 import os
 import shlex
-import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +38,9 @@ def readable_data_dir() -> Iterator[tuple[Path, NanochatError | None]]:
     try:
         found = data_dir()
     except (UsageError, Unreachable) as error:
+        import shutil
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix="nanochat-tui-") as folder:
             for name in ("settings.toml", "settings.json"):
                 with contextlib.suppress(OSError, UsageError):
@@ -76,6 +77,8 @@ def _tighten(path: Path) -> None:
 
 def modal_command(*words: str) -> str:
     """A command of Modal's client as it can be typed here: it need not be on the PATH of who runs ours."""
+    import shutil
+
     beside = Path(sys.executable).with_name("modal")
     here = begin_in()
     if shutil.which("modal"):

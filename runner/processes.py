@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 from pathlib import Path
 from typing import IO
 
@@ -82,6 +81,8 @@ def _namespace() -> str:
 
 
 def _host() -> str:
+    import socket
+
     return re.sub(r"[^A-Za-z0-9._-]", "", socket.gethostname())[:_HOST_LETTERS]
 
 

@@ -15,7 +15,6 @@ from runner.model.overrides import closest_name
 from runner.model.spec import GPU_COUNTS, gpu_kind
 from runner.settings_file import FILE as FILE
 from runner.system.given_path import given_path
-from runner.text import addresses
 from runner.text.secrets import redact
 
 
@@ -76,8 +75,8 @@ ALSO = {"theme": "TEXTUAL_THEME"}
 BUILT_IN = "built in"
 ON_MODAL = "modal:"
 # What Modal takes as a name of a volume or a secret, and of an environment; what Weights & Biases takes of a project.
-_OBJECT, _ENVIRONMENT = re.compile(r"[A-Za-z0-9._-]{1,64}"), re.compile(r"(?!en-)[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.I)
-_PROJECT = re.compile(r"[^/\\#?%:]{1,128}")
+_OBJECT, _ENVIRONMENT = r"[A-Za-z0-9._-]{1,64}", r"(?i)(?!en-)[a-z0-9][a-z0-9._-]{0,63}"
+_PROJECT = r"[^/\\#?%:]{1,128}"
 MOST_CODE = 4000
 
 
@@ -181,8 +180,11 @@ def _valid(name: str, value: object) -> Any:
         raise UsageError(refused, "give a number, 0 or more", field=name)
     if name == "gpu" and wanted:
         wanted = gpu_kind(wanted)
-    if name == "webhook" and wanted and (problem := addresses.problem(str(wanted))):
-        raise UsageError(refused, problem, field=name)
+    if name == "webhook" and wanted:
+        from runner.text import addresses
+
+        if problem := addresses.problem(str(wanted)):
+            raise UsageError(refused, problem, field=name)
     if not _makes_sense(name, wanted):
         raise UsageError(refused, MEANING[name], field=name)
     return wanted
@@ -216,16 +218,16 @@ def _makes_sense(name: str, value: Any) -> bool:
         case "gpus":
             return value in (0, *GPU_COUNTS)
         case "volume":
-            return not value.startswith(ON_MODAL) or bool(_OBJECT.fullmatch(value.removeprefix(ON_MODAL)))
+            return not value.startswith(ON_MODAL) or bool(re.fullmatch(_OBJECT, value.removeprefix(ON_MODAL)))
         case "code":
             # What begins with a dash would be an option to whatever command it is given to.
             return len(value) <= MOST_CODE and not value.startswith("-") and value == value.strip()
         case "wandb":
-            return not value or (bool(_PROJECT.fullmatch(value)) and value == value.strip())
+            return not value or (bool(re.fullmatch(_PROJECT, value)) and value == value.strip())
         case "secrets":
-            return len(set(value)) == len(value) and all(map(_OBJECT.fullmatch, value))
+            return len(set(value)) == len(value) and all(re.fullmatch(_OBJECT, one) for one in value)
         case "env":
-            return not value or bool(_ENVIRONMENT.fullmatch(value))
+            return not value or bool(re.fullmatch(_ENVIRONMENT, value))
     return True
 
 
@@ -242,8 +244,11 @@ def _typed(name: str, text: str) -> Any:
         # It is that folder from wherever it is asked for.
         said = str(given_path(said, field=name))
     wanted = _valid(name, said)
-    if name == "on_notice" and wanted and (problem := addresses.problem_of_command(wanted)):
-        raise UsageError("on_notice cannot be that", problem, field=name)
+    if name == "on_notice" and wanted:
+        from runner.text import addresses
+
+        if problem := addresses.problem_of_command(wanted):
+            raise UsageError("on_notice cannot be that", problem, field=name)
     return wanted
 
 
@@ -256,6 +261,8 @@ def changed(settings: Settings, name: str, value: str) -> Settings:
 
 def setting_text(settings: Settings) -> dict[str, Any]:
     """Every setting as anybody may see it: of an address no more than the host."""
+    from runner.text import addresses
+
     found = {name: getattr(settings, name) for name in MEANING}
     shown = {name: addresses.host_only(name, found[name]) for name in SECRET}
     return found | shown | {"code": redact(settings.code)}

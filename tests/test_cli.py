@@ -26,12 +26,20 @@ CHECKPOINT_FIELDS = {"run", "kind", "step", "bytes", "ranks", "val_bpb", "verdic
 @pytest.mark.parametrize(
     ("words", "nor"),
     [
-        ("--version", "runner.fleet.fleet"),
-        ("--help", "runner.fleet.fleet"),
+        ("--version", "msgspec"),
+        ("--version", "logging"),
+        ("--help", "msgspec"),
         ("launch --help", "runner.fleet.fleet"),
         ("volume --help", "runner.fleet.fleet"),
+        ("ls", "runner.planning.estimate"),
+        ("ls", "runner.backends.local"),
+        ("ls", "runner.volumes.checkpoints"),
+        ("ls", "runner.nanochat.code_facts"),
+        ("ls", "runner.text.filenames"),
+        ("ls", "subprocess"),
         ("ls --json", "runner.planning.plan"),
-        ("cost", "runner.planning.plan"),
+        ("show last", "runner.planning.estimate"),
+        ("cost", "runner.planning.estimate"),
         ("plan", "runner.transfer.download"),
         ("doctor", "runner.planning.plan"),
     ],
@@ -39,6 +47,8 @@ CHECKPOINT_FIELDS = {"run", "kind", "step", "bytes", "ranks", "val_bpb", "verdic
 def test_the_command_line_loads_no_screen_no_client_no_grammar_nor_what_a_command_does_not_need(
     cli: Cli, words: str, nor: str
 ) -> None:
+    # What is missed at first is looked for on the volumes.
+    cli("ls")
     done = subprocess.run(
         [sys.executable, "-c", SPIES.replace("SPIED", nor), *words.split()],
         env=cli.env,

@@ -27,7 +27,7 @@ def test_threads_that_need_modal_at_once_share_one_client(tmp_path: Path, monkey
 
         return backend
 
-    monkeypatch.setattr("runner.fleet.places.modal_backend", load)
+    monkeypatch.setattr("runner.backends.modal.loading.modal_backend", load)
     fleet, found = Fleet(tmp_path), []
 
     def ask() -> None:

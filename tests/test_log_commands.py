@@ -88,7 +88,7 @@ def test_no_command_prints_what_a_terminal_would_act_on_or_not_show(cli: Cli, tm
         ("logs", "evil", "--json"), ("logs", "evil", "--level", "error"),
     ):  # fmt: skip
         said = cli(*words).stdout
-        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", said) and not HIDDEN.search(said), words
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", said) and not re.search(HIDDEN, said), words
         assert "\\u202eevil\\u2066 \\ufeff\\u200b" in said, words
     assert cli.json("view", str(path), "--summary")["outcome"]["message"] == strip_ansi(HOSTILE)
 

@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from runner import settings
-from runner.backends.base import Backend
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError
-from runner.fleet import ending
 from runner.fleet.core import Core
-from runner.fleet.discovery import Discovery
 from runner.fleet.own_code import CodeStore
 from runner.fleet.places import Places
 from runner.fleet.polling import Poller
 from runner.fleet.registry import Check, Registry
-from runner.logs import cache
 from runner.model.backend_name import BackendName
 from runner.model.code import Code
 from runner.model.run import Run
@@ -33,18 +29,18 @@ from runner.nanochat import layout
 from runner.paths import data_dir, has_modal_token
 from runner.settings import LoadedSettings, Settings
 from runner.text import units
-from runner.volumes import known_volumes, run_records
-from runner.volumes.base import Volume
-from runner.volumes.best import with_measures
-from runner.volumes.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
+    from runner.backends.base import Backend
+    from runner.fleet.discovery import Discovery
     from runner.fleet.launching import Launcher
     from runner.fleet.planner import Planner
     from runner.nanochat.code_facts import CodeFacts
     from runner.planning.plan import Plan
     from runner.source.difference import Change
     from runner.source.origin import Obtained
+    from runner.volumes.base import Volume
+    from runner.volumes.checkpoints import Checkpoint
 
 # How often a log that is followed is looked at.
 FOLLOW_S = 0.25
@@ -90,7 +86,6 @@ class Fleet:
         )
         # What deleted runs have paid, as of the last look.
         self.deleted_accounts = self.registry.saved_accounts()
-        self._discovery = Discovery(self.registry, self._polls, self.backend)
         self.registry.restored_by(self._rebuild)
         if self.registry.borrowed:
             self.say(f"{self.registry.borrowed}; what is done now is not written down here")
@@ -109,7 +104,7 @@ class Fleet:
         """What is set for all runs on this machine, in its file or by variables."""
         return self._places.settings
 
-    def backend(self, name: str) -> Backend:
+    def backend(self, name: str) -> "Backend":
         """The backend of that name. Raises CredentialsError where Modal's client cannot be loaded."""
         return self._places.backend(name)
 
@@ -117,7 +112,7 @@ class Fleet:
         """Where a new run would keep its files: the volume given with --volume, else the engine's own."""
         return self._places.volume_location(backend, engine)
 
-    def volume_of(self, run: Run) -> Volume:
+    def volume_of(self, run: Run) -> "Volume":
         """A run's volume. Raises Unreachable for a run of another workspace: a volume of that name is not its own."""
         return self._places.volume_of(run)
 
@@ -138,6 +133,8 @@ class Fleet:
 
     def _rebuild(self, lost: str) -> None:
         """Bring back, from the records on all known volumes, what the registry has lost."""
+        from runner.volumes import known_volumes
+
         known, given = self.registry.all(), ""
         with contextlib.suppress(UsageError):
             # It is told where it is asked for.
@@ -162,6 +159,12 @@ class Fleet:
         from runner.fleet.planner import Planner
 
         return Planner(self._core)
+
+    @functools.cached_property
+    def _discovery(self) -> "Discovery":
+        from runner.fleet.discovery import Discovery
+
+        return Discovery(self.registry, self._polls, self.backend)
 
     @functools.cached_property
     def _launcher(self) -> "Launcher":
@@ -337,6 +340,8 @@ class Fleet:
 
         Whatever else cannot be reached, what is known to run is ended. Raises Unreachable when something may go on.
         """
+        from runner.fleet import ending
+
         return ending.cancel(self._core, run)
 
     def delete(self, run: Run, *, forget: bool = False) -> None:
@@ -344,10 +349,14 @@ class Fleet:
 
         `forget` removes the record although the volume cannot be reached, of a run whose calls have verifiably ended.
         """
+        from runner.fleet import ending
+
         ending.delete(self._core, run, self._log_folder(run), self.discover, forget=forget)
 
     def runs_on_volume(self, backend: str, location: str) -> list[Run]:
         """The runs of a volume as they are now: what is to be deleted from it is judged by them."""
+        from runner.fleet import ending
+
         return ending.runs_on_volume(self._core, backend, location)
 
     def poll_all(self, backend: str = "") -> list[Run]:
@@ -385,8 +394,11 @@ class Fleet:
             self.trim_logs()
         self.registry.close()
 
-    def checkpoints(self, run: Run) -> list[Checkpoint]:
+    def checkpoints(self, run: Run) -> "list[Checkpoint]":
         """A run's checkpoints as they are on its volume now, with what was measured where."""
+        from runner.volumes import run_records
+        from runner.volumes.best import with_measures
+
         volume = self.volume_of(run)
         found = run_records.own_checkpoints(volume, run)
         return with_measures(found, run_records.measured(volume, run)) if found else found
@@ -446,6 +458,8 @@ class Fleet:
 
     def trim_logs(self) -> int:
         """Keep no more logs of Modal runs on this disk than is set; bytes that went."""
+        from runner.logs import cache
+
         live = {run.id for run in self.registry.all() if run.live}
         return cache.trim(self.home / "logs", int(self.settings.keep_logs_gb * 10**9), live)
 

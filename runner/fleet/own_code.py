@@ -1,5 +1,7 @@
 """A person's own nanochat, from this disk to the volume of a run."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +28,7 @@ class CodeStore:
     def __init__(self, home: Path) -> None:
         self._home = home
 
-    def obtain(self, text: str, *, include_secrets: bool = False) -> "Obtained":
+    def obtain(self, text: str, *, include_secrets: bool = False) -> Obtained:
         """Pack what `--code` names; how it differs from its base is kept beside it."""
         from runner.source import origin
 
@@ -34,7 +36,7 @@ class CodeStore:
         origin.keep_diff(found, self._home)
         return found
 
-    def facts(self, sha: str) -> "CodeFacts | None":
+    def facts(self, sha: str) -> CodeFacts | None:
         """What is known of code by its content; None where it was packed on another machine."""
         from runner.source import origin
 
@@ -90,7 +92,7 @@ class CodeStore:
             pass
         return _brought(volume, code, here)
 
-    def difference(self, old: tuple[Volume, Code], new: tuple[Volume, Code]) -> "tuple[list[tuple[str, Change]], str]":
+    def difference(self, old: tuple[Volume, Code], new: tuple[Volume, Code]) -> tuple[list[tuple[str, Change]], str]:
         """The files that differ, and how. Raises as `files` does."""
         from runner.source.difference import changed_files, tree_diff
 

@@ -4,19 +4,20 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from runner.backends.base import Backend
-from runner.backends.local import LocalBackend
-from runner.backends.modal.loading import modal_backend
 from runner.errors import UsageError
 from runner.model.backend_name import BackendName
 from runner.model.pricing import Prices
 from runner.model.run import Run
 from runner.settings import ON_MODAL, Settings
 from runner.system.given_path import given_path
-from runner.volumes.base import Volume
+
+if TYPE_CHECKING:
+    from runner.backends.base import Backend
+    from runner.volumes.base import Volume
 
 BACKENDS = (BackendName.LOCAL, BackendName.MODAL)
 
@@ -31,23 +32,34 @@ class Places:
         self.named, self.settings = named, settings
         self._home, self._say = home, say
         self._making = threading.Lock()
-        self._backends: dict[str, Backend] = {BackendName.LOCAL: LocalBackend(home)}
+        self._backends: dict[str, Backend] = {}
         if "/" in named or named.startswith("~"):
             # No volume of Modal is called so.
             self.folder_given()
 
-    def backend(self, name: str) -> Backend:
+    def backend(self, name: str) -> "Backend":
         """The backend of that name. Raises CredentialsError where Modal's client cannot be loaded."""
         if name not in self._backends:
             if name == BackendName.UNKNOWN:
                 raise UsageError("its backend is one that only a newer nanochat-tui knows", "upgrade, and look again")
-            if name != BackendName.MODAL:
+            if name not in BACKENDS:
                 raise UsageError(f"unknown backend {name!r}", f"choose one of {', '.join(BACKENDS)}", field="backend")
             with self._making:
                 if name not in self._backends:
-                    self._choose_environment()
-                    self._backends[name] = modal_backend()(self._home, self._say)
+                    self._backends[name] = self._modal() if name == BackendName.MODAL else self._local()
         return self._backends[name]
+
+    def _local(self) -> "Backend":
+        # Where no run is live nothing is asked of it.
+        from runner.backends.local import LocalBackend
+
+        return LocalBackend(self._home)
+
+    def _modal(self) -> "Backend":
+        from runner.backends.modal.loading import modal_backend
+
+        self._choose_environment()
+        return modal_backend()(self._home, self._say)
 
     def _choose_environment(self) -> None:
         """Modal's client takes it from a variable of its own, which counts where it is set."""
@@ -76,13 +88,13 @@ class Places:
         is_set = self.settings.volume.startswith(ON_MODAL)
         return self.named or (self.settings.volume.removeprefix(ON_MODAL) if is_set else "")
 
-    def volume_of(self, run: Run) -> Volume:
+    def volume_of(self, run: Run) -> "Volume":
         """A run's volume. Raises Unreachable for a run of another workspace: a volume of that name is not its own."""
         place = self.backend(run.backend)
         place.check_workspace(run)
         return place.volume(run.volume)
 
-    def prices(self, place: Backend) -> Prices:
+    def prices(self, place: "Backend") -> Prices:
         """What a backend charges, with what an hour of this machine costs the person."""
         return msgspec.structs.replace(place.prices(), local=self.settings.local_usd_per_hour)
 

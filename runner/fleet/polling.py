@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from runner.backends.base import Backend
 from runner.errors import NanochatError, UsageError
 from runner.fleet.registry import Registry
 from runner.model.backend_name import BackendName
@@ -17,7 +17,9 @@ from runner.monitoring.liveness import SignsOfLife
 from runner.system.client_log import LOG
 from runner.system.side_by_side import side_by_side
 from runner.text import units
-from runner.volumes import run_records
+
+if TYPE_CHECKING:
+    from runner.backends.base import Backend
 
 FORCE_AFTER_S = 15.0
 # The numbers of a live run are put on record so often; what changes its state, at once.
@@ -34,7 +36,7 @@ class Poller:
     def __init__(
         self,
         registry: Registry,
-        backend: Callable[[str], Backend],
+        backend: "Callable[[str], Backend]",
         clock: Callable[[], float],
         say: Callable[[str], None],
     ) -> None:
@@ -66,6 +68,8 @@ class Poller:
 
         Raises Unreachable or CredentialsError when they cannot be asked.
         """
+        from runner.volumes import run_records
+
         run = self._registry.get(run_id)
         place = self._backend(run.backend)
         place.check_workspace(run)

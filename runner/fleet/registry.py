@@ -1,7 +1,6 @@
 """What this machine remembers: runs, which can be found on their volumes again, and downloads that were begun."""
 
 import contextlib
-import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable
@@ -37,6 +36,8 @@ class DownloadRequest(Struct, frozen=True):
 
     def key(self) -> str:
         """As a line of JSON, which also takes names that are no valid Unicode."""
+        import json
+
         return json.dumps(msgspec.structs.astuple(self))
 
 
@@ -229,6 +230,8 @@ class Registry(RegistryFile):
         """Downloads that have not ended, though nobody is at them any more."""
         with self.reading() as db:
             rows = db.execute("SELECT wanted, by FROM downloads").fetchall()
+        import json
+
         found = []
         for key, by in rows:
             # What is no download of ours cannot be offered again, and holds up none that can.

@@ -3,20 +3,21 @@
 import contextlib
 import functools
 import os
-import shutil
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from runner.errors import Unreachable
 from runner.model import stored
 from runner.model.run import Run, decode_run
 from runner.system import atomic, locks
 from runner.system.client_log import LOG
+
+if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
 
 VERSION = 3
 FILE = "registry.db"
@@ -112,7 +113,7 @@ class RegistryFile:
         self._inode = 0
         self.set_aside: Path | None = None
         self.borrowed, self._or_copy = "", or_copy
-        self._place: tempfile.TemporaryDirectory[str] | None = None
+        self._place: TemporaryDirectory[str] | None = None
         try:
             self._db = self._open()
         except _Damaged as damage:
@@ -138,6 +139,9 @@ class RegistryFile:
 
     def _borrow(self, why: Unreachable) -> None:
         """Work with a copy in memory, or where else there is room. Raises `why` where there is none."""
+        import shutil
+        import tempfile
+
         try:
             self._place = tempfile.TemporaryDirectory(prefix="nanochat-tui-", dir=MEMORY if MEMORY.is_dir() else None)
             for suffix in ("", "-wal"):

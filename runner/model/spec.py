@@ -169,15 +169,13 @@ class RunSpec(Struct, frozen=True, omit_defaults=False, kw_only=True):
 
 
 # Names that Modal takes for a Secret, W&B for a project, and a shell for a variable.
-_SECRET, _PROJECT, _VARIABLE = (
-    re.compile(shape) for shape in (r"[A-Za-z0-9._-]{1,64}", r"[A-Za-z0-9._ -]{0,128}", r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-)
+_SECRET, _PROJECT, _VARIABLE = r"[A-Za-z0-9._-]{1,64}", r"[A-Za-z0-9._ -]{0,128}", r"[A-Za-z_][A-Za-z0-9_]{0,127}"
 
 
-def _names(given: Iterable[str], option: str, shape: re.Pattern[str]) -> tuple[str, ...]:
+def _names(given: Iterable[str], option: str, shape: str) -> tuple[str, ...]:
     """Each name once, in the order in which they came. Raises UsageError for what can be none."""
     for name in given:
-        if not shape.fullmatch(name):
+        if not re.fullmatch(shape, name):
             # It may be the secret itself.
             raise UsageError(f"--{option}: that is not a name", "give the name, never the value", field=option)
     return tuple(dict.fromkeys(given))
@@ -185,7 +183,7 @@ def _names(given: Iterable[str], option: str, shape: re.Pattern[str]) -> tuple[s
 
 def _check_place(spec: "RunSpec", backend: str) -> None:
     """Raises UsageError for keys that the backend has no way to."""
-    if spec.wandb is not None and not _PROJECT.fullmatch(spec.wandb):
+    if spec.wandb is not None and not re.fullmatch(_PROJECT, spec.wandb):
         raise UsageError(
             f"--wandb {spec.wandb[:40]!r} is no name of a project", "use letters, digits, - _ .", field="wandb"
         )

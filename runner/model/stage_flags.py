@@ -47,8 +47,8 @@ OWN = {
 # Variables that a job gives itself.
 OWN_ENV = ("NANOCHAT_BASE_DIR", "PYTHONPATH", "PYTHONUNBUFFERED", "WORLD_SIZE", "RANK", "LOCAL_RANK", "HF_HOME", "PATH")
 DEPTH = "depth"
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_NAME = r"[A-Za-z][A-Za-z0-9_-]{0,63}"
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]{0,127}"
 MOST_CHARS = 4096
 
 
@@ -103,7 +103,7 @@ def _parsed(text: str) -> StageFlag:
         raise _refused(f"--set {where[:40]}: the value cannot be used", "give one line of text")
     if stage == ENV:
         return _variable(name, value, shown, given=bool(equals))
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise UsageError(
             f"--set {shown!r} names no flag", "give STAGE.FLAG=VALUE, as base.warmdown-ratio=0.85", field="set"
         )
@@ -113,7 +113,7 @@ def _parsed(text: str) -> StageFlag:
 
 
 def _variable(name: str, value: str, shown: str, *, given: bool) -> StageFlag:
-    if not _VARIABLE.fullmatch(name) or not given:
+    if not re.fullmatch(_VARIABLE, name) or not given:
         raise UsageError(
             f"--set {shown!r} is no variable", "give env.NAME=VALUE, as env.NANOCHAT_DTYPE=float16", field="set"
         )

@@ -11,8 +11,8 @@ T = TypeVar("T")
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 # A record has few fields; what is still wrong after so many were left out is no record of ours.
 MOST_LEFT_OUT = 50
-_AT = re.compile(r" - at `\$(.*)`$")
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_AT = r" - at `\$(.*)`$"
+_STEP = r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]"
 
 
 def decode(
@@ -37,12 +37,12 @@ def decode(
             return msgspec.convert(raw, kind), tuple(odd)
         except msgspec.ValidationError as error:
             first = first or error
-            said = _AT.search(str(error))
+            said = re.search(_AT, str(error))
             path = said.group(1) if said else ""
             if not path or len(odd) >= MOST_LEFT_OUT:
                 raise first from error
             stand_in = (stand_ins or {}).get(path) if path not in odd else None
-            if not _put(raw, [m.group(1) or m.group(2) for m in _STEP.finditer(path)], stand_in):
+            if not _put(raw, [m.group(1) or m.group(2) for m in re.finditer(_STEP, path)], stand_in):
                 raise first from error
             odd.append(path)
 

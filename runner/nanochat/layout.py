@@ -3,10 +3,12 @@
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from runner.nanochat.command_lines import Kernel
+if TYPE_CHECKING:
+    from runner.nanochat.command_lines import Kernel
 
 DATA, TOKENIZER, EVAL_BUNDLE, TASK_DATA, CACHE = (
     "base_data_climbmix",
@@ -106,7 +108,7 @@ class Inventory(Struct, frozen=True):
     damaged: tuple[str, ...] = ()
 
 
-def has_kernel(has: Inventory, wanted: Kernel) -> bool:
+def has_kernel(has: Inventory, wanted: "Kernel") -> bool:
     """Whether an attention kernel is in the cache, in the revision that was tried with nanochat, if one was."""
     there = has.kernels.get(wanted.folder, "")
     return bool(there) and (not wanted.offline or there == wanted.revision)

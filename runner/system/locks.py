@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import IO
 
 from runner.errors import Unreachable, naming_path
-from runner.text.filenames import path_for_terminal
 
 # What a file system answers that has no locks.
 _NONE = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -31,6 +30,8 @@ def take(file: "IO[str] | IO[bytes] | int", path: Path, *, shared: bool = False)
     except OSError as error:
         if error.errno not in _NONE:
             raise
+        from runner.text.filenames import path_for_terminal
+
         raise NoLocks(
             f"{path_for_terminal(str(path.parent))} is on a file system without locks ({error.strerror})",
             "use a folder of another disk",

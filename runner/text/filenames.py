@@ -13,8 +13,8 @@ PARTS_FOLDER = ".nanochat-tui-parts"
 # What was brought is put down in this file of the chosen folder; nor is anything brought under its name.
 BROUGHT = ".nanochat-tui-brought"
 MOST_BYTES = 200
-_UNFIT = re.compile(rf'[\x00-\x1f\x7f-\x9f<>:"|?*\\%]|{HIDDEN.pattern}')
-_UNSEEN = re.compile(rf"[\x00-\x1f\x7f-\x9f]|{HIDDEN.pattern}")
+_UNFIT = re.compile(rf'[\x00-\x1f\x7f-\x9f<>:"|?*\\%]|{HIDDEN}')
+_UNSEEN = re.compile(rf"[\x00-\x1f\x7f-\x9f]|{HIDDEN}")
 _RESERVED = re.compile(
     r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?|" + f"{re.escape(PARTS_FOLDER)}|{re.escape(BROUGHT)}",
     re.IGNORECASE,

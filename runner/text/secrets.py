@@ -35,8 +35,8 @@ def redact(text: str) -> str:
 
 
 # Names of variables that hold a key, and those that only sound so.
-_KEY = re.compile(rf"(?!.*TOKENIZ|.*MAX_TOKENS|.*NUM_TOKENS)(?:.*(?:{_NAMES.pattern}))", re.IGNORECASE)
-_HARMLESS = re.compile(r"[\d.,_+-]+|true|false|on|off|yes|no|[~.]?/.*", re.IGNORECASE)
+_KEY = rf"(?i)(?!.*TOKENIZ|.*MAX_TOKENS|.*NUM_TOKENS)(?:.*(?:{_NAMES.pattern}))"
+_HARMLESS = r"(?i)[\d.,_+-]+|true|false|on|off|yes|no|[~.]?/.*"
 
 
 def looks_secret(name: str, value: str) -> bool:
@@ -44,7 +44,7 @@ def looks_secret(name: str, value: str) -> bool:
     value = value.strip()
     if any(shape.search(value) for shape in _SHAPES):
         return True
-    return len(value) >= SHORTEST and bool(_KEY.match(name)) and not _HARMLESS.fullmatch(value)
+    return len(value) >= SHORTEST and bool(re.match(_KEY, name)) and not re.fullmatch(_HARMLESS, value)
 
 
 def secret_hint(stage: str, name: str) -> tuple[str, str]:

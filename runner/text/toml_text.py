@@ -7,8 +7,8 @@ from typing import Any
 
 # A line that is longer, or more places where a value might stand, is left to whoever writes the text anew.
 MOST_CHARS, MOST_PLACES = 4000, 16
-_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
-_HEADER = re.compile(r"[ \t]*\[")
+_PLAIN = r"[A-Za-z0-9_-]+"
+_HEADER = r"[ \t]*\["
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def with_value(text: str, name: str, value: Any) -> str | None:
         wanted[name] = value
     if same(before, wanted):
         return text
-    line = None if value is None else f"{name if _PLAIN.fullmatch(name) else literal(name)} = {literal(value)}"
+    line = None if value is None else f"{name if re.fullmatch(_PLAIN, name) else literal(name)} = {literal(value)}"
     lines = text.split("\n")
     for changed in _changed(lines, name, before, line) if name in before else _added(lines, line or ""):
         said = "\n".join(changed)
@@ -107,7 +107,7 @@ def _behind(text: str, value: Any) -> str | None:
 def _added(lines: list[str], line: str) -> Iterator[list[str]]:
     """The lines with a new one behind the last value that is in no table."""
     ending = "\r" if any(one.endswith("\r") for one in lines) else ""
-    headers = [number for number, one in enumerate(lines) if _HEADER.match(one)]
+    headers = [number for number, one in enumerate(lines) if re.match(_HEADER, one)]
     for header in headers[:MOST_PLACES]:
         at = header
         while at and (not lines[at - 1].strip() or lines[at - 1].lstrip().startswith("#")):

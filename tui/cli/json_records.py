@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from runner.diagnosis.advice import resume_of
 from runner.model.run import Run
 from runner.model.status import Outcome
 from runner.monitoring import health, unsaved
@@ -67,6 +66,8 @@ def record(fleet: "Fleet", run: Run) -> dict[str, Any]:
 
 def _with_resume(outcome: Outcome) -> dict[str, Any]:
     """Every end says whether a resume can help, also one that an earlier release has written; its lines stand apart."""
+    from runner.diagnosis.advice import resume_of
+
     found: dict[str, Any] = msgspec.to_builtins(outcome)
     del found["problems"]
     return {**found, "resume": outcome.resume or resume_of(outcome.kind)}

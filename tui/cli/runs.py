@@ -12,7 +12,6 @@ from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.monitoring import health, unsaved
 from runner.monitoring.projection import spent_usd
-from runner.nanochat import flops
 from runner.text import units
 from tui.cli.json_records import as_json, record
 from tui.cli.parser import Parser
@@ -123,6 +122,8 @@ def _show(fleet: "Fleet", args: argparse.Namespace) -> int:
     console.write(f"  {'on':<9} {run_format.hardware(found)}")
     console.write(f"  {'step':<9} {run_format.steps(found)}")
     if found.status and found.status.training.mfu is not None:
+        from runner.nanochat import flops
+
         console.write(f"  {'MFU':<9} {flops.said(found.status.training.mfu, found.status.training.mfu_printed)}")
     if found.live and (lost := unsaved.unsaved_text(found.status)):
         console.write(f"  {'saved':<9} {lost}")

@@ -1,6 +1,7 @@
 """How a run is shown everywhere: glyph, word and tone of its state, its hardware, its progress."""
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from runner.model.backend_name import BackendName
 from runner.model.code import Code
@@ -14,8 +15,10 @@ from runner.monitoring.progress import progress_of
 from runner.monitoring.projection import spent_usd
 from runner.text import units
 from runner.text.sanitize import sanitize_line
-from runner.volumes.checkpoints import Checkpoint
 from tui.presentation.cells import Cell
+
+if TYPE_CHECKING:
+    from runner.volumes.checkpoints import Checkpoint
 
 STATES = {
     State.LAUNCHING: ("◌", "warning"),
@@ -142,7 +145,7 @@ def said(value: object, digits: int = 4) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def measured(one: Checkpoint) -> str:
+def measured(one: "Checkpoint") -> str:
     """A checkpoint's val bpb; where it was measured at an earlier step, which it was, as far as that is known."""
     value = one.val_bpb if one.val_bpb is not None else one.measured
     if value is None or one.measured_at == one.step:
