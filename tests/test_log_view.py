@@ -473,5 +473,17 @@ def test_the_view_is_left_at_once_though_a_log_of_a_hundred_gigabytes_is_being_c
     path = sparse(tmp_path, 100 << 30)
     terminal = Terminal([*CLI, "view", str(path)], {**os.environ, "NANOCHAT_TUI_HOME": str(tmp_path)})
     terminal.wait_for("counting its lines (")
+    terminal.wait_for("so far)")
+    terminal.press("q")
+    assert terminal.wait_exit(20) == 0
+
+
+def test_the_view_says_of_which_share_of_a_large_log_its_numbers_are(tmp_path: Path) -> None:
+    path = tmp_path / "large.log"
+    line = "step 00010/02520 (0.40%) | loss: 9.1 | lrm: 1.00 | dt: 900.1ms | tok/sec: 582,100 | mfu: 41.00\n"
+    path.write_text(line * 400_000)
+    terminal = Terminal([*CLI, "view", str(path)], {**os.environ, "NANOCHAT_TUI_HOME": str(tmp_path)}, columns=120)
+    terminal.wait_for("% read, ")
+    assert "step 10 of 2,520" in terminal.screen
     terminal.press("q")
     assert terminal.wait_exit(20) == 0

@@ -137,22 +137,22 @@ class ViewApp(TerminalApp):
                     time.sleep(BREATH_S * 10)
                 if time.monotonic() - shown > LOOK_EVERY_S:
                     shown = time.monotonic()
-                    self.call_from_thread(self._show, reader.found)
+                    self.call_from_thread(self._show, reader.found, offset / max(log.size + log.behind, 1))
                 if of != log.anew:
                     break
                 time.sleep(BREATH_S)
             if offset != told:
                 told = offset
-                self.call_from_thread(self._show, reader.found)
+                self.call_from_thread(self._show, reader.found, 1.0)
             time.sleep(LOOK_EVERY_S)
 
-    def _show(self, found: Summary) -> None:
-        self.query_one("#numbers", Line).put(numbers_line(found))
+    def _show(self, found: Summary, share: float) -> None:
+        self.query_one("#numbers", Line).put(numbers_line(found, share))
         self.query_one(LogPane).view.problems = found.problems if found.outcome else ()
 
 
-def numbers_line(found: Summary) -> list[Cell | str]:
-    """The numbers of a log in one line."""
+def numbers_line(found: Summary, share: float) -> list[Cell | str]:
+    """The numbers of a log in one line; while only a share of it is read, how much of it they are of."""
     cells: list[Cell | str] = []
     if found.step is not None:
         cells.append(f"step {found.step:,}" + (f" of {found.total:,}" if found.total else ""))
@@ -167,7 +167,8 @@ def numbers_line(found: Summary) -> list[Cell | str]:
     cells += [Cell(found.gpu, "dim")] if found.gpu else []
     cells += [Cell(f"✗ {found.errors}", "error")] if found.errors else []
     cells += [Cell(str(found.outcome), "accent")] if found.outcome else []
-    return cells or [Cell("no numbers of nanochat so far", "dim")]
+    read = [Cell(f"{share:.0%} read, {found.lines:,} lines", "warning")] if share < 1 else []
+    return [*read, *(cells or [Cell("no numbers of nanochat so far", "dim")])]
 
 
 def view(name: str) -> int:

@@ -70,7 +70,8 @@ class LogPane(Panel):
         self._live, view = live, self.view
         count = units.pluralize(view.lines, "line")
         if view.reading:
-            count = "the end of it; counting its lines" + (f" ({view.counted:.0%})" if view.counted else "")
+            done = f" ({view.counted:.0%}, {view.counted_lines:,} so far)" if view.counted else ""
+            count = f"the end of it; counting its lines{done}"
         cells: list[Cell | str] = [count]
         cells += [view.clock] if view.clock else []
         if view.errors:

@@ -89,6 +89,7 @@ class LogView(LogSearch, can_focus=True):
         self._log, self.following, self._left, self._seen = log, True, 0, 0
         self.scans, self.problems = LogScans(log), ()
         self._finding, self.counted, self._anew = None, 0.0, log.anew
+        self.counted_lines = 0
         self._begin(log)
         self._index(log)
 
@@ -128,7 +129,7 @@ class LogView(LogSearch, can_focus=True):
         while not worker.is_cancelled and log is self._log:
             grown = log.refresh(COUNTED)
             if grown and (behind := log.behind) > COUNTED:
-                self.app.call_from_thread(self._counting, log, log.size / (log.size + behind))
+                self.app.call_from_thread(self._counting, log, log.size / (log.size + behind), len(log))
                 continue
             if grown and finder.advance():
                 self.app.call_from_thread(self._prefixed, log, finder)
@@ -159,9 +160,9 @@ class LogView(LogSearch, can_focus=True):
             self.refresh()
             self.post_message(self.Changed())
 
-    def _counting(self, log: LogFile, share: float) -> None:
+    def _counting(self, log: LogFile, share: float, lines: int) -> None:
         if log is self._log and self.is_attached:
-            self.counted = share
+            self.counted, self.counted_lines = share, lines
             self.post_message(self.Changed())
 
     def _grown(self, log: LogFile) -> None:
