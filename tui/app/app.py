@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from runner.text import units
 from runner.text.sanitize import sanitize_line
 from runner.volumes.deletion import weigh
 from runner.volumes.disk_usage import DiskUsage
+from tui.app import last_frame, pages
 from tui.app.base_app import TerminalApp
 from tui.app.leaving import run_to_exit_code
 from tui.app.messages import RunsChanged, newest
@@ -42,15 +44,7 @@ from tui.presentation.run_summary import standing
 from tui.presentation.tabs import Standing
 from tui.presentation.theme import SWITCH_S
 from tui.screens.base import NanochatScreen
-from tui.screens.checkpoints import CheckpointsScreen
-from tui.screens.compare import CompareScreen
-from tui.screens.cost import CostScreen
 from tui.screens.file_actions import VolumeFiles
-from tui.screens.launch import LaunchScreen
-from tui.screens.runs import RunsScreen
-from tui.screens.sizes import SizesScreen
-from tui.screens.volume import VolumeScreen
-from tui.screens.watch import WatchScreen
 from tui.widgets.consent import Confirm, word_for
 
 # A job writes its status once a second: of many runs, more often looks would show little more and cost twice as much.
@@ -78,19 +72,8 @@ class NanochatApp(TerminalApp):
     """Shows what a Fleet knows. Closing it, or killing it, leaves every run as it is."""
 
     TITLE = "nanochat"
-    PAGES: ClassVar[dict[str, type[NanochatScreen]]] = {
-        "runs": RunsScreen,
-        "launch": LaunchScreen,
-        "watch": WatchScreen,
-        "volume": VolumeScreen,
-        "compare": CompareScreen,
-        "cost": CostScreen,
-        "checkpoints": CheckpointsScreen,
-        "sizes": SizesScreen,
-    }
-    MODES = {**PAGES}
-    # All of it is read at the start: the files may go or change while the app runs, as with an upgrade.
-    CSS_PATH = [path for path in (screen.CSS_PATH for screen in PAGES.values()) if path]
+    MODES = {**pages.MODES}
+    CSS_PATH = [*pages.STYLES]
     DEFAULT_MODE = "runs"
     BINDINGS: ClassVar[list[BindingType]] = bindings("")
 
@@ -113,6 +96,8 @@ class NanochatApp(TerminalApp):
         self._stood: tuple[object, ...] = ()
         self._stood_at = 0.0
         self._asked_to_leave: Confirm | None = None
+        # Of the screen that the next start begins with.
+        self.last_frame = ""
         self.teller = Notifier(
             fleet.registry,
             lambda: fleet.settings,
@@ -127,11 +112,19 @@ class NanochatApp(TerminalApp):
             self.notify(sanitize_line(text), severity="warning", markup=False, timeout=15)
         self.fleet.notices.clear()
         self._watch_all()
+        self.call_after_refresh(self._load_the_rest)
         self.set_interval(1.0, self._grow_older)
         self.call_after_refresh(self.files.look_for_cut_ones)
         self.call_after_refresh(self._watch_modal)
         self.call_after_refresh(self._discover)
         self.call_after_refresh(self._see_where)
+
+    @background(group="load", doing="loading the screens")
+    def _load_the_rest(self) -> None:
+        pages.load_all()
+        if not self.is_headless:
+            # It stays to the end: nothing of it is ever garbage to be looked for.
+            gc.freeze()
 
     def _tell(self, notice: Notification) -> None:
         self.call_later(self._show_notice, notice)
@@ -145,11 +138,15 @@ class NanochatApp(TerminalApp):
 
     def browse(self, place: VolumeRef, path: str, name: str = "") -> None:
         """Open the Volume screen on a folder, with the cursor on one of its entries."""
+        from tui.screens.volume import VolumeScreen
+
         self.action_show("volume")
         if isinstance(self.screen, VolumeScreen):
             self.call_after_refresh(self.screen.open_at, place, path, name)
 
     def show_sizes(self, place: VolumeRef, path: str) -> None:
+        from tui.screens.sizes import SizesScreen
+
         self.action_show("sizes")
         if isinstance(self.screen, SizesScreen):
             self.call_after_refresh(self.screen.open_at, place, path)
@@ -160,6 +157,8 @@ class NanochatApp(TerminalApp):
             self.notify(sanitize_line(f"{run.tag} is live: cancel it first"), severity="warning", markup=False)
             return
         if kind is not CheckpointKind.BASE or State.LAUNCHING not in TRANSITIONS[run.state]:
+            from tui.screens.launch import LaunchScreen
+
             self.action_show("launch")
             if isinstance(self.screen, LaunchScreen):
                 self.call_after_refresh(
@@ -283,6 +282,8 @@ class NanochatApp(TerminalApp):
 
     def new_run(self) -> None:
         """The form of a new run, empty."""
+        from tui.screens.launch import LaunchScreen
+
         self.action_show("launch")
         if isinstance(self.screen, LaunchScreen):
             self.call_after_refresh(self.screen.begin_anew)
@@ -300,6 +301,8 @@ class NanochatApp(TerminalApp):
         self.push_screen(asked, lambda yes: self.leave() if yes else None)
 
     def leave(self, code: int = 0) -> None:
+        if opened_with := self._screen_stacks.get(self.DEFAULT_MODE):
+            self.last_frame = last_frame.drawn_on(self, opened_with[0])
         self.files.leave()
         super().leave(code)
 
@@ -466,3 +469,4 @@ def run_app(home: Path, *, volume: str = "", commands: Mapping[str, str] | None 
             return run_to_exit_code(app)
         finally:
             app.teller.close()
+            last_frame.keep(app.last_frame, home)

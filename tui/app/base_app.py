@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, wait
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from rich.style import Style
 from textual import events
@@ -38,6 +38,7 @@ from tui.app import clipboard
 from tui.app.driver import TerminalDriver
 from tui.app.layouts import latin
 from tui.app.palette import Commands
+from tui.app.stylesheet import KeptStylesheet
 from tui.app.theming import ThemePalette, Themes
 from tui.background import MOMENT_S, Left, Threads, as_ours, background
 from tui.presentation.bindings import keymap
@@ -48,8 +49,10 @@ from tui.presentation.themes import completed
 from tui.widgets.consent import Question
 from tui.widgets.dialogs import Palette, TextPage, messages_page
 from tui.widgets.help_page import HelpPage
-from tui.widgets.log_view import LogView
 from tui.widgets.toasts import Toast, Toasts
+
+if TYPE_CHECKING:
+    from tui.widgets.log_view import LogView
 
 T = TypeVar("T")
 
@@ -73,6 +76,7 @@ class TerminalApp(App[int]):
         self.looks = Themes(self)
         self.keys: Chosen = chosen()
         self.commands: Mapping[str, str] = {}
+        self.stylesheet = KeptStylesheet(variables=self.get_css_variables())
         self.toasts, self._toasting = Toasts(), False
         self._ahead: deque[events.Key | events.Paste] = deque()
         self._given_to: list[DOMNode] = []

@@ -24,6 +24,7 @@ from textual.message import Message
 from runner.text.sanitize import sanitize_line
 from tui.app.ascii_fallback import SIGNS
 from tui.app.layouts import by_place
+from tui.presentation import first_ink
 from tui.presentation.console import terminal_size
 from tui.presentation.terminal_background import NOT_ASKED, QUERY, Answers
 
@@ -181,9 +182,9 @@ class TerminalDriver(LinuxDriver):
         self._file = cast(Any, self._drawing_on)
         # When the terminal was last seen to have sent nothing more: what comes then was sent since.
         self._empty_at = 0.0
-        self._away = self._stopping = False
         self._typed = InputDecoder(self._debug)
         self._asked_at, self._answered = 0.0, threading.Event()
+        self._away = self._stopping = self._has_picture = False
 
     @property
     def app(self) -> TerminalApp:
@@ -244,7 +245,11 @@ class TerminalDriver(LinuxDriver):
         return min(columns, MOST_COLUMNS), min(lines, MOST_LINES)
 
     def start_application_mode(self) -> None:
+        before = first_ink.hand_over()
+        self._has_picture = bool(before)
         cast(Any, super()).start_application_mode()
+        # Where keys were kept for us already, it is to be left as it was before that.
+        self.attrs_before = before or self.attrs_before
         if self._drawing and not constants.DISABLE_KITTY_KEY:
             self.write(TELL_PLACES)
 
@@ -292,7 +297,10 @@ class TerminalDriver(LinuxDriver):
         return self._writer_thread is not None and self._writer_thread.is_alive()
 
     def write(self, data: str) -> None:
-        if not self._away or self._drawing:
+        if self._has_picture and data == first_ink.ALTERNATE:
+            # We are on it, and what is there stays until it is drawn over.
+            self._has_picture = False
+        elif not self._away or self._drawing:
             super().write(data)
 
     def _run_input_thread(self) -> None:

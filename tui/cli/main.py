@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import gc
 import io
 import os
 import shlex
@@ -14,10 +15,16 @@ from runner.errors import NanochatError
 from runner.exit_codes import EXIT_MEANING, Exit
 from tui.cli.commands import ALIASES, COMMANDS, MEANT, command_lines, module_of
 from tui.cli.parser import RUN_HELP, Parser, common, nearest
+from tui.cli.start import VALUED
+from tui.presentation import first_ink
+
+VERSION = "--version"
+# More objects than the command line makes before it begins its work.
+LOADED = 50_000
 
 
 def parser(chosen: str = "") -> Parser:
-    """The parser; what a command takes is added, and its file loaded, only where it is the chosen one."""
+    """The parser of the chosen command, whose file alone is loaded; with none that of all, by their names."""
     top = Parser(
         prog="nanochat-tui",
         description="Launch, watch, stop, resume and download nanochat training runs. No subcommand opens the app.",
@@ -25,20 +32,23 @@ def parser(chosen: str = "") -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    top.add_argument("--version", action="version", version=f"nanochat-tui {__version__}")
+    top.add_argument(VERSION, action="version", version=f"nanochat-tui {__version__}")
     top.add_argument(
         "--volume", default="", metavar="DIR", help="folder that serves as the volume of the local backend"
     )
     top.add_argument("--env", default="", metavar="NAME", help="Modal's environment (default as set, else Modal's own)")
     top.add_argument("--debug", action="store_true", help="write more into nanochat-tui.log in the data folder")
-    subcommands, shared = top.add_subparsers(dest="command", metavar="COMMAND"), [common()]
-    for name, command in COMMANDS.items():
+    if chosen == VERSION:
+        return top
+    # Named here, as argparse would format half a page of help to find it out.
+    subcommands, shared = top.add_subparsers(dest="command", metavar="COMMAND", prog=top.prog), [common()]
+    for name, command in COMMANDS.items() if not chosen else [(chosen, COMMANDS[chosen])]:
         sub = subcommands.add_parser(
             name, parents=shared, help=command.help, description=command.help, allow_abbrev=False
         )
         if command.runs:
             sub.add_argument("run", metavar="RUN", nargs=None if command.runs == "1" else command.runs, help=RUN_HELP)
-        if name == chosen:
+        if chosen:
             module_of(name).options(name, sub)
     return top
 
@@ -50,20 +60,25 @@ def _exit_codes() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    if argv is None:
+        # What is loaded stays to the end: a search through it for garbage finds none, and takes a fifth of a command.
+        gc.set_threshold(LOADED)
     _have_streams()
     _know_the_terminal()
     try:
         time.time()
     except OverflowError:
         # Nothing of Python that tells time works on: no log, no limit of a wait, no certificate.
+        first_ink.withdraw()
         sys.stderr.write("nanochat-tui: this machine's clock shows a year after 2261: set it\n")
         return int(Exit.UNREACHABLE)
-    return _main(list(sys.argv[1:] if argv is None else argv))
+    code = _main(list(sys.argv[1:] if argv is None else argv))
+    if argv is None:
+        gc.freeze()
+    return code
 
 
 def _main(words: list[str]) -> int:
-    from runner.system.client_log import FILE, LOG
-
     try:
         args = _parsed(words)
         _begin_log(args, words)
@@ -83,6 +98,7 @@ def _main(words: list[str]) -> int:
         sys.stdout.flush()
         return code
     except NanochatError as error:
+        from runner.system.client_log import LOG
         from tui.presentation.console import message
 
         LOG.warning("%s: %s", type(error).__name__, error)
@@ -99,6 +115,7 @@ def _main(words: list[str]) -> int:
                 os.dup2(nowhere, stream.fileno())
         return int(Exit.OK)
     except OSError as error:
+        from runner.system.client_log import LOG
         from tui.presentation.console import message
 
         LOG.exception("the command ended")
@@ -108,6 +125,7 @@ def _main(words: list[str]) -> int:
             sys.stdout.close()
         return int(Exit.UNREACHABLE)
     except Exception as error:
+        from runner.system.client_log import FILE, LOG
         from runner.text.secrets import redact
         from tui.presentation.console import message
 
@@ -129,12 +147,15 @@ def _parsed(words: list[str]) -> argparse.Namespace:
         words = [*(w for w in words if w != "help"), "--help"]
         command = _subcommand(words)
     if command == "version":
-        words = ["--version"]
+        words, command = ["--version"], ""
     elif command and command not in COMMANDS:
         from runner.errors import UsageError
 
         hint = f"did you mean {MEANT[command]}?" if command in MEANT else nearest(command, list(COMMANDS))
         raise UsageError(f"unknown command {command[:40]!r}", f"{hint} (nanochat-tui --help lists all)")
+    before = words[: words.index(command)] if command else words
+    if not {"-h", "--help", VERSION}.isdisjoint(before):
+        command = VERSION if VERSION in before[:1] else ""
     try:
         return parser(command).parse_args(words)
     finally:
@@ -184,7 +205,7 @@ def _subcommand(words: Sequence[str]) -> str:
     for word in words:
         if not word.startswith("-") and not is_value:
             return word
-        is_value = word in ("--volume", "--env")
+        is_value = word in VALUED
     return ""
 
 

@@ -3,13 +3,12 @@
 import io
 import os
 import sys
-import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Protocol, TextIO
 
-from runner.planning.confirmation import forget_typed_ahead
 from runner.text.sanitize import sanitize_json, sanitize_line
+from tui.presentation import first_ink
 from tui.presentation.cells import Cell
 
 REWRITE_EVERY_S = 0.1
@@ -132,7 +131,8 @@ class StatusLine:
 
 
 def make_way() -> None:
-    """What is printed goes above the line that is written over again."""
+    """What is printed goes above the line that is written over again, and into no picture of the app."""
+    first_ink.withdraw()
     for line in list(StatusLine.shown):
         line.clear()
 
@@ -171,7 +171,7 @@ def table(
         widths[widest] = max(FOLDED, widths[widest] - over)
     make_way()
     for row, words in zip(cells, texts, strict=True):
-        folded = (textwrap.wrap(words[widest], widths[widest]) if over > 0 else []) or [words[widest]]
+        folded = _folded(words[widest], widths[widest]) if over > 0 else [words[widest]]
         for number, part in enumerate(folded):
             line = ""
             for n in kept:
@@ -181,6 +181,12 @@ def table(
                 tone = row[n].tone
                 line += (f"{TONES[tone]}{padded}\x1b[0m" if colour and text and tone in TONES else padded) + "  "
             sys.stdout.write(line.rstrip() + "\n")
+
+
+def _folded(text: str, width: int) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width) or [text]
 
 
 def _cells(text: str) -> int:
@@ -194,6 +200,8 @@ def _cells(text: str) -> int:
 
 def confirm(question: str) -> bool:
     """Ask on the terminal; anything but yes is no. What was typed before the question was there is no answer."""
+    from runner.planning.confirmation import forget_typed_ahead
+
     make_way()
     forget_typed_ahead()
     sys.stderr.write(f"{_said(question)} [y/N] ")

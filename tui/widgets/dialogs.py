@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.command import CommandList, CommandPalette
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Markdown, Static
+from textual.widgets import Static
 
 from runner.text import units
 from tui.presentation.bindings import moves
@@ -74,6 +74,8 @@ class TextPage(Window[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll():
             if self._markdown and isinstance(self._text, str):
+                from textual.widgets import Markdown
+
                 yield Markdown(self._text, open_links=False)
             else:
                 yield Static(self._text, markup=False)
