@@ -51,8 +51,10 @@ def own(fleet: Fleet, name: str, text: str) -> None:
 
 async def choose(pilot: Pilot[int], name: str) -> None:
     """Type the name of a recipe, and Enter."""
+    await until(pilot, lambda: pilot.app.focused is not None, "the form")
     field = pilot.app.screen.query_one("#recipe", Input)
     field.focus()
+    await until(pilot, lambda: field.has_focus, "its field")
     field.value = name
     await pilot.press("enter")
 

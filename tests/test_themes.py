@@ -68,7 +68,10 @@ def test_every_tone_can_be_read_on_every_ground(name: str) -> None:
     found = variables(name)
     tones = {tone: found[variable] for tone, variable in TONES.items()}
     if name in OURS:
-        tones |= {"text": found["foreground"], "disabled": found["text-disabled"]}
+        tones["disabled"] = found["text-disabled"]
+    else:
+        # The text of Textual's themes is theirs.
+        del tones["text"]
     poor = {
         (tone, ground): round(ratio, 2)
         for tone, colour in tones.items()
@@ -130,38 +133,6 @@ async def shown_in(pilot: Pilot[int], name: str) -> None:
     app.looks.show(name)
     for _ in range(4):
         await pilot.pause()
-
-
-# By what stands on them then, screens and windows with the keys that lead there.
-STOPS = [
-    ("d4-blue", ()),
-    ("New run", ("n", "right", "down", "down")),
-    ("following", ("escape", "enter")),
-    ("'loss' in", ("slash", *"loss", "enter")),
-    ("by name", ("escape", "escape", "4", "down", "enter", "down", "enter")),
-    ("Sizes", ("z",)),
-    ("Checkpoints", ("6", "down")),
-    ("settings", ("1", "space", "G", "space", "v")),
-    ("lists and log", ("question_mark", "G")),
-    ("Theme", ("escape", "ctrl+p")),
-    ("of Textual", (*"theme", "enter")),
-]
-
-
-async def test_all_that_is_drawn_can_be_read_in_each_of_our_themes(app: NanochatApp) -> None:
-    poor: dict[str, str] = {}
-    async with app.run_test(size=(120, 36)) as pilot:
-        for awaited, keys in STOPS:
-            for key in keys:
-                await pilot.press(key)
-            await until(pilot, lambda awaited=awaited: awaited in text_of(app), awaited)
-            app.notify(f"told at {awaited}", severity="warning")
-            for name in COMPUTED:
-                await shown_in(pilot, name)
-                for piece in drawn(app):
-                    if piece.contrast < READABLE:
-                        poor[f"{name} {piece.colour} on {piece.ground} {piece.widget}"] = f"{awaited}: {piece.text}"
-    assert not poor
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["colours", "NO_COLOR"])

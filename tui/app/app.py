@@ -285,8 +285,8 @@ class NanochatApp(TerminalApp):
         from tui.screens.launch import LaunchScreen
 
         self.action_show("launch")
-        if isinstance(self.screen, LaunchScreen):
-            self.call_after_refresh(self.screen.begin_anew)
+        if isinstance(self.screen, LaunchScreen) and self.screen.is_there:
+            self.screen.begin_anew()
 
     async def action_quit(self) -> None:
         self.action_leave()
