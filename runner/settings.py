@@ -31,6 +31,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     secrets: tuple[str, ...] = ()
     env: str = ""
     keep_logs_gb: Decimal = Decimal(5)
+    trash_days: int = 7
     log_times: Literal["off", "clock", "since start"] = "off"
     log_wrap: bool = False
     local_usd_per_hour: Decimal = Decimal(0)
@@ -55,6 +56,7 @@ MEANING = {
     "secrets": "names of secrets on Modal that a job gets, as huggingface, wandb",
     "env": "environment of Modal that runs are started in (built in: that of your Modal profile)",
     "keep_logs_gb": "so many GB of logs of Modal runs stay on this disk; the oldest of ended runs go first",
+    "trash_days": "so many days what is deleted on this machine's volumes can be brought back; 0 deletes at once",
     "log_times": "in the log view: off, clock, since start (its key t)",
     "log_wrap": "in the log view: long lines wrapped (its key w)",
     "local_usd_per_hour": "what an hour of this machine costs you; runs on it are then not free",
@@ -78,6 +80,7 @@ ON_MODAL = "modal:"
 _OBJECT, _ENVIRONMENT = r"[A-Za-z0-9._-]{1,64}", r"(?i)(?!en-)[a-z0-9][a-z0-9._-]{0,63}"
 _PROJECT = r"[^/\\#?%:]{1,128}"
 MOST_CODE = 4000
+MOST_TRASH_DAYS = 3650
 
 
 class LoadedSettings(Struct, frozen=True):
@@ -217,6 +220,8 @@ def _makes_sense(name: str, value: Any) -> bool:
     match name:
         case "gpus":
             return value in (0, *GPU_COUNTS)
+        case "trash_days":
+            return bool(0 <= value <= MOST_TRASH_DAYS)
         case "volume":
             return not value.startswith(ON_MODAL) or bool(re.fullmatch(_OBJECT, value.removeprefix(ON_MODAL)))
         case "code":

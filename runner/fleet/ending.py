@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError, VolumeGone
+from runner.fleet import trashing
 from runner.fleet.core import Core
 from runner.model.backend_name import BackendName
 from runner.model.run import Run
@@ -16,6 +17,7 @@ from runner.model.transitions import cancel_requested, transition
 from runner.monitoring import ledger
 from runner.system.side_by_side import side_by_side
 from runner.volumes import deletion, run_records
+from runner.volumes.trash import Trashed
 
 # The longest call there is lasts a day; of what has said nothing for so long, none is left.
 NO_CALL_LASTS_S = 2 * 86_400.0
@@ -54,10 +56,19 @@ def cancel(core: Core, run: Run) -> Run:
     return core.registry.update(run.id, record)
 
 
-def delete(core: Core, run: Run, log_folder: Path, discover: Callable[[], object], *, forget: bool = False) -> None:
+def delete(
+    core: Core,
+    run: Run,
+    log_folder: Path,
+    discover: Callable[[], object],
+    *,
+    forget: bool = False,
+    now: bool = False,
+) -> Trashed | None:
     """Remove a run that is not live: its folder on the volume, its work space, its record.
 
-    `forget` removes the record although the volume cannot be reached, of a run whose calls have verifiably ended.
+    What it can be brought back by, where its volume has a trash; `now` deletes for good. `forget` removes the record
+    although the volume cannot be reached, of a run whose calls have verifiably ended.
     """
     place = core.places.backend(run.backend)
     place.check_workspace(run)
@@ -70,18 +81,20 @@ def delete(core: Core, run: Run, log_folder: Path, discover: Callable[[], object
     if forget and current.live and _has_ended(core, current):
         current = core.registry.update(run.id, lambda r: transition(r, State.INTERRUPTED))
 
-    def claim(now: Run) -> Run:
-        if now.live:
-            raise UsageError(f"{now.tag} is {now.state}", f"nanochat-tui cancel {now.tag} first")
-        return transition(now, State.DELETING)
+    def claim(one: Run) -> Run:
+        if one.live:
+            raise UsageError(f"{one.tag} is {one.state}", f"nanochat-tui cancel {one.tag} first")
+        return transition(one, State.DELETING)
 
     claim(current)
     if not forget:
         _check_users(core, discover, current)
-    state = current.state
+    state, as_it_was, kept = current.state, current, None
     current = core.registry.update(run.id, claim)
     try:
-        place.volume(current.volume).remove(current.path)
+        volume = place.volume(current.volume)
+        volume.stat(current.path)
+        kept = trashing.remove(core, volume, run.backend, [current.path], now=now, run=as_it_was)
     except FileNotFoundError:
         core.say(f"{current.tag} had no files on its volume")
     except (NanochatError, OSError) as error:
@@ -95,6 +108,7 @@ def delete(core: Core, run: Run, log_folder: Path, discover: Callable[[], object
     if current.backend is not BackendName.LOCAL:
         shutil.rmtree(log_folder, ignore_errors=True)
     core.registry.remove(current.id)
+    return kept
 
 
 def _has_ended(core: Core, run: Run) -> bool:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from runner.source.origin import Obtained
     from runner.volumes.base import Volume
     from runner.volumes.checkpoints import Checkpoint
+    from runner.volumes.trash import Trashed
 
 # How often a log that is followed is looked at.
 FOLLOW_S = 0.25
@@ -133,16 +134,21 @@ class Fleet:
 
     def _rebuild(self, lost: str) -> None:
         """Bring back, from the records on all known volumes, what the registry has lost."""
+        known = self.registry.all()
+        found = self._discovery.in_folders(self._known_folders())
+        if found or known or self.registry.set_aside:
+            self.say(f"{lost}; {units.pluralize(len({run.id for run in found}), 'run')} came back from the volumes")
+
+    def _known_folders(self) -> list[str]:
+        """Folders that serve as volumes, or have served, or are to: without those that only runs name."""
         from runner.volumes import known_volumes
 
-        known, given = self.registry.all(), ""
+        given = ""
         with contextlib.suppress(UsageError):
             # It is told where it is asked for.
             given = self._places.folder_given()
         own = {str(p) for p in (self.home / "volumes").glob("*")}
-        found = self._discovery.in_folders(sorted({*own, *known_volumes.known(self.home), given} - {""}))
-        if found or known or self.registry.set_aside:
-            self.say(f"{lost}; {units.pluralize(len({run.id for run in found}), 'run')} came back from the volumes")
+        return sorted({*own, *known_volumes.known(self.home), given} - {""})
 
     def workspace(self) -> str:
         """Whose Modal a launch would go to, and its environment, as `name/environment`."""
@@ -344,14 +350,48 @@ class Fleet:
 
         return ending.cancel(self._core, run)
 
-    def delete(self, run: Run, *, forget: bool = False) -> None:
+    def delete(self, run: Run, *, forget: bool = False, now: bool = False) -> "Trashed | None":
         """Remove a run that is not live: its folder on the volume, its work space, its record.
 
+        On a volume of this machine it can be brought back for `trash_days` by what is returned; `now` deletes for good.
         `forget` removes the record although the volume cannot be reached, of a run whose calls have verifiably ended.
         """
         from runner.fleet import ending
 
-        ending.delete(self._core, run, self._log_folder(run), self.discover, forget=forget)
+        return ending.delete(self._core, run, self._log_folder(run), self.discover, forget=forget, now=now)
+
+    def kept_days(self, backend: str) -> int:
+        """For how many days what is deleted there can be brought back; 0 where it is gone at once."""
+        from runner.fleet import trashing
+
+        return trashing.kept_days(self._core, backend)
+
+    def remove_files(self, backend: str, location: str, paths: Sequence[str], *, now: bool = False) -> "Trashed | None":
+        """Delete files and folders of a volume; what to bring them back by, where they are kept, as for `delete`."""
+        from runner.fleet import trashing
+
+        volume = self.backend(backend).volume(location)
+        return trashing.remove(self._core, volume, backend, paths, now=now)
+
+    def trash(self) -> "list[Trashed]":
+        """What was deleted from volumes of this machine and can be brought back, the newest first."""
+        from runner.fleet import trashing
+
+        return trashing.in_folders(self._core, self.local_folders())
+
+    def restore(self, entry: "Trashed") -> Run | None:
+        """Bring back what was deleted, and its run where it is one. Raises UsageError where something is in its place.
+
+        A run that is live is not given files.
+        """
+        from runner.fleet import trashing
+
+        return trashing.restore(self._core, entry, self.runs_on_volume(BackendName.LOCAL, entry.location))
+
+    def local_folders(self) -> list[str]:
+        """The volumes of this machine that are known, and there."""
+        used = {r.volume for r in self.registry.all() if r.backend is BackendName.LOCAL}
+        return [folder for folder in sorted(used | set(self._known_folders())) if Path(folder).is_dir()]
 
     def runs_on_volume(self, backend: str, location: str) -> list[Run]:
         """The runs of a volume as they are now: what is to be deleted from it is judged by them."""

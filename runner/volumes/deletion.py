@@ -134,9 +134,14 @@ def _listed(steps: set[int]) -> str:
     return f"step {first}" + (f" and {len(steps) - 6} more" if len(steps) > 6 else "")
 
 
-def remove(volume: Volume, paths: Sequence[str]) -> None:
-    """Delete, a checkpoint's meta file first: half deleted it is incomplete, never wrong. Gone already is fine."""
-    for path in sorted(paths, key=lambda p: (p.rpartition("/")[0], not p.rpartition("/")[2].startswith("meta_"), p)):
+def in_order(paths: Iterable[str]) -> list[str]:
+    """A checkpoint's meta file first: half deleted it is incomplete, never wrong."""
+    return sorted(paths, key=lambda p: (p.rpartition("/")[0], not p.rpartition("/")[2].startswith("meta_"), p))
+
+
+def remove(volume: Volume, paths: Iterable[str]) -> None:
+    """Delete for good, in their order. Gone already is fine."""
+    for path in in_order(paths):
         try:
             volume.remove(path)
         except FileNotFoundError:

@@ -9,7 +9,7 @@ from stat import S_ISDIR, S_ISREG
 
 from runner.errors import FileChanged, VolumeGone, naming_path
 from runner.system import atomic
-from runner.volumes.base import BLOCK, Entries, Entry, Paths
+from runner.volumes.base import BLOCK, TRASH, Entries, Entry, Paths
 
 BATCH = 1000
 
@@ -28,12 +28,14 @@ class FolderVolume:
         pure = PurePosixPath(path)
         if pure.is_absolute() or ".." in pure.parts or "\0" in path:
             raise FileNotFoundError(errno.ENOENT, "is no path of a volume", path)
+        if pure.parts[:1] == (TRASH,):
+            raise FileNotFoundError(errno.ENOENT, "is the trash: nanochat-tui restore lists it", path)
         full = self._root / pure
         if not Path(os.path.realpath(full)).is_relative_to(os.path.realpath(self._root)):
             raise FileNotFoundError(errno.ENOENT, "leads out of the volume", path)
         return full
 
-    def _straight(self, path: str) -> Path:
+    def straight(self, path: str) -> Path:
         """A file by the one path that it has: what is judged by its path must not be reached through a link."""
         full = self.path(_named(path))
         straight = Path(os.path.realpath(self._root)).joinpath(*PurePosixPath(path).parts[:-1])
@@ -98,13 +100,13 @@ class FolderVolume:
                 told(len(data))
 
     def rename(self, path: str, to: str) -> None:
-        origin, target = self._straight(path), self._straight(to)
+        origin, target = self.straight(path), self.straight(to)
         origin.lstat()
         target.parent.mkdir(parents=True, exist_ok=True)
         origin.rename(target)
 
     def remove(self, path: str) -> None:
-        full = self._straight(path)
+        full = self.straight(path)
         if full.is_dir() and not full.is_symlink():
             shutil.rmtree(full)
         else:
@@ -158,7 +160,7 @@ def _named(path: str) -> str:
 
 
 def _batches(folder: Path, name: str) -> Iterator[Entries]:
-    """The files and folders in a folder, links and devices left out."""
+    """The files and folders in a folder; links, devices and the trash left out."""
     found: Entries = []
     before = f"{name}/" if name else ""
     with os.scandir(folder) as entries:
@@ -168,7 +170,7 @@ def _batches(folder: Path, name: str) -> Iterator[Entries]:
                 stat = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            if is_dir or S_ISREG(stat.st_mode):
+            if (is_dir or S_ISREG(stat.st_mode)) and (name or entry.name != TRASH):
                 found.append(Entry(before + entry.name, is_dir, 0 if is_dir else stat.st_size, stat.st_mtime))
             if len(found) == BATCH:
                 yield found

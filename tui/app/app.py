@@ -30,6 +30,7 @@ from runner.text import units
 from runner.text.sanitize import sanitize_line
 from runner.volumes.deletion import weigh
 from runner.volumes.disk_usage import DiskUsage
+from runner.volumes.trash import Trashed
 from tui.app import last_frame, pages
 from tui.app.base_app import TerminalApp
 from tui.app.leaving import run_to_exit_code
@@ -118,6 +119,7 @@ class NanochatApp(TerminalApp):
         self.call_after_refresh(self._watch_modal)
         self.call_after_refresh(self._discover)
         self.call_after_refresh(self._see_where)
+        self.call_after_refresh(self._sweep_trash)
 
     @background(group="load", doing="loading the screens")
     def _load_the_rest(self) -> None:
@@ -394,8 +396,9 @@ class NanochatApp(TerminalApp):
             "Keep",
             word=word_for(_named(runs)),
             waits=True,
+            instead=self.files.instead(BackendName.LOCAL) if any(map(_is_local, runs)) else "",
         )
-        self.push_screen(asked, lambda yes: self._act(runs, self.fleet.delete, "deleting") if yes else None)
+        self.push_screen(asked, lambda yes: self._delete(runs, asked.instead) if yes else None)
         self._weigh(runs, asked)
 
     @background(group="act", doing="adding up what goes")
@@ -406,10 +409,36 @@ class NanochatApp(TerminalApp):
             lines = [f"How much goes is not known: {error}", *_listed(runs)]
         else:
             checkpoints, size = sum(w.checkpoints for w in weights), units.size(sum(w.bytes for w in weights))
-            lines = [f"{units.pluralize(checkpoints, 'checkpoint')}, log, events and report: {size}, gone for good."]
+            what = f"{units.pluralize(checkpoints, 'checkpoint')}, log, events and report: {size}"
+            fates = dict.fromkeys(self.files.fate(run.backend) for run in runs)
+            lines = [f"{what}, {' Those on Modal: '.join(fates)}"]
             sizes = [f": {units.pluralize(w.checkpoints, 'checkpoint')}, {units.size(w.bytes)}" for w in weights]
             lines += _listed(runs, sizes if len(runs) > 1 else ())
         self.call_from_thread(asked.put, lines)
+
+    def _delete(self, runs: list[Run], for_good: bool) -> None:
+        """Delete runs one after the other; what is kept of them can be taken back together."""
+        gone: list[Run] = []
+        kept: list[Trashed | None] = []
+
+        def delete(run: Run) -> None:
+            kept.append(self.fleet.delete(run, now=for_good))
+            gone.append(run)
+
+        def told() -> None:
+            if gone:
+                self.files.deleted(_named(gone), kept)
+
+        each = [functools.partial(delete, run) for run in runs]
+        start(self, *each, told, self._look, group="act", doing=f"deleting {_named(runs)}", finish=True)
+
+    def action_undo(self) -> None:
+        self.files.undo()
+
+    @background(group="trash", doing="looking at the trash")
+    def _sweep_trash(self) -> None:
+        """What was kept long enough goes for good."""
+        self.fleet.trash()
 
     def _act(self, runs: list[Run], act: Callable[[Run], object], doing: str) -> None:
         each = [functools.partial(act, run) for run in runs]
@@ -446,6 +475,10 @@ class NanochatApp(TerminalApp):
             await screen.act(key)
         else:
             await super().act(screen, key)
+
+
+def _is_local(run: Run) -> bool:
+    return run.backend is BackendName.LOCAL
 
 
 def _named(runs: list[Run]) -> str:

@@ -8,12 +8,13 @@ from runner.errors import Unreachable, UsageError
 from runner.exit_codes import Exit
 from runner.model.run import Run, needed_steps
 from runner.text import units
-from runner.volumes import deletion
 from runner.volumes.best import prunable
 from runner.volumes.checkpoints import Checkpoint, Verdict
 from tui.cli.parser import Parser
+from tui.cli.runs import say_kept
 from tui.presentation import console, run_format
 from tui.presentation.cells import Cell
+from tui.presentation.phrases import kept_text
 
 if TYPE_CHECKING:
     from runner.fleet.fleet import Fleet
@@ -25,6 +26,7 @@ def options(name: str, sub: Parser) -> None:
     """Add what the command takes."""
     sub.add_argument("--prune", action="store_true", help="delete all but the best and the last, after asking")
     sub.add_argument("-y", "--yes", action="store_true", help="with --prune: do not ask")
+    sub.add_argument("--now", action="store_true", help="with --prune: for good, keep nothing in the trash")
 
 
 def checkpoints(fleet: "Fleet", args: argparse.Namespace) -> int:
@@ -76,17 +78,24 @@ def _prune(fleet: "Fleet", args: argparse.Namespace, found: list[tuple[Run, Chec
         console.message(f"{run_.tag} {one.kind} step {one.step:,}: {units.size(one.bytes)}, {one.reason}")
     if gone and not args.yes:
         if not sys.stdin.isatty():
-            raise UsageError("--prune deletes for good", "say --yes to do it without being asked")
-        if not console.confirm(f"delete {units.pluralize(len(gone), 'checkpoint')}, {units.size(freed)}, for good?"):
+            raise UsageError("--prune deletes checkpoints", "say --yes to do it without being asked")
+        days = 0 if args.now else min(fleet.kept_days(r.backend) for r, _ in gone)
+        what = f"{units.pluralize(len(gone), 'checkpoint')}, {units.size(freed)}"
+        if not console.confirm(f"delete {what} ({kept_text(days)})?"):
             console.message("nothing was deleted")
             return Exit.OK
-    for run_, one in gone:
-        deletion.remove(fleet.volume_of(run_), one.paths)
+    kept = []
+    for run_ in runs.values():
+        fleet.volume_of(run_)
+        if paths := [path for of, one in gone if of.id == run_.id for path in one.paths]:
+            kept.append(fleet.remove_files(run_.backend, run_.volume, paths, now=args.now))
     if args.json:
         console.as_json({"deleted": [c for _, c in gone], "bytes": freed})
     else:
         said = f"deleted {units.pluralize(len(gone), 'checkpoint')}, {units.size(freed)}"
         console.write(said if gone else "only best and last are there")
+    if names := [one.id for one in kept if one]:
+        say_kept(fleet, names)
     return Exit.OK
 
 

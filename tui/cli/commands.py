@@ -26,6 +26,7 @@ COMMANDS = {
     "cancel": Command("runs", "stop runs now, keeping what is saved", "+"),
     "resume": Command("launching", "resume a run from its newest complete checkpoint", "1"),
     "rm": Command("runs", "delete runs with their logs and checkpoints", "+"),
+    "restore": Command("restore", "bring back what was deleted from a volume of this machine; alone, list what can be"),
     "cost": Command("cost", "what runs have cost and will cost, by run, day, month and model"),
     "compare": Command("cost", "several runs side by side: final numbers, and settings that differ", "+"),
     "checkpoints": Command("checkpoints", "list checkpoints and what each is good for", "?"),
@@ -37,11 +38,21 @@ COMMANDS = {
     ),
 }
 # Other tools' words: those that can do no harm are taken for ours, the others are answered with ours.
-ALIASES = {"list": "ls", "ps": "ls", "log": "logs", "config": "settings", "info": "show", "costs": "cost"}
+ALIASES = {
+    "list": "ls",
+    "ps": "ls",
+    "log": "logs",
+    "config": "settings",
+    "info": "show",
+    "costs": "cost",
+    "search": "find",
+    "undo": "restore",
+}
 MEANT = {
     **dict.fromkeys(("stop", "kill", "abort"), "cancel"),
     **dict.fromkeys(("start", "run", "train"), "launch"),
     **dict.fromkeys(("delete", "remove"), "rm"),
+    **dict.fromkeys(("trash", "undelete"), "restore"),
     **dict.fromkeys(("attach", "follow", "tail"), "watch"),
     **dict.fromkeys(("continue", "restart"), "resume"),
     **dict.fromkeys(("download", "get"), "volume get"),

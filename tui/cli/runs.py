@@ -17,6 +17,7 @@ from tui.cli.json_records import as_json, record
 from tui.cli.parser import Parser
 from tui.presentation import console, run_format
 from tui.presentation.cells import Cell
+from tui.presentation.phrases import command_line, kept_text
 
 if TYPE_CHECKING:
     from runner.fleet.fleet import Fleet
@@ -36,6 +37,7 @@ def options(name: str, sub: Parser) -> None:
         sub.add_argument("--no-wait", action="store_true", help="do not wait for the end")
     elif name == "rm":
         sub.add_argument("-y", "--yes", action="store_true", help="do not ask")
+        sub.add_argument("--now", action="store_true", help="for good, and free its bytes: keep nothing in the trash")
         sub.add_argument("--forget", action="store_true", help="remove the record also when the volume is gone")
 
 
@@ -186,7 +188,7 @@ def _cancel(fleet: "Fleet", args: argparse.Namespace) -> int:
 
 
 def _rm(fleet: "Fleet", args: argparse.Namespace) -> int:
-    deleted, worst = [], Exit.OK
+    deleted, kept, worst = [], list[Run](), Exit.OK
     runs = _named(fleet, args.run)
     if not args.yes and not sys.stdin.isatty():
         raise UsageError("rm deletes checkpoints", "say --yes to do it without being asked")
@@ -194,10 +196,12 @@ def _rm(fleet: "Fleet", args: argparse.Namespace) -> int:
         try:
             if not args.yes:
                 held = 0 if args.forget else sum(c.bytes for c in fleet.checkpoints(run_))
-                if not console.confirm(f"delete {run_.tag} ({run_.id}), {units.size(held)} of checkpoints, for good?"):
+                days = 0 if args.now else fleet.kept_days(run_.backend)
+                what = f"delete {run_.tag} ({run_.id}), {units.size(held)} of checkpoints"
+                if not console.confirm(f"{what} ({kept_text(days)})?"):
                     console.message(f"{run_.tag} is kept")
                     continue
-            fleet.delete(run_, forget=args.forget)
+            kept += [run_] if fleet.delete(run_, forget=args.forget, now=args.now) else []
             deleted.append(run_)
         except NanochatError as error:
             hint = "; rm --forget removes the record alone" if isinstance(error, Unreachable) else ""
@@ -208,7 +212,16 @@ def _rm(fleet: "Fleet", args: argparse.Namespace) -> int:
     else:
         for run_ in deleted:
             console.write(f"deleted {run_.tag} ({run_.id})")
+    if kept:
+        say_kept(fleet, [run_.id if len(kept) > 1 else run_.tag for run_ in kept])
     return worst
+
+
+def say_kept(fleet: "Fleet", names: list[str]) -> None:
+    """How what was deleted comes back, or is freed at once."""
+    days = units.pluralize(fleet.kept_days(BackendName.LOCAL), "day")
+    back = command_line("restore", *names[:3])
+    console.message(f"nanochat-tui: kept {days} in the trash: {back} brings it back, restore --empty frees its bytes")
 
 
 COMMANDS = {"ls": _ls, "show": _show, "cancel": _cancel, "rm": _rm}

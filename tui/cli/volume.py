@@ -12,12 +12,14 @@ from runner.fleet.places import BACKENDS
 from runner.model.backend_name import BackendName
 from runner.model.spec import ENGINES
 from runner.text import filenames, units
-from runner.volumes import directory_cache, disk_usage
+from runner.volumes import directory_cache, disk_usage, trash
 from runner.volumes.base import BLOCK, Entry
+from runner.volumes.trash import TrashUsage
 from tui.cli import volume_files
 from tui.cli.parser import Parser, common
 from tui.cli.volume_path import runs_on, say_left_out, volume_path, walk
 from tui.presentation import console
+from tui.presentation.phrases import trash_text
 
 if TYPE_CHECKING:
     from runner.fleet.fleet import Fleet
@@ -50,6 +52,7 @@ def options(name: str, volume: Parser) -> None:
     rm = add("rm", "delete files and folders, after saying what depends on them", path="+")
     rm.add_argument("-r", "--recursive", action="store_true", help="folders, too")
     rm.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    rm.add_argument("--now", action="store_true", help="for good, and free their bytes: keep nothing in the trash")
     mv = add("mv", "give a file or folder another place on the volume", path="")
     mv.add_argument("to", metavar="TO")
     for sub, what in (
@@ -141,6 +144,7 @@ def _du(fleet: "Fleet", args: argparse.Namespace) -> int:
     whole = found.folders[place.path]
     runs = runs_on(fleet, place)
     could_go = disk_usage.suggestions(found, runs)
+    held = trash.usage(place.volume) if not place.path else TrashUsage()
     own = found.own(place.path)
     folders = found.children(place.path)
     if args.json:
@@ -153,6 +157,7 @@ def _du(fleet: "Fleet", args: argparse.Namespace) -> int:
                 "folders": [
                     {"path": filenames.path_for_json(t.path), "bytes": t.bytes, "files": t.files} for t in folders
                 ],
+                "trash": {"bytes": held.bytes, "files": held.files, "until": held.until if held.files else None},
                 "could_go": [{"what": a.what, "why": a.why, "bytes": a.bytes} for a in could_go],
             }
         )
@@ -175,6 +180,8 @@ def _du(fleet: "Fleet", args: argparse.Namespace) -> int:
     if place.backend == BackendName.MODAL:
         price = units.money(disk_usage.per_month(whole.bytes))
         console.message(f"{price} a month, but for the first {units.size(disk_usage.free_tier())} of a workspace")
+    if said := trash_text(held, fleet.clock()):
+        console.message(f"{said}; nanochat-tui restore --empty frees it now")
     for one in could_go:
         console.message(f"could go: {units.size(one.bytes)} {one.what}: {one.why}")
     return Exit.OK

@@ -18,9 +18,10 @@ from runner.transfer import corpus, download, upload
 from runner.transfer.download import Progress
 from runner.volumes import deletion, run_records
 from runner.volumes.base import Entry
+from tui.cli.runs import say_kept
 from tui.cli.volume_path import VolumePath, is_folder, runs_on, volume_path, walk
 from tui.presentation import console
-from tui.presentation.phrases import transfer_text
+from tui.presentation.phrases import kept_text, transfer_text
 
 if TYPE_CHECKING:
     from runner.fleet.fleet import Fleet
@@ -187,21 +188,24 @@ def _rm(fleet: "Fleet", args: argparse.Namespace) -> int:
         console.message(f"nanochat-tui: {note}")
     if not args.yes:
         if not sys.stdin.isatty():
-            raise UsageError("volume rm deletes for good", "say --yes to do it without being asked")
+            raise UsageError("volume rm deletes files", "say --yes to do it without being asked")
         what = f"{units.pluralize(wanted.files, 'file')}, {units.size(wanted.bytes)}"
         named = ", ".join(filenames.path_for_terminal(p) for p in wanted.paths[:4]) + (
             ", …" if len(wanted.paths) > 4 else ""
         )
-        if not console.confirm(f"delete {named}: {what}, for good?"):
+        days = 0 if args.now else fleet.kept_days(first.backend)
+        if not console.confirm(f"delete {named}: {what} ({kept_text(days)})?"):
             console.message("nothing was deleted")
             return Exit.OK
-    deletion.remove(first.volume, wanted.paths)
+    kept = fleet.remove_files(first.backend, first.location, wanted.paths, now=args.now)
     if args.json:
         console.as_json(
             {"files": wanted.files, "bytes": wanted.bytes, "paths": [filenames.path_for_json(p) for p in wanted.paths]}
         )
     else:
         console.write(f"deleted {units.pluralize(wanted.files, 'file')}, {units.size(wanted.bytes)}")
+    if kept:
+        say_kept(fleet, [kept.paths[0] if len(kept.paths) == 1 else kept.id])
     return Exit.OK
 
 

@@ -14,7 +14,6 @@ from runner.model.run import Run, needed_steps
 from runner.nanochat.layout import CheckpointKind
 from runner.text import units
 from runner.text.sanitize import sanitize_line
-from runner.volumes import deletion
 from runner.volumes.best import prunable
 from runner.volumes.checkpoints import Checkpoint, Verdict
 from tui.background import background
@@ -224,24 +223,29 @@ class CheckpointsScreen(FilesScreen):
             self.notify("only best and last are there", markup=False)
             return
         freed = units.size(sum(c.bytes for c in gone))
-        lines = [f"{units.pluralize(len(gone), 'checkpoint')}, {freed}, for good. Best and last of each kind stay."]
+        what = f"{units.pluralize(len(gone), 'checkpoint')}, {freed}"
+        lines = [f"{what}: {self.files.fate(run.backend)} Best and last of each kind stay."]
         lines += [f"{c.kind} step {c.step:,}: {units.size(c.bytes)}" for c in gone[:8]]
         lines += [f"and {len(gone) - 8} more"] if len(gone) > 8 else []
         command = command_line("checkpoints", run.tag, "--prune")
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._prune(run, gone)
+                self._prune(run, gone, asked.instead)
 
         title = f"Keep best and last of {run.tag}?"
-        asked = Confirm(title, lines, command, "Delete", "Keep", word=word_for(run.tag))
+        instead = self.files.instead(run.backend)
+        asked = Confirm(title, lines, command, "Delete", "Keep", word=word_for(run.tag), instead=instead)
         self.app.push_screen(asked, answered)
 
     @background(group="files", doing="deleting checkpoints", finish=True)
-    def _prune(self, run: Run, gone: list[Checkpoint]) -> None:
+    def _prune(self, run: Run, gone: list[Checkpoint], for_good: bool) -> None:
+        fleet, paths = self.nanochat.fleet, [path for one in gone for path in one.paths]
         try:
-            for one in gone:
-                deletion.remove(self.nanochat.fleet.volume_of(run), one.paths)
+            fleet.volume_of(run)
+            kept = fleet.remove_files(run.backend, run.volume, paths, now=for_good)
+            named = f"{units.pluralize(len(gone), 'checkpoint')} of {run.tag}"
+            self.files.deleted(named, [kept], self.action_reload)
         finally:
             self.call_later(self.action_reload)
 

@@ -1,32 +1,27 @@
-"""What the app does with files of volumes: brings them home, sends them, deletes them; each screen asks here."""
+"""What the app does with files of volumes: brings them home, sends them; each screen asks here."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from textual.notifications import SeverityLevel
 
 from runner.errors import NanochatError, UsageError
 from runner.fleet.registry import DownloadRequest
 from runner.model.backend_name import BackendName
-from runner.model.run import Run
 from runner.system.given_path import begin_in
 from runner.text import filenames, units
-from runner.text.sanitize import sanitize_line
 from runner.transfer import corpus, download, upload
 from runner.volumes import deletion, run_records
-from runner.volumes.base import Entries, Volume
-from runner.volumes.deletion import Removal
 from tui.background import start
 from tui.context import VolumeRef
 from tui.presentation.cells import Cell
 from tui.presentation.phrases import command_line, transfer_text
+from tui.screens.deletions import Deletions, and_more
 from tui.screens.transfers import Transfer, Transfers, name_of
-from tui.widgets.consent import AskPath, Confirm, word_for
+from tui.widgets.consent import AskPath, Confirm
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
@@ -36,28 +31,16 @@ if TYPE_CHECKING:
 
 # So many transfers have room in their line.
 SHOWN = 3
-# So many paths are named one by one.
-LISTED = 6
 # So many files that did not come are named.
 MOST_TOLD = 3
 
 
-class VolumeFiles:
-    """Transfers and deletions. Its methods are called on the UI thread; the work is done in threads of their own."""
+class VolumeFiles(Deletions):
+    """Transfers, beside deletions. Its methods are called on the UI thread; work is done in threads of their own."""
 
     def __init__(self, app: AppContext, node: DOMNode) -> None:
-        self._app, self._node = app, node
+        super().__init__(app, node)
         self._going = Transfers()
-
-    def volume(self, place: VolumeRef) -> Volume:
-        return self._app.fleet.backend(place.backend).volume(place.location)
-
-    def runs_on(self, place: VolumeRef) -> list[Run]:
-        """Those that the screen shows, which may be a look behind: what is decided asks the fleet."""
-        return [r for r in self._app.runs if (r.backend, r.volume) == place]
-
-    def _as_they_are(self, place: VolumeRef) -> list[Run]:
-        return self._app.fleet.runs_on_volume(place.backend, place.location)
 
     def places(self) -> list[VolumeRef]:
         """Every known volume, that of the watched run first."""
@@ -147,7 +130,7 @@ class VolumeFiles:
         first = filenames.path_for_terminal(tags.get(paths[0], paths[0].rpartition("/")[2]))
         named = first if len(paths) == 1 else f"{len(paths)} of them"
         path = f"{tags[paths[0]]}:" if paths[0] in tags else paths[0]
-        command = command_line("volume", "get", path, ".") + _and_more(paths)
+        command = command_line("volume", "get", path, ".") + and_more(paths)
 
         def answered(folder: str | None) -> None:
             if folder:
@@ -168,39 +151,6 @@ class VolumeFiles:
         self._node.app.push_screen(
             AskPath("Which file or folder of this machine?", f"{begin_in()}/", command), answered
         )
-
-    def ask_remove(self, place: VolumeRef, paths: Iterable[str], done: Callable[[], None]) -> None:
-        """Ask at once, find out meanwhile what goes and what depends on it, delete."""
-        gone = deletion.outermost(paths)
-        if not gone:
-            return
-        tags = {r.path: r.tag for r in self.runs_on(place)}
-        named = tags.get(gone[0]) or filenames.path_for_terminal(gone[0].rpartition("/")[2])
-        title = named if len(gone) == 1 else f"{len(gone)} items"
-        known: list[Removal] = []
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._in_thread("deleting files", self._remove, place, known[0], done)
-
-        adding = ["adding up what goes …"]
-        word = word_for(title)
-        asked = Confirm(f"Delete {title}?", adding, _removing(gone), "Delete", "Keep", word=word, waits=True)
-        self._node.app.push_screen(asked, answered)
-        weigh = functools.partial(self._weigh, place, gone, asked, known)
-        start(
-            self._node,
-            weigh,
-            group="files",
-            doing="looking at what goes",
-            failed=lambda error: asked.fail(str(error)),
-        )
-
-    def _in_thread(self, doing: str, act: Callable[..., None], *args: object) -> None:
-        start(self._node, functools.partial(act, *args), group="files", doing=doing, finish=True)
-
-    def _say(self, text: str, severity: SeverityLevel = "information") -> None:
-        self._app.notify(sanitize_line(text), severity=severity, markup=False, timeout=10)
 
     def _get_all(self, downloads: list[DownloadRequest]) -> None:
         """Bring them home one after the other: each takes the whole line anyhow."""
@@ -293,43 +243,3 @@ class VolumeFiles:
             yield
         finally:
             self._going.end(one)
-
-    def _weigh(self, place: VolumeRef, paths: Sequence[str], asked: Confirm, known: list[Removal]) -> None:
-        volume = self.volume(place)
-        contents: Entries = []
-        for path in paths:
-            try:
-                contents += [e for batch in volume.scan(path, deep=True) for e in batch]
-            except NotADirectoryError:
-                contents.append(volume.stat(path))
-        wanted = deletion.plan_deletion(paths, contents, self._as_they_are(place))
-        known.append(wanted)
-        lines = [f"{units.pluralize(wanted.files, 'file')}, {units.size(wanted.bytes)}, for good.", *wanted.notes]
-        lines += [f"! {reason}" for reason in wanted.blockers]
-        lines += [filenames.path_for_terminal(p) for p in paths[:LISTED]] if len(paths) > 1 else []
-        lines += [f"and {len(paths) - LISTED} more"] if len(paths) > LISTED else []
-        self._app.call_from_thread(asked.put, lines, _removing(paths, force=bool(wanted.blockers)))
-
-    def _remove(self, place: VolumeRef, wanted: Removal, done: Callable[[], None]) -> None:
-        runs = self._as_they_are(place)
-        now = deletion.plan_deletion(wanted.paths, [], runs).blockers
-        if since := [reason for reason in now if reason not in wanted.blockers]:
-            self._say(f"{since[0]} since you were asked: nothing was deleted", "error")
-            return
-        ended = {r.path: r for r in runs if r.path in wanted.paths and not r.live}
-        for run in ended.values():
-            self._app.fleet.delete(run)
-        deletion.remove(self.volume(place), [p for p in wanted.paths if p not in ended])
-        # How many files went nobody counted: some may have come or gone since they were added up.
-        gone = filenames.path_for_terminal(wanted.paths[0]) if len(wanted.paths) == 1 else f"{len(wanted.paths)} items"
-        self._say(f"deleted {gone}")
-        self._app.call_from_thread(done)
-
-
-def _removing(paths: Sequence[str], *, force: bool = False) -> str:
-    return command_line("volume", "rm", "-r", *(["--force"] if force else []), *paths[:3]) + _and_more(paths[2:])
-
-
-def _and_more(paths: Sequence[str]) -> str:
-    """What a command line leaves out that names only the first of `paths`."""
-    return f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""

@@ -12,12 +12,14 @@ from runner.errors import NanochatError
 from runner.model.backend_name import BackendName
 from runner.text import filenames, units
 from runner.text.sanitize import sanitize_line
-from runner.volumes import disk_usage
+from runner.volumes import disk_usage, trash
+from runner.volumes.base import TRASH
 from runner.volumes.disk_usage import DiskUsage, FolderUsage, Suggestion
 from tui.background import background
 from tui.context import VolumeRef
 from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
+from tui.presentation.phrases import trash_text
 from tui.screens.files import FilesScreen
 from tui.widgets.line import Line
 from tui.widgets.panel import Panel
@@ -108,6 +110,9 @@ class SizesScreen(FilesScreen):
         if left_out:
             problem = f"{len(left_out)} folders may not be read, as {filenames.path_for_terminal(left_out[0])}"
         could_go = disk_usage.suggestions(found, self.files.runs_on(place))
+        held = trash.usage(self.files.volume(place), lambda: worker.is_cancelled)
+        if said := trash_text(held, self.nanochat.fleet.clock()):
+            could_go.append(Suggestion(said, "what was deleted cannot be brought back then", held.bytes, (TRASH,)))
         if not worker.is_cancelled:
             self.app.call_from_thread(self._take, place, found, could_go, problem, True)
 

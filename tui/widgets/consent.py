@@ -12,7 +12,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Checkbox, Input, Static
 
 from runner.errors import UsageError
 from runner.system.given_path import given_path
@@ -117,6 +117,7 @@ class Confirm(Question[bool]):
     Confirm .command { margin-bottom: 1; }
     Confirm Horizontal { height: auto; }
     Confirm Button { margin-right: 2; }
+    Confirm Checkbox { background: $surface; }
     Confirm.-low .body, Confirm.-low .command { margin: 0; }
     Confirm.-low Button { height: 1; min-width: 4; border: none; }
     Confirm.-narrow Horizontal { layout: vertical; }
@@ -129,16 +130,28 @@ class Confirm(Question[bool]):
         Binding("left,right", "app.focus_next", show=False),
         Binding("down", "read(1)", show=False),
         Binding("up", "read(-1)", show=False),
+        Binding("ctrl+g", "instead", show=False, priority=True),
     ]
 
     def __init__(
-        self, title: str, lines: list[str], command: str, yes: str, no: str, *, word: str = "", waits: bool = False
+        self,
+        title: str,
+        lines: list[str],
+        command: str,
+        yes: str,
+        no: str,
+        *,
+        word: str = "",
+        waits: bool = False,
+        instead: str = "",
     ) -> None:
         """With `word` yes is only taken once that word was typed: for what is gone for good.
 
-        One that `waits` takes no yes before `put` has said what is at stake.
+        One that `waits` takes no yes before `put` has said what is at stake. `instead` may be ticked: another way to
+        do it, which then is in `instead`.
         """
         super().__init__()
+        self._instead, self.instead = instead, False
         self._title, self._body, self._command, self._yes, self._no = title, lines, command, yes, no
         self._word, self._waits = word, waits
 
@@ -148,6 +161,7 @@ class Confirm(Question[bool]):
             with VerticalScroll(can_focus=False):
                 yield Static("", markup=False, classes="body")
                 yield Static("", markup=False, classes="command")
+            yield Checkbox(Text(f"{self._instead} (Ctrl-G)"), id="instead", compact=True)
             yield Static("", markup=False, id="asked")
             yield still(Input(id="word", compact=True, disabled=not self._word))
             yield Static(TOO_SOON, markup=False, id="soon")
@@ -156,13 +170,27 @@ class Confirm(Question[bool]):
                 yield Button(Text(f"{self._yes} ({'Enter' if self._word else 'y'})"), id="yes", variant="error")
 
     def on_mount(self) -> None:
+        self.query_one(Checkbox).display = bool(self._instead)
         self._show()
+
+    def on_checkbox_changed(self, event: Checkbox.Changed) -> None:
+        self.instead = event.value
+        self.ask_anew()
+
+    def action_instead(self) -> None:
+        if self._instead:
+            self.query_one(Checkbox).toggle()
 
     def on_resize(self) -> None:
         """What is at stake scrolls where there is no room for it: the way to answer is always seen."""
         more = "" if self.has_class("-narrow") else " to do it"
         self.query_one("#asked", Static).update(f"Type {sanitize_line(self._word)}{more}:")
-        around = self.AROUND[self.has_class("-low")] + self.WORD * bool(self._word) + self.has_class("-narrow")
+        around = (
+            self.AROUND[self.has_class("-low")]
+            + self.WORD * bool(self._word)
+            + bool(self._instead)
+            + self.has_class("-narrow")
+        )
         self.query_one(VerticalScroll).styles.max_height = max(1, self.size.height - around)
 
     def put(self, lines: list[str], command: str = "") -> None:
