@@ -18,7 +18,7 @@ class Exit(IntEnum):
 
 EXIT_MEANING = {
     Exit.OK: "ok",
-    Exit.FAILED: "the run failed or was stopped",
+    Exit.FAILED: "the run failed or was stopped, or nothing was found",
     Exit.USAGE: "usage",
     Exit.NO_SUCH_RUN: "no such run",
     Exit.CREDENTIALS: "credentials",

@@ -77,11 +77,24 @@ def fuzzy(entries: Iterable[Entry], letters: str, most: int = 500, called: Mappi
             path = f"{folder} {called[folder]}{entry.path.removeprefix(folder)}".lower()
         else:
             path = entry.path.lower()
-        if _after(path, typed, 0) is None:
+        if (span := closeness(path, name, typed)) is None:
             continue
-        span = _tightest(path[len(path) - len(name) :], typed) or 1000 + (_tightest(path, typed) or 0)
         scored.append((span, len(path), entry.path, entry))
     return [entry for *_, entry in sorted(scored, key=lambda s: s[:3])[:most]]
+
+
+# A match in the name is tighter than any in the path.
+IN_PATH = 1000
+
+
+def closeness(path: str, name: str, letters: str) -> int | None:
+    """How few characters of a name, the end of a path, hold all letters in their order; else IN_PATH and of the path.
+
+    Path and letters are lower case. None where they are not in it.
+    """
+    if _after(path, letters, 0) is None:
+        return None
+    return _tightest(path[len(path) - len(name) :], letters) or IN_PATH + (_tightest(path, letters) or 0)
 
 
 def _after(text: str, letters: str, at: int) -> int | None:

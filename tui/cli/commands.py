@@ -27,6 +27,7 @@ COMMANDS = {
     "resume": Command("launching", "resume a run from its newest complete checkpoint", "1"),
     "rm": Command("runs", "delete runs with their logs and checkpoints", "+"),
     "restore": Command("restore", "bring back what was deleted from a volume of this machine; alone, list what can be"),
+    "find": Command("find", "search runs, checkpoints, files, settings, commands, logs; exit code 1 if nothing fits"),
     "cost": Command("cost", "what runs have cost and will cost, by run, day, month and model"),
     "compare": Command("cost", "several runs side by side: final numbers, and settings that differ", "+"),
     "checkpoints": Command("checkpoints", "list checkpoints and what each is good for", "?"),

@@ -35,6 +35,7 @@ KEYS = (
     Key("", "6", "show('checkpoints')", "Checkpoints", "checkpoints of all runs, and what each is good for", False),
     Key("", "question_mark,f1", "help", "Help", "this page"),
     Key("", "exclamation_mark", "messages", "Messages", "recent messages, in full", False),
+    Key("", "ctrl+t", "find_all", "Search", "search runs, checkpoints, files, settings, commands and all logs", False),
     Key("", "U", "undo", "Undo", "bring back what was deleted last, from the trash of this machine", False),
     Key("", "ctrl+p", "command_palette", "Palette", "every command by name", False),
     Key("", "q,ctrl+c,f10", "leave", "Quit", "leave; runs go on without the app"),

@@ -74,7 +74,7 @@ class CheckpointsScreen(FilesScreen):
         self._problems: dict[str, str] = {}
         self._rows: dict[str, tuple[Run, Checkpoint]] = {}
         self._sort, self._reverse, self._words = "run", False, ""
-        self._looked_at = 0.0
+        self._looked_at, self._wanted = 0.0, ""
         self._left = 0
 
     def body(self) -> ComposeResult:
@@ -91,6 +91,11 @@ class CheckpointsScreen(FilesScreen):
     def on_screen_resume(self) -> None:
         if self.is_there:
             self.action_reload()
+
+    def show_checkpoint(self, key: str) -> None:
+        """Put the cursor on one, as soon as it is found."""
+        self._wanted, self._words = key, ""
+        self._show()
 
     @property
     def _list(self) -> FileList:
@@ -142,6 +147,9 @@ class CheckpointsScreen(FilesScreen):
         self._rows = {f"{one.path}/{one.step}": (run, one) for run, one in rows}
         self._list.empty = "no checkpoint fits" if wanted else "looking …" if self._left else "No checkpoints yet."
         self._list.show(list(self._rows))
+        if self._wanted in self._rows:
+            self._list.go_to(self._wanted)
+            self._wanted = ""
         self._show_title()
         self._show_about()
 

@@ -1,5 +1,6 @@
 """One run: its stages, its numbers, its heartbeat, its log."""
 
+import contextlib
 import functools
 import shlex
 from pathlib import Path
@@ -11,6 +12,7 @@ from textual.containers import Horizontal
 from textual.widgets import Static
 
 from runner.errors import NanochatError
+from runner.finding.log_lines import query_of
 from runner.logs.log_file import LogFile
 from runner.metrics.series import NONE, Curves
 from runner.model.run import Run
@@ -56,6 +58,8 @@ class WatchScreen(NanochatScreen):
         self._reading = False
         # Its log is to be shown from its first error on.
         self._to_error = False
+        # A line of its log that was found elsewhere, by the text that was looked for.
+        self._to_line: tuple[str, int, str] | None = None
 
     def body(self) -> ComposeResult:
         with Panel(id="run"):
@@ -151,7 +155,28 @@ class WatchScreen(NanochatScreen):
         pane.view.problems = run.outcome.problems if run.outcome else ()
         pane.put_title(live=run.live and not trouble)
 
+    def show_line(self, run_id: str, line: int, wanted: str) -> None:
+        """Show the log of a run with one of its lines on screen, as soon as so many are counted."""
+        self._to_line = (run_id, line, wanted)
+        self._go_to_line()
+
+    def _go_to_line(self) -> None:
+        view = self.query_one(LogView)
+        if self._to_line is None or self._run is None or self._run.id != self._to_line[0]:
+            return
+        _, line, wanted = self._to_line
+        if view.reading or view.lines <= line:
+            return
+        self._to_line, self._to_error = None, False
+        if self.has_class("curves"):
+            self.action_metrics()
+        view.set_filter(None)
+        view.jump_to(line)
+        with contextlib.suppress(NanochatError):
+            view.search_for(query_of(wanted))
+
     def on_log_search_changed(self) -> None:
+        self._go_to_line()
         view = self.query_one(LogView)
         if self._to_error and view.scans and view.errors:
             self._to_error = False

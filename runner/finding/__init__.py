@@ -1,0 +1,1 @@
+"""One search over everything: runs, checkpoints, files, settings, commands and the lines of all logs."""
