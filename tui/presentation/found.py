@@ -19,7 +19,10 @@ def where(hit: Hit) -> tuple[str, str]:
     if hit.kind is Kind.LOG:
         return f"{sanitize_line(hit.tag)}:{(hit.line or 0) + 1}", sanitize_line(hit.name).strip()
     if hit.kind is Kind.FILE:
-        return filenames.path_for_terminal(hit.location.rpartition("/")[2]), filenames.path_for_terminal(hit.name)
+        # The name first: a path is longer than its column.
+        above, _, name = hit.name.rpartition("/")
+        what = f"{name}  {above}" if above else name
+        return filenames.path_for_terminal(hit.location.rpartition("/")[2]), filenames.path_for_terminal(what)
     if hit.kind is Kind.CHECKPOINT:
         return sanitize_line(hit.tag), hit.about
     return sanitize_line(hit.name), sanitize_line(hit.about)
