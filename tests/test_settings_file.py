@@ -144,7 +144,7 @@ TYPED = {
     "backend": "modal", "engine": "rehearsal", "gpu": "H200", "gpus": "2", "volume": "modal:lab.1",
     "wandb": "my project", "code": "https://x.y/z@main", "secrets": "a, b,", "env": "dev", "keep_logs_gb": "1e-400",
     "log_times": "clock", "log_wrap": "on", "local_usd_per_hour": "0.10", "ask_above_usd": "-0",
-    "monthly_limit_usd": "999999999.5",
+    "monthly_limit_usd": "999999999.5", "trash_days": "30",
     "bell": "off", "theme": "a \"b\" '''c'''", "on_notice": "echo '\"'", "webhook": "https://h.example/x",
     "keys_preset": "emacs", "keys": "runs.cancel=k log.search=ctrl+s,slash",
 }  # fmt: skip

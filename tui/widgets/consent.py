@@ -109,6 +109,16 @@ def still(field: Input) -> Input:
     return field
 
 
+class Tick(Checkbox):
+    """A box that also shows without colours whether it is ticked."""
+
+    BUTTON_INNER = " "
+
+    def watch_value(self) -> None:
+        self.BUTTON_INNER = "X" if self.value else " "
+        super().watch_value()
+
+
 class Confirm(Question[bool]):
     """Names the thing, the amount and what cannot be undone; the safe answer has the focus."""
 
@@ -148,7 +158,7 @@ class Confirm(Question[bool]):
         """With `word` yes is only taken once that word was typed: for what is gone for good.
 
         One that `waits` takes no yes before `put` has said what is at stake. `instead` may be ticked: another way to
-        do it, which then is in `instead`.
+        do it, `--now` of the command line, which then is in `instead`.
         """
         super().__init__()
         self._instead, self.instead = instead, False
@@ -161,7 +171,7 @@ class Confirm(Question[bool]):
             with VerticalScroll(can_focus=False):
                 yield Static("", markup=False, classes="body")
                 yield Static("", markup=False, classes="command")
-            yield Checkbox(Text(f"{self._instead} (Ctrl-G)"), id="instead", compact=True)
+            yield Tick(Text(f"{self._instead} (Ctrl-G)"), id="instead", compact=True)
             yield Static("", markup=False, id="asked")
             yield still(Input(id="word", compact=True, disabled=not self._word))
             yield Static(TOO_SOON, markup=False, id="soon")
@@ -170,16 +180,16 @@ class Confirm(Question[bool]):
                 yield Button(Text(f"{self._yes} ({'Enter' if self._word else 'y'})"), id="yes", variant="error")
 
     def on_mount(self) -> None:
-        self.query_one(Checkbox).display = bool(self._instead)
+        self.query_one(Tick).display = bool(self._instead)
         self._show()
 
     def on_checkbox_changed(self, event: Checkbox.Changed) -> None:
         self.instead = event.value
-        self.ask_anew()
+        self._show()
 
     def action_instead(self) -> None:
         if self._instead:
-            self.query_one(Checkbox).toggle()
+            self.query_one(Tick).toggle()
 
     def on_resize(self) -> None:
         """What is at stake scrolls where there is no room for it: the way to answer is always seen."""
@@ -208,7 +218,7 @@ class Confirm(Question[bool]):
             # Not composed yet, or closed by now.
             return
         self.query_one(".body", Static).update("\n".join(map(sanitize_line, self._body)))
-        self.query_one(".command", Static).update(f"$ {sanitize_line(self._command)}")
+        self.query_one(".command", Static).update(f"$ {sanitize_line(self._command)}{' --now' * self.instead}")
         asked, field = self.query_one("#asked", Static), self.query_one(Input)
         asked.display = field.display = bool(self._word)
         if self._word:

@@ -82,6 +82,11 @@ class FindPrompt(Window[Hit]):
         self._stop.set()
 
     @property
+    def is_busy(self) -> bool:
+        """Whether more may be found."""
+        return self._under_way
+
+    @property
     def typed(self) -> str:
         """What was looked for last."""
         return self._text
