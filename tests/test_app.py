@@ -310,7 +310,7 @@ async def test_a_deletion_says_how_much_goes_and_takes_no_yes_before(
         assert "Delete tag-1?" in text_of(app) and "adding up" in text_of(app)
         known.set()
         await until(pilot, lambda: "2 checkpoints" in text_of(app), "how much")
-        assert "1.8 MB, gone for good" in text_of(app) and fleet.registry.all()
+        assert "1.8 MB, kept 7 days" in text_of(app) and fleet.registry.all()
         await answer(pilot, *"tag-1", "enter")
         await until(pilot, lambda: not fleet.registry.all(), "the deletion")
 

@@ -235,7 +235,7 @@ def test_rm_asks_on_a_terminal_and_anything_but_yes_keeps_the_run(cli: Cli) -> N
             asking.wait(30)
         os.close(ours)
         os.close(theirs)
-        assert b"for good?" in said and len(cli.json("ls")) == left
+        assert b"kept 7 days in the trash" in said and len(cli.json("ls")) == left
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,14 @@ from runner.fleet.fleet import Fleet
 from runner.logs.search import parse_query
 from runner.model.states import State
 from runner.volumes import trash
-from runner.volumes.base import Entry
+from runner.volumes.base import TRASH, Entry
 from runner.volumes.folder import FolderVolume
 from tests.answers import answer
 from tests.conftest import Cli
 from tests.demo import demo
 from tests.test_app import HOSTILE, put, text_of, until
 from tui.app.app import NanochatApp
+from tui.context import VolumeRef
 from tui.screens.checkpoints import CheckpointsScreen
 from tui.screens.volume import VolumeScreen
 from tui.screens.watch import WatchScreen
@@ -265,6 +266,23 @@ async def test_a_deletion_is_taken_back_by_one_key_unless_it_was_for_good(tmp_pa
         assert app.fleet.trash() == []
         await pilot.press("U")
         await until(pilot, lambda: any("nothing was deleted here" in t.text for t in app.toasts.all), "nothing")
+
+
+async def test_the_trash_is_emptied_alone_and_only_after_its_word(tmp_path: Path) -> None:
+    app = NanochatApp(Fleet(tmp_path))
+    place = VolumeRef("local", app.fleet.volume_location("local", "rehearsal"))
+    volume = FolderVolume(place.location)
+    volume.write("d", b"1234")
+    trash.put(volume, ["d"], app.fleet.clock(), 7)
+    async with app.run_test(size=SIZE) as pilot:
+        app.files.ask_remove(place, [TRASH, "other"], lambda: None)
+        assert any("emptied by itself" in told.text for told in app.toasts.all)
+        done = threading.Event()
+        app.files.ask_remove(place, [TRASH], done.set)
+        await until(pilot, lambda: "Empty the trash?" in text_of(app), "the question")
+        await answer(pilot, *"trash", "enter")
+        await until(pilot, done.is_set, "its end")
+    assert trash.usage(volume).files == 0
 
 
 def test_where_nothing_can_be_kept_the_question_says_so(tmp_path: Path) -> None:

@@ -102,8 +102,11 @@ class Deletions:
         gone = deletion.outermost(paths)
         if not gone:
             return
-        if TRASH in gone:
+        if gone == (TRASH,):
             self._ask_empty(place, done)
+            return
+        if TRASH in gone:
+            self._say("the trash is emptied by itself: nothing was deleted", "warning")
             return
         tags = {r.path: r.tag for r in self.runs_on(place)}
         named = tags.get(gone[0]) or filenames.path_for_terminal(gone[0].rpartition("/")[2])
