@@ -28,10 +28,10 @@ def where(hit: Hit) -> tuple[str, str]:
     return sanitize_line(hit.name), sanitize_line(hit.about)
 
 
-def when(hit: Hit, now: float) -> str:
-    """When a line came; how large a file is; how old a run or checkpoint."""
+def when(hit: Hit, now: float, *, brief: bool = False) -> str:
+    """When a line came, where it is to be `brief` as an age; how large a file is; how old a run or checkpoint."""
     if hit.kind is Kind.FILE:
         return units.size(hit.bytes) if hit.bytes is not None else ""
     if hit.at is None:
         return ""
-    return units.moment(hit.at, now) if hit.kind is Kind.LOG else f"{units.age(hit.at, now)} ago"
+    return units.moment(hit.at, now) if hit.kind is Kind.LOG and not brief else f"{units.age(hit.at, now)} ago"

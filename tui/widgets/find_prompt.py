@@ -31,8 +31,8 @@ PAUSE_S, SHOW_EVERY_S = 0.12, 0.1
 COLUMNS = (
     Column("", 11, keep=3),
     Column("of", 14, keep=1),
-    Column("what", 28, keep=0, grows=True),
-    Column("when", 13, right=True, keep=2),
+    Column("what", 32, keep=0, grows=True),
+    Column("when", 9, right=True, keep=2),
 )
 MORE = "more/"
 HINT = "letters of a name, text of a log, ~regex"
@@ -171,7 +171,7 @@ class FindPrompt(Window[Hit]):
             can = "Enter shows more" if len(group.hits) < KEPT else "say more of it"
             return [Cell(""), Cell("", "dim"), Cell(f"… {group.more:,} more: {can}", "dim"), Cell("")]
         place, what = where(hit)
-        return [Cell(title, "accent"), Cell(place), Cell(what), Cell(when(hit, self._clock()), "dim")]
+        return [Cell(title, "accent"), Cell(place), Cell(what), Cell(when(hit, self._clock(), brief=True), "dim")]
 
     def action_move(self, by: int) -> None:
         self._list.action_move(by)
