@@ -436,7 +436,13 @@ class NanochatApp(TerminalApp):
         finding.open_prompt(self)
 
     def action_undo(self) -> None:
-        self.files.undo()
+        """Bring back what went last: files and runs, or marks and a filter of this screen."""
+        screen = self.screen
+        if isinstance(screen, NanochatScreen) and screen.cleared.at > self.files.last_at:
+            if kept := screen.cleared.pop():
+                screen.bring_back(kept)
+        else:
+            self.files.undo()
 
     @background(group="trash", doing="looking at the trash")
     def _sweep_trash(self) -> None:

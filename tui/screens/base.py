@@ -14,6 +14,7 @@ from runner.text.sanitize import sanitize_line
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import Key
 from tui.presentation.tabs import Standing
+from tui.screens.cleared import Cleared, Kept
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
 from tui.widgets.tab_line import TabLine
@@ -31,6 +32,10 @@ class NanochatScreen(Screen[None]):
     _drawn_in = ""
     # The mode whose tab is lit.
     TAB: ClassVar[str] = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cleared = Cleared()
 
     def compose(self) -> ComposeResult:
         yield TabLine(self.TAB, self.nanochat.tone)
@@ -68,6 +73,9 @@ class NanochatScreen(Screen[None]):
 
     def action_back(self) -> None:
         self.nanochat.go_back()
+
+    def bring_back(self, kept: Kept) -> None:
+        """Have marks or a filter as they were, on a screen that has put them away."""
 
     def notify_style_update(self) -> None:
         super().notify_style_update()

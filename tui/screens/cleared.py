@@ -1,5 +1,6 @@
 """Marks and filters that were cleared, to be brought back."""
 
+import time
 from collections import deque
 from typing import NamedTuple
 
@@ -18,14 +19,19 @@ class Cleared:
     """What was cleared on one screen, the last first."""
 
     def __init__(self) -> None:
-        self._kept: deque[Kept] = deque(maxlen=MOST)
+        self._kept: deque[tuple[float, Kept]] = deque(maxlen=MOST)
+
+    @property
+    def at(self) -> float:
+        """When the last of it was cleared, by the clock of the process."""
+        return self._kept[-1][0] if self._kept else 0.0
 
     def put(self, kept: Kept) -> None:
         if any(kept):
-            self._kept.append(kept)
+            self._kept.append((time.monotonic(), kept))
 
     def pop(self) -> Kept | None:
-        return self._kept.pop() if self._kept else None
+        return self._kept.pop()[1] if self._kept else None
 
     def forget(self) -> None:
         """What they were of is no longer shown."""

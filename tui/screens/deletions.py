@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,6 +39,7 @@ class _Deletion(NamedTuple):
     named: str
     entries: list[Trashed]
     again: Callable[[], None]
+    at: float
 
 
 class Deletions:
@@ -74,9 +76,14 @@ class Deletions:
         if not entries:
             self._say(f"deleted {named}")
             return
-        self._kept = [*self._kept, _Deletion(named, entries, again)][-MOST_KEPT:]
+        self._kept = [*self._kept, _Deletion(named, entries, again, time.monotonic())][-MOST_KEPT:]
         days = units.pluralize(self._app.fleet.kept_days(BackendName.LOCAL), "day")
         self._say(f"deleted {named} · U brings it back for {days}")
+
+    @property
+    def last_at(self) -> float:
+        """When something was last deleted that can come back, by the clock of the process."""
+        return self._kept[-1].at if self._kept else 0.0
 
     def undo(self) -> None:
         """Bring back what was deleted last in this app."""

@@ -9,7 +9,6 @@ from runner.nanochat.layout import CheckpointKind
 from tui.context import FileActions, VolumeRef
 from tui.presentation.bindings import bindings
 from tui.screens.base import NanochatScreen
-from tui.screens.cleared import Cleared, Kept
 from tui.widgets.line import Line
 
 TRANSFERS_EVERY_S = 0.25
@@ -20,10 +19,6 @@ class FilesScreen(NanochatScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("files")
     place = VolumeRef("", "")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cleared = Cleared()
 
     @property
     def files(self) -> FileActions:
@@ -44,17 +39,6 @@ class FilesScreen(NanochatScreen):
 
     def action_reload(self) -> None:
         raise NotImplementedError
-
-    def action_undo(self) -> None:
-        """Bring back marks or a filter, what was taken back last."""
-        kept = self.cleared.pop()
-        if kept is None:
-            self.notify("no marks and no filter were taken back here", severity="warning")
-        else:
-            self.bring_back(kept)
-
-    def bring_back(self, kept: Kept) -> None:
-        """Have marks or a filter as they were, on a screen that has put them away."""
 
     def action_up(self) -> None:
         """The folder above, where there are folders."""

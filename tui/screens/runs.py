@@ -23,7 +23,7 @@ from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
 from tui.presentation.sorting import sorted_by
 from tui.screens.base import NanochatScreen
-from tui.screens.cleared import Cleared, Kept
+from tui.screens.cleared import Kept
 from tui.screens.loss_shapes import Shapes
 from tui.screens.run_detail import RunDetail
 from tui.widgets.panel import Panel
@@ -102,7 +102,6 @@ class RunsScreen(NanochatScreen):
         self._drawn_at = 0.0
         self._shapes = Shapes()
         self._drawing_shapes = False
-        self._cleared = Cleared()
 
     def body(self) -> ComposeResult:
         with Container(id="both"):
@@ -280,7 +279,7 @@ class RunsScreen(NanochatScreen):
         self._list.focus()
 
     def action_clear(self) -> None:
-        self._cleared.put(Kept(self._filter, marked=frozenset(self._list.marked)))
+        self.cleared.put(Kept(self._filter, marked=frozenset(self._list.marked)))
         field = self.query_one("#filter", Input)
         field.value, self._filter = "", ""
         field.display = False
@@ -288,12 +287,7 @@ class RunsScreen(NanochatScreen):
         self._list.focus()
         self._arrange(self.nanochat.runs)
 
-    def action_undo(self) -> None:
-        """Bring back what was cleared last."""
-        kept = self._cleared.pop()
-        if kept is None:
-            self.notify("no marks and no filter were cleared", severity="warning")
-            return
+    def bring_back(self, kept: Kept) -> None:
         field = self.query_one("#filter", Input)
         field.value = self._filter = kept.words
         field.display = bool(kept.words)
