@@ -41,7 +41,7 @@ KEYS = (
         "U",
         "undo",
         "Undo",
-        "bring back what was deleted last, or the marks and the filter that were cleared last",
+        "bring back what was deleted, or the marks and filter that were cleared, last",
         False,
     ),
     Key("", "ctrl+p", "command_palette", "Palette", "every command by name", False),
