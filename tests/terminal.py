@@ -31,10 +31,18 @@ KEYS = {
 class Terminal:
     """Starts a program in a pty of `columns` x `lines`; `screen` is what a person sees."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], columns: int = 80, lines: int = 24) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        columns: int = 80,
+        lines: int = 24,
+        *,
+        name: str = "xterm-256color",
+    ) -> None:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
-            os.execvpe(argv[0], list(argv), {**env, "TERM": "xterm-256color", "COLUMNS": "", "LINES": ""})
+            os.execvpe(argv[0], list(argv), {**env, "TERM": name, "COLUMNS": "", "LINES": ""})
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
         self._lock = threading.Lock()
@@ -134,6 +142,10 @@ class Terminal:
                 return self._exit
             time.sleep(0.03)
         raise AssertionError(f"still running after {seconds:.0f}s:\n{self.screen}")
+
+    def wait_read(self) -> None:
+        """Wait until all that a program has left behind is on the screen."""
+        self._reader.join(10)
 
     def kill(self) -> None:
         if self.alive:

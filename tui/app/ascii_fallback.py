@@ -5,20 +5,10 @@ from typing import cast
 
 from rich.cells import cell_len
 
+from tui.presentation.ascii_signs import ALIKE
+
 # To be given as `errors` to what encodes.
 SIGNS = "nanochat-signs"
-_ALIKE = {
-    **dict.fromkeys("─━═┄┈╌╸⎯–—", "-"),
-    **dict.fromkeys("▁▂▔", "_"),
-    **dict.fromkeys("│┃║▌▐▎▏▍▋▊▉┆┊⏐", "|"),
-    **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╯╰╞╡╪╔╗╚╝", "+"),
-    **dict.fromkeys("█▇▆▅▄▃▀■◼▓▒", "#"),
-    **dict.fromkeys("◌◐○●◦", "o"),
-    **dict.fromkeys("→›▶▸", ">"),
-    **dict.fromkeys("←‹◀", "<"),
-    "✓": "v", "✗": "x", "×": "x", "·": ".", "…": "~", "↑": "^", "▲": "^", "↓": "v", "▼": "v", "↻": "~", "↯": "!",
-    "♥": "*", "°": " ", "⏎": "$", "‘": "'", "’": "'", "“": '"', "”": '"', "\u00a0": " ", "░": ":",
-}  # fmt: skip
 _DOTS = " ..::**##"
 
 
@@ -32,7 +22,7 @@ def _sign(char: str) -> str:
         return char
     if "\u2800" <= char <= "\u28ff":
         return _DOTS[(ord(char) - 0x2800).bit_count()]
-    return _ALIKE.get(char, "?" * cell_len(char))
+    return ALIKE.get(char, "?" * cell_len(char))
 
 
 def _lacking(error: UnicodeError) -> tuple[str, int]:

@@ -17,7 +17,6 @@ from runner.logs.timestamps import LogTimes, parse_time
 from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.nanochat import layout
-from runner.text.sanitize import sanitize_json
 from tui.cli.parser import Parser
 from tui.presentation import console
 
@@ -171,7 +170,7 @@ def _events(path: Path, lines: int | None) -> Callable[[bool], None]:
             state["of"], state["next"] = log.anew, 0
         for number in range(state["next"], log.whole):
             start = log.start(number)
-            sys.stdout.write(sanitize_json(log.read(start, log.start(number + 1) - start).decode("utf-8", "replace")))
+            console.write_json(log.read(start, log.start(number + 1) - start).decode("utf-8", "replace"))
         state["next"] = log.whole
 
     return show

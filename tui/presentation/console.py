@@ -2,13 +2,14 @@
 
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Protocol, TextIO
 
 from runner.text.sanitize import sanitize_json, sanitize_line
-from tui.presentation import first_ink
+from tui.presentation import ascii_signs, first_ink
 from tui.presentation.cells import Cell
 
 REWRITE_EVERY_S = 0.1
@@ -16,14 +17,6 @@ REWRITE_EVERY_S = 0.1
 USUAL = (80, 24)
 # No column of words is made narrower than this.
 FOLDED = 16
-# What a terminal without these characters is shown in their place.
-IN_ASCII = str.maketrans(
-    {
-        "✓": "ok", "✗": "x", "–": "-", "—": "-", "…": "...", "×": "x", "·": ".", "▶": ">", "■": "#", "◼": "#",
-        "◌": "o", "◐": "o", "↻": "~", "↯": "!", "♥": "*", "°": "", "█": "#", "→": "->", "↓": "v", "↑": "^",
-        "▏": "-", "▎": "-", "▍": "-", "▌": "=", "▋": "=", "▊": "=", "▉": "=",
-    }
-)  # fmt: skip
 TONES = {"success": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m", "dim": "\x1b[2m", "accent": "\x1b[36m"}
 
 
@@ -33,7 +26,20 @@ def as_json(value: Any) -> None:
 
     encoder = msgspec.json.Encoder(decimal_format="number")
     make_way()
-    sys.stdout.write(sanitize_json(msgspec.json.format(encoder.encode(value), indent=2).decode()) + "\n")
+    write_json(msgspec.json.format(encoder.encode(value), indent=2).decode() + "\n")
+
+
+def write_json(text: str) -> None:
+    """JSON that says the same in characters that the terminal has, none of which it would act on."""
+    text = sanitize_json(text)
+    sys.stdout.write(text if text.isascii() or not ascii_signs.here() else _escaped(text))
+
+
+def _escaped(text: str) -> str:
+    """JSON in ASCII."""
+    import json
+
+    return re.sub(r"[^\x00-\x7f]+", lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def write(text: str) -> None:
@@ -42,13 +48,14 @@ def write(text: str) -> None:
     sys.stdout.write(_said(text) + "\n")
 
 
+def in_terminal(text: str) -> str:
+    """Our own text, in characters that the terminal has."""
+    return text if text.isascii() or not ascii_signs.here() else ascii_signs.in_words(text, sys.stdout.encoding)
+
+
 def _said(text: str) -> str:
     """Text made harmless, in characters that the terminal has."""
-    try:
-        "✓".encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return sanitize_line(text).translate(IN_ASCII)
-    return sanitize_line(text)
+    return in_terminal(sanitize_line(text))
 
 
 def prepare(*, plain: bool = False) -> None:
@@ -105,17 +112,24 @@ class StatusLine:
 
     def __init__(self, *, wanted: bool = True) -> None:
         self._on = wanted and self.allowed and obeys(sys.stderr)
-        self._at, self._text = 0.0, ""
+        self._at, self._drawn = 0.0, ("", 0)
+
+    @property
+    def width(self) -> int:
+        """How many cells it has now."""
+        return terminal_size(sys.stderr)[0] - 1
 
     def put(self, text: str) -> bool:
         """Whether there is a terminal to put it on; it is put there at most so often."""
         now = time.monotonic()
-        stands = self in self.shown and text == self._text
+        drawn = text, self.width
+        stands = self in self.shown and drawn == self._drawn
         if self._on and not stands and now - self._at > REWRITE_EVERY_S:
-            self._at, self._text = now, text
+            self._at, self._drawn = now, drawn
             self.shown[:] = [self]
-            width = terminal_size(sys.stderr)[0] - 1
-            sys.stderr.write(f"\r\x1b[K{_said(text)[:width]}")
+            # The cursor waits at its beginning: however a terminal folds the line when it becomes narrower, all of
+            # it lies at and below the cursor.
+            sys.stderr.write(f"\r\x1b[J{fitting(_said(text), self.width)}\r")
             sys.stderr.flush()
         return self._on
 
@@ -125,7 +139,7 @@ class StatusLine:
             return False
         self.shown.clear()
         self._at = 0.0
-        sys.stderr.write("\r\x1b[K")
+        sys.stderr.write("\r\x1b[J")
         sys.stderr.flush()
         return True
 
@@ -155,9 +169,9 @@ def table(
     On a terminal that is too narrow the `optional` columns are left out, the first named first; where that is not
     enough, the widest column of words is folded.
     """
-    cells = [[Cell(h) for h in head], *([c if isinstance(c, Cell) else Cell(c) for c in row] for row in rows)]
-    texts = [[_said(cell.text) for cell in row] for row in cells]
-    widths = [max(_cells(row[i]) for row in texts) for i in range(len(head))]
+    shown = [[Cell(h) for h in head], *([c if isinstance(c, Cell) else Cell(c) for c in row] for row in rows)]
+    texts = [[_said(cell.text) for cell in row] for row in shown]
+    widths = [max(cells(row[i]) for row in texts) for i in range(len(head))]
     colour = coloured(plain)
     room = terminal_size(sys.stdout)[0] if sys.stdout.isatty() else sum(widths) + 2 * len(widths)
     left_out: set[str] = set()
@@ -170,13 +184,13 @@ def table(
     if over > 0:
         widths[widest] = max(FOLDED, widths[widest] - over)
     make_way()
-    for row, words in zip(cells, texts, strict=True):
+    for row, words in zip(shown, texts, strict=True):
         folded = _folded(words[widest], widths[widest]) if over > 0 else [words[widest]]
         for number, part in enumerate(folded):
             line = ""
             for n in kept:
                 text = part if n == widest else words[n] if not number else ""
-                space = " " * (widths[n] - _cells(text))
+                space = " " * (widths[n] - cells(text))
                 padded = space + text if head[n] in right else text + space
                 tone = row[n].tone
                 line += (f"{TONES[tone]}{padded}\x1b[0m" if colour and text and tone in TONES else padded) + "  "
@@ -189,7 +203,14 @@ def _folded(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width) or [text]
 
 
-def _cells(text: str) -> int:
+def fitting(text: str, width: int) -> str:
+    """As much of a line as so many cells hold."""
+    while cells(text) > width:
+        text = text[:-1]
+    return text
+
+
+def cells(text: str) -> int:
     """How many cells of a terminal a text takes: two for wide characters, none for marks upon the one before."""
     if text.isascii():
         return len(text)
