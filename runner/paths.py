@@ -68,6 +68,15 @@ def data_dir(*, to_write: bool = True) -> Path:
     return path
 
 
+def data_dir_if_any() -> Path | None:
+    """The data folder where there is one; nothing is made or changed."""
+    try:
+        found = _where()
+    except UsageError:
+        return None
+    return found if found.is_dir() else None
+
+
 def _tighten(path: Path) -> None:
     """Let nobody else look into a data folder; one that serves others too, as /tmp does, is left as it is."""
     found = path.stat()

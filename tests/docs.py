@@ -20,7 +20,8 @@ from runner.model import events
 from runner.model.paid import Account
 from runner.model.run import Run
 from runner.model.status import Status
-from tui.cli.commands import COMMANDS
+from tui.cli.commands import COMMANDS, also_called
+from tui.cli.examples import EXAMPLES
 from tui.cli.main import parser
 from tui.cli.parser import Parser
 from tui.presentation.key_choice import chosen
@@ -172,8 +173,12 @@ def command(name: str, of: Parser, base: Parser | None = None) -> Iterator[str]:
     yield f"### `{' '.join(words)}`\n"
     said = of.description or ""
     yield f"{said[:1].upper()}{said[1:]}. {'It takes what `plan` takes, and:' if base else ''}".rstrip() + "\n"
+    if names := also_called(*of.words):
+        yield f"Other names: {', '.join(f'`{one}`' for one in names)}.\n"
     if rows:
         yield from table(("option", "is"), *rows)
+    if examples := EXAMPLES.get(" ".join(of.words)):
+        yield "\n".join(["```sh", *(f"nanochat-tui {line}" for line in examples), "```\n"])
     for part, sub in more.items():
         yield from command(f"{name} {part}", sub)
 

@@ -3,6 +3,8 @@
 import json
 import os
 import pty
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,10 @@ import pytest
 
 from runner.paths import modal_command
 from tests.conftest import CLI, Cli
+from tui.cli.commands import ALIASES, COMMANDS
+from tui.cli.examples import EXAMPLES
+from tui.cli.main import parsed, parser
+from tui.cli.parser import Parser
 
 SPIES = "import sys; from tui.cli.main import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
 # Screens, the client, and what is made of a hundred regular expressions.
@@ -90,9 +96,9 @@ def test_bad_input_is_one_line_with_what_to_do_and_its_exit_code(
     ("words", "says"),
     [
         (["lanch"], "did you mean launch?"),
-        (["stop", "x"], "did you mean cancel?"),
-        (["status"], "did you mean ls, or show RUN?"),
-        (["--volume", "/tmp", "delete", "x"], "did you mean rm?"),
+        (["kill", "x"], "did you mean cancel?"),
+        (["status"], "name a run, or last; nanochat-tui ls lists them"),
+        (["--volume", "/tmp", "remove", "x"], "did you mean rm?"),
         (["volume", "lst"], "did you mean ls?"),
         (["volume"], "required"),
         (["ls", "--bakend", "local"], "--help"),
@@ -112,6 +118,37 @@ def test_usual_words_of_other_tools_do_what_is_meant(cli: Cli) -> None:
     assert cli("help").stdout == cli("--help").stdout
     assert cli("help", "cancel").stdout == cli("cancel", "--help").stdout
     assert cli("config").stdout == cli("settings").stdout
+    assert (
+        cli("help", "stop").stdout == cli("--volume", "stop", "stop", "--help").stdout == cli("cancel", "--help").stdout
+    )
+    assert cli("tail", "nobody", code=3).stderr == cli("logs", "-f", "nobody", code=3).stderr
+
+
+def every_help() -> dict[str, Parser]:
+    """Every page of help, by the words of its command."""
+    pages = {"": parser()}
+    for name in COMMANDS:
+        own = parser(name).below()[name]
+        pages |= {name: own, **{f"{name} {action}": one for action, one in own.below().items()}}
+    return pages
+
+
+def test_every_page_of_help_has_examples_that_can_be_typed_and_the_other_names() -> None:
+    pages = every_help()
+    assert {*EXAMPLES} == {*pages}
+    for name, page in pages.items():
+        said = page.format_help()
+        assert 2 <= len(EXAMPLES[name]) <= 4
+        for example in EXAMPLES[name]:
+            assert f"  nanochat-tui {example}\n" in said and len(example) <= 110
+            words = shlex.split(re.split(r"  #| [|<>] ", example)[0])
+            assert parsed(words).command
+            assert not name or words[0] == name.split()[0]
+    for alias, meant in ALIASES.items():
+        of = " ".join(meant) if " ".join(meant) in pages else meant[0]
+        assert all(
+            re.search(rf"(other names:|also) .*\b{alias}\b", pages[page].format_help()) for page in (of, meant[0])
+        )
 
 
 @pytest.mark.parametrize("words", [["--help"], ["settings"], ["doctor"], ["volume", "tree"]], ids=" ".join)

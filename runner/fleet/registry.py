@@ -59,7 +59,11 @@ def find_run(runs: list[Run], name: str, *, whole: bool = False) -> Run:
         named = ", ".join(f"{r.tag} ({r.id})" for r in matches[:5])
         raise UsageError(f"{name[:60]!r} fits several runs: {named}", "give more letters")
     if not matches:
-        raise NoSuchRun(f"no run {name[:60]!r}", "nanochat-tui ls shows them all")
+        import difflib
+
+        near = difflib.get_close_matches(name[:60], [r.tag for r in runs], n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise NoSuchRun(f"no run {name[:60]!r}", f"{meant}nanochat-tui ls shows them all")
     if whole:
         found = matches[0]
         raise UsageError(f"{name[:60]!r} is only the beginning of {found.tag} ({found.id})", "type the whole name")

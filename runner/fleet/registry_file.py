@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from runner.errors import Unreachable
+from runner.fleet.remembered import FILE as FILE
 from runner.model import stored
 from runner.model.run import Run, decode_run
 from runner.system import atomic, locks
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from tempfile import TemporaryDirectory
 
 VERSION = 3
-FILE = "registry.db"
 PATIENCE_S = 10.0
 # A disk of its own that a full one leaves room on.
 MEMORY = Path("/dev/shm")

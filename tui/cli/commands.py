@@ -1,8 +1,11 @@
 """Every command by its name: what it is for, and the file that knows what it takes and does. Loads none of them."""
 
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
+
+from tui.cli.start import VALUED
 
 
 class Command(NamedTuple):
@@ -32,39 +35,75 @@ COMMANDS = {
     "compare": Command("cost", "several runs side by side: final numbers, and settings that differ", "+"),
     "checkpoints": Command("checkpoints", "list checkpoints and what each is good for", "?"),
     "volume": Command("volume", "files of a volume: ls, tree, du, cat, get, put, rm, mv"),
+    "completion": Command("completion", "print what lets a shell complete commands, runs, steps, paths and settings"),
     "settings": Command("settings", "what is set for all runs on this machine; NAME VALUE changes it"),
     "keys": Command("keys", "every key of the app by its id, as it is mapped, and what of [keys] is not obeyed"),
     "doctor": Command(
         "doctor", "check this machine, the engines and the backends; exit code 1 if something stops a launch"
     ),
 }
-# Other tools' words: those that can do no harm are taken for ours, the others are answered with ours.
-ALIASES = {
-    "list": "ls",
-    "ps": "ls",
-    "log": "logs",
-    "config": "settings",
-    "info": "show",
-    "costs": "cost",
-    "search": "find",
-    "undo": "restore",
+# Other names of commands: each stands for these words. Nothing that spends money is among them.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "list": ("ls",),
+    "ps": ("ls",),
+    "status": ("show",),
+    "info": ("show",),
+    "log": ("logs",),
+    "tail": ("logs", "-f"),
+    "attach": ("watch",),
+    "follow": ("watch",),
+    "stop": ("cancel",),
+    "delete": ("rm",),
+    "undo": ("restore",),
+    "search": ("find",),
+    "costs": ("cost",),
+    "config": ("settings",),
+    "files": ("volume", "ls"),
+    "download": ("volume", "get"),
+    "upload": ("volume", "put"),
 }
+# Words of other tools that are answered with ours.
 MEANT = {
-    **dict.fromkeys(("stop", "kill", "abort"), "cancel"),
+    **dict.fromkeys(("kill", "abort"), "cancel"),
     **dict.fromkeys(("start", "run", "train"), "launch"),
-    **dict.fromkeys(("delete", "remove"), "rm"),
+    "remove": "rm",
     **dict.fromkeys(("trash", "undelete"), "restore"),
-    **dict.fromkeys(("attach", "follow", "tail"), "watch"),
     **dict.fromkeys(("continue", "restart"), "resume"),
-    **dict.fromkeys(("download", "get"), "volume get"),
-    **dict.fromkeys(("upload", "put"), "volume put"),
+    "get": "volume get",
+    "put": "volume put",
     **dict.fromkeys(("estimate", "price"), "plan"),
-    "status": "ls, or show RUN",
-    "files": "volume ls",
     "diff": "compare",
     "check": "doctor",
     "ui": "nanochat-tui alone, which opens the app",
 }
+# Asked by the scripts of `completion`; no person types it.
+COMPLETE = "__complete"
+
+
+def command_at(words: Sequence[str]) -> int:
+    """Where the command stands: the first word that is no option and no option's value; the end if there is none."""
+    is_value = False
+    for at, word in enumerate(words):
+        if not word.startswith("-") and not is_value:
+            return at
+        is_value = word in VALUED
+    return len(words)
+
+
+def expanded(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The command of a command line, and its words, both with the command's own name in the place of an alias."""
+    at = command_at(words)
+    if at == len(words):
+        return "", list(words)
+    meant = ALIASES.get(words[at], (words[at],))
+    return meant[0], [*words[:at], *meant, *words[at + 1 :]]
+
+
+def also_called(*words: str) -> list[str]:
+    """The aliases of a command, or of one that is below it: `logs` has `tail`, which is `logs -f`."""
+    exact = [alias for alias, meant in ALIASES.items() if meant == words]
+    longer = [(alias, meant) for alias, meant in ALIASES.items() if meant[: len(words)] == words != meant]
+    return exact + [f"{alias} ({' '.join(meant)})" for alias, meant in longer]
 
 
 def command_lines() -> dict[str, str]:

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from runner import __version__
 from runner.errors import NanochatError
 from runner.exit_codes import EXIT_MEANING, Exit
-from tui.cli.commands import ALIASES, COMMANDS, MEANT, command_lines, module_of
+from tui.cli.commands import ALIASES, COMMANDS, COMPLETE, MEANT, also_called, command_lines, expanded, module_of
 from tui.cli.parser import RUN_HELP, Parser, common, nearest
-from tui.cli.start import VALUED
 from tui.presentation import first_ink
 
 VERSION = "--version"
@@ -44,13 +43,19 @@ def parser(chosen: str = "") -> Parser:
     subcommands, shared = top.add_subparsers(dest="command", metavar="COMMAND", prog=top.prog), [common()]
     for name, command in COMMANDS.items() if not chosen else [(chosen, COMMANDS[chosen])]:
         sub = subcommands.add_parser(
-            name, parents=shared, help=command.help, description=command.help, allow_abbrev=False
+            name, parents=shared, help=_helped(name), description=command.help, allow_abbrev=False
         )
         if command.runs:
             sub.add_argument("run", metavar="RUN", nargs=None if command.runs == "1" else command.runs, help=RUN_HELP)
         if chosen:
             module_of(name).options(name, sub)
     return top
+
+
+def _helped(name: str) -> str:
+    """What a command is for, with its other names."""
+    names = also_called(name)
+    return f"{COMMANDS[name].help} (also {', '.join(names)})" if names else COMMANDS[name].help
 
 
 def _exit_codes() -> str:
@@ -72,7 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         first_ink.withdraw()
         sys.stderr.write("nanochat-tui: this machine's clock shows a year after 2261: set it\n")
         return int(Exit.UNREACHABLE)
-    code = _main(list(sys.argv[1:] if argv is None else argv))
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == [COMPLETE]:
+        from tui.cli.complete import complete
+
+        return complete(words[1:])
+    code = _main(words)
     if argv is None:
         gc.freeze()
     return code
@@ -80,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(words: list[str]) -> int:
     try:
-        args = _parsed(words)
+        args = parsed(words)
         _begin_log(args, words)
         if args.env:
             # Where Modal's client looks for it, here and in what it starts.
@@ -91,6 +101,10 @@ def _main(words: list[str]) -> int:
             from tui.cli.view import view
 
             code = view(args)
+        elif args.command == "completion":
+            from tui.cli.completion import completion
+
+            code = completion(args)
         else:
             from tui.cli.dispatch import dispatch
 
@@ -137,21 +151,19 @@ def _main(words: list[str]) -> int:
         return int(Exit.FAULT)
 
 
-def _parsed(words: list[str]) -> argparse.Namespace:
+def parsed(words: list[str]) -> argparse.Namespace:
     """What was asked for. Raises UsageError for a command that there is none of."""
-    command = _subcommand(words)
-    if command in ALIASES:
-        words[words.index(command)] = ALIASES[command]
-        command = ALIASES[command]
+    command, words = expanded(words)
     if command == "help":
-        words = [*(w for w in words if w != "help"), "--help"]
-        command = _subcommand(words)
+        command, words = expanded([*(w for w in words if w != "help"), "--help"])
     if command == "version":
         words, command = ["--version"], ""
     elif command and command not in COMMANDS:
         from runner.errors import UsageError
 
-        hint = f"did you mean {MEANT[command]}?" if command in MEANT else nearest(command, list(COMMANDS))
+        near = nearest(command, [*COMMANDS, *ALIASES])
+        meant = near if near.startswith("did you mean") else nearest(command, [*COMMANDS])
+        hint = f"did you mean {MEANT[command]}?" if command in MEANT else meant
         raise UsageError(f"unknown command {command[:40]!r}", f"{hint} (nanochat-tui --help lists all)")
     before = words[: words.index(command)] if command else words
     if not {"-h", "--help", VERSION}.isdisjoint(before):
@@ -169,8 +181,8 @@ def _begin_log(args: argparse.Namespace, words: Sequence[str]) -> None:
     from runner.paths import data_dir
     from runner.system import client_log
 
-    if args.command == "view":
-        # What reads a file of anybody's needs no folder of ours.
+    if args.command in ("view", "completion"):
+        # What reads a file of anybody's, or prints a script, needs no folder of ours.
         return
     try:
         folder = data_dir()
@@ -197,16 +209,6 @@ def _know_the_terminal() -> None:
         os.environ.pop("LINES", None)
     if not os.environ.get("NO_COLOR"):
         os.environ.pop("NO_COLOR", None)
-
-
-def _subcommand(words: Sequence[str]) -> str:
-    """The first word that is no option and no option's value."""
-    is_value = False
-    for word in words:
-        if not word.startswith("-") and not is_value:
-            return word
-        is_value = word in VALUED
-    return ""
 
 
 def _open_app(args: argparse.Namespace) -> int:

@@ -3,13 +3,44 @@
 import argparse
 import re
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 RUN_HELP = "id, tag, unique prefix of either (not where something is deleted or ended), or 'last'"
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors are one line with what to do, as everywhere."""
+    """Errors are one line with what to do, as everywhere; help ends with examples."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command that it is of: `("volume", "ls")`."""
+        return tuple(self.prog.split()[1:])
+
+    @property
+    def actions(self) -> list[argparse.Action]:
+        """All that it takes, in the order of its help."""
+        return self._actions
+
+    def below(self) -> "dict[str, Parser]":
+        """The parsers of the commands below it, by name."""
+        return next((dict(a.choices) for a in self._actions if isinstance(a, argparse._SubParsersAction)), {})
+
+    def format_help(self) -> str:
+        """The page of help, with the command's other names and examples."""
+        from tui.cli.commands import also_called
+        from tui.cli.examples import EXAMPLES
+
+        names = also_called(*self.words) if self.words else []
+        examples = EXAMPLES.get(" ".join(self.words), ())
+        more = [f"other names: {', '.join(names)}\n"] if names else []
+        more += ["examples:\n" + "".join(f"  nanochat-tui {line}\n" for line in examples)] if examples else []
+        return "\n".join([super().format_help(), *more])
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Help in characters that the terminal has."""
+        from tui.presentation import console
+
+        super()._print_message(console.in_terminal(message), file)
 
     def error(self, message: str) -> NoReturn:
         from runner.errors import UsageError
@@ -22,6 +53,8 @@ class Parser(argparse.ArgumentParser):
         unknown = re.fullmatch(r"unrecognized arguments: (--[\w-]+)\b.*", message)
         if unknown and (near := nearest(unknown[1], [*self.options()])).startswith("did you mean"):
             hint = f"{near} ({hint})"
+        if message.startswith("the following arguments are required: RUN"):
+            hint = f"name a run, or last; nanochat-tui ls lists them ({hint})"
         raise UsageError(message[:200], hint)
 
     def options(self) -> Iterator[str]:
@@ -48,3 +81,15 @@ def common() -> Parser:
     found.add_argument("--env", default=argparse.SUPPRESS, metavar="NAME", help=argparse.SUPPRESS)
     found.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return found
+
+
+def add_every(sub: Parser) -> None:
+    """`--every TIME`, of each command that follows a run."""
+    help_ = "instead of the log, how it stands each 30s, 1m or 1h, in whole sentences for a screen reader"
+    sub.add_argument("--every", type=_seconds, default=None, metavar="TIME", help=help_)
+
+
+def _seconds(text: str) -> float:
+    from runner.model.spec import parse_seconds
+
+    return parse_seconds(text, field="every")
