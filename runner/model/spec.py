@@ -228,7 +228,7 @@ def parse_money(text: str, *, name: str = "budget") -> Decimal:
     return dollars
 
 
-def parse_seconds(text: str) -> float:
+def parse_seconds(text: str, field: str = "stop-if-stalled") -> float:
     """`20m`, `90s`, `1h`, `1200` -> seconds, at least one. Raises UsageError."""
     units = {"s": 1.0, "m": 60.0, "h": 3600.0}
     number = text.strip().lower()
@@ -238,7 +238,7 @@ def parse_seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 1 <= seconds <= 86_400 * 7:
-        raise UsageError(f"{text[:40]!r} is not a time", "give 20m, 90s or 1h", field="stop-if-stalled")
+        raise UsageError(f"{text[:40]!r} is not a time", "give 20m, 90s or 1h", field=field)
     return seconds
 
 

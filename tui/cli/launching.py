@@ -7,7 +7,7 @@ from runner.exit_codes import Exit
 from runner.model.overrides import Overrides, flag, override_help
 from runner.model.spec import parse_money
 from runner.model.stage_flags import STAGES
-from tui.cli.parser import Parser
+from tui.cli.parser import Parser, add_every
 from tui.presentation import console
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def options(name: str, sub: Parser) -> None:
         sub.add_argument("--code", default=None, metavar="SOURCE", help="train other code from here on")
         sub.add_argument("--include-secrets", action="store_true", help="pack files also that look like secrets")
         sub.add_argument("--watch", action="store_true", help="follow it to its end")
+        add_every(sub)
     else:
         _spec_options(sub, launch=name == "launch")
 
@@ -71,6 +72,7 @@ def _spec_options(sub: Parser, *, launch: bool) -> None:
         sub.add_argument("--tag", default=None, help="name of the run (default: made up)")
         sub.add_argument("--force-restart", action="store_true", help="start anew under a tag that is taken")
         sub.add_argument("--watch", action="store_true", help="follow the run to its end")
+        add_every(sub)
         sub.add_argument("-y", "--yes", action="store_true", help="launch it also where settings say to ask first")
     own = sub.add_argument_group("your own nanochat")
     own.add_argument(
@@ -254,7 +256,7 @@ def _resume(fleet: "Fleet", args: argparse.Namespace) -> int:
 
 
 def _started(fleet: "Fleet", run_: "Run", args: argparse.Namespace, verb: str, *, skip: int = 0) -> int:
-    if args.watch:
+    if args.watch or args.every is not None:
         from tui.cli import watch
 
         console.message(f"{verb} {run_.tag} ({run_.id}); Ctrl-C leaves it running")

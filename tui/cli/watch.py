@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING
 from runner.exit_codes import Exit
 from runner.logs.log_file import LogFile
 from runner.model.run import Run
-from runner.model.stages import StageName
 from runner.model.states import State
 from runner.monitoring import health
 from runner.monitoring.notifications import Notification, NotificationKind, Notifier, terminal_sequence
-from runner.monitoring.progress import progress_of
-from runner.monitoring.projection import is_free, project, spent_usd
-from runner.text import units
 from tui.cli import logs
 from tui.cli.json_records import record
-from tui.cli.parser import Parser
+from tui.cli.parser import Parser, add_every
 from tui.presentation import console, run_format
+from tui.presentation.live_line import live_line
 
 if TYPE_CHECKING:
     from runner.fleet.fleet import Fleet
@@ -28,7 +25,8 @@ TOLD_HERE = (NotificationKind.STALLED, NotificationKind.PREEMPTED, NotificationK
 
 
 def options(name: str, sub: Parser) -> None:
-    """It takes nothing but a run."""
+    """Add what the command takes."""
+    add_every(sub)
 
 
 def watch(fleet: "Fleet", args: argparse.Namespace) -> int:
@@ -38,6 +36,10 @@ def watch(fleet: "Fleet", args: argparse.Namespace) -> int:
 
 def follow_to_end(fleet: "Fleet", run_: Run, args: argparse.Namespace, *, skip: int = 0) -> int:
     """Print what comes until the run has ended; the exit code says how."""
+    if args.every is not None and not args.json:
+        from tui.cli.aloud import say_to_end
+
+        return say_to_end(fleet, run_, args)
     echo = logs.Printer(LogFile(fleet.log_file(run_)), skip, [])
     line = console.StatusLine(wanted=sys.stdout.isatty())
     unsignalled, others = False, fleet.registry.all()
@@ -45,15 +47,16 @@ def follow_to_end(fleet: "Fleet", run_: Run, args: argparse.Namespace, *, skip: 
     try:
         for current in logs.follow(fleet, run_, (lambda ended: None) if args.json else echo):
             run_, now = current, fleet.time_for(current)
+            like = health.silences(run_, others)
             if run_.live and run_.state is not State.STOPPING:
-                sign = health.health(run_, now, health.silences(run_, others))
+                sign = health.health(run_, now, like)
                 no_signal = sign.status is health.HealthStatus.NO_SIGNAL
                 if no_signal and not unsignalled:
                     console.message(f"nanochat-tui: {run_.tag} {sign.status}: {sign.why}")
                 unsignalled = no_signal
             teller.check([run_], time.time(), others, fleet.time_for)
             if run_.live:
-                line.put(live_line(run_, now))
+                line.put(live_line(run_, now, line.width, like))
         line.clear()
         teller.close()
         for problem in teller.problems:
@@ -72,18 +75,6 @@ def follow_to_end(fleet: "Fleet", run_: Run, args: argparse.Namespace, *, skip: 
     if run_.outcome and run_.outcome.advice:
         console.message(f"nanochat-tui: {run_.outcome.advice}")
     return Exit.OK if run_.state is State.DONE else Exit.FAILED
-
-
-def live_line(run_: Run, now: float) -> str:
-    """How a live run stands: its state, how far it is, when it ends, its loss, what it costs."""
-    found, left = progress_of(run_), project(run_, now)
-    cells = [run_.tag, run_format.state(run_).text]
-    cells += [f"{found.share:.0%}"] if found.share is not None else []
-    cells += [f"step {found.counted}" if found.stage is StageName.BASE else found.counted] if found.counted else []
-    cells += [f"eta {units.duration(left.left.likely)}"] if left and left.left.likely else []
-    cells += [f"loss {units.decimals(found.loss, 3)}"] if found.loss is not None else []
-    cells += [] if is_free(run_) else [units.money(spent_usd(run_, now))]
-    return "  ".join(cells)
 
 
 def _tell(fleet: "Fleet", notice: Notification) -> None:
