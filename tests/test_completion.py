@@ -221,7 +221,7 @@ class Shell(Terminal):
         super().__init__([name, *self.STARTS[name]], env, 120, 40)
         init = (
             f"cd {self.folder}; "
-            + {"bash": "", "zsh": "autoload -U compinit; compinit -u -d /dev/null; ", "fish": ""}[name]
+            + {"bash": "", "zsh": "autoload -U compinit; compinit -u -D; ", "fish": ""}[name]
         )
         self.write(f"{init}{self.PROMPT[name]}; source {folder / 'script'}; clear; echo rea''dy\r")
         self.wait_for("ready")

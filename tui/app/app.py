@@ -49,7 +49,10 @@ from tui.screens.file_actions import VolumeFiles
 from tui.widgets.consent import Confirm, word_for
 
 # A job writes its status once a second: of many runs, more often looks would show little more and cost twice as much.
-LOOK_EVERY_S, LOOK_AT_MANY_S, MANY = 0.5, 1.0, 5
+# Where none is live another terminal may yet launch one.
+LOOK_EVERY_S, LOOK_AT_MANY_S, MANY, LOOK_AT_NONE_S = 0.5, 1.0, 5, 2.0
+# So often ages are drawn anew of runs that stay as they are.
+AGES_EVERY_S = 10.0
 DISCOVER_EVERY_S = 60.0
 
 # Screens that draw need it, and must not wait for a disk.
@@ -94,6 +97,9 @@ class NanochatApp(TerminalApp):
         self.usages: dict[VolumeRef, DiskUsage] = {}
         self._trail = BackStack(self.DEFAULT_MODE)
         self._looked_at = time.monotonic()
+        # What was last seen on this machine, and when the screens were last told of it.
+        self._last_look: RunsChanged | None = None
+        self._told_at = 0.0
         self._stood: tuple[object, ...] = ()
         self._stood_at = 0.0
         self._asked_to_leave: Confirm | None = None
@@ -183,7 +189,8 @@ class NanochatApp(TerminalApp):
         worker = get_current_worker()
         while not worker.is_cancelled:
             self._look()
-            self.left.wait(LOOK_AT_MANY_S if sum(r.live for r in self.runs) > MANY else LOOK_EVERY_S)
+            live = sum(r.live for r in self.runs)
+            self.left.wait(LOOK_AT_MANY_S if live > MANY else LOOK_EVERY_S if live else LOOK_AT_NONE_S)
 
     @background(group="modal", doing="looking at the runs on Modal", exclusive=True, again=True)
     def _watch_modal(self) -> None:
@@ -249,8 +256,6 @@ class NanochatApp(TerminalApp):
             self._show_runs()
 
     def on_runs_changed(self, message: RunsChanged) -> None:
-        if message.backend == BackendName.LOCAL:
-            self._looked_at = time.monotonic()
         shown = {r.id: r for r in self.runs if r.backend != message.backend}
         self.runs, self.unreachable = [newest(r, shown.get(r.id)) for r in message.runs], message.unreachable
         if not self.watched and self.runs:
@@ -455,7 +460,12 @@ class NanochatApp(TerminalApp):
 
     def _look(self) -> None:
         runs = self.fleet.poll_all(BackendName.LOCAL)
-        self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), BackendName.LOCAL))
+        message = RunsChanged(runs, dict(self.fleet.unreachable), BackendName.LOCAL)
+        self._looked_at = time.monotonic()
+        same = self._last_look is not None and message.is_as(self._last_look) and not any(r.live for r in runs)
+        if not same or self._looked_at - self._told_at > AGES_EVERY_S:
+            self._last_look, self._told_at = message, self._looked_at
+            self.post_message(message)
         self.teller.check(runs, self.fleet.clock(), runs, self.fleet.time_for)
 
     def act_later(self, screen: Screen[object], key: Key) -> None:

@@ -16,6 +16,10 @@ class RunsChanged(Message):
         super().__init__()
         self.runs, self.unreachable, self.backend = runs, unreachable, backend
 
+    def is_as(self, before: "RunsChanged") -> bool:
+        """Whether nothing has changed."""
+        return self.runs == before.runs and self.unreachable == before.unreachable
+
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, RunsChanged) and message.backend == self.backend
 

@@ -36,6 +36,8 @@ REST_S, READ_EVERY_S, KEPT = 0.25, 1.0, 8
 MOST_LINES, MOST_TAIL, MOST_CHECKPOINTS = 3, 60, 6
 # Rows of a curve that says something, and of the end of a log.
 CHART_ROWS, TAIL_ROWS = 7, 4
+# Cells in which stages have their times, too.
+BROAD = 100
 
 
 class _Read(NamedTuple):
@@ -93,23 +95,24 @@ class RunDetail(Panel):
     def show(self, run: Run | None, now: float) -> None:
         """Another run, or the same a moment later."""
         before, self._run = self._run, run
-        for line in self.query(Line).results(Line):
-            line.display = run is not None
+        self._show_said(run, now)
+        if run is None or before is None or before.id != run.id:
+            self._show_read()
+            if self._resting:
+                self._resting.stop()
+            self._resting = self.set_timer(REST_S, self._read) if run else None
+        self._lay_out()
+
+    def _show_said(self, run: Run | None, now: float) -> None:
         if run is None:
             self.put(["no run"])
-            self._lay_out()
+            for name in ("about", "why", "stages"):
+                self._put(name, [], 1)
             return
         self.put([Cell(run.tag, "accent")], [run_format.state(run), Cell(run.id, "dim")])
         self._put("about", [Cell(run_format.progress(run, 10), "accent"), *run_summary.about(run, now)], 2)
         self._put("why", run_summary.verdict(run), MOST_LINES)
-        narrow = self.size.width < 100
-        self._put("stages", run_format.stages(run, now, brief=narrow), 2)
-        self._show_read()
-        self._lay_out()
-        if before is None or before.id != run.id:
-            if self._resting:
-                self._resting.stop()
-            self._resting = self.set_timer(REST_S, self._read)
+        self._put("stages", run_format.stages(run, now, brief=self.size.width < BROAD), 2)
 
     def _put(self, name: str, cells: Sequence[Cell | str], most: int) -> None:
         line = self.query_one(f"#{name}", Line)
