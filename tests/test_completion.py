@@ -29,7 +29,10 @@ from tui.cli.shell_words import quoted, read
 HOSTILE = ["a b", "it's", "$(touch pwned)", "`touch pwned`", 'say "hi"', "semi;touch pwned", "back\\slash", "new\nline",
            "bang!bang", "~root", "*", "{a,b}", "tab\there", "é", "# no comment", "&& touch pwned"]  # fmt: skip
 WORST = ["$(touch pwned) `touch pwned`", "it's; touch pwned", '"new\nline"', "tab\there", "back\\slash!! *"]
-FREE = {"tag", "budget", "lines", "grep", "since", "wandb", "env", "save_recipe", "depth", "to", "value"}
+FREE = {
+    *("tag", "budget", "lines", "grep", "since", "wandb", "env", "save_recipe", "depth", "to", "value"),
+    *("text", "what", "most"),
+}
 
 
 def home_with(folder: Path, *tags: str, state: State = State.DONE, volume: str = "/v") -> Path:
@@ -219,10 +222,7 @@ class Shell(Terminal):
         }
         env |= {"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder), "fish_history": ""}
         super().__init__([name, *self.STARTS[name]], env, 120, 40)
-        init = (
-            f"cd {self.folder}; "
-            + {"bash": "", "zsh": "autoload -U compinit; compinit -u -D; ", "fish": ""}[name]
-        )
+        init = f"cd {self.folder}; " + {"bash": "", "zsh": "autoload -U compinit; compinit -u -D; ", "fish": ""}[name]
         self.write(f"{init}{self.PROMPT[name]}; source {folder / 'script'}; clear; echo rea''dy\r")
         self.wait_for("ready")
 

@@ -109,11 +109,17 @@ def setting_values(asked: Asked) -> Iterator[Candidate]:
     from runner.model.pricing import GPUS
     from runner.model.spec import GPU_COUNTS
     from runner.settings import MEANING, Settings
+    from tui.presentation import key_presets, theme_names
 
     name = asked.first("name")
     if name not in MEANING:
         return
-    by_hand = {"gpu": [*GPUS], "gpus": [str(count) for count in GPU_COUNTS]}
+    by_hand = {
+        "gpu": [*GPUS],
+        "gpus": [str(count) for count in GPU_COUNTS],
+        "theme": [*theme_names.NAMES],
+        "keys_preset": [*key_presets.PRESETS],
+    }
     hint = get_type_hints(Settings)[name]
     values = by_hand.get(name) or (["on", "off"] if hint is bool else [str(value) for value in get_args(hint) if value])
     yield from (Candidate(value) for value in values if hint is not tuple and "'" not in value)
