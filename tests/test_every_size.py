@@ -37,6 +37,9 @@ SCREENS = {
     "cancel": ("c",),
     "help": ("question_mark",),
     "palette": ("ctrl+p",),
+    "themes": ("ctrl+p", *"theme", "enter"),
+    "find": ("ctrl+t", *"loss: 0.8"),
+    "delete": ("j", "j", "d"),
 }
 
 

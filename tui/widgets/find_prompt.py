@@ -46,7 +46,7 @@ class FindPrompt(Window[Hit]):
     FindPrompt { align: center top; }
     FindPrompt > Vertical { width: 100%; max-width: 150; height: 90%; background: $surface; padding: 0 1;
                             border-left: thick $accent; }
-    FindPrompt VirtualList > .list--blurred { background: $accent 30%; text-style: bold; }
+    FindPrompt VirtualList > .list--blurred { background: $cursor; text-style: bold; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Close"),
