@@ -17,7 +17,7 @@ from tui.widgets.log_view import LogView
 
 SMALL, LARGE = (80, 24), (120, 34)
 # To the checkpoints of a run, by keyboard.
-BROWSED = ("4", "down", "enter", "down", "enter", "enter", "enter")
+BROWSED = ("4", "down", "enter", "enter", "enter", "enter")
 
 
 @pytest.fixture
