@@ -9,7 +9,8 @@ from textual.app import ComposeResult
 from runner.metrics.series import EMA, METRICS, Curves, Mark, MarkKind, Series
 from tests.test_run import run
 from tui.app.base_app import TerminalApp
-from tui.widgets.metrics import Metrics, RunCurves
+from tui.widgets.metrics import Metrics
+from tui.widgets.run_curves import RunCurves
 
 
 def curves(seed: int = 0, steps: int = 1200, *, begins_s: float = 40.0) -> Curves:

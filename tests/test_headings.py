@@ -11,7 +11,7 @@ from tests.test_run import run
 from tui.presentation.run_format import said
 from tui.widgets.axes import value
 from tui.widgets.legend import MISSED, NOTE, PLAIN, Entry, heading, legend, width_of
-from tui.widgets.metrics import RunCurves, layers
+from tui.widgets.run_curves import RunCurves, layers
 
 
 def text(room: int, *values: tuple[str, str], where: str = "", missed: str = "") -> str:

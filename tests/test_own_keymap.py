@@ -190,7 +190,9 @@ async def test_marks_and_a_filter_that_were_cleared_come_back_on_runs_and_checkp
         await pilot.press("U")
         await until(pilot, lambda: len(runs.marked) == 2 and "tag-2" not in text_of(app), "what was cleared")
         await pilot.press("escape", "U", "U")
-        await until(pilot, lambda: any("were cleared" in t.text for t in app.toasts.all), "that there is no more")
+        await until(
+            pilot, lambda: any("nothing was deleted here" in t.text for t in app.toasts.all), "that there is no more"
+        )
         await pilot.press("6")
         await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen), "the checkpoints")
         await pilot.press("slash", *"abc", "enter", "escape", "U")

@@ -15,10 +15,11 @@ from tests.test_run import run
 from tui.presentation.keymap import KEYS
 from tui.widgets.curves import lines
 from tui.widgets.metric_list import MetricList
-from tui.widgets.metrics import CHARTS, Metrics, RunCurves, layers
+from tui.widgets.metrics import Metrics
 from tui.widgets.plot import Plot
 from tui.widgets.plot_window import DASHES, Layer, PlotWindow, curve_tone
 from tui.widgets.ranges import RATES
+from tui.widgets.run_curves import CHARTS, RunCurves, layers
 
 
 class Small(Plot):

@@ -31,7 +31,7 @@ OTHER = {
     "backend": "local", "engine": "nanochat", "gpu": "B200", "gpus": "8", "volume": "modal:other", "code": "x",
     "wandb": "off", "secrets": "c", "env": "main", "keep_logs_gb": "1", "log_times": "off", "log_wrap": "off",
     "local_usd_per_hour": "2", "ask_above_usd": "3", "monthly_limit_usd": "4", "bell": "on", "theme": "textual-light",
-    "on_notice": "true", "webhook": "https://other.example",
+    "trash_days": "3", "keys_preset": "vim", "keys": "runs.cancel=X", "on_notice": "true", "webhook": "https://other.example",
 }  # fmt: skip
 
 

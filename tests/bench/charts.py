@@ -14,8 +14,9 @@ from textual.app import App, ComposeResult
 from runner.metrics.series import METRICS, Curves, Series
 from tests.test_run import run
 from tui.app.base_app import TerminalApp
-from tui.widgets.metrics import Metrics, RunCurves
+from tui.widgets.metrics import Metrics
 from tui.widgets.plot import Plot
+from tui.widgets.run_curves import RunCurves
 
 POINTS, ROUNDS = 100_000, 30
 

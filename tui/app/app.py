@@ -31,7 +31,7 @@ from runner.text.sanitize import sanitize_line
 from runner.volumes.deletion import weigh
 from runner.volumes.disk_usage import DiskUsage
 from runner.volumes.trash import Trashed
-from tui.app import finding, last_frame, pages
+from tui.app import last_frame, pages
 from tui.app.base_app import TerminalApp
 from tui.app.leaving import run_to_exit_code
 from tui.app.messages import RunsChanged, newest
@@ -438,6 +438,8 @@ class NanochatApp(TerminalApp):
         start(self, *each, told, self._look, group="act", doing=f"deleting {_named(runs)}", finish=True)
 
     def action_find_all(self) -> None:
+        from tui.app import finding
+
         finding.open_prompt(self)
 
     def action_undo(self) -> None:

@@ -39,5 +39,5 @@ def load_all() -> None:
     """Load what no screen has asked for yet, as an upgrade may take it away, and a key should not wait for it."""
     for mode in PAGES:
         page_class(mode)
-    for name in ("tui.widgets.log_view", "textual.widgets._markdown"):
+    for name in ("tui.widgets.log_view", "tui.app.finding", "textual.widgets._markdown"):
         importlib.import_module(name)

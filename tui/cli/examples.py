@@ -18,6 +18,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "launch --backend modal --task base --model d12 --code ~/my-nanochat --budget 20",
     ),
     "recipes": ("recipes", "recipes speedrun-d24 > my.toml"),
+    "find": ("find 'loss: nan'", "find d12 --kind run --json"),
+    "restore": (
+        "restore             # what can come back",
+        "restore my-first",
+        "restore --empty",
+    ),
+    "keys": ("keys                # every key by its id", "keys --json"),
     "flags": ("flags base", "flags --code ~/my-nanochat --json"),
     "ls": ("ls", "ls --backend modal                              # also runs of other machines", "ls --json"),
     "show": ("show last", "show my-first --json", "show my-first --diff                            # what was changed"),

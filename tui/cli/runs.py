@@ -17,7 +17,6 @@ from tui.cli.json_records import as_json, record
 from tui.cli.parser import Parser
 from tui.presentation import console, run_format
 from tui.presentation.cells import Cell
-from tui.presentation.phrases import command_line, kept_text
 
 if TYPE_CHECKING:
     from runner.fleet.fleet import Fleet
@@ -188,6 +187,8 @@ def _cancel(fleet: "Fleet", args: argparse.Namespace) -> int:
 
 
 def _rm(fleet: "Fleet", args: argparse.Namespace) -> int:
+    from tui.presentation.phrases import kept_text
+
     deleted, kept, worst = [], list[Run](), Exit.OK
     runs = _named(fleet, args.run)
     if not args.yes and not sys.stdin.isatty():
@@ -219,6 +220,8 @@ def _rm(fleet: "Fleet", args: argparse.Namespace) -> int:
 
 def say_kept(fleet: "Fleet", names: list[str]) -> None:
     """How what was deleted comes back, or is freed at once."""
+    from tui.presentation.phrases import command_line
+
     days = units.pluralize(fleet.kept_days(BackendName.LOCAL), "day")
     back = command_line("restore", *names[:3])
     console.message(f"nanochat-tui: kept {days} in the trash: {back} brings it back, restore --empty frees its bytes")

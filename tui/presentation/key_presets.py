@@ -14,7 +14,6 @@ PRESETS: dict[str, dict[str, str]] = {
         **_back("escape,ctrl+o"),
         "app.command_palette": "ctrl+p,colon",
         "view.command_palette": "ctrl+p,colon",
-        "runs.undo": "u",
     },
     "emacs": {
         **_back("escape,ctrl+g"),
@@ -36,8 +35,7 @@ PRESETS: dict[str, dict[str, str]] = {
         "checkpoints.filter": "ctrl+s,slash",
         "volume.find": "ctrl+s,slash",
         "volume.copy": "alt+w,y",
-        "runs.undo": "ctrl+underscore,U",
-        "files.undo": "ctrl+underscore,U",
+        "app.undo": "ctrl+underscore,U",
     },
     "function-keys": {
         "app.help": "f1,question_mark",

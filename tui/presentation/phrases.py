@@ -1,9 +1,15 @@
 """Words that the command line and the screens share."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from runner.text import filenames, units
 from runner.text.sanitize import sanitize_line
 from runner.transfer.download import Progress
-from runner.volumes.trash import Trashed, TrashUsage
+
+if TYPE_CHECKING:
+    from runner.volumes.trash import Trashed, TrashUsage
 
 
 def transfer_text(progress: Progress) -> str:

@@ -29,9 +29,10 @@ from tui.screens.base import NanochatScreen
 from tui.screens.feed import Feed
 from tui.widgets.consent import AskPath
 from tui.widgets.diff_page import DiffPage, put_down
-from tui.widgets.metrics import Metrics, RunCurves
+from tui.widgets.metrics import Metrics
 from tui.widgets.panel import Panel
 from tui.widgets.plot_window import curve_tone, tone_name
+from tui.widgets.run_curves import RunCurves
 
 READ_EVERY_S = 2.0
 ENDINGS = (".csv", ".svg")

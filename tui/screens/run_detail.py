@@ -23,9 +23,9 @@ from tui.presentation import run_format, run_summary
 from tui.presentation.cells import Cell
 from tui.screens.feed import Feed
 from tui.widgets.line import Line
-from tui.widgets.metrics import RunCurves, layers
 from tui.widgets.panel import Panel
 from tui.widgets.plot import Plot, PlotWindow
+from tui.widgets.run_curves import RunCurves, layers
 from tui.widgets.tail import Tail
 
 if TYPE_CHECKING:

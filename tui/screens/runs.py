@@ -169,7 +169,8 @@ class RunsScreen(NanochatScreen):
         """Beside each other where that is broad enough; else the list takes what it needs, and the run the rest."""
         panel = self.query_one("#list", Panel)
         if not panel.dragged:
-            panel.styles.max_height = None if self.has_class("-wide") else max(LEAST_ROWS, rows) + HEAD_ROWS
+            needed = max(LEAST_ROWS, rows) + HEAD_ROWS + self.query_one("#filter", Input).display
+            panel.styles.max_height = None if self.has_class("-wide") else needed
 
     def _show_title(self, runs: Sequence[Run], shown: int) -> None:
         state: list[Cell | str] = (

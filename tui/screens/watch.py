@@ -33,9 +33,10 @@ from tui.widgets.diff_page import DiffPage, put_down
 from tui.widgets.line import Line
 from tui.widgets.log_pane import LogPane
 from tui.widgets.log_view import LogView
-from tui.widgets.metrics import Metrics, RunCurves, layers
+from tui.widgets.metrics import Metrics
 from tui.widgets.panel import Panel
 from tui.widgets.plot import Plot, PlotWindow
+from tui.widgets.run_curves import RunCurves, layers
 
 PLOTS = ("loss", "val bpb", "tok/s")
 MOST_LINES = 3

@@ -25,9 +25,9 @@ from runner.text.sanitize import sanitize_line
 from tui.presentation.bindings import moves
 from tui.presentation.cells import Cell
 from tui.widgets.log_pane import LogPane
-from tui.widgets.metrics import CHARTS, SHORT
 from tui.widgets.panel import Panel
 from tui.widgets.plot import Layer, Plot, PlotWindow
+from tui.widgets.run_curves import CHARTS, SHORT
 
 W = TypeVar("W", bound=Widget)
 MOST_SHOWN = 500

@@ -9,8 +9,6 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.widgets.log_lines import line_kind
-
 TONES = {"error": "error", "stage": "accent", "eval": "success"}
 
 
@@ -35,6 +33,8 @@ class Tail(Widget):
         at = len(self._lines) - min(height, len(self._lines)) + y
         if at >= len(self._lines) or width < 2:
             return Strip.blank(width, self.rich_style)
+        from tui.widgets.log_lines import line_kind
+
         text = self._lines[at]
         style = self.rich_style + self._tones(TONES.get(line_kind(text), "dim"))
         return Strip([Segment(set_cell_size(text, width), style)]).adjust_cell_length(width, self.rich_style)
