@@ -13,6 +13,8 @@ from runner.system.atomic import PRIVATE_FOLDER
 from runner.system.given_path import begin_in, given_path
 
 VARIABLE = "NANOCHAT_TUI_HOME"
+# A data folder that has this file is a demo: what is done in it stays in it.
+DEMO_MARK = "demo.txt"
 
 
 def _where() -> Path:
@@ -66,6 +68,11 @@ def data_dir(*, to_write: bool = True) -> Path:
     if not is_new and (path / "registry.db").exists():
         _tighten(path)
     return path
+
+
+def is_demo(home: Path) -> bool:
+    """Whether a data folder is a demo, in which nothing is launched but rehearsals and nothing outside is reached."""
+    return (home / DEMO_MARK).exists()
 
 
 def data_dir_if_any() -> Path | None:

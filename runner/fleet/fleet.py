@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -15,7 +15,7 @@ from runner import settings
 from runner.errors import CredentialsError, NanochatError, Unreachable, UsageError
 from runner.fleet.core import Core
 from runner.fleet.own_code import CodeStore
-from runner.fleet.places import Places
+from runner.fleet.places import OUT_OF_DEMO, Places
 from runner.fleet.polling import Poller
 from runner.fleet.registry import Check, Registry
 from runner.model.backend_name import BackendName
@@ -26,7 +26,7 @@ from runner.monitoring import ledger
 from runner.monitoring.liveness import BEATS_S
 from runner.monitoring.projection import spent_usd
 from runner.nanochat import layout
-from runner.paths import data_dir, has_modal_token
+from runner.paths import data_dir, is_demo
 from runner.settings import LoadedSettings, Settings
 from runner.text import units
 
@@ -73,8 +73,11 @@ class Fleet:
         self.clock = clock
         # What is urgent goes on over a variable that makes no sense.
         wrong: list[UsageError] | None = [] if or_copy else None
-        self.effective = settings.effective(home, os.environ, wrong)
-        self._places = Places(home, volume, self.effective.settings, lambda text: self.say(text))
+        self.is_demo = is_demo(home)
+        self.effective = settings.effective(home, self._variables(), wrong)
+        self._places = Places(
+            home, "" if self.is_demo else volume, self.effective.settings, lambda text: self.say(text)
+        )
         self.registry = Registry(home, or_copy=or_copy)
         self._polls = Poller(self.registry, self.backend, lambda: self.clock(), lambda text: self.say(text))
         self._core = Core(
@@ -99,6 +102,15 @@ class Fleet:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _variables(self) -> Mapping[str, str]:
+        """The variables that settings are taken from: in a demo none, as they name what is the person's own."""
+        return settings.without_variables(os.environ) if self.is_demo else os.environ
+
+    @property
+    def reaches_modal(self) -> bool:
+        """Whether Modal can be asked at all, as far as that is known without asking it."""
+        return self._places.reaches_modal
 
     @property
     def settings(self) -> Settings:
@@ -199,6 +211,8 @@ class Fleet:
 
     def obtain_code(self, text: str, *, include_secrets: bool = False) -> "Obtained":
         """The same, with what is known of that code, and a note for people."""
+        if self.is_demo:
+            raise UsageError("this is a demo: it trains nobody's code", OUT_OF_DEMO, field="code")
         return self._core.code.obtain(text, include_secrets=include_secrets)
 
     def code_facts(self, code: Code | None) -> "CodeFacts":
@@ -262,7 +276,7 @@ class Fleet:
 
     def _look_for_others(self) -> None:
         """Runs of another laptop spend the same money."""
-        if has_modal_token():
+        if self.reaches_modal:
             # What cannot be reached is not known now, and a launch there will say so.
             with contextlib.suppress(Unreachable, CredentialsError):
                 self.discover()
@@ -505,8 +519,10 @@ class Fleet:
 
     def put_setting(self, name: str, value: str) -> None:
         """Set one of the settings for good. Raises UsageError, also where the file is damaged."""
+        if self.is_demo and name in settings.SECRET:
+            raise UsageError("this is a demo: it tells nobody", OUT_OF_DEMO, field=name)
         settings.put(self.home, name, value, lambda text: self.say(text))
-        self.effective = settings.effective(self.home, os.environ, [])
+        self.effective = settings.effective(self.home, self._variables(), [])
         self._places.settings = self.effective.settings
 
     def billed(self, run: Run) -> dict[str, Decimal] | None:

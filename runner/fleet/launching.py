@@ -39,6 +39,7 @@ class Launcher:
         self, spec: RunSpec, *, backend: str, tag: str = "", force_restart: bool = False, check: Check | None = None
     ) -> Run:
         """Start a new run; `check` judges it as it is put down."""
+        self._core.places.check_engine(spec)
         place = self._core.places.backend(backend)
         location = self._planner.location(spec, backend)
         if place.make_volume(location):
@@ -175,6 +176,7 @@ class Launcher:
                 again = msgspec.structs.replace(again, earlier_code=earlier)
             return of_schema(msgspec.structs.replace(again, spec=spec))
 
+        self._core.places.check_engine(run.spec)
         if run.newer:
             raise UsageError(f"{run.tag} was asked for with a newer nanochat-tui", "go on with it there")
         self._core.places.volume_of(run).list("")

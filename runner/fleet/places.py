@@ -12,6 +12,8 @@ from runner.errors import UsageError
 from runner.model.backend_name import BackendName
 from runner.model.pricing import Prices
 from runner.model.run import Run
+from runner.model.spec import RunSpec
+from runner.paths import has_modal_token, is_demo
 from runner.settings import ON_MODAL, Settings
 from runner.system.given_path import given_path
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from runner.volumes.base import Volume
 
 BACKENDS = (BackendName.LOCAL, BackendName.MODAL)
+OUT_OF_DEMO = "nanochat-tui, without demo, does it with your own runs"
 
 
 class Places:
@@ -31,6 +34,7 @@ class Places:
     def __init__(self, home: Path, named: str, settings: Settings, say: Callable[[str], None]) -> None:
         self.named, self.settings = named, settings
         self._home, self._say = home, say
+        self.is_demo = is_demo(home)
         self._making = threading.Lock()
         self._backends: dict[str, Backend] = {}
         if "/" in named or named.startswith("~"):
@@ -49,6 +53,18 @@ class Places:
                     self._backends[name] = self._modal() if name == BackendName.MODAL else self._local()
         return self._backends[name]
 
+    @property
+    def reaches_modal(self) -> bool:
+        """Whether Modal can be asked at all, as far as that is known without asking it."""
+        return not self.is_demo and has_modal_token()
+
+    def check_engine(self, spec: RunSpec) -> None:
+        """Raises UsageError for what a demo does not start."""
+        if self.is_demo and spec.engine != "rehearsal":
+            raise UsageError(
+                "this is a demo: it starts rehearsals alone", f"{OUT_OF_DEMO}; here, --engine rehearsal", field="engine"
+            )
+
     def _local(self) -> "Backend":
         # Where no run is live nothing is asked of it.
         from runner.backends.local import LocalBackend
@@ -56,6 +72,8 @@ class Places:
         return LocalBackend(self._home)
 
     def _modal(self) -> "Backend":
+        if self.is_demo:
+            raise UsageError("this is a demo: Modal is out of its reach", OUT_OF_DEMO, field="backend")
         from runner.backends.modal.loading import modal_backend
 
         self._choose_environment()

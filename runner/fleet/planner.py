@@ -8,7 +8,6 @@ from runner.fleet.core import Core
 from runner.model.backend_name import BackendName
 from runner.model.spec import RunSpec
 from runner.nanochat import layout
-from runner.paths import has_modal_token
 from runner.planning import estimate
 from runner.planning.plan import Plan, make_plan
 from runner.volumes import holdings, run_records
@@ -35,7 +34,7 @@ class Planner:
         code = self._core.code.facts(spec.code.sha) if spec.code else None
         own = estimate.matching_past_run(self._core.registry.all(), spec, backend)
         whose = self._core.registry.get(spec.source).tag if spec.source else ""
-        if backend == BackendName.MODAL and not has_modal_token():
+        if backend == BackendName.MODAL and not self._core.places.reaches_modal:
             return make_plan(spec, layout.Inventory(), backend=backend, own=own, whose=whose, code=code)
         place = self._core.places.backend(backend)
         location = self.location(spec, backend)

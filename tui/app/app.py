@@ -24,7 +24,6 @@ from runner.monitoring.notifications import Notification, NotificationKind, Noti
 from runner.monitoring.projection import is_free, spent_usd
 from runner.nanochat import code_facts
 from runner.nanochat.layout import CheckpointKind
-from runner.paths import has_modal_token
 from runner.settings import BUILT_IN
 from runner.text import units
 from runner.text.sanitize import sanitize_line
@@ -62,6 +61,7 @@ MOST_LISTED = 8
 # A look at the runs on this machine that is older is told.
 LATE_S = 10.0
 STAND_EVERY_S = 0.9
+DEMO = "demo"
 
 BAD_NEWS = (
     NotificationKind.FAILED,
@@ -207,7 +207,7 @@ class NanochatApp(TerminalApp):
         """Another laptop may launch a run at any time; a network that is away at the start may come."""
         worker = get_current_worker()
         while not worker.is_cancelled:
-            if has_modal_token():
+            if self.fleet.reaches_modal:
                 self.fleet.discover()
                 self.workspace = self.fleet.workspace()
             self.left.wait(DISCOVER_EVERY_S)
@@ -217,7 +217,7 @@ class NanochatApp(TerminalApp):
         """Where runs may start in two places, and nobody has said in which they do, that is asked."""
         here = self.fleet.effective
         said = here.origins["backend"] != BUILT_IN or "backend" in here.loaded.odd
-        if not said and not here.loaded.damage and has_modal_token():
+        if not said and not here.loaded.damage and self.fleet.reaches_modal:
             self.app.call_from_thread(self._ask_where)
 
     def _ask_where(self) -> None:
@@ -240,6 +240,8 @@ class NanochatApp(TerminalApp):
         now = standing(
             self.runs, fleet.deleted_accounts, fleet.clock(), fleet.settings.monthly_limit_usd, self.workspace
         )
+        if fleet.is_demo:
+            now = now._replace(notes=(*now.notes, DEMO))
         trouble = [Cell(f"last looked at {units.duration(self._late_s)} ago", "error")] if self._late_s else []
         trouble += [Cell(why, "error") for why in list(self.unreachable.values())[:1]]
         return now, trouble

@@ -206,7 +206,7 @@ SOURCES: dict[str, Source] = {
 }
 # What the shell itself completes: files, or folders alone.
 FILES = frozenset({"file", "csv", "svg", "bundle", "recipe"})
-FOLDERS = frozenset({"volume", "code", "volume get to"})
+FOLDERS = frozenset({"volume", "code", "volume get to", "demo home"})
 
 
 def names_of(command: str, action: argparse.Action) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from runner.exit_codes import Exit
 from runner.logs import cache
 from runner.model.backend_name import BackendName
 from runner.model.spec import ENGINES
-from runner.paths import has_modal_token, modal_command
+from runner.paths import modal_command
 from runner.text import units
 from runner.volumes import holdings, run_records
 from tui.app import clipboard
@@ -71,7 +71,9 @@ def _is_wrong(check: Check, args: argparse.Namespace) -> bool:
 
 
 def _modal(fleet: "Fleet") -> list[Check]:
-    if not has_modal_token():
+    if fleet.is_demo:
+        return []
+    if not fleet.reaches_modal:
         return [_no_token()]
     try:
         return fleet.backend(BackendName.MODAL).check()

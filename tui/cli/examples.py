@@ -75,6 +75,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "volume put": ("volume put my-shards base_data_climbmix/ --backend modal", "volume put notes.md my-first:"),
     "volume rm": ("volume rm -r base_data", "volume rm my-first:notes.md --yes"),
     "volume mv": ("volume mv my-first:notes.md my-first:README.md", "volume mv old.txt kept/old.txt"),
+    "demo": (
+        "demo                                            # gone when the app is left",
+        "demo --home ~/nanochat-demo --no-open           # stays; says how to look at it",
+    ),
     "completion": (
         "completion bash > ~/.local/share/bash-completion/completions/nanochat-tui",
         "completion zsh > ~/.zfunc/_nanochat-tui         # with fpath+=~/.zfunc before compinit",

@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from runner import __version__
 from runner.errors import NanochatError
@@ -105,6 +106,10 @@ def _main(words: list[str]) -> int:
             from tui.cli.completion import completion
 
             code = completion(args)
+        elif args.command == "demo":
+            from tui.cli.demo import demo
+
+            code = demo(args, _show_app)
         else:
             from tui.cli.dispatch import dispatch
 
@@ -181,8 +186,8 @@ def _begin_log(args: argparse.Namespace, words: Sequence[str]) -> None:
     from runner.paths import data_dir
     from runner.system import client_log
 
-    if args.command in ("view", "completion"):
-        # What reads a file of anybody's, or prints a script, needs no folder of ours.
+    if args.command in ("view", "completion", "demo"):
+        # What reads a file of anybody's, prints a script, or has a folder of its own, needs none of ours.
         return
     try:
         folder = data_dir()
@@ -217,10 +222,14 @@ def _open_app(args: argparse.Namespace) -> int:
 
         raise UsageError("the app needs a terminal", "use a subcommand; nanochat-tui --help lists them")
     from runner.paths import data_dir
+
+    return _show_app(data_dir(), args.volume)
+
+
+def _show_app(home: Path, volume: str = "") -> int:
     from tui.cli.view import needs_screen
 
     needs_screen("use a subcommand; nanochat-tui --help lists them")
-    where = data_dir()
     from tui.app.app import run_app
 
-    return run_app(where, volume=args.volume, commands=command_lines())
+    return run_app(home, volume=volume, commands=command_lines())

@@ -94,7 +94,9 @@ def marked(run: Run) -> Cell:
 def hardware(run: Run) -> str:
     """`8×H100` in the cloud; on this machine what really computes."""
     if run.spec.engine == "nanochat":
-        on_cpu = run.backend is BackendName.LOCAL or not needs_gpus(run.spec.task)
+        device = run.status.containers.device if run.status else ""
+        here_on_cpu = run.backend is BackendName.LOCAL and run.spec.gpu not in device
+        on_cpu = here_on_cpu or not needs_gpus(run.spec.task)
         return "cpu" if on_cpu else f"{run.spec.gpus}×{run.spec.gpu}"
     return f"{run.spec.gpus} rank{'s' if run.spec.gpus > 1 else ''}"
 

@@ -21,7 +21,7 @@ from runner.model.run import Run
 from runner.model.spec import RunSpec
 from runner.nanochat import flag_list
 from runner.nanochat.code_facts import CodeFacts
-from runner.paths import has_modal_token, no_modal_token
+from runner.paths import no_modal_token
 from runner.planning.plan import Plan
 from runner.text import units
 from runner.text.sanitize import sanitize_line
@@ -313,7 +313,7 @@ class LaunchScreen(RecipeScreen):
             self.app.call_from_thread(self._know, facts, filled.code)
         planned = fleet.plan(spec, filled.backend)
         is_modal = filled.backend == BackendName.MODAL
-        problem = CredentialsError(*no_modal_token()) if is_modal and not has_modal_token() else None
+        problem = CredentialsError(*no_modal_token()) if is_modal and not fleet.reaches_modal else None
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show_plan, spec, filled, planned, notes, problem)
 
