@@ -228,7 +228,7 @@ async def test_runs_of_other_machines_are_looked_for_until_the_network_is_there_
 
     monkeypatch.setattr(fleet, "discover", discover)
     monkeypatch.setattr(fleet, "workspace", lambda: "mine/main")
-    monkeypatch.setattr("tui.app.app.has_modal_token", lambda: True)
+    monkeypatch.setattr("runner.fleet.places.has_modal_token", lambda: True)
     monkeypatch.setattr("tui.app.app.DISCOVER_EVERY_S", 0.01)
     monkeypatch.setattr(background, "AGAIN_S", 0.01)
     app = NanochatApp(fleet)

@@ -54,7 +54,7 @@ def test_a_volume_is_looked_at_though_the_machine_was_started_a_moment_ago(
         prices=lambda: pricing.DATED,
         close=lambda: None,
     )
-    monkeypatch.setattr("runner.fleet.planner.has_modal_token", lambda: True)
+    monkeypatch.setattr("runner.fleet.places.has_modal_token", lambda: True)
     monkeypatch.setattr("runner.fleet.planner.time", SimpleNamespace(time=time.time, monotonic=lambda: 5.0))
     looked: list[str] = []
 
