@@ -15,9 +15,6 @@ from runner import __version__
 from tests.modal_cloud import ROOT
 from tests.terminal import Terminal
 
-# What is no code, and must be in the wheel for the program to run.
-DATA = {".tcss", ".toml", ".json", ".gz", ".typed", ".csv"}
-
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
