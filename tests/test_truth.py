@@ -35,7 +35,7 @@ async def test_ages_go_on_and_the_title_says_so_where_a_look_hangs(
 ) -> None:
     put(fleet, 1)
     asked, go_on = threading.Event(), threading.Event()
-    monkeypatch.setattr("tui.app.app.LATE_S", 0.5)
+    monkeypatch.setattr("tui.app.app.LATE_S", 4.0)
     monkeypatch.setattr(fleet, "poll_all", lambda backend: (asked.set(), go_on.wait(60), fleet.registry.all())[2])
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 24)) as pilot:

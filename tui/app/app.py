@@ -100,6 +100,7 @@ class NanochatApp(TerminalApp):
         # What was last seen on this machine, and when the screens were last told of it.
         self._last_look: RunsChanged | None = None
         self._told_at = 0.0
+        self._was_late = False
         self._stood: tuple[object, ...] = ()
         self._stood_at = 0.0
         self._asked_to_leave: Confirm | None = None
@@ -254,7 +255,8 @@ class NanochatApp(TerminalApp):
 
     def _grow_older(self) -> None:
         """Where a look takes its time, as a disk that hangs makes it, ages and silences go on all the same."""
-        if self._late_s:
+        late, self._was_late = self._was_late, bool(self._late_s)
+        if late or self._was_late:
             self._show_runs()
 
     def on_runs_changed(self, message: RunsChanged) -> None:
