@@ -28,6 +28,10 @@ class UsageError(NanochatError):
         self.field = field
 
 
+class ReadOnly(UsageError):
+    """It would change something, and this process only looks."""
+
+
 class SecretsInCode(UsageError):
     """Files that look like secrets would be sent along with somebody's code."""
 

@@ -14,6 +14,7 @@ from runner.errors import UsageError
 from runner.model.overrides import closest_name
 from runner.model.spec import GPU_COUNTS, gpu_kind
 from runner.settings_file import FILE as FILE
+from runner.system import read_only
 from runner.system.given_path import given_path
 from runner.text.secrets import redact
 
@@ -288,6 +289,7 @@ def put(home: Path, name: str, value: str, say: Callable[[str], None] = lambda t
     What the file holds besides, as of a newer release or a person's comments, stays; where it cannot, that is said.
     Raises UsageError also for a file that is damaged.
     """
+    read_only.refuse("change settings")
     if name not in MEANING:
         changed(Settings(), name, value)
     with settings_file.locked(home):

@@ -25,7 +25,7 @@ from runner.model.states import State
 from runner.model.status import Outcome, OutcomeKind, Status
 from runner.nanochat import layout
 from runner.settings import without_variables
-from runner.system import locks
+from runner.system import locks, read_only
 from runner.text.sanitize import strip_ansi
 from runner.volumes import run_records
 from runner.volumes.folder import FolderVolume
@@ -54,6 +54,7 @@ class LocalBackend:
         return self._home / "work" / run.id
 
     def make_volume(self, location: str) -> bool:
+        read_only.refuse("make a volume")
         if Path(location).is_dir():
             return False
         try:
@@ -84,6 +85,7 @@ class LocalBackend:
                 raise UsageError(f"{name} is not set in this shell", f"export {name}=…, then again", field="pass-env")
 
     def launch(self, run: Run) -> str:
+        read_only.refuse("launch a run")
         import subprocess
 
         work = self._work(run)
@@ -111,7 +113,7 @@ class LocalBackend:
         gone = not Path(run.volume).is_dir()
         status = None if gone else run_records.read_status(self.volume(run.volume), run)
         alive = self._life(run, status) is not None
-        if not alive and run.live:
+        if not alive and run.live and not read_only.is_set():
             self._end_leftovers(run)
         if gone and (alive or not run.cancel_requested_at):
             raise VolumeGone(f"the volume folder {run.volume} is gone", "put it back to see its runs")
@@ -165,6 +167,7 @@ class LocalBackend:
                 engines.end_leftovers(work)
 
     def cancel(self, run: Run, *, force: bool = False) -> None:
+        read_only.refuse("cancel a run")
         job = self._life(run, run.status)
         if job is None:
             return
@@ -195,6 +198,7 @@ class LocalBackend:
         return None
 
     def forget(self, run: Run) -> None:
+        read_only.refuse("delete a run")
         shutil.rmtree(self._work(run), ignore_errors=True)
 
     def close(self) -> None:

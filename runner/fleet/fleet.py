@@ -28,6 +28,7 @@ from runner.monitoring.projection import spent_usd
 from runner.nanochat import layout
 from runner.paths import data_dir, is_demo
 from runner.settings import LoadedSettings, Settings
+from runner.system import read_only
 from runner.text import units
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Fleet:
         if found.odd:
             self.say(f"{found.file}: the values of {', '.join(found.odd)} make no sense; their defaults are used")
         unknown = ", ".join(name[:40] for name in found.unknown[:8])
-        if unknown and self.registry.mark_sent(f"settings/{unknown}"):
+        if unknown and not read_only.is_set() and self.registry.mark_sent(f"settings/{unknown}"):
             self.say(f"{found.file}: {unknown} mean nothing to this release; they are kept")
 
     def _rebuild(self, lost: str) -> None:
@@ -211,6 +212,7 @@ class Fleet:
 
     def obtain_code(self, text: str, *, include_secrets: bool = False) -> "Obtained":
         """The same, with what is known of that code, and a note for people."""
+        read_only.refuse("pack code of this machine")
         if self.is_demo:
             raise UsageError("this is a demo: it trains nobody's code", OUT_OF_DEMO, field="code")
         return self._core.code.obtain(text, include_secrets=include_secrets)
@@ -321,6 +323,7 @@ class Fleet:
         `unasked`: there was no reason to ask for a confirmation. Raises UsageError where there is one by now, as
         somebody else has launched a run meanwhile.
         """
+        read_only.refuse("launch a run")
         limited = unasked and self.settings.monthly_limit_usd
         check = self._within_the_month(spec, self.plan(spec, backend).usd.likely) if limited else None
         return self._launcher.launch(spec, backend=backend, tag=tag, force_restart=force_restart, check=check)
@@ -342,6 +345,7 @@ class Fleet:
         With `step` it goes back to that checkpoint; what was saved later is put aside. `unasked` as for `launch`.
         Raises UsageError when its checkpoint is of another number of GPUs or not whole, or when its budget is spent.
         """
+        read_only.refuse("resume a run")
         limited = unasked and self.settings.monthly_limit_usd
         check = self._within_the_month(*self._rest(run, budget)) if limited else None
         return self._launcher.resume(run, gpus=gpus, budget=budget, step=step, code=code, check=check)
@@ -360,6 +364,7 @@ class Fleet:
 
         Whatever else cannot be reached, what is known to run is ended. Raises Unreachable when something may go on.
         """
+        read_only.refuse("cancel a run")
         from runner.fleet import ending
 
         return ending.cancel(self._core, run)
@@ -370,6 +375,7 @@ class Fleet:
         On a volume of this machine it can be brought back for `trash_days` by what is returned; `now` deletes for good.
         `forget` removes the record although the volume cannot be reached, of a run whose calls have verifiably ended.
         """
+        read_only.refuse("delete a run")
         from runner.fleet import ending
 
         return ending.delete(self._core, run, self._log_folder(run), self.discover, forget=forget, now=now)
@@ -382,6 +388,7 @@ class Fleet:
 
     def remove_files(self, backend: str, location: str, paths: Sequence[str], *, now: bool = False) -> "Trashed | None":
         """Delete files and folders of a volume; what to bring them back by, where they are kept, as for `delete`."""
+        read_only.refuse("delete files")
         from runner.fleet import trashing
 
         volume = self.backend(backend).volume(location)
@@ -398,6 +405,7 @@ class Fleet:
 
         A run that is live is not given files.
         """
+        read_only.refuse("bring back what was deleted")
         from runner.fleet import trashing
 
         return trashing.restore(self._core, entry, self.runs_on_volume(BackendName.LOCAL, entry.location))

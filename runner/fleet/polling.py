@@ -14,6 +14,7 @@ from runner.model.states import TRANSITIONS, UNSURE, State
 from runner.model.status import Status
 from runner.model.transitions import adopted, apply_poll, found_alive, import_run
 from runner.monitoring.liveness import SignsOfLife
+from runner.system import read_only
 from runner.system.client_log import LOG
 from runner.system.side_by_side import side_by_side
 from runner.text import units
@@ -165,7 +166,7 @@ class Poller:
 
     def _force(self, run: Run, now: float) -> None:
         """End what was asked to stop and has not; tried again after a while, and what goes wrong is told."""
-        if 0 <= now - self._forced_at.get(run.id, -FORCE_AFTER_S) < FORCE_AFTER_S:
+        if read_only.is_set() or 0 <= now - self._forced_at.get(run.id, -FORCE_AFTER_S) < FORCE_AFTER_S:
             return
         self._forced_at[run.id] = now
         try:

@@ -18,6 +18,7 @@ from runner.model.run import Run, named, renewed
 from runner.model.states import State
 from runner.monitoring.ledger import account
 from runner.monitoring.letters import LONGEST_PAUSE_S, NotificationClaim, PendingDelivery
+from runner.system import read_only
 from runner.system.client_log import LOG
 
 # Looks at all runs on record, and raises where something must not be written down beside them.
@@ -221,11 +222,13 @@ class Registry(RegistryFile):
     @with_repair
     def begin_download(self, wanted: DownloadRequest) -> None:
         """Remember a download until `end_download`, and that this process is at it."""
+        read_only.refuse("bring files to this machine")
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO downloads VALUES (?, ?)", (wanted.key(), processes.call_id(os.getpid())))
 
     @with_repair
     def end_download(self, wanted: DownloadRequest) -> None:
+        read_only.refuse("forget a download")
         with self.transaction() as db:
             db.execute("DELETE FROM downloads WHERE wanted = ?", (wanted.key(),))
 

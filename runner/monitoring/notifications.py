@@ -19,6 +19,7 @@ from runner.monitoring.letters import LONGEST_PAUSE_S, NotificationClaim, Outbox
 from runner.monitoring.projection import spent_usd
 from runner.planning import budget
 from runner.settings import Settings
+from runner.system import read_only
 from runner.system.client_log import LOG
 from runner.text import units
 from runner.text.sanitize import sanitize_line
@@ -165,6 +166,12 @@ class Notifier:
         self._send_letters()
 
     def _tell(self, notice: Notification, old: bool) -> None:
+        if read_only.is_set():
+            # It is left to others to tell it for good: here it is shown alone.
+            self._settled.add(notice.key)
+            if not old:
+                self._show(notice)
+            return
         whose = NotificationClaim.TOLD if old else self._registry.claim_notification(notice.key)
         if whose is NotificationClaim.OTHERS:
             # It is theirs until they have told it, or are gone.
@@ -178,7 +185,7 @@ class Notifier:
         self._registry.queue_deliveries(notice.key, msgspec.json.encode(notice), ways)
 
     def _send_letters(self) -> None:
-        for way in delivery.WAYS:
+        for way in () if read_only.is_set() else delivery.WAYS:
             thread = self._threads.get(way)
             if thread and thread.is_alive():
                 continue

@@ -12,7 +12,7 @@ from runner.model.overrides import closest_name
 from runner.recipes import recipe_text
 from runner.recipes.recipe import Recipe
 from runner.recipes.recipe_text import MOST_BYTES, NAME
-from runner.system import atomic
+from runner.system import atomic, read_only
 from runner.system.given_path import given_path
 from runner.text.filenames import path_for_terminal
 
@@ -100,6 +100,7 @@ def text_of(path: Path) -> str:
 
 def check_free(name: str, home: Path) -> Path:
     """Where a recipe of that name would be kept. Raises UsageError where the person has one already."""
+    read_only.refuse("keep a recipe")
     path = home / FOLDER / (recipe_text.checked_name(name) + ENDING)
     if path.exists():
         raise UsageError(

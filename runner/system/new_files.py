@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from runner.errors import UsageError, naming_path
+from runner.system import read_only
 from runner.system.given_path import given_path
 from runner.system.placing import move_into
 from runner.text.filenames import path_for_terminal
 
 MOST = 10_000
+SAVE = "save files on this machine"
 
 
 class NewFile(NamedTuple):
@@ -24,6 +26,7 @@ class NewFile(NamedTuple):
 
 def new_file(text: str) -> Path:
     """A path that a person gave for a file that is to be made. Raises UsageError where it cannot be."""
+    read_only.refuse(SAVE)
     path = given_path(text)
     if os.path.lexists(path):
         raise UsageError(f"{path_for_terminal(text)} is there already", "name a new file")
@@ -38,6 +41,7 @@ def whole_files(targets: Sequence[Path], mode: int = 0o666) -> Iterator[list[New
 
     Raises FileExistsError, also where a name was taken meanwhile.
     """
+    read_only.refuse(SAVE)
     made = _made(targets, mode)
     if made is None:
         raise FileExistsError(errno.EEXIST, "is there already, or is being written", str(targets[0]))

@@ -15,6 +15,7 @@ from msgspec import Struct
 from runner.errors import FileChanged, NanochatError, UsageError
 from runner.model.identifiers import RUNS
 from runner.nanochat import layout
+from runner.system import read_only
 from runner.system.placing import make_folder
 from runner.text import units
 from runner.text.filenames import PARTS_FOLDER, path_for_terminal, safe_paths
@@ -130,6 +131,7 @@ class Download:
         overwrite: bool = False,
         workers: int = WORKERS,
     ) -> None:
+        read_only.refuse("bring files to this machine")
         self._volume, self._items, self._told = volume, items, told
         self._folder, self._overwrite, self._workers = folder, overwrite, workers
         self.progress = Progress(files=len(items), bytes=sum(i.entry.bytes for i in items))

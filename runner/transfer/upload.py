@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from runner.errors import NanochatError, UsageError
+from runner.system import read_only
 from runner.text.filenames import BROUGHT, PARTS_FOLDER, path_for_terminal
 from runner.transfer.download import Progress
 from runner.volumes.base import BLOCK, Entry, Volume
@@ -36,6 +37,7 @@ def plan_upload(origin: Path, to: str) -> tuple[list[UploadItem], list[Path]]:
 
     Raises UsageError for an origin that is neither, OSError for a folder that cannot be read.
     """
+    read_only.refuse("send files to a volume")
     if not origin.exists():
         raise UsageError(f"{origin} is not here", "name a file or folder of this machine")
     if origin.is_file():

@@ -8,6 +8,8 @@ from msgspec import Struct
 
 # Files are brought in pieces of this size, as Modal keeps them.
 BLOCK = 8 << 20
+# What a process that only looks refuses of a volume.
+CHANGE = "change files of a volume"
 # The folder at the top of a volume of this machine that keeps what was deleted: no content of it.
 TRASH = ".trash"
 

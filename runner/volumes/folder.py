@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
 
 from runner.errors import FileChanged, VolumeGone, naming_path
-from runner.system import atomic
-from runner.volumes.base import BLOCK, TRASH, Entries, Entry, Paths
+from runner.system import atomic, read_only
+from runner.volumes.base import BLOCK, CHANGE, TRASH, Entries, Entry, Paths
 
 BATCH = 1000
 
@@ -84,6 +84,7 @@ class FolderVolume:
             return file.read(-1 if length is None else length)
 
     def write(self, path: str, data: bytes) -> None:
+        read_only.refuse(CHANGE)
         full = self.path(path)
         with naming_path(full), atomic.replacing(full) as file:
             file.write(data)
@@ -92,6 +93,7 @@ class FolderVolume:
         return FolderBlockReader(entry, self.path(entry.path))
 
     def put(self, origin: Path, path: str, told: Callable[[int], None], *, over: bool) -> None:
+        read_only.refuse(CHANGE)
         full = self.path(path)
         with naming_path(origin), origin.open("rb") as source, atomic.replacing(full, over=over) as file:
             while data := source.read(BLOCK):
@@ -100,12 +102,14 @@ class FolderVolume:
                 told(len(data))
 
     def rename(self, path: str, to: str) -> None:
+        read_only.refuse(CHANGE)
         origin, target = self.straight(path), self.straight(to)
         origin.lstat()
         target.parent.mkdir(parents=True, exist_ok=True)
         origin.rename(target)
 
     def remove(self, path: str) -> None:
+        read_only.refuse(CHANGE)
         full = self.straight(path)
         if full.is_dir() and not full.is_symlink():
             shutil.rmtree(full)

@@ -14,10 +14,10 @@ from msgspec import Struct
 
 from runner.errors import NanochatError, UsageError
 from runner.model import stored
-from runner.system import atomic
+from runner.system import atomic, read_only
 from runner.system.client_log import LOG
 from runner.system.placing import move_into
-from runner.volumes.base import TRASH, Volume
+from runner.volumes.base import CHANGE, TRASH, Volume
 from runner.volumes.deletion import in_order, outermost
 from runner.volumes.folder import FolderVolume
 
@@ -73,6 +73,7 @@ def put(
 
     Raises UsageError for what it cannot take: then nothing has gone, or what has gone is in the trash.
     """
+    read_only.refuse(CHANGE)
     folder = _folder_of(volume)
     there = [path for path in in_order(outermost(paths)) if os.path.lexists(folder.straight(path))]
     if not there:
@@ -114,6 +115,7 @@ def entries(volume: Volume) -> list[Trashed]:
 
 def restore(volume: Volume, entry: Trashed) -> None:
     """Bring all of it back to where it was. Raises UsageError where something is in its place by now."""
+    read_only.refuse(CHANGE)
     folder = _folder_of(volume)
     place = Path(os.path.realpath(volume.location)) / TRASH / entry.id
     ways = []
@@ -140,7 +142,8 @@ def restore(volume: Volume, entry: Trashed) -> None:
 def sweep(volume: Volume, now: float) -> int:
     """Take out for good whatever was kept long enough, and what a kill left half done; how many went."""
     count = 0
-    for place in _places(volume, going=True):
+    # Who only looks leaves it to others.
+    for place in () if read_only.is_set() else _places(volume, going=True):
         # What cannot be taken out now is tried again, and holds up nothing else.
         with contextlib.suppress(OSError, NanochatError):
             if place.name.endswith(GOING) or _is_due(place, now):
@@ -151,6 +154,7 @@ def sweep(volume: Volume, now: float) -> int:
 
 def empty(volume: Volume) -> TrashUsage:
     """Take out everything for good; how much that was."""
+    read_only.refuse(CHANGE)
     held = usage(volume)
     for place in _places(volume, going=True):
         _remove(place)

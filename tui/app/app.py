@@ -25,6 +25,7 @@ from runner.monitoring.projection import is_free, spent_usd
 from runner.nanochat import code_facts
 from runner.nanochat.layout import CheckpointKind
 from runner.settings import BUILT_IN
+from runner.system import read_only
 from runner.text import units
 from runner.text.sanitize import sanitize_line
 from runner.volumes.deletion import weigh
@@ -58,6 +59,7 @@ DISCOVER_EVERY_S = 60.0
 code_facts.pinned()
 
 MOST_LISTED = 8
+READ_ONLY = "read-only"
 # A look at the runs on this machine that is older is told.
 LATE_S = 10.0
 STAND_EVERY_S = 0.9
@@ -122,10 +124,11 @@ class NanochatApp(TerminalApp):
         self._watch_all()
         self.call_after_refresh(self._load_the_rest)
         self.set_interval(1.0, self._grow_older)
-        self.call_after_refresh(self.files.look_for_cut_ones)
         self.call_after_refresh(self._watch_modal)
         self.call_after_refresh(self._discover)
-        self.call_after_refresh(self._see_where)
+        if not read_only.is_set():
+            self.call_after_refresh(self.files.look_for_cut_ones)
+            self.call_after_refresh(self._see_where)
         self.call_after_refresh(self._sweep_trash)
 
     @background(group="load", doing="loading the screens")
@@ -142,7 +145,7 @@ class NanochatApp(TerminalApp):
         bad = notice.kind in BAD_NEWS
         severity: SeverityLevel = "warning" if bad else "information"
         self.notify(sanitize_line(notice.text), severity=severity, timeout=12, kind=notice.kind)
-        if self.fleet.settings.bell and self._driver:
+        if self.fleet.settings.bell and self._driver and not read_only.is_set():
             self._driver.write(terminal_sequence(notice))
 
     def browse(self, place: VolumeRef, path: str, name: str = "") -> None:
@@ -243,6 +246,8 @@ class NanochatApp(TerminalApp):
         )
         if fleet.is_demo:
             now = now._replace(notes=(*now.notes, DEMO))
+        if read_only.is_set():
+            now = now._replace(notes=(*now.notes, READ_ONLY))
         trouble = [Cell(f"last looked at {units.duration(self._late_s)} ago", "error")] if self._late_s else []
         trouble += [Cell(why, "error") for why in list(self.unreachable.values())[:1]]
         return now, trouble
@@ -334,6 +339,7 @@ class NanochatApp(TerminalApp):
 
     def ask_cancel(self, runs: list[Run]) -> None:
         """Ask, then stop the live ones among `runs`."""
+        read_only.refuse("cancel a run")
         live = [r for r in runs if r.live]
         if not live:
             self.notify("nothing to cancel: not running", severity="warning", markup=False)
@@ -358,6 +364,7 @@ class NanochatApp(TerminalApp):
 
     def ask_resume(self, runs: list[Run], step: int | None = None) -> None:
         """Ask, then start the next attempt of those of `runs` that can have one, if need be from an earlier step."""
+        read_only.refuse("resume a run")
         able = [r for r in runs if not r.live and State.LAUNCHING in TRANSITIONS[r.state]]
         if not able:
             said = f"{_named(runs)} is {runs[0].state}" if len(runs) == 1 else "none of them has stopped"
@@ -391,6 +398,7 @@ class NanochatApp(TerminalApp):
 
     def ask_delete(self, runs: list[Run]) -> None:
         """Ask, then delete `runs`; live ones are refused."""
+        read_only.refuse("delete a run")
         if not runs:
             return
         live = [r for r in runs if r.live]

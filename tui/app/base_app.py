@@ -31,6 +31,7 @@ from textual.widgets import Input
 
 from runner.exit_codes import Exit
 from runner.settings import Settings
+from runner.system import read_only
 from runner.system.client_log import FILE, LOG
 from runner.text.sanitize import sanitize_line
 from runner.text.secrets import redact
@@ -42,8 +43,8 @@ from tui.app.stylesheet import KeptStylesheet
 from tui.app.theming import ThemePalette, Themes
 from tui.background import MOMENT_S, Left, Threads, as_ours, background
 from tui.presentation.bindings import keymap
-from tui.presentation.key_choice import Chosen, chosen, summary
-from tui.presentation.keymap import KEYS, Key
+from tui.presentation.key_choice import Chosen, chosen, only_looking, summary
+from tui.presentation.keymap import CHANGING, KEYS, Key
 from tui.presentation.theme import CSS, Muted, tone_style
 from tui.presentation.themes import completed
 from tui.widgets.consent import Question
@@ -281,11 +282,17 @@ class TerminalApp(App[int]):
             if id in chosen:
                 self.act_later(below, chosen[id])
 
-        self.push_screen(HelpPage(self.sections(below), self.keys, self.tone), act)
+        self.push_screen(HelpPage(self.sections(below), self.keys, self.tone, self.hidden), act)
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Actions of the table, by id, that this app has not."""
+        return CHANGING if read_only.is_set() else frozenset()
 
     def apply_keys(self, settings: Settings) -> None:
         """The keys that a person has set; what of them is not obeyed is told."""
-        self.keys = chosen(settings.keys_preset, settings.keys)
+        found = chosen(settings.keys_preset, settings.keys)
+        self.keys = only_looking(found) if read_only.is_set() else found
         self.set_keymap(keymap(self.keys))
         if said := summary(self.keys):
             self.notify(said, severity="warning", timeout=15)
@@ -296,7 +303,8 @@ class TerminalApp(App[int]):
     @background(group="settings", doing="keeping the settings", finish=True)
     def keep(self, *chosen: tuple[str, str]) -> None:
         """Remember what a person has chosen."""
-        for name, value in chosen:
+        # Who only looks has chosen it for as long as the app is open.
+        for name, value in () if read_only.is_set() else chosen:
             self.put_setting(name, value)
 
     def put_setting(self, name: str, value: str) -> None:

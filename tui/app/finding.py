@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 def open_prompt(app: NanochatApp) -> None:
     """Ask what to look for over the screen that is open, whose commands are among what can be found."""
     screen = app.screen
-    keys = [key for section in app.sections(screen) for key in KEYS if key.screen == section]
+    keys = [
+        key for section in app.sections(screen) for key in KEYS if key.screen == section and key.id not in app.hidden
+    ]
     named = [Named(str(n), key.label, f"{key.help} ({key_label(key.keys)})") for n, key in enumerate(keys)]
     finder = Finder(app.fleet, named)
     prompt = FindPrompt(finder.search, app.tone, app.fleet.clock)

@@ -61,7 +61,7 @@ class Commands(Provider):
             for key in KEYS:
                 # Of what has the same name here and elsewhere, as Back, only what is here is meant.
                 left_out = ("command_palette", *(() if section in here else BACK))
-                if key.screen == section and key.action not in left_out:
+                if key.screen == section and key.action not in left_out and key.id not in app.hidden:
                     act = partial(app.act_later, self.screen, key)
                     place, counts = ("", HERE) if section in here else (TITLES[section], ELSEWHERE)
                     yield Command(key.label, app.keys.label(key.id, first=True), key.help, place, counts), act

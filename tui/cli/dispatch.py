@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from runner.fleet.fleet import Fleet
 from runner.paths import data_dir, readable_data_dir
-from runner.system import waiting
+from runner.system import read_only, waiting
+from tui.cli.changes import change
 from tui.cli.commands import module_of
 from tui.presentation import console
 
@@ -18,6 +19,8 @@ def dispatch(args: argparse.Namespace) -> int:
     """Do what a command does, over a fleet that is closed after it."""
     command: Callable[[Fleet, argparse.Namespace], int] = module_of(args.command).COMMANDS[args.command]
     console.prepare(plain=args.plain)
+    if act := change(args):
+        read_only.refuse(act)
     if args.command == "doctor" and args.bundle is not None:
         from tui.cli import report
 

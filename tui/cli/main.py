@@ -15,7 +15,7 @@ from runner import __version__
 from runner.errors import NanochatError
 from runner.exit_codes import EXIT_MEANING, Exit
 from tui.cli.commands import ALIASES, COMMANDS, COMPLETE, MEANT, also_called, command_lines, expanded, module_of
-from tui.cli.parser import RUN_HELP, Parser, common, nearest
+from tui.cli.parser import READ_ONLY, RUN_HELP, Parser, common, nearest
 from tui.presentation import first_ink
 
 VERSION = "--version"
@@ -37,6 +37,7 @@ def parser(chosen: str = "") -> Parser:
         "--volume", default="", metavar="DIR", help="folder that serves as the volume of the local backend"
     )
     top.add_argument("--env", default="", metavar="NAME", help="Modal's environment (default as set, else Modal's own)")
+    top.add_argument("--read-only", action="store_true", help=READ_ONLY)
     top.add_argument("--debug", action="store_true", help="write more into nanochat-tui.log in the data folder")
     if chosen == VERSION:
         return top
@@ -93,6 +94,10 @@ def _main(words: list[str]) -> int:
     try:
         args = parsed(words)
         _begin_log(args, words)
+        if args.read_only:
+            from runner.system import read_only
+
+            read_only.begin()
         if args.env:
             # Where Modal's client looks for it, here and in what it starts.
             os.environ["MODAL_ENVIRONMENT"] = args.env

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 RUN_HELP = "id, tag, unique prefix of either (not where something is deleted or ended), or 'last'"
+READ_ONLY = "only look: nothing is launched, ended, deleted, sent, saved or set (also NANOCHAT_TUI_READ_ONLY=1)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -79,6 +80,7 @@ def common() -> Parser:
     found.add_argument("--plain", action="store_true", help="no colours, no live rewriting of lines")
     found.add_argument("--volume", default=argparse.SUPPRESS, metavar="DIR", help=argparse.SUPPRESS)
     found.add_argument("--env", default=argparse.SUPPRESS, metavar="NAME", help=argparse.SUPPRESS)
+    found.add_argument("--read-only", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     found.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return found
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 # Options before a command, and those of them that take a value.
-OPTIONS, VALUED = ("--debug",), ("--volume", "--env")
+OPTIONS, VALUED = ("--debug", "--read-only"), ("--volume", "--env")
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from runner.text.sanitize import sanitize_line
 from tui.presentation import key_names
 from tui.presentation.key_presets import PRESETS
-from tui.presentation.keymap import KEYS, MOVES, READING, Row, key_label, rows
+from tui.presentation.keymap import CHANGING, KEYS, MOVES, READING, Row, key_label, rows
 
 Keys = dict[str, tuple[str, ...]]
 
@@ -80,6 +80,11 @@ class Chosen(NamedTuple):
     def label(self, id: str, *, first: bool = False) -> str:
         """The keys of an action as people write them; "" where it has none."""
         return key_label(",".join(self.keys[id][:1] if first else self.keys[id]))
+
+
+def only_looking(chosen: Chosen) -> Chosen:
+    """The same without keys for what changes something."""
+    return chosen._replace(keys=chosen.keys | dict.fromkeys(CHANGING, ()))
 
 
 def ids() -> dict[str, Row]:

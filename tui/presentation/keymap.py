@@ -14,6 +14,8 @@ class Key(NamedTuple):
     label: str
     help: str
     footer: bool = True
+    # Whether it changes, launches, sends or saves something: an app that only looks has it not.
+    changes: bool = False
 
     @property
     def id(self) -> str:
@@ -48,17 +50,19 @@ KEYS = (
     Key("", "q,ctrl+c,f10", "leave", "Quit", "leave; runs go on without the app"),
     Key("", "ctrl+z", "suspend_process", "Suspend", "back to the shell; fg comes back here", False),
     Key("runs", "enter", "watch", "Watch", "watch the run under the cursor"),
-    Key("runs", "n", "new", "New", "plan and launch a run"),
-    Key("runs", "c", "cancel", "Cancel", "stop the marked runs, or this one, keeping what is saved (asks)"),
-    Key("runs", "r", "resume", "Resume", "resume from the newest complete checkpoint"),
-    Key("runs", "d", "delete", "Delete", "delete the marked runs, or this one, with their files (asks)"),
+    Key("runs", "n", "new", "New", "plan and launch a run", changes=True),
+    Key(
+        "runs", "c", "cancel", "Cancel", "stop the marked runs, or this one, keeping what is saved (asks)", changes=True
+    ),
+    Key("runs", "r", "resume", "Resume", "resume from the newest complete checkpoint", changes=True),
+    Key("runs", "d", "delete", "Delete", "delete the marked runs, or this one, with their files (asks)", changes=True),
     Key("runs", "space", "mark", "Mark", "mark or unmark a run, and go to the next", False),
     Key("runs", "v", "compare", "Compare", "the marked runs on the same axes, and where they differ"),
     Key("runs", "slash", "filter", "Filter", "show only runs with a text in tag, id, task, model or state"),
     Key("runs", "s", "sort", "Sort", "sort by the next column"),
     Key("runs", "escape", "clear", "Clear", "clear marks and filter", False),
-    Key("watch", "c", "cancel", "Cancel", "stop this run, keeping what is saved (asks)"),
-    Key("watch", "r", "resume", "Resume", "resume from the newest complete checkpoint"),
+    Key("watch", "c", "cancel", "Cancel", "stop this run, keeping what is saved (asks)", changes=True),
+    Key("watch", "r", "resume", "Resume", "resume from the newest complete checkpoint", changes=True),
     Key("watch", "M", "metrics", "Metrics", "all curves, and back to the log"),
     Key("watch", "p", "plan", "Plan", "the command lines of this run"),
     Key("watch", "D", "diff", "Diff", "how the code of this run differs from the commit that it is built on"),
@@ -79,7 +83,9 @@ KEYS = (
     Key("log", "m", "mark", "Mark", "mark a line, or take the mark back", False),
     Key("log", "apostrophe", "next_mark", "Next mark", "go to the next mark", False),
     Key("log", "y", "copy", "Copy", "copy the marked lines, or this one, to the terminal's clipboard", False),
-    Key("log", "s", "ask('save')", "Save", "save the lines that are shown to a file that you name", False),
+    Key(
+        "log", "s", "ask('save')", "Save", "save the lines that are shown to a file that you name", False, changes=True
+    ),
     Key("view", "q,ctrl+c,f10", "quit", "Quit", "leave"),
     Key("view", "ctrl+z", "suspend_process", "Suspend", "back to the shell; fg comes back here", False),
     Key("view", "escape", "clear", "Clear", "take back filter or search", False),
@@ -93,7 +99,7 @@ KEYS = (
     ),
     Key("compare", "d", "differences", "All settings", "only the settings that differ, or all of them"),
     Key("compare", "D", "diff", "Diff", "how the code of the last run differs from that of the first"),
-    Key("compare", "s", "export", "Export", "curves as CSV and SVG, to files that you name"),
+    Key("compare", "s", "export", "Export", "curves as CSV and SVG, to files that you name", changes=True),
     Key("compare", "escape", "back", "Back", "take back cursor or zoom, then back to the previous screen"),
     Key("cost", "escape", "back", "Back", "back to the previous screen"),
     Key("cost", "s", "sort", "Sort", "sort by the next column"),
@@ -110,37 +116,61 @@ KEYS = (
     Key("metrics", "S", "choose_charts", "Charts", "choose the charts that are shown", False),
     Key("metrics", "I", "image", "Picture", "the large chart as a picture, in terminals that can", False),
     Key("metrics", "enter", "large", "Large", "one chart over the whole screen, and back"),
-    Key("launch", "f5,ctrl+enter,ctrl+j", "launch", "Launch", "launch what the plan shows"),
+    Key("launch", "f5,ctrl+enter,ctrl+j", "launch", "Launch", "launch what the plan shows", changes=True),
     Key("launch", "f2", "flags", "Flags", "all flags of the stages; Enter puts one into set, where Tab completes one"),
     Key("launch", "f3", "recipes", "Recipes", "all recipes; Enter fills the form in with one", False),
-    Key("launch", "f4", "save", "Save", "keep what is asked for as a recipe, under a name that you give", False),
+    Key(
+        "launch",
+        "f4",
+        "save",
+        "Save",
+        "keep what is asked for as a recipe, under a name that you give",
+        False,
+        changes=True,
+    ),
     Key("launch", "escape", "back", "Back", "forget what is filled in, and back to the previous screen"),
-    Key("files", "g", "get", "Get", "download the marked files, or this one: files, folders, whole runs"),
-    Key("files", "x", "remove", "Delete", "delete the marked ones, or this one, after saying what depends on it"),
+    Key("files", "g", "get", "Get", "download the marked files, or this one: files, folders, whole runs", changes=True),
+    Key(
+        "files",
+        "x",
+        "remove",
+        "Delete",
+        "delete the marked ones, or this one, after saying what depends on it",
+        changes=True,
+    ),
     Key("files", "space", "mark", "Mark", "mark or unmark, and go to the next", False),
     Key("files", "s", "sort", "Sort", "sort by the next column", False),
-    Key("files", "p", "pause", "Pause", "pause or resume transfers", False),
-    Key("files", "P", "stop", "Stop", "stop transfers; the next download of the same resumes", False),
+    Key("files", "p", "pause", "Pause", "pause or resume transfers", False, changes=True),
+    Key("files", "P", "stop", "Stop", "stop transfers; the next download of the same resumes", False, changes=True),
     Key("files", "ctrl+r", "reload", "Reload", "reload the volume", False),
     Key("files", "escape", "back", "Back", "take back filter, marks and preview, then back to the previous screen"),
     Key("volume", "enter", "open", "Open", "go into a folder, or read a file"),
     Key("volume", "backspace", "up", "Up", "the folder above", False),
     Key("volume", "slash", "find", "Find", "find a file anywhere on the volume by a few letters of its path"),
     Key("volume", "f", "filter", "Filter", "only names with a text"),
-    Key("volume", "r", "resume", "Resume", "resume from the checkpoint under the cursor"),
-    Key("volume", "u", "put", "Upload", "upload a file or folder to here"),
+    Key("volume", "r", "resume", "Resume", "resume from the checkpoint under the cursor", changes=True),
+    Key("volume", "u", "put", "Upload", "upload a file or folder to here", changes=True),
     Key("volume", "z", "sizes", "Sizes", "disk usage, and what can be deleted"),
     Key("volume", "y", "copy", "Copy", "copy the path to the terminal's clipboard", False),
     Key("volume", "v", "next_volume", "Volume", "the next volume", False),
     Key("checkpoints", "enter", "open", "Open", "its files on the volume"),
-    Key("checkpoints", "r", "resume", "Resume", "resume from this checkpoint"),
-    Key("checkpoints", "K", "keep", "Keep", "keep best and last of this run, delete its other checkpoints (asks)"),
+    Key("checkpoints", "r", "resume", "Resume", "resume from this checkpoint", changes=True),
+    Key(
+        "checkpoints",
+        "K",
+        "keep",
+        "Keep",
+        "keep best and last of this run, delete its other checkpoints (asks)",
+        changes=True,
+    ),
     Key("checkpoints", "slash", "filter", "Filter", "only runs with a text in their name"),
     Key("sizes", "enter", "open", "Open", "go into a folder"),
     Key("sizes", "backspace", "up", "Up", "the folder above"),
     Key("sizes", "o", "browse", "Browse", "this folder in the Volume screen"),
     Key("sizes", "tab", "app.focus_next", "Pane", "folders, or what can be deleted", False),
 )
+# What an app that only looks has not, by id.
+CHANGING = frozenset(key.id for key in KEYS if key.changes)
 # Movement, the same in every list, tree, log and page: less and vim keys beside the arrows.
 MOVES = {
     "down": "down,j",

@@ -1,7 +1,7 @@
 """The help: every key, with what is typed at its top leaving those that have it; Enter does the one that is chosen."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import ClassVar
 
 from rich.style import Style
@@ -42,7 +42,7 @@ class Letters(Input):
 
 
 class HelpPage(Window[str]):
-    """Every key as it is mapped, those of the sections `first` on top; answers with the id of what is chosen."""
+    """Every key as it is mapped, those of the sections `first` on top; without those that are hidden; answers with the id of what is chosen."""
 
     CSS = """
     HelpPage { align: center middle; }
@@ -63,11 +63,14 @@ class HelpPage(Window[str]):
         ),
     ]
 
-    def __init__(self, first: Sequence[str], keys: Chosen, tone: Callable[[str], Style]) -> None:
+    def __init__(
+        self, first: Sequence[str], keys: Chosen, tone: Callable[[str], Style], hidden: Collection[str] = ()
+    ) -> None:
         super().__init__()
         on_top = [TITLES[section] for section in first if section in TITLES]
         place = {title: number for number, title in enumerate(on_top)}
-        self._rows = {row.id: row for row in sorted(rows(), key=lambda row: place.get(row.section, len(place)))}
+        shown = (row for row in rows() if row.id not in hidden)
+        self._rows = {row.id: row for row in sorted(shown, key=lambda row: place.get(row.section, len(place)))}
         self.keys, self._tone = keys, tone
 
     def is_opened_by(self, key: str) -> bool:

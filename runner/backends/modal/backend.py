@@ -33,6 +33,7 @@ from runner.model.stages import Part
 from runner.model.states import LIVE, State
 from runner.model.status import Outcome, OutcomeKind, Status
 from runner.paths import modal_command
+from runner.system import read_only
 from runner.volumes import run_records
 
 POLL_EVERY_S, POLL_ENDED_EVERY_S, MAX_BACK_OFF_S = 2.0, 30.0, 30.0
@@ -72,6 +73,7 @@ class ModalBackend:
         return VOLUMES[engine]
 
     def make_volume(self, location: str) -> bool:
+        read_only.refuse("make a volume")
         self.volume(location).make()
         return False
 
@@ -84,6 +86,7 @@ class ModalBackend:
         self._identity.check_workspace(run)
 
     def ensure_deployed(self, engine: str, *, live: Sequence[Run], code: Code | None = None) -> str:
+        read_only.refuse("deploy an app")
         require_token()
         return self._apps.ensure(engine, live)
 
@@ -92,6 +95,7 @@ class ModalBackend:
         keys.check(spec.secrets)
 
     def launch(self, run: Run) -> str:
+        read_only.refuse("launch a run")
         self.check_workspace(run)
         with translating_errors():
             for call in run.calls:
@@ -208,6 +212,7 @@ class ModalBackend:
 
     def cancel(self, run: Run, *, force: bool = False) -> None:
         """End every call that is known, containers and all; then leave the mark that turns away one that is not."""
+        read_only.refuse("cancel a run")
         self.check_workspace(run)
         self._seen.pop(run.id, None)
         known, found = calls_of_attempt(run), False

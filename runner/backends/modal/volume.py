@@ -20,8 +20,9 @@ from runner.backends.modal.errors import is_transient, translating_errors
 from runner.backends.modal.token import require_token
 from runner.errors import FileChanged, NanochatError, Unreachable, VolumeGone, naming_path
 from runner.paths import modal_command
+from runner.system import read_only
 from runner.text.filenames import path_for_terminal
-from runner.volumes.base import BLOCK, Entries, Entry, Paths
+from runner.volumes.base import BLOCK, CHANGE, Entries, Entry, Paths
 
 ATTEMPTS, PAUSE_S = 4, 0.3
 # A file that is not there may mean that its volume is gone; that is looked at no more often than this.
@@ -101,6 +102,7 @@ class ModalVolume:
 
     def make(self) -> None:
         """Create it (version 2) if it is not there."""
+        read_only.refuse(CHANGE)
         with self._looking:
             try:
                 self._volume = self._looked_up()
@@ -225,6 +227,7 @@ class ModalVolume:
         return data
 
     def write(self, path: str, data: bytes) -> None:
+        read_only.refuse(CHANGE)
         name = _checked(path)
 
         def put(volume: modal.Volume) -> None:
@@ -245,6 +248,7 @@ class ModalVolume:
         return tuple(reply.get_urls)
 
     def put(self, origin: Path, path: str, told: Callable[[int], None], *, over: bool) -> None:
+        read_only.refuse(CHANGE)
         name = _named(path)
 
         def sent(volume: modal.Volume) -> bool:
@@ -260,10 +264,12 @@ class ModalVolume:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
 
     def remove(self, path: str) -> None:
+        read_only.refuse(CHANGE)
         name = _named(path)
         self._asked(path, lambda v: v.remove_file(name, recursive=True))
 
     def rename(self, path: str, to: str) -> None:
+        read_only.refuse(CHANGE)
         origin, target = _named(path), _named(to)
         self._asked(path, lambda v: v.copy_files([origin], target, recursive=True))
         self._asked(path, lambda v: v.remove_file(origin, recursive=True))
