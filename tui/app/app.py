@@ -484,7 +484,9 @@ class NanochatApp(TerminalApp):
 
     def act_later(self, screen: Screen[object], key: Key) -> None:
         """A key of another screen is done there."""
-        if key.screen in self.sections(screen):
+        if key.id in self.hidden:
+            self.notify(f"{READ_ONLY}: it does not {key.label.lower()}", severity="warning")
+        elif key.screen in self.sections(screen):
             super().act_later(screen, key)
         elif (mode := HOMES.get(key.screen)) == "compare" and not self.compared:
             self.notify("mark two runs or more in Runs, then compare them", severity="warning")

@@ -17,6 +17,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "launch --task sft --from my-first --set sft.mmlu-epochs=2",
         "launch --backend modal --task base --model d12 --code ~/my-nanochat --budget 20",
     ),
+    "serve": ("serve", "serve --host 0.0.0.0 --token --read-only            # for a colleague, who can change nothing"),
     "recipes": ("recipes", "recipes speedrun-d24 > my.toml"),
     "find": ("find 'loss: nan'", "find d12 --kind run --json"),
     "restore": (

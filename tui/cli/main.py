@@ -21,6 +21,8 @@ from tui.presentation import first_ink
 VERSION = "--version"
 # More objects than the command line makes before it begins its work.
 LOADED = 50_000
+# As `serve` starts the app: its terminal is a browser, at the other end of pipes.
+BROWSER = "tui.app.browser_driver:BrowserDriver"
 
 
 def parser(chosen: str = "") -> Parser:
@@ -107,6 +109,10 @@ def _main(words: list[str]) -> int:
             from tui.cli.view import view
 
             code = view(args)
+        elif args.command == "serve":
+            from tui.cli.serve import serve
+
+            code = serve(args)
         elif args.command == "completion":
             from tui.cli.completion import completion
 
@@ -222,7 +228,8 @@ def _know_the_terminal() -> None:
 
 
 def _open_app(args: argparse.Namespace) -> int:
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    in_browser = os.environ.get("TEXTUAL_DRIVER") == BROWSER
+    if not in_browser and not (sys.stdin.isatty() and sys.stdout.isatty()):
         from runner.errors import UsageError
 
         raise UsageError("the app needs a terminal", "use a subcommand; nanochat-tui --help lists them")

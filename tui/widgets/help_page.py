@@ -42,7 +42,7 @@ class Letters(Input):
 
 
 class HelpPage(Window[str]):
-    """Every key as it is mapped, those of the sections `first` on top; without those that are hidden; answers with the id of what is chosen."""
+    """Every key as it is mapped, those of the sections `first` on top, none that is hidden; answers with one's id."""
 
     CSS = """
     HelpPage { align: center middle; }
