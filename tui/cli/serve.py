@@ -60,6 +60,6 @@ def _app(args: argparse.Namespace) -> list[str]:
 
 def _say(address: str, with_token: bool) -> None:
     console.write(address)
-    looks = ", which can change nothing" if read_only.is_set() else ""
+    looks = ", which can change nothing," if read_only.is_set() else ""
     whose = "whoever has this address" if with_token else "anybody on this machine"
     console.message(f"nanochat-tui: the app{looks} is there for {whose}; Ctrl-C ends it, runs go on")

@@ -24,7 +24,7 @@ from tui.cli.serve_guard import COOKIE, QUERY, Guard, hostname
 MOST_COLUMNS, MOST_LINES, MOST_MESSAGE = 1000, 500, 4 << 20
 MOST_APPS = 8
 # So long an app may take to leave before it is ended.
-LEAVE_S = 8.0
+LEAVE_S, END_S = 8.0, 3.0
 # Of the terminal that serves: a browser is another one.
 NOT_THEIRS = ("TMUX", "TMUX_PANE", "STY", "COLUMNS", "LINES", "COLORFGBG", "WT_SESSION", "KITTY_WINDOW_ID", "NO_COLOR")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -83,14 +83,16 @@ class BrowserApp(AppService):
 
     async def _end(self) -> None:
         process = self._process
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if process is None or process.returncode is not None:
-                return
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
+        if process is None:
+            return
+        for number in (None, signal.SIGTERM, signal.SIGKILL):
+            if number is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(number)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LEAVE_S):
+                async with asyncio.timeout(END_S):
                     await process.wait()
+                    return
 
 
 def _bounded(width: object, height: object) -> tuple[int, int]:
@@ -166,7 +168,7 @@ class GuardedServer(Server):
         app = BrowserApp(self._argv, websocket, self)
         try:
             await websocket.prepare(request)
-            await app.start(*(_number(request.query.get(name, "")) for name in ("width", "height")))
+            await app.start(_number(request.query.get("width", ""), 80), _number(request.query.get("height", ""), 24))
             await self._process_messages(websocket, app)
         except (AssertionError, LookupError, TypeError, ValueError, AttributeError, ConnectionError) as error:
             LOG.warning("a browser was let go: %s: %s", type(error).__name__, error)
@@ -184,8 +186,8 @@ class GuardedServer(Server):
                 await websocket.close()
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+def _number(text: str, otherwise: int) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else otherwise
 
 
 def _harmless(answer: web.StreamResponse, host: str = "") -> web.StreamResponse:
