@@ -31,7 +31,7 @@ HOSTILE = ["a b", "it's", "$(touch pwned)", "`touch pwned`", 'say "hi"', "semi;t
 WORST = ["$(touch pwned) `touch pwned`", "it's; touch pwned", '"new\nline"', "tab\there", "back\\slash!! *"]
 FREE = {
     *("tag", "budget", "lines", "grep", "since", "wandb", "env", "save_recipe", "depth", "to", "value"),
-    *("text", "what", "most"),
+    *("text", "what", "most", "port", "host"),
 }
 
 
