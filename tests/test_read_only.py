@@ -144,6 +144,7 @@ CHANGES = (
     "compare tag-1 tag-2 --csv new.csv",
     "compare tag-1 tag-2 --svg new.svg",
     "doctor --bundle new.tar.gz",
+    "demo --no-open",
 )
 LOOKS = {"recipes", "flags", "ls", "show", "logs", "view", "watch", "find", "cost", "completion", "keys", "serve"}
 

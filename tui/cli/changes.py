@@ -17,6 +17,8 @@ def change(args: argparse.Namespace) -> str:
             return f"{args.command} a run"
         case "rm":
             return "delete a run"
+        case "demo":
+            return "make a demo"
         case "restore" if args.what or args.empty:
             return "empty the trash" if args.empty else "bring back what was deleted"
         case "volume":

@@ -10,6 +10,7 @@ from pathlib import Path
 from runner.errors import UsageError
 from runner.exit_codes import Exit
 from runner.paths import VARIABLE
+from runner.system import read_only
 from tui.cli.parser import Parser
 from tui.presentation import console
 
@@ -26,6 +27,7 @@ def demo(args: argparse.Namespace, open_app: Callable[[Path], int]) -> int:
     from runner.system import client_log
 
     console.prepare(plain=args.plain)
+    read_only.refuse("make a demo")
     if args.volume:
         raise UsageError("a demo has volumes of its own", "leave --volume out", field="volume")
     if not args.no_open and not (sys.stdin.isatty() and sys.stdout.isatty()):
