@@ -234,3 +234,32 @@ def test_a_notice_is_shown_and_left_to_others_to_deliver(looking: Path, tmp_path
         notifier.check([ended], ended.ended_at or 0.0)
         notifier.close()
         assert [n.run for n in shown] == ["run0002"] and kept(looking) == before and not told.exists()
+
+
+def test_what_is_on_modal_is_refused_before_modal_is_asked(looking: Path) -> None:
+    from runner.backends.modal.backend import ModalBackend
+    from runner.backends.modal.volume import ModalVolume
+
+    backend, volume = ModalBackend(looking, print), ModalVolume("v")
+    for act in (
+        lambda: backend.launch(run(State.LAUNCHING, backend="modal")),
+        lambda: backend.cancel(run(State.RUNNING, backend="modal")),
+        lambda: backend.make_volume("v"),
+        lambda: backend.ensure_deployed("nanochat", live=[]),
+        lambda: volume.make(),
+        lambda: volume.write("x", b"x"),
+        lambda: volume.put(looking / "registry.db", "x", lambda n: None, over=True),
+        lambda: volume.remove("x"),
+        lambda: volume.rename("x", "y"),
+    ):
+        with pytest.raises(ReadOnly):
+            act()
+
+
+async def test_who_only_looks_is_not_told_a_key_that_launches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(read_only.VARIABLE, "1")
+    with closing(Fleet(tmp_path)) as fleet:
+        app = NanochatApp(fleet)
+        async with app.run_test() as pilot:
+            await until(pilot, lambda: "No runs yet." in text_of(app), "the empty list")
+            assert "Press" not in text_of(app)

@@ -15,6 +15,7 @@ from runner.model.states import State
 from runner.monitoring.progress import progress_of
 from runner.monitoring.projection import is_free, project, spent_usd
 from runner.nanochat import layout
+from runner.system import read_only
 from runner.text import units
 from runner.text.sanitize import sanitize_line
 from tui.background import background
@@ -103,11 +104,15 @@ class RunsScreen(NanochatScreen):
         self._shapes = Shapes()
         self._drawing_shapes = False
 
+    @property
+    def _no_runs(self) -> str:
+        """What stands in the place of the first run: how to get one, for who may."""
+        return "No runs yet." if read_only.is_set() else NO_RUNS.format(self.nanochat.key("runs.new"))
+
     def body(self) -> ComposeResult:
         with Container(id="both"):
             with Panel(id="list"):
-                empty = NO_RUNS.format(self.nanochat.key("runs.new"))
-                yield VirtualList(COLUMNS, self._cells, empty=empty, tones=self.nanochat.tone, id="runs")
+                yield VirtualList(COLUMNS, self._cells, empty=self._no_runs, tones=self.nanochat.tone, id="runs")
                 yield Input(
                     placeholder="text in tag, id, task, model or state; Enter keeps it, Esc clears", id="filter"
                 )
@@ -135,7 +140,7 @@ class RunsScreen(NanochatScreen):
         matching = [r for r in runs if self._matches(r)]
         wanted = ordered(matching, self._sort, self.nanochat.fleet.clock(), reverse=self._reverse)
         self._list.hide_columns(frozenset() if any(r.live for r in runs) else OF_LIVE)
-        self._list.empty = NO_FIT if self._filter and runs else NO_RUNS.format(self.nanochat.key("runs.new"))
+        self._list.empty = NO_FIT if self._filter and runs else self._no_runs
         self._list.show([r.id for r in wanted])
         self._show_title(runs, len(wanted))
         self._share_room(len(wanted))
