@@ -365,6 +365,31 @@ async def test_sizes_are_added_up_and_what_could_go_is_said(fleet: Fleet) -> Non
         await until(pilot, lambda: "256.3 kB" in text_of(app), "sizes of folders")
 
 
+async def test_what_was_deleted_since_is_no_longer_among_the_sizes_and_files_of_a_folder_open_where_they_are(
+    fleet: Fleet,
+) -> None:
+    (root(fleet) / "old").mkdir()
+    (root(fleet) / "old" / "large.bin").write_bytes(b"x" * 5_000_000)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await browse(pilot, app, "")
+        await pilot.press("z")
+        await until(pilot, lambda: "old/" in text_of(app) and "added up" in text_of(app), "sizes")
+        await pilot.press("enter")
+        await until(pilot, lambda: "(files here)" in text_of(app), "its files")
+        await pilot.press("x")
+        await until(pilot, lambda: any("shows these files" in t.text for t in app.toasts.all), "what to do instead")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, VolumeScreen) and "large.bin" in text_of(app), "the file")
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await answer(pilot, *"large.bin", "enter")
+        await until(pilot, lambda: not (root(fleet) / "old" / "large.bin").exists(), "it to go")
+        await until(pilot, lambda: isinstance(app.screen, VolumeScreen) and not app.usages, "the sizes to be forgotten")
+        await pilot.press("z")
+        await until(pilot, lambda: app.usages and "5.0 MB" not in text_of(app).splitlines()[1], "what is there now")
+
+
 async def test_no_pickle_is_loaded_by_looking_at_it(fleet: Fleet, tmp_path: Path) -> None:
     sprung, made = trapped(tmp_path)
     for path in made:

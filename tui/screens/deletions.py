@@ -72,6 +72,8 @@ class Deletions:
 
     def deleted(self, named: str, kept: Iterable[Trashed | None], again: Callable[[], None] = lambda: None) -> None:
         """Tell what was deleted, and how it comes back; from whatever thread."""
+        # What was added up is no longer so.
+        self._app.usages.clear()
         entries = [entry for entry in kept if entry]
         if not entries:
             self._say(f"deleted {named}")
@@ -96,6 +98,7 @@ class Deletions:
         start(self._node, *back, done, group="files", doing=f"bringing {last.named} back", finish=True)
 
     def _is_back(self, one: _Deletion) -> None:
+        self._app.usages.clear()
         there = {entry.id for place in {e.location for e in one.entries} for entry in self._in_trash(place)}
         if not any(entry.id in there for entry in one.entries):
             self._say(f"{one.named} is back")

@@ -71,6 +71,11 @@ class SizesScreen(FilesScreen):
         if self.place.location:
             self.action_reload()
 
+    def on_screen_resume(self) -> None:
+        super().on_screen_resume()
+        if self.is_there and self._done_at and self.place not in self.nanochat.usages:
+            self.action_reload()
+
     @property
     def _list(self) -> FileList:
         return self.query_one("#list", FileList)
@@ -177,7 +182,9 @@ class SizesScreen(FilesScreen):
         self.action_open()
 
     def action_open(self) -> None:
-        if self._list.has_focus and self._list.current not in ("", HERE):
+        if self._list.has_focus and self._list.current == HERE:
+            self.action_browse()
+        elif self._list.has_focus and self._list.current:
             self._folder = self._list.current
             self._list.begin()
             self._show()
@@ -213,5 +220,8 @@ class SizesScreen(FilesScreen):
                 shows, keeps = self.nanochat.key("app.checkpoints"), self.nanochat.key("checkpoints.keep")
                 self.notify(f"{shows} shows them; {keeps} there keeps best and last", markup=False)
         else:
-            paths = sorted((self._list.marked or {self._list.current}) - {HERE, ""})
+            wanted = self._list.marked or {self._list.current}
+            paths = sorted(wanted - {HERE, ""})
+            if HERE in wanted and not paths:
+                self.notify(f"{self.nanochat.key('sizes.open')} shows these files, each to be marked", markup=False)
         return {self.place: paths} if paths else {}
