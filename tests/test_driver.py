@@ -172,7 +172,7 @@ def test_the_size_is_that_of_the_terminal_and_never_more_than_can_be_drawn(cli: 
         for columns, lines in ((0, 0), (65535, 65535), (1, 1), (100, 30)):
             terminal.resize(columns or 1, lines or 1) if columns < 1000 else _told(terminal, columns, lines)
         terminal.write("?")
-        terminal.wait_for("everywhere")
+        terminal.wait_for("letters of a key")
     finally:
         terminal.kill()
 
@@ -206,7 +206,7 @@ def test_ctrl_z_gives_the_terminal_to_the_shell_and_fg_brings_the_app_back_drawn
         terminal.write("fg\n")
         wait_until(lambda: first in terminal.screen and "stillhere" not in terminal.screen, what="the app again")
         terminal.write("?")
-        terminal.wait_for("look for a text" if words else "every command")
+        terminal.wait_for("letters of a key")
         terminal.press("escape", "\x1b[21~")
         terminal.wait_for("shell>")
     finally:
@@ -223,7 +223,7 @@ def test_ctrl_z_where_no_shell_could_let_it_go_on_stops_nothing(cli: Cli) -> Non
         terminal.write("\x1c\x04")
         terminal.settle()
         terminal.write("?")
-        terminal.wait_for("everywhere")
+        terminal.wait_for("letters of a key")
         terminal.press("escape", "\x1b[21~")
         assert terminal.wait_exit() == 0
     finally:

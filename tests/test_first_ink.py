@@ -7,6 +7,7 @@ import sys
 import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -61,6 +62,16 @@ def slow(cli: Cli) -> Iterator[Slow]:
         one.kill()
 
 
+def untouched() -> list[Any]:
+    """How a new terminal is set: a program that was started in one may have begun to set it otherwise."""
+    ends = os.openpty()
+    try:
+        return termios.tcgetattr(ends[0])
+    finally:
+        for end in ends:
+            os.close(end)
+
+
 def keep(home: Path, text: str) -> Path:
     (home / first_ink.FILE).write_text(text)
     return home / first_ink.FILE
@@ -96,7 +107,7 @@ def test_the_last_frame_is_there_before_the_app_and_keys_that_are_typed_at_it_re
 def test_the_terminal_is_as_it_was_after_the_app_that_has_taken_the_picture_over(slow: Slow, size: str) -> None:
     keep(slow._cli.home, "\n".join([size, *LINES, ""]))
     terminal = slow()
-    before = termios.tcgetattr(terminal._fd)
+    before = untouched()
     slow.stands(terminal)
     assert not termios.tcgetattr(terminal._fd)[3] & termios.ECHO
     assert ("line 3 of a frame" in terminal.screen) == (size == "80x24"), "of another size it would be torn"
@@ -121,7 +132,7 @@ def test_a_start_that_is_ended_gives_the_terminal_back(
     slow: Slow, strike: Callable[[Terminal], None], code: int
 ) -> None:
     terminal = slow()
-    before = termios.tcgetattr(terminal._fd)
+    before = untouched()
     slow.stands(terminal)
     strike(terminal)
     assert terminal.wait_exit() == code
@@ -147,7 +158,7 @@ def test_a_signal_at_any_step_of_the_drawing_gives_the_terminal_back(cli: Cli, n
     )
     terminal = Terminal([sys.executable, "-c", strikes, str(number)], cli.env)
     try:
-        before = termios.tcgetattr(terminal._fd)
+        before = untouched()
         assert terminal.wait_exit() == -signal.SIGTERM
         terminal.settle()
         assert terminal.raw.endswith(BACK[-20:].encode())
@@ -292,10 +303,10 @@ async def test_the_style_is_parsed_anew_for_other_colours_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[object] = []
-    real = Stylesheet._parse_rules
+    real: Any = Stylesheet._parse_rules
 
     def counted(self: Stylesheet, css: str, read_from: tuple[str, str], *args: object, **more: object) -> object:
-        rules = real(self, css, read_from, *args, **more)  # type: ignore[arg-type]
+        rules = real(self, css, read_from, *args, **more)
         if read_from == (str(STYLES[0]), "") and not any(rules is one for one in parsed):
             parsed.append(rules)
         return rules

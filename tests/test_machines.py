@@ -281,20 +281,23 @@ def look(fleet: Fleet, run: Run, true: Any) -> Run:
     return found
 
 
-def test_a_refused_deletion_leaves_the_state_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("now", [False, True], ids=["into the trash", "for good"])
+def test_a_refused_deletion_leaves_the_state_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: bool
+) -> None:
     from runner.volumes.folder import FolderVolume
 
     fleet = Fleet(tmp_path / "fleet")
     run = fleet.launch(RunSpec.create(task="test", model="d4", backend="local"), backend="local", tag="kept")
     look(fleet, run, lambda r: not r.live)
 
-    def refuse(self: FolderVolume, path: str) -> None:
-        raise OSError(30, "Read-only file system", path)
+    def refuse(self: object, path: object) -> None:
+        raise OSError(30, "Read-only file system", str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr(FolderVolume, "remove", refuse)
-        with pytest.raises(OSError, match="Read-only"):
-            fleet.delete(fleet.registry.get(run.id))
+        patched.setattr(FolderVolume if now else Path, "remove" if now else "rename", refuse)
+        with pytest.raises((OSError, UsageError), match="Read-only"):
+            fleet.delete(fleet.registry.get(run.id), now=now)
     assert fleet.registry.get(run.id).state is State.DONE
     fleet.close()
 

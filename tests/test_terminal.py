@@ -218,7 +218,7 @@ def test_bytes_that_no_terminal_sends_do_not_end_the_app(cli: Cli, app: Apps) ->
         terminal.send(data)
         time.sleep(0.1)
     terminal.press("escape", "escape", "?")
-    terminal.wait_for("everywhere")
+    terminal.wait_for("letters of a key")
     terminal.press("escape", "\x03")
     assert terminal.wait_exit() == 0
 
@@ -228,7 +228,7 @@ def test_keys_that_come_faster_than_they_can_be_acted_upon_are_dropped_and_the_a
     terminal.wait_for("No runs yet")
     terminal.send(b"jk" * 1500)
     terminal.wait_for("those that waited were dropped")
-    wait_until(lambda: (terminal.press("?"), "everywhere" in terminal.screen)[1], what="the help")
+    wait_until(lambda: (terminal.press("?"), "letters of a key" in terminal.screen)[1], what="the help")
 
 
 def test_a_fault_of_the_app_is_one_line_in_the_shell_and_its_traceback_is_in_the_log(cli: Cli, app: Apps) -> None:
