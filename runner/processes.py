@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import time
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +16,10 @@ PREFIX = "local"
 # Its lock is held for as long as a job lives, and names the job.
 LOCK_FILE = "lock"
 _HOST_LETTERS = 40
+# No process, or one that only waits for its parent to ask for its exit code.
+_GONE = ("", "Z", "X")
+# A process that is killed is gone in milliseconds; one that a disk holds is not waited for any longer.
+END_PATIENCE_S = 10.0
 
 
 def boot_id() -> str:
@@ -127,19 +132,25 @@ def sign(lock: IO[str]) -> None:
     lock.flush()
 
 
-def pid_if_alive(name: str) -> int | None:
-    """The pid of a call id while that very process runs; a zombie counts as gone and is reaped if it is ours."""
+def _state(name: str) -> str:
+    """State letter of the very process of a call id; empty where it is not to be seen from here."""
     known = _parsed(name)
     if known is None or known.namespace not in (None, _namespace()):
+        return ""
+    found = _stat(known.pid)
+    return found[0] if found and found[1] == known.start else ""
+
+
+def pid_if_alive(name: str) -> int | None:
+    """The pid of a call id while that very process runs; a zombie counts as gone and is reaped if it is ours."""
+    known, state = _parsed(name), _state(name)
+    if known is None or not state:
         return None
-    pid, found = known.pid, _stat(known.pid)
-    if found is None or found[1] != known.start:
-        return None
-    if found[0] in "ZX":
+    if state in _GONE:
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
+            os.waitpid(known.pid, os.WNOHANG)
         return None
-    return pid
+    return known.pid
 
 
 def stop(pid: int) -> None:
@@ -147,6 +158,21 @@ def stop(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGCONT)
+
+
+def kill(pid: int) -> None:
+    """SIGKILL, and wait until it is gone: what it held, such as a lock, is free then. One that is gone is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        name = call_id(pid)
+        os.kill(pid, signal.SIGKILL)
+        _await_end([name])
+
+
+def _await_end(names: list[str]) -> None:
+    """A signal that ends a process is only under way when it has been sent. Its exit code is left to who started it."""
+    until = time.monotonic() + END_PATIENCE_S
+    while any(_state(name) not in _GONE for name in names) and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def kill_group(pid: int, sig: signal.Signals) -> None:
@@ -181,7 +207,7 @@ def runs(pid: int, words: tuple[str, ...]) -> bool:
 
 def kill_marked(mark: str) -> bool:
     """End every process of ours whose environment holds `mark`; only where /proc tells. Whether there was one."""
-    found = False
+    ended = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             marked = f"{mark}\0".encode() in (entry / "environ").read_bytes() + b"\0"
@@ -189,9 +215,11 @@ def kill_marked(mark: str) -> bool:
             continue
         if marked and int(entry.name) != os.getpid():
             with contextlib.suppress(ProcessLookupError, PermissionError):
+                name = call_id(int(entry.name))
                 os.kill(int(entry.name), signal.SIGKILL)
-                found = True
-    return found
+                ended.append(name)
+    _await_end(ended)
+    return bool(ended)
 
 
 def note_child(path: Path, pid: int) -> None:
@@ -208,6 +236,7 @@ def kill_leftover(path: Path) -> bool:
     pid = pid_if_alive(name)
     if pid is not None:
         kill_group(pid, signal.SIGKILL)
+        _await_end([name])
     if not (host_of(name) and is_on_this_machine(name) and not is_here(name)):
         # One of another container is left to who can see it.
         path.unlink(missing_ok=True)

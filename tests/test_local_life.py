@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -151,6 +153,26 @@ def test_a_run_that_lives_elsewhere_is_cancelled_by_a_mark_and_never_started_a_s
     wait_until(lambda: fleet.poll_run(fleet.registry.find("far")).state is State.CANCELLED, what="cancelled by a mark")
     fleet.close()
     wait_until(lambda: cli.processes() == [], what="no process")
+
+
+def test_a_cancel_by_force_ends_what_the_job_started_also_where_the_job_is_slow_to_go(
+    cli: Cli, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runner.fleet.fleet import Fleet
+
+    gate.hold(3)
+    cli("launch", "--tag", "slow", *QUICK)
+    gate.reached(3)
+    at_once = os.kill
+
+    def late(pid: int, sig: int) -> None:
+        threading.Timer(0.3, at_once, (pid, sig)).start() if sig == signal.SIGKILL else at_once(pid, sig)
+
+    fleet = Fleet(cli.home)
+    monkeypatch.setattr(os, "kill", late)
+    fleet.backend("local").cancel(fleet.registry.find("slow"), force=True)
+    assert cli.processes() == []
+    fleet.close()
 
 
 NO_FLOCK = """

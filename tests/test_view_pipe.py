@@ -46,7 +46,7 @@ def test_a_pipe_that_has_ended_is_not_said_to_be_followed(cli: Cli) -> None:
     terminal = Terminal(["bash", "-c", f"(echo one; echo two) | {' '.join(CLI)} view -"], cli.env, 80, 24)
     try:
         terminal.wait_for("the input has ended")
-        assert "following" not in terminal.screen and "at the end" in terminal.screen
+        wait_until(lambda: "following" not in (s := terminal.screen) and "at the end" in s, what="the end of following")
     finally:
         terminal.kill()
 

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Sequence
 from decimal import Decimal
@@ -176,8 +175,7 @@ class LocalBackend:
                 processes.stop(job.pid)
                 return
             if job.pid is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(job.pid, signal.SIGKILL)
+                processes.kill(job.pid)
                 self._end_leftovers(run)
                 return
             where, there = f"on {job.host or 'another machine'}", "there"
