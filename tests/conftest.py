@@ -4,6 +4,7 @@ import inspect
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import hypothesis
 import pytest
 
 from tests.forks import Forks, forkable
+from tests.tmux import Tmux
 
 if TYPE_CHECKING:
     from tests.gate import Gate
@@ -162,6 +164,15 @@ class Cli:
                 if ours and state not in b"ZX" and (b"runner.job" in command or b"scripts." in command):
                     found.append(int(entry.name))
         return found
+
+
+@pytest.fixture
+def tmux(tmp_path: Path, cli: Cli) -> Iterator[Tmux]:
+    if not shutil.which("tmux"):
+        pytest.skip("tmux is not installed")
+    made = Tmux(tmp_path, cli.env)
+    yield made
+    made("kill-server")
 
 
 @pytest.fixture

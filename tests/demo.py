@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from runner import processes
 from runner.fleet.fleet import Fleet
@@ -25,6 +26,7 @@ from runner.volumes import run_records
 from runner.volumes.folder import FolderVolume
 from tests.conftest import DATA
 from tests.statuses import a_status
+from tui.app.app import NanochatApp
 
 NOW = 1_795_000_000.0
 RESUME = "nanochat-tui resume goes on from the last checkpoint"
@@ -94,6 +96,14 @@ def _ended(fleet: Fleet, location: str) -> None:
     journal.close()
     status.updated_at = ended
     fleet.registry.add(msgspec.structs.replace(run, status=status, ended_at=ended))
+
+
+def demo_app(folder: Path, monkeypatch: pytest.MonkeyPatch) -> NanochatApp:
+    """The app on it, in a folder of its own, its colours as they are."""
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr("runner.processes.runs", lambda pid, words: True)
+    return NanochatApp(demo(Path("home")))
 
 
 def _live(fleet: Fleet, location: str) -> None:

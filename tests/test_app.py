@@ -302,7 +302,7 @@ async def test_a_deletion_says_how_much_goes_and_takes_no_yes_before(
         known.wait(20)
         return weighed(*asked)
 
-    monkeypatch.setattr("tui.app.app.weigh", slow)
+    monkeypatch.setattr("tui.app.run_questions.weigh", slow)
     app = NanochatApp(fleet)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "tag-1" in text_of(app), "the run")

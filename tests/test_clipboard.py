@@ -1,44 +1,19 @@
 """What is copied: where tmux or screen is between us and the terminal, and what is said of it."""
 
 import base64
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import CLI, Cli, wait_until
+from tests.conftest import CLI, wait_until
 from tests.test_app import until
+from tests.tmux import Tmux
 from tui.app import clipboard
 from tui.app.log_viewer import ViewApp
 from tui.cli import doctor
 from tui.widgets.log_view import LogView
 
 TEXT = "first ✓ line\nsecond"
-
-
-class Tmux:
-    """A server of its own."""
-
-    def __init__(self, folder: Path, env: dict[str, str]) -> None:
-        self._socket, self._env = str(folder / "tmux"), {**env, "TMUX": ""}
-
-    def __call__(self, *words: str) -> str:
-        done = subprocess.run(
-            ["tmux", "-S", self._socket, "-f", "/dev/null", *words], env=self._env, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-        return done.stdout
-
-
-@pytest.fixture
-def tmux(tmp_path: Path, cli: Cli) -> Iterator[Tmux]:
-    if not shutil.which("tmux"):
-        pytest.skip("tmux is not installed")
-    made = Tmux(tmp_path, cli.env)
-    yield made
-    made("kill-server")
 
 
 @pytest.mark.parametrize("setting", ["external", "off", "on"])

@@ -160,7 +160,7 @@ async def test_a_run_is_deleted_only_with_its_tag_however_little_it_holds(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(fleet, 1)
-    monkeypatch.setattr("tui.app.app.weigh", lambda *_: Weight(1, 10, 0))
+    monkeypatch.setattr("tui.app.run_questions.weigh", lambda *_: Weight(1, 10, 0))
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: "tag-1" in text_of(app), "the run")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from tests.demo import demo
+from tests.demo import demo_app
 from tests.drawn import drawn
 from tests.test_app import text_of
 from tests.test_snapshots import BROWSED, keys, settled
@@ -45,10 +45,7 @@ SCREENS = {
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NanochatApp:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr("runner.processes.runs", lambda pid, words: True)
-    return NanochatApp(demo(Path("home")))
+    return demo_app(tmp_path, monkeypatch)
 
 
 async def readable(pilot: Pilot[int], themes: list[str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from runner.model.states import State
 from tests.conftest import CLI, Cli, wait_until
 from tests.terminal import Terminal
 from tests.test_app import put, text_of, until
-from tests.test_clipboard import Tmux, tmux  # noqa: F401
+from tests.tmux import Tmux
 from tui.app import pages
 from tui.app.app import NanochatApp
 from tui.app.pages import PAGES, STYLES, page_class
@@ -180,7 +180,7 @@ def test_what_hinders_a_start_is_told_in_the_shell_and_not_in_the_picture(cli: C
         terminal.kill()
 
 
-def test_a_shell_in_tmux_has_its_screen_and_its_keys_again(slow: Slow, tmux: Tmux) -> None:  # noqa: F811
+def test_a_shell_in_tmux_has_its_screen_and_its_keys_again(slow: Slow, tmux: Tmux) -> None:
     def shows(text: str) -> None:
         wait_until(lambda: text in tmux("capture-pane", "-p"), what=f"{text} in the pane")
 

@@ -8,7 +8,7 @@ import pytest
 from textual.pilot import Pilot
 
 from runner.metrics.series import Series
-from tests.demo import demo
+from tests.demo import demo_app
 from tests.test_app import text_of
 from tui.app.app import NanochatApp
 from tui.screens.watch import WatchScreen
@@ -22,10 +22,7 @@ BROWSED = ("4", "down", "enter", "enter", "enter", "enter")
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NanochatApp:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr("runner.processes.runs", lambda pid, words: True)
-    return NanochatApp(demo(Path("home")))
+    return demo_app(tmp_path, monkeypatch)
 
 
 async def curves(pilot: Pilot[int]) -> None:

@@ -19,7 +19,7 @@ from runner.monitoring.health import HealthStatus
 from runner.settings import effective, load, put
 from tests.colour_vision import EYES, apart, ciede2000, contrast
 from tests.conftest import CLI, Cli, wait_until
-from tests.demo import demo
+from tests.demo import demo_app
 from tests.drawn import drawn
 from tests.terminal import Terminal
 from tests.test_app import text_of, until
@@ -120,10 +120,7 @@ def test_every_state_has_a_glyph_and_a_word_of_its_own() -> None:
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NanochatApp:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr("runner.processes.runs", lambda pid, words: True)
-    return NanochatApp(demo(Path("home")))
+    return demo_app(tmp_path, monkeypatch)
 
 
 async def shown_in(pilot: Pilot[int], name: str) -> None:
