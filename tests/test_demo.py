@@ -171,6 +171,21 @@ def test_what_was_begun_is_gone_where_it_could_not_be_made(tmp_path: Path, monke
     assert not [*tmp_path.iterdir()]
 
 
+async def test_every_run_can_be_looked_at_in_every_way_without_an_end_of_the_app(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: f"─ {LIVE} ─" in text_of(app), "the runs")
+        for run in list(app.runs):
+            await until(pilot, lambda tag=run.tag: f"─ {tag} ─" in text_of(app), run.tag)
+            await pilot.press("enter")
+            await until(pilot, lambda: app.current_mode == "watch" and "Log" in text_of(app), "Watch")
+            await pilot.press("M")
+            await until(pilot, lambda: "Metrics" in text_of(app), "Metrics")
+            await pilot.press("x", "x", "x", "escape", "escape")
+            await until(pilot, lambda: app.current_mode == "runs", "the way back")
+            await pilot.press("j")
+
+
 def test_opened_and_left_it_leaves_nothing_and_has_not_touched_the_data_folder(cli: Cli, tmp_path: Path) -> None:
     (scratch := tmp_path / "scratch").mkdir()
     before = sorted(cli.home.rglob("*")) if cli.home.exists() else None

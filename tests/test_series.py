@@ -167,6 +167,20 @@ def test_what_is_drawn_stays_as_it_is_while_more_is_read_and_what_did_not_grow_i
     assert after.series["val bpb"] is before.series["val bpb"]
 
 
+@pytest.mark.parametrize(
+    ("value", "tokens"), [("524,288 => gradient accumulation steps: 1", 524_288), ("", 0), ("many", 0), ("٣", 0)]
+)
+def test_tokens_of_a_step_are_those_of_the_log_of_base_training(tmp_path: Path, value: str, tokens: int) -> None:
+    fact = {"t": 1.0, "kind": "fact", "name": "total_batch"}
+    events = [{**fact, "stage": "base", "value": value}, {**fact, "stage": "sft", "value": "7 => no step of base"}]
+    (path := tmp_path / "events.jsonl").write_text(
+        "".join(json.dumps(event, separators=(",", ":")) + "\n" for event in events)
+    )
+    reader = CurvesReader(path)
+    reader.read()
+    assert reader.curves().tokens_per_step == tokens
+
+
 @pytest.mark.parametrize("new", ["", many(0, 3), many(5, 400)], ids=["empty", "shorter", "longer"])
 def test_events_that_were_written_anew_are_read_anew(tmp_path: Path, new: str) -> None:
     path = tmp_path / "events.jsonl"

@@ -1,13 +1,14 @@
 """Is it alive, when is it done, what will it cost: recorded and made-up runs played back second by second."""
 
 from decimal import Decimal
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from runner.errors import UsageError
 from runner.job.gpus import parse
 from runner.job.tracker import Tracker
 from runner.model.events import ChatCore, Core, Event, Fact, Saved, Step, ValBpb
@@ -20,6 +21,7 @@ from runner.model.status import GpuSample, StageState, StageStatus, Status
 from runner.monitoring.health import HealthStatus, health, patience, phase, upcoming
 from runner.monitoring.projection import project, spent_usd
 from runner.nanochat.layout import Inventory
+from runner.planning.defaults import resolve_spec
 from runner.planning.plan import make_plan
 from tests.conftest import DATA
 from tests.replay import replay, stamped
@@ -156,6 +158,9 @@ def test_what_comes_next_is_said_with_its_time() -> None:
     ]
 
 
+OFF = {"step_s": 0.85, "val_s": 4.0, "core_s": 40.0, "save_s": 9.0, "base_eval": 0.8, "sft": 1.1, "chat_eval": 0.9}
+
+
 class TwoHours:
     """A speedrun of about two hours, second by second, whose stages take other times than was estimated."""
 
@@ -241,7 +246,7 @@ class TwoHours:
 @pytest.mark.parametrize(
     "off",
     [
-        {"step_s": 0.85, "val_s": 4.0, "core_s": 40.0, "save_s": 9.0, "base_eval": 0.8, "sft": 1.1, "chat_eval": 0.9},
+        OFF,
         {"step_s": 1.0, "val_s": 11.0, "core_s": 60.0, "save_s": 20.0, "base_eval": 1.2, "sft": 0.85, "chat_eval": 1.2},
         {"step_s": 0.7, "val_s": 3.0, "core_s": 25.0, "save_s": 5.0, "base_eval": 0.9, "sft": 0.9, "chat_eval": 1.0},
     ],
@@ -261,6 +266,16 @@ def test_the_projection_of_a_two_hour_run_is_within_a_tenth_from_a_twentieth_of_
             assert abs((now + found.left.likely) / life.end - 1) < 0.1, (now, life.end, found)
             assert found.usd.low <= found.usd.likely <= found.usd.high
     assert worst < 0.1
+
+
+def test_a_run_that_this_version_would_refuse_to_launch_is_projected_all_the_same() -> None:
+    *_, (now, seen) = takewhile(lambda one: one[0] < 1800, TwoHours(OFF).seconds(60.0))
+    values = msgspec.structs.replace(seen.spec.overrides, total_batch_size=2048)
+    refused = msgspec.structs.replace(seen, spec=msgspec.structs.replace(seen.spec, overrides=values))
+    with pytest.raises(UsageError):
+        resolve_spec(refused.spec, refused.backend)
+    found, usual = project(refused, now), project(seen, now)
+    assert found and usual and 0 < found.left.likely <= usual.left.likely
 
 
 def test_a_meter_runs_on_by_itself_for_a_moment_and_not_while_nothing_is_paid() -> None:

@@ -15,6 +15,7 @@ from runner.model.stages import StageName
 from runner.nanochat import flops, shapes
 from runner.planning.defaults import resolve_spec
 from runner.planning.estimate import shape_of
+from runner.text.untrusted import leading_count
 
 ANEW = "nanochat-tui resume RUN asks for them anew; if it stays so, see the log: nanochat-tui logs RUN"
 OTHER_CODE = "it may be another nanochat than the one that is planned with: see the log, nanochat-tui logs RUN"
@@ -150,11 +151,11 @@ class ExpectationCheck:
         if name == "device_type" and value != "cuda":
             what = {"cpu": "the CPU"}.get(value, value[:20])
             return Mismatch(f"{_gpus(wanted)} are paid for, nanochat runs on {what}: CUDA does not come up", ANEW)
-        if name == "world_size" and (ranks := _count(value)) and ranks != wanted.gpus:
+        if name == "world_size" and (ranks := leading_count(value)) and ranks != wanted.gpus:
             return Mismatch(f"{_gpus(wanted)} were asked for, nanochat runs on {ranks:,}", ANEW)
         if name == "gpu":
             return _kind(wanted, value.partition(" | ")[0])
-        if name == "vocab_size" and (tokens := _count(value)) and tokens != wanted.vocab:
+        if name == "vocab_size" and (tokens := leading_count(value)) and tokens != wanted.vocab:
             what = f"a vocabulary of {wanted.vocab:,} was asked for, the tokenizer on the volume has {tokens:,}"
             return Mismatch(what, OTHER_TOKENIZER)
         if name == "dtype" and value.startswith("torch.float32") and "T4" not in wanted.gpu:
@@ -162,7 +163,7 @@ class ExpectationCheck:
         return None
 
     def _model(self, name: str, value: str) -> Mismatch | None:
-        wanted, count = self._wanted, _count(value)
+        wanted, count = self._wanted, leading_count(value)
         match name:
             case "parameters" if count and count != wanted.params:
                 what = f"a model of {wanted.params:,} parameters was asked for, {count:,} are trained"
@@ -173,7 +174,7 @@ class ExpectationCheck:
                 return Mismatch("FP8 was asked for, no layer is trained in it", "", fatal=False)
             case "total_batch":
                 return self._amount("tokens a step", count, wanted.batch)
-            case "micro_batch" if (got := _count(value.rpartition("= ")[2])) and got != wanted.micro_batch:
+            case "micro_batch" if (got := leading_count(value.rpartition("= ")[2])) and got != wanted.micro_batch:
                 what = f"{wanted.micro_batch:,} tokens at once on each GPU were asked for, it takes {got:,}"
                 return Mismatch(what, "", fatal=False)
             case "iterations":
@@ -200,10 +201,3 @@ class ExpectationCheck:
 
     def _other_step(self, step: int) -> Mismatch:
         return Mismatch(f"it was to go on from step {self._wanted.resume:,}, and trains from {step:,}", OTHER_CODE)
-
-
-def _count(value: str) -> int:
-    """The whole number that a fact begins with; 0 for none."""
-    found = re.match(r"[\d,]{1,24}", value)
-    digits = found[0].replace(",", "") if found else ""
-    return int(digits) if digits else 0

@@ -14,7 +14,7 @@ from msgspec import Struct
 from runner.nanochat import flops
 from runner.nanochat.going_back import KINDS, begins, goes_back_to
 from runner.system.same_file import FileIdentity
-from runner.text.untrusted import json_object, to_float
+from runner.text.untrusted import json_object, leading_count, to_float
 
 FAN = 16
 READ_BYTES = 4 << 20
@@ -209,10 +209,14 @@ class Mark(NamedTuple):
 
 
 class Curves(Struct, frozen=True):
-    """Every curve of one run, and what happened on the way, as of one moment: nothing changes them any more."""
+    """Every curve of one run, and what happened on the way, as of one moment: nothing changes them any more.
+
+    `tokens_per_step` is what an optimizer step of base training takes by its own log; 0 where that does not say.
+    """
 
     series: Mapping[str, Series]
     marks: Sequence[Mark]
+    tokens_per_step: int = 0
 
 
 NONE = Curves({name: Series() for name in METRICS}, ())
@@ -234,6 +238,7 @@ class CurvesReader:
         self._counted = flops.FlopsCorrection()
         self._began = self._before_s = self._last_t = self._step = self._ema = self._ema_weight = 0.0
         self._trained = 0.0
+        self._tokens_per_step = 0
         self._given.clear()
 
     def curves(self) -> Curves:
@@ -242,7 +247,7 @@ class CurvesReader:
             known = self._given.get(name)
             if known is None or known.changes != series.changes:
                 self._given[name] = series.copy()
-        return Curves(dict(self._given), tuple(self.marks))
+        return Curves(dict(self._given), tuple(self.marks), self._tokens_per_step)
 
     def read(self) -> bool:
         """Take in new events, at most a few MB; whether there were any. Events that were written anew are read anew."""
@@ -331,7 +336,10 @@ class CurvesReader:
             if abs(step := to_float(event.get("step"))) < FURTHEST:
                 self._mark(MarkKind.SAVE, step, seconds)
         elif kind == "fact":
-            self._counted.take(str(event.get("name")), str(event.get("value")))
+            name, value = str(event.get("name")), str(event.get("value"))
+            self._counted.take(name, value)
+            if name == "total_batch" and stage == "base":
+                self._tokens_per_step = leading_count(value)
         elif kind == "gpu":
             self._put("GPU GB", seconds, to_float(event.get("memory")) / 1e9)
             self._put("GPU %", seconds, to_float(event.get("load")))

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from runner.errors import UsageError
 from runner.model import pricing
 from runner.model.backend_name import BackendName
 from runner.model.pricing import MoneyRange, TimeRange
@@ -105,25 +106,19 @@ def _base(run: Run, status: Status, pace_s: float) -> TimeRange:
     ):
         if every:
             known = status.pace.pause_totals.get(kind)
-            each = (
-                pricing.range_around(known.seconds / known.count, 0.9, 1.1) if known and known.count else planned[kind]
-            )
+            measured = pricing.range_around(known.seconds / known.count, 0.9, 1.1) if known and known.count else None
+            each = measured or planned.get(kind, pricing.ZERO)
             left = left + each.times(total // every - step // every + (total % every > 0))
     return left
-
-
-@lru_cache(maxsize=256)
-def tokens_per_step(spec: RunSpec, backend: str) -> int:
-    """Tokens of one optimizer step."""
-    # Who only looks at runs that have ended needs no table of speeds: a seventh of the time that `ls` takes.
-    from runner.planning import defaults, estimate
-
-    return estimate.shape_of(spec.depth, defaults.resolve_spec(spec, backend).values).batch
 
 
 @lru_cache(maxsize=256)
 def _pauses(spec: RunSpec, backend: str) -> dict[str, TimeRange]:
     from runner.planning import defaults, estimate
 
-    s = defaults.resolve_spec(spec, backend)
+    try:
+        s = defaults.resolve_spec(spec, backend)
+    except UsageError:
+        # Another version has launched it, which allowed what this one refuses.
+        return {}
     return estimate.pauses(estimate.shape_of(spec.depth, s.values), s)

@@ -1,6 +1,7 @@
 """Values that are not ours: JSON and numbers of files that anything may have written. Pure."""
 
 import math
+import re
 from typing import Any
 
 
@@ -23,3 +24,10 @@ def to_float(value: object) -> float:
         return float(value)
     except OverflowError:
         return math.nan
+
+
+def leading_count(text: str) -> int:
+    """The whole number that a text begins with, such as 524,288; 0 for none."""
+    found = re.match(r"[\d,]{1,24}", text, re.ASCII)
+    digits = found[0].replace(",", "") if found else ""
+    return int(digits) if digits else 0

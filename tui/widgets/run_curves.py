@@ -6,7 +6,6 @@ from msgspec import Struct
 
 from runner.metrics.series import MEASURED, SFT, Curves
 from runner.model.run import Run
-from runner.monitoring.projection import tokens_per_step
 from tui.widgets.plot_window import Layer
 
 # The charts, and the curves in each, the later one in front.
@@ -61,7 +60,7 @@ def layers(known: Sequence[RunCurves], chart: str) -> list[Layer]:
                 one.run.tag if len(known) > 1 else SHORT.get(name, ""),
                 one.curves.series[name],
                 one.curves.marks if len(known) == 1 else (),
-                tokens_per_step(one.run.spec, one.run.backend),
+                one.curves.tokens_per_step,
                 rate / 3600,
                 raw=one.curves.series[CHARTS[chart][0]] if name in SHORT else None,
                 measured=name in UNSMOOTHED,
