@@ -160,14 +160,6 @@ def stop(pid: int) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-def kill(pid: int) -> None:
-    """SIGKILL, and wait until it is gone: what it held, such as a lock, is free then. One that is gone is fine."""
-    with contextlib.suppress(ProcessLookupError):
-        name = call_id(pid)
-        os.kill(pid, signal.SIGKILL)
-        _await_end([name])
-
-
 def _await_end(names: list[str]) -> None:
     """A signal that ends a process is only under way when it has been sent. Its exit code is left to who started it."""
     until = time.monotonic() + END_PATIENCE_S

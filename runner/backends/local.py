@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from decimal import Decimal
@@ -156,13 +157,13 @@ class LocalBackend:
     def may_be_running(self, run: Run) -> bool:
         return self._life(run, None) is not None
 
-    def _end_leftovers(self, run: Run) -> None:
-        """End the children of a job that is dead: the lock is free, so no other attempt lives."""
+    def _end_leftovers(self, run: Run, within_s: float = 0.0) -> None:
+        """End the children of a job that is dead: the lock is free, or is so soon, so no other attempt lives."""
         work = self._work(run)
         path = work / processes.LOCK_FILE
         # Where nobody can say whether another attempt lives, nothing is ended.
         with contextlib.suppress(FileNotFoundError, locks.NoLocks), path.open("r+") as lock:
-            if locks.take(lock, path):
+            if locks.take_within(lock, path, within_s):
                 engines.end_leftovers(work)
 
     def cancel(self, run: Run, *, force: bool = False) -> None:
@@ -175,8 +176,9 @@ class LocalBackend:
                 processes.stop(job.pid)
                 return
             if job.pid is not None:
-                processes.kill(job.pid)
-                self._end_leftovers(run)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(job.pid, signal.SIGKILL)
+                self._end_leftovers(run, within_s=processes.END_PATIENCE_S)
                 return
             where, there = f"on {job.host or 'another machine'}", "there"
         except PermissionError:
