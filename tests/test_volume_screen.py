@@ -32,6 +32,7 @@ from tui.screens.checkpoints import CheckpointsScreen
 from tui.screens.launch import LaunchScreen
 from tui.screens.volume import VolumeScreen
 from tui.widgets.consent import Confirm
+from tui.widgets.folder_tree import FolderTree
 from tui.widgets.virtual_list import FileList
 
 LARGE = (130, 34)
@@ -81,6 +82,21 @@ async def test_folders_are_gone_into_and_out_of_and_the_cursor_comes_back(fleet:
         await until(pilot, lambda: screen._folder == "runs" and screen._list.current == "runs/run0001", "back")
         await pilot.press("escape")
         await until(pilot, lambda: app.current_mode == "runs", "the runs")
+
+
+async def test_the_tree_shows_the_way_to_a_folder_that_was_opened_from_another_screen(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: "complete" in text_of(app), "the checkpoints")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, VolumeScreen), "the volume")
+        tree = app.screen.query_one(FolderTree)
+        await until(pilot, lambda: str(tree.cursor_node and tree.cursor_node.data).endswith("/d12"), "its folder")
+        labels = [str(tree.get_node_at_line(line).label) for line in range(tree.last_line + 1)]  # type: ignore[union-attr]
+        assert labels == ["base_data_climbmix", "runs", "tag-1", "base_checkpoints", "d12"]
+        await pilot.press("left", "left")
+        await until(pilot, lambda: tree.cursor_node and tree.cursor_node.data == "runs/run0001", "the run")
 
 
 async def test_a_checkpoint_shows_its_verdict_and_its_tensors(fleet: Fleet) -> None:

@@ -26,7 +26,7 @@ from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
 from tui.screens.cleared import Kept
 from tui.screens.files import FilesScreen
-from tui.widgets.folder_tree import FolderTree
+from tui.widgets.folder_tree import FolderTree, way
 from tui.widgets.line import Line
 from tui.widgets.panel import Panel
 from tui.widgets.preview import Preview
@@ -128,6 +128,7 @@ class VolumeScreen(FilesScreen):
         self._looking = known is None or bool(known.problem)
         self._count = 0
         self._again()
+        self.query_one(FolderTree).show(path)
         if self._looking:
             self._look(self.place, path)
 
@@ -156,9 +157,25 @@ class VolumeScreen(FilesScreen):
             problem = getattr(error, "strerror", "") or str(error)
         found = directory_cache.ordered(found, "name")
         if not worker.is_cancelled:
-            self.app.call_from_thread(
-                self._looked, place, path, DirectoryListing(found, self.nanochat.fleet.clock(), problem)
-            )
+            listing = DirectoryListing(found, self.nanochat.fleet.clock(), problem)
+            self.app.call_from_thread(self._looked, place, path, listing)
+            if not problem:
+                self._look_above(place, path)
+
+    def _look_above(self, place: VolumeRef, path: str) -> None:
+        """The folders over one that was opened by its path: the tree shows the way to it."""
+        worker, shelf = get_current_worker(), self._shelves[place]
+        for above in way(path)[:-1]:
+            if shelf.get(above) is None:
+                try:
+                    found = [entry for batch in self.files.volume(place).scan(above) for entry in batch]
+                except (NanochatError, OSError):
+                    # Whoever goes there is told why.
+                    return
+                if worker.is_cancelled:
+                    return
+                listing = DirectoryListing(directory_cache.ordered(found, "name"), self.nanochat.fleet.clock(), "")
+                self.app.call_from_thread(self._looked, place, above, listing)
 
     def _came(self, place: VolumeRef, path: str, entries: Entries) -> None:
         """The first entries of a folder that was never looked at."""
@@ -171,8 +188,12 @@ class VolumeScreen(FilesScreen):
         if (place, path) == (self.place, self._folder):
             self._looking = False
             self._again()
-            tags = {r.path: r.tag for r in self.files.runs_on(self.place)}
-            self.query_one(FolderTree).grow(path, found.entries, tags)
+        if place == self.place:
+            tree, tags = self.query_one(FolderTree), {r.path: r.tag for r in self.files.runs_on(place)}
+            for folder in way(self._folder):
+                if known := shelf.get(folder):
+                    tree.grow(folder, known.entries, tags)
+            tree.show(self._folder)
 
     def _again(self) -> None:
         """Show what is known of the folder, sorted and filtered anew: in a worker, where that takes its time."""

@@ -16,6 +16,12 @@ from tui.presentation.bindings import moves
 MOST_FOLDERS = 2000
 
 
+def way(path: str) -> list[str]:
+    """The folders from the root to one, with both."""
+    parts = path.split("/") if path else []
+    return ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
+
+
 class FolderTree(Tree[str]):
     """Folders by name, those of runs by tag; the data of a node is its path."""
 
@@ -57,7 +63,13 @@ class FolderTree(Tree[str]):
                 self._branches[entry.path] = node.add(Text(label, no_wrap=True), data=entry.path)
             if more := sum(e.is_dir for e in entries) - len(folders):
                 node.add_leaf(Text(f"and {more:,} more: the list has them", style="dim"))
-        if not node.is_expanded:
+        if folders and not node.is_expanded:
             node.expand()
         if path and not folders:
             node.allow_expand = False
+
+    def show(self, path: str) -> None:
+        """Put the cursor on a folder, where it is known."""
+        node = self._branches.get(path)
+        # A node that was just added has its line with the next refresh.
+        self.call_after_refresh(self.move_cursor, node if node is not self.root else None)
