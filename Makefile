@@ -4,7 +4,7 @@ SECONDS ?= 120
 SEED ?= 1
 ATTACKS ?=
 
-.PHONY: setup test check coverage chaos snapshots bench docs
+.PHONY: setup test check coverage chaos snapshots pictures bench docs
 
 setup:
 	test -x .venv/bin/pytest || ($(PYTHON) -m venv .venv && .venv/bin/pip install -q -U pip && .venv/bin/pip install -q -e . --group test)
@@ -23,6 +23,10 @@ check: setup
 # After a look at what has changed in them.
 snapshots: setup
 	.venv/bin/pytest -q tests/test_snapshots.py --snapshot-update
+
+# Of README and docs/screens.md, from the runs of the demo.
+pictures: setup
+	.venv/bin/python -m tests.gallery
 
 # Start-up, grammar, log view, charts, volume, polling, source: each against a peer or a floor measured in the same run.
 BENCHES ?= cold_start grammar log_view charts volume polling many_runs source
