@@ -1,5 +1,6 @@
 """Shared by all tests: a home of their own, the command line as a subprocess, and patience with a limit."""
 
+import compileall
 import inspect
 import json
 import logging
@@ -69,6 +70,10 @@ COMMANDS = Forks(
 
 def pytest_configure(config: pytest.Config) -> None:
     """Nor is their Modal token, but for the tests that are about it."""
+    if not hasattr(config, "workerinput"):
+        # Hundreds of programs are started: where nobody may write bytecode, each would compile all of it anew.
+        for folder in ("runner", "tui", "tests"):
+            compileall.compile_dir(config.rootpath / folder, quiet=2)
     if "not live" in config.option.markexpr:
         os.environ["MODAL_CONFIG_PATH"] = os.devnull
         for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):

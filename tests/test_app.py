@@ -1,5 +1,6 @@
 """The app by keyboard, through Textual's pilot, over a real Fleet."""
 
+import contextlib
 import re
 import threading
 import time
@@ -71,6 +72,36 @@ def put(fleet: Fleet, number: int, state: State = State.DONE, **given: Any) -> s
     )
     fleet.registry.add(made)
     return run_id
+
+
+async def test_runs_of_which_none_is_live_are_looked_at_again_only_when_one_was_changed_on_record(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(fleet, 1)
+    looked, asked = [0], [0]
+    poll_all, version = fleet.poll_all, fleet.registry.version
+
+    def looks(backend: str = "") -> Any:
+        looked[0] += 1
+        return poll_all(backend)
+
+    def asks() -> tuple[int, int]:
+        asked[0] += 1
+        return version()
+
+    monkeypatch.setattr("tui.app.app.LOOK_AT_NONE_S", 0.02)
+    monkeypatch.setattr("tui.app.app.AGES_EVERY_S", 3600.0)
+    monkeypatch.setattr(fleet, "poll_all", looks)
+    monkeypatch.setattr(fleet.registry, "version", asks)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await until(pilot, lambda: asked[0] > 20, "the first looks")
+        before, asked[0] = looked[0], 0
+        await until(pilot, lambda: asked[0] > 20, "more of them")
+        assert looked[0] == before
+        with contextlib.closing(Fleet(fleet.home)) as other:
+            put(other, 2)
+        await until(pilot, lambda: "tag-2" in text_of(app), "the run of another terminal")
 
 
 async def test_a_run_is_launched_once_however_often_the_key_is_pressed_and_then_watched(fleet: Fleet) -> None:

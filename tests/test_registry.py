@@ -55,6 +55,20 @@ def test_two_processes_change_one_run_without_losing_a_change(tmp_path: Path) ->
     assert registry.get("a").attempt == 100
 
 
+def test_every_change_whoever_makes_it_makes_another_version_and_a_look_makes_none(tmp_path: Path) -> None:
+    mine, theirs = Registry(tmp_path), Registry(tmp_path)
+    mine.add(run(id="a"))
+    seen = [mine.version()]
+    theirs.add(run(id="b", tag="u"))
+    seen.append(mine.version())
+    for registry, attempt in ((mine, 5), (theirs, 6)):
+        registry.update("a", lambda one, n=attempt: msgspec.structs.replace(one, attempt=n))
+        seen.append(mine.version())
+    assert len(set(seen)) == 4
+    mine.all(), theirs.all()
+    assert mine.version() == seen[-1]
+
+
 def test_a_change_that_fails_leaves_the_run_as_it_was(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     registry.add(run(id="a"))

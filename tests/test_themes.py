@@ -23,6 +23,7 @@ from tests.demo import demo_app
 from tests.drawn import drawn
 from tests.terminal import Terminal
 from tests.test_app import text_of, until
+from tests.test_snapshots import keys
 from tui.app.app import NanochatApp
 from tui.app.theming import ThemePalette
 from tui.presentation import run_format
@@ -146,6 +147,16 @@ async def test_the_terminals_own_colours_are_all_that_is_drawn_in_them(
         colours = {colour for style in styles for colour in (style.color, style.bgcolor) if colour}
         assert all(c.is_default if plain else c.is_system_defined or c.is_default for c in colours)
         assert any(style.reverse for style in styles), "the row under the cursor"
+
+
+async def test_charts_have_the_room_of_a_terminal_that_was_enlarged_after_another_theme_was_shown(
+    app: NanochatApp,
+) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await keys("enter")(pilot)
+        await shown_in(pilot, "nanochat-light")
+        await pilot.resize_terminal(120, 36)
+        await until(pilot, lambda: "ema 0.8661" in text_of(app), "the whole heading of a chart")
 
 
 async def themes_open(pilot: Pilot[int]) -> CommandList:

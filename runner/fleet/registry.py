@@ -82,6 +82,13 @@ class Registry(RegistryFile):
         return decode_runs(rows)
 
     @with_repair
+    def version(self) -> tuple[int, int]:
+        """Another one whenever anybody, here or in another process, has changed something."""
+        with self.reading() as db:
+            ((by_others,),) = db.execute("PRAGMA data_version").fetchall()
+            return by_others, db.total_changes
+
+    @with_repair
     def get(self, run_id: str) -> Run:
         with self.reading() as db:
             row = db.execute("SELECT id, tag, record FROM runs WHERE id = ?", (run_id,)).fetchone()

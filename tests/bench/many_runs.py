@@ -117,7 +117,7 @@ def train(volume: Path, one: Run, began: float) -> None:
     journal.output(LOG)
     journal.close()
     (volume / one.path / layout.STATUS_FILE).unlink()
-    folder = volume / one.path / layout.CHECKPOINT_DIRS[CheckpointKind.BASE] / "d4"
+    folder = volume / one.path / layout.CHECKPOINT_DIRS[CheckpointKind.BASE] / one.spec.model
     folder.mkdir(parents=True)
     for step in (50, 100, 150):
         shutil.copyfile(DATA / "torch" / "model.pt", folder / f"model_{step:06d}.pt")
@@ -167,7 +167,8 @@ def main() -> None:
             carrier.kill()
             carrier.wait()
             terminal.wait_for("interrupted", seconds=60)
-            time.sleep(5)
+            # Until what was seen last is told in minutes.
+            time.sleep(65)
             before = cpu_s(terminal.pid)
             time.sleep(seconds)
             say("none live", f"{(cpu_s(terminal.pid) - before) / seconds:.2%} of a processor")

@@ -4,7 +4,7 @@ import contextlib
 import gc
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -45,16 +45,16 @@ from tui.widgets.consent import Confirm
 # A job writes its status once a second: of many runs, more often looks would show little more and cost twice as much.
 # Where none is live another terminal may yet launch one.
 LOOK_EVERY_S, LOOK_AT_MANY_S, MANY, LOOK_AT_NONE_S = 0.5, 1.0, 5, 2.0
-# So often ages are drawn anew of runs that stay as they are.
-AGES_EVERY_S = 10.0
+# So often ages are drawn anew of runs that stay as they are: of those that are told in minutes less often.
+AGES_EVERY_S, MINUTE_S = 10.0, 60.0
 DISCOVER_EVERY_S = 60.0
 
 # Screens that draw need it, and must not wait for a disk.
 code_facts.pinned()
 
 READ_ONLY = "read-only"
-# A look at the runs on this machine that is older is told.
-LATE_S = 10.0
+# A look at the runs on this machine that is older is told, which is looked at so often.
+LATE_S, GROW_OLDER_S = 10.0, 2.0
 STAND_EVERY_S = 0.9
 DEMO = "demo"
 
@@ -116,7 +116,7 @@ class NanochatApp(RunQuestions):
         self.fleet.notices.clear()
         self._watch_all()
         self.call_after_refresh(self._load_the_rest)
-        self.set_interval(1.0, self._grow_older)
+        self.set_interval(GROW_OLDER_S, self._grow_older)
         self.call_after_refresh(self._watch_modal)
         self.call_after_refresh(self._discover)
         if not read_only.is_set():
@@ -183,21 +183,31 @@ class NanochatApp(RunQuestions):
 
     @background(group="watcher", doing="looking at the runs", exclusive=True, again=True)
     def _watch_all(self) -> None:
-        worker = get_current_worker()
-        while not worker.is_cancelled:
-            self.look()
-            live = sum(r.live for r in self.runs)
-            self.left.wait(LOOK_AT_MANY_S if live > MANY else LOOK_EVERY_S if live else LOOK_AT_NONE_S)
+        self._watch(BackendName.LOCAL, self.look)
 
     @background(group="modal", doing="looking at the runs on Modal", exclusive=True, again=True)
     def _watch_modal(self) -> None:
         """Look at the runs on Modal, apart, so that a slow network holds up nothing else."""
-        worker = get_current_worker()
+        self._watch(BackendName.MODAL, self._look_at_modal)
+
+    def _watch(self, backend: BackendName, look: Callable[[], None]) -> None:
+        """Look again and again: where none is live, when something was changed on record, or after a while."""
+        worker, version, at = get_current_worker(), None, 0.0
         while not worker.is_cancelled:
-            if any(run.backend is BackendName.MODAL for run in self.runs):
-                runs = self.fleet.poll_all(BackendName.MODAL)
-                self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), BackendName.MODAL))
-            self.left.wait(LOOK_EVERY_S)
+            known, now = self.fleet.registry.version(), time.monotonic()
+            live = sum(r.live for r in self.runs if r.backend is backend)
+            if live or known != version or now - at > AGES_EVERY_S:
+                version, at = known, now
+                look()
+                live = sum(r.live for r in self.runs if r.backend is backend)
+            elif backend is BackendName.LOCAL:
+                self._looked_at = now
+            self.left.wait(LOOK_AT_MANY_S if live > MANY else LOOK_EVERY_S if live else LOOK_AT_NONE_S)
+
+    def _look_at_modal(self) -> None:
+        if any(run.backend is BackendName.MODAL for run in self.runs):
+            runs = self.fleet.poll_all(BackendName.MODAL)
+            self.post_message(RunsChanged(runs, dict(self.fleet.unreachable), BackendName.MODAL))
 
     @background(group="discover", doing="looking for runs of other machines", exclusive=True, again=True)
     def _discover(self) -> None:
@@ -354,7 +364,9 @@ class NanochatApp(RunQuestions):
         message = RunsChanged(runs, dict(self.fleet.unreachable), BackendName.LOCAL)
         self._looked_at = time.monotonic()
         same = self._last_look is not None and message.is_as(self._last_look) and not any(r.live for r in runs)
-        if not same or self._looked_at - self._told_at > AGES_EVERY_S:
+        youngest = max((r.last_sign_of_life or 0.0 for r in runs), default=0.0)
+        grown = AGES_EVERY_S if self.fleet.clock() - youngest < MINUTE_S else MINUTE_S
+        if not same or self._looked_at - self._told_at > grown:
             self._last_look, self._told_at = message, self._looked_at
             self.post_message(message)
         self.teller.check(runs, self.fleet.clock(), runs, self.fleet.time_for)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("nanochat_tui.terminal")
 LOOK_EVERY_S = 0.1
+# Where nothing has come for so long nothing is half told, and what comes next wakes who waits for it.
+REST_AFTER_S, REST_S = 5.0, 60.0
 # A look at the terminal that had to wait so long found it empty when it began.
 WAITED_S = 0.001
 # So many keys and clicks may wait. When more come, as of a file that is pasted as keys, they and those that wait are
@@ -185,6 +187,7 @@ class TerminalDriver(LinuxDriver):
         self._typed = InputDecoder(self._debug)
         self._asked_at, self._answered = 0.0, threading.Event()
         self._away = self._stopping = self._has_picture = False
+        self._woken, self._wake = os.pipe()
 
     @property
     def app(self) -> TerminalApp:
@@ -202,6 +205,12 @@ class TerminalDriver(LinuxDriver):
             self._asked_at = time.monotonic()
             self._typed.answers.expect(self._asked_at)
             self.write(QUERY)
+
+    def disable_input(self) -> None:
+        """Have whoever waits for input come to the end at once."""
+        os.write(self._wake, b"x")
+        super().disable_input()
+        os.read(self._woken, 1)
 
     def stop_application_mode(self) -> None:
         # What is still on its way would be typed into the shell.
@@ -313,14 +322,17 @@ class TerminalDriver(LinuxDriver):
         """Keys, clicks and pastes as they come; what is no input of a terminal is dropped."""
         decode = getincrementaldecoder(input_encoding())("replace").decode
         typed, ends = self._typed, 0
-        self._empty_at = time.monotonic()
+        self._empty_at = heard_at = time.monotonic()
         with selectors.SelectSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
             while not self.exit_event.is_set():
                 looked_at = time.monotonic()
-                ready, now = selector.select(LOOK_EVERY_S), time.monotonic()
+                wait_s = LOOK_EVERY_S if looked_at - heard_at < REST_AFTER_S else REST_S
+                ready, now = any(key.fd == self.fileno for key, _ in selector.select(wait_s)), time.monotonic()
                 if not ready or now - looked_at > WAITED_S:
-                    self._empty_at = looked_at if ready else now
+                    self._empty_at = max(looked_at, now - LOOK_EVERY_S) if ready else now
+                heard_at = now if ready else heard_at
                 try:
                     data = os.read(self.fileno, 4096) if ready else None
                     self._dropping = self._dropping and data is not None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
+from textual.dom import DOMNode
+from textual.reactive import Reactive
 from textual.screen import Screen
+from textual.widget import Widget
 
 from runner.errors import NanochatError
 from runner.model.run import Run
@@ -33,6 +37,9 @@ class NanochatScreen(Screen[None]):
     # The mode whose tab is lit.
     TAB: ClassVar[str] = ""
 
+    # Textual draws all of a screen anew when the focus moves; who had it and who has it draw themselves.
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
+
     def __init__(self) -> None:
         super().__init__()
         self.cleared = Cleared()
@@ -55,6 +62,22 @@ class NanochatScreen(Screen[None]):
     def is_there(self) -> bool:
         """Whether there is something to show it in: not before the screen is composed, nor while the app closes."""
         return self.is_mounted and bool(self.children)
+
+    def every(self, seconds: float, act: Callable[[], object]) -> None:
+        """Do something again and again while the screen is on top, or only what asks something is over it."""
+        self.set_interval(seconds, lambda: act() if self in self.app.screen_stack else None)
+
+    def _update_focus_styles(self, focused: Widget | None = None, blurred: Widget | None = None) -> None:
+        """As Textual does, but for what both are within, which has the focus in it before and after."""
+        within = [{*one.ancestors_with_self} if one else set() for one in (focused, blurred)]
+        changed = set[DOMNode]()
+        for one, stays in ((focused, within[1]), (blurred, within[0])):
+            for node in reversed(one.ancestors_with_self if one else []):
+                if node not in stays and node._has_focus_within:
+                    changed.update(node.walk_children(with_self=True))
+                    break
+        if changed:
+            self.app.stylesheet.update_nodes(changed, animate=True)
 
     def show_standing(self, now: Standing, trouble: list[Cell]) -> None:
         """What is true of all runs, and what keeps it from being known."""

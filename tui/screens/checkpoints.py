@@ -86,7 +86,7 @@ class CheckpointsScreen(FilesScreen):
 
     def on_mount(self) -> None:
         self._list.focus()
-        self.set_interval(1.0, self._show_title)
+        self.every(1.0, self._show_title)
 
     def on_screen_resume(self) -> None:
         if self.is_there:

@@ -66,7 +66,7 @@ class CompareScreen(NanochatScreen):
 
     def on_mount(self) -> None:
         self.query_one(Metrics).focus()
-        self.set_interval(READ_EVERY_S, self._read)
+        self.every(READ_EVERY_S, self._read)
 
     @property
     def _runs(self) -> list[Run]:

@@ -25,7 +25,7 @@ class FilesScreen(NanochatScreen):
         return self.nanochat.files
 
     def on_mount(self) -> None:
-        self.set_interval(TRANSFERS_EVERY_S, self._show_transfers)
+        self.every(TRANSFERS_EVERY_S, self._show_transfers)
 
     def _show_transfers(self) -> None:
         line = self.query_one("#transfers", Line)

@@ -67,7 +67,7 @@ class SizesScreen(FilesScreen):
 
     def on_mount(self) -> None:
         self._list.focus()
-        self.set_interval(1.0, self._show_title)
+        self.every(1.0, self._show_title)
         if self.place.location:
             self.action_reload()
 

@@ -76,7 +76,7 @@ class VolumeScreen(FilesScreen):
     def on_mount(self) -> None:
         self._list.focus()
         self._choose()
-        self.set_interval(1.0, self._show_title)
+        self.every(1.0, self._show_title)
 
     def on_screen_resume(self) -> None:
         self._choose()

@@ -78,7 +78,7 @@ class WatchScreen(NanochatScreen):
         view = self.query_one(LogView)
         view.apply_settings(self.nanochat.fleet.settings)
         view.focus()
-        self.set_interval(1.0, self._read_curves)
+        self.every(1.0, self._read_curves)
 
     def show_runs(self, runs: list[Run]) -> None:
         if not self.is_there:

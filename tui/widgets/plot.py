@@ -7,6 +7,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 
@@ -51,6 +52,7 @@ class Plot(Pictured):
         self._tones, self.view = tones, view
         self.curves: list[Layer] = []
         self._rows: list[Strip] | None = None
+        self._rows_of = Size()
         self._drawn: tuple[object, Drawn] | None = None
         self._base = Style()
         # Where the button of the mouse went down, and whether the mouse has moved since.
@@ -68,17 +70,15 @@ class Plot(Pictured):
         self._rows = None
         self.refresh()
 
-    def on_resize(self) -> None:
-        self._rows = None
-
     def notify_style_update(self) -> None:
         # Another theme, or chosen among others.
         super().notify_style_update()
         self._rows = None
 
     def render_line(self, y: int) -> Strip:
-        if self._rows is None:
-            self._rows = self._draw()
+        # It may be drawn in another size before it is told of that.
+        if self._rows is None or self._rows_of != self.size:
+            self._rows, self._rows_of = self._draw(), self.size
         return self._rows[y] if y < len(self._rows) else Strip.blank(self.size.width, self.rich_style)
 
     def _heights(self) -> tuple[int, int, int, int]:
