@@ -236,7 +236,7 @@ def test_an_end_that_was_typed_while_others_had_the_terminal_is_not_the_end_of_t
     ours, theirs = os.openpty()
     driver = TerminalDriver.__new__(TerminalDriver)
     driver.fileno, driver.exit_event, driver._debug, driver._dropping = theirs, threading.Event(), False, False
-    driver._typed = InputDecoder()
+    driver._typed, (driver._woken, driver._wake) = InputDecoder(), os.pipe()
     got: list[Any] = []
     monkeypatch.setattr(driver, "process_message", got.append)
     gone = threading.Event()
@@ -250,7 +250,28 @@ def test_an_end_that_was_typed_while_others_had_the_terminal_is_not_the_end_of_t
     os.close(ours)
     assert gone.wait(60)
     reading.join(60)
-    os.close(theirs)
+    for one in (theirs, driver._woken, driver._wake):
+        os.close(one)
+
+
+def test_who_waits_for_keys_at_rest_has_them_at_once_and_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.app.driver.REST_AFTER_S", 0.0)
+    monkeypatch.setattr("tui.app.driver.REST_S", 3600.0)
+    ours, theirs = os.openpty()
+    driver = TerminalDriver.__new__(TerminalDriver)
+    driver.fileno, driver.exit_event, driver._debug, driver._dropping = theirs, threading.Event(), False, False
+    driver._typed, (driver._woken, driver._wake) = InputDecoder(), os.pipe()
+    monkeypatch.setattr(driver, "_disable_mouse_support", lambda: None)
+    got: list[Any] = []
+    monkeypatch.setattr(driver, "process_message", got.append)
+    driver._key_thread = threading.Thread(target=driver.run_input_thread)
+    driver._key_thread.start()
+    os.write(ours, b"j\n")
+    wait_until(lambda: [m.key for m in got[:1]] == ["j"], what="the key")
+    driver.disable_input()
+    assert not driver._key_thread.is_alive()
+    for one in (ours, theirs, driver._woken, driver._wake):
+        os.close(one)
 
 
 def test_a_signal_that_comes_while_it_draws_draws_nothing_itself(monkeypatch: pytest.MonkeyPatch) -> None:

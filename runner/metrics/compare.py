@@ -33,12 +33,17 @@ class Row(Struct, frozen=True):
     digits: int = 4
 
     @property
+    def is_equal(self) -> bool:
+        """Whether it is the same of all runs."""
+        return len(set(self.values)) == 1
+
+    @property
     def label(self) -> str:
         return f"{self.name}, {self.note}" if self.note else self.name
 
 
 def final_numbers(runs: Sequence[Run], now: float) -> list[Row]:
-    """The numbers that runs ended with, or have now."""
+    """The numbers that runs ended with, or have now; first those in which they differ."""
     statuses = [run.status for run in runs]
     rows = [
         Row("state", tuple(run.state.value for run in runs)),
@@ -54,7 +59,7 @@ def final_numbers(runs: Sequence[Run], now: float) -> list[Row]:
         _best("dollars", [spent_usd(run, now) for run in runs], low=True),
         Row("preemptions", tuple(s.containers.preemptions if s else None for s in statuses)),
     ]
-    return [row for row in rows if any(value is not None for value in row.values)]
+    return sorted((row for row in rows if any(v is not None for v in row.values)), key=lambda row: row.is_equal)
 
 
 def _best(
@@ -71,7 +76,7 @@ def differences(runs: Sequence[Run], *, all_of_it: bool = False) -> list[Row]:
     flat = [_flat(run) for run in runs]
     names = list(dict.fromkeys(name for one in flat for name in one))
     rows = [Row(name, tuple(one.get(name) for one in flat)) for name in names]
-    return [row for row in rows if len(set(row.values)) > 1 or all_of_it]
+    return [row for row in rows if all_of_it or not row.is_equal]
 
 
 def _flat(run: Run) -> dict[str, str]:

@@ -98,6 +98,8 @@ KEYS = (
         for n, said in enumerate(("minute", "5 minutes", "15 minutes", "hour", "6 hours", "24 hours"), 1)
     ),
     Key("compare", "d", "differences", "All settings", "only the settings that differ, or all of them"),
+    Key("compare", "space", "scroll(1)", "More", "the next page of results and settings", False),
+    Key("compare", "b", "scroll(-1)", "Before", "the page before", False),
     Key("compare", "D", "diff", "Diff", "how the code of the last run differs from that of the first"),
     Key("compare", "s", "export", "Export", "curves as CSV and SVG, to files that you name", changes=True),
     Key("compare", "escape", "back", "Back", "take back cursor or zoom, then back to the previous screen"),

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
@@ -36,6 +37,10 @@ from tui.widgets.run_curves import RunCurves
 
 READ_EVERY_S = 2.0
 ENDINGS = (".csv", ".svg")
+
+
+# Not by its colour alone.
+BEST, BEST_STYLE = "★ ", Style(bold=True)
 
 
 class CompareScreen(NanochatScreen):
@@ -82,12 +87,17 @@ class CompareScreen(NanochatScreen):
         table.add_column("")
         for name in names:
             table.add_column(name, justify="right")
-        for row in final_numbers(chosen, self.nanochat.fleet.clock()):
-            self._add(table, row)
-        differ = differences(chosen, all_of_it=self._every)
-        table.add_row(Text("settings" if self._every else "settings that differ", style="bold"))
-        for row in differ:
-            self._add(table, row)
+        results = final_numbers(chosen, self.nanochat.fleet.clock())
+        groups = [
+            ("", [row for row in results if not row.is_equal]),
+            ("settings" if self._every else "settings that differ", differences(chosen, all_of_it=self._every)),
+            ("the same of all", [row for row in results if row.is_equal]),
+        ]
+        for title, rows in groups:
+            if title and rows:
+                table.add_row(Text(title, style="bold"))
+            for row in rows:
+                self._add(table, row)
         self.query_one("#table", Static).update(table)
         self.query_one("#curves", Panel).put(
             ["Compare"], [Cell(r.tag, tone_name(self.nanochat.tone, n)) for n, r in enumerate(chosen)]
@@ -101,9 +111,9 @@ class CompareScreen(NanochatScreen):
         self._read()
 
     def _add(self, table: Table, row: Row) -> None:
-        best = self.nanochat.tone("success")
+        best = self.nanochat.tone("success") + BEST_STYLE
         cells = [
-            Text(sanitize_line(said(v, row.digits)), style=best if n in row.best else "")
+            Text(f"{BEST if n in row.best else ''}{sanitize_line(said(v, row.digits))}", best if n in row.best else "")
             for n, v in enumerate(row.values)
         ]
         table.add_row(Text(row.label, style="dim"), *cells)
@@ -178,6 +188,10 @@ class CompareScreen(NanochatScreen):
 
     def _draw(self) -> None:
         self.query_one(Metrics).show([RunCurves(run, self._curves.get(run.id, NONE)) for run in self._runs])
+
+    def action_scroll(self, by: int) -> None:
+        tables = self.query_one("#tables", VerticalScroll)
+        (tables.scroll_page_up if by < 0 else tables.scroll_page_down)(animate=False)
 
     def action_differences(self) -> None:
         self._every = not self._every

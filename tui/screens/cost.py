@@ -30,7 +30,7 @@ from tui.widgets.virtual_list import Column, VirtualList
 COLUMNS = (
     Column("run", 16, keep=0),
     Column("state", 17, keep=4),
-    Column("estimated", 22, right=True, keep=3),
+    Column("estimated", 24, right=True, keep=3),
     Column("likely", 10, right=True, keep=2),
     Column("spent", 10, right=True, keep=1),
     Column("billed", 10, right=True, keep=5),

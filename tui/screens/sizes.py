@@ -36,7 +36,7 @@ FOLDERS = (
 )
 COULD_GO = (
     Column("size", 9, right=True, keep=0),
-    Column("could go", 40, keep=1),
+    Column("could go", 40, keep=1, grows=True),
     Column("but", 40, keep=2, grows=True),
 )
 HERE = "."

@@ -11,7 +11,7 @@ from tui.widgets import axes
 from tui.widgets.braille import Canvas
 from tui.widgets.curves import Line, lines, look
 from tui.widgets.plot_window import Layer, PlotWindow
-from tui.widgets.ranges import FALLING, LEAST, RATES, UNITS, Shown, shown_range
+from tui.widgets.ranges import FIT, LEAST, RATES, UNITS, Shown, extremes, shown_range
 
 LEFT = 8
 # Narrower charts give their numbers no more than they need.
@@ -70,8 +70,8 @@ def _beside(
     found = lines(curves, view)
     columns = [columns_of(line, view, span, room * 2) for line in found]
     begins = [line.begins(view.axis, span) for line in found]
-    fit = metric in FALLING and not view.whole_range and not view.log
-    shown = shown_range(list(zip(columns, begins, strict=True)), 0.0 if view.log else RATES.get(metric, LEAST), fit=fit)
+    fit = extremes if view.whole_range or view.log else FIT.get(metric, extremes)
+    shown = shown_range(list(zip(columns, begins, strict=True)), 0.0 if view.log else RATES.get(metric, LEAST), fit)
     drawn = Drawn(found, span, shown, Canvas(room, body), left, {}, [], axes.foot(span, room, view.axis))
     if shown.high > shown.low:
         for number, (line, one) in enumerate(zip(found, columns, strict=True)):

@@ -16,7 +16,7 @@ from tui.widgets.chart_image import can_draw
 from tui.widgets.metric_list import MetricList
 from tui.widgets.plot import Plot
 from tui.widgets.plot_window import AXES, FACTORS, PlotWindow
-from tui.widgets.run_curves import CHARTS, SHORT, RunCurves, layers
+from tui.widgets.run_curves import CHARTS, SHORT, TITLES, RunCurves, layers
 
 CHART_WIDTH, LEAST_ROWS, MOST_ROWS = 38, 7, 18
 # Those that stand there until there is something to show.
@@ -86,7 +86,7 @@ class Metrics(VerticalScroll, can_focus=True):
         self._known = known
         for plot, name in zip(self.query(Plot), CHARTS, strict=True):
             smoothed = SHORT.get(CHARTS[name][-1], "") if len(known) > 1 else ""
-            plot.show(layers(known, name), f"{name} {smoothed}".rstrip())
+            plot.show(layers(known, name), f"{TITLES.get(name, name)} {smoothed}".rstrip())
         if self.chosen not in self._shown:
             self._choose(self._shown[0])
         self._lay_out()

@@ -1,6 +1,6 @@
 """Between which values a chart draws: never so few that noise fills it, never so many that a curve is flat. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from runner.metrics.series import ColumnRange
@@ -15,10 +15,15 @@ FALLING = ("loss", "SFT loss", "val bpb")
 UNITS = {"MFU": "%", "GPU %": "%"}
 # The first columns of a curve do not count when what comes after them would get less than this share of the chart.
 FIRST, SHARE = 1 / 10, 1 / 2
+# Of the columns of a rate so many do not count below and above: a first step that compiles, steps that were held up.
+RARE = 1 / 20
 # Above and below a range that leaves something out.
 MARGIN = 0.05
 # What is nearer to 0 is 0: the distance of two such values is no number any more.
 TINY = 1e-280
+
+
+Fit = Callable[[Sequence[ColumnRange | None]], tuple[float, float] | None]
 
 
 class Shown(NamedTuple):
@@ -43,7 +48,8 @@ def widened(low: float, high: float, least: float) -> tuple[float, float]:
     """The range, at least so wide a share of its value; a value that never changes is in its middle."""
     largest = max(abs(low), abs(high))
     if largest < TINY:
-        return -0.5, 0.5
+        # No curve of a training goes below 0.
+        return 0.0, 1.0
     wanted = largest * least
     if high - low >= wanted and high > low:
         return low, high
@@ -66,17 +72,41 @@ def settled(columns: Sequence[ColumnRange | None]) -> tuple[float, float] | None
     return extremes([column if nth > end else None for nth, column in enumerate(columns)])
 
 
+def usual(columns: Sequence[ColumnRange | None]) -> tuple[float, float] | None:
+    """The extremes of a rate without what is rare, with so much around them that noise is a third of the chart."""
+    found = sorted(column.first for column in columns if column)
+    rare = int(len(found) * RARE)
+    if not rare:
+        return extremes(columns)
+    low, high = found[rare], found[-1 - rare]
+    return max(min(0.0, low), low - (high - low)), high + (high - low)
+
+
+# What of a curve decides its range.
+FIT: dict[str, Fit] = {
+    **dict.fromkeys(FALLING, settled),
+    **dict.fromkeys(RATES, usual),
+}
+
+
 def shown_range(
-    curves: Sequence[tuple[Sequence[ColumnRange | None], bool]], least: float = LEAST, *, fit: bool = False
+    curves: Sequence[tuple[Sequence[ColumnRange | None], bool]],
+    least: float = LEAST,
+    fit: Fit = extremes,
 ) -> Shown:
-    """The range for curves, each with whether it begins in view; `fit` leaves out how they began, if it is far."""
+    """The range for curves, each with whether it begins in view; what `fit` leaves out is left out, if it is far.
+
+    How a curve began, which `settled` leaves out, is only left out where it begins in view.
+    """
     whole = [found for columns, _ in curves if (found := extremes(columns))]
     if not whole:
         return Shown(0.0, 0.0)
     low, high = min(one[0] for one in whole), max(one[1] for one in whole)
-    if not fit:
-        return Shown(*widened(low, high, least))
-    rest = [found for columns, begins in curves if (found := settled(columns) if begins else extremes(columns))]
+    rest = [
+        found
+        for columns, begins in curves
+        if (found := extremes(columns) if fit is settled and not begins else fit(columns))
+    ]
     inner = widened(min(one[0] for one in rest), max(one[1] for one in rest), least)
     if inner[1] - inner[0] >= (high - low) * SHARE:
         return Shown(*widened(low, high, least))

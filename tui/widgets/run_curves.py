@@ -20,6 +20,8 @@ CHARTS: dict[str, tuple[str, ...]] = {
     "GPU %": ("GPU %",),
     SFT: (SFT,),
 }
+# What stands over a chart that is not its name.
+TITLES = {"lr": "lr multiplier"}
 # What the smoothed curve is called beside the raw one, and in a title where it is alone.
 SHORT = {"loss EMA": "ema"}
 # What is measured seldom, or set, is as it is.

@@ -36,7 +36,7 @@ MOVES = {
 class Column(NamedTuple):
     """A column: its width in cells; `keep` orders what stays on a narrow screen, lowest first to stay.
 
-    One that `grows` takes the room that is left.
+    Those that `grow` share the room that is left.
     """
 
     name: str
@@ -200,9 +200,12 @@ class VirtualList(ScrollView, can_focus=True):
         return ""
 
     def _widths(self, shown: list[int], width: int) -> list[int]:
-        """How many cells each column has; one that grows has the room that is left."""
+        """How many cells each column has; those that grow share the room that is left."""
         room = max(0, width - sum(self._columns[i].width + GAP for i in shown) + GAP)
-        return [self._columns[i].width + (room if self._columns[i].grows else 0) for i in shown]
+        more, widest = divmod(room, max(1, sum(self._columns[i].grows for i in shown)))
+        grown = [self._columns[i].width + (more if self._columns[i].grows else 0) for i in shown]
+        last = max((n for n, i in enumerate(shown) if self._columns[i].grows), default=None)
+        return [cells + (widest if n == last else 0) for n, cells in enumerate(grown)]
 
     def _visible_columns(self, width: int) -> list[int]:
         wanted = [i for i, column in enumerate(self._columns) if column.name not in self._left_out]
