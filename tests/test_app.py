@@ -183,11 +183,11 @@ async def test_marked_runs_are_deleted_together_after_a_question(fleet: Fleet) -
     app = NanochatApp(fleet)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause(0.3)
-        await pilot.press("space", "space", "d")
+        await pilot.press("space", "space", "x")
         assert "Delete 2 runs?" in text_of(app)
         await until(pilot, lambda: "gone for good" in text_of(app), "what goes")
         await answer(pilot, "escape")
-        await pilot.press("d")
+        await pilot.press("x")
         await until(pilot, lambda: "gone for good" in text_of(app), "what goes")
         await answer(pilot, *"y", "enter")
         assert isinstance(app.screen, Confirm) and len(fleet.registry.all()) == 3
@@ -250,7 +250,7 @@ async def test_foreign_text_is_shown_as_text_at_every_size(fleet: Fleet, size: t
 async def test_every_screen_opens_at_every_size_with_no_runs_at_all(fleet: Fleet, size: tuple[int, int]) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=size) as pilot:
-        for key in ("2", "3", "escape", "4", "v", "r", "1", "enter", "c", "r", "d", "question_mark", "escape"):
+        for key in ("2", "3", "escape", "4", "v", "r", "1", "enter", "c", "r", "x", "question_mark", "escape"):
             await pilot.press(key)
             await pilot.pause(0.05)
 
@@ -337,7 +337,7 @@ async def test_a_deletion_says_how_much_goes_and_takes_no_yes_before(
     app = NanochatApp(fleet)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "tag-1" in text_of(app), "the run")
-        await pilot.press("d", "y", "y")
+        await pilot.press("x", "y", "y")
         assert "Delete tag-1?" in text_of(app) and "adding up" in text_of(app)
         known.set()
         await until(pilot, lambda: "2 checkpoints" in text_of(app), "how much")

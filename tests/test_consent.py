@@ -38,7 +38,7 @@ def read_from_now(app: NanochatApp, monkeypatch: pytest.MonkeyPatch) -> None:
     app.screen.ask_anew()
 
 
-@pytest.mark.parametrize("words", ["daily report", "hello world", "copy", "dy", "cy", "ry", "dtag-1\n", "d\ty\n"])
+@pytest.mark.parametrize("words", ["daily report", "hello world", "copy", "xy", "cy", "ry", "xtag-1\n", "x\ty\n"])
 async def test_words_that_come_in_one_burst_delete_stop_and_resume_nothing(fleet: Fleet, words: str) -> None:
     put(fleet, 1, State.CANCELLED)
     app = NanochatApp(fleet)
@@ -164,7 +164,7 @@ async def test_a_run_is_deleted_only_with_its_tag_however_little_it_holds(
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: "tag-1" in text_of(app), "the run")
-        await pilot.press("d")
+        await pilot.press("x")
         await until(pilot, lambda: "gone for good" in text_of(app), "what goes")
         await answer(pilot, *"y", "enter")
         app.screen.query_one("#yes", Button).press()

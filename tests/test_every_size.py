@@ -39,7 +39,7 @@ SCREENS = {
     "palette": ("ctrl+p",),
     "themes": ("ctrl+p", *"theme", "enter"),
     "find": ("ctrl+t", *"loss: 0.8"),
-    "delete": ("j", "j", "d"),
+    "delete": ("j", "j", "x"),
 }
 
 

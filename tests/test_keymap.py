@@ -159,3 +159,10 @@ def test_keys_are_listed_as_they_are_mapped_and_what_is_wrong_is_told_in_one_lin
 
 def test_a_label_without_keys_is_empty() -> None:
     assert Chosen({"a.b": ()}, {}).label("a.b") == ""
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_deletes_has_the_same_key_on_every_screen(preset: str) -> None:
+    deleting = [key.id for key in KEYS if key.label == "Delete"]
+    keys = {chosen(preset).keys[id] for id in deleting}
+    assert len(deleting) > 1 and len(keys) == 1, keys

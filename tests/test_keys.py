@@ -81,7 +81,7 @@ async def test_keys_that_come_before_the_prompt_they_are_meant_for_is_there_are_
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: "tag-3" in text_of(app), "the runs")
-        at_once(app, *"/tag-2", "enter", "d")
+        at_once(app, *"/tag-2", "enter", "x")
         await until(pilot, lambda: "Delete tag-2?" in text_of(app), "the question")
         await answer(pilot, "escape")
         at_once(app, "3", "down", *"x", "escape", "slash", *"dy")

@@ -150,7 +150,7 @@ async def test_the_palette_knows_the_commands_of_log_and_curves_one_line_each_an
 def test_what_is_meant_comes_first_and_what_has_only_the_letters_not_at_all() -> None:
     sort = Command("Sort", "s", "sort by the next column")
     cancel = Command("Cancel", "c", "stop the marked runs, or this one, keeping what is saved (asks)")
-    deletion = Command("Delete", "d", "delete the marked runs, or this one, with their files (asks)")
+    deletion = Command("Delete", "x", "delete the marked runs, or this one, with their files (asks)")
     assert score("sort", sort) == 1.0 and score("sort", cancel) == score("sort", deletion) == 0
     assert score("so", sort) > score("stop", cancel) > 0 and score("marked del", deletion) > 0
     assert score("", sort) and not score("zzz", sort)

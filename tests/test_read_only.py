@@ -199,7 +199,7 @@ async def test_no_key_of_the_app_changes_anything_nor_is_it_shown_and_the_head_s
 async def test_help_palette_and_search_have_not_what_cannot_be_done(looking: Path) -> None:
     with closing(Fleet(looking)) as fleet:
         app = NanochatApp(fleet)
-        async with app.run_test(size=(120, 60)) as pilot:
+        async with app.run_test(size=(120, 160)) as pilot:
             await until(pilot, lambda: "tag-1" in text_of(app), "the runs")
             for opens in ("f1", "ctrl+p"):
                 await pilot.press(opens)
@@ -207,6 +207,10 @@ async def test_help_palette_and_search_have_not_what_cannot_be_done(looking: Pat
                 await until(pilot, lambda: len(app.screen_stack) > 1, opens)
                 await pilot.pause()
                 assert "stop the marked runs" not in text_of(app)
+                await pilot.press(*["backspace"] * len("cancel"))
+                await pilot.pause()
+                for change in ("launch a run", "bring back what was deleted"):
+                    assert change not in text_of(app), change
                 await pilot.press("escape")
                 await until(pilot, lambda: len(app.screen_stack) == 1, "closed")
 

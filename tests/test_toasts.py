@@ -83,3 +83,36 @@ def test_the_way_out_and_the_help_are_at_the_foot_of_every_width(width: int) -> 
     assert (left_out == 0) == (width > 100) and ("Back" in [i.label for _, i in placed]) == (width > 20)
     ends = [at + item.width for at, item in placed]
     assert all(begin > end for (begin, _), end in zip(placed[1:], ends, strict=False))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+@pytest.mark.parametrize("mode", ["runs", "volume", "cost"])
+async def test_what_is_told_cuts_no_key_at_the_foot_and_leaves_nothing_of_itself(
+    tmp_path: Path, mode: str, size: tuple[int, int]
+) -> None:
+    app = NanochatApp(Fleet(tmp_path))
+    async with app.run_test(size=size, notifications=True) as pilot:
+        app.action_show(mode)
+        await until(pilot, lambda: app.current_mode == mode and "q Quit" in text_of(app), mode)
+        keys = text_of(app).splitlines()[-1]
+        ways = keys[keys.rindex("Esc Back") if "Esc Back" in keys else keys.rindex("? Help") :]
+        for severity in ("information", "error"):
+            for again in range(3):
+                app.notify("~ " * 300, severity=severity)
+                await until(pilot, lambda: "~" in text_of(app).splitlines()[-1], f"the line, {again}")
+                last = text_of(app).splitlines()[-1]
+                assert last.endswith(ways) and set(last.removesuffix(ways)) <= {*"▌ ~…"}, last
+                app.toasts.seen()
+            app.clear_notifications()
+            await until(pilot, lambda: "~" not in text_of(app), "it is gone")
+            assert text_of(app).splitlines()[-1] == keys
+
+
+async def test_nothing_but_names_stands_in_the_tree_of_a_volume_that_is_narrow(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    (Path(fleet.volume_location("local", "rehearsal")) / ("long" * 20)).mkdir(parents=True)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: "longlong" in text_of(app), "the folder")
+        assert not text_of(app).splitlines()[-2].strip()

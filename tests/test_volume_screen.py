@@ -134,6 +134,24 @@ async def test_a_file_is_found_by_a_few_letters_and_a_folder_is_filtered_and_sor
         await until(pilot, lambda: "000060" in text_of(app) and screen.has_class("reading"), "its content")
 
 
+async def test_a_second_click_on_a_head_turns_the_order_round_and_the_key_begins_anew(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        screen = await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "model_000020.pt")
+
+        def names() -> list[str]:
+            return [key.rpartition("/")[2] for key in screen._list._keys]
+
+        by_name = names()
+        for column, first, last in (("name", by_name[-1], by_name[0]), ("size", "model_000020.pt", "meta_000060.json")):
+            screen._list.post_message(FileList.HeadClicked(column))
+            await until(pilot, lambda first=first, last=last: (names()[0], names()[-1]) == (first, last), column)
+        screen._list.post_message(FileList.HeadClicked("size"))
+        await until(pilot, lambda: names()[0].startswith("meta_") and names()[-1].startswith("model_"), "the smallest")
+        await pilot.press("s", "s")
+        await until(pilot, lambda: names() == by_name, "the names again")
+
+
 async def test_finding_looks_also_where_nobody_has_been(fleet: Fleet) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
@@ -190,6 +208,25 @@ async def test_marked_files_are_deleted_after_asking_and_keep_is_the_default(fle
         await until(pilot, lambda: isinstance(app.screen, Confirm) and "for good" in text_of(app), "the question")
         await answer(pilot, *"2 items", "enter")
         await until(pilot, lambda: len(list(folder.iterdir())) == 7 and len(screen._entries) == 7, "yes")
+
+
+@pytest.mark.parametrize("whole_run", [False, True], ids=["a file", "a run"])
+async def test_what_is_deleted_for_good_is_not_said_to_be_kept(fleet: Fleet, whole_run: bool) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        if whole_run:
+            await until(pilot, lambda: "tag-1" in text_of(app), "the run")
+        else:
+            await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "meta_000020.json")
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, Confirm) and "takes its room" in text_of(app), "it is kept")
+        assert "cannot be undone" not in text_of(app)
+        await answer(pilot, "ctrl+g")
+        await until(pilot, lambda: "cannot be undone" in text_of(app), "it is not kept")
+        assert "takes its room" not in text_of(app) and "--now" in text_of(app)
+        await answer(pilot, "ctrl+g")
+        await until(pilot, lambda: "takes its room" in text_of(app), "it is kept again")
+        assert "cannot be undone" not in text_of(app)
 
 
 async def test_what_is_deleted_goes_only_when_its_name_was_typed(fleet: Fleet) -> None:

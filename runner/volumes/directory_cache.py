@@ -49,15 +49,15 @@ SORTS = ("name", "size", "time")
 _PATH, _BYTES, _MTIME = attrgetter("path"), attrgetter("bytes"), attrgetter("mtime")
 
 
-def ordered(entries: Iterable[Entry], sort: str, words: str = "") -> Entries:
-    """Those whose name has all words, without regard to case, sorted by one of SORTS."""
+def ordered(entries: Iterable[Entry], sort: str, words: str = "", *, reverse: bool = False) -> Entries:
+    """Those whose name has all words, without regard to case, sorted by one of SORTS, or the other way round."""
     wanted = words.lower().split()
     found = [e for e in entries if all(w in e.name.lower() for w in wanted)] if wanted else list(entries)
     # One plain key at a time: a hundred thousand tuples would hold up the screen.
-    found.sort(key=_PATH)
+    found.sort(key=_PATH, reverse=reverse and sort == "name")
     if sort == "name":
         return [e for e in found if e.is_dir] + [e for e in found if not e.is_dir]
-    found.sort(key=_BYTES if sort == "size" else _MTIME, reverse=True)
+    found.sort(key=_BYTES if sort == "size" else _MTIME, reverse=not reverse)
     return found
 
 

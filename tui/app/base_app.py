@@ -28,6 +28,7 @@ from textual.keys import _character_to_key
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.widgets import Input
+from textual.widgets._toast import ToastHolder
 
 from runner.exit_codes import Exit
 from runner.settings import Settings
@@ -225,6 +226,12 @@ class TerminalApp(App[int]):
         if line := self.toasts.line(self.key("app.messages")):
             super().notify(line, severity=self.toasts.severity, timeout=timeout, markup=False)
 
+    def clear_notifications(self) -> None:
+        super().clear_notifications()
+        # Textual leaves the holder of a toast that is cleared, which keeps its row.
+        for screen in self.screen_stack:
+            screen.query(ToastHolder).remove()
+
     def action_messages(self) -> None:
         """What was told lately, the newest on top, each in full."""
         if not isinstance(self.screen, TextPage):
@@ -282,7 +289,7 @@ class TerminalApp(App[int]):
             if id in chosen:
                 self.act_later(below, chosen[id])
 
-        self.push_screen(HelpPage(self.sections(below), self.keys, self.tone, self.hidden), act)
+        self.push_screen(HelpPage(self.sections(below), self.keys, self.tone, looking=read_only.is_set()), act)
 
     @property
     def hidden(self) -> frozenset[str]:

@@ -9,6 +9,7 @@ from runner.errors import NoSuchRun
 from runner.finding.hits import Hit, Kind
 from runner.finding.names import Named
 from runner.fleet.finding import Finder
+from runner.system import read_only
 from runner.text.sanitize import sanitize_line
 from tui.context import VolumeRef
 from tui.presentation.keymap import KEYS, key_label
@@ -28,7 +29,8 @@ def open_prompt(app: NanochatApp) -> None:
     keys = [
         key for section in app.sections(screen) for key in KEYS if key.screen == section and key.id not in app.hidden
     ]
-    named = [Named(str(n), key.label, f"{key.help} ({key_label(key.keys)})") for n, key in enumerate(keys)]
+    looking = read_only.is_set()
+    named = [Named(str(n), key.label, f"{key.does(looking=looking)} ({key_label(key.keys)})") for n, key in enumerate(keys)]
     finder = Finder(app.fleet, named)
     prompt = FindPrompt(finder.search, app.tone, app.fleet.clock)
 

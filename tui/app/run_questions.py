@@ -119,15 +119,18 @@ class RunQuestions(TerminalApp):
         try:
             weights = [weigh(self.fleet.volume_of(run), run.path) for run in runs]
         except (NanochatError, OSError) as error:
-            lines = [f"How much goes is not known: {error}", *_listed(runs)]
+            what, listed = f"How much goes is not known: {error}. It is", _listed(runs)
         else:
             checkpoints, size = sum(w.checkpoints for w in weights), units.size(sum(w.bytes for w in weights))
-            what = f"{units.pluralize(checkpoints, 'checkpoint')}, log, events and report: {size}"
-            fates = dict.fromkeys(self.files.fate(run.backend) for run in runs)
-            lines = [f"{what}, {' Those on Modal: '.join(fates)}"]
+            what = f"{units.pluralize(checkpoints, 'checkpoint')}, log, events and report: {size},"
             sizes = [f": {units.pluralize(w.checkpoints, 'checkpoint')}, {units.size(w.bytes)}" for w in weights]
-            lines += _listed(runs, sizes if len(runs) > 1 else ())
-        self.call_from_thread(asked.put, lines)
+            listed = _listed(runs, sizes if len(runs) > 1 else ())
+        kept, gone = ([f"{what} {self._fates(runs, for_good=now)}", *listed] for now in (False, True))
+        self.call_from_thread(functools.partial(asked.put, kept, otherwise=gone))
+
+    def _fates(self, runs: list[Run], *, for_good: bool) -> str:
+        """What becomes of them, on each backend."""
+        return " Those on Modal: ".join(dict.fromkeys(self.files.fate(run.backend, for_good=for_good) for run in runs))
 
     def _delete(self, runs: list[Run], for_good: bool) -> None:
         """Delete runs one after the other; what is kept of them can be taken back together."""

@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from runner.exit_codes import Exit
+from runner.system import read_only
 from tui.cli.parser import Parser
 from tui.presentation import console
 
@@ -26,11 +27,11 @@ def _keys(fleet: "Fleet", args: argparse.Namespace) -> int:
         console.as_json(
             [
                 {"id": row.id, "keys": list(found.keys[row.id]), "from": found.origins[row.id], "does": row.help}
-                for row in rows()
+                for row in rows(looking=read_only.is_set())
             ]
         )
         return Exit.OK
-    table = [(row.id, found.label(row.id), found.origins[row.id], row.help) for row in rows()]
+    table = [(row.id, found.label(row.id), found.origins[row.id], row.help) for row in rows(looking=read_only.is_set())]
     console.table(("id", "keys", "from", "does"), table, right=frozenset(), plain=args.plain)
     return Exit.OK
 

@@ -50,7 +50,7 @@ PRESETS: dict[str, dict[str, str]] = {
         "runs.resume": "f5,r",
         "runs.sort": "f6,s",
         "runs.compare": "f7,v",
-        "runs.delete": "f8,d",
+        "runs.delete": "f8,x",
         "runs.cancel": "f9,c",
         "watch.metrics": "f2,M",
         "log.search": "f3,slash",

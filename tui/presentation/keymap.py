@@ -16,6 +16,8 @@ class Key(NamedTuple):
     footer: bool = True
     # Whether it changes, launches, sends or saves something: an app that only looks has it not.
     changes: bool = False
+    # Its line in the help of an app that only looks, where that does less of it.
+    looking: str = ""
 
     @property
     def id(self) -> str:
@@ -27,11 +29,15 @@ class Key(NamedTuple):
             name = self.label.lower().replace(" ", "_")
         return f"{self.screen or 'app'}.{name.rpartition('.')[2]}"
 
+    def does(self, *, looking: bool) -> str:
+        """Its line, in an app that only looks too."""
+        return (looking and self.looking) or self.help
+
 
 KEYS = (
     Key("", "1", "show('runs')", "Runs", "all runs", False),
     Key("", "2", "show('watch')", "Watch", "the run that was watched last", False),
-    Key("", "3", "show('launch')", "New", "plan and launch a run", False),
+    Key("", "3", "show('launch')", "New", "plan and launch a run", False, looking="plan a run"),
     Key("", "4", "show('volume')", "Volume", "files of the volume", False),
     Key("", "5", "show('cost')", "Cost", "what runs cost, by run, day, month and model", False),
     Key("", "6", "show('checkpoints')", "Checkpoints", "checkpoints of all runs, and what each is good for", False),
@@ -45,6 +51,7 @@ KEYS = (
         "Undo",
         "bring back what was deleted, or the marks and filter that were cleared, last",
         False,
+        looking="bring back the marks and filter that were cleared last",
     ),
     Key("", "ctrl+p", "command_palette", "Palette", "every command by name", False),
     Key("", "q,ctrl+c,f10", "leave", "Quit", "leave; runs go on without the app"),
@@ -55,7 +62,7 @@ KEYS = (
         "runs", "c", "cancel", "Cancel", "stop the marked runs, or this one, keeping what is saved (asks)", changes=True
     ),
     Key("runs", "r", "resume", "Resume", "resume from the newest complete checkpoint", changes=True),
-    Key("runs", "d", "delete", "Delete", "delete the marked runs, or this one, with their files (asks)", changes=True),
+    Key("runs", "x", "delete", "Delete", "delete the marked runs, or this one, with their files (asks)", changes=True),
     Key("runs", "space", "mark", "Mark", "mark or unmark a run, and go to the next", False),
     Key("runs", "v", "compare", "Compare", "the marked runs on the same axes, and where they differ"),
     Key("runs", "slash", "filter", "Filter", "show only runs with a text in tag, id, task, model or state"),
@@ -231,9 +238,13 @@ class Row(NamedTuple):
     help: str
 
 
-def rows() -> tuple[Row, ...]:
-    """Everything that has a key, in the order of the table; movement last."""
-    found = [Row(k.id, TITLES[k.screen], tuple(k.keys.split(",")), k.label, k.help) for k in KEYS]
+def rows(*, looking: bool = False) -> tuple[Row, ...]:
+    """Everything that has a key, in the order of the table, in the words of an app that only looks; movement last."""
+    found = [
+        Row(k.id, TITLES[k.screen], tuple(k.keys.split(",")), k.label, k.does(looking=looking))
+        for k in KEYS
+        if not (looking and k.changes)
+    ]
     for place, title, table in (("move", MOVING, MOVES), ("read", READS, READING)):
         for name, keys in table.items():
             words = name.replace("_", " ")

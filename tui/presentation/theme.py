@@ -13,7 +13,7 @@ from tui.presentation.themes import TONES
 SWITCH_S = 0.001
 CSS = """
 Screen { background: $background; }
-ToastRack { margin: 0; padding: 0 17 0 0; }
+ToastRack { margin: 0; }
 ToastHolder { align-horizontal: left; }
 Toast { width: 1fr; max-width: 100%; height: 1; margin: 0; padding: 0 1; background: $boost; text-wrap: nowrap;
         text-overflow: ellipsis; }

@@ -59,9 +59,9 @@ class Deletions:
     def _as_they_are(self, place: VolumeRef) -> list[Run]:
         return self._app.fleet.runs_on_volume(place.backend, place.location)
 
-    def fate(self, backend: str) -> str:
-        """What becomes of what is deleted there."""
-        days = self._app.fleet.kept_days(backend)
+    def fate(self, backend: str, *, for_good: bool = False) -> str:
+        """What becomes of what is deleted there, into the trash where there is one."""
+        days = 0 if for_good else self._app.fleet.kept_days(backend)
         if not days:
             return "gone for good, which cannot be undone."
         return f"kept {units.pluralize(days, 'day')} in the trash, where it takes its room, then gone for good."
@@ -183,11 +183,13 @@ class Deletions:
         wanted = deletion.plan_deletion(paths, contents, self._as_they_are(place))
         known.append(wanted)
         what = f"{units.pluralize(wanted.files, 'file')}, {units.size(wanted.bytes)}"
-        lines = [f"{what}: {self.fate(place.backend)}", *wanted.notes]
+        lines = list(wanted.notes)
         lines += [f"! {reason}" for reason in wanted.blockers]
         lines += [filenames.path_for_terminal(p) for p in paths[:LISTED]] if len(paths) > 1 else []
         lines += [f"and {len(paths) - LISTED} more"] if len(paths) > LISTED else []
-        self._app.call_from_thread(asked.put, lines, _removing(paths, force=bool(wanted.blockers)))
+        kept, gone = ([f"{what}: {self.fate(place.backend, for_good=now)}", *lines] for now in (False, True))
+        put = functools.partial(asked.put, kept, _removing(paths, force=bool(wanted.blockers)), otherwise=gone)
+        self._app.call_from_thread(put)
 
     def _remove(self, place: VolumeRef, wanted: Removal, for_good: bool, done: Callable[[], None]) -> None:
         runs = self._as_they_are(place)

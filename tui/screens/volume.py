@@ -55,7 +55,8 @@ class VolumeScreen(FilesScreen):
         self._shelves: dict[VolumeRef, DirectoryCache] = {}
         self._folder = ""
         self._entries: dict[str, Entry] = {}
-        self._sort, self._words, self._letters, self._asked = "name", "", "", ""
+        self._sort, self._reverse = "name", False
+        self._words, self._letters, self._asked = "", "", ""
         self._looking, self._count = False, 0
         self._known: dict[VolumeRef, Entries] = {}
         self._learned = 1
@@ -198,12 +199,12 @@ class VolumeScreen(FilesScreen):
     def _again(self) -> None:
         """Show what is known of the folder, sorted and filtered anew: in a worker, where that takes its time."""
         known = self._shelf.get(self._folder)
-        if self._letters or (known and len(known.entries) > AT_ONCE and (self._words or self._sort != "name")):
+        if self._letters or (known and len(known.entries) > AT_ONCE and (self._words or self._sort != "name" or self._reverse)):
             everything = self._known.get(self.place) or list(self._shelf.everything())
             called = self._called()
             self._arrange(everything if self._letters else known.entries if known else [], self._letters, called)
         else:
-            self._show(directory_cache.ordered(known.entries, self._sort, self._words) if known else [])
+            self._show(self._ordered(known.entries) if known else [])
 
     @background(group="arrange", doing="sorting the files", exclusive=True)
     def _arrange(self, entries: Entries, letters: str, called: dict[str, str]) -> None:
@@ -211,9 +212,12 @@ class VolumeScreen(FilesScreen):
         if letters:
             found = directory_cache.fuzzy(entries, letters, called=called)
         else:
-            found = directory_cache.ordered(entries, self._sort, self._words)
+            found = self._ordered(entries)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show, found)
+
+    def _ordered(self, entries: Entries) -> Entries:
+        return directory_cache.ordered(entries, self._sort, self._words, reverse=self._reverse)
 
     def _called(self) -> dict[str, str]:
         """Tags of runs, by their folders, where the name of the folder does not say them."""
@@ -256,7 +260,7 @@ class VolumeScreen(FilesScreen):
             cells.append(Cell(f"only {self._words!r}: {len(self._entries):,}", "warning"))
         else:
             cells.append(f"{len(self._entries):,}")
-        cells.append(Cell(f"by {self._sort}", "dim"))
+        cells.append(Cell(f"by {self._sort}{', reversed' if self._reverse else ''}", "dim"))
         if self._list.marked:
             size = sum(self._entries[p].bytes for p in self._list.marked if p in self._entries)
             cells.append(Cell(f"{len(self._list.marked)} marked, {units.size(size)}", "accent"))
@@ -419,11 +423,12 @@ class VolumeScreen(FilesScreen):
 
     def action_sort(self) -> None:
         order = directory_cache.SORTS
-        self._sort = order[(order.index(self._sort) + 1) % len(order)]
+        self._sort, self._reverse = order[(order.index(self._sort) + 1) % len(order)], False
         self._again()
 
     def on_virtual_list_head_clicked(self, message: FileList.HeadClicked) -> None:
-        self._sort = {"age": "time"}.get(message.column, message.column)
+        column = {"age": "time"}.get(message.column, message.column)
+        self._sort, self._reverse = column, column == self._sort and not self._reverse
         self._again()
 
     def action_mark(self) -> None:

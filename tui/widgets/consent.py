@@ -163,6 +163,7 @@ class Confirm(Question[bool]):
         super().__init__()
         self._instead, self.instead = instead, False
         self._title, self._body, self._command, self._yes, self._no = title, lines, command, yes, no
+        self._otherwise = lines
         self._word, self._waits = word, waits
 
     def compose(self) -> ComposeResult:
@@ -203,21 +204,22 @@ class Confirm(Question[bool]):
         )
         self.query_one(VerticalScroll).styles.max_height = max(1, self.size.height - around)
 
-    def put(self, lines: list[str], command: str = "") -> None:
-        """Say what is at stake, now that it is known."""
+    def put(self, lines: list[str], command: str = "", *, otherwise: list[str] | None = None) -> None:
+        """Say what is at stake, now that it is known; `otherwise` while `instead` is ticked."""
         self._waits, self._body, self._command = False, lines, command or self._command
+        self._otherwise = lines if otherwise is None else otherwise
         self._show()
 
     def fail(self, line: str) -> None:
         """What is at stake cannot be said, so that there is nothing to say yes to."""
-        self._body = [line]
+        self._body = self._otherwise = [line]
         self._show()
 
     def _show(self) -> None:
         if not self.query(".body"):
             # Not composed yet, or closed by now.
             return
-        self.query_one(".body", Static).update("\n".join(map(sanitize_line, self._body)))
+        self.query_one(".body", Static).update("\n".join(map(sanitize_line, self._otherwise if self.instead else self._body)))
         self.query_one(".command", Static).update(f"$ {sanitize_line(self._command)}{' --now' * self.instead}")
         asked, field = self.query_one("#asked", Static), self.query_one(Input)
         asked.display = field.display = bool(self._word)

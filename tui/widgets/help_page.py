@@ -1,7 +1,7 @@
 """The help: every key, with what is typed at its top leaving those that have it; Enter does the one that is chosen."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from rich.style import Style
@@ -42,7 +42,10 @@ class Letters(Input):
 
 
 class HelpPage(Window[str]):
-    """Every key as it is mapped, those of the sections `first` on top, none that is hidden; answers with one's id."""
+    """Every key as it is mapped, those of the sections `first` on top; `looking` has none that changes something.
+
+    Answers with the id of one.
+    """
 
     CSS = """
     HelpPage { align: center middle; }
@@ -64,12 +67,12 @@ class HelpPage(Window[str]):
     ]
 
     def __init__(
-        self, first: Sequence[str], keys: Chosen, tone: Callable[[str], Style], hidden: Collection[str] = ()
+        self, first: Sequence[str], keys: Chosen, tone: Callable[[str], Style], *, looking: bool = False
     ) -> None:
         super().__init__()
         on_top = [TITLES[section] for section in first if section in TITLES]
         place = {title: number for number, title in enumerate(on_top)}
-        shown = (row for row in rows() if row.id not in hidden)
+        shown = rows(looking=looking)
         self._rows = {row.id: row for row in sorted(shown, key=lambda row: place.get(row.section, len(place)))}
         self.keys, self._tone = keys, tone
 

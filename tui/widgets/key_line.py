@@ -11,6 +11,7 @@ from textual.keys import key_to_character
 from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
+from textual.widgets._toast import ToastRack
 
 from tui.presentation.bindings import NO_KEY
 from tui.presentation.keymap import KEYS, key_label
@@ -35,12 +36,23 @@ class Item(NamedTuple):
         return cell_len(" ".join(self.words))
 
 
+def _pinned(items: Sequence[Item], width: int) -> list[Item]:
+    """Those at the right end, as far as there is room for them."""
+    pinned = sorted((i for i in items if i.label in PINNED), key=lambda i: PINNED[i.label])
+    while pinned and room_for(pinned) > width:
+        pinned.pop(0)
+    return pinned
+
+
+def room_for(items: Sequence[Item]) -> int:
+    """How wide items are beside each other."""
+    return sum(i.width + GAP for i in items)
+
+
 def arranged(items: Sequence[Item], width: int) -> tuple[list[tuple[int, Item]], int]:
     """Where each item begins, and how many there is no room for: whole ones go, from the right, the pinned last."""
-    pinned = sorted((i for i in items if i.label in PINNED), key=lambda i: PINNED[i.label])
-    while pinned and sum(i.width + GAP for i in pinned) > width:
-        pinned.pop(0)
-    right = width - sum(i.width + GAP for i in pinned)
+    pinned = _pinned(items, width)
+    right = width - room_for(pinned)
     placed, at = [], 1
     others = [i for i in items if i.label not in PINNED]
     for item in others:
@@ -79,6 +91,16 @@ class KeyLine(Widget):
     def _changed(self, screen: Screen[object]) -> None:
         if screen is self.screen:
             self.refresh()
+            self._leave_room()
+
+    def on_resize(self) -> None:
+        self._leave_room()
+
+    def _leave_room(self) -> None:
+        """What is told lies over the keys up to those that are always seen, and cuts none of them."""
+        room = room_for(_pinned(self.items, self.size.width))
+        for rack in self.screen.query(ToastRack):
+            rack.styles.padding = (0, room, 0, 0)
 
     @property
     def items(self) -> list[Item]:
