@@ -12,7 +12,7 @@ from tui.app.app import NanochatApp
 from tui.screens.launch import LaunchScreen
 from tui.widgets.dialogs import TextPage
 from tui.widgets.key_line import Item, arranged
-from tui.widgets.toasts import Toast, Toasts
+from tui.widgets.toasts import DOWNLOADED, Toast, Toasts
 
 
 def notice(number: int, kind: str) -> Notification:
@@ -40,6 +40,8 @@ def test_news_of_many_runs_is_one_line_and_everything_can_be_read_later() -> Non
     toasts.seen()
     assert told("one more", "information") == "one more"
     assert len(toasts.all) == 6
+    toasts.seen()
+    assert [told(f"run-{n} is in out", "information", DOWNLOADED) for n in range(2)][-1] == "2 downloads finished"
 
 
 async def test_news_takes_the_last_row_only_and_the_next_key_clears_it_and_does_its_work(tmp_path: Path) -> None:

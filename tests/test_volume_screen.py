@@ -17,6 +17,7 @@ from textual.widgets import Input
 from runner.errors import Unreachable
 from runner.fleet.fleet import Fleet
 from runner.model.states import State
+from runner.text import units
 from runner.text.filenames import path_for_terminal
 from runner.text.sanitize import sanitize_line
 from runner.volumes import deletion
@@ -310,6 +311,45 @@ async def test_a_run_is_brought_home_from_the_keyboard(fleet: Fleet, tmp_path: P
         assert {
             str(p.relative_to(tmp_path / "out/tag-1")) for p in (tmp_path / "out/tag-1").rglob("*") if p.is_file()
         } == files
+
+
+async def test_a_checkpoint_is_one_download_which_says_its_step_its_size_and_where_it_goes(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: "complete" in text_of(app), "the checkpoints")
+        await pilot.press("g")
+        await until(pilot, lambda: "3 files" in text_of(app), "how much it is")
+        sizes = [p.stat().st_size for p in (root(fleet) / "runs/run0001/base_checkpoints/d12").glob("*_000060*")]
+        assert "Download checkpoint of step 60 of tag-1 into which folder?" in text_of(app)
+        assert units.size(sum(sizes)) in text_of(app)
+        app.screen.query_one(Input).value = "out"
+        await until(pilot, lambda: "into out/tag-1/base_checkpoints/d12/" in text_of(app), "where it goes")
+        assert " out (and 2 more)" in " ".join(text_of(app).split())
+        await answer(pilot, "enter")
+        await until(pilot, lambda: app.toasts.all and not app.files.busy, "the end")
+        told = [toast.text for toast in app.toasts.all]
+        assert len(told) == 1 and told[0].startswith(f"checkpoint of step 60 of tag-1 is in {Path.cwd()}/out: 3 files")
+        assert len(list((Path.cwd() / "out/tag-1/base_checkpoints/d12").iterdir())) == 3
+
+
+async def test_a_file_of_a_run_is_offered_a_folder_of_that_run(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await browse(pilot, app, "runs/run0001", "log")
+        await pilot.press("g")
+        await until(pilot, lambda: "1 file" in text_of(app), "the question")
+        assert app.screen.query_one(Input).value == str(tmp_path / "tag-1")
+        assert "volume get runs/run0001/log tag-1" in text_of(app)
+        await answer(pilot, "enter")
+        await until(pilot, lambda: (tmp_path / "tag-1" / "log").exists(), "the log")
 
 
 async def test_a_file_is_sent_to_the_folder_that_is_shown(fleet: Fleet, tmp_path: Path) -> None:

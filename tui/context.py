@@ -45,8 +45,9 @@ class TerminalContext(Protocol):
         severity: SeverityLevel = "information",
         timeout: float | None = None,
         markup: bool = False,
+        kind: str = "",
     ) -> None:
-        """Tell something in the one line that there is for it."""
+        """Tell something in the one line that there is for it; several of one `kind` are told in sum."""
         ...
 
     def key(self, id: str, *, last: bool = False) -> str:

@@ -30,7 +30,9 @@ def open_prompt(app: NanochatApp) -> None:
         key for section in app.sections(screen) for key in KEYS if key.screen == section and key.id not in app.hidden
     ]
     looking = read_only.is_set()
-    named = [Named(str(n), key.label, f"{key.does(looking=looking)} ({key_label(key.keys)})") for n, key in enumerate(keys)]
+    named = [
+        Named(str(n), key.label, f"{key.does(looking=looking)} ({key_label(key.keys)})") for n, key in enumerate(keys)
+    ]
     finder = Finder(app.fleet, named)
     prompt = FindPrompt(finder.search, app.tone, app.fleet.clock)
 

@@ -65,7 +65,16 @@ class Commands(Provider):
                 if key.screen == section and key.action not in left_out and key.id not in app.hidden:
                     act = partial(app.act_later, self.screen, key)
                     place, counts = ("", HERE) if section in here else (TITLES[section], ELSEWHERE)
-                    yield Command(key.label, app.keys.label(key.id, first=True), key.does(looking=read_only.is_set()), place, counts), act
+                    yield (
+                        Command(
+                            key.label,
+                            app.keys.label(key.id, first=True),
+                            key.does(looking=read_only.is_set()),
+                            place,
+                            counts,
+                        ),
+                        act,
+                    )
         for title, about, own, _ in app.get_system_commands(self.screen):
             if title in OWN:
                 yield Command(title, "", about), own

@@ -169,8 +169,8 @@ class Deletions:
     def _in_thread(self, doing: str, act: Callable[..., None], *args: object) -> None:
         start(self._node, functools.partial(act, *args), group="files", doing=doing, finish=True)
 
-    def _say(self, text: str, severity: SeverityLevel = "information") -> None:
-        self._app.notify(sanitize_line(text), severity=severity, markup=False, timeout=10)
+    def _say(self, text: str, severity: SeverityLevel = "information", kind: str = "") -> None:
+        self._app.notify(sanitize_line(text), severity=severity, markup=False, timeout=10, kind=kind)
 
     def _weigh(self, place: VolumeRef, paths: Sequence[str], asked: Confirm, known: list[Removal]) -> None:
         volume = self.volume(place)

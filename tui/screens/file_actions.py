@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from runner.errors import NanochatError, UsageError
@@ -19,9 +19,11 @@ from tui.background import start
 from tui.context import VolumeRef
 from tui.presentation.cells import Cell
 from tui.presentation.phrases import command_line, transfer_text
+from tui.screens import downloads
 from tui.screens.deletions import Deletions, and_more
 from tui.screens.transfers import Transfer, Transfers, name_of
 from tui.widgets.consent import AskPath, Confirm
+from tui.widgets.toasts import DOWNLOADED
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
@@ -92,7 +94,11 @@ class VolumeFiles(Deletions):
             return
         for one in downloads:
             one.resume()
-        self._get_all([one.wanted for one in self._going if one.cut and one.wanted])
+        cut = [one.wanted for one in self._going if one.cut and one.wanted]
+        for folder in dict.fromkeys(wanted.folder for wanted in cut):
+            same = [wanted for wanted in cut if wanted.folder == folder]
+            first, more = filenames.path_for_terminal(name_of(same[0])), len(same) - 1
+            self._get_all(same, f"{first} and {more} more" if more else first)
 
     def ask_stop(self) -> None:
         """Ask, then stop everything that is on its way, and think no more of it."""
@@ -127,18 +133,35 @@ class VolumeFiles(Deletions):
         if not paths:
             return
         tags = {r.path: r.tag for r in self.runs_on(place)}
-        first = filenames.path_for_terminal(tags.get(paths[0], paths[0].rpartition("/")[2]))
-        named = first if len(paths) == 1 else f"{len(paths)} of them"
+        what, here = downloads.described(paths, tags), begin_in()
+        folder, below = downloads.proposed(here, paths, tags)
         path = f"{tags[paths[0]]}:" if paths[0] in tags else paths[0]
-        command = command_line("volume", "get", path, ".") + and_more(paths)
+
+        def command(typed: str) -> str:
+            into = str(PurePath(typed).relative_to(here)) if PurePath(typed).is_relative_to(here) else typed
+            return command_line("volume", "get", path, into or ".") + and_more(paths)
 
         def answered(folder: str | None) -> None:
             if folder:
-                self._get_all([DownloadRequest(*place, p, folder, download.home_name(p, tags)) for p in paths])
+                wanted = [DownloadRequest(*place, p, folder, download.home_name(p, tags)) for p in paths]
+                self._get_all(wanted, what)
 
-        self._node.app.push_screen(
-            AskPath(f"Bring {named} home, into which folder?", str(begin_in()), command), answered
+        asked = AskPath(
+            f"Download {what} into which folder?", str(folder), command, lines=["adding up what comes …"], below=below
         )
+        self._node.app.push_screen(asked, answered)
+        start(
+            self._node,
+            functools.partial(self._weigh_download, place, paths, tags, asked),
+            group="files",
+            doing="looking at what comes",
+            failed=lambda error: asked.put([str(error)]),
+        )
+
+    def _weigh_download(self, place: VolumeRef, paths: list[str], tags: dict[str, str], asked: AskPath) -> None:
+        volume = self.volume(place)
+        lists = [download.list_files(volume, path, download.home_name(path, tags)) for path in paths]
+        self._app.call_from_thread(asked.put, [downloads.weight(lists)])
 
     def ask_put(self, place: VolumeRef, folder: str, done: Callable[[], None]) -> None:
         """Ask what to send, then bring it into a folder of the volume."""
@@ -152,10 +175,12 @@ class VolumeFiles(Deletions):
             AskPath("Which file or folder of this machine?", f"{begin_in()}/", command), answered
         )
 
-    def _get_all(self, downloads: list[DownloadRequest]) -> None:
-        """Bring them home one after the other: each takes the whole line anyhow."""
-        ones = []
-        for wanted in downloads:
+    def _get_all(self, requests: list[DownloadRequest], what: str) -> None:
+        """Bring them home one after the other: each takes the whole line anyhow. All of them are told of as one."""
+        if not requests:
+            return
+        ones, batch = [], downloads.Batch(what, requests[0].folder)
+        for wanted in requests:
             one = Transfer(name_of(wanted), wanted)
             try:
                 self._going.begin(one)
@@ -164,15 +189,22 @@ class VolumeFiles(Deletions):
             else:
                 ones.append((wanted, one))
         begun = [functools.partial(self._app.fleet.registry.begin_download, wanted) for wanted, _ in ones]
-        gets = [functools.partial(self._get, wanted, one) for wanted, one in ones]
-        named = (
-            filenames.path_for_terminal(ones[0][1].name) if len(ones) == 1 else units.pluralize(len(ones), "download")
-        )
-        start(self._node, *begun, *gets, group="files", doing=f"bringing {named}", finish=True)
+        batch.asked = len(ones)
+        gets = [functools.partial(self._get, wanted, one, batch) for wanted, one in ones]
+        told = functools.partial(self._told_of, batch)
+        start(self._node, *begun, *gets, told, group="files", doing=f"downloading {what}", finish=True)
 
-    def _get(self, wanted: DownloadRequest, one: Transfer) -> None:
+    def _told_of(self, batch: downloads.Batch) -> None:
+        if said := batch.told():
+            self._say(said, kind=DOWNLOADED)
+        if batch.stopped:
+            folder = filenames.path_for_terminal(batch.folder)
+            self._say(f"{batch.what} was stopped; downloaded to {folder} again it goes on from there", "warning")
+
+    def _get(self, wanted: DownloadRequest, one: Transfer, batch: downloads.Batch) -> None:
         registry, folder = self._app.fleet.registry, wanted.folder
         if one.stopped.is_set():
+            batch.stopped = True
             self._going.end(one)
             return
         try:
@@ -200,15 +232,9 @@ class VolumeFiles(Deletions):
             )
         if whole:
             registry.end_download(wanted)
-            size = units.size(one.download.progress.bytes)
-            files = one.download.progress.files
-            what = f"{files:,} files, {size}" if files > 1 else size
-            self._say(f"{filenames.path_for_terminal(one.name)} is in {folder}: {what}")
+            batch.add(one.download.progress)
         else:
-            self._say(
-                f"{filenames.path_for_terminal(one.name)} was stopped; brought to {folder} again it goes on from there",
-                "warning",
-            )
+            batch.stopped = True
 
     def _put(self, place: VolumeRef, origin: Path, folder: str, done: Callable[[], None]) -> None:
         volume = self.volume(place)

@@ -199,7 +199,9 @@ class VolumeScreen(FilesScreen):
     def _again(self) -> None:
         """Show what is known of the folder, sorted and filtered anew: in a worker, where that takes its time."""
         known = self._shelf.get(self._folder)
-        if self._letters or (known and len(known.entries) > AT_ONCE and (self._words or self._sort != "name" or self._reverse)):
+        if self._letters or (
+            known and len(known.entries) > AT_ONCE and (self._words or self._sort != "name" or self._reverse)
+        ):
             everything = self._known.get(self.place) or list(self._shelf.everything())
             called = self._called()
             self._arrange(everything if self._letters else known.entries if known else [], self._letters, called)
@@ -209,10 +211,7 @@ class VolumeScreen(FilesScreen):
     @background(group="arrange", doing="sorting the files", exclusive=True)
     def _arrange(self, entries: Entries, letters: str, called: dict[str, str]) -> None:
         worker = get_current_worker()
-        if letters:
-            found = directory_cache.fuzzy(entries, letters, called=called)
-        else:
-            found = self._ordered(entries)
+        found = directory_cache.fuzzy(entries, letters, called=called) if letters else self._ordered(entries)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show, found)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from rich.text import Text
@@ -219,7 +219,9 @@ class Confirm(Question[bool]):
         if not self.query(".body"):
             # Not composed yet, or closed by now.
             return
-        self.query_one(".body", Static).update("\n".join(map(sanitize_line, self._otherwise if self.instead else self._body)))
+        self.query_one(".body", Static).update(
+            "\n".join(map(sanitize_line, self._otherwise if self.instead else self._body))
+        )
         self.query_one(".command", Static).update(f"$ {sanitize_line(self._command)}{' --now' * self.instead}")
         asked, field = self.query_one("#asked", Static), self.query_one(Input)
         asked.display = field.display = bool(self._word)
@@ -259,20 +261,49 @@ class AskPath(Question[str]):
     AskPath > Vertical { border-left: thick $accent; }
     AskPath .title { margin-bottom: 1; }
     AskPath .command { margin-top: 1; }
+    AskPath #goes-to { color: $text-muted; }
     AskPath.-low .title, AskPath.-low .command { margin: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False)]
 
-    def __init__(self, title: str, value: str, command: str) -> None:
+    def __init__(
+        self, title: str, value: str, command: str | Callable[[str], str], *, lines: Sequence[str] = (), below: str = ""
+    ) -> None:
+        """A `command` may be made of what is typed; `below` is the place in that folder where everything goes."""
         super().__init__()
         self._title, self._value, self._command = title, value, command
+        self._lines, self._below = lines, below
 
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(sanitize_line(self._title), markup=False, classes="title")
+            yield Static("", markup=False, id="about")
             yield still(Input(self._value, compact=True))
             yield Static(TOO_SOON, markup=False, id="soon")
-            yield Static(f"$ {sanitize_line(self._command)}", markup=False, classes="command")
+            yield Static("", markup=False, id="goes-to")
+            yield Static("", markup=False, classes="command")
+
+    def on_mount(self) -> None:
+        self.put(self._lines)
+        self._show_typed(self._value)
+
+    def put(self, lines: Sequence[str]) -> None:
+        """Say what it is about, which nobody has to wait for."""
+        self._lines = lines
+        if self.is_attached and self.query("#about"):
+            about = self.query_one("#about", Static)
+            about.display = bool(lines)
+            about.update("\n".join(map(sanitize_line, lines)))
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._show_typed(event.value)
+
+    def _show_typed(self, typed: str) -> None:
+        command = self._command if isinstance(self._command, str) else self._command(typed)
+        self.query_one(".command", Static).update(f"$ {sanitize_line(command)}")
+        goes_to = self.query_one("#goes-to", Static)
+        goes_to.display = bool(self._below)
+        goes_to.update(sanitize_line(f"into {typed.rstrip('/')}/{self._below}/"))
 
     def is_answer(self, event: events.InputEvent | events.Paste) -> bool:
         return isinstance(event, events.Key) and event.key == "enter"

@@ -8,6 +8,8 @@ from textual.notifications import SeverityLevel
 
 KEPT = 200
 WORSE: tuple[SeverityLevel, ...] = ("information", "warning", "error")
+# The kind of what is told of downloads that are done.
+DOWNLOADED = "downloaded"
 # Of several runs: what happened to them, where the word of one does not do.
 OF_MANY = {
     "stalled": "are stalled",
@@ -18,7 +20,7 @@ OF_MANY = {
 
 
 class Toast(NamedTuple):
-    """A line and when it was told; `kind` is what happened, where it is news of a run."""
+    """A line and when it was told; `kind` is what happened, where it may happen to several."""
 
     at: float
     text: str
@@ -58,4 +60,4 @@ class Toasts:
 
 
 def _summed(kind: str, count: int) -> str:
-    return f"{count} runs {OF_MANY.get(kind, kind)}"
+    return f"{count} downloads finished" if kind == DOWNLOADED else f"{count} runs {OF_MANY.get(kind, kind)}"

@@ -1,0 +1,82 @@
+"""What a person brings home at once: how it is called, where it goes, and what is told of it at its end."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from runner.nanochat import layout
+from runner.text import filenames, units
+from runner.transfer import download
+from runner.transfer.download import Progress
+from runner.transfer.partial_file import DownloadItem
+
+# So many steps are named.
+MOST_STEPS = 4
+
+
+def described(paths: Sequence[str], tags: Mapping[str, str]) -> str:
+    """What is brought: `checkpoint of step 2,520 of d12-green`, the tag of a run, a name; `tags` by path of the run."""
+    first = tags.get(paths[0]) or paths[0].rpartition("/")[2]
+    shown = filenames.path_for_terminal(first)
+    parts = [layout.checkpoint_part(path.rpartition("/")[2]) for path in paths]
+    folders = {path.rpartition("/")[0] for path in paths}
+    kinds = {part[0] for part in parts if part}
+    if None not in parts and len(folders) == 1 and {"model", "meta"} <= kinds:
+        steps = sorted({part[1] for part in parts if part})
+        listed = ", ".join(f"{step:,}" for step in steps[:MOST_STEPS])
+        listed += f" and {len(steps) - MOST_STEPS} more" if len(steps) > MOST_STEPS else ""
+        which = f"checkpoint of step {listed}" if len(steps) == 1 else f"checkpoints of steps {listed}"
+        run = run_of(paths[0], tags)
+        return f"{which} of {filenames.path_for_terminal(tags[run])}" if run else which
+    if len(paths) > 1:
+        return f"{shown} and {len(paths) - 1} more"
+    return f"{shown} of step {parts[0][1]:,}" if parts[0] else shown
+
+
+def run_of(path: str, tags: Mapping[str, str]) -> str:
+    """The folder of the run that a path is, or is in; empty for none that is known."""
+    folder = "/".join(path.split("/")[:2])
+    return folder if folder in tags else ""
+
+
+def proposed(here: Path, paths: Sequence[str], tags: Mapping[str, str]) -> tuple[Path, str]:
+    """The folder that is offered, and the place below it where everything goes, as far as that is one.
+
+    What a run has saved goes into a folder of the run by itself; its other files are offered one.
+    """
+    homes = [download.home_name(path, tags) for path in paths]
+    if all(homes):
+        files = all(layout.checkpoint_part(home.rpartition("/")[2]) for home in homes)
+        below = {home.rpartition("/")[0] if files else home for home in homes}
+        return here, below.pop() if len(below) == 1 else ""
+    runs = {run_of(path, tags) for path in paths}
+    run = runs.pop() if len(runs) == 1 else ""
+    return (here / filenames.safe_filename(tags[run]) if run and not any(homes) else here), ""
+
+
+def weight(lists: Iterable[Sequence[DownloadItem]]) -> str:
+    """How much that is: `1.2 GB, 4 files`. What comes with several of them counts once."""
+    items = {item.target: item.entry.bytes for items in lists for item in items}
+    return f"{units.size(sum(items.values()))}, {units.pluralize(len(items), 'file')}"
+
+
+class Batch:
+    """What was asked for at once: it is told of when all of it has come to its end."""
+
+    def __init__(self, what: str, folder: str) -> None:
+        self.what, self.folder = what, folder
+        self.files = self.bytes = self.asked = self.whole = 0
+        self.stopped = False
+
+    def add(self, progress: Progress) -> None:
+        """One of them is whole."""
+        self.whole += 1
+        self.files += progress.files
+        self.bytes += progress.bytes
+
+    def told(self) -> str:
+        """What has come, in a line; empty where nothing has."""
+        if not self.whole:
+            return ""
+        part = f"{self.whole} of {self.asked} of " if self.whole < self.asked else ""
+        folder = filenames.path_for_terminal(self.folder)
+        return f"{part}{self.what} is in {folder}: {units.pluralize(self.files, 'file')}, {units.size(self.bytes)}"
