@@ -17,6 +17,8 @@ DATA, TOKENIZER, EVAL_BUNDLE, TASK_DATA, CACHE = (
     "task_data",
     "cache",
 )
+# Where nanochat had its text before it trained on climbmix.
+OLD_DATA = "base_data"
 SHARED = (TOKENIZER, DATA, TASK_DATA)
 VALIDATION_SHARD = 6542
 TOKENIZER_FILES = ("tokenizer.pkl", "token_bytes.pt")

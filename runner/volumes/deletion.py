@@ -65,16 +65,17 @@ def plan_deletion(paths: Iterable[str], contents: Iterable[Entry], runs: Iterabl
         note, problem = _of_run(run, gone, files, known)
         notes += [note] if note else []
         blockers += [problem] if problem else []
-    for folder, lost in _SHARED.items():
+    for folder, lost in SHARED.items():
         if not any(_touches(path, folder) for path in gone):
             continue
         own = folder == layout.DATA and any(e.path == f"{folder}/{layout.OWN_TEXT}" for e in files)
-        notes.append("it is your own text, which nothing brings back" if own else lost)
+        notes.append(OWN_TEXT if own else lost)
         blockers += [f"{run.tag} is {run.state} and uses {folder}" for run in live]
     return Removal(gone, len(files), sum(e.bytes for e in files), tuple(notes), tuple(blockers))
 
 
-_SHARED = {
+# What is lost with what all runs share.
+SHARED = {
     layout.DATA: "the next launch downloads the dataset again (CPU only)",
     layout.TOKENIZER: "runs without a copy of this tokenizer in their folder lose it: a new one does not fit them",
     layout.EVAL_BUNDLE: "the next launch downloads the evaluation bundle again",
@@ -83,6 +84,9 @@ _SHARED = {
     layout.CACHE: "the next start compiles anew, for minutes",
     "volume.json": "nothing then says whether this volume is for rehearsals or for real runs",
 }
+
+
+OWN_TEXT = "it is your own text, which nothing brings back"
 
 
 def _touches(path: str, folder: str) -> bool:

@@ -1,6 +1,6 @@
 """What takes how much of a volume, what that costs, and what of it could go. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from msgspec import Struct, structs
@@ -8,8 +8,10 @@ from msgspec import Struct, structs
 from runner.model import identifiers
 from runner.model.pricing import STORAGE_FREE_GIB, STORAGE_GIB_USD_PER_MONTH
 from runner.model.run import Run
-from runner.model.states import State
+from runner.model.states import TRANSITIONS, State
 from runner.nanochat import layout
+from runner.text import filenames, units
+from runner.volumes import deletion
 from runner.volumes.base import Entry
 
 
@@ -42,6 +44,10 @@ class DiskUsage:
         self.folders: dict[str, FolderUsage] = {top: FolderUsage(top)}
         self.below: dict[str, list[str]] = {}
         self.parts: list[Entry] = []
+        # Folders that hold shards of text, with how many; those whose text is a person's own; archives of code.
+        self.shards: dict[str, int] = {}
+        self.own_text: set[str] = set()
+        self.code: list[Entry] = []
 
     def add(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
@@ -50,6 +56,7 @@ class DiskUsage:
                 continue
             if layout.checkpoint_part(entry.name):
                 self.parts.append(entry)
+            self._note(entry)
             folder: str | None = entry.path.rpartition("/")[0]
             while folder is not None:
                 total = self._folder(folder)
@@ -57,6 +64,16 @@ class DiskUsage:
                 total.files += 1
                 total.mtime = max(total.mtime, entry.mtime)
                 folder = folder.rpartition("/")[0] if folder != self.top and folder else None
+
+    def _note(self, entry: Entry) -> None:
+        """What tells of a folder what it is for."""
+        above, _, name = entry.path.rpartition("/")
+        if layout.shard_index(name) is not None:
+            self.shards[above] = self.shards.get(above, 0) + 1
+        elif name == layout.OWN_TEXT:
+            self.own_text.add(above)
+        elif above == layout.CODE:
+            self.code.append(entry)
 
     def copy(self) -> "DiskUsage":
         """The folders as they are now, for another thread: it does not see what is added later."""
@@ -104,6 +121,8 @@ def suggestions(usage: DiskUsage, runs: Iterable[Run]) -> list[Suggestion]:
     found = []
     if not any(r.live for r in known.values()):
         found += _caches(usage)
+        found += _downloaded(usage, known.values())
+        found += _unused(usage, known)
     steps: dict[str, dict[str, dict[int, list[Entry]]]] = {}
     for entry in usage.parts:
         part = layout.checkpoint_part(entry.name)
@@ -114,6 +133,9 @@ def suggestions(usage: DiskUsage, runs: Iterable[Run]) -> list[Suggestion]:
         run = known.get(path)
         if run is None or run.live:
             continue
+        if aside := usage.folders.get(f"{path}/{layout.ASIDE}"):
+            why = "it went back behind them; nothing goes on from them"
+            found.append(Suggestion(f"steps that {run.tag} has put aside", why, aside.bytes, (aside.path,)))
         if run.state is State.DONE:
             parts = [e for kind in kinds.values() for step in kind.values() for e in step if e.name.startswith("optim")]
             found.append(_advice(f"optimizer states of {run.tag}", "it is done; training on from it needs them", parts))
@@ -135,6 +157,46 @@ def _caches(usage: DiskUsage) -> list[Suggestion]:
         for path, (what, why) in reasons.items()
         if path in usage.folders
     ]
+
+
+def _downloaded(usage: DiskUsage, runs: Iterable[Run]) -> list[Suggestion]:
+    """What every launch brings again that needs it, and who would."""
+    waiting = [r.tag for r in runs if State.LAUNCHING in TRANSITIONS[r.state]]
+    who = f"; to be resumed, {_listed(waiting)} needs it" if waiting else ""
+    words = {layout.DATA: "dataset", layout.EVAL_BUNDLE: "evaluation bundle", layout.TASK_DATA: "fine-tuning data"}
+    return [
+        Suggestion(what, f"{deletion.SHARED[path]}{who}", usage.folders[path].bytes, (path,))
+        for path, what in words.items()
+        if path in usage.folders and path not in usage.own_text
+    ]
+
+
+def _unused(usage: DiskUsage, runs: Mapping[str, Run]) -> list[Suggestion]:
+    """Text of another layout, code of no run, and what was found damaged: nothing that the pinned nanochat reads."""
+    found = []
+    own = [r.tag for r in runs.values() if r.spec.code]
+    for path, shards in usage.shards.items():
+        elsewhere = path.split("/")[0] not in (layout.DATA, identifiers.RUNS, layout.DAMAGED, layout.TASK_DATA)
+        if path and elsewhere and path not in usage.own_text:
+            why = "no run of the pinned nanochat reads it" + (f"; code of your own may ({_listed(own)})" if own else "")
+            old = path == layout.OLD_DATA
+            why += "; a nanochat that does downloads it again" if old else "; nothing brings it back if it is your own"
+            whose = "dataset of an older nanochat" if old else f"text in {filenames.path_for_terminal(path)}"
+            what = f"{whose}, {units.pluralize(shards, 'shard')}"
+            found.append(Suggestion(what, why, usage.folders[path].bytes, (path,)))
+    # Of a run that is not known here nobody can say which code it needs.
+    if not usage.top and all(folder.path in runs for folder in usage.children(identifiers.RUNS)):
+        needed = {layout.code_archive(r.spec.code.sha) for r in runs.values() if r.spec.code}
+        spare = [entry for entry in usage.code if entry.path not in needed]
+        found.append(_advice("code of your own that no run has", "a launch with that code sends it again", spare))
+    if damaged := usage.folders.get(layout.DAMAGED):
+        why = "kept in case somebody wants it; nothing reads it"
+        found.append(Suggestion("what was found damaged", why, damaged.bytes, (damaged.path,)))
+    return found
+
+
+def _listed(tags: list[str]) -> str:
+    return tags[0] if len(tags) == 1 else f"{tags[0]} and {len(tags) - 1} more"
 
 
 def _advice(what: str, why: str, entries: list[Entry]) -> Suggestion:
