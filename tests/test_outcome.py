@@ -17,7 +17,7 @@ from runner.job.supervise import ProcessExit
 from runner.model.overrides import Overrides
 from runner.model.stages import StageName
 from runner.model.states import State
-from runner.model.status import Outcome
+from runner.model.status import Change, Outcome
 from runner.nanochat import grammar
 from runner.text.sanitize import strip_ansi
 from tests.conftest import DATA
@@ -78,7 +78,10 @@ def test_downloads_that_failed_are_a_failure_although_the_exit_code_is_zero() ->
     ],
 )
 def test_out_of_memory_names_the_next_batch_size_to_try(stage: StageName, saved: int | None, advice: str) -> None:
-    assert advice in told(log("h100_oom_d24_64"), stage=stage, saved=saved).advice
+    outcome = told(log("h100_oom_d24_64"), stage=stage, saved=saved)
+    assert advice in outcome.advice
+    task = str(stage) if "--task" in advice else ""
+    assert outcome.change == Change({"device_batch_size": 16}, task=task, goes_on=bool(task)), "as the advice says"
 
 
 def test_the_rank_that_died_is_the_cause_not_those_that_lost_it() -> None:

@@ -20,7 +20,7 @@ from runner.model import events
 from runner.model.events import Event
 from runner.model.overrides import Overrides
 from runner.model.stages import StageName
-from runner.model.status import Outcome, OutcomeKind, Status
+from runner.model.status import Change, Outcome, OutcomeKind, Status
 from runner.text import units
 
 PUT_RIGHT = "put that right, then resume"
@@ -54,7 +54,8 @@ def unwanted_reason(stage: StageName, trail: FailureTracker, asked: Overrides) -
         return Outcome(OutcomeKind.NAN, trail.lost, stage=stage)
     if asked.require_fa3 and trail.without_fa3:
         advice = "nanochat-tui resume RUN tries again; without --require-fa3 it trains all the same, slower"
-        return Outcome(OutcomeKind.ATTENTION, "Flash Attention 3 did not load", advice, stage=stage)
+        change = Change({"require_fa3": False})
+        return Outcome(OutcomeKind.ATTENTION, "Flash Attention 3 did not load", advice, stage=stage, change=change)
     return None
 
 
@@ -93,16 +94,19 @@ def diagnose_stage(
     )
 
 
-def _smaller(stage: StageName, device_batch: int, saved: int | None) -> str:
+def _smaller(stage: StageName, device_batch: int, saved: int | None) -> tuple[str, Change | None]:
     """What to launch when the GPU's memory was not enough: half the sequences at once, going on where it can."""
     if device_batch <= 1:
-        return "use a GPU with more memory or a smaller --model"
+        return "use a GPU with more memory or a smaller --model", None
     half = f"--device-batch-size {device_batch // 2}"
+    change = Change({"device_batch_size": device_batch // 2})
     if stage is StageName.SFT:
-        return f"nanochat-tui launch --task sft --from RUN {half}"
+        goes_on = msgspec.structs.replace(change, task="sft", goes_on=True)
+        return f"nanochat-tui launch --task sft --from RUN {half}", goes_on
     if stage is StageName.BASE and saved:
-        return f"nanochat-tui launch --task base --from RUN {half} goes on from step {saved:,}"
-    return f"launch a new run with {half}"
+        goes_on = msgspec.structs.replace(change, task="base", goes_on=True)
+        return f"nanochat-tui launch --task base --from RUN {half} goes on from step {saved:,}", goes_on
+    return f"launch a new run with {half}", change
 
 
 def outcome_of_error(error: Exception, stage: StageName = StageName.NONE) -> Outcome:
@@ -139,14 +143,17 @@ def with_resume_advice(outcome: Outcome, status: Status, device_batch: int) -> O
             after = f"kept up to step {kept:,}" if kept else "no checkpoint was kept"
             return msgspec.structs.replace(outcome, message=f"{outcome.message}; {after}")
         case OutcomeKind.OOM if outcome.advice == ADVICE[Cause.GPU_MEMORY].text:
-            return msgspec.structs.replace(outcome, advice=_smaller(outcome.stage, device_batch, kept))
+            advice, change = _smaller(outcome.stage, device_batch, kept)
+            return msgspec.structs.replace(outcome, advice=advice, change=change)
         case OutcomeKind.NAN:
             before = f"step {kept:,} was kept before" if kept else "no checkpoint was kept before"
             steadier = "--no-fp8 is the steadier arithmetic"
-            advice = f"launch it anew; {steadier}"
+            advice, change = f"launch it anew; {steadier}", Change({"fp8": False})
             if kept and outcome.stage is StageName.BASE:
                 advice = f"resume goes on from step {kept:,}, or launch --task base --from RUN anew; {steadier}"
-            return msgspec.structs.replace(outcome, message=f"{outcome.message}; {before}", advice=advice)
+                change = msgspec.structs.replace(change, task="base", goes_on=True)
+            message = f"{outcome.message}; {before}"
+            return msgspec.structs.replace(outcome, message=message, advice=advice, change=change)
     return outcome
 
 

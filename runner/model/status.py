@@ -73,10 +73,22 @@ class Problem(Struct, frozen=True):
     text: str
 
 
+class Change(Struct, frozen=True, omit_defaults=True):
+    """What a new launch is to have otherwise, by the name of the override; `task` where that is another.
+
+    One that `goes_on` begins with the newest checkpoint of the run, any other anew.
+    """
+
+    overrides: dict[str, int | bool]
+    task: str = ""
+    goes_on: bool = False
+
+
 class Outcome(Struct, frozen=True):
     """How an attempt ended. `resume` says whether that can help, `line` is the one of the log that tells it, from 1.
 
-    `problems` are the lines that tell it to a person, that one among them.
+    `problems` are the lines that tell it to a person, that one among them. `change` is what the advice says to launch
+    with, where it says that.
     """
 
     kind: OutcomeKind
@@ -88,6 +100,7 @@ class Outcome(Struct, frozen=True):
     resume: str = ""
     line: int | None = None
     problems: tuple[Problem, ...] = ()
+    change: Change | None = None
 
 
 class Pause(Struct, frozen=True):

@@ -172,6 +172,13 @@ class NanochatApp(RunQuestions):
             return
         self.ask_resume([run], step)
 
+    def launch_with(self, form: Mapping[str, str]) -> None:
+        from tui.screens.launch import LaunchScreen
+
+        self.action_show("launch")
+        if isinstance(self.screen, LaunchScreen):
+            self.call_after_refresh(self.screen.begin_with, form)
+
     def compare(self, runs: list[Run]) -> None:
         """Put runs side by side."""
         self.compared = [r.id for r in runs]

@@ -1,7 +1,8 @@
 """What is asked of a person before runs are stopped, resumed or deleted, and what is done then."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from runner.errors import NanochatError
 from runner.fleet.fleet import Fleet
@@ -19,6 +20,9 @@ from tui.app.base_app import TerminalApp
 from tui.background import background, start
 from tui.screens.file_actions import VolumeFiles
 from tui.widgets.consent import Confirm, word_for
+
+if TYPE_CHECKING:
+    from tui.screens.advised import Other
 
 MOST_LISTED = 8
 
@@ -67,6 +71,7 @@ class RunQuestions(TerminalApp):
             self.notify(f"nothing to resume: {said}", severity="warning")
             return
         back = f" --step {step}" if step is not None else ""
+        other = self._other_way(able[0]) if len(able) == 1 and step is None else None
         asked = Confirm(
             f"Go on with {able[0].tag} from step {step:,}?" if step is not None else f"Resume {_named(able)}?",
             ["adding up what it costs …"],
@@ -74,23 +79,52 @@ class RunQuestions(TerminalApp):
             "Resume",
             "Not now",
             waits=True,
+            instead=other.says if other else "",
+            other_command=other.command if other else "",
+            other_yes=other.yes if other else "",
         )
-        resume = functools.partial(self.fleet.resume, step=step)
-        self.push_screen(asked, lambda yes: self._act(able, resume, "resuming") if yes else None)
-        price = functools.partial(self._price, able, step, asked)
+
+        def answered(yes: bool | None) -> None:
+            if yes and other and asked.instead and other.form is not None:
+                self.launch_with(other.form)
+            elif yes:
+                budget = other.budget if other and asked.instead else None
+                self._act(able, functools.partial(self.fleet.resume, step=step, budget=budget), "resuming")
+
+        self.push_screen(asked, answered)
+        price = functools.partial(self._price, able, step, asked, other)
         start(self, price, group="act", doing="adding up what a resume costs", failed=lambda e: asked.fail(str(e)))
 
-    def _price(self, runs: list[Run], step: int | None, asked: Confirm) -> None:
-        lines = []
+    def _other_way(self, run: Run) -> "Other | None":
+        from tui.screens.advised import other_way
+        from tui.screens.launch_form import DEFAULTS
+        from tui.screens.launch_usual import first_values
+
+        spent = spent_usd(run, self.fleet.clock())
+        first = first_values(DEFAULTS, self.fleet.settings)
+        return other_way(run, spent, self.fleet.remaining_usd(run), first, self.fleet.effective)
+
+    def launch_with(self, form: Mapping[str, str]) -> None:
+        """Open the form of a new run with these fields filled in."""
+        raise NotImplementedError
+
+    def _price(self, runs: list[Run], step: int | None, asked: Confirm, other: "Other | None") -> None:
+        from tui.screens.advised import told
+
+        lines: list[str] = []
         for number, run in enumerate(runs):
             costs = "free" if is_free(run) else f"likely {units.money(self.fleet.remaining_usd(run))} more"
             where = f"from step {step:,}" if step is not None else "from its newest checkpoint"
             lines.append(f"{run.tag}: attempt {run.attempt + 1}, {where}, {costs}")
             if question := self.fleet.confirmation_reason_for_resume(run, beside=runs[:number]):
                 lines.append(f"! {question}")
+            # Whoever goes back to a step has chosen what is otherwise.
+            lines += told(run, other=other) if step is None else []
         if step is not None:
             lines.append("What it saved later is put aside, in its folder.")
-        self.call_from_thread(asked.put, lines)
+        form = ["The form of a new run is filled in with that, to be looked at before it is launched."]
+        ticked = form if other and other.form is not None else lines
+        self.call_from_thread(functools.partial(asked.put, lines, otherwise=ticked))
 
     def ask_delete(self, runs: list[Run]) -> None:
         """Ask, then delete `runs`; live ones are refused."""

@@ -197,6 +197,13 @@ class LaunchScreen(RecipeScreen):
         self.query_one("#step", Input).value = str(step)
         self._replan()
 
+    def begin_with(self, values: Mapping[str, str]) -> None:
+        """Fill the form in with values for its fields; what is not among them is as it begins."""
+        self.begin_anew()
+        remembered = {name: self._value(name) for name in REMEMBERED}
+        self.put_values({**self._first, **values})
+        self._own = remembered
+
     def _value(self, name: str) -> str:
         field = self.query_one(f"#{name}")
         return field.value.strip() if isinstance(field, Input | Choice) else ""

@@ -43,6 +43,17 @@ def loaded(words: str, recipe: Recipe, first: Mapping[str, str], trusted: Iterab
     return Loaded(words, recipe, values, tuple(f"{words}: {one}" for one in trusted))
 
 
+def of_run(spec: RunSpec, backend: str, overrides: Mapping[str, object]) -> dict[str, str]:
+    """A run as the fields of a form that launches it anew, with other `overrides`."""
+    recipe = to_repeat(of_spec(spec, backend))
+    return _said(msgspec.structs.replace(recipe, overrides={**recipe.overrides, **overrides}))
+
+
+def override_words(overrides: Mapping[str, object]) -> str:
+    """Overrides as they are typed into a form."""
+    return " ".join(_words(Recipe(overrides=dict(overrides))))
+
+
 def _said(recipe: Recipe) -> dict[str, str]:
     """What a recipe says, by field."""
     found: dict[str, str | None] = {
@@ -68,7 +79,6 @@ def _said(recipe: Recipe) -> dict[str, str]:
 
 
 def _words(recipe: Recipe) -> list[str]:
-    """Overrides as they are typed into a form."""
     words = []
     for name, value in recipe.overrides.items():
         typed = name.replace("_", "-")

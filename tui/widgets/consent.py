@@ -154,16 +154,18 @@ class Confirm(Question[bool]):
         word: str = "",
         waits: bool = False,
         instead: str = "",
+        other_command: str = "",
+        other_yes: str = "",
     ) -> None:
         """With `word` yes is only taken once that word was typed: for what is gone for good.
 
         One that `waits` takes no yes before `put` has said what is at stake. `instead` may be ticked: another way to
-        do it, `--now` of the command line, which then is in `instead`.
+        do it, which then is in `instead`: `--now` of the command line, or another command, and another word for yes.
         """
         super().__init__()
         self._instead, self.instead = instead, False
         self._title, self._body, self._command, self._yes, self._no = title, lines, command, yes, no
-        self._otherwise = lines
+        self._otherwise, self._other_command, self._other_yes = lines, other_command, other_yes
         self._word, self._waits = word, waits
 
     def compose(self) -> ComposeResult:
@@ -222,7 +224,10 @@ class Confirm(Question[bool]):
         self.query_one(".body", Static).update(
             "\n".join(map(sanitize_line, self._otherwise if self.instead else self._body))
         )
-        self.query_one(".command", Static).update(f"$ {sanitize_line(self._command)}{' --now' * self.instead}")
+        command = (self._other_command or f"{self._command} --now") if self.instead else self._command
+        self.query_one(".command", Static).update(f"$ {sanitize_line(command)}")
+        yes = (self._other_yes if self.instead else "") or self._yes
+        self.query_one("#yes", Button).label = Text(f"{yes} ({'Enter' if self._word else 'y'})")
         asked, field = self.query_one("#asked", Static), self.query_one(Input)
         asked.display = field.display = bool(self._word)
         if self._word:
