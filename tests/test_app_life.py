@@ -265,7 +265,7 @@ async def test_many_files_are_brought_home_one_after_the_other(
         await until(pilot, lambda: len(most) == 12 and not app.files.busy, "the end of all")
         assert max(most) == 1 and len(list((tmp_path / "out").glob("f*"))) == 12
         await until(pilot, lambda: app.toasts.all, "the word of it")
-        assert [told.text for told in app.toasts.all] == [f"f0 and 11 more is in {tmp_path / 'out'}: 12 files, 12 B"]
+        assert [told.text for told in app.toasts.all] == [f"f0 and 11 more is in {tmp_path / 'out'}: 12 B, 12 files"]
 
 
 def test_a_field_that_is_there_before_its_screen_is_does_not_end_the_app_as_it_starts(tmp_path: Path) -> None:

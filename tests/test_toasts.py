@@ -112,9 +112,9 @@ async def test_what_is_told_cuts_no_key_at_the_foot_and_leaves_nothing_of_itself
 
 async def test_nothing_but_names_stands_in_the_tree_of_a_volume_that_is_narrow(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path)
-    (Path(fleet.volume_location("local", "rehearsal")) / ("long" * 20)).mkdir(parents=True)
+    (Path(fleet.volume_location("local", "rehearsal")) / "base_data_climbmix").mkdir(parents=True)
     app = NanochatApp(fleet)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("4")
-        await until(pilot, lambda: "longlong" in text_of(app), "the folder")
+        await until(pilot, lambda: "base_data" in text_of(app), "the folder")
         assert not text_of(app).splitlines()[-2].strip()

@@ -317,23 +317,28 @@ async def test_a_checkpoint_is_one_download_which_says_its_step_its_size_and_whe
     fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here").mkdir()
+    tokenizer = root(fleet) / "tokenizer"
+    tokenizer.mkdir()
+    for name in ("tokenizer.pkl", "token_bytes.pt"):
+        (tokenizer / name).write_bytes(b"x")
     monkeypatch.chdir(tmp_path / "here")
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
         await pilot.press("6")
         await until(pilot, lambda: "complete" in text_of(app), "the checkpoints")
         await pilot.press("g")
-        await until(pilot, lambda: "3 files" in text_of(app), "how much it is")
+        await until(pilot, lambda: "5 files" in text_of(app), "how much it is")
         sizes = [p.stat().st_size for p in (root(fleet) / "runs/run0001/base_checkpoints/d12").glob("*_000060*")]
         assert "Download checkpoint of step 60 of tag-1 into which folder?" in text_of(app)
-        assert units.size(sum(sizes)) in text_of(app)
+        assert units.size(sum(sizes) + 2) in text_of(app)
         app.screen.query_one(Input).value = "out"
         await until(pilot, lambda: "into out/tag-1/base_checkpoints/d12/" in text_of(app), "where it goes")
         assert " out (and 2 more)" in " ".join(text_of(app).split())
         await answer(pilot, "enter")
         await until(pilot, lambda: app.toasts.all and not app.files.busy, "the end")
         told = [toast.text for toast in app.toasts.all]
-        assert len(told) == 1 and told[0].startswith(f"checkpoint of step 60 of tag-1 is in {Path.cwd()}/out: 3 files")
+        size = units.size(sum(sizes) + 2)
+        assert told == [f"checkpoint of step 60 of tag-1 is in {Path.cwd()}/out: {size}, 5 files"]
         assert len(list((Path.cwd() / "out/tag-1/base_checkpoints/d12").iterdir())) == 3
 
 

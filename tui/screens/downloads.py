@@ -53,10 +53,10 @@ def proposed(here: Path, paths: Sequence[str], tags: Mapping[str, str]) -> tuple
     return (here / filenames.safe_filename(tags[run]) if run and not any(homes) else here), ""
 
 
-def weight(lists: Iterable[Sequence[DownloadItem]]) -> str:
-    """How much that is: `1.2 GB, 4 files`. What comes with several of them counts once."""
-    items = {item.target: item.entry.bytes for items in lists for item in items}
-    return f"{units.size(sum(items.values()))}, {units.pluralize(len(items), 'file')}"
+def weight(items: Iterable[DownloadItem], *, files: int = 0, size: int = 0) -> str:
+    """How much that is: `1.2 GB, 4 files`. What comes with several of them counts once; `files` and `size` besides."""
+    sizes = {item.target: item.entry.bytes for item in items}
+    return f"{units.size(sum(sizes.values()) + size)}, {units.pluralize(len(sizes) + files, 'file')}"
 
 
 class Batch:
@@ -64,14 +64,18 @@ class Batch:
 
     def __init__(self, what: str, folder: str) -> None:
         self.what, self.folder = what, folder
-        self.files = self.bytes = self.asked = self.whole = 0
+        self.asked = self.whole = 0
         self.stopped = False
+        self._items: list[DownloadItem] = []
+        # How many files, and bytes, there are more than was planned: less, where some were removed meanwhile.
+        self._files = self._bytes = 0
 
-    def add(self, progress: Progress) -> None:
+    def add(self, items: Sequence[DownloadItem], came: Progress) -> None:
         """One of them is whole."""
         self.whole += 1
-        self.files += progress.files
-        self.bytes += progress.bytes
+        self._items += items
+        self._files += came.files - len(items)
+        self._bytes += came.bytes - sum(item.entry.bytes for item in items)
 
     def told(self) -> str:
         """What has come, in a line; empty where nothing has."""
@@ -79,4 +83,4 @@ class Batch:
             return ""
         part = f"{self.whole} of {self.asked} of " if self.whole < self.asked else ""
         folder = filenames.path_for_terminal(self.folder)
-        return f"{part}{self.what} is in {folder}: {units.pluralize(self.files, 'file')}, {units.size(self.bytes)}"
+        return f"{part}{self.what} is in {folder}: {weight(self._items, files=self._files, size=self._bytes)}"

@@ -160,8 +160,8 @@ class VolumeFiles(Deletions):
 
     def _weigh_download(self, place: VolumeRef, paths: list[str], tags: dict[str, str], asked: AskPath) -> None:
         volume = self.volume(place)
-        lists = [download.list_files(volume, path, download.home_name(path, tags)) for path in paths]
-        self._app.call_from_thread(asked.put, [downloads.weight(lists)])
+        items = [item for path in paths for item in download.list_files(volume, path, download.home_name(path, tags))]
+        self._app.call_from_thread(asked.put, [downloads.weight(items)])
 
     def ask_put(self, place: VolumeRef, folder: str, done: Callable[[], None]) -> None:
         """Ask what to send, then bring it into a folder of the volume."""
@@ -232,7 +232,7 @@ class VolumeFiles(Deletions):
             )
         if whole:
             registry.end_download(wanted)
-            batch.add(one.download.progress)
+            batch.add(items, one.download.progress)
         else:
             batch.stopped = True
 
