@@ -88,7 +88,7 @@ async def test_without_the_tick_the_same_question_resumes_as_it_is(
             await question(pilot, app)
             await answer(pilot, "y")
             await until(pilot, lambda: resumed, "the resume")
-    assert resumed == [{"step": None, "budget": None}]
+    assert resumed == [{"step": None}]
 
 
 async def test_a_run_that_ran_out_of_its_budget_is_resumed_with_more(

@@ -88,8 +88,10 @@ class RunQuestions(TerminalApp):
             if yes and other and asked.instead and other.form is not None:
                 self.launch_with(other.form)
             elif yes:
-                budget = other.budget if other and asked.instead else None
-                self._act(able, functools.partial(self.fleet.resume, step=step, budget=budget), "resuming")
+                resume = functools.partial(self.fleet.resume, step=step)
+                if other and asked.instead:
+                    resume = functools.partial(resume, budget=other.budget)
+                self._act(able, resume, "resuming")
 
         self.push_screen(asked, answered)
         price = functools.partial(self._price, able, step, asked, other)
