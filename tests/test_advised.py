@@ -63,6 +63,7 @@ async def test_the_change_that_was_advised_is_filled_into_the_form_by_a_key(
             said = await question(pilot, app)
             assert OOM in said() and "advised: launch with --device-batch-size 4" in said()
             assert "likely to end in the same way" in said() and "resume tag-1 --yes" in said()
+            assert "from the beginning: no checkpoint was kept" in said()
             await answer(pilot, "ctrl+g")
             task = "--task base --from tag-1" if goes_on else "--task speedrun"
             await until(pilot, lambda: f"nanochat-tui launch {task}" in said(), "its command")

@@ -116,7 +116,9 @@ class RunQuestions(TerminalApp):
         lines: list[str] = []
         for number, run in enumerate(runs):
             costs = "free" if is_free(run) else f"likely {units.money(self.fleet.remaining_usd(run))} more"
-            where = f"from step {step:,}" if step is not None else "from its newest checkpoint"
+            saved = run.status.training.saved_step if run.status else None
+            newest = "from its newest checkpoint" if saved else "from the beginning: no checkpoint was kept"
+            where = f"from step {step:,}" if step is not None else newest
             lines.append(f"{run.tag}: attempt {run.attempt + 1}, {where}, {costs}")
             if question := self.fleet.confirmation_reason_for_resume(run, beside=runs[:number]):
                 lines.append(f"! {question}")
