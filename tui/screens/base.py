@@ -10,7 +10,9 @@ from textual.app import ComposeResult
 from textual.dom import DOMNode
 from textual.reactive import Reactive
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widget import Widget
+from textual.widgets import Input
 
 from runner.errors import NanochatError
 from runner.model.run import Run
@@ -43,6 +45,7 @@ class NanochatScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self.cleared = Cleared()
+        self._clocks: list[Timer] = []
 
     def compose(self) -> ComposeResult:
         yield TabLine(self.TAB, self.nanochat.tone)
@@ -65,7 +68,17 @@ class NanochatScreen(Screen[None]):
 
     def every(self, seconds: float, act: Callable[[], object]) -> None:
         """Do something again and again while the screen is on top, or only what asks something is over it."""
-        self.set_interval(seconds, lambda: act() if self in self.app.screen_stack else None)
+        self._clocks.append(self.set_interval(seconds, act))
+
+    def on_screen_suspend(self) -> None:
+        if self not in self.app.screen_stack:
+            for clock in self._clocks:
+                clock.pause()
+            self._let_blink(False)
+
+    def _let_blink(self, blinks: bool) -> None:
+        if isinstance(self.focused, Input):
+            self.focused.cursor_blink = blinks
 
     def _update_focus_styles(self, focused: Widget | None = None, blurred: Widget | None = None) -> None:
         """As Textual does, but for what both are within, which has the focus in it before and after."""
@@ -112,6 +125,9 @@ class NanochatScreen(Screen[None]):
         self.show_runs(self.nanochat.runs)
 
     def on_screen_resume(self) -> None:
+        for clock in self._clocks:
+            clock.resume()
+        self._let_blink(True)
         self.show_standing(*self.nanochat.standing())
         self.show_runs(self.nanochat.runs)
 

@@ -80,6 +80,14 @@ class WatchScreen(NanochatScreen):
         view.focus()
         self.every(1.0, self._read_curves)
 
+    def on_screen_suspend(self) -> None:
+        if self.is_there and self not in self.app.screen_stack:
+            self.query_one(LogView).set_away(True)
+
+    def on_screen_resume(self) -> None:
+        if self.is_there:
+            self.query_one(LogView).set_away(False)
+
     def show_runs(self, runs: list[Run]) -> None:
         if not self.is_there:
             return

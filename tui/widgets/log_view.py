@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tui.context import TerminalContext
 
 REFRESH_S, REST_S = 0.1, 0.5
+# So often while another screen is shown.
+AWAY_S = 5.0
 # So much is counted before somebody may want to leave, and before what is searched for has its turn.
 COUNTED = 64 << 20
 # So long may one turn of the scans take before what was found is shown.
@@ -83,6 +85,7 @@ class LogView(LogSearch, can_focus=True):
         # How often the log had been written anew when it was last drawn.
         self._anew = 0
         self.window = 0
+        self.away = False
 
     def open(self, log: LogFile) -> None:
         """Show another file from its end."""
@@ -119,6 +122,11 @@ class LogView(LogSearch, can_focus=True):
         """Rows that came since following ended."""
         return 0 if self.following else max(0, self.rows - self._seen)
 
+    def set_away(self, away: bool) -> None:
+        """Whether nobody can see it: then it hurries less, and catches up at once when it is seen again."""
+        self.away = away
+        self._wake.set()
+
     @background(group="index", doing="reading the log", exclusive=True, again=True)
     def _index(self, log: LogFile) -> None:
         worker, pause, finder = get_current_worker(), REFRESH_S, PrefixFinder(log)
@@ -143,7 +151,7 @@ class LogView(LogSearch, can_focus=True):
                 pause = 0.0 if searched else REFRESH_S
             self._wake.wait(pause)
             self._wake.clear()
-            pause = min(max(pause, REFRESH_S) * 1.5, REST_S)
+            pause = min(max(pause, REFRESH_S) * 1.5, AWAY_S if self.away else REST_S)
 
     def _prefixed(self, log: LogFile, finder: PrefixFinder) -> None:
         """What stands before the lines is known, and taken off."""
