@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from textual import constants, events, messages
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
+from textual.geometry import Size
 from textual.message import Message
 
 from runner.text.sanitize import sanitize_line
@@ -257,10 +258,21 @@ class TerminalDriver(LinuxDriver):
         before = first_ink.hand_over()
         self._has_picture = bool(before)
         cast(Any, super()).start_application_mode()
+        signal.signal(signal.SIGWINCH, self._size_changed)
         # Where keys were kept for us already, it is to be left as it was before that.
         self.attrs_before = before or self.attrs_before
         if self._drawing and not constants.DISABLE_KITTY_KEY:
             self.write(TELL_PLACES)
+
+    def _size_changed(self, *_: object) -> None:
+        # Asked in its turn: a signal comes in the middle of another, and the older size would be told last.
+        self._loop.call_soon_threadsafe(self._tell_size)
+
+    def _tell_size(self) -> None:
+        size = Size(*self._get_terminal_size())
+        self.app.post_message(events.Resize(size, size))
+        # Where it was smaller for a moment only, it has lost some of what was drawn.
+        self.app.call_later(self.app.refresh)
 
     def _sigtstp_application(self, *_: object) -> None:
         # Not at once: a signal comes in the middle of anything, of drawing too.
