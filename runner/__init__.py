@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runner.planning.plan import Plan
     from runner.planning.plan_stages import Stage
     from runner.settings import Settings
-    from runner.volumes.checkpoints import Checkpoint, Verdict
+    from runner.volumes.checkpoint_verdicts import Checkpoint, Verdict
 
 __version__ = "0.1.0"
 __all__ = [
@@ -59,7 +59,7 @@ _ROOMS = {
     "runner.planning.plan": ("Plan",),
     "runner.planning.plan_stages": ("Stage",),
     "runner.settings": ("Settings",),
-    "runner.volumes.checkpoints": ("Checkpoint", "Verdict"),
+    "runner.volumes.checkpoint_verdicts": ("Checkpoint", "Verdict"),
     "runner.errors": (
         "CredentialsError", "FileChanged", "NanochatError", "NoSuchRun", "Unreachable", "UsageError", "VolumeGone",
     ),

@@ -121,7 +121,7 @@ def host_of(name: str) -> str:
 
 
 def without_host(text: str) -> str:
-    """A text whose call ids do not say on which machine they are."""
+    """Take the name of the machine out of the call ids in a text."""
     return re.sub(rf"\b({PREFIX}-\d+-)[\w.-]+?(-\d*-[\w.]+)", r"\1HOST\2", text)
 
 

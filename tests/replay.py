@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from runner.job.tracker import Tracker
+from runner.job.status_tracker import Tracker
 from runner.model import events
 from runner.model.run import Run
 from runner.model.stages import StageName

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from runner.nanochat.layout import CheckpointKind
 from runner.volumes.best import best_of, measured, prunable, with_measures
-from runner.volumes.checkpoints import Checkpoint, Verdict
+from runner.volumes.checkpoint_verdicts import Checkpoint, Verdict
 from tests.conftest import Cli, wait_until
 from tests.gate import Gate
 from tests.test_series import event

@@ -16,7 +16,7 @@ from runner.errors import UsageError
 from runner.system.placing import move_into
 from runner.text.filenames import BROUGHT, PARTS_FOLDER
 from runner.transfer.download import Download, End, list_files
-from runner.transfer.journal import DestinationJournal, LocalCopy
+from runner.transfer.downloaded_files import DestinationJournal, LocalCopy
 from runner.volumes.base import Entry
 from runner.volumes.folder import FolderBlockReader, FolderVolume
 from tests.conftest import Cli, in_own_mounts

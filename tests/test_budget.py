@@ -12,7 +12,7 @@ import pytest
 from runner.errors import UsageError
 from runner.job.clock import Clock
 from runner.job.limits import LimitMonitor
-from runner.job.tracker import Tracker
+from runner.job.status_tracker import Tracker
 from runner.model.events import Saved, Step
 from runner.model.pricing import dollars
 from runner.model.run import Run

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.volumes import archives, unreadable
-from runner.volumes.checkpoints import FAR_HEADERS, Checkpoint, Verdict, newest_complete, scan
+from runner.volumes.checkpoint_verdicts import FAR_HEADERS, Checkpoint, Verdict, newest_complete, scan
 from runner.volumes.folder import FolderVolume
 
 FOLDER = "runs/r/base_checkpoints/d12"

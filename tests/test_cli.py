@@ -39,7 +39,7 @@ CHECKPOINT_FIELDS = {"run", "kind", "step", "bytes", "ranks", "val_bpb", "verdic
         ("volume --help", "runner.fleet.fleet"),
         ("ls", "runner.planning.estimate"),
         ("ls", "runner.backends.local"),
-        ("ls", "runner.volumes.checkpoints"),
+        ("ls", "runner.volumes.checkpoint_verdicts"),
         ("ls", "runner.nanochat.code_facts"),
         ("ls", "runner.text.filenames"),
         ("ls", "subprocess"),

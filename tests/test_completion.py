@@ -18,9 +18,9 @@ from runner.model.states import State
 from tests.conftest import Cli
 from tests.terminal import Terminal
 from tests.test_run import run, status
-from tui.cli import candidates, completion
+from tui.cli import candidates, completion_scripts
 from tui.cli.commands import ALIASES, COMMANDS
-from tui.cli.complete import answer
+from tui.cli.completion_answers import answer
 from tui.cli.main import parser
 from tui.cli.parser import Parser
 from tui.cli.shell_words import quoted, read
@@ -211,7 +211,7 @@ class Shell(Terminal):
         asks = f'if [ "$1" = __complete ]; then exec {sys.executable} -m tui.cli "$@"; fi'
         program.write_text(f"#!/bin/sh\n{asks}\n{says}\n")
         program.chmod(0o755)
-        (folder / "script").write_text(completion.SCRIPTS[name])
+        (folder / "script").write_text(completion_scripts.SCRIPTS[name])
         root = str(Path(__file__).parents[1])
         env = {
             **cli.env,

@@ -20,7 +20,7 @@ from runner.model.status import OutcomeKind
 from runner.monitoring.ledger import per_hour, spending
 from runner.nanochat import layout
 from runner.volumes import run_records
-from runner.volumes.checkpoints import Verdict
+from runner.volumes.checkpoint_verdicts import Verdict
 from tests.conftest import CLI, Cli, wait_until
 from tests.terminal import Terminal
 from tests.test_app import text_of, until

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from runner.job.tracker import Tracker
+from runner.job.status_tracker import Tracker
 from runner.logs.summary import SummaryReader
 from runner.metrics import compare
 from runner.metrics.series import CurvesReader

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner.job.tracker import Tracker
+from runner.job.status_tracker import Tracker
 from runner.model import events
 from runner.model.run import Run
 from runner.model.stages import StageName

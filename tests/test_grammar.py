@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.job.lines import Lines
+from runner.job.line_splitter import LineSplitter
 from runner.model import events as said
 from runner.nanochat import grammar
 from runner.text.sanitize import parse_colours, sanitize_line, strip_ansi
@@ -150,10 +150,10 @@ def test_a_real_pipeline_is_mostly_numbers_and_known_remarks() -> None:
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=8))
 def test_lines_are_the_same_wherever_the_chunks_are_cut(data: bytes, cuts: list[int]) -> None:
-    whole = Lines()
+    whole = LineSplitter()
     expected = whole.feed(data) + whole.rest()
     edges = [0, *sorted(min(c, len(data)) for c in cuts), len(data)]
-    pieces = Lines()
+    pieces = LineSplitter()
     got = [line for a, b in itertools.pairwise(edges) for line in pieces.feed(data[a:b])]
     assert got + pieces.rest() == expected
 

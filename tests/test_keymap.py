@@ -13,7 +13,7 @@ from textual.widgets import Input
 from runner import settings
 from tests.conftest import Cli
 from tui.presentation import key_names
-from tui.presentation.bindings import keymap
+from tui.presentation.bindings import key_overrides
 from tui.presentation.key_choice import FIXED, NEEDED, PLACES, Chosen, chosen, clashes, ids, summary
 from tui.presentation.key_presets import PRESETS
 from tui.presentation.keymap import HOMES, KEYS, TITLES, key_label, rows
@@ -94,7 +94,7 @@ def test_two_actions_may_swap_their_keys_and_of_two_that_want_one_the_first_has_
 
 def test_an_action_may_go_without_a_key_and_among_files_theirs_go_first() -> None:
     found = chosen("emacs", {"runs.delete": []})
-    put = keymap(found)
+    put = key_overrides(found)
     assert put["runs.delete"] == "none" and "runs.cancel" not in put
     assert "g" in put["move.top"].split(",") and "g" not in put["move.top/files"].split(",")
 

@@ -1,4 +1,4 @@
-"""A local job is alive when it says so itself: by its lock, its name in it, its sign of life; not by a pid alone."""
+"""A local job is alive when it says so itself: by its lock, its name in it, its heartbeat; not by a pid alone."""
 
 import contextlib
 import errno

@@ -18,7 +18,7 @@ from tests.terminal import Terminal
 from tui.presentation import terminal_images
 from tui.presentation.terminal_images import DIACRITICS, PLACEHOLDER, Protocol, protocol
 from tui.widgets.chart_image import Asked, draw, encoded
-from tui.widgets.drawn import laid_out
+from tui.widgets.chart_layout import laid_out
 from tui.widgets.metrics import Metrics
 from tui.widgets.plot import Plot
 from tui.widgets.plot_window import PlotWindow

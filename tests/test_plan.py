@@ -17,7 +17,7 @@ from runner.nanochat.layout import CheckpointKind, Inventory
 from runner.planning import plan_text
 from runner.planning.plan import Plan, make_plan
 from runner.planning.plan_text import lines
-from runner.volumes.checkpoints import Checkpoint, Verdict
+from runner.volumes.checkpoint_verdicts import Checkpoint, Verdict
 
 FULL = Inventory(
     train_shards=600,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runner.job.publish import Publisher
-from runner.volumes.checkpoints import Checkpoint, Verdict, scan
+from runner.volumes.checkpoint_verdicts import Checkpoint, Verdict, scan
 from runner.volumes.folder import FolderVolume
 from tests.conftest import in_own_mounts
 from tests.test_checkpoints import cut, save
@@ -159,7 +159,7 @@ def test_a_disk_that_cannot_be_read_for_a_moment_ends_no_publishing(
 
     for error in (OSError(errno.EIO, "Input/output error"), ValueError("no such thing")):
         with monkeypatch.context() as patch:
-            patch.setattr("runner.volumes.checkpoints.scan_folder", broken)
+            patch.setattr("runner.volumes.checkpoint_verdicts.scan_folder", broken)
             bench.publisher.publish_finished(settled=False)
             bench.publisher.publish_finished(settled=False)
         assert str(error) in bench.publisher.problem

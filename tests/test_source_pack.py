@@ -16,8 +16,8 @@ import pytest
 
 from runner.errors import UsageError
 from runner.source import pack as packing
+from runner.source.code_files import Entry, files_of
 from runner.source.difference import archive_files
-from runner.source.listing import Entry, files_of
 from runner.source.pack import Packed, pack
 from runner.source.unpack import unpack
 from tests.disk import full_at
@@ -149,7 +149,7 @@ def test_a_change_within_the_tick_of_the_clock_in_which_the_archive_was_made_is_
     path = folder / "README.md"
     # A disk whose times are whole seconds, and on which the file has been written twice in one.
     monkeypatch.setattr("runner.source.pack.entry_of", lambda name, found, target="": coarse(name, found, target))
-    monkeypatch.setattr("runner.source.listing.entry_of", lambda name, found, target="": coarse(name, found, target))
+    monkeypatch.setattr("runner.source.code_files.entry_of", lambda name, found, target="": coarse(name, found, target))
     first = pack(folder, tmp_path / "cache")
     path.write_bytes(b"# nanochaT\n")
     assert pack(folder, tmp_path / "cache").sha256 != first.sha256

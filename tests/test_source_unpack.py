@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runner.source import listing, tar
+from runner.source import code_files, tar
 from runner.source.difference import archive_files
 from runner.source.limits import CODE, Limits
 from runner.source.links import leading_out
@@ -294,7 +294,7 @@ def test_an_archive_with_any_bytes_changed_is_refused_or_the_same(tmp_path: Path
 
 
 names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=60).filter(
-    lambda name: name not in (".", "..", "pyvenv.cfg", *listing.MADE) and not name.endswith(".pyc")
+    lambda name: name not in (".", "..", "pyvenv.cfg", *code_files.MADE) and not name.endswith(".pyc")
 )
 
 

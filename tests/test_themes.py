@@ -27,8 +27,8 @@ from tests.test_snapshots import keys
 from tui.app.app import NanochatApp
 from tui.app.theming import ThemePalette
 from tui.presentation import run_format
+from tui.presentation.app_style import tone_style
 from tui.presentation.terminal_background import QUERY, Answers, dark_by_answer, dark_by_variable
-from tui.presentation.theme import tone_style
 from tui.presentation.theme_names import ABOUT, AUTO, NAMES, OF_TEXTUAL, TERMINAL
 from tui.presentation.themes import CURVES, GROUNDS, OURS, READABLE, TONES, completed
 

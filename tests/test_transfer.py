@@ -18,7 +18,7 @@ from runner.errors import FileChanged, NanochatError, Unreachable, UsageError
 from runner.text.filenames import BROUGHT, PARTS_FOLDER
 from runner.transfer import upload
 from runner.transfer.download import Download, End, Progress, list_files, plan_download
-from runner.transfer.journal import DestinationJournal
+from runner.transfer.downloaded_files import DestinationJournal
 from runner.transfer.partial_file import PartialFile, crcs_match, part_path
 from runner.volumes.base import BLOCK, Entry
 from runner.volumes.folder import FolderBlockReader, FolderVolume
@@ -128,7 +128,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from runner.volumes.folder import FolderBlockReader, FolderVolume
-from runner.transfer.journal import DestinationJournal
+from runner.transfer.downloaded_files import DestinationJournal
 from runner.transfer import download, partial_file
 volume, out = FolderVolume(sys.argv[1]), Path(sys.argv[2])
 partial_file.SYNC_BYTES, partial_file.WRITE_BYTES = 2 * partial_file.BLOCK, partial_file.BLOCK

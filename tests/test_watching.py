@@ -10,7 +10,7 @@ import pytest
 
 from runner.errors import UsageError
 from runner.job.gpus import parse
-from runner.job.tracker import Tracker
+from runner.job.status_tracker import Tracker
 from runner.model.events import ChatCore, Core, Event, Fact, Saved, Step, ValBpb
 from runner.model.pricing import dollars
 from runner.model.run import Run

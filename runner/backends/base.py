@@ -75,7 +75,7 @@ class Backend(Protocol):
 
     def poll(self, run: Run) -> Poll: ...
 
-    def heartbeat(self, run: Run) -> Status | None:
+    def last_heartbeat(self, run: Run) -> Status | None:
         """What the run's job told last, of whatever attempt; None where nothing is remembered."""
         ...
 

@@ -151,7 +151,7 @@ class LocalBackend:
         words = f"the job ended before it wrote anything; it said: {strip_ansi(said)}"
         return Outcome(OutcomeKind.KILLED, words[:300], f"nanochat-tui resume {run.id}")
 
-    def heartbeat(self, run: Run) -> Status | None:
+    def last_heartbeat(self, run: Run) -> Status | None:
         return run_records.read_status(self.volume(run.volume), run)
 
     def may_be_running(self, run: Run) -> bool:

@@ -1,7 +1,7 @@
-"""Whether the job of a run lives, and where: its lock and its sign of life are asked, not its pid alone.
+"""Whether the job of a run lives, and where: its lock and its heartbeat are asked, not its pid alone.
 
 Several machines or containers may share a data folder. A pid means something in one of them only; the lock, which a job
-holds for as long as it lives, in all that share a kernel, and on most disks that are shared; a sign of life everywhere.
+holds for as long as it lives, in all that share a kernel, and on most disks that are shared; a heartbeat everywhere.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from runner import processes
 from runner.model.run import Run
 from runner.model.states import LIVE
 from runner.model.status import Status
-from runner.monitoring.liveness import AHEAD_S
+from runner.monitoring.heartbeat_age import AHEAD_S
 from runner.system import locks
 
 # So long a job elsewhere may take until it has its lock, and be silent: what it writes may take a minute to be seen.

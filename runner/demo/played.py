@@ -146,7 +146,7 @@ class Player:
         loop = {"smooth_train_loss": training.loss, "min_val_bpb": bpb, "total_training_time": 0.0}
         config = {"n_layer": spec.depth, "n_embd": 64 * spec.depth, "sequence_len": 2048, "vocab_size": 32768}
         meta = {"step": step, "val_bpb": bpb, "model_config": config, "loop_state": loop}
-        files = {f"model_{step:06d}.pt": self._model, f"meta_{step:06d}.json": json.dumps(meta).encode()}
+        files = {layout.model_file(step): self._model, layout.meta_file(step): json.dumps(meta).encode()}
         files |= {f"optim_{step:06d}_rank{rank}.pt": self._optimizer for rank in range(spec.gpus)}
         lost = self._lost.get(step)
         for name, content in files.items():

@@ -1,4 +1,6 @@
-"""A cause -> its kind, what to do about it, and whether a resume can help. The one table of advice."""
+"""A cause -> its kind, what to do about it, and whether a resume can help. The one table of advice.
+
+What depends on the run itself, as the batch size that would fit, `job/outcome.py` puts in its place."""
 
 from enum import StrEnum
 

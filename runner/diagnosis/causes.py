@@ -6,7 +6,7 @@ import re
 from enum import IntEnum
 
 from runner.diagnosis.advice import Cause as C
-from runner.diagnosis.words import cause_in_words
+from runner.diagnosis.message_causes import cause_in_words
 
 
 class Tier(IntEnum):

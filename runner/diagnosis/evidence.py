@@ -7,9 +7,9 @@ from msgspec import Struct, field
 
 from runner.diagnosis.advice import Cause as C
 from runner.diagnosis.causes import Tier, cause_of, tier
+from runner.diagnosis.message_causes import cause_in_words
 from runner.diagnosis.signs import sign_of
 from runner.diagnosis.tracebacks import Link, Raised, Tracebacks, ends_process
-from runner.diagnosis.words import cause_in_words
 from runner.model import events
 from runner.model.events import Event
 

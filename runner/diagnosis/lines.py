@@ -4,9 +4,9 @@ import re
 
 from runner.diagnosis.advice import Cause
 from runner.diagnosis.causes import CLASSES, cause_of
+from runner.diagnosis.message_causes import cause_in_words
 from runner.diagnosis.signs import WORDS, sign_of
 from runner.diagnosis.tracebacks import RANK
-from runner.diagnosis.words import cause_in_words
 
 # Beside what the table of signs has: exceptions, the job's own last word, and numbers that are none.
 _SAID = re.compile(

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from runner.diagnosis.advice import Cause as C
+from runner.diagnosis.message_causes import cause_in_words
 from runner.diagnosis.signals import SHELL, ZSH, sign_of_signal, signal_of_exit_code
-from runner.diagnosis.words import cause_in_words
 from runner.text import units
 
 # What an Xid says of the program that ran on the GPU, not of the GPU.

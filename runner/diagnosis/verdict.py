@@ -10,11 +10,11 @@ from runner.diagnosis.advice import ADVICE, Resume
 from runner.diagnosis.advice import Cause as C
 from runner.diagnosis.causes import Tier, tier
 from runner.diagnosis.evidence import Evidence, Finding
+from runner.diagnosis.message_causes import cause_in_words
 from runner.diagnosis.signals import sign_of_signal, signal_of_exit_code
 from runner.diagnosis.signs import OF_CUDA_INIT, sign_of
 from runner.diagnosis.templates import template
 from runner.diagnosis.tracebacks import ends_process
-from runner.diagnosis.words import cause_in_words
 from runner.model.status import OutcomeKind
 
 SIGABRT, SIGTERM = 6, 15

@@ -113,7 +113,7 @@ def delete(
 
 def _has_ended(core: Core, run: Run) -> bool:
     """Whether nothing of a run can still work, as far as its calls tell; silent for days, no call lives."""
-    silent = core.clock() - (run.last_sign_of_life or run.asked_at or run.created_at)
+    silent = core.clock() - (run.last_heartbeat or run.asked_at or run.created_at)
     return silent > NO_CALL_LASTS_S or not core.places.backend(run.backend).may_be_running(run)
 
 

@@ -23,7 +23,7 @@ from runner.model.code import Code
 from runner.model.run import Run
 from runner.model.spec import RunSpec
 from runner.monitoring import ledger
-from runner.monitoring.liveness import BEATS_S
+from runner.monitoring.heartbeat_age import BEATS_S
 from runner.monitoring.projection import spent_usd
 from runner.nanochat import layout
 from runner.paths import data_dir, is_demo
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from runner.source.difference import Change
     from runner.source.origin import Obtained
     from runner.volumes.base import Volume
-    from runner.volumes.checkpoints import Checkpoint
+    from runner.volumes.checkpoint_verdicts import Checkpoint
     from runner.volumes.trash import Trashed
 
 # How often a log that is followed is looked at.
@@ -433,7 +433,7 @@ class Fleet:
         return self._polls.poll_run(run)
 
     def time_for(self, run: Run) -> float:
-        """What time it is for a run: its sign of life is of another clock than ours."""
+        """What time it is for a run: its heartbeat is of another clock than ours."""
         return self._polls.signs.now(run, self.clock())
 
     def poll_until_certain(self, runs: Sequence[Run]) -> list[Run]:

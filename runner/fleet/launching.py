@@ -26,7 +26,7 @@ from runner.planning import budget as budgets
 from runner.planning import grounds
 from runner.recipes import recipe, recipe_text
 from runner.volumes import known_volumes, run_records
-from runner.volumes.checkpoints import newest_complete
+from runner.volumes.checkpoint_verdicts import newest_complete
 
 
 class Launcher:

@@ -80,8 +80,8 @@ class CodeStore:
         They are as hostile as whoever wrote them. Raises NanochatError where they are gone or not what they were.
         """
         from runner.source import origin
+        from runner.source.archive_reader import BadArchive
         from runner.source.difference import archive_files
-        from runner.source.members import BadArchive
 
         here = origin.archive(code.sha, self._home)
         try:
@@ -106,9 +106,9 @@ def _brought(volume: Volume, code: Code, here: Path) -> dict[str, bytes]:
     """Bring an archive to this disk, a block at a time; it stays only where it is the right one."""
     import io
 
+    from runner.source.archive_reader import BadArchive
     from runner.source.difference import archive_files
     from runner.source.limits import MOST_UNPACKED
-    from runner.source.members import BadArchive
     from runner.system import atomic
 
     path = layout.code_archive(code.sha)

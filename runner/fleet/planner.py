@@ -11,7 +11,7 @@ from runner.nanochat import layout
 from runner.planning import estimate
 from runner.planning.plan import Plan, make_plan
 from runner.volumes import holdings, run_records
-from runner.volumes.checkpoints import Checkpoint
+from runner.volumes.checkpoint_verdicts import Checkpoint
 
 LOOK_AGE_S = 30.0
 

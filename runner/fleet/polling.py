@@ -13,7 +13,7 @@ from runner.model.run import Run
 from runner.model.states import TRANSITIONS, UNSURE, State
 from runner.model.status import Status
 from runner.model.transitions import adopted, apply_poll, found_alive, import_run
-from runner.monitoring.liveness import SignsOfLife
+from runner.monitoring.heartbeat_age import HeartbeatAges
 from runner.system import read_only
 from runner.system.client_log import LOG
 from runner.system.side_by_side import side_by_side
@@ -43,7 +43,7 @@ class Poller:
     ) -> None:
         self._registry, self._backend, self._clock, self._say = registry, backend, clock, say
         self.unreachable: dict[str, str] = {}
-        self.signs = SignsOfLife()
+        self.signs = HeartbeatAges()
         self._kept_at: dict[str, float] = {}
         self._forced_at: dict[str, float] = {}
         self._glanced_at: dict[str, float] = {}
@@ -103,7 +103,7 @@ class Poller:
         """A run that has ended, unless its heartbeat tells of a later attempt, or beats on."""
         self._glanced_at[run.id] = time.monotonic()
         try:
-            told = self._backend(run.backend).heartbeat(run)
+            told = self._backend(run.backend).last_heartbeat(run)
             before = self._beats.get(run.id)
             if told is None:
                 return run
@@ -120,13 +120,13 @@ class Poller:
     def _if_it_beats(self, run: Run) -> Run:
         """Two looks at the heartbeat of a run that has ended without its job's last word."""
         place = self._backend(run.backend)
-        before = place.heartbeat(run)
+        before = place.last_heartbeat(run)
         if before is None or before.attempt != run.attempt or abs(self._clock() - before.updated_at) > BEAT_AGE_S:
             return run
         if found_alive(run, before, msgspec.structs.replace(before, updated_at=-1.0)) is run:
             return run
         time.sleep(TWO_BEATS_S)
-        return self._found_alive(run, before, place.heartbeat(run))
+        return self._found_alive(run, before, place.last_heartbeat(run))
 
     def _found_alive(self, run: Run, before: Status | None, now: Status | None) -> Run:
         new = self._registry.update(run.id, lambda r: found_alive(r, before, now))

@@ -10,7 +10,8 @@ from runner.errors import NanochatError, NoSuchRun, UsageError
 from runner.fleet.core import Core
 from runner.model.backend_name import BackendName
 from runner.model.run import Run, decode_run
-from runner.model.states import LIVE, State
+from runner.model.states import State
+from runner.model.transitions import restored
 from runner.volumes import deletion, trash
 from runner.volumes.base import Volume
 from runner.volumes.trash import Trashed
@@ -69,12 +70,8 @@ def _run_of(entry: Trashed) -> Run | None:
         run = decode_run(msgspec.json.encode(entry.run))
     except (msgspec.MsgspecError, ValueError):
         return None
-    state = run.state
-    if state is State.DELETING or state in LIVE:
-        told = run.status.state if run.status else State.INTERRUPTED
-        state = State.INTERRUPTED if told in LIVE or told is State.DELETING else told
     same = run.path in entry.paths and run.backend is BackendName.LOCAL
-    return msgspec.structs.replace(run, volume=entry.location, state=state) if same else None
+    return restored(msgspec.structs.replace(run, volume=entry.location)) if same else None
 
 
 def _on_record(core: Core, run: Run) -> Run:

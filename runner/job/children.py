@@ -17,9 +17,9 @@ from runner.job.journal import Journal
 from runner.job.masking import Mask, secret_values
 from runner.job.memory import oom_kills
 from runner.job.outcome import FailureTracker, diagnose_stage, unwanted_reason
+from runner.job.status_tracker import warn
 from runner.job.stop import Stop
 from runner.job.supervise import run_child
-from runner.job.tracker import warn
 from runner.job.wandb_stage import WandbStage
 from runner.model import events
 from runner.model.backend_name import BackendName

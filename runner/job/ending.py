@@ -108,7 +108,7 @@ class Ending:
         self._journal.close()
         problem = self._commits.commit_last(self._stop.closing_s())
         # Whoever hears the last word finds on the volume what it speaks of.
-        self._site.heartbeat(self._journal.status, last=True)
+        self._site.send_heartbeat(self._journal.status, last=True)
         if problem := self._journal.status_problem or problem:
             print_outcome(Outcome(OutcomeKind.DISK, f"how it ended could not be written down: {problem}", PUT_RIGHT))
         return problem

@@ -67,7 +67,7 @@ class JobEnvironment(Protocol):
         """Make what was written to the volume visible to others; a failure is an OSError."""
         ...
 
-    def heartbeat(self, status: Status, *, last: bool = False) -> None:
+    def send_heartbeat(self, status: Status, *, last: bool = False) -> None:
         """Tell those who watch how it stands; never blocks, unless it is the last word."""
         ...
 
@@ -135,7 +135,7 @@ class LocalEnvironment:
     def commit(self) -> None:
         return
 
-    def heartbeat(self, status: Status, *, last: bool = False) -> None:
+    def send_heartbeat(self, status: Status, *, last: bool = False) -> None:
         return
 
     def emit(self, line: str) -> None:

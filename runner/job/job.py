@@ -59,7 +59,7 @@ from runner.planning.plan import Plan, make_plan
 from runner.planning.plan_stages import Stage, needs_optimizer, starting_point
 from runner.planning.tokenizers import asked_for, unlike_shared
 from runner.volumes import holdings, run_records
-from runner.volumes.checkpoints import Checkpoint, Verdict
+from runner.volumes.checkpoint_verdicts import Checkpoint, Verdict
 from runner.volumes.folder import FolderVolume
 
 GRACE_S = 2.5
@@ -103,7 +103,7 @@ class Job:
             self._clock,
             hold_open=site.holds_files,
             emit=site.emit,
-            beat=site.heartbeat,
+            send_heartbeat=site.send_heartbeat,
             compiles=compiles(run.spec, run.backend),
             wall=time.time,
         )

@@ -10,8 +10,8 @@ from typing import BinaryIO
 import msgspec
 
 from runner.errors import NanochatError
-from runner.job.lines import Lines
-from runner.job.tracker import Tracker
+from runner.job.line_splitter import LineSplitter
+from runner.job.status_tracker import Tracker
 from runner.logs.frames import Framer
 from runner.logs.prefix import Prefixes
 from runner.logs.timestamps import RECORD, TimestampWriter, drop_torn_record
@@ -46,7 +46,7 @@ class Journal:
         *,
         hold_open: bool = True,
         emit: Callable[[str], None] = lambda line: None,
-        beat: Callable[[Status], None] = lambda status: None,
+        send_heartbeat: Callable[[Status], None] = lambda status: None,
         compiles: bool = True,
         wall: Callable[[], float] | None = None,
     ) -> None:
@@ -59,9 +59,9 @@ class Journal:
         self._newlines = 0
         status.containers.log_offsets = [*status.containers.log_offsets, self._log.size]
         self._framer = Framer(len(status.containers.log_offsets) - 1)
-        self._emit, self._beat = emit, beat
+        self._emit, self._send_heartbeat = emit, send_heartbeat
         self._events = self._open(layout.EVENTS_FILE)
-        self._lines, self._prefixes = Lines(), Prefixes()
+        self._lines, self._prefixes = LineSplitter(), Prefixes()
         # An earlier job may have been killed in the middle of a line.
         self._at_line_start = not self._log.torn
         self._written_at, self._told = 0.0, self._phase
@@ -101,7 +101,7 @@ class Journal:
 
     def begin_stage(self) -> None:
         self._stage_began = self._silent_since = self._spoke_at = self._ticks()
-        self._lines = Lines()
+        self._lines = LineSplitter()
         self.tracker.begin_stage(self._clock())
 
     def lines_before(self) -> int:
@@ -164,13 +164,13 @@ class Journal:
         known = work.stage is StageName.BASE and base.step and base.total_steps
         return f" · {work.stage} · step {base.step:,} of {base.total_steps:,}" if known else f" · {work.stage}"
 
-    def write_status(self, *, beat: bool = True) -> None:
+    def write_status(self, *, heartbeat: bool = True) -> None:
         """Replace the status on the volume; a failure is remembered, not raised, and tried again at the next tick."""
         self._written_at, self._told = self._ticks(), self._phase
         self.status.tell(round(max(0.0, self._clock() - self.status.started_at), 3), self._wall())
         self.status.containers.lost_log_bytes = self._log.lost
-        if beat:
-            self._beat(self.status)
+        if heartbeat:
+            self._send_heartbeat(self.status)
         try:
             self._volume.write(f"{self._folder}/{layout.STATUS_FILE}", msgspec.json.encode(self.status))
             self.status_problem = ""
@@ -197,7 +197,7 @@ class Journal:
 
     def close(self) -> None:
         self._flush_frames()
-        self.write_status(beat=False)
+        self.write_status(heartbeat=False)
         self._log.close()
         self._times.close()
         self._events.close()

@@ -87,7 +87,7 @@ class LimitMonitor:
         return budget.publish_seconds(self.checkpoint_bytes, status.pace.publish_s)
 
     def on_checkpoint_saved(self) -> None:
-        """A checkpoint was kept: there is no better moment to stop, if the next would come too late."""
+        """Note that a checkpoint was kept: the best moment to stop, if the next would come too late."""
         self._fresh = True
 
     def stop_reason(self, status: Status) -> Outcome | None:

@@ -15,8 +15,8 @@ from runner.errors import NanochatError
 from runner.nanochat import layout
 from runner.nanochat.code_facts import IDENTITY
 from runner.nanochat.layout import CheckpointKind
-from runner.volumes import checkpoints
-from runner.volumes.checkpoints import KEPT, Checkpoint, Verdict
+from runner.volumes import checkpoint_verdicts
+from runner.volumes.checkpoint_verdicts import KEPT, Checkpoint, Verdict
 from runner.volumes.folder import FolderVolume
 
 LOOK_EVERY_S = 0.5
@@ -75,7 +75,7 @@ class Publisher:
         for source in self._sources:
             for left in volume.path(source.target).glob(f"{PARTIAL}*"):
                 shutil.rmtree(left, ignore_errors=True)
-            for found in checkpoints.scan_folder(volume, "", source.kind, source.target, gpus):
+            for found in checkpoint_verdicts.scan_folder(volume, "", source.kind, source.target, gpus):
                 marked = any(name.startswith(layout.UNREADABLE) for name in found.files)
                 if found.verdict in KEPT or marked:
                     self._known.add((source.kind, found.step))
@@ -124,7 +124,7 @@ class Publisher:
     def _look(self, source: CheckpointFolder, *, settled: bool) -> list[str]:
         """Keep what is whole of one kind; what went wrong with each, in a few words."""
         try:
-            found = checkpoints.scan_folder(self._work, "", source.kind, source.work, self._gpus)
+            found = checkpoint_verdicts.scan_folder(self._work, "", source.kind, source.work, self._gpus)
             problems = [self._consider(source, one, settled=settled or one is not found[-1]) for one in found]
         except Exception as error:  # noqa: BLE001 - whatever it is: a thread that ended here would keep no checkpoint
             return [self._trouble(f"{source.kind} checkpoints", error)]
@@ -178,7 +178,7 @@ class Publisher:
                 self._copy(origin, partial / name)
                 if (partial / name).stat().st_size != origin.stat().st_size:
                     raise OSError(errno.EIO, f"{name} was cut while copying")
-            for name in sorted(one.files, key=lambda n: n.startswith("meta_")):
+            for name in sorted(one.files, key=layout.is_meta):
                 (partial / name).replace(target / name)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -197,11 +197,11 @@ class Publisher:
         """Bring a checkpoint from the volume to the work disk, as the only one there; it is not published again."""
         source = next(s for s in self._sources if s.kind is one.kind)
         local = self._work.path(source.work)
-        whole = checkpoints.scan_folder(self._work, "", one.kind, source.work, self._gpus)
+        whole = checkpoint_verdicts.scan_folder(self._work, "", one.kind, source.work, self._gpus)
         if not any(c.step == one.step and c.verdict is Verdict.COMPLETE for c in whole):
             local.mkdir(parents=True, exist_ok=True)
             for name in one.files:
-                if optimizer or not name.startswith("optim_"):
+                if optimizer or not layout.is_optimizer(name):
                     shutil.copyfile(self._volume.path(f"{one.path}/{name}"), local / name)
         self._known.add((one.kind, one.step))
         self._drop(source, lambda step: step != one.step)

@@ -144,7 +144,7 @@ def _details(run: Run, status: Status, plan: Plan, past: History) -> Rows:
         ("nanochat", _code(run)),
         *((("difference", f"{layout.DIFF_FILE}, to {base[:12]}"),) if base else ()),
         *(("set", one) for one in run.spec.flags),
-        *((("W&B", status.work.wandb),) if status.work.wandb else ()),
+        *((("W&B", status.work.wandb_link),) if status.work.wandb_link else ()),
         ("hardware", status.containers.device or facts.get("gpu", facts.get("dtype", "–"))),
         ("parameters", facts.get("parameters", "–")),
         ("tokens", facts.get("tokens", "–")),

@@ -15,8 +15,8 @@ from runner.model.states import State
 from runner.model.status import Containers, Money, Outcome, OutcomeKind, Pace, StageState, StageStatus, Status, Training
 from runner.nanochat import layout
 from runner.nanochat.layout import CheckpointKind
-from runner.volumes import checkpoints, run_records
-from runner.volumes.checkpoints import Checkpoint
+from runner.volumes import checkpoint_verdicts, run_records
+from runner.volumes.checkpoint_verdicts import Checkpoint
 from runner.volumes.folder import FolderVolume
 
 MAX_RESTARTS_WITHOUT_PROGRESS = 3
@@ -127,11 +127,11 @@ def archive_later_checkpoints(volume: FolderVolume, run: Run, attempt: int) -> l
     place = done.rpartition("/")[0]
     if run.resume_step is None or volume.path(done).exists():
         return None
-    saved = checkpoints.scan(volume, run.id, run.path, run.spec.model, None)
+    saved = checkpoint_verdicts.scan(volume, run.id, run.path, run.spec.model, None)
     later = [c for c in saved if c.kind is not CheckpointKind.BASE or c.step > run.resume_step]
     for one in later:
         folder = one.path.removeprefix(f"{run.path}/")
-        for name in sorted(one.files, key=lambda n: not n.startswith("meta_")):
+        for name in sorted(one.files, key=lambda n: not layout.is_meta(n)):
             volume.rename(f"{one.path}/{name}", f"{place}/{folder}/{name}")
     tables = volume.path(f"{run.path}/{layout.RESULTS}")
     for table in sorted(tables.glob("*.csv")):
@@ -142,7 +142,7 @@ def archive_later_checkpoints(volume: FolderVolume, run: Run, attempt: int) -> l
 
 def crash_loop(status: Status, found: list[Checkpoint], finished: list[StageStatus]) -> Outcome | None:
     """A container that dies is started again by the cloud, for ever: this ends it when nothing comes of it."""
-    newest_one = checkpoints.newest_complete(found)
+    newest_one = checkpoint_verdicts.newest_complete(found)
     now = (_done(finished), newest_one.step if newest_one else 0)
     if now > status.containers.progress:
         status.containers.progress, status.containers.restarts_without_progress = now, 0

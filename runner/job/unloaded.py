@@ -10,8 +10,8 @@ from runner.model.stages import STAGES, StageName
 from runner.model.status import Outcome, OutcomeKind, Status
 from runner.nanochat.layout import CheckpointKind
 from runner.planning.plan_stages import starting_point
-from runner.volumes import checkpoints, run_records, unreadable
-from runner.volumes.checkpoints import Checkpoint, Verdict
+from runner.volumes import checkpoint_verdicts, run_records, unreadable
+from runner.volumes.checkpoint_verdicts import Checkpoint, Verdict
 from runner.volumes.folder import FolderVolume
 
 
@@ -40,7 +40,7 @@ def marked(volume: FolderVolume, run: Run, stage: StageName, outcome: Outcome) -
 def last_missing(volume: FolderVolume, run: Run, status: Status) -> Outcome | None:
     """Why base training that came to its end has not left the checkpoint that the stages after it need."""
     found = run_records.own_checkpoints(volume, run)
-    newest = checkpoints.newest_complete(found)
+    newest = checkpoint_verdicts.newest_complete(found)
     at = newest.step if newest else 0
     if at == status.training.total_steps:
         return None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runner.job import wandb_sync
-from runner.job.tracker import warn
+from runner.job.status_tracker import warn
 from runner.model.run import Run
 from runner.model.stages import StageName
 from runner.model.status import Status
@@ -59,7 +59,7 @@ class WandbStage:
 
     def _tell(self, status: Status) -> None:
         if (link := self._sync.link) and link != self._link:
-            self._link = status.work.wandb = link
+            self._link = status.work.wandb_link = link
             self._say(f"[WANDB] {link}")
         if (problem := self._sync.problem) and problem != self._problem:
             self._problem = problem

@@ -97,7 +97,7 @@ class Run(Struct):
         return msgspec.structs.replace(found, advice=called)
 
     @property
-    def last_sign_of_life(self) -> float | None:
+    def last_heartbeat(self) -> float | None:
         return self.status.updated_at if self.status else None
 
 

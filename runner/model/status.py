@@ -149,7 +149,7 @@ class Work(Struct):
     unknown_lines: int = 0
     warnings: list[str] = []
     unsaved: Unsaved | None = None
-    wandb: str = ""
+    wandb_link: str = field(default="", name="wandb")
 
 
 class Training(Struct):

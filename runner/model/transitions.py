@@ -28,6 +28,14 @@ def transition(run: Run, to: State) -> Run:
     return msgspec.structs.replace(run, state=to)
 
 
+def restored(run: Run) -> Run:
+    """The run as it comes back out of the trash, where nothing goes on living: as its job's last word has it."""
+    if run.state is not State.DELETING and run.state not in LIVE:
+        return run
+    last = run.status.state if run.status else State.INTERRUPTED
+    return msgspec.structs.replace(run, state=State.INTERRUPTED if last in LIVE or last is State.DELETING else last)
+
+
 def with_call(run: Run, call_id: str, now: float) -> Run:
     """The run after its backend has accepted a call."""
     moved = transition(run, State.QUEUED) if run.state in (State.LAUNCHING, State.INTERRUPTED) else run

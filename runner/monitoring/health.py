@@ -1,4 +1,4 @@
-"""Last sign of life, phase and pace -> one word for how a run is, why, and what comes next. Pure."""
+"""Last heartbeat, phase and pace -> one word for how a run is, why, and what comes next. Pure."""
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum

@@ -152,7 +152,7 @@ class Notifier:
     ) -> None:
         """Tell what is new in these runs; `among` all of them. What ended long before anybody looked is no news.
 
-        `clock_of` tells the time by the clock of a run's signs of life, where that may be another than `now`.
+        `clock_of` tells the time by the clock of a run's heartbeats, where that may be another than `now`.
         """
         for run in runs:
             if run.live:
@@ -230,5 +230,5 @@ class Notifier:
 
 
 def _ended_long_ago(run: Run, now: float) -> bool:
-    """By the last sign of life, too: a job's own clock stands still while its machine sleeps."""
-    return run.ended_at is not None and now - max(run.ended_at, run.last_sign_of_life or 0.0) > STALE_S
+    """By the last heartbeat, too: a job's own clock stands still while its machine sleeps."""
+    return run.ended_at is not None and now - max(run.ended_at, run.last_heartbeat or 0.0) > STALE_S

@@ -15,7 +15,7 @@ from runner.model.stages import StageName, part_of
 from runner.model.states import State
 from runner.model.status import StageState, StageStatus, Status
 
-# A meter goes on by itself for so long after the last sign of life; then it is better to know less.
+# A meter goes on by itself for so long after the last heartbeat; then it is better to know less.
 METER_RUNS_S = 30.0
 # The middle of the last steps is good to so much; rare slow ones are on top of it.
 PACE_DOUBT = (0.98, 1.05)
@@ -30,7 +30,7 @@ class Projection(Struct, frozen=True):
 
 
 def spent_usd(run: Run, now: float | None = None) -> Decimal:
-    """Dollars that a run has cost, over all attempts, as of its last sign of life or, while it runs, of `now`."""
+    """Dollars that a run has cost, over all attempts, as of its last heartbeat or, while it runs, of `now`."""
     status = run.status
     if status is None:
         return Decimal(0)

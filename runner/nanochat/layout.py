@@ -147,6 +147,26 @@ def checkpoint_part(name: str) -> tuple[str, int, int | None] | None:
     return match[1], int(match[2]), int(match[3]) if match[3] is not None else None
 
 
+def model_file(step: int) -> str:
+    """The file of a checkpoint's weights."""
+    return f"model_{step:06d}.pt"
+
+
+def meta_file(step: int) -> str:
+    """The file of a checkpoint that says what it is of."""
+    return f"meta_{step:06d}.json"
+
+
+def is_meta(name: str) -> bool:
+    """Whether a file says what a checkpoint is of: without it the others are nothing."""
+    return name.startswith("meta_")
+
+
+def is_optimizer(name: str) -> bool:
+    """Whether a file has a rank's part of an optimizer's state: only a resume needs it."""
+    return name.startswith("optim_")
+
+
 def code_archive(sha: str) -> str:
     """Where the code of that content is kept on a volume."""
     return f"{CODE}/{sha}.tar.gz"

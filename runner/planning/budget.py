@@ -11,7 +11,7 @@ from runner.text import units
 
 # From the decision to the end of the container: a child that ends, what it left put away, the last commit.
 CLOSING_S = 15.0
-# What of a container's time its own clock cannot see: before it starts, after its last sign of life.
+# What of a container's time its own clock cannot see: before it starts, after its last heartbeat.
 UNSEEN_S = 3.0
 # A checkpoint goes to the volume at about this speed, where this run has not shown another.
 PUBLISH_BYTES_PER_S = 250e6

@@ -9,7 +9,7 @@ from runner.planning.plan import make_plan
 from runner.planning.plan_stages import starting_point
 from runner.volumes import holdings, run_records
 from runner.volumes.base import Volume
-from runner.volumes.checkpoints import Checkpoint, Verdict
+from runner.volumes.checkpoint_verdicts import Checkpoint, Verdict
 
 
 def check_source(volume: Volume, source: Run, spec: RunSpec) -> None:

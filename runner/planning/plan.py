@@ -20,7 +20,7 @@ from runner.planning import budget, estimate, legs
 from runner.planning.defaults import resolve_spec
 from runner.planning.estimate import PastRun
 from runner.planning.plan_stages import Resume, Stage, StagePlanner, reads_tasks
-from runner.volumes.checkpoints import Checkpoint, newest_complete
+from runner.volumes.checkpoint_verdicts import Checkpoint, newest_complete
 
 
 class Saves(Struct, frozen=True):
@@ -36,8 +36,8 @@ class Plan(Struct, frozen=True):
 
     `total_steps` is 0 where no base model is trained, `parameters` where no model is needed; `val_every` and
     `core_every` are steps, 0 for never; `speed` says how fast a step is believed to be, and why; `packages` what is
-    installed besides what the image has. `calls` is how many the part that trains takes where each may take no longer
-    than `limit_s`; `too_long` why that cannot be, and what to do.
+    installed besides what the image has. Where a call may take no longer than `limit_s`, training takes `calls` of
+    them; `too_long` says why that cannot be, and what to do.
     """
 
     stages: tuple[Stage, ...]
@@ -64,7 +64,7 @@ class Plan(Struct, frozen=True):
 
     @property
     def estimate(self) -> Estimate:
-        """What is kept with the run, to be held against what it really takes."""
+        """The estimated time and money, kept with the run to be compared with what it really takes."""
         return Estimate(self.seconds, self.usd, {s.name: s.seconds for s in self.stages if not s.skip})
 
 

@@ -19,7 +19,7 @@ from runner.planning.estimate import PastRun, Speed
 from runner.planning.tokenizers import unlike_shared
 from runner.text import units
 from runner.text.sanitize import sanitize_line
-from runner.volumes.checkpoints import Checkpoint, newest_complete
+from runner.volumes.checkpoint_verdicts import Checkpoint, newest_complete
 
 EVAL_SHARDS = 1
 # What nanochat's own script brings before it trains a tokenizer on two billion characters.

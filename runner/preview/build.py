@@ -18,7 +18,7 @@ from runner.preview.kinds import Kind, is_text, kind_of
 from runner.preview.range_reader import ReadLimitExceeded, open_ranged
 from runner.system import atomic
 from runner.text import units
-from runner.volumes import checkpoints
+from runner.volumes import checkpoint_verdicts
 from runner.volumes.base import Entry, Volume
 
 # The most that is read of a text, of a table or JSON, of an index of tensors, and of parquet.
@@ -97,7 +97,7 @@ def _parsed(
 
 def _verdict(volume: Volume, entry: Entry, gpus: int | None) -> list[str]:
     """What the checkpoint that a file is a part of is good for."""
-    one = checkpoints.of_file(volume, entry.path, gpus)
+    one = checkpoint_verdicts.of_file(volume, entry.path, gpus)
     if one is None:
         return []
     bpb = f", last bpb {one.val_bpb:.4f}" if one.val_bpb is not None else ""

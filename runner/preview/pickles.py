@@ -22,7 +22,7 @@ class Named:
 
 
 class Called:
-    """What a name would have been called with."""
+    """A call that a pickle asks for, and that is not made: the name of the function, and its arguments."""
 
     def __init__(self, name: str, args: tuple[Any, ...]) -> None:
         self.name, self.args = name, args

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from runner.source import tar
-from runner.source.members import members
+from runner.source.archive_reader import members
 
 Change = Literal["changed", "added", "removed"]
 # Bytes of text, after which the rest is only counted.

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from runner.source.listing import Entry, Listing
+from runner.source.code_files import Entry, Listing
 from runner.system import atomic
 
 FOLDER = "known"

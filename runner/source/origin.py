@@ -13,10 +13,10 @@ from runner.model.code import Code
 from runner.nanochat import code_facts
 from runner.nanochat.code_facts import CodeFacts
 from runner.nanochat.command_lines import COMMIT, REPOSITORY
+from runner.source.archive_reader import BadArchive, members
 from runner.source.difference import archive_files, tree_diff
 from runner.source.fetch import SCHEMES, fetch, laid_out
 from runner.source.git import base_of, files_at
-from runner.source.members import BadArchive, members
 from runner.source.pack import Packed, archive_path, pack
 from runner.system import atomic
 from runner.system.given_path import given_path

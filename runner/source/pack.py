@@ -12,10 +12,10 @@ from msgspec import Struct
 
 from runner.errors import SecretsInCode, UsageError, naming_path
 from runner.source import tar
+from runner.source.code_files import FIELD, Entry, Listing, entry_of, files_of
 from runner.source.git import GitState, state_of
 from runner.source.known import Known, fingerprint, recall, remember
 from runner.source.limits import MOST_PACKED
-from runner.source.listing import FIELD, Entry, Listing, entry_of, files_of
 from runner.source.secrets import suspicion
 from runner.system import atomic
 from runner.system.placing import move_into

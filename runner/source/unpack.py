@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from runner.errors import naming_path
 from runner.source import tar
+from runner.source.archive_reader import BadArchive, Member, members
 from runner.source.limits import CODE, Limits
-from runner.source.members import BadArchive, Member, members
 from runner.system import locks
 from runner.text.filenames import path_for_terminal
 

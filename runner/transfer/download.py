@@ -19,7 +19,7 @@ from runner.system import read_only
 from runner.system.placing import make_folder
 from runner.text import units
 from runner.text.filenames import PARTS_FOLDER, path_for_terminal, safe_paths
-from runner.transfer.journal import ANOTHER, DestinationJournal, LocalCopy
+from runner.transfer.downloaded_files import ANOTHER, DestinationJournal, LocalCopy
 from runner.transfer.partial_file import Brought, DownloadItem, PartialFile, part_path
 from runner.volumes import tokenizers
 from runner.volumes.base import Entry, Volume
@@ -148,7 +148,7 @@ class Download:
         self._going.clear()
         self.progress.paused = True
 
-    def resume(self) -> None:
+    def unpause(self) -> None:
         self.progress.paused = False
         self._going.set()
 

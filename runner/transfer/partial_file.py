@@ -25,7 +25,7 @@ from runner.system import locks
 from runner.system.placing import make_folder
 from runner.text import units
 from runner.text.filenames import PARTS_FOLDER, path_for_terminal
-from runner.transfer.journal import DestinationJournal, LeftOut, digest_of
+from runner.transfer.downloaded_files import DestinationJournal, LeftOut, digest_of
 from runner.volumes.base import BLOCK, BlockReader, Entry, Volume
 
 # Written blocks are made to last by so many bytes: the most of a file that is read again after a loss of power.
@@ -319,7 +319,7 @@ class PartialFile:
             self._fd = -1
 
     def discard(self, *, gone: bool = False) -> None:
-        """Close everything, and leave nothing behind; the part itself is `gone` when it has its name."""
+        """Close everything and leave nothing behind; `gone`: the file is whole and has its own name by now."""
         self._unsynced = []
         with self._on_disk():
             if self._claimed:

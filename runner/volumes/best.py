@@ -8,7 +8,7 @@ import msgspec
 from runner.nanochat.going_back import KINDS, begins, goes_back_to
 from runner.nanochat.layout import CheckpointKind
 from runner.text.untrusted import json_object, to_float
-from runner.volumes.checkpoints import Checkpoint, Verdict
+from runner.volumes.checkpoint_verdicts import Checkpoint, Verdict
 
 _LINES = tuple(f'"kind":"{kind}"'.encode() for kind in KINDS if kind != "step")
 Measured = Mapping[CheckpointKind, Mapping[int, float]]

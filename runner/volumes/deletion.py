@@ -121,7 +121,7 @@ def _of_run(run: Run, gone: Sequence[str], files: Sequence[Entry], runs: Sequenc
         )
     if steps and saved in steps and State.LAUNCHING in TRANSITIONS[run.state]:
         return f"{run.tag} would no longer resume from step {saved:,}, its newest", problem
-    if steps and all(e.name.startswith("optim_") for e in files if layout.checkpoint_part(e.name)):
+    if steps and all(layout.is_optimizer(e.name) for e in files if layout.checkpoint_part(e.name)):
         return f"{run.tag} keeps its weights, but nothing can train on from {_listed(steps)}", problem
     if steps:
         return f"{run.tag} loses what it saved at {_listed(steps)}", problem
@@ -140,7 +140,7 @@ def _listed(steps: set[int]) -> str:
 
 def in_order(paths: Iterable[str]) -> list[str]:
     """A checkpoint's meta file first: half deleted it is incomplete, never wrong."""
-    return sorted(paths, key=lambda p: (p.rpartition("/")[0], not p.rpartition("/")[2].startswith("meta_"), p))
+    return sorted(paths, key=lambda p: (p.rpartition("/")[0], not layout.is_meta(p.rpartition("/")[2]), p))
 
 
 def remove(volume: Volume, paths: Iterable[str]) -> None:

@@ -137,7 +137,8 @@ def suggestions(usage: DiskUsage, runs: Iterable[Run]) -> list[Suggestion]:
             why = "it went back behind them; nothing goes on from them"
             found.append(Suggestion(f"steps that {run.tag} has put aside", why, aside.bytes, (aside.path,)))
         if run.state is State.DONE:
-            parts = [e for kind in kinds.values() for step in kind.values() for e in step if e.name.startswith("optim")]
+            saved = [entry for kind in kinds.values() for step in kind.values() for entry in step]
+            parts = [entry for entry in saved if layout.is_optimizer(entry.name)]
             found.append(_advice(f"optimizer states of {run.tag}", "it is done; training on from it needs them", parts))
         old = sum(e.bytes for kind in kinds.values() for step in sorted(kind)[:-1] for e in kind[step])
         # Which of them are best, or whole, their names do not say.

@@ -1,4 +1,4 @@
-"""A look at a volume: what any run can use, and what one run has saved."""
+"""The records of runs on a volume, read and written, and what one run has saved."""
 
 from collections.abc import Callable, Collection
 from typing import TypeVar
@@ -14,10 +14,10 @@ from runner.model.status import Status, job_status_of
 from runner.nanochat import layout
 from runner.nanochat.layout import CheckpointKind
 from runner.system.side_by_side import side_by_side
-from runner.volumes import best, checkpoints
+from runner.volumes import best, checkpoint_verdicts
 from runner.volumes.base import Entry, Volume
 from runner.volumes.best import Measured
-from runner.volumes.checkpoints import Checkpoint
+from runner.volumes.checkpoint_verdicts import Checkpoint
 
 MARKER = "volume.json"
 RECORD_BYTES = 4 << 20
@@ -55,7 +55,7 @@ def check_engine(volume: Volume, engine: str) -> None:
 
 def own_checkpoints(volume: Volume, run: Run) -> list[Checkpoint]:
     """A run's own checkpoints as they are on its volume now."""
-    return checkpoints.scan(volume, run.id, run.path, run.spec.model, run.spec.gpus)
+    return checkpoint_verdicts.scan(volume, run.id, run.path, run.spec.model, run.spec.gpus)
 
 
 def checkpoints_for(volume: Volume, run: Run) -> list[Checkpoint]:
@@ -67,7 +67,7 @@ def source_checkpoints(volume: Volume, spec: RunSpec) -> list[Checkpoint]:
     """What the run that a spec continues has saved; its chat model is of use to an evaluation alone."""
     source = read_run(volume, spec.source)
     path = source.path if source else identifiers.run_dir(next(iter(_folders_of(volume, spec.source)), spec.source))
-    found = checkpoints.scan(volume, spec.source, path, spec.model, source.spec.gpus if source else None)
+    found = checkpoint_verdicts.scan(volume, spec.source, path, spec.model, source.spec.gpus if source else None)
     if spec.task != "eval":
         found = [c for c in found if c.kind is CheckpointKind.BASE]
     return [c for c in found if c.kind is not CheckpointKind.BASE or spec.source_step in (None, c.step)]

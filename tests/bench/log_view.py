@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.conftest import CLI
 from tests.terminal import Terminal
 from tui.app.log_viewer import ViewApp
-from tui.presentation.theme import SWITCH_S
+from tui.background import SWITCH_S
 from tui.widgets.log_view import LogView
 
 LINES = 10_000_000

@@ -30,14 +30,13 @@ from tui.app.leaving import run_to_exit_code
 from tui.app.messages import RunsChanged, newest
 from tui.app.run_questions import RunQuestions
 from tui.app.trail import BackStack
-from tui.background import background
+from tui.background import SWITCH_S, background
 from tui.context import VolumeRef
 from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import HOMES, Key
 from tui.presentation.run_summary import standing
 from tui.presentation.tabs import Standing
-from tui.presentation.theme import SWITCH_S
 from tui.screens.base import NanochatScreen
 from tui.screens.file_actions import VolumeFiles
 from tui.widgets.consent import Confirm
@@ -371,7 +370,7 @@ class NanochatApp(RunQuestions):
         message = RunsChanged(runs, dict(self.fleet.unreachable), BackendName.LOCAL)
         self._looked_at = time.monotonic()
         same = self._last_look is not None and message.is_as(self._last_look) and not any(r.live for r in runs)
-        youngest = max((r.last_sign_of_life or 0.0 for r in runs), default=0.0)
+        youngest = max((r.last_heartbeat or 0.0 for r in runs), default=0.0)
         grown = AGES_EVERY_S if self.fleet.clock() - youngest < MINUTE_S else MINUTE_S
         if not same or self._looked_at - self._told_at > grown:
             self._last_look, self._told_at = message, self._looked_at

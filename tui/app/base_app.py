@@ -43,10 +43,10 @@ from tui.app.palette import Commands
 from tui.app.stylesheet import KeptStylesheet
 from tui.app.theming import ThemePalette, Themes
 from tui.background import MOMENT_S, Left, Threads, as_ours, background
-from tui.presentation.bindings import keymap
+from tui.presentation.app_style import CSS, Muted, tone_style
+from tui.presentation.bindings import key_overrides
 from tui.presentation.key_choice import Chosen, chosen, only_looking, summary
 from tui.presentation.keymap import CHANGING, KEYS, Key
-from tui.presentation.theme import CSS, Muted, tone_style
 from tui.presentation.themes import completed
 from tui.widgets.consent import Question
 from tui.widgets.dialogs import Palette, TextPage, messages_page
@@ -300,7 +300,7 @@ class TerminalApp(App[int]):
         """The keys that a person has set; what of them is not obeyed is told."""
         found = chosen(settings.keys_preset, settings.keys)
         self.keys = only_looking(found) if read_only.is_set() else found
-        self.set_keymap(keymap(self.keys))
+        self.set_keymap(key_overrides(self.keys))
         if said := summary(self.keys):
             self.notify(said, severity="warning", timeout=15)
 

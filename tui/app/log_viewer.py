@@ -26,11 +26,10 @@ from runner.system.given_path import given_path
 from runner.text import units
 from tui.app.base_app import TerminalApp
 from tui.app.leaving import run_to_exit_code
-from tui.background import background
+from tui.background import SWITCH_S, background
 from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import Key
-from tui.presentation.theme import SWITCH_S
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
 from tui.widgets.log_pane import LogPane

@@ -9,7 +9,7 @@ from runner.exit_codes import Exit
 from runner.model.run import Run, needed_steps
 from runner.text import units
 from runner.volumes.best import prunable
-from runner.volumes.checkpoints import Checkpoint, Verdict
+from runner.volumes.checkpoint_verdicts import Checkpoint, Verdict
 from tui.cli.parser import Parser
 from tui.cli.runs import say_kept
 from tui.presentation import console, run_format

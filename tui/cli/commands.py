@@ -36,7 +36,9 @@ COMMANDS = {
     "checkpoints": Command("checkpoints", "list checkpoints and what each is good for", "?"),
     "volume": Command("volume", "files of a volume: ls, tree, du, cat, get, put, rm, mv"),
     "demo": Command("demo", "open the app on a folder of made-up and recorded runs; nothing of yours is touched"),
-    "completion": Command("completion", "print what lets a shell complete commands, runs, steps, paths and settings"),
+    "completion": Command(
+        "completion_scripts", "print what lets a shell complete commands, runs, steps, paths and settings"
+    ),
     "serve": Command("serve", "the app in a browser: for this machine alone or, with --token, for others"),
     "settings": Command("settings", "what is set for all runs on this machine; NAME VALUE changes it"),
     "keys": Command("keys", "every key of the app by its id, as it is mapped, and what of [keys] is not obeyed"),

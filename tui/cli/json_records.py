@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
-    """One run; `cost_usd` is what it has cost so far, `now` the time by the clock of its signs of life."""
+    """One run; `cost_usd` is what it has cost so far, `now` the time by the clock of its heartbeats."""
     status = run.status
     return {
         "id": run.id,
@@ -45,11 +45,11 @@ def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
         "code": run.spec.code,
         "set": [str(one) for one in run.spec.flags],
         "wandb": run.spec.wandb,
-        "wandb_link": (status.work.wandb or None) if status else None,
+        "wandb_link": (status.work.wandb_link or None) if status else None,
         "secrets": run.spec.secrets,
         "unsaved": (unsaved.unsaved_text(status) or None) if run.live else None,
         "preemptions": status.containers.preemptions if status else 0,
-        "last_sign_of_life": run.last_sign_of_life,
+        "last_sign_of_life": run.last_heartbeat,
         "volume": run.volume,
         "folder": run.path,
         "workspace": run.workspace,

@@ -238,7 +238,7 @@ class _Heading:
 
 def _resume(fleet: "Fleet", args: argparse.Namespace) -> int:
     from runner.planning.confirmation import ask_first
-    from runner.volumes.checkpoints import newest_complete
+    from runner.volumes.checkpoint_verdicts import newest_complete
     from tui.cli import logs
 
     run_ = fleet.poll_run(fleet.registry.find(args.run))

@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(Exit.UNREACHABLE)
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == [COMPLETE]:
-        from tui.cli.complete import complete
+        from tui.cli.completion_answers import complete
 
         return complete(words[1:])
     code = _main(words)
@@ -114,7 +114,7 @@ def _main(words: list[str]) -> int:
 
             code = serve(args)
         elif args.command == "completion":
-            from tui.cli.completion import completion
+            from tui.cli.completion_scripts import completion
 
             code = completion(args)
         elif args.command == "demo":

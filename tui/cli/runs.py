@@ -76,12 +76,12 @@ def _ls(fleet: "Fleet", args: argparse.Namespace) -> int:
 
 
 def _sign(run_: Run, runs: list[Run], now: float) -> str | Cell:
-    """The age of the last sign of life; of a run that is not well, how it is."""
+    """The age of the last heartbeat; of a run that is not well, how it is."""
     if not run_.live:
-        return units.age(run_.last_sign_of_life, now)
+        return units.age(run_.last_heartbeat, now)
     word = health.health(run_, now, health.silences(run_, runs)).status
     if word in (health.HealthStatus.OK, health.HealthStatus.QUIET):
-        return units.age(run_.last_sign_of_life, now)
+        return units.age(run_.last_heartbeat, now)
     return Cell(word, "warning" if word is health.HealthStatus.SLOW else "error")
 
 
@@ -118,8 +118,8 @@ def _show(fleet: "Fleet", args: argparse.Namespace) -> int:
         console.write(f"  {'before':<9} {said}, to attempt {earlier.until}")
     for one in found.spec.flags:
         console.write(f"  {'set':<9} {one}")
-    if found.status and found.status.work.wandb:
-        console.write(f"  {'W&B':<9} {found.status.work.wandb}")
+    if found.status and found.status.work.wandb_link:
+        console.write(f"  {'W&B':<9} {found.status.work.wandb_link}")
     console.write(f"  {'on':<9} {run_format.hardware(found)}")
     console.write(f"  {'step':<9} {run_format.steps(found)}")
     if found.status and found.status.training.mfu is not None:

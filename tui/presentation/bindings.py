@@ -22,7 +22,7 @@ def through(screen: str, action: str) -> list[BindingType]:
     return [Binding(k.keys, f"{action}({k.action!r})", show=False, id=k.id) for k in KEYS if k.screen == screen]
 
 
-def keymap(keys: Chosen) -> dict[str, str]:
+def key_overrides(keys: Chosen) -> dict[str, str]:
     """What Textual is to put in the place of the table's keys, by the id of a binding."""
     found = dict(keys.changed)
     taken = keys_of_files(keys.keys)

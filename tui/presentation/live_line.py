@@ -36,7 +36,7 @@ def live_line(run: Run, now: float, width: int, like: Mapping[str, float] | None
         (f"{units.count(speed)} tok/s" if speed and found.stage is StageName.BASE else "", 9),
         (f"eta {units.duration(left.left.likely)}" if left and left.left.likely else "", 3),
         ("" if is_free(run) else units.money(spent_usd(run, now)), 3),
-        (f"{glyph} {units.age(run.last_sign_of_life, now) if well else sign.status}", 7 if well else 2),
+        (f"{glyph} {units.age(run.last_heartbeat, now) if well else sign.status}", 7 if well else 2),
     ]
     kept = [part for part in parts if part[0]]
     while len(kept) > 1 and cells(GAP.join(text for text, _ in kept)) > width:

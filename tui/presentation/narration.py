@@ -152,7 +152,7 @@ def trouble(run: Run, found: Health, now: float, like: Mapping[str, float]) -> s
             usual = spoken.duration(health.patience(status, like))
             return sentence(f"trouble: no progress for {spoken.duration(found.silent_s)}; up to {usual} is usual")
         case HealthStatus.NO_SIGNAL:
-            return sentence(f"trouble: no sign of life for {spoken.duration(now - status.updated_at)}")
+            return sentence(f"trouble: no heartbeat for {spoken.duration(now - status.updated_at)}")
         case HealthStatus.UNSAVED:
             return sentence(f"trouble: {spoken.text(found.why)}")
         case HealthStatus.SLOW:

@@ -18,7 +18,7 @@ from runner.text.sanitize import sanitize_line
 from tui.presentation.cells import Cell
 
 if TYPE_CHECKING:
-    from runner.volumes.checkpoints import Checkpoint
+    from runner.volumes.checkpoint_verdicts import Checkpoint
 
 STATES = {
     State.LAUNCHING: ("◌", "warning"),

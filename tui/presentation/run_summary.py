@@ -58,7 +58,7 @@ def title(run: Run, now: float) -> Cells:
     cells += [Cell("rehearsal", "warning")] if run.spec.engine == "rehearsal" else []
     cells += ["free"] if is_free(run) else []
     cells.append(Cell(run.id, "dim"))
-    cells += [Cell(sanitize_line(status.work.wandb), "accent")] if status and status.work.wandb else []
+    cells += [Cell(sanitize_line(status.work.wandb_link), "accent")] if status and status.work.wandb_link else []
     return cells
 
 
@@ -66,7 +66,7 @@ def health_line(run: Run, now: float, trouble: str = "", like: Mapping[str, floa
     """How it is, in a word, a glyph and a colour; why; what is expected next. Of one that has ended: how."""
     status = run.status
     if trouble:
-        known = f"last known {units.age(run.last_sign_of_life, now)} ago" if run.last_sign_of_life else ""
+        known = f"last known {units.age(run.last_heartbeat, now)} ago" if run.last_heartbeat else ""
         return [Cell("? no signal", "error"), run_format.state(run), known, trouble]
     if not run.live:
         return [run_format.state(run), *verdict(run)]

@@ -15,7 +15,7 @@ from runner.nanochat.layout import CheckpointKind
 from runner.text import units
 from runner.text.sanitize import sanitize_line
 from runner.volumes.best import prunable
-from runner.volumes.checkpoints import Checkpoint, Verdict
+from runner.volumes.checkpoint_verdicts import Checkpoint, Verdict
 from tui.background import background
 from tui.context import VolumeRef
 from tui.presentation import run_format

@@ -93,7 +93,7 @@ class VolumeFiles(Deletions):
                 one.pause()
             return
         for one in downloads:
-            one.resume()
+            one.unpause()
         cut = [one.wanted for one in self._going if one.cut and one.wanted]
         for folder in dict.fromkeys(wanted.folder for wanted in cut):
             same = [wanted for wanted in cut if wanted.folder == folder]

@@ -17,7 +17,7 @@ from runner.model.run import Run
 from runner.nanochat import layout
 from runner.text import units
 from runner.text.sanitize import sanitize_line
-from runner.volumes.checkpoints import Checkpoint, Verdict
+from runner.volumes.checkpoint_verdicts import Checkpoint, Verdict
 from tui.background import background
 from tui.presentation import run_format, run_summary
 from tui.presentation.cells import Cell

@@ -66,7 +66,7 @@ SORTS: dict[str, Callable[[Run, float], Any]] = {
     "cost": lambda r, now: -spent_usd(r, now),
     "step": lambda r, now: -share if (share := progress_of(r).share) is not None else None,
     "progress": lambda r, now: -share if (share := progress_of(r).share) is not None else None,
-    "seen": lambda r, now: -r.last_sign_of_life if r.last_sign_of_life is not None else None,
+    "seen": lambda r, now: -r.last_heartbeat if r.last_heartbeat is not None else None,
     "task": lambda r, now: r.spec.task,
     "model": lambda r, now: r.spec.depth,
     "on": lambda r, now: run_format.hardware(r),
@@ -207,7 +207,7 @@ class RunsScreen(NanochatScreen):
             Cell(units.count(status.training.tokens_per_s if status and run.live else None)),
             Cell(units.duration(left.left.likely) if (left := project(run, now)) and status else units.UNKNOWN),
             Cell("free" if is_free(run) else _cost(run, now)),
-            Cell(units.age(run.last_sign_of_life, now)),
+            Cell(units.age(run.last_heartbeat, now)),
             Cell(run.id, "dim"),
         ]
 

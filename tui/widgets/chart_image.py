@@ -10,8 +10,8 @@ from msgspec import Struct
 from tui.presentation import terminal_images
 from tui.presentation.terminal_images import Protocol
 from tui.widgets.braille import drawn_columns
+from tui.widgets.chart_layout import Drawn, columns_of
 from tui.widgets.curves import Line, look
-from tui.widgets.drawn import Drawn, columns_of
 from tui.widgets.plot_window import PlotWindow
 
 Colour = tuple[int, int, int]

@@ -21,7 +21,7 @@ from tui.presentation import terminal_images
 from tui.presentation.terminal_images import Protocol
 from tui.widgets import chart_image
 from tui.widgets.chart_image import Asked
-from tui.widgets.drawn import Drawn
+from tui.widgets.chart_layout import Drawn
 from tui.widgets.plot_window import PlotWindow
 
 # Where a terminal does not say how large its cells are, and it scales what it is given.

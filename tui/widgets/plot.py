@@ -13,8 +13,8 @@ from textual.strip import Strip
 
 from runner.metrics.series import MarkKind
 from tui.widgets import axes, legend
+from tui.widgets.chart_layout import Drawn, laid_out
 from tui.widgets.curves import Line, look
-from tui.widgets.drawn import Drawn, laid_out
 from tui.widgets.pictured import Pictured
 from tui.widgets.plot_window import FACTORS, curve_tone
 from tui.widgets.plot_window import Layer as Layer

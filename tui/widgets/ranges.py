@@ -27,7 +27,7 @@ Fit = Callable[[Sequence[ColumnRange | None]], tuple[float, float] | None]
 
 
 class Shown(NamedTuple):
-    """The values that are drawn; `above` and `below` say how far what is left out goes, None for nothing."""
+    """The range of values that is drawn; `above` and `below` are the extremes beyond it, None where there are none."""
 
     low: float
     high: float

@@ -183,7 +183,7 @@ class ModalBackend:
         told = self._live.get(run.id)
         return run_records.status_of(told) if isinstance(told, bytes) else None
 
-    def heartbeat(self, run: Run) -> Status | None:
+    def last_heartbeat(self, run: Run) -> Status | None:
         self.check_workspace(run)
         with translating_errors():
             return self._heard(run)

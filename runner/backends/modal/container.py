@@ -126,7 +126,7 @@ class ModalEnvironment:
                 if "open files" not in str(error):
                     raise OSError(f"the volume could not be committed: {error_text(error)}") from error
 
-    def heartbeat(self, status: Status, *, last: bool = False) -> None:
+    def send_heartbeat(self, status: Status, *, last: bool = False) -> None:
         if self._stop.is_set():
             # After a failed hand-over there is one more last word.
             self._latest = (self._run_id, msgspec.json.encode(status))

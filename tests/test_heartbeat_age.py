@@ -12,7 +12,7 @@ import pytest
 from runner.model.run import Run
 from runner.model.states import State
 from runner.monitoring.health import HealthStatus, health
-from runner.monitoring.liveness import BEATS_S, SignsOfLife
+from runner.monitoring.heartbeat_age import BEATS_S, HeartbeatAges
 from tests.conftest import Cli
 from tests.statuses import a_status
 from tests.test_run import run
@@ -40,7 +40,7 @@ class Clock:
 @pytest.mark.parametrize("wrong_by", [0.0, DAY, -DAY, 4000 * DAY, -3650 * DAY])
 def test_a_job_that_beats_is_well_whatever_the_clocks_say(wrong_by: float) -> None:
     clock, job = Clock(), 5e8
-    signs = SignsOfLife(clock)
+    signs = HeartbeatAges(clock)
     for _ in range(5):
         one = beating(job)
         signs.note(one)
@@ -52,7 +52,7 @@ def test_a_job_that_beats_is_well_whatever_the_clocks_say(wrong_by: float) -> No
 @pytest.mark.parametrize("wrong_by", [0.0, DAY, -DAY])
 def test_a_job_that_was_seen_to_beat_and_stops_has_no_signal_after_half_a_minute(wrong_by: float) -> None:
     clock, job = Clock(), 5e8
-    signs = SignsOfLife(clock)
+    signs = HeartbeatAges(clock)
     for _ in range(2):
         one = beating(job)
         signs.note(one)
@@ -66,7 +66,7 @@ def test_a_job_that_was_seen_to_beat_and_stops_has_no_signal_after_half_a_minute
 
 def test_one_look_at_a_job_whose_clock_disagrees_says_nothing_and_a_second_one_does() -> None:
     clock, old = Clock(), beating(5e8)
-    signs = SignsOfLife(clock)
+    signs = HeartbeatAges(clock)
     signs.note(old)
     now = 5e8 + 3600
     assert signs.doubtful(old, now) and health(old, signs.now(old, now)).status is HealthStatus.OK
@@ -75,14 +75,14 @@ def test_one_look_at_a_job_whose_clock_disagrees_says_nothing_and_a_second_one_d
     found = health(old, signs.now(old, now))
     assert not signs.doubtful(old, now) and found.status is HealthStatus.NO_SIGNAL and "1h00" in found.why
     fresh = beating(5e8 + 3600)
-    assert not SignsOfLife(clock).doubtful(fresh, now)
+    assert not HeartbeatAges(clock).doubtful(fresh, now)
     quiet = run(State.DONE)
     assert not signs.doubtful(quiet, now)
 
 
 def test_a_sign_of_life_from_the_future_is_silent_once_it_no_longer_changes() -> None:
     clock, ahead = Clock(), beating(5e8 + DAY)
-    signs = SignsOfLife(clock)
+    signs = HeartbeatAges(clock)
     signs.note(ahead)
     words = []
     for seconds in (0, 10, 25):
@@ -95,7 +95,7 @@ def test_a_sign_of_life_from_the_future_is_silent_once_it_no_longer_changes() ->
 
 def test_a_laptop_that_slept_finds_its_runs_well() -> None:
     clock, job = Clock(), 5e8
-    signs = SignsOfLife(clock)
+    signs = HeartbeatAges(clock)
     for _ in range(2):
         one = beating(job)
         signs.note(one)
@@ -149,7 +149,7 @@ def test_a_clock_beyond_all_that_python_can_tell_is_one_line(cli: Cli) -> None:
 
 
 def test_the_signs_of_many_runs_are_kept_apart() -> None:
-    clock, signs = Clock(), SignsOfLife()
+    clock, signs = Clock(), HeartbeatAges()
     runs: dict[str, Any] = {}
     for name, at in itertools.product("ab", (5e8, 5e8 + 1)):
         runs[name] = beating(at if name == "a" else at + DAY)
@@ -160,7 +160,7 @@ def test_the_signs_of_many_runs_are_kept_apart() -> None:
 
 def test_a_run_that_ended_before_anybody_looked_is_as_old_as_it_is() -> None:
     clock, ended = Clock(), 5e8
-    signs = SignsOfLife(clock)
+    signs = HeartbeatAges(clock)
     gone = msgspec.structs.replace(beating(ended), state=State.INTERRUPTED)
     signs.note(gone)
     clock.at += BEATS_S / 2

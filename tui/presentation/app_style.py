@@ -9,8 +9,6 @@ from textual.filter import LineFilter
 
 from tui.presentation.themes import TONES
 
-# How long a thread that counts or searches may keep the screen waiting: a fifth of what Python would let it.
-SWITCH_S = 0.001
 CSS = """
 Screen { background: $background; }
 ToastRack { margin: 0; }

@@ -9,7 +9,7 @@ MAX_PENDING = 1 << 20
 _BREAK = re.compile(r"([\n\r])")
 
 
-class Lines:
+class LineSplitter:
     """Feed it bytes as they come; it keeps the unterminated rest, bounded, until the next chunk."""
 
     def __init__(self) -> None:

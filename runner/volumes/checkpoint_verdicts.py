@@ -66,9 +66,9 @@ class Checkpoint(Struct, frozen=True):
 
 def _reason(names: set[str], step: int, ranks: set[int], gpus: int | None) -> tuple[Verdict, str] | None:
     """The verdict as far as names tell it; None when every expected file is there."""
-    if f"model_{step:06d}.pt" not in names:
+    if layout.model_file(step) not in names:
         return Verdict.INCOMPLETE, "no model file"
-    if f"meta_{step:06d}.json" not in names:
+    if layout.meta_file(step) not in names:
         return Verdict.INCOMPLETE, "no meta file"
     if not ranks:
         return Verdict.WEIGHTS_ONLY, "no optimizer: cannot be resumed"

@@ -9,7 +9,7 @@ import pytest
 
 from runner.errors import UsageError
 from runner.nanochat.command_lines import REPOSITORY
-from runner.source.listing import files_of, state_of
+from runner.source.code_files import files_of, state_of
 
 WHO = ("-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false", "-c", "protocol.file.allow=always")
 
@@ -195,7 +195,7 @@ def test_no_folder_and_an_empty_one_are_refused_in_words(tmp_path: Path) -> None
 
 
 def test_a_folder_of_a_whole_disk_is_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.source.listing.MOST_MEMBERS", 20)
+    monkeypatch.setattr("runner.source.code_files.MOST_MEMBERS", 20)
     for n in range(30):
         (tmp_path / str(n)).touch()
     with pytest.raises(UsageError, match="more than 20 files"):
