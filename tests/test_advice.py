@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from runner.diagnosis.advice import ADVICE, Cause, Resume, resume_of
+from runner.diagnosis.advice import ADVICE, CanResume, Cause, resume_of
 from runner.model.status import OutcomeKind
 from runner.nanochat import layout
 from tests.conftest import Cli
@@ -22,9 +22,9 @@ def test_every_cause_says_what_to_do_and_whether_a_resume_can_help(cause: Cause)
     advice = ADVICE[cause]
     assert advice.text and advice.kind is not OutcomeKind.UNKNOWN
     # Advice that sends into a resume as it is, and advice that says that none can help, would lead in a circle.
-    if advice.resume is Resume.NO:
+    if advice.resume is CanResume.NO:
         assert not re.search(r"(?<!a )\bresume\b", advice.text), advice.text
-    if advice.resume is Resume.CHANGED:
+    if advice.resume is CanResume.CHANGED:
         assert not advice.text.startswith("resume"), advice.text
 
 
@@ -42,9 +42,9 @@ def test_every_command_that_is_advised_is_one(cause: Cause) -> None:
 
 def test_an_end_without_a_cause_of_its_own_says_whether_a_resume_can_help() -> None:
     assert {kind: resume_of(kind) for kind in (OutcomeKind.DONE, OutcomeKind.BUDGET, OutcomeKind.CANCELLED)} == {
-        OutcomeKind.DONE: Resume.NO,
-        OutcomeKind.BUDGET: Resume.CHANGED,
-        OutcomeKind.CANCELLED: Resume.YES,
+        OutcomeKind.DONE: CanResume.NO,
+        OutcomeKind.BUDGET: CanResume.CHANGED,
+        OutcomeKind.CANCELLED: CanResume.YES,
     }
 
 

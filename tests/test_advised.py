@@ -10,7 +10,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from runner.diagnosis.advice import Resume
+from runner.diagnosis.advice import CanResume
 from runner.fleet.fleet import Fleet
 from runner.model.spec import RunSpec
 from runner.model.states import State
@@ -56,7 +56,7 @@ async def test_the_change_that_was_advised_is_filled_into_the_form_by_a_key(
     tmp_path: Path, resumed: list[dict[str, Any]], goes_on: bool, size: tuple[int, int]
 ) -> None:
     change = Change(HALF, task="base" if goes_on else "", goes_on=goes_on)
-    ended = Outcome(OutcomeKind.OOM, OOM, "launch with --device-batch-size 4", resume=Resume.CHANGED, change=change)
+    ended = Outcome(OutcomeKind.OOM, OOM, "launch with --device-batch-size 4", resume=CanResume.CHANGED, change=change)
     with failed(tmp_path, ended, overrides={"iterations": 30}) as fleet:
         app = NanochatApp(fleet)
         async with app.run_test(size=size) as pilot:
@@ -82,7 +82,7 @@ async def test_the_change_that_was_advised_is_filled_into_the_form_by_a_key(
 async def test_without_the_tick_the_same_question_resumes_as_it_is(
     tmp_path: Path, resumed: list[dict[str, Any]]
 ) -> None:
-    ended = Outcome(OutcomeKind.OOM, OOM, "launch with less", resume=Resume.CHANGED, change=Change(HALF))
+    ended = Outcome(OutcomeKind.OOM, OOM, "launch with less", resume=CanResume.CHANGED, change=Change(HALF))
     with failed(tmp_path, ended) as fleet:
         app = NanochatApp(fleet)
         async with app.run_test(size=(100, 30)) as pilot:
@@ -111,10 +111,16 @@ async def test_a_run_that_ran_out_of_its_budget_is_resumed_with_more(
 @pytest.mark.parametrize(
     ("outcome", "says"),
     [
-        (Outcome(OutcomeKind.CRASH, "a value does not fit", "launch with others", resume=Resume.NO), "changes nothing"),
-        (Outcome(OutcomeKind.DISK, "the disk is full", "make room", resume=Resume.CHANGED), "Without a change"),
-        (Outcome(OutcomeKind.KILLED, "it was preempted", "resume it", resume=Resume.YES), ""),
-        (Outcome(OutcomeKind.OOM, OOM, "as it has it", resume=Resume.CHANGED, change=Change(HALF)), "Without a change"),
+        (
+            Outcome(OutcomeKind.CRASH, "a value does not fit", "launch with others", resume=CanResume.NO),
+            "changes nothing",
+        ),
+        (Outcome(OutcomeKind.DISK, "the disk is full", "make room", resume=CanResume.CHANGED), "Without a change"),
+        (Outcome(OutcomeKind.KILLED, "it was preempted", "resume it", resume=CanResume.YES), ""),
+        (
+            Outcome(OutcomeKind.OOM, OOM, "as it has it", resume=CanResume.CHANGED, change=Change(HALF)),
+            "Without a change",
+        ),
     ],
 )
 async def test_a_resume_that_would_end_in_the_same_way_is_said_to_and_nothing_is_offered_that_no_key_can_do(

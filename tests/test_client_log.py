@@ -59,7 +59,7 @@ def test_hostile_text_is_harmless_in_the_log_and_stays_in_its_record(log: Path) 
 
 def test_the_log_is_private_bounded_and_shared_by_processes(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_log, "MOST_BYTES", 2000)
-    other = client_log.LogFile(log)
+    other = client_log.SharedLogHandler(log)
     for number in range(200):
         record = logging.LogRecord("x", logging.INFO, "", 0, f"other {number}", None, None)
         other.emit(record)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runner.diagnosis.evidence import Evidence
 from runner.diagnosis.lines import named_cause, tells_failure
-from runner.diagnosis.verdict import ExitStatus, Verdict, diagnose
+from runner.diagnosis.verdict import Diagnosis, ExitStatus, diagnose
 from runner.nanochat import grammar
 from runner.text.sanitize import strip_ansi
 from tests.conftest import DATA
@@ -28,7 +28,7 @@ def read(lines: list[str]) -> Evidence:
     return evidence
 
 
-def verdict(path: Path, how: ExitStatus | None = None) -> Verdict | None:
+def verdict(path: Path, how: ExitStatus | None = None) -> Diagnosis | None:
     return diagnose(read(path.read_bytes().decode("utf-8", "replace").split("\n")), how)
 
 

@@ -10,12 +10,12 @@ from tests.statuses import a_status
 from tests.test_run import run
 from tui.presentation.run_format import said
 from tui.widgets.axes import value
-from tui.widgets.legend import MISSED, NOTE, PLAIN, Entry, heading, legend, width_of
+from tui.widgets.legend import MISSED, NOTE, PLAIN, CurveEntry, heading, legend, width_of
 from tui.widgets.run_curves import RunCurves, layers
 
 
 def text(room: int, *values: tuple[str, str], where: str = "", missed: str = "") -> str:
-    pieces = legend([Entry(*value) for value in values], [where] if where else [], missed, room)
+    pieces = legend([CurveEntry(*value) for value in values], [where] if where else [], missed, room)
     assert width_of(pieces) <= room
     return "".join(piece.text for piece in pieces)
 
@@ -27,7 +27,7 @@ def test_the_smoothed_loss_goes_before_a_number_is_cut_and_nothing_is_said_twice
     assert text(14, loss, ema) == "3.102  3.62" and text(10, loss, ema) == "3.102"
     assert text(4, loss, ema) == "" and text(20) == ""
     assert text(30, loss, missed="3 not finite") == "3.102  3 not finite"
-    assert legend([Entry(*loss)], [], "3 not finite", 30)[-1].of == MISSED
+    assert legend([CurveEntry(*loss)], [], "3 not finite", 30)[-1].of == MISSED
 
 
 def test_of_several_runs_every_number_is_whole_or_not_there() -> None:
@@ -44,14 +44,14 @@ NUMBERS = st.floats(-1e9, 1e9).map(value)
 
 @given(
     st.sampled_from(["loss", "val bpb", "GPU GB (log)"]),
-    st.lists(st.builds(Entry, NAMES, NUMBERS, st.sampled_from(["", "──", "╌╌"])), max_size=7),
+    st.lists(st.builds(CurveEntry, NAMES, NUMBERS, st.sampled_from(["", "──", "╌╌"])), max_size=7),
     st.lists(st.sampled_from(["at 1,200", "{──●───} .9"]), max_size=2, unique=True),
     st.sampled_from(["", "3 not finite"]),
     st.integers(0, 120),
     st.integers(1, 3),
 )
 def test_title_and_legend_never_collide_and_no_number_is_cut_at_any_width(
-    title: str, entries: list[Entry], notes: list[str], missed: str, width: int, rows: int
+    title: str, entries: list[CurveEntry], notes: list[str], missed: str, width: int, rows: int
 ) -> None:
     found = heading(title, entries, notes, missed, width, rows)
     assert len(found) <= rows and all(width_of(row) <= width for row in found)
@@ -67,7 +67,7 @@ def test_title_and_legend_never_collide_and_no_number_is_cut_at_any_width(
 
 def test_one_run_shows_its_number_wherever_title_and_number_fit() -> None:
     for width in range(13, 80):
-        assert heading("loss", [Entry("", "3.1024")], ["at 1,200"], "", width)[0][2].text == "3.1024"
+        assert heading("loss", [CurveEntry("", "3.1024")], ["at 1,200"], "", width)[0][2].text == "3.1024"
 
 
 def test_the_legend_and_the_table_of_a_comparison_say_which_loss_is_meant() -> None:

@@ -11,7 +11,7 @@ from runner.model.status import StageStatus
 from runner.nanochat.layout import Inventory
 from runner.planning import legs
 from runner.planning.estimate import shape_of
-from runner.planning.legs import Piece
+from runner.planning.legs import StageTime
 from runner.planning.plan import Plan, make_plan
 from tests.statuses import a_status
 from tests.test_plan import spec
@@ -45,13 +45,13 @@ def test_what_fits_into_no_call_is_told_with_the_flag_that_makes_it_fit() -> Non
 @pytest.mark.parametrize(
     ("pieces", "calls"),
     [
-        ([Piece("base", 90.0, 5.0, 10.0)], 1),
-        ([Piece("base", 205.0, 5.0, 10.0)], 3),
-        ([Piece("base", 95.0, 5.0, 10.0), Piece("sft", 50.0)], 2),
-        ([Piece("base", 60.0, 5.0, 10.0), Piece("sft", 50.0), Piece("chat_eval", 50.0)], 2),
+        ([StageTime("base", 90.0, 5.0, 10.0)], 1),
+        ([StageTime("base", 205.0, 5.0, 10.0)], 3),
+        ([StageTime("base", 95.0, 5.0, 10.0), StageTime("sft", 50.0)], 2),
+        ([StageTime("base", 60.0, 5.0, 10.0), StageTime("sft", 50.0), StageTime("chat_eval", 50.0)], 2),
     ],
 )
-def test_calls_are_counted_in_whole_intervals_between_checkpoints(pieces: list[Piece], calls: int) -> None:
+def test_calls_are_counted_in_whole_intervals_between_checkpoints(pieces: list[StageTime], calls: int) -> None:
     assert legs.needed(pieces, 100.0) == calls
 
 

@@ -17,7 +17,7 @@ from tests.chart_app import ChartApp
 from tests.terminal import Terminal
 from tui.presentation import terminal_images
 from tui.presentation.terminal_images import DIACRITICS, PLACEHOLDER, Protocol, protocol
-from tui.widgets.chart_image import Asked, draw, encoded
+from tui.widgets.chart_image import ImageRequest, draw, encoded
 from tui.widgets.chart_layout import laid_out
 from tui.widgets.metrics import Metrics
 from tui.widgets.plot import Plot
@@ -112,10 +112,10 @@ def test_each_cell_of_kitty_says_which_piece_of_the_picture_it_is() -> None:
     assert len(set(DIACRITICS)) == 297 and DIACRITICS[:3] == ("\u0305", "\u030d", "\u030e")
 
 
-def asked(runs: int = 1) -> Asked:
+def asked(runs: int = 1) -> ImageRequest:
     known, view = ChartApp(runs).known, PlotWindow()
     drawn = laid_out(layers(known, "loss"), view, "loss", 60, 12)
-    return Asked(
+    return ImageRequest(
         drawn, view, 12, (8, 16), (0, 0, 0), (200, 200, 200), [(255, 60, 60), (60, 255, 60)][: len(drawn.lines)]
     )
 

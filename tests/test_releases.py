@@ -63,7 +63,7 @@ def test_the_fields_of_a_step_may_come_in_any_order_and_any_of_them_may_be_missi
 
 def test_a_line_of_scores_may_say_more_than_its_score() -> None:
     assert grammar.parse("Step 00250 | time: 3.1s | Validation bpb: 0.9123") == said.ValBpb(250, 0.9123)
-    assert grammar.parse("Step 00250 | CORE metric: 0.2000 | took: 3s") == said.Core(250, 0.2)
+    assert grammar.parse("Step 00250 | CORE metric: 0.2000 | took: 3s") == said.CoreMetric(250, 0.2)
 
 
 def test_a_step_that_the_line_of_a_logger_ran_into_costs_neither() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from runner.errors import UsageError
 from runner.source import pack as packing
-from runner.source.code_files import Entry, files_of
+from runner.source.code_files import CodeFile, files_of
 from runner.source.difference import archive_files
 from runner.source.pack import Packed, pack
 from runner.source.unpack import unpack
@@ -155,9 +155,9 @@ def test_a_change_within_the_tick_of_the_clock_in_which_the_archive_was_made_is_
     assert pack(folder, tmp_path / "cache").sha256 != first.sha256
 
 
-def coarse(name: str, found: os.stat_result, target: str) -> Entry:
+def coarse(name: str, found: os.stat_result, target: str) -> CodeFile:
     second = 1_000_000_000
-    return Entry(
+    return CodeFile(
         name, found.st_size, found.st_mtime_ns // second * second, found.st_ctime_ns // second * second,
         found.st_ino, found.st_mode, target,
     )  # fmt: skip

@@ -17,7 +17,7 @@ import pytest
 from runner.errors import FileChanged, NanochatError, Unreachable, UsageError
 from runner.text.filenames import BROUGHT, PARTS_FOLDER
 from runner.transfer import upload
-from runner.transfer.download import Download, End, Progress, list_files, plan_download
+from runner.transfer.download import Download, End, TransferProgress, list_files, plan_download
 from runner.transfer.downloaded_files import DestinationJournal
 from runner.transfer.partial_file import PartialFile, crcs_match, part_path
 from runner.volumes.base import BLOCK, Entry
@@ -50,7 +50,7 @@ def test_a_folder_comes_home_whole_with_its_times_and_leaves_no_scrap(
     place: Place, store: Path, tmp_path: Path
 ) -> None:
     files = fill(store)
-    told: list[Progress] = []
+    told: list[TransferProgress] = []
     download = Download(place.volume(), list_files(place.volume(), "runs/a"), tmp_path / "out", told=told.append)
     assert download.run() is End.WHOLE
     assert here(tmp_path / "out") == {name.removeprefix("runs/"): data for name, data in files.items()}
@@ -93,7 +93,7 @@ def test_a_download_that_is_stopped_goes_on_where_it_was(place: Place, store: Pa
     items = list_files(place.volume(), "big")
     download = Download(place.volume(), items, tmp_path, workers=2)
 
-    def told(progress: Progress) -> None:
+    def told(progress: TransferProgress) -> None:
         if progress.bytes_done >= 3 * BLOCK:
             download.stop()
 

@@ -11,7 +11,7 @@ import pytest
 
 from runner.errors import UsageError
 from runner.transfer import upload
-from runner.transfer.download import Progress
+from runner.transfer.download import TransferProgress
 from runner.volumes.base import BLOCK
 from runner.volumes.folder import FolderVolume
 from tests.noise import BIG, noise
@@ -51,7 +51,7 @@ def test_a_folder_is_sent_whole_and_what_is_no_file_is_told(place: Place, store:
     os.mkfifo(origin / "pipe")
     sendings, left_out = upload.plan_upload(origin, "to/here")
     assert sorted(p.name for p in left_out) == ["link", "pipe"]
-    told: list[Progress] = []
+    told: list[TransferProgress] = []
     upload.upload(place.volume(), sendings, told=told.append)
     assert place.volume().read("to/here/sub/big") == noise(BIG) and place.volume().read("to/here/a") == b"a"
     assert (told[-1].files_done, told[-1].bytes_done) == (2, BIG + 1)

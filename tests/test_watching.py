@@ -11,7 +11,7 @@ import pytest
 from runner.errors import UsageError
 from runner.job.gpus import parse
 from runner.job.status_tracker import Tracker
-from runner.model.events import ChatCore, Core, Event, Fact, Saved, Step, ValBpb
+from runner.model.events import ChatCore, CoreMetric, Event, Fact, Saved, Step, ValBpb
 from runner.model.pricing import dollars
 from runner.model.run import Run
 from runner.model.spec import RunSpec
@@ -195,7 +195,7 @@ class TwoHours:
                 self.events.append((now, ValBpb(step, 0.9)))
             if last or (step and step % self.plan.core_every == 0):
                 now += self.off["core_s"]
-                self.events.append((now, Core(step, 0.2)))
+                self.events.append((now, CoreMetric(step, 0.2)))
             if last or (step and step % self.plan.saves.steps == 0):
                 now += self.off["save_s"]
                 self.events.append((now, Saved("model parameters", "x", step)))

@@ -28,7 +28,7 @@ LATE_BYTES = 20 << 10
 PROOFS_FOR_RANK = 3
 MOST_RANKS, MOST_CHAINS, MOST_SIGNS = 1024, 8, 200
 _PROOFS = (
-    events.Saved, events.ValBpb, events.Core, events.ChatCore, events.TaskScore, events.TrainBpb,
+    events.Saved, events.ValBpb, events.CoreMetric, events.ChatCore, events.TaskScore, events.TrainBpb,
 )  # fmt: skip
 # What only a training that came to its end prints.
 _END_FACTS = ("min_val_bpb", "training_time", "core_csv")

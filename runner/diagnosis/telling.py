@@ -16,7 +16,7 @@ from runner.diagnosis.causes import Tier, tier
 from runner.diagnosis.evidence import Evidence
 from runner.diagnosis.recorded import GOOD, follows_any_failure
 from runner.diagnosis.templates import core, template
-from runner.diagnosis.verdict import Verdict, possible, telling_below
+from runner.diagnosis.verdict import Diagnosis, possible, telling_below
 from runner.model import events
 from runner.model.events import Event
 from runner.model.status import Problem
@@ -56,7 +56,7 @@ _BAD = re.compile(
     re.IGNORECASE,
 )
 _FAILED = (events.Failed, events.Warned)
-_SAVED = (events.Saved, events.ValBpb, events.Core, events.ChatCore, events.TrainBpb)
+_SAVED = (events.Saved, events.ValBpb, events.CoreMetric, events.ChatCore, events.TrainBpb)
 # Remarks of the grammar that may be news; all others are of a run that goes well.
 _MAY_TELL = ("traceback", "python warning", "wandb", "logger")
 
@@ -258,7 +258,7 @@ class _News(NamedTuple):
     form: int
 
 
-def lines_of_verdict(verdict: Verdict | None, evidence: Evidence) -> tuple[list[Problem], set[int], Tier]:
+def lines_of_verdict(verdict: Diagnosis | None, evidence: Evidence) -> tuple[list[Problem], set[int], Tier]:
     """What is known of a failure besides: the lines that show its cause, those that only echo, and how near it is."""
     if verdict is None:
         return [], set(), Tier.TOLD

@@ -6,7 +6,7 @@ import re
 import msgspec
 from msgspec import Struct
 
-from runner.diagnosis.advice import ADVICE, Resume
+from runner.diagnosis.advice import ADVICE, CanResume
 from runner.diagnosis.advice import Cause as C
 from runner.diagnosis.causes import Tier, tier
 from runner.diagnosis.evidence import Evidence, Finding
@@ -41,18 +41,18 @@ class ExitStatus(Struct, frozen=True):
         return self.signal or signal_of_exit_code(self.code or 0)
 
 
-class Verdict(Struct, frozen=True):
+class Diagnosis(Struct, frozen=True):
     """What ended a run; `line` is the number of the log's line that tells it, from 1."""
 
     cause: C
     kind: OutcomeKind
     message: str
     advice: str
-    resume: Resume
+    resume: CanResume
     line: int | None = None
 
 
-def diagnose(evidence: Evidence, how: ExitStatus | None = None) -> Verdict | None:
+def diagnose(evidence: Evidence, how: ExitStatus | None = None) -> Diagnosis | None:
     """The cause of the end; None where nothing was seen that a run did not survive. `how` None: nobody saw it end."""
     if how and how.code == 0:
         return None
@@ -71,7 +71,7 @@ def diagnose(evidence: Evidence, how: ExitStatus | None = None) -> Verdict | Non
         same = [one for one in seen if one.cause is best.cause and not one.raised and one.line < best.line]
         best = min(same, key=lambda one: one.line, default=best)
     advice = ADVICE[best.cause]
-    return Verdict(best.cause, advice.kind, _sentence(best), advice.text, advice.resume, best.line or None)
+    return Diagnosis(best.cause, advice.kind, _sentence(best), advice.text, advice.resume, best.line or None)
 
 
 def _root(seen: list[Finding]) -> Finding | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runner.model.run import Run
 
 
-class Asked(NamedTuple):
+class AskedLaunch(NamedTuple):
     """The spec of a launch, the backend it is for, and a line for each setting or flag that is passed over."""
 
     spec: RunSpec
@@ -27,7 +27,7 @@ class Asked(NamedTuple):
     passed_over: tuple[str, ...] = ()
 
 
-def asked_for(fleet: "Fleet", recipe: Recipe, *, include_secrets: bool = False) -> Asked:
+def asked_for(fleet: "Fleet", recipe: Recipe, *, include_secrets: bool = False) -> AskedLaunch:
     """What a launch would be; code is packed, or the very state that the recipe names is found. Raises UsageError."""
     from runner.fleet.places import BACKENDS
 
@@ -75,9 +75,9 @@ def asked_for(fleet: "Fleet", recipe: Recipe, *, include_secrets: bool = False) 
     idle = stage_flags.idle(recipe.flags, recipe.task or "test")
     if source and continued:
         # What that run is goes before what is usual here.
-        return Asked(_without(create(**said), recipe, source), backend, idle)
+        return AskedLaunch(_without(create(**said), recipe, source), backend, idle)
     spec, passed_over = with_usual(create, fleet.effective, **said)
-    return Asked(spec, backend, (*passed_over, *idle))
+    return AskedLaunch(spec, backend, (*passed_over, *idle))
 
 
 def _without(spec: RunSpec, recipe: Recipe, source: "Run") -> RunSpec:

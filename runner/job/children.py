@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from runner import engines
-from runner.diagnosis.advice import Resume
+from runner.diagnosis.advice import CanResume
 from runner.job import expectations, wandb_stage
 from runner.job.compile_cache import CompileCache
 from runner.job.journal import Journal
@@ -183,5 +183,5 @@ class Children:
         if not unlike.fatal:
             warn(self._journal.status, unlike.message)
             return None
-        again, stage = Resume.YES if unlike.again else Resume.CHANGED, self._journal.status.work.stage
+        again, stage = CanResume.YES if unlike.again else CanResume.CHANGED, self._journal.status.work.stage
         return Outcome(OutcomeKind.ENVIRONMENT, unlike.message, unlike.advice, stage, resume=again)

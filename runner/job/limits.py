@@ -5,7 +5,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import NamedTuple
 
-from runner.diagnosis.advice import Resume
+from runner.diagnosis.advice import CanResume
 from runner.model import pricing
 from runner.model.pricing import TimeRange
 from runner.model.run import Run
@@ -191,7 +191,7 @@ class LimitMonitor:
         if found is None or not unsaved.too_long(status, now):
             return None
         what = f"nothing could be saved for {units.duration(now - found.since)}: {found.reason}"
-        return Outcome(OutcomeKind.UNSAVED, what, MAKE_ROOM, stage=status.work.stage, resume=Resume.CHANGED)
+        return Outcome(OutcomeKind.UNSAVED, what, MAKE_ROOM, stage=status.work.stage, resume=CanResume.CHANGED)
 
     def _stalled(self, status: Status) -> Outcome | None:
         limit = self._run.spec.stop_if_stalled_s

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from runner.diagnosis.advice import ADVICE, CHECK_NETWORK, Cause, Resume
+from runner.diagnosis.advice import ADVICE, CHECK_NETWORK, CanResume, Cause
 from runner.diagnosis.alarms import non_finite
 from runner.diagnosis.causes import cause_of, disk_cause
 from runner.diagnosis.evidence import Evidence
@@ -84,7 +84,7 @@ def diagnose_stage(
         return None
     if short:
         got = f"{short.ok} of {short.total} dataset shards arrived"
-        return Outcome(OutcomeKind.DATA, got, CHECK_NETWORK, stage, ended.code, ended.signal, Resume.YES)
+        return Outcome(OutcomeKind.DATA, got, CHECK_NETWORK, stage, ended.code, ended.signal, CanResume.YES)
     found = diagnose(trail.evidence, ExitStatus(ended.code, ended.signal, oom_kills))
     if found is None:
         return None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runner import engines
-from runner.diagnosis.advice import Resume
+from runner.diagnosis.advice import CanResume
 from runner.job.environment import JobEnvironment
 from runner.job.journal import Journal
 from runner.job.outcome import cancelled_outcome
@@ -23,7 +23,7 @@ from runner.model.states import State
 from runner.model.status import Outcome, OutcomeKind
 from runner.nanochat import layout, python_project
 from runner.source import environment
-from runner.source.environment import Kept
+from runner.source.environment import KeptPackages
 from runner.source.unpack import BadArchive
 from runner.text.sanitize import sanitize_line, strip_ansi
 from runner.volumes.folder import FolderVolume
@@ -77,7 +77,7 @@ class OwnEnvironment:
             return self._told(found, target)
         if part is not Part.PREPARE:
             what = f"the packages of the code {code} are not on the volume" + (f": {why}" if found else "")
-            return _ended(what, AGAIN, again=Resume.YES)
+            return _ended(what, AGAIN, again=CanResume.YES)
         if found:
             self._journal.say(f"[ENVIRONMENT] what was kept cannot be used ({why}): it is made anew")
         made = self._alone(unpacked.top, theirs, address, spoilt=found)
@@ -85,12 +85,12 @@ class OwnEnvironment:
             return made
         why = self._laid_out(address, made, target)
         return (
-            _ended(f"the packages cannot be laid out: {why}", AGAIN, again=Resume.YES)
+            _ended(f"the packages cannot be laid out: {why}", AGAIN, again=CanResume.YES)
             if why
             else self._told(made, target)
         )
 
-    def _told(self, found: Kept, target: Path) -> Path | None:
+    def _told(self, found: KeptPackages, target: Path) -> Path | None:
         if not found.packages:
             self._journal.say("[ENVIRONMENT] all packages are as in the image")
             return None
@@ -100,7 +100,7 @@ class OwnEnvironment:
             self._journal.say(f"[ENVIRONMENT] not followed here: {sanitize_line(', '.join(paths))}")
         return target
 
-    def _laid_out(self, address: str, found: Kept, target: Path) -> str:
+    def _laid_out(self, address: str, found: KeptPackages, target: Path) -> str:
         """Put the packages on this disk; why that cannot be, if so."""
         try:
             environment.lay_out(self._folder, address, found, target)
@@ -110,7 +110,9 @@ class OwnEnvironment:
             return str(error)
         return ""
 
-    def _alone(self, top: Path, theirs: dict[str, bytes], address: str, *, spoilt: Kept | None) -> Kept | Outcome:
+    def _alone(
+        self, top: Path, theirs: dict[str, bytes], address: str, *, spoilt: KeptPackages | None
+    ) -> KeptPackages | Outcome:
         """Make what is missing, unless another run does so first."""
         self._folder.mkdir(parents=True, exist_ok=True)
         status = self._journal.status
@@ -142,7 +144,7 @@ class OwnEnvironment:
             self._commit()
             return made
 
-    def _made(self, top: Path, theirs: dict[str, bytes], making: Path, address: str) -> Kept | Outcome:
+    def _made(self, top: Path, theirs: dict[str, bytes], making: Path, address: str) -> KeptPackages | Outcome:
         """Have uv install what differs into an environment that seems to hold what the image has."""
         making.mkdir(parents=True)
         project, venv = making / "project", making / "venv"
@@ -230,7 +232,7 @@ def uv_reason(lines: Sequence[str]) -> str:
     return sanitize_line(found)[:MOST]
 
 
-def _ended(what: str, do: str, *, code: int | None = None, again: Resume = Resume.CHANGED) -> Outcome:
+def _ended(what: str, do: str, *, code: int | None = None, again: CanResume = CanResume.CHANGED) -> Outcome:
     return Outcome(OutcomeKind.ENVIRONMENT, sanitize_line(what)[:MOST], do, StageName.PREPARE, code, resume=again)
 
 

@@ -82,7 +82,7 @@ class Tracker:
             case events.ValBpb() if event.step is not None:
                 self._pause("val", now)
                 self._next(event.step, "val")
-            case events.Core() if event.step is not None:
+            case events.CoreMetric() if event.step is not None:
                 self._pause("core", now)
                 self._next(event.step, "core")
             case events.TaskScore() if work.stage in (StageName.BASE, StageName.SFT):
@@ -177,7 +177,7 @@ def fold(status: Status, event: Event) -> None:
             base.val_bpb = event.bpb
         case events.ValBpb() if work.stage is StageName.SFT:
             base.sft_bpb = event.bpb
-        case events.Core():
+        case events.CoreMetric():
             base.core = event.core
         case events.ChatCore():
             base.chatcore = event.chatcore

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from runner.diagnosis.advice import Resume
+from runner.diagnosis.advice import CanResume
 from runner.job.publish import link_to
 from runner.model.run import Run
 from runner.model.spec import CONTINUING, RunSpec
@@ -32,7 +32,7 @@ def without_tokenizer(volume: FolderVolume, spec: RunSpec, path: str = "") -> Ou
         return None
     bad = next(filter(layout.is_tokenizer, has.damaged), "")
     what = f"{bad} is damaged" if bad else "the tokenizer is not on the volume"
-    return Outcome(OutcomeKind.TOKENIZER, what, PUT_BACK, resume=Resume.CHANGED)
+    return Outcome(OutcomeKind.TOKENIZER, what, PUT_BACK, resume=CanResume.CHANGED)
 
 
 class RunTokenizer:
@@ -137,5 +137,5 @@ class RunTokenizer:
         return tokens if isinstance(tokens, int) and tokens > 0 else None
 
     def _refused(self, what: str) -> Outcome:
-        outcome = Outcome(OutcomeKind.ENVIRONMENT, what, PUT_BACK, resume=Resume.CHANGED)
+        outcome = Outcome(OutcomeKind.ENVIRONMENT, what, PUT_BACK, resume=CanResume.CHANGED)
         return msgspec.structs.replace(outcome, stage=self._status.work.stage)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from runner.diagnosis.advice import Resume
+from runner.diagnosis.advice import CanResume
 from runner.diagnosis.verdict import CHECKPOINT_UNREADABLE
 from runner.job.outcome import with_resume_advice
 from runner.model.run import Run
@@ -31,9 +31,9 @@ def marked(volume: FolderVolume, run: Run, stage: StageName, outcome: Outcome) -
         return outcome
     unreadable.mark(volume, one.path, one.step, outcome.message)
     before = begins_with()
-    do, resume = "launch a new run: it was the last", Resume.NO
+    do, resume = "launch a new run: it was the last", CanResume.NO
     if before:
-        do, resume = f"nanochat-tui resume RUN goes on from step {before.step:,}, the one before", Resume.YES
+        do, resume = f"nanochat-tui resume RUN goes on from step {before.step:,}, the one before", CanResume.YES
     return msgspec.structs.replace(outcome, message=f"step {one.step:,}: {outcome.message}", advice=do, resume=resume)
 
 
@@ -50,9 +50,11 @@ def last_missing(volume: FolderVolume, run: Run, status: Status) -> Outcome | No
         needed = {StageName.BASE_EVAL, StageName.SFT} & set(STAGES[run.spec.task])
         what = f"the last checkpoint is not finite ({last.reason.partition(':')[0]})"
         return (
-            with_resume_advice(Outcome(OutcomeKind.NAN, what, stage=StageName.BASE, resume=Resume.CHANGED), status, 0)
+            with_resume_advice(
+                Outcome(OutcomeKind.NAN, what, stage=StageName.BASE, resume=CanResume.CHANGED), status, 0
+            )
             if needed
             else None
         )
     what = f"the last checkpoint is not whole; step {at:,} is"
-    return Outcome(OutcomeKind.CHECKPOINT, what, "resume repeats the steps since", resume=Resume.YES)
+    return Outcome(OutcomeKind.CHECKPOINT, what, "resume repeats the steps since", resume=CanResume.YES)

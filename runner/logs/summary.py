@@ -12,7 +12,7 @@ from runner.diagnosis.advice import resume_of
 from runner.diagnosis.alarms import non_finite
 from runner.diagnosis.evidence import Evidence
 from runner.diagnosis.telling import ProblemLines, lines_of_verdict
-from runner.diagnosis.verdict import Verdict, diagnose
+from runner.diagnosis.verdict import Diagnosis, diagnose
 from runner.logs.log_file import LogFile
 from runner.logs.prefix import Prefixes
 from runner.logs.search import slice_at
@@ -188,7 +188,7 @@ class SummaryReader:
         elif name not in stages:
             stages.append(name)
 
-    def _telling_lines(self, verdict: Verdict | None) -> list[Problem]:
+    def _telling_lines(self, verdict: Diagnosis | None) -> list[Problem]:
         """What tells why it ended, where it failed or did not come to its end."""
         outcome = self._found.outcome
         may = outcome.word in ("", "failed") if outcome else not self._telling.done
@@ -217,7 +217,7 @@ class SummaryReader:
                 if step is None or (step == 0 and self._base_done and not self._named):
                     self._tuning = step is not None
                 (self._tuned if self._tuning else self._base).measured(step, event.bpb)
-            case events.Core(step=step):
+            case events.CoreMetric(step=step):
                 found.core = event.core
                 if step is not None:
                     self._core[step] = event.core
@@ -273,7 +273,7 @@ class SummaryReader:
             self._lost.append(Problem(self._found.lines, line.strip()[:300]))
 
 
-def _end(verdict: Verdict) -> LogEnd:
+def _end(verdict: Diagnosis) -> LogEnd:
     """The cause of the end, where the log does not name one itself."""
     return LogEnd(verdict.kind, verdict.message, verdict.advice, verdict.resume, verdict.line)
 
@@ -335,7 +335,7 @@ def _shown(event: Event, line: str) -> str:
             return "prepare"
         case events.Noted(about="tokenizer"):
             return "tokenizer"
-        case events.ValBpb(step=None) | events.Core(step=None):
+        case events.ValBpb(step=None) | events.CoreMetric(step=None):
             return "base_eval"
         case events.ChatCore(step=None):
             return "chat_eval"

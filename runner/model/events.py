@@ -43,7 +43,7 @@ class TrainBpb(Event, frozen=True, tag="train_bpb"):
     bpb: float
 
 
-class Core(Event, frozen=True, tag="core"):
+class CoreMetric(Event, frozen=True, tag="core"):
     """CORE metric of the base model before `step`; step None at the end of base_eval."""
 
     step: int | None

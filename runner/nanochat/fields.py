@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable
 
-from runner.model.events import ChatCore, Core, Event, Step, ValBpb
+from runner.model.events import ChatCore, CoreMetric, Event, Step, ValBpb
 
 _HEAD = re.compile(r"[Ss]tep (\d{1,9})(?:/(\d{1,9}))?(?: ?\(([^()%]{1,24})%\))? ?\|(.*)", re.ASCII)
 _NUMBER = re.compile(r"-?(?:\d{1,24}(?:\.\d{0,24})?(?:e[+-]?\d{1,4})?|nan|inf)", re.ASCII | re.IGNORECASE)
@@ -31,7 +31,7 @@ def fields_event(line: str) -> Event | None:
 def _score(step: int, said: dict[str, str]) -> Event | None:
     makes: tuple[tuple[str, Callable[[int, float], Event]], ...] = (
         ("validation bpb", ValBpb),
-        ("core metric", Core),
+        ("core metric", CoreMetric),
         ("chatcore", ChatCore),
     )
     for name, make in makes:

@@ -13,7 +13,7 @@ from runner.diagnosis.signs import sign_of
 from runner.model.events import (
     SAMPLE_CHARS,
     ChatCore,
-    Core,
+    CoreMetric,
     Downloaded,
     Event,
     Fact,
@@ -66,7 +66,7 @@ _Make = Callable[[re.Match[str]], Event]
 _NUMBERED: tuple[tuple[str, str, _Make], ...] = (
     ("v", rf"val bpb: {_NUMBER}", lambda m: ValBpb(None, float(m[1]))),
     ("t", rf"train bpb: {_NUMBER}", lambda m: TrainBpb(float(m[1]))),
-    ("C", rf"CORE metric: {_NUMBER}", lambda m: Core(None, float(m[1]))),
+    ("C", rf"CORE metric: {_NUMBER}", lambda m: CoreMetric(None, float(m[1]))),
     ("C", rf"ChatCORE metric: {_NUMBER}(?: \|.*)?", lambda m: ChatCore(None, float(m[1]))),
     (
         "E",
@@ -295,7 +295,7 @@ def is_evidence(line: str) -> bool:
         return True
     if line[:1].isdigit():
         return bool(_LOGGER.fullmatch(line))
-    return isinstance(parse(line), Step | ValBpb | TrainBpb | Core | ChatCore | Fact)
+    return isinstance(parse(line), Step | ValBpb | TrainBpb | CoreMetric | ChatCore | Fact)
 
 
 def _step(groups: tuple[str, ...]) -> Step | None:

@@ -16,7 +16,7 @@ TRAIN_TIMEOUT_S, PREPARE_TIMEOUT_S = 24 * 3600, 6 * 3600
 WORTH = 0.25
 
 
-class Piece(Struct, frozen=True):
+class StageTime(Struct, frozen=True):
     """A stage's seconds, those until its first step, and those from one checkpoint to the next: 0 without any."""
 
     name: str
@@ -55,7 +55,7 @@ def seconds_left(limit: float, since: float, now: float, publish_s: float) -> fl
     return since + room(limit, publish_s) - now
 
 
-def needed(pieces: Iterable[Piece], inside: float) -> int:
+def needed(pieces: Iterable[StageTime], inside: float) -> int:
     """How many calls the stages take, one after the other, with so much room in each."""
     calls, left = 1, inside
     for piece in pieces:
@@ -74,9 +74,9 @@ def needed(pieces: Iterable[Piece], inside: float) -> int:
 
 
 def fit(
-    quickest: list[Piece],
-    likely: list[Piece],
-    slowest: list[Piece],
+    quickest: list[StageTime],
+    likely: list[StageTime],
+    slowest: list[StageTime],
     *,
     limit: float | None,
     publish_s: float,
@@ -99,11 +99,11 @@ def fit(
     return Fit(calls, None, tuple(told))
 
 
-def _longest(pieces: list[Piece], inside: float) -> Piece | None:
+def _longest(pieces: list[StageTime], inside: float) -> StageTime | None:
     return next((piece for piece in pieces if piece.least > inside), None)
 
 
-def _why(piece: Piece, limit: float, inside: float, save_every: int, takes: str) -> tuple[str, str]:
+def _why(piece: StageTime, limit: float, inside: float, save_every: int, takes: str) -> tuple[str, str]:
     most = f"a call {units.duration(limit)} at most"
     if not piece.between:
         return f"{piece.name} {takes} {units.duration(piece.seconds)}, {most}", "use more --gpus"

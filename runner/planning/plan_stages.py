@@ -104,14 +104,14 @@ class StagePlanner(Struct, frozen=True):
         at = rates[part_of(self.s.spec.task, name)]
         return Stage(name, draft.commands, "", draft.note, seconds, MoneyRange.of(seconds, at))
 
-    def piece(self, stage: Stage, seconds: float) -> legs.Piece:
+    def piece(self, stage: Stage, seconds: float) -> legs.StageTime:
         """A stage as calls can hold it: base training in parts, from one checkpoint to the next."""
         left = self.size.iterations - self.resume.step
         if stage.name is not StageName.BASE or left <= 0:
-            return legs.Piece(stage.name, seconds)
+            return legs.StageTime(stage.name, seconds)
         startup = min(seconds, estimate.startup(self.size, self.s).likely)
         between = (seconds - startup) * min(1.0, self.s.save_every / left)
-        return legs.Piece(stage.name, seconds, startup, between)
+        return legs.StageTime(stage.name, seconds, startup, between)
 
     def _prepare(self) -> _Draft:
         usual = TOKENIZER_SHARDS if self.s.spec.task == "tokenizer" else self.size.shards

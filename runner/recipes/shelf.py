@@ -20,7 +20,7 @@ FOLDER, ENDING = "recipes", ".toml"
 SHIPPED = Path(__file__).with_name("shipped")
 
 
-class Kept(Struct, frozen=True):
+class KeptRecipe(Struct, frozen=True):
     """A recipe's file by the name of it; `own` is the person's, which `hides` one of that name in the package."""
 
     name: str
@@ -29,11 +29,11 @@ class Kept(Struct, frozen=True):
     hides: bool = False
 
 
-def kept(home: Path) -> tuple[Kept, ...]:
+def kept(home: Path) -> tuple[KeptRecipe, ...]:
     """Every recipe that can be named, by name. What is no name in the folder is passed over."""
     shipped, own = _in(SHIPPED), _in(home / FOLDER)
-    found = {name: Kept(name, path, own=False) for name, path in shipped.items()}
-    found |= {name: Kept(name, path, own=True, hides=name in shipped) for name, path in own.items()}
+    found = {name: KeptRecipe(name, path, own=False) for name, path in shipped.items()}
+    found |= {name: KeptRecipe(name, path, own=True, hides=name in shipped) for name, path in own.items()}
     return tuple(found[name] for name in sorted(found))
 
 
@@ -46,7 +46,7 @@ def _in(folder: Path) -> dict[str, Path]:
     return {name: path for name, path in named.items() if NAME.fullmatch(name)}
 
 
-def named(name: str, home: Path) -> Kept:
+def named(name: str, home: Path) -> KeptRecipe:
     """The recipe of that name. Raises UsageError naming the nearest."""
     all_ = {one.name: one for one in kept(home)}
     if name not in all_:
@@ -59,7 +59,7 @@ def is_file(text: str) -> bool:
     return "/" in text or text.startswith("~") or text.endswith(ENDING)
 
 
-def find(text: str, home: Path) -> tuple[Recipe, Kept | None]:
+def find(text: str, home: Path) -> tuple[Recipe, KeptRecipe | None]:
     """The recipe of a name or a path, and its place where it was named. Raises UsageError."""
     if is_file(text):
         return from_file(given_path(text, field="recipe")), None

@@ -13,7 +13,7 @@ from runner.source.limits import MOST_MEMBERS, MOST_NAME, MOST_PATH
 from runner.source.links import leading_out
 from runner.text.filenames import path_for_terminal
 
-__all__ = ["Entry", "GitState", "Listing", "files_of", "state_of"]
+__all__ = ["CodeFile", "GitState", "Listing", "files_of", "state_of"]
 
 FIELD = "code"
 MADE = {".git", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", "node_modules", ".DS_Store"}
@@ -23,7 +23,7 @@ _RUNS = ("run-", "offline-run-", "latest-run")
 _DEEPEST = 8
 
 
-class Entry(Struct, frozen=True, array_like=True):
+class CodeFile(Struct, frozen=True, array_like=True):
     """One file by its path in the folder, with what tells whether it has changed; a link has a target."""
 
     name: str
@@ -39,7 +39,7 @@ class Listing(Struct, frozen=True):
     """The files of a folder, sorted by the bytes of their names; `note` is for people."""
 
     folder: Path
-    files: tuple[Entry, ...]
+    files: tuple[CodeFile, ...]
     note: str = ""
 
 
@@ -59,9 +59,9 @@ def files_of(folder: Path) -> Listing:
     return Listing(found.root, tuple(files), "; ".join(dict.fromkeys(found.notes)))
 
 
-def entry_of(name: str, found: os.stat_result, target: str = "") -> Entry:
+def entry_of(name: str, found: os.stat_result, target: str = "") -> CodeFile:
     """A file as the disk describes it."""
-    return Entry(name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_mode, target)
+    return CodeFile(name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_mode, target)
 
 
 class _Finder:
@@ -96,7 +96,7 @@ class _Finder:
             else:
                 yield from _walk(self.root, name)
 
-    def entries(self, names: set[str]) -> Iterator[Entry]:
+    def entries(self, names: set[str]) -> Iterator[CodeFile]:
         """What is there of these names: files and links, in folders that are no links."""
         real = {"": True}
 
@@ -167,7 +167,7 @@ def _is_made(folder: str, names: set[str]) -> bool:
     return "pyvenv.cfg" in names or (is_wandb and any(name.startswith(_RUNS) for name in names))
 
 
-def _check(root: Path, files: list[Entry]) -> None:
+def _check(root: Path, files: list[CodeFile]) -> None:
     """Raise UsageError for what no archive takes."""
     folders = {name for entry in files for name in _above(entry.name)}
     if len(files) + len(folders) > MOST_MEMBERS:

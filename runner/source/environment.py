@@ -27,7 +27,7 @@ _SHA = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
 
 
-class Kept(Struct, frozen=True):
+class KeptPackages(Struct, frozen=True):
     """What is kept for one difference: its packages as `name==version`, and the digest of their archive."""
 
     sha256: str
@@ -55,16 +55,16 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in (PROJECT, LOCK) if (folder / name).is_file()}
 
 
-def kept(folder: Path, address: str) -> Kept | None:
+def kept(folder: Path, address: str) -> KeptPackages | None:
     """What an earlier run has kept; None where there is nothing, or what is there is no record of ours."""
     try:
-        found = msgspec.json.decode((folder / f"{address}.json").read_bytes(), type=Kept)
+        found = msgspec.json.decode((folder / f"{address}.json").read_bytes(), type=KeptPackages)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
     return found if _SHA.fullmatch(found.sha256) and _archive(folder, address, found.sha256).is_file() else None
 
 
-def keep(tree: Path, names: Iterable[str], folder: Path, address: str, packages: Iterable[str]) -> Kept:
+def keep(tree: Path, names: Iterable[str], folder: Path, address: str, packages: Iterable[str]) -> KeptPackages:
     """Put these entries of a folder into an archive, and note it once it is whole; by one at a time for an address.
 
     Raises BadArchive for what would not be taken out again, OSError.
@@ -82,7 +82,7 @@ def keep(tree: Path, names: Iterable[str], folder: Path, address: str, packages:
         with contextlib.suppress(OSError):
             new.unlink()
         raise
-    made = Kept(digest, tuple(packages), size)
+    made = KeptPackages(digest, tuple(packages), size)
     atomic.write(folder / f"{address}.json", msgspec.json.encode(made))
     return made
 
@@ -94,7 +94,7 @@ def clear(folder: Path, address: str) -> None:
         left.unlink(missing_ok=True)
 
 
-def lay_out(folder: Path, address: str, found: Kept, target: Path) -> None:
+def lay_out(folder: Path, address: str, found: KeptPackages, target: Path) -> None:
     """Make `target` of an archive, all of it or nothing. Raises BadArchive, FileNotFoundError, OSError."""
     unpack(_archive(folder, address, found.sha256), target, found.sha256, PACKAGES)
 

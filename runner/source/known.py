@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from runner.source.code_files import Entry, Listing
+from runner.source.code_files import CodeFile, Listing
 from runner.system import atomic
 
 FOLDER = "known"
@@ -33,7 +33,7 @@ class Known(Struct, frozen=True):
     rules: int = RULES
 
 
-def fingerprint(files: Iterable[Entry]) -> str:
+def fingerprint(files: Iterable[CodeFile]) -> str:
     """What changes whenever the disk says anything else of one of these files."""
     return hashlib.sha256(repr([msgspec.structs.astuple(entry) for entry in files]).encode()).hexdigest()
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from runner.errors import SecretsInCode, UsageError, naming_path
 from runner.source import tar
-from runner.source.code_files import FIELD, Entry, Listing, entry_of, files_of
+from runner.source.code_files import FIELD, CodeFile, Listing, entry_of, files_of
 from runner.source.git import GitState, state_of
 from runner.source.known import Known, fingerprint, recall, remember
 from runner.source.limits import MOST_PACKED
@@ -68,7 +68,7 @@ def _make(listing: Listing, cache: Path, *, include_secrets: bool) -> Known:
     cache.mkdir(mode=atomic.PRIVATE_FOLDER, parents=True, exist_ok=True)
     _clear(cache)
     new = cache / f"{_NEW}{os.urandom(8).hex()}"
-    found, seen = list[tuple[str, str]](), list[Entry]()
+    found, seen = list[tuple[str, str]](), list[CodeFile]()
     try:
         with naming_path(cache, instead_of=new), _Writer(new) as archive:
             for entry in listing.files:
@@ -157,7 +157,7 @@ class _Writer:
         self._file.write(self._deflate.compress(data))
 
 
-def _read(root: Path, entry: Entry) -> tuple[Entry, bytes]:
+def _read(root: Path, entry: CodeFile) -> tuple[CodeFile, bytes]:
     """A file as it is now, with its bytes, or a link; read anew while it changes. Raises UsageError."""
     said = path_for_terminal(entry.name)
     path = root / entry.name

@@ -19,7 +19,7 @@ LOG = logging.getLogger("nanochat_tui")
 LOG.addHandler(logging.NullHandler())
 
 
-class LogFile(logging.Handler):
+class SharedLogHandler(logging.Handler):
     """Appends to a file that several processes may write. logging.handlers has nothing for that, and takes 15 ms."""
 
     def __init__(self, path: Path) -> None:
@@ -95,7 +95,7 @@ def begin(home: Path, *, debug: bool = False) -> None:
     for old in LOG.handlers[:]:
         LOG.removeHandler(old)
         old.close()
-    LOG.addHandler(LogFile(home / FILE))
+    LOG.addHandler(SharedLogHandler(home / FILE))
     LOG.setLevel(logging.DEBUG if debug else logging.INFO)
     LOG.propagate = False
     threading.excepthook = _ended

@@ -39,7 +39,7 @@ class End(Enum):
     STOPPED = "stopped"
 
 
-class Progress(Struct):
+class TransferProgress(Struct):
     """How far a transfer is. Bytes that were there before count as done, but not as `read`."""
 
     files: int = 0
@@ -127,14 +127,14 @@ class Download:
         items: list[DownloadItem],
         folder: Path,
         *,
-        told: Callable[[Progress], None] = lambda progress: None,
+        told: Callable[[TransferProgress], None] = lambda progress: None,
         overwrite: bool = False,
         workers: int = WORKERS,
     ) -> None:
         read_only.refuse("bring files to this machine")
         self._volume, self._items, self._told = volume, items, told
         self._folder, self._overwrite, self._workers = folder, overwrite, workers
-        self.progress = Progress(files=len(items), bytes=sum(i.entry.bytes for i in items))
+        self.progress = TransferProgress(files=len(items), bytes=sum(i.entry.bytes for i in items))
         self._lock = threading.Lock()
         self._going, self._stop = threading.Event(), threading.Event()
         self._going.set()

@@ -14,7 +14,7 @@ from msgspec import Struct
 from runner.errors import NanochatError, UsageError
 from runner.system import read_only
 from runner.text.filenames import BROUGHT, PARTS_FOLDER, path_for_terminal
-from runner.transfer.download import Progress
+from runner.transfer.download import TransferProgress
 from runner.volumes.base import BLOCK, Entry, Volume
 
 WORKERS = 4
@@ -125,7 +125,7 @@ def upload(
     volume: Volume,
     sendings: list[UploadItem],
     *,
-    told: Callable[[Progress], None] = lambda progress: None,
+    told: Callable[[TransferProgress], None] = lambda progress: None,
     stopped: Callable[[], bool] = lambda: False,
     over: bool = False,
 ) -> None:
@@ -133,7 +133,7 @@ def upload(
 
     Raises UploadStopped when it was told to stop, else what kept a file from being sent.
     """
-    progress = Progress(files=len(sendings), bytes=sum(s.bytes for s in sendings))
+    progress = TransferProgress(files=len(sendings), bytes=sum(s.bytes for s in sendings))
     lock, failed = threading.Lock(), threading.Event()
     work: Iterator[UploadItem] = iter(sendings)
 

@@ -25,7 +25,7 @@ class Candidate(NamedTuple):
     open: bool = False
 
 
-class Asked(NamedTuple):
+class TypedSoFar(NamedTuple):
     """What is being typed: the last word, the command, and what was given before it, by the name of the argument."""
 
     word: str
@@ -37,10 +37,10 @@ class Asked(NamedTuple):
         return next(iter(self.given.get(name, ())), "")
 
 
-Source = Callable[[Asked], Iterable[Candidate]]
+Source = Callable[[TypedSoFar], Iterable[Candidate]]
 
 
-def runs(asked: Asked) -> Iterator[Candidate]:
+def runs(asked: TypedSoFar) -> Iterator[Candidate]:
     """Tags, newest first, without those that are named already; ids where no tag begins so."""
     known = [r for r in _known() if not {r.tag, r.id} & {*asked.given.get("run", ())}]
     known = [r for r in known if _fits(asked.command, r)] or known
@@ -51,7 +51,7 @@ def runs(asked: Asked) -> Iterator[Candidate]:
         yield Candidate("last", "the newest run")
 
 
-def steps(asked: Asked) -> Iterator[Candidate]:
+def steps(asked: TypedSoFar) -> Iterator[Candidate]:
     """The steps of a run's checkpoints: by its files on this machine, of one on Modal what it last said."""
     from runner.nanochat.layout import CHECKPOINT_DIRS, checkpoint_part
 
@@ -68,7 +68,7 @@ def steps(asked: Asked) -> Iterator[Candidate]:
     yield from (Candidate(str(step)) for step in sorted(found, reverse=True))
 
 
-def volume_paths(asked: Asked) -> Iterator[Candidate]:
+def volume_paths(asked: TypedSoFar) -> Iterator[Candidate]:
     """`PATH` and `RUN:PATH`, a folder deeper each time."""
     name, colon, inside = asked.word.partition(":")
     run = _named(name) if colon and "/" not in name else None
@@ -86,7 +86,7 @@ def volume_paths(asked: Asked) -> Iterator[Candidate]:
             yield Candidate(f"{before}{above}{slash}{name}{'/' if is_folder else ''}", open=is_folder)
 
 
-def recipes(asked: Asked) -> Iterator[Candidate]:
+def recipes(asked: TypedSoFar) -> Iterator[Candidate]:
     """Recipes by name, those of the package and a person's own."""
     from runner.recipes import shelf
 
@@ -95,14 +95,14 @@ def recipes(asked: Asked) -> Iterator[Candidate]:
         yield Candidate(one.name, "own" if one.own else "built in")
 
 
-def setting_names(asked: Asked) -> Iterator[Candidate]:
+def setting_names(asked: TypedSoFar) -> Iterator[Candidate]:
     """Settings, and what each is for."""
     from runner.settings import MEANING
 
     yield from (Candidate(name, meaning) for name, meaning in MEANING.items())
 
 
-def setting_values(asked: Asked) -> Iterator[Candidate]:
+def setting_values(asked: TypedSoFar) -> Iterator[Candidate]:
     """What a setting may be, where that can be told."""
     from typing import get_args, get_type_hints
 
@@ -126,7 +126,7 @@ def setting_values(asked: Asked) -> Iterator[Candidate]:
     yield Candidate("default", "what is built in")
 
 
-def stage_flags(asked: Asked) -> Iterator[Candidate]:
+def stage_flags(asked: TypedSoFar) -> Iterator[Candidate]:
     """`base.matrix-lr=`: stages, then the flags of one, of the pinned upstream."""
     from runner.model.stage_flags import ENV, STAGES
 
@@ -149,21 +149,21 @@ def _fixed(*words: str) -> Source:
 def _table(file: str, name: str, *, ending: str = "", first: tuple[str, ...] = ()) -> Source:
     """What a table of the runner has, loaded when it is asked for."""
 
-    def source(asked: Asked) -> Iterator[Candidate]:
+    def source(asked: TypedSoFar) -> Iterator[Candidate]:
         for word in (*first, *getattr(importlib.import_module(file), name)):
             yield Candidate(f"{word}{ending}", open=bool(ending))
 
     return source
 
 
-def models(asked: Asked) -> Iterator[Candidate]:
+def models(asked: TypedSoFar) -> Iterator[Candidate]:
     """Every even depth."""
     from runner.model.spec import MAX_DEPTH, MIN_DEPTH
 
     yield from (Candidate(f"d{depth}") for depth in range(MIN_DEPTH, MAX_DEPTH + 1, 2))
 
 
-def secrets(asked: Asked) -> Iterator[Candidate]:
+def secrets(asked: TypedSoFar) -> Iterator[Candidate]:
     """Those that are set: what else there is on Modal would have to be asked for."""
     from runner import settings
 
@@ -171,7 +171,7 @@ def secrets(asked: Asked) -> Iterator[Candidate]:
     yield from map(Candidate, settings.load(home).secrets if home else ())
 
 
-def variables(asked: Asked) -> Iterator[Candidate]:
+def variables(asked: TypedSoFar) -> Iterator[Candidate]:
     """Variables of this shell."""
     yield from map(Candidate, sorted(os.environ))
 
@@ -238,7 +238,7 @@ def _about(run: Remembered) -> str:
     return f"{run.model} {run.state}{' on Modal' if run.backend == 'modal' else ''}"
 
 
-def _volume(asked: Asked) -> Path | None:
+def _volume(asked: TypedSoFar) -> Path | None:
     """The volume of this machine that a command is about."""
     from runner import settings
 

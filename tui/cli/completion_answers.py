@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from tui.cli import candidates
-from tui.cli.candidates import Asked, Candidate
+from tui.cli.candidates import Candidate, TypedSoFar
 from tui.cli.commands import ALIASES, COMMANDS, expanded
 from tui.cli.parser import Parser
 
@@ -169,7 +169,7 @@ class _Place:
             return Answer(tuple(Candidate(str(choice)) for choice in action.choices))
         names = candidates.names_of(" ".join(self._parser.words), action)
         source = next((candidates.SOURCES[name] for name in names if name in candidates.SOURCES), None)
-        asked = Asked(last, self._parser.words[0] if self._parser.words else "", self._given)
+        asked = TypedSoFar(last, self._parser.words[0] if self._parser.words else "", self._given)
         shell = FOLDERS if _any(names, candidates.FOLDERS) else FILES if _any(names, candidates.FILES) else NOTHING
         if source is None or (shell != NOTHING and _is_path(last)):
             return Answer((), shell)

@@ -11,7 +11,7 @@ from tui.cli.parser import Parser, add_every
 from tui.presentation import console
 
 if TYPE_CHECKING:
-    from runner.fleet.asking import Asked
+    from runner.fleet.asking import AskedLaunch
     from runner.fleet.fleet import Fleet
     from runner.model.run import Run
     from runner.recipes.recipe import Recipe
@@ -144,7 +144,7 @@ def _typed(args: argparse.Namespace) -> "Recipe":
     )
 
 
-def _asked(fleet: "Fleet", args: argparse.Namespace) -> tuple["Asked", "Recipe"]:
+def _asked(fleet: "Fleet", args: argparse.Namespace) -> tuple["AskedLaunch", "Recipe"]:
     """What was asked for, by a recipe and by what was typed, which goes before it; and both as one recipe."""
     from runner.fleet.asking import asked_for
     from runner.recipes import shelf

@@ -11,7 +11,7 @@ from tui.presentation import console
 if TYPE_CHECKING:
     from runner.fleet.fleet import Fleet
     from runner.recipes.recipe import Recipe
-    from runner.recipes.shelf import Kept
+    from runner.recipes.shelf import KeptRecipe
 
 
 def options(name: str, sub: Parser) -> None:
@@ -33,7 +33,7 @@ def _recipes(fleet: "Fleet", args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _row(fleet: "Fleet", one: "Kept") -> dict[str, Any]:
+def _row(fleet: "Fleet", one: "KeptRecipe") -> dict[str, Any]:
     """A recipe with what it would take now; of one that cannot be planned, why."""
     from runner.recipes import shelf
     from runner.text import units

@@ -15,7 +15,7 @@ from runner.fleet.registry import DownloadRequest
 from runner.system.given_path import given_path
 from runner.text import filenames, units
 from runner.transfer import corpus, download, upload
-from runner.transfer.download import Progress
+from runner.transfer.download import TransferProgress
 from runner.volumes import deletion, run_records
 from runner.volumes.base import Entry
 from tui.cli.runs import say_kept
@@ -38,7 +38,7 @@ def _get(fleet: "Fleet", args: argparse.Namespace) -> int:
     fleet.registry.begin_download(wanted)
     line = console.StatusLine()
 
-    def told(progress: Progress) -> None:
+    def told(progress: TransferProgress) -> None:
         line.put(transfer_text(progress))
 
     bringing = download.Download(place.volume, items, folder, told=told, overwrite=args.force)
@@ -113,7 +113,7 @@ def _put(fleet: "Fleet", args: argparse.Namespace) -> int:
             console.message(f"nanochat-tui: {said}")
     line, started, stop = console.StatusLine(), time.monotonic(), threading.Event()
 
-    def told(progress: Progress) -> None:
+    def told(progress: TransferProgress) -> None:
         progress.per_s = progress.bytes_done / max(0.5, time.monotonic() - started)
         line.put(transfer_text(progress))
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from runner.text import filenames, units
 from runner.text.sanitize import sanitize_line
-from runner.transfer.download import Progress
+from runner.transfer.download import TransferProgress
 
 if TYPE_CHECKING:
     from runner.volumes.trash import Trashed, TrashUsage
 
 
-def transfer_text(progress: Progress) -> str:
+def transfer_text(progress: TransferProgress) -> str:
     """A transfer in a line: `1.2 of 3.9 GB, 3 of 16 files, 84.0 MB/s, 32s left`."""
     words = [f"{units.size(progress.bytes_done)} of {units.size(progress.bytes)}"]
     if progress.files > 1:

@@ -59,7 +59,7 @@ def facts(now: Standing) -> list[Cell]:
     return cells
 
 
-class Piece(NamedTuple):
+class TabPiece(NamedTuple):
     """Words of the head and the column that they begin at; `mode` is the screen that a click on them opens."""
 
     at: int
@@ -68,7 +68,7 @@ class Piece(NamedTuple):
     mode: str = ""
 
 
-def arranged(current: str, now: Standing, width: int) -> list[Piece]:
+def arranged(current: str, now: Standing, width: int) -> list[TabPiece]:
     """The head in so many cells: names of screens go before what is spent, and of what stands right the last first."""
     right = facts(now)
     for brand in (True, False):
@@ -84,20 +84,20 @@ def arranged(current: str, now: Standing, width: int) -> list[Piece]:
     return [piece for piece in (*tabs, *_placed(right, width)) if piece.at + cell_len(piece.text) <= width]
 
 
-def _tabs(now: Standing, *, brand: bool, named: Sequence[str]) -> list[Piece]:
+def _tabs(now: Standing, *, brand: bool, named: Sequence[str]) -> list[TabPiece]:
     found, at = [], 1
     if brand:
-        found.append(Piece(at, BRAND, "accent"))
+        found.append(TabPiece(at, BRAND, "accent"))
         at += cell_len(BRAND) + GAP
     for tab in TABS:
         text = f"{tab.key} {tab.name}" if tab.mode in named else tab.key
-        found.append(Piece(at, text, "", tab.mode))
+        found.append(TabPiece(at, text, "", tab.mode))
         at += cell_len(text)
         if tab.mode == "runs":
             badges = [Cell(f" ●{now.live}", "success")] if now.live else []
             badges += [Cell(f" !{now.alerts}", "error")] if now.alerts else []
             for badge in badges:
-                found.append(Piece(at, badge.text, badge.tone, tab.mode))
+                found.append(TabPiece(at, badge.text, badge.tone, tab.mode))
                 at += cell_len(badge.text)
         at += GAP
     return found
@@ -107,14 +107,14 @@ def _width(cells: Sequence[Cell]) -> int:
     return sum(cell_len(cell.text) + GAP for cell in cells) - GAP
 
 
-def _end(pieces: Sequence[Piece]) -> int:
+def _end(pieces: Sequence[TabPiece]) -> int:
     return max((piece.at + cell_len(piece.text) for piece in pieces), default=0)
 
 
-def _placed(cells: Sequence[Cell], width: int) -> list[Piece]:
+def _placed(cells: Sequence[Cell], width: int) -> list[TabPiece]:
     """At the right end, the most important last, where the eye looks for it."""
     at, found = width - 1 - _width(cells), []
     for cell in reversed(cells):
-        found.append(Piece(at, cell.text, cell.tone))
+        found.append(TabPiece(at, cell.text, cell.tone))
         at += cell_len(cell.text) + GAP
     return found

@@ -5,7 +5,7 @@ from decimal import ROUND_CEILING, Decimal
 
 from msgspec import Struct
 
-from runner.diagnosis.advice import Resume, resume_of
+from runner.diagnosis.advice import CanResume, resume_of
 from runner.model.overrides import flag
 from runner.model.run import Run
 from runner.model.status import Change, OutcomeKind
@@ -33,9 +33,9 @@ def told(run: Run, *, other: Other | None = None) -> list[str]:
         return []
     lines = [f"{run.tag} ended: {ended.message}", *([f"advised: {ended.advice}"] if ended.advice else [])]
     again = ended.resume or resume_of(ended.kind)
-    if other is not None or again == Resume.NO:
+    if other is not None or again == CanResume.NO:
         return [*lines, "! A resume changes nothing of that: it is likely to end in the same way."]
-    if again == Resume.CHANGED:
+    if again == CanResume.CHANGED:
         return [*lines, "! Without a change a resume is likely to end in the same way."]
     return lines
 

@@ -20,7 +20,7 @@ from runner.text.sanitize import sanitize_line
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import Key
 from tui.presentation.tabs import Standing
-from tui.screens.cleared import Cleared, Kept
+from tui.screens.cleared import Cleared, ClearedState
 from tui.widgets.key_line import KeyLine
 from tui.widgets.line import Line
 from tui.widgets.tab_line import TabLine
@@ -110,7 +110,7 @@ class NanochatScreen(Screen[None]):
     def action_back(self) -> None:
         self.nanochat.go_back()
 
-    def bring_back(self, kept: Kept) -> None:
+    def bring_back(self, kept: ClearedState) -> None:
         """Have marks or a filter as they were, on a screen that has put them away."""
 
     def notify_style_update(self) -> None:

@@ -23,7 +23,7 @@ from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
 from tui.presentation.phrases import command_line
 from tui.presentation.sorting import sorted_by
-from tui.screens.cleared import Kept
+from tui.screens.cleared import ClearedState
 from tui.screens.files import FilesScreen
 from tui.widgets.consent import Confirm, word_for
 from tui.widgets.line import Line
@@ -288,18 +288,18 @@ class CheckpointsScreen(FilesScreen):
     def action_back(self) -> None:
         field = self.query_one("#ask", Input)
         if field.display or self._words:
-            self.cleared.put(Kept(self._words))
+            self.cleared.put(ClearedState(self._words))
             field.display, field.value, self._words = False, "", ""
             self._list.focus()
             self._show()
         elif self._list.marked:
-            self.cleared.put(Kept(marked=frozenset(self._list.marked)))
+            self.cleared.put(ClearedState(marked=frozenset(self._list.marked)))
             self._list.marked.clear()
             self._list.refresh()
         else:
             super().action_back()
 
-    def bring_back(self, kept: Kept) -> None:
+    def bring_back(self, kept: ClearedState) -> None:
         self.query_one("#ask", Input).value = self._words = kept.words or self._words
         self._list.marked |= kept.marked
         self._show()

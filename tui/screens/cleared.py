@@ -7,7 +7,7 @@ from typing import NamedTuple
 MOST = 20
 
 
-class Kept(NamedTuple):
+class ClearedState(NamedTuple):
     """What was cleared at once: a filter's text, letters that were looked for, rows that were marked."""
 
     words: str = ""
@@ -19,18 +19,18 @@ class Cleared:
     """What was cleared on one screen, the last first."""
 
     def __init__(self) -> None:
-        self._kept: deque[tuple[float, Kept]] = deque(maxlen=MOST)
+        self._kept: deque[tuple[float, ClearedState]] = deque(maxlen=MOST)
 
     @property
     def at(self) -> float:
         """When the last of it was cleared, by the clock of the process."""
         return self._kept[-1][0] if self._kept else 0.0
 
-    def put(self, kept: Kept) -> None:
+    def put(self, kept: ClearedState) -> None:
         if any(kept):
             self._kept.append((time.monotonic(), kept))
 
-    def pop(self) -> Kept | None:
+    def pop(self) -> ClearedState | None:
         return self._kept.pop()[1] if self._kept else None
 
     def forget(self) -> None:

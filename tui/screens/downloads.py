@@ -6,7 +6,7 @@ from pathlib import Path
 from runner.nanochat import layout
 from runner.text import filenames, units
 from runner.transfer import download
-from runner.transfer.download import Progress
+from runner.transfer.download import TransferProgress
 from runner.transfer.partial_file import DownloadItem
 
 # So many steps are named.
@@ -70,7 +70,7 @@ class Batch:
         # How many files, and bytes, there are more than was planned: less, where some were removed meanwhile.
         self._files = self._bytes = 0
 
-    def add(self, items: Sequence[DownloadItem], came: Progress) -> None:
+    def add(self, items: Sequence[DownloadItem], came: TransferProgress) -> None:
         """One of them is whole."""
         self.whole += 1
         self._items += items

@@ -161,7 +161,7 @@ class RecipeScreen(NanochatScreen):
         self.notify(f"saved as {name}: nanochat-tui launch --recipe {name}", markup=False, timeout=8)
 
 
-def _listed(one: shelf.Kept, home: Path) -> Listed:
+def _listed(one: shelf.KeptRecipe, home: Path) -> Listed:
     """A recipe as the list shows it: its description, or what is wrong with it."""
     try:
         recipe, _ = shelf.find(one.name, home)

@@ -24,7 +24,7 @@ from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
 from tui.presentation.sorting import sorted_by
 from tui.screens.base import NanochatScreen
-from tui.screens.cleared import Kept
+from tui.screens.cleared import ClearedState
 from tui.screens.loss_shapes import Shapes
 from tui.screens.run_detail import RunDetail
 from tui.widgets.panel import Panel
@@ -285,7 +285,7 @@ class RunsScreen(NanochatScreen):
         self._list.focus()
 
     def action_clear(self) -> None:
-        self.cleared.put(Kept(self._filter, marked=frozenset(self._list.marked)))
+        self.cleared.put(ClearedState(self._filter, marked=frozenset(self._list.marked)))
         field = self.query_one("#filter", Input)
         field.value, self._filter = "", ""
         field.display = False
@@ -293,7 +293,7 @@ class RunsScreen(NanochatScreen):
         self._list.focus()
         self._arrange(self.nanochat.runs)
 
-    def bring_back(self, kept: Kept) -> None:
+    def bring_back(self, kept: ClearedState) -> None:
         field = self.query_one("#filter", Input)
         field.value = self._filter = kept.words
         field.display = bool(kept.words)

@@ -7,7 +7,7 @@ from runner.errors import NanochatError
 from runner.fleet.registry import DownloadRequest
 from runner.text import filenames
 from runner.transfer import download
-from runner.transfer.download import Progress
+from runner.transfer.download import TransferProgress
 
 
 def name_of(wanted: DownloadRequest) -> str:
@@ -22,12 +22,12 @@ class Transfer:
     """
 
     def __init__(self, name: str, wanted: DownloadRequest | None = None, *, cut: bool = False) -> None:
-        self.name, self.progress = name, Progress()
+        self.name, self.progress = name, TransferProgress()
         self.wanted, self.cut = wanted, cut
         self.download: download.Download | None = None
         self.stopped = threading.Event()
 
-    def told(self, progress: Progress) -> None:
+    def told(self, progress: TransferProgress) -> None:
         self.progress = progress
 
     def stop(self) -> None:

@@ -24,7 +24,7 @@ from tui.background import background
 from tui.context import VolumeRef
 from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
-from tui.screens.cleared import Kept
+from tui.screens.cleared import ClearedState
 from tui.screens.files import FilesScreen
 from tui.widgets.folder_tree import FolderTree, way
 from tui.widgets.line import Line
@@ -354,19 +354,19 @@ class VolumeScreen(FilesScreen):
             self.remove_class("reading")
             self._list.focus()
         elif self.query_one("#ask", Input).display or self._words or self._letters:
-            self.cleared.put(Kept(self._words, self._letters))
+            self.cleared.put(ClearedState(self._words, self._letters))
             self._words = self._letters = ""
             self.query_one("#ask", Input).display = False
             self._list.focus()
             self._again()
         elif self._list.marked:
-            self.cleared.put(Kept(marked=frozenset(self._list.marked)))
+            self.cleared.put(ClearedState(marked=frozenset(self._list.marked)))
             self._list.marked.clear()
             self._list.refresh()
         else:
             super().action_back()
 
-    def bring_back(self, kept: Kept) -> None:
+    def bring_back(self, kept: ClearedState) -> None:
         if kept.words or kept.letters:
             self._words, self._letters = kept.words, kept.letters
             self._again()

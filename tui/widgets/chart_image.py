@@ -23,7 +23,7 @@ SIXEL_COLOURS = 64
 DASH_UNIT = 5
 
 
-class Asked(Struct, frozen=True):
+class ImageRequest(Struct, frozen=True):
     """What a picture is to show: what is drawn, in cells and pixels, in which colours."""
 
     drawn: Drawn
@@ -40,7 +40,7 @@ def can_draw() -> bool:
     return importlib.util.find_spec("PIL") is not None
 
 
-def encoded(asked: Asked, protocol: Protocol, number: int) -> str:
+def encoded(asked: ImageRequest, protocol: Protocol, number: int) -> str:
     """What the terminal is sent for a picture. Takes a few hundredths of a second; for a thread."""
     image = draw(asked)
     columns = asked.drawn.canvas.width
@@ -56,7 +56,7 @@ def encoded(asked: Asked, protocol: Protocol, number: int) -> str:
     return terminal_images.iterm2(data.getvalue(), columns, asked.rows)
 
 
-def draw(asked: Asked) -> Any:
+def draw(asked: ImageRequest) -> Any:
     """The grid and the curves, without a letter, as an image of Pillow's."""
     from PIL import Image, ImageDraw
 
@@ -77,7 +77,9 @@ def draw(asked: Asked) -> Any:
     return image.resize((width, height), Image.Resampling.BOX)
 
 
-def _curve(pen: Any, asked: Asked, line: Line, colour: Colour, size: tuple[int, int], dash: Sequence[int]) -> None:
+def _curve(
+    pen: Any, asked: ImageRequest, line: Line, colour: Colour, size: tuple[int, int], dash: Sequence[int]
+) -> None:
     """One curve by the column of pixels: a stroke over what a column has, joined to the one before."""
     low, high = asked.drawn.shown.low, asked.drawn.shown.high
     columns = columns_of(line, asked.view, asked.drawn.span, size[0])

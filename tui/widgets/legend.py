@@ -13,7 +13,7 @@ NAME, VALUE = 24, 7
 GAP = "  "
 
 
-class Entry(NamedTuple):
+class CurveEntry(NamedTuple):
     """A curve as the heading tells it: its name ("" where the chart is called by it), its value, its dash."""
 
     name: str
@@ -21,7 +21,7 @@ class Entry(NamedTuple):
     mark: str = ""
 
 
-class Piece(NamedTuple):
+class HeadingPiece(NamedTuple):
     """A piece of a heading, and the number of the curve that it is of, or what it is else."""
 
     text: str
@@ -34,32 +34,32 @@ def short(text: str, room: int) -> str:
     return text if cell_len(text) <= room else f"{set_cell_size(text, max(0, room - 1)).rstrip()}…" if room > 0 else ""
 
 
-def width_of(pieces: Sequence[Piece]) -> int:
+def width_of(pieces: Sequence[HeadingPiece]) -> int:
     """How many cells pieces take."""
     return sum(cell_len(piece.text) for piece in pieces)
 
 
-def entry_pieces(entry: Entry, curve: int, *, named: bool = True) -> list[Piece]:
+def entry_pieces(entry: CurveEntry, curve: int, *, named: bool = True) -> list[HeadingPiece]:
     """One curve: its dash, its name where there is room for it, its value."""
     words = (entry.mark, short(entry.name, NAME) if named else "", entry.value)
-    return [Piece(" ".join(filter(None, words)), curve)]
+    return [HeadingPiece(" ".join(filter(None, words)), curve)]
 
 
-def legend(entries: Sequence[Entry], notes: Sequence[str], missed: str, room: int) -> list[Piece]:
+def legend(entries: Sequence[CurveEntry], notes: Sequence[str], missed: str, room: int) -> list[HeadingPiece]:
     """The curves in one row: a number is never cut. Where room is short notes go first, then names, then curves."""
     every = list(enumerate(entries))
     trials = [(every, True, notes[:count]) for count in range(len(notes), -1, -1)]
     trials.append((every, False, ()))
     trials += [(every[:count], False, ()) for count in range(len(every) - 1, -1, -1)]
     for shown, named, told in trials:
-        pieces: list[Piece] = []
+        pieces: list[HeadingPiece] = []
         for curve, entry in shown:
-            pieces += [Piece(GAP, PLAIN)] if pieces else []
+            pieces += [HeadingPiece(GAP, PLAIN)] if pieces else []
             pieces += entry_pieces(entry, curve, named=named)
         if 0 < len(shown) < len(every) and len(every) > 2:
-            pieces.append(Piece(f" +{len(every) - len(shown)}", PLAIN))
+            pieces.append(HeadingPiece(f" +{len(every) - len(shown)}", PLAIN))
         for text, of in (*((note, NOTE) for note in told), *([(missed, MISSED)] if missed else ())):
-            pieces += [Piece(GAP if pieces else "", PLAIN), Piece(text, of)]
+            pieces += [HeadingPiece(GAP if pieces else "", PLAIN), HeadingPiece(text, of)]
         if width_of(pieces) <= room:
             return pieces
     return []
@@ -79,29 +79,29 @@ def rows_wanted(title: str, names: Sequence[str], width: int, most: int) -> int:
 
 
 def heading(
-    title: str, entries: Sequence[Entry], notes: Sequence[str], missed: str, width: int, rows: int = 1
-) -> list[list[Piece]]:
+    title: str, entries: Sequence[CurveEntry], notes: Sequence[str], missed: str, width: int, rows: int = 1
+) -> list[list[HeadingPiece]]:
     """A heading in so many rows, none of them wider than `width`."""
     title = short(title, width)
-    first = [Piece(title, TITLE)]
+    first = [HeadingPiece(title, TITLE)]
     room = width - cell_len(title) - len(GAP)
     if rows < 2:
         beside = legend(entries, notes, missed, room) if room > 0 else []
-        return [[*first, Piece(GAP, PLAIN), *beside] if beside else first]
+        return [[*first, HeadingPiece(GAP, PLAIN), *beside] if beside else first]
     beside = legend((), notes, missed, room) if room > 0 else []
-    found = [[*first, Piece(GAP, PLAIN), *beside] if beside else first]
-    line: list[Piece] = []
+    found = [[*first, HeadingPiece(GAP, PLAIN), *beside] if beside else first]
+    line: list[HeadingPiece] = []
     for curve, entry in enumerate(entries):
         last, left = len(found) == rows - 1, len(entries) - curve - 1
         pieces = entry_pieces(entry, curve)
         if width_of(pieces) > width:
             pieces = entry_pieces(entry, curve, named=False)
-        before = [*line, Piece(GAP, PLAIN)] if line else []
+        before = [*line, HeadingPiece(GAP, PLAIN)] if line else []
         more = len(f" +{left}") if last and left else 0
         if width_of(before) + width_of(pieces) + more <= width:
             line = [*before, *pieces]
         elif last or width_of(pieces) > width:
-            note = Piece(f" +{left + 1}", PLAIN)
+            note = HeadingPiece(f" +{left + 1}", PLAIN)
             line += [note] if width_of([*line, note]) <= width else []
             break
         else:

@@ -20,7 +20,7 @@ from tui.background import background
 from tui.presentation import terminal_images
 from tui.presentation.terminal_images import Protocol
 from tui.widgets import chart_image
-from tui.widgets.chart_image import Asked
+from tui.widgets.chart_image import ImageRequest
 from tui.widgets.chart_layout import Drawn
 from tui.widgets.plot_window import PlotWindow
 
@@ -93,12 +93,12 @@ class Pictured(Widget):
             if cell is None:
                 return None
             self._making = wanted
-            asked = Asked(drawn, self.view.copy(), body, cell, back, ink, colours)
+            asked = ImageRequest(drawn, self.view.copy(), body, cell, back, ink, colours)
             self._make(asked, protocol, Sent(wanted, size, "", next(NUMBERS)))
         return self._sent
 
     @background(group="picture", doing="drawing the picture of a chart", exclusive=True)
-    def _make(self, asked: Asked, protocol: Protocol, sent: Sent) -> None:
+    def _make(self, asked: ImageRequest, protocol: Protocol, sent: Sent) -> None:
         sent.data = chart_image.encoded(asked, protocol, sent.number)
         self.app.call_from_thread(self._made, protocol, sent)
 

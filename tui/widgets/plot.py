@@ -173,7 +173,7 @@ class Plot(Pictured):
             value, place = line.value(view.axis, view.at)
             where = where or ("" if place is None else f"at {axes.place(place, view.axis)}")
             mark = look(line, drawn.several)[0] if len(told) > 1 else ""
-            entries.append(legend.Entry(line.layer.name, axes.value(value), mark))
+            entries.append(legend.CurveEntry(line.layer.name, axes.value(value), mark))
         missed = sum(layer.series.not_finite for layer in self.curves)
         title = self._title + (" (log)" if view.log else "")
         # Over a picture there is no room for it.
@@ -190,7 +190,7 @@ class Plot(Pictured):
             return ""
         return legend.slider(factor, FACTORS)
 
-    def _piece_style(self, piece: legend.Piece, told: list[Line]) -> Style:
+    def _piece_style(self, piece: legend.HeadingPiece, told: list[Line]) -> Style:
         if piece.of >= 0:
             return self._style(told[piece.of])
         styles = {legend.TITLE: STRONG, legend.MISSED: self._tones("error"), legend.NOTE: FAINT}

@@ -10,7 +10,7 @@ from textual import events
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.presentation.tabs import Piece, Standing, arranged
+from tui.presentation.tabs import Standing, TabPiece, arranged
 
 
 class TabLine(Widget):
@@ -35,7 +35,7 @@ class TabLine(Widget):
             self.refresh()
 
     @property
-    def _pieces(self) -> list[Piece]:
+    def _pieces(self) -> list[TabPiece]:
         return arranged(self._current, self._standing, self.size.width)
 
     def render_line(self, y: int) -> Strip:
