@@ -92,11 +92,11 @@ def test_two_actions_may_swap_their_keys_and_of_two_that_want_one_the_first_has_
     assert len(found.told) == 2 and summary(found).endswith("and 1 more (nanochat-tui keys)")
 
 
-def test_an_action_may_go_without_a_key_and_among_files_theirs_go_first() -> None:
+def test_an_action_may_go_without_a_key() -> None:
     found = chosen("emacs", {"runs.delete": []})
     put = key_overrides(found)
     assert put["runs.delete"] == "none" and "runs.cancel" not in put
-    assert "g" in put["move.top"].split(",") and "g" not in put["move.top/files"].split(",")
+    assert "g" in put["move.top"].split(",")
 
 
 @pytest.mark.parametrize(

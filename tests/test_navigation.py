@@ -1,6 +1,7 @@
 """The ways between screens, and the palette: back goes back, a command is found by its name and does its work."""
 
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ from textual.widgets import Input
 from runner.fleet.fleet import Fleet
 from runner.model.backend_name import BackendName
 from runner.model.states import State
+from runner.model.status import Money
 from runner.nanochat.layout import CheckpointKind
 from tests.test_app import put, text_of, until
 from tests.test_series import event, step
@@ -21,6 +23,7 @@ from tui.screens import checkpoints, cost
 from tui.screens.runs import COLUMNS, CYCLE, ordered
 from tui.screens.watch import WatchScreen
 from tui.widgets.choice import Choice
+from tui.widgets.consent import Confirm
 from tui.widgets.log_view import LogView
 from tui.widgets.virtual_list import VirtualList
 
@@ -177,6 +180,53 @@ async def test_a_click_on_a_column_sorts_by_it_and_one_on_the_row_under_the_curs
         assert app.current_mode == "runs" and app.screen.query_one(VirtualList).current == "run0001"
         await pilot.click(VirtualList, offset=(4, 1))
         await until(pilot, lambda: app.current_mode == "watch" and app.watched == "run0001", "the run to be watched")
+
+
+async def test_the_row_under_the_cursor_stays_in_view_when_rows_are_sorted_anew(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    for number in range(1, 31):
+        put(fleet, number, tag=f"tag-{number:02d}")
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(80, 24)) as pilot:
+        rows = app.screen.query_one(VirtualList)
+        await until(pilot, lambda: rows.current == "run0030", "the newest")
+        await pilot.press("s")
+        await until(pilot, lambda: rows.cursor == 29 and "by run" in text_of(app), "by name, where it is the last")
+        assert "run0030" in rows.on_screen
+        await pilot.press("s", "s", "s", "s", "s")
+        await until(pilot, lambda: rows.cursor == 0 and "by started" in text_of(app), "as at first")
+        assert "run0030" in rows.on_screen
+
+
+async def test_the_dearest_run_is_found_and_stopped_where_money_is_shown(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    for number, rate in ((1, "31.92"), (2, "3.95"), (3, None)):
+        state = State.RUNNING if rate else State.DONE
+        money = Money(usd_per_hour=Decimal(rate)) if rate else Money()
+        run_id = put(fleet, number, state, backend=BackendName.MODAL)
+        known = fleet.registry.get(run_id)
+        assert known.status
+        status = msgspec.structs.replace(known.status, money=money)
+        fleet.registry.update(run_id, lambda run, status=status: msgspec.structs.replace(run, status=status))
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("5", "s")
+        await until(pilot, lambda: "by $/h" in text_of(app), "the dearest first")
+        await pilot.press("home")
+        assert app.screen.query_one(VirtualList).current == "run0001" and "$31.92" in text_of(app)
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(app.screen, Confirm) and "tag-1" in text_of(app), "the question")
+
+
+async def test_a_click_with_the_other_button_opens_nothing(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    put(fleet, 1)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "tag-1" in text_of(app), "the run")
+        await pilot.click(VirtualList, offset=(4, 1), button=3)
+        await pilot.pause()
+        assert app.current_mode == "runs"
 
 
 def test_every_column_can_be_sorted_by_whatever_is_not_known(tmp_path: Path) -> None:

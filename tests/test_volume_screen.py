@@ -300,7 +300,7 @@ async def test_a_run_is_brought_home_from_the_keyboard(fleet: Fleet, tmp_path: P
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
         await browse(pilot, app, "runs", "run0001")
-        await pilot.press("g")
+        await pilot.press("d")
         await until(pilot, lambda: app.screen.query(Input) and "tag-1:" in text_of(app), "where to")
         app.screen.query_one(Input).value = str(tmp_path / "out")
         await answer(pilot, "enter")
@@ -326,10 +326,10 @@ async def test_a_checkpoint_is_one_download_which_says_its_step_its_size_and_whe
     async with app.run_test(size=LARGE) as pilot:
         await pilot.press("6")
         await until(pilot, lambda: "complete" in text_of(app), "the checkpoints")
-        await pilot.press("g")
+        await pilot.press("d")
         await until(pilot, lambda: "5 files" in text_of(app), "how much it is")
-        sizes = [p.stat().st_size for p in (root(fleet) / "runs/run0001/base_checkpoints/d12").glob("*_000060*")]
-        assert "Download checkpoint of step 60 of tag-1 into which folder?" in text_of(app)
+        sizes = [p.stat().st_size for p in (root(fleet) / "runs/run0001/base_checkpoints/d12").glob("*_000040*")]
+        assert "Download checkpoint of step 40 of tag-1 into which folder?" in text_of(app)
         assert units.size(sum(sizes) + 2) in text_of(app)
         app.screen.query_one(Input).value = "out"
         await until(pilot, lambda: "into out/tag-1/base_checkpoints/d12/" in text_of(app), "where it goes")
@@ -338,7 +338,7 @@ async def test_a_checkpoint_is_one_download_which_says_its_step_its_size_and_whe
         await until(pilot, lambda: app.toasts.all and not app.files.busy, "the end")
         told = [toast.text for toast in app.toasts.all]
         size = units.size(sum(sizes) + 2)
-        assert told == [f"checkpoint of step 60 of tag-1 is in {Path.cwd()}/out: {size}, 5 files"]
+        assert told == [f"checkpoint of step 40 of tag-1 is in {Path.cwd()}/out: {size}, 5 files"]
         assert len(list((Path.cwd() / "out/tag-1/base_checkpoints/d12").iterdir())) == 3
 
 
@@ -349,7 +349,7 @@ async def test_a_file_of_a_run_is_offered_a_folder_of_that_run(
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
         await browse(pilot, app, "runs/run0001", "log")
-        await pilot.press("g")
+        await pilot.press("d")
         await until(pilot, lambda: "1 file" in text_of(app), "the question")
         assert app.screen.query_one(Input).value == str(tmp_path / "tag-1")
         assert "volume get runs/run0001/log tag-1" in text_of(app)
@@ -445,7 +445,7 @@ async def test_best_and_last_are_kept_and_the_rest_goes(fleet: Fleet) -> None:
         await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen._rows) == 2, "two")
         await pilot.press("enter")
         await until(
-            pilot, lambda: isinstance(app.screen, VolumeScreen) and "meta_000060" in app.screen._list.current, ""
+            pilot, lambda: isinstance(app.screen, VolumeScreen) and "meta_000040" in app.screen._list.current, ""
         )
 
 
@@ -544,7 +544,7 @@ async def test_leaving_with_a_paused_download_asks_and_the_next_start_offers_to_
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
         await browse(pilot, app, "", "big")
-        await pilot.press("g")
+        await pilot.press("d")
         await until(pilot, lambda: app.screen.query(Input) and "into which folder" in text_of(app), "where to")
         real = app.files.volume
         Slow.goes_on = threading.Event()

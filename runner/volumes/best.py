@@ -46,8 +46,9 @@ def with_measures(found: Sequence[Checkpoint], known: Measured) -> list[Checkpoi
     return [one(checkpoint) for checkpoint in found]
 
 
-def best_of(whole: Sequence[Checkpoint]) -> set[int]:
-    """Steps that are the best of one kind, the earliest of equals; more than one where what is known does not agree."""
+def best_of(whole: Sequence[Checkpoint]) -> list[int]:
+    """Steps that are the best of one kind, the earliest of equals, what is surest first; more than one where what is
+    known does not agree."""
     here = [c for c in whole if c.measured_at == c.step]
     ways = (
         [(c.measured, c.step) for c in here if c.measured is not None],
@@ -55,7 +56,16 @@ def best_of(whole: Sequence[Checkpoint]) -> set[int]:
         # What was carried along was measured before: of equals the earliest is nearest to where that was.
         [(c.val_bpb, c.step) for c in whole if c.val_bpb is not None],
     )
-    return {min(way)[1] for way in ways if way}
+    return list(dict.fromkeys(min(way)[1] for way in ways if way))
+
+
+def stands_out(found: Iterable[Checkpoint]) -> set[tuple[CheckpointKind, int]]:
+    """The best complete checkpoint of each kind of one run, by its step, where there are several to choose from."""
+    by_kind: dict[CheckpointKind, list[Checkpoint]] = {}
+    for one in found:
+        if one.verdict is Verdict.COMPLETE:
+            by_kind.setdefault(one.kind, []).append(one)
+    return {(kind, step) for kind, whole in by_kind.items() if len(whole) > 1 for step in best_of(whole)[:1]}
 
 
 def prunable(found: list[Checkpoint], needed: Collection[int] = ()) -> list[Checkpoint]:
@@ -69,6 +79,6 @@ def prunable(found: list[Checkpoint], needed: Collection[int] = ()) -> list[Chec
         if not whole:
             continue
         last = max(whole, key=lambda c: c.step)
-        kept = best_of(whole) | set(needed if kind is CheckpointKind.BASE else ())
+        kept = set(best_of(whole)) | set(needed if kind is CheckpointKind.BASE else ())
         gone += [c for c in found if c.kind is kind and c.step < last.step and c.step not in kept]
     return sorted(gone, key=lambda c: (c.run, c.kind, c.step))

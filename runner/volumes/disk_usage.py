@@ -27,13 +27,16 @@ class FolderUsage(Struct):
 class Suggestion(Struct, frozen=True):
     """Something that could be deleted: what, how much, and what is lost with it.
 
-    There are no paths where somebody who sees more has to choose.
+    `again` says whether it comes back by itself when it is needed. There are no paths where somebody who sees more has
+    to choose, among what the run of that folder, `run`, has saved.
     """
 
     what: str
     why: str
     bytes: int
     paths: tuple[str, ...]
+    again: bool = False
+    run: str = ""
 
 
 class DiskUsage:
@@ -116,7 +119,10 @@ def free_tier() -> int:
 
 
 def suggestions(usage: DiskUsage, runs: Iterable[Run]) -> list[Suggestion]:
-    """What could go, the largest first, and what is lost with it. Nothing that a live run reads."""
+    """What could go and what is lost with it: what comes back by itself first, then the largest.
+
+    Nothing that a live run reads.
+    """
     known = {r.path: r for r in runs}
     found = []
     if not any(r.live for r in known.values()):
@@ -143,8 +149,8 @@ def suggestions(usage: DiskUsage, runs: Iterable[Run]) -> list[Suggestion]:
         old = sum(e.bytes for kind in kinds.values() for step in sorted(kind)[:-1] for e in kind[step])
         # Which of them are best, or whole, their names do not say.
         why = f"K on Checkpoints, or `nanochat-tui checkpoints {run.tag} --prune`, keeps best and last"
-        found.append(Suggestion(f"up to all older checkpoints of {run.tag}", why, old, ()))
-    return sorted((a for a in found if a.bytes), key=lambda a: -a.bytes)
+        found.append(Suggestion(f"older checkpoints of {run.tag}, at most", why, old, (), run=path))
+    return sorted((a for a in found if a.bytes), key=lambda a: (not a.again, -a.bytes))
 
 
 def _caches(usage: DiskUsage) -> list[Suggestion]:
@@ -154,7 +160,7 @@ def _caches(usage: DiskUsage) -> list[Suggestion]:
         layout.HF_CACHE: ("attention kernel", "the next launch fetches it again"),
     }
     return [
-        Suggestion(what, why, usage.folders[path].bytes, (path,))
+        Suggestion(what, why, usage.folders[path].bytes, (path,), again=True)
         for path, (what, why) in reasons.items()
         if path in usage.folders
     ]
@@ -166,7 +172,7 @@ def _downloaded(usage: DiskUsage, runs: Iterable[Run]) -> list[Suggestion]:
     who = f"; to be resumed, {_listed(waiting)} needs it" if waiting else ""
     words = {layout.DATA: "dataset", layout.EVAL_BUNDLE: "evaluation bundle", layout.TASK_DATA: "fine-tuning data"}
     return [
-        Suggestion(what, f"{deletion.SHARED[path]}{who}", usage.folders[path].bytes, (path,))
+        Suggestion(what, f"{deletion.SHARED[path]}{who}", usage.folders[path].bytes, (path,), again=True)
         for path, what in words.items()
         if path in usage.folders and path not in usage.own_text
     ]
@@ -184,7 +190,7 @@ def _unused(usage: DiskUsage, runs: Mapping[str, Run]) -> list[Suggestion]:
             why += "; a nanochat that does downloads it again" if old else "; nothing brings it back if it is your own"
             whose = "dataset of an older nanochat" if old else f"text in {filenames.path_for_terminal(path)}"
             what = f"{whose}, {units.pluralize(shards, 'shard')}"
-            found.append(Suggestion(what, why, usage.folders[path].bytes, (path,)))
+            found.append(Suggestion(what, why, usage.folders[path].bytes, (path,), again=old))
     # Of a run that is not known here nobody can say which code it needs.
     if not usage.top and all(folder.path in runs for folder in usage.children(identifiers.RUNS)):
         needed = {layout.code_archive(r.spec.code.sha) for r in runs.values() if r.spec.code}

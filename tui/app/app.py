@@ -148,6 +148,14 @@ class NanochatApp(RunQuestions):
         if isinstance(self.screen, VolumeScreen):
             self.call_after_refresh(self.screen.open_at, place, path, name)
 
+    def show_checkpoints(self, run: Run) -> None:
+        """Open the Checkpoints screen with the cursor on those of a run."""
+        from tui.screens.checkpoints import CheckpointsScreen
+
+        self.action_show("checkpoints")
+        if isinstance(self.screen, CheckpointsScreen):
+            self.call_after_refresh(self.screen.begin_at, run)
+
     def show_sizes(self, place: VolumeRef, path: str) -> None:
         from tui.screens.sizes import SizesScreen
 
@@ -293,8 +301,12 @@ class NanochatApp(RunQuestions):
                 screen.show_runs(self.runs)
 
     def action_show(self, mode: str) -> None:
+        before = self.screen
+        run = before.run_in_hand() if isinstance(before, NanochatScreen) else None
         self._trail.push(self.current_mode, mode)
         self._open(mode)
+        if run is not None and self.screen is not before and isinstance(self.screen, NanochatScreen):
+            self.call_after_refresh(self.screen.begin_at, run)
 
     def go_back(self) -> None:
         """To the screen from which one came to this one."""

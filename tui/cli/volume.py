@@ -158,7 +158,7 @@ def _du(fleet: "Fleet", args: argparse.Namespace) -> int:
                     {"path": filenames.path_for_json(t.path), "bytes": t.bytes, "files": t.files} for t in folders
                 ],
                 "trash": {"bytes": held.bytes, "files": held.files, "until": held.until if held.files else None},
-                "could_go": [{"what": a.what, "why": a.why, "bytes": a.bytes} for a in could_go],
+                "could_go": [{"what": a.what, "why": a.why, "bytes": a.bytes, "again": a.again} for a in could_go],
             }
         )
         return Exit.OK

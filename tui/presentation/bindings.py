@@ -2,14 +2,11 @@
 
 from textual.binding import Binding, BindingType
 
-from tui.presentation.key_choice import Chosen, chosen, keys_of_files
+from tui.presentation.key_choice import Chosen
 from tui.presentation.keymap import KEYS, MOVES, READING
 
-# What is added to the id of a movement where a screen has some of its keys for files.
-AMONG_FILES = "/files"
 # As a key it is nowhere on a keyboard: Textual has no other way to say that an action has none.
 NO_KEY = "none"
-_OF_FILES = keys_of_files(chosen().keys)
 
 
 def bindings(screen: str) -> list[BindingType]:
@@ -24,12 +21,7 @@ def through(screen: str, action: str) -> list[BindingType]:
 
 def key_overrides(keys: Chosen) -> dict[str, str]:
     """What Textual is to put in the place of the table's keys, by the id of a binding."""
-    found = dict(keys.changed)
-    taken = keys_of_files(keys.keys)
-    for name in MOVES:
-        if (id := f"move.{name}") in found:
-            found[id + AMONG_FILES] = tuple(key for key in found[id] if key not in taken)
-    return {id: ",".join(mine) or NO_KEY for id, mine in found.items()}
+    return {id: ",".join(mine) or NO_KEY for id, mine in keys.changed.items()}
 
 
 def closing(*ids: str) -> list[BindingType]:
@@ -38,15 +30,10 @@ def closing(*ids: str) -> list[BindingType]:
 
 
 def moves(*, among: str = "", **actions: str) -> list[BindingType]:
-    """Bindings of a widget for the movements that it knows: `moves(down="move(1)")`.
-
-    `among` "text" letters move, too; "files" have keys of their own, which go before those of movement.
-    """
+    """Bindings of a widget for the movements that it knows: `moves(down="move(1)")`; `among` "text" a pager's, too."""
     found: list[BindingType] = []
     for name, action in actions.items():
-        keys = [key for key in MOVES[name].split(",") if among != "files" or key not in _OF_FILES]
-        id = f"move.{name}{AMONG_FILES if among == 'files' else ''}"
-        found.append(Binding(",".join(keys), action, show=False, id=id))
+        found.append(Binding(MOVES[name], action, show=False, id=f"move.{name}"))
         if among == "text" and name in READING:
             found.append(Binding(READING[name], action, show=False, id=f"read.{name}"))
     return found

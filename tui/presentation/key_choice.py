@@ -123,12 +123,6 @@ def summary(chosen: Chosen) -> str:
     return f"{SETTING}: {chosen.told[0]}" + (f"; and {more} more (nanochat-tui keys)" if more else "")
 
 
-def keys_of_files(keys: Keys) -> frozenset[str]:
-    """What does something on the screens over files, where it goes before movement."""
-    sections = {section for place in PLACES if "files" in place.sections for section in place.sections}
-    return frozenset(key for one in KEYS if one.screen in sections for key in keys[one.id])
-
-
 def clashes(keys: Keys) -> Iterator[Clash]:
     """Every key that would do two things at one place, and does not in the table."""
     for place in PLACES:

@@ -64,7 +64,7 @@ PRESETS: dict[str, dict[str, str]] = {
         "volume.put": "f2,u",
         "volume.open": "f3,enter",
         "volume.filter": "f4,f",
-        "files.get": "f5,g",
+        "files.get": "f5,d",
         "files.sort": "f6,s",
         "volume.find": "f7,slash",
         "files.remove": "f8,x",

@@ -103,6 +103,13 @@ class NanochatScreen(Screen[None]):
     def show_runs(self, runs: list[Run]) -> None:
         """Runs were looked at; called on the UI thread, also when the screen comes back to the top."""
 
+    def run_in_hand(self) -> Run | None:
+        """The run that the screen shows or has the cursor on, where it is about one."""
+        return None
+
+    def begin_at(self, run: Run) -> None:
+        """One comes here from a screen with this run in hand."""
+
     async def act(self, key: Key) -> None:
         """Do what a key of one of its sections does."""
         await self.run_action(key.action)

@@ -14,7 +14,7 @@ from runner.model.run import Run, needed_steps
 from runner.nanochat.layout import CheckpointKind
 from runner.text import units
 from runner.text.sanitize import sanitize_line
-from runner.volumes.best import prunable
+from runner.volumes.best import prunable, stands_out
 from runner.volumes.checkpoint_verdicts import Checkpoint, Verdict
 from tui.background import background
 from tui.context import VolumeRef
@@ -34,15 +34,16 @@ COLUMNS = (
     Column("run", 16, keep=0),
     Column("kind", 4, keep=3),
     Column("step", 7, right=True, keep=1),
-    Column("val bpb", 13, right=True, keep=4),
+    Column("val bpb", 15, right=True, keep=4),
     Column("CORE", 6, right=True, keep=8),
     Column("age", 4, right=True, keep=6),
     Column("size", 8, right=True, keep=5),
     Column("ranks", 5, right=True, keep=7),
-    Column("verdict", 12, keep=2),
+    Column("verdict", 14, keep=2),
     Column("why", 30, keep=9, grows=True),
 )
 TONES = {Verdict.COMPLETE: "success", Verdict.WEIGHTS_ONLY: "warning"}
+BEST = "★"
 GLYPHS = {Verdict.COMPLETE: "✓", Verdict.WEIGHTS_ONLY: "◐"}
 SORTS: dict[str, Callable[[Run, Checkpoint], Any]] = {
     "run": lambda r, c: (-r.created_at, r.id, c.kind, -c.step),
@@ -74,7 +75,8 @@ class CheckpointsScreen(FilesScreen):
         self._problems: dict[str, str] = {}
         self._rows: dict[str, tuple[Run, Checkpoint]] = {}
         self._sort, self._reverse, self._words = "run", False, ""
-        self._looked_at, self._wanted = 0.0, ""
+        self._best: dict[str, set[tuple[CheckpointKind, int]]] = {}
+        self._looked_at, self._wanted, self._wanted_run = 0.0, "", ""
         self._left = 0
 
     def body(self) -> ComposeResult:
@@ -94,8 +96,21 @@ class CheckpointsScreen(FilesScreen):
 
     def show_checkpoint(self, key: str) -> None:
         """Put the cursor on one, as soon as it is found."""
-        self._wanted, self._words = key, ""
+        self._wanted, self._wanted_run, self._words = key, "", ""
         self._show()
+
+    def begin_at(self, run: Run) -> None:
+        """Put the cursor on the best of a run, as soon as all of its own are found."""
+        self._wanted_run = run.id
+        self._show()
+
+    def _best_or_first(self, run_id: str) -> str:
+        own = [key for key, (run, _) in self._rows.items() if run.id == run_id]
+        return next((key for key in own if self._is_best(key)), own[0] if own else "")
+
+    def _is_best(self, key: str) -> bool:
+        run, one = self._rows[key]
+        return (one.kind, one.step) in self._best.get(run.id, ())
 
     @property
     def _list(self) -> FileList:
@@ -123,14 +138,14 @@ class CheckpointsScreen(FilesScreen):
             self._problems[run.id] = problem
         else:
             self._problems.pop(run.id, None)
-            self._found[run.id] = found
+            self._found[run.id], self._best[run.id] = found, stands_out(found)
         self._show()
 
     def show_runs(self, runs: list[Run]) -> None:
         if self.is_there and {r.id for r in runs} != {r.id for r, _ in self._rows.values()}:
             gone = set(self._found) - {r.id for r in runs}
             for run_id in gone:
-                del self._found[run_id]
+                del self._found[run_id], self._best[run_id]
             if gone:
                 self._show()
 
@@ -150,6 +165,9 @@ class CheckpointsScreen(FilesScreen):
         if self._wanted in self._rows:
             self._list.go_to(self._wanted)
             self._wanted = ""
+        if self._wanted_run in self._found:
+            self._list.go_to(self._best_or_first(self._wanted_run))
+            self._wanted_run = ""
         self._show_title()
         self._show_about()
 
@@ -178,6 +196,10 @@ class CheckpointsScreen(FilesScreen):
         run, one = row
         gone = self._expendable(run)
         cells: list[Cell | str] = [Cell(run.tag, "accent"), f"{one.kind} step {one.step:,}", one.reason]
+        if self._is_best(self._list.current):
+            cells.append(f"{BEST} lowest val bpb of this run's {one.kind} checkpoints")
+        if one.measured_at is not None and one.measured_at != one.step:
+            cells.append(f"val bpb was measured at step {one.measured_at:,}")
         if gone:
             freed = units.size(sum(c.bytes for c in gone))
             cells.append(f"{self.nanochat.key('checkpoints.keep')} keeps best and last, frees {freed}")
@@ -193,7 +215,7 @@ class CheckpointsScreen(FilesScreen):
             Cell(sanitize_line(run.tag)),
             Cell(one.kind),
             Cell(f"{one.step:,}"),
-            Cell(run_format.measured(one)),
+            Cell(f"{run_format.measured(one)} {BEST if self._is_best(key) else ' '}"),
             Cell(units.decimals(_core(run, one), 4)),
             Cell(units.age(one.saved_at, self.nanochat.fleet.clock())),
             Cell(units.size(one.bytes)),

@@ -29,14 +29,15 @@ from tui.widgets.virtual_list import Column, VirtualList
 
 COLUMNS = (
     Column("run", 16, keep=0),
-    Column("state", 17, keep=4),
-    Column("estimated", 24, right=True, keep=3),
-    Column("likely", 10, right=True, keep=2),
+    Column("state", 17, keep=2),
+    Column("$/h", 8, right=True, keep=3),
+    Column("estimated", 24, right=True, keep=6),
+    Column("likely", 10, right=True, keep=4),
     Column("spent", 10, right=True, keep=1),
     Column("billed", 10, right=True, keep=5),
-    Column("model", 5, keep=6),
-    Column("on", 7, keep=7),
-    Column("prices of", 26, keep=8),
+    Column("model", 5, keep=7),
+    Column("on", 7, keep=8),
+    Column("prices of", 26, keep=9),
 )
 DAYS, BAR, BROAD = 8, 10, 100
 # By column, the first to be shown lowest; None is not known, and goes last.
@@ -44,6 +45,7 @@ SORTS: dict[str, Callable[[Run, float], Any]] = {
     "started": lambda r, now: -r.created_at,
     "run": lambda r, now: r.tag,
     "state": lambda r, now: (not r.live, r.state),
+    "$/h": lambda r, now: -rate if (rate := per_hour([r])) else None,
     "estimated": lambda r, now: -r.estimate.usd.likely if r.estimate else None,
     "likely": lambda r, now: -found.usd.likely if (found := project(r, now)) else None,
     "spent": lambda r, now: -spent_usd(r, now),
@@ -51,7 +53,9 @@ SORTS: dict[str, Callable[[Run, float], Any]] = {
     "on": lambda r, now: run_format.hardware(r),
     "prices of": lambda r, now: (r.prices.source, r.prices.date),
 }
-CYCLE = ("started", "run", "spent", "likely")
+CYCLE = ("started", "$/h", "spent", "likely", "run")
+# What only runs that are live have.
+OF_LIVE = frozenset({"$/h"})
 
 
 class CostScreen(NanochatScreen):
@@ -84,7 +88,9 @@ class CostScreen(NanochatScreen):
             return
         now = self.nanochat.fleet.clock()
         self._by_id = {r.id: r for r in runs if not is_free(r)}
-        self.query_one(VirtualList).show([r.id for r in self._sorted(now)])
+        shown = self.query_one(VirtualList)
+        shown.hide_columns(frozenset() if any(r.live for r in self._by_id.values()) else OF_LIVE)
+        shown.show([r.id for r in self._sorted(now)])
         found, rate = spending(runs, self.nanochat.fleet.deleted_accounts, now), per_hour(runs)
         cells: list[Cell | str] = [f"{units.money(found.total)} in all"]
         cells += [f"{units.money(rate)}/h now"] if rate else []
@@ -141,6 +147,7 @@ class CostScreen(NanochatScreen):
         return [
             Cell(sanitize_line(run.tag)),
             run_format.state(run),
+            Cell(units.money(rate) if (rate := per_hour([run])) else ""),
             Cell(units.money_range(run.estimate.usd) if run.estimate else units.UNKNOWN),
             Cell(units.money(found.usd.likely) if found else units.UNKNOWN),
             Cell(units.money(spent_usd(run, now))),
@@ -172,10 +179,16 @@ class CostScreen(NanochatScreen):
             if billed:
                 self._billed[run.id] = sum(billed.values(), Decimal(0))
 
+    def run_in_hand(self) -> Run | None:
+        return self._by_id.get(self.query_one(VirtualList).current)
+
     def action_watch(self) -> None:
-        current = self.query_one(VirtualList).current
-        if current:
-            self.nanochat.watch_run(self._by_id[current])
+        if run := self.run_in_hand():
+            self.nanochat.watch_run(run)
+
+    def action_cancel(self) -> None:
+        if run := self.run_in_hand():
+            self.nanochat.ask_cancel([run])
 
     def on_virtual_list_chosen(self) -> None:
         self.action_watch()

@@ -17,6 +17,7 @@ from runner.model.run import Run
 from runner.nanochat import layout
 from runner.text import units
 from runner.text.sanitize import sanitize_line
+from runner.volumes.best import stands_out
 from runner.volumes.checkpoint_verdicts import Checkpoint, Verdict
 from tui.background import background
 from tui.presentation import run_format, run_summary
@@ -170,7 +171,10 @@ class RunDetail(Panel):
         found = known.checkpoints if known else ()
         cells: list[Cell | str] = [f"{units.pluralize(len(found), 'checkpoint')} complete"] if found else []
         newest = sorted(found, key=lambda one: -one.saved_at)[:MOST_CHECKPOINTS]
-        cells += [Cell(f"{one.kind} {one.step:,} {run_format.measured(one)}".rstrip(" –"), "dim") for one in newest]
+        best = stands_out(found)
+        for one in newest:
+            star = " ★" if (one.kind, one.step) in best else ""
+            cells.append(Cell(f"{one.kind} {one.step:,} {run_format.measured(one)}".rstrip(" –") + star, "dim"))
         self._put("kept", cells, 1)
 
 

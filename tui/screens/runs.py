@@ -12,6 +12,7 @@ from textual.widgets import Input
 
 from runner.model.run import Run
 from runner.model.states import State
+from runner.monitoring.ledger import per_hour
 from runner.monitoring.progress import progress_of
 from runner.monitoring.projection import is_free, project, spent_usd
 from runner.nanochat import layout
@@ -39,23 +40,24 @@ FILTER_HINT = "text in tag, id, task, model or state; Enter keeps it, Esc clears
 NO_FIT = "Nothing fits the filter. Esc clears it."
 COLUMNS = (
     Column("run", 16, keep=0),
-    Column("task", 8, keep=12),
-    Column("model", 5, keep=7),
-    Column("on", 7, keep=13),
+    Column("task", 8, keep=13),
+    Column("model", 5, keep=8),
+    Column("on", 7, keep=14),
     Column("state", 17, keep=1),
-    Column("progress", 8, keep=8),
+    Column("progress", 8, keep=9),
     Column("step", 13, right=True, keep=2),
-    Column("curve", 8, keep=9),
+    Column("curve", 8, keep=10),
     Column("loss", 6, right=True, keep=3),
-    Column("bpb", 6, right=True, keep=10),
-    Column("tok/s", 6, right=True, keep=11),
+    Column("val bpb", 7, right=True, keep=11),
+    Column("tok/s", 6, right=True, keep=12),
     Column("eta", 6, right=True, keep=6),
     Column("cost", 9, right=True, keep=4),
+    Column("$/h", 6, right=True, keep=7),
     Column("seen", 4, right=True, keep=5),
-    Column("id", 8, keep=14),
+    Column("id", 8, keep=15),
 )
 # What only runs that are live have.
-OF_LIVE = frozenset({"tok/s", "eta"})
+OF_LIVE = frozenset({"tok/s", "eta", "$/h"})
 # By column, the first to be shown lowest; None is not known, and goes last either way.
 SORTS: dict[str, Callable[[Run, float], Any]] = {
     "started": lambda r, now: -r.created_at,
@@ -64,13 +66,14 @@ SORTS: dict[str, Callable[[Run, float], Any]] = {
     "loss": lambda r, now: progress_of(r).loss,
     "curve": lambda r, now: progress_of(r).loss,
     "cost": lambda r, now: -spent_usd(r, now),
+    "$/h": lambda r, now: -rate if (rate := per_hour([r])) else None,
     "step": lambda r, now: -share if (share := progress_of(r).share) is not None else None,
     "progress": lambda r, now: -share if (share := progress_of(r).share) is not None else None,
     "seen": lambda r, now: -r.last_heartbeat if r.last_heartbeat is not None else None,
     "task": lambda r, now: r.spec.task,
     "model": lambda r, now: r.spec.depth,
     "on": lambda r, now: run_format.hardware(r),
-    "bpb": lambda r, now: r.status.training.val_bpb if r.status else None,
+    "val bpb": lambda r, now: r.status.training.val_bpb if r.status else None,
     "tok/s": lambda r, now: (
         -r.status.training.tokens_per_s if r.status and r.live and r.status.training.tokens_per_s else None
     ),
@@ -78,7 +81,7 @@ SORTS: dict[str, Callable[[Run, float], Any]] = {
     "id": lambda r, now: r.id,
 }
 # Those that the key goes through.
-CYCLE = ("started", "run", "state", "loss", "cost")
+CYCLE = ("started", "run", "state", "loss", "cost", "$/h")
 
 
 def ordered(runs: Sequence[Run], column: str, now: float, *, reverse: bool = False) -> list[Run]:
@@ -207,6 +210,7 @@ class RunsScreen(NanochatScreen):
             Cell(units.count(status.training.tokens_per_s if status and run.live else None)),
             Cell(units.duration(left.left.likely) if (left := project(run, now)) and status else units.UNKNOWN),
             Cell("free" if is_free(run) else _cost(run, now)),
+            Cell(units.money(rate) if (rate := per_hour([run])) else ""),
             Cell(units.age(run.last_heartbeat, now)),
             Cell(run.id, "dim"),
         ]
@@ -227,6 +231,9 @@ class RunsScreen(NanochatScreen):
         """The marked runs, or the one under the cursor."""
         ids = self._list.marked or ({self._list.current} if self._list.current else set())
         return [self._by_id[i] for i in self._by_id if i in ids]
+
+    def run_in_hand(self) -> Run | None:
+        return self._by_id.get(self._list.current)
 
     def action_watch(self) -> None:
         if self._list.current:

@@ -36,8 +36,9 @@ FOLDERS = (
 )
 COULD_GO = (
     Column("size", 9, right=True, keep=0),
-    Column("could go", 40, keep=1, grows=True),
-    Column("but", 40, keep=2, grows=True),
+    Column("could go", 30, keep=1, grows=True),
+    Column("comes back", 10, keep=2),
+    Column("but", 50, keep=3, grows=True),
 )
 HERE = "."
 
@@ -80,12 +81,20 @@ class SizesScreen(FilesScreen):
     def _list(self) -> FileList:
         return self.query_one("#list", FileList)
 
+    @property
+    def _could_go(self) -> FileList:
+        return self.query_one("#advice", FileList)
+
     def open_at(self, place: VolumeRef, path: str) -> None:
         """Show a folder of a volume; the volume is added up anew when it is another one."""
         other = place != self.place
         self.place, self._folder = place, path
+        self._list.focus()
         if other:
-            self._usage, self._done_at = DiskUsage(), 0.0
+            self._usage, self._done_at, self._advice = DiskUsage(), 0.0, {}
+            for one in (self._list, self._could_go):
+                one.marked.clear()
+                one.show([])
         if self.is_there:
             if not self._done_at:
                 self.action_reload()
@@ -125,11 +134,12 @@ class SizesScreen(FilesScreen):
         if place != self.place:
             return
         self._usage, self._problem = found, problem
-        self._advice = {str(n): one for n, one in enumerate(could_go)}
         if whole:
             self._done_at = self.nanochat.fleet.clock()
             self.nanochat.usages[self.place] = found
-            self.query_one("#advice", FileList).show(list(self._advice))
+            # By what it is: a mark stays with it, wherever it stands then.
+            self._advice = {one.what: one for one in could_go}
+            self._could_go.show(list(self._advice))
         self._show()
 
     def _show(self) -> None:
@@ -158,7 +168,18 @@ class SizesScreen(FilesScreen):
         if self._problem:
             cells.append(Cell(f"! {self._problem}: {self.nanochat.key('files.reload')} tries again", "error"))
         self.query_one("#folders", Panel).put(title, cells)
-        self.query_one("#could-go", Panel).put(["What could go"])
+        self._show_advice()
+
+    def _show_advice(self) -> None:
+        """What is lost with the one under the cursor, where its column has no room; how much is marked."""
+        free, one = self._could_go, self._advice.get(self._could_go.current)
+        cells: list[Cell | str] = []
+        if free.marked:
+            size = units.size(sum(self._advice[key].bytes for key in free.marked))
+            cells.append(Cell(f"{len(free.marked)} marked, {size}", "accent"))
+        elif one and not free.shows("but"):
+            cells.append(Cell(sanitize_line(one.why), "dim"))
+        self.query_one("#could-go", Panel).put(["What could go"], cells)
 
     def _cells(self, key: str) -> list[Cell]:
         total, here = self._rows[key], self._usage.at(self._folder)
@@ -176,18 +197,32 @@ class SizesScreen(FilesScreen):
 
     def _advice_cells(self, key: str) -> list[Cell]:
         one = self._advice[key]
-        return [Cell(units.size(one.bytes)), Cell(sanitize_line(one.what)), Cell(sanitize_line(one.why), "dim")]
+        back = Cell("yes", "success") if one.again else Cell("no", "warning")
+        return [Cell(units.size(one.bytes)), Cell(sanitize_line(one.what)), back, Cell(sanitize_line(one.why), "dim")]
+
+    def on_virtual_list_moved(self) -> None:
+        self._show_advice()
 
     def on_virtual_list_chosen(self) -> None:
         self.action_open()
 
     def action_open(self) -> None:
-        if self._list.has_focus and self._list.current == HERE:
+        if self._could_go.has_focus:
+            self._look_at(self._advice.get(self._could_go.current))
+        elif self._list.has_focus and self._list.current == HERE:
             self.action_browse()
         elif self._list.has_focus and self._list.current:
             self._folder = self._list.current
             self._list.begin()
             self._show()
+
+    def _look_at(self, one: Suggestion | None) -> None:
+        """Where it lies, or the checkpoints among which somebody has to choose."""
+        if one is not None and one.paths:
+            folder, _, name = one.paths[0].rpartition("/")
+            self.nanochat.browse(self.place, folder, name)
+        elif one is not None and (run := next((r for r in self.files.runs_on(self.place) if r.path == one.run), None)):
+            self.nanochat.show_checkpoints(run)
 
     def action_up(self) -> None:
         if self._folder:
@@ -203,7 +238,12 @@ class SizesScreen(FilesScreen):
     def action_mark(self) -> None:
         focused = self.focused
         if isinstance(focused, FileList):
+            # One question is about one list.
+            other = self._list if focused is self._could_go else self._could_go
+            other.marked.clear()
+            other.refresh()
             focused.toggle_mark()
+            self._show_advice()
 
     def action_back(self) -> None:
         if self._folder:
@@ -212,13 +252,13 @@ class SizesScreen(FilesScreen):
             super().action_back()
 
     def picked(self) -> dict[VolumeRef, list[str]]:
-        advice = self.query_one("#advice", FileList)
-        if advice.has_focus:
+        advice = self._could_go
+        if advice.marked or (advice.has_focus and not self._list.marked):
             keys = advice.marked or ({advice.current} if advice.current else set())
             paths = [path for key in keys for path in self._advice[key].paths]
             if keys and not paths:
-                shows, keeps = self.nanochat.key("app.checkpoints"), self.nanochat.key("checkpoints.keep")
-                self.notify(f"{shows} shows them; {keeps} there keeps best and last", markup=False)
+                opens, keeps = self.nanochat.key("sizes.open"), self.nanochat.key("checkpoints.keep")
+                self.notify(f"{opens} shows them; {keeps} there keeps best and last", markup=False)
         else:
             wanted = self._list.marked or {self._list.current}
             paths = sorted(wanted - {HERE, ""})

@@ -88,6 +88,9 @@ class WatchScreen(NanochatScreen):
         if self.is_there:
             self.query_one(LogView).set_away(False)
 
+    def run_in_hand(self) -> Run | None:
+        return self._run
+
     def show_runs(self, runs: list[Run]) -> None:
         if not self.is_there:
             return

@@ -26,7 +26,7 @@ class FolderTree(Tree[str]):
     """Folders by name, those of runs by tag; the data of a node is its path."""
 
     BINDINGS: ClassVar[list[BindingType]] = moves(
-        among="files", down="cursor_down", up="cursor_up", top="scroll_home", bottom="scroll_end"
+        down="cursor_down", up="cursor_up", top="scroll_home", bottom="scroll_end"
     )
 
     def __init__(self, tone: Callable[[str], Style], *, id: str) -> None:

@@ -103,7 +103,7 @@ class VirtualList(ScrollView, can_focus=True):
 
     def show(self, keys: Sequence[str]) -> None:
         """New rows; the cursor stays on its row, or where it was when that row is gone."""
-        current, before = self.current, self._keys
+        current, before, in_view = self.current, self._keys, self._in_view
         self._keys = list(keys)
         self.marked &= set(self._keys)
         if self._keys == before and self._keys:
@@ -116,6 +116,8 @@ class VirtualList(ScrollView, can_focus=True):
         elif current in self._keys:
             self.cursor = self._keys.index(current)
         self.cursor = max(0, min(self.cursor, len(self._keys) - 1))
+        if in_view:
+            self._bring_into_view()
         self.refresh()
         if self.current != current:
             self.post_message(self.Moved())
@@ -162,15 +164,22 @@ class VirtualList(ScrollView, can_focus=True):
         self._touched = True
         before = self.cursor
         self.cursor = max(0, min(len(self._keys) - 1, self.cursor + by))
+        self._bring_into_view()
+        if self.cursor != before:
+            self.post_message(self.Moved())
+            for row in (before, self.cursor):
+                self.refresh_line(row + 1)
+
+    @property
+    def _in_view(self) -> bool:
+        return 0 <= self.cursor - self.scroll_offset.y < max(1, self.size.height - 1)
+
+    def _bring_into_view(self) -> None:
         top, height = self.scroll_offset.y, max(1, self.size.height - 1)
         if self.cursor < top:
             self.scroll_to(y=self.cursor, animate=False)
         elif self.cursor >= top + height:
             self.scroll_to(y=self.cursor - height + 1, animate=False)
-        if self.cursor != before:
-            self.post_message(self.Moved())
-            for row in (before, self.cursor):
-                self.refresh_line(row + 1)
 
     def action_page(self, by: int) -> None:
         self.action_move(by * max(1, self.size.height - 2))
@@ -183,7 +192,7 @@ class VirtualList(ScrollView, can_focus=True):
         if event.y == 0:
             if column := self._column_at(event.x):
                 self.post_message(self.HeadClicked(column))
-        elif row == self.cursor and self.current:
+        elif row == self.cursor and self.current and event.button == 1:
             self.post_message(self.Chosen())
         elif 0 <= row < len(self._keys):
             self.action_move(row - self.cursor)
@@ -255,7 +264,7 @@ class VirtualList(ScrollView, can_focus=True):
         return Strip(segments).adjust_cell_length(width, base)
 
 
-class FileList(VirtualList, inherit_bindings=False):
-    """A list of files: `g` brings them home, so that the top is `Home` alone."""
+class FileList(VirtualList):
+    """A list of files: sideways is into a folder, and out of it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = moves(among="files", **MOVES, left="screen.up", right="screen.open")
+    BINDINGS: ClassVar[list[BindingType]] = moves(left="screen.up", right="screen.open")
