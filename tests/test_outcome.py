@@ -17,7 +17,7 @@ from runner.job.supervise import ProcessExit
 from runner.model.overrides import Overrides
 from runner.model.stages import StageName
 from runner.model.states import State
-from runner.model.status import Change, Outcome
+from runner.model.status import Change, Outcome, OutcomeKind
 from runner.nanochat import grammar
 from runner.text.sanitize import strip_ansi
 from tests.conftest import DATA
@@ -139,6 +139,25 @@ def test_the_first_step_whose_loss_is_nan_is_remembered() -> None:
     assert found
     outcome = with_resume_advice(found, a_status(1, State.RUNNING, "", 0.0, 0.0, stage="base", saved_step=5), 32)
     assert (outcome.kind, outcome.message) == ("nan", "the loss is nan since step 7; step 5 was kept before")
+
+
+@pytest.mark.parametrize(
+    ("fp8", "saved", "advice", "change"),
+    [
+        (True, 5, "launch --task base --from RUN --no-fp8 goes on from step 5", {"fp8": False}),
+        (True, None, "launch it anew with --no-fp8", {"fp8": False}),
+        (None, 5, "launch --task base --from RUN --set base.matrix-lr=LOWER goes on from step 5", {}),
+        (False, None, "launch it anew with --set base.matrix-lr=LOWER", {}),
+    ],
+)
+def test_after_a_loss_that_is_nan_only_that_is_advised_which_changes_something(
+    fp8: bool | None, saved: int | None, advice: str, change: dict[str, int | bool]
+) -> None:
+    ended = Outcome(OutcomeKind.NAN, "the loss is nan", stage=StageName.BASE)
+    status = a_status(1, State.RUNNING, "", 0.0, 0.0, stage="base", saved_step=saved)
+    found = with_resume_advice(ended, status, 32, fp8=fp8)
+    assert found.advice.startswith(f"{advice}: ") and "resume" not in found.advice
+    assert found.change == Change(change, task="base" if saved else "", goes_on=bool(saved))
 
 
 def test_a_kernel_that_did_not_load_stops_only_the_run_that_asked_for_that() -> None:

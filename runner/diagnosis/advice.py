@@ -247,7 +247,7 @@ ADVICE: dict[Cause, Advice] = {
         Kind.ENVIRONMENT, CanResume.CHANGED, "give it its key (wandb login, or WANDB_MODE=disabled), then resume"
     ),
     Cause.NOT_FINITE: Advice(
-        Kind.NAN, CanResume.CHANGED, "go back to a step before it; --no-fp8 is the steadier arithmetic"
+        Kind.NAN, CanResume.CHANGED, "go back to a step before it, with --no-fp8 or a lower learning rate"
     ),
     Cause.TIMED_OUT: Advice(Kind.NCCL, CanResume.YES, RESUME),
     Cause.RENDEZVOUS: Advice(

@@ -284,6 +284,9 @@ class Job:
         self._device_batch = today.device_batch
         self._journal.say(f"[PLAN] {today.resume.reason}; checkpoint every {today.saves.steps} steps")
 
+    def _advised(self, outcome: Outcome) -> Outcome:
+        return with_resume_advice(outcome, self._status, self._device_batch, fp8=self._run.spec.overrides.fp8)
+
     def _history(self) -> History:
         self._journal.flush()
         events = self._volume.read(f"{self._run.path}/{layout.EVENTS_FILE}").decode("utf-8", "replace")
@@ -305,7 +308,7 @@ class Job:
                 self._status, stage.name, _seconds(stage)
             )
             if halt:
-                return with_resume_advice(halt, self._status, self._device_batch)
+                return self._advised(halt)
             outcome = self._run_stage(stage, record, today, publisher)
             if outcome:
                 return outcome
@@ -329,7 +332,7 @@ class Job:
         publisher.flush(lambda: self._tick(today.heartbeat_s))
         self._drain_notes()
         if outcome:
-            outcome = with_resume_advice(outcome, self._status, self._device_batch)
+            outcome = self._advised(outcome)
             if outcome.kind is OutcomeKind.DISK:
                 outcome = with_disk_space(outcome, self._work, self._guard.checkpoint_bytes)
         publish.copy_results(self._base, self._volume, self._run.path)

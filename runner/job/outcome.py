@@ -133,8 +133,8 @@ def print_outcome(outcome: Outcome) -> None:
     print(msgspec.json.encode(outcome).decode(), file=sys.stderr)  # noqa: T201
 
 
-def with_resume_advice(outcome: Outcome, status: Status, device_batch: int) -> Outcome:
-    """The outcome once it is known what was kept: where it can go on, and how."""
+def with_resume_advice(outcome: Outcome, status: Status, device_batch: int, *, fp8: bool | None = False) -> Outcome:
+    """The outcome once it is known what was kept: where it can go on, and how; `fp8`: whether that was in use."""
     kept = status.training.saved_step
     match outcome.kind:
         case OutcomeKind.CANCELLED:
@@ -147,11 +147,13 @@ def with_resume_advice(outcome: Outcome, status: Status, device_batch: int) -> O
             return msgspec.structs.replace(outcome, advice=advice, change=change)
         case OutcomeKind.NAN:
             before = f"step {kept:,} was kept before" if kept else "no checkpoint was kept before"
-            steadier = "--no-fp8 is the steadier arithmetic"
-            advice, change = f"launch it anew; {steadier}", Change({"fp8": False})
+            flag = "--no-fp8" if fp8 else "--set base.matrix-lr=LOWER"
+            change = Change({"fp8": False} if fp8 else {})
+            advice = f"launch it anew with {flag}"
             if kept and outcome.stage is StageName.BASE:
-                advice = f"resume goes on from step {kept:,}, or launch --task base --from RUN anew; {steadier}"
+                advice = f"launch --task base --from RUN {flag} goes on from step {kept:,}"
                 change = msgspec.structs.replace(change, task="base", goes_on=True)
+            advice += ": FP8 is less steady than bf16" if fp8 else ": smaller steps are steadier"
             message = f"{outcome.message}; {before}"
             return msgspec.structs.replace(outcome, message=message, advice=advice, change=change)
     return outcome

@@ -51,7 +51,10 @@ def last_missing(volume: FolderVolume, run: Run, status: Status) -> Outcome | No
         what = f"the last checkpoint is not finite ({last.reason.partition(':')[0]})"
         return (
             with_resume_advice(
-                Outcome(OutcomeKind.NAN, what, stage=StageName.BASE, resume=CanResume.CHANGED), status, 0
+                Outcome(OutcomeKind.NAN, what, stage=StageName.BASE, resume=CanResume.CHANGED),
+                status,
+                0,
+                fp8=run.spec.overrides.fp8,
             )
             if needed
             else None

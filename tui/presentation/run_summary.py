@@ -105,9 +105,10 @@ def verdict(run: Run) -> Cells:
     cells: Cells = [outcome.message]
     if status and status.training.saved_step and "kept" not in outcome.message:
         cells.append(f"kept up to step {status.training.saved_step:,}")
-    if status and status.work.warnings:
-        cells.append(Cell(f"! {status.work.warnings[-1]}", "warning"))
-    return [*cells, *([Cell(outcome.advice, "dim")] if outcome.advice else [])]
+    cells += [f"→ {outcome.advice}"] if outcome.advice else []
+    # A warning of the very thing that ended it is no news.
+    others = [w for w in (status.work.warnings if status else ()) if w.partition(" at ")[0] not in outcome.message]
+    return [*cells, *(Cell(f"! {warning}", "warning") for warning in others[-1:])]
 
 
 def money(run: Run, now: float) -> Cells:

@@ -55,13 +55,17 @@ def other_way(
         command = command_line("resume", run.tag, "--budget", str(budget), "--yes")
         return Other(f"with a budget of {units.money(budget)}", command, "Resume", budget=budget)
     has = ended.change
-    if has is None or all(getattr(run.spec.overrides, name, None) == value for name, value in has.overrides.items()):
+    if has is None:
+        return None
+    asked = run.spec.overrides
+    if has.overrides and all(getattr(asked, name, None) == value for name, value in has.overrides.items()):
         return None
     form = _form(run, has)
     values = {**first, **form}
     command = Filled(values, first, effective, run if has.goes_on else None).command(None)
     words = " ".join(_option(name, value) for name, value in has.overrides.items())
-    says = f"go on in a new run with {words}" if has.goes_on else f"launch anew with {words}"
+    says = "go on in a new run" if has.goes_on else "launch anew"
+    says += f" with {words}" if words else ""
     return Other(says, command, "Fill in", form=form)
 
 
