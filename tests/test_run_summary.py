@@ -1,0 +1,18 @@
+"""How a run has ended, in the words that every screen has for it."""
+
+import msgspec
+
+from runner.model.states import State
+from runner.model.status import Outcome, OutcomeKind
+from tests.statuses import a_status
+from tests.test_run import run
+from tui.presentation import run_summary
+
+
+def test_what_to_do_comes_before_warnings_and_the_one_of_the_end_itself_is_not_told_twice() -> None:
+    status = a_status(1, State.FAILED, "local-1-x", 0.0, 1.0)
+    status.work.warnings = ["Flash Attention 3 did not load", "loss is nan at step 1,190"]
+    status.outcome = Outcome(OutcomeKind.NAN, "the loss is nan since step 1,190", "launch it anew")
+    ended = msgspec.structs.replace(run(State.FAILED), status=status)
+    said = [cell if isinstance(cell, str) else cell.text for cell in run_summary.verdict(ended)]
+    assert said == ["the loss is nan since step 1,190", "→ launch it anew", "! Flash Attention 3 did not load"]
