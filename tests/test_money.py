@@ -123,6 +123,14 @@ def test_the_best_value_of_a_row_is_marked_and_a_tie_is_none() -> None:
     assert (best["loss"], best["CORE"], best["val bpb"]) == ((0,), (1,), ())
 
 
+def test_a_pace_that_is_better_by_chance_alone_is_not_marked_as_the_best() -> None:
+    for rate, best in ((1005.0, ()), (1100.0, (1,))):
+        a = run(id="a", status=a_status(1, State.DONE, "c", 0.0, 1.0, tokens_per_s=1000.0, loss=2.0))
+        b = run(id="b", status=a_status(1, State.DONE, "c", 0.0, 1.0, tokens_per_s=rate, loss=1.999))
+        rows = {row.name: row.best for row in compare.final_numbers([a, b], 10.0)}
+        assert (rows["tok/s"], rows["loss"]) == (best, (1,))
+
+
 def test_names_of_runs_are_text_in_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text(event(1, "container") + step(2, 0, 3.0) + step(3, 1, 2.0))

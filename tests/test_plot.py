@@ -199,9 +199,21 @@ async def test_a_run_without_points_has_its_first_charts_and_no_list() -> None:
     app.known = [RunCurves(run(), NONE)]
     async with app.run_test(size=(120, 34)) as pilot:
         metrics = app.query_one(Metrics)
-        await until(pilot, lambda: "–" in text_of(app), "the empty charts")
+        await until(pilot, lambda: "reading …" in text_of(app), "the empty charts")
         await pilot.press("S", "right_curly_bracket", "R", "a", "x", "h", "enter", "I")
         assert [plot.display for plot in metrics.query(Plot)].count(True) == 1 and app.screen.query(Metrics)
+
+
+def test_a_chart_without_a_value_says_whether_one_may_be_on_its_way() -> None:
+    plot = Small("loss", lambda tone: Style(), PlotWindow(), id="p")
+    for coming, says in ((True, "reading …"), (False, "nothing measured yet")):
+        plot.show([], coming=coming)
+        for size in ((30, 6), (30, 1), (9, 3)):
+            plot.size = Size(*size)
+            rows = ["".join(segment.text for segment in row) for row in plot._draw()]
+            assert len(rows) == size[1] and all(cell_len(row) == size[0] for row in rows)
+        plot.size = Size(40, 6)
+        assert says in "".join("".join(segment.text for segment in row) for row in plot._draw())
 
 
 def test_no_key_of_curves_takes_one_of_the_screens_that_they_are_on() -> None:

@@ -20,6 +20,10 @@ POINTS = 400
 UPSTREAM = "the pinned upstream"
 
 
+# What differs by less is chance: one machine is not as fast as the next.
+PACE = 0.01
+
+
 class Row(Struct, frozen=True):
     """One thing that is compared: a value for each run, None where it is unknown; `best` are the places of the best.
 
@@ -52,21 +56,30 @@ def final_numbers(runs: Sequence[Run], now: float) -> list[Row]:
         _best("val bpb", [s.training.val_bpb if s else None for s in statuses], low=True),
         _best("CORE", [s.training.core if s else None for s in statuses]),
         _best("ChatCORE", [s.training.chatcore if s else None for s in statuses]),
-        _best("tok/s", [s.training.tokens_per_s if s else None for s in statuses]),
-        _best("MFU %", [s.training.mfu if s else None for s in statuses], digits=1),
+        _best("tok/s", [s.training.tokens_per_s if s else None for s in statuses], by=PACE),
+        _best("MFU %", [s.training.mfu if s else None for s in statuses], digits=1, by=PACE),
         Row("MFU % printed", tuple(s.training.mfu_printed if s else None for s in statuses), note=flops.WHY, digits=1),
-        _best("seconds", [s.spent_s if s else None for s in statuses], low=True, digits=1),
-        _best("dollars", [spent_usd(run, now) for run in runs], low=True),
+        _best("seconds", [s.spent_s if s else None for s in statuses], low=True, digits=1, by=PACE),
+        _best("dollars", [spent_usd(run, now) for run in runs], low=True, by=PACE),
         Row("preemptions", tuple(s.containers.preemptions if s else None for s in statuses)),
     ]
     return sorted((row for row in rows if any(v is not None for v in row.values)), key=lambda row: row.is_equal)
 
 
 def _best(
-    name: str, values: Sequence[float | Decimal | None], *, low: bool = False, note: str = "", digits: int = 4
+    name: str,
+    values: Sequence[float | Decimal | None],
+    *,
+    low: bool = False,
+    note: str = "",
+    digits: int = 4,
+    by: float = 0.0,
 ) -> Row:
+    """A row with its best, where that is better than the worst by more than this share of it."""
     known = [v for v in values if v is not None and v == v]
     wanted = (min(known) if low else max(known)) if len(set(known)) > 1 else None
+    if wanted is not None and float(max(known)) - float(min(known)) <= by * abs(float(wanted)):
+        wanted = None
     best = tuple(n for n, v in enumerate(values) if wanted is not None and v == wanted)
     return Row(name, tuple(values), best, note, digits)
 

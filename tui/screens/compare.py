@@ -89,9 +89,9 @@ class CompareScreen(NanochatScreen):
             table.add_column(name, justify="right")
         results = final_numbers(chosen, self.nanochat.fleet.clock())
         groups = [
-            ("", [row for row in results if not row.is_equal]),
             ("settings" if self._every else "settings that differ", differences(chosen, all_of_it=self._every)),
-            ("the same of all", [row for row in results if row.is_equal]),
+            ("results", [row for row in results if not row.is_equal]),
+            ("results that are equal", [row for row in results if row.is_equal]),
         ]
         for title, rows in groups:
             if title and rows:

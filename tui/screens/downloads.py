@@ -59,6 +59,15 @@ def weight(items: Iterable[DownloadItem], *, files: int = 0, size: int = 0) -> s
     return f"{units.size(sum(sizes.values()) + size)}, {units.pluralize(len(sizes) + files, 'file')}"
 
 
+def near(folder: str) -> str:
+    """A folder as seen from where we are or from home, which fits into a line more often than its whole path."""
+    for start, short in ((Path.cwd(), "."), (Path.home(), "~")):
+        if Path(folder).is_relative_to(start):
+            below = "/".join(Path(folder).relative_to(start).parts)
+            return filenames.path_for_terminal(f"{short}/{below}")
+    return filenames.path_for_terminal(folder)
+
+
 class Batch:
     """What was asked for at once: it is told of when all of it has come to its end."""
 
@@ -82,5 +91,6 @@ class Batch:
         if not self.whole:
             return ""
         part = f"{self.whole} of {self.asked} of " if self.whole < self.asked else ""
-        folder = filenames.path_for_terminal(self.folder)
-        return f"{part}{self.what} is in {folder}: {weight(self._items, files=self._files, size=self._bytes)}"
+        return (
+            f"{part}{self.what} is in {near(self.folder)}: {weight(self._items, files=self._files, size=self._bytes)}"
+        )

@@ -166,7 +166,7 @@ class RunDetail(Panel):
         run = self._run
         known = self._known.get(run.id) if run else None
         curves = known.curves if known else NONE
-        self.query_one(Plot).show(layers([RunCurves(run, curves)], "loss") if run else [])
+        self.query_one(Plot).show(layers([RunCurves(run, curves)], "loss") if run else [], coming=known is None)
         self.query_one(Tail).show(known.tail if known else ())
         found = known.checkpoints if known else ()
         cells: list[Cell | str] = [f"{units.pluralize(len(found), 'checkpoint')} complete"] if found else []

@@ -144,7 +144,7 @@ class WatchScreen(NanochatScreen):
         self._curves = found
         known = [RunCurves(run, found)]
         for plot, name in zip(self.query("#plots Plot").results(Plot), PLOTS, strict=True):
-            plot.show(layers(known, name))
+            plot.show(layers(known, name), coming=found is NONE)
         self.query_one(Metrics).show(known)
 
     def _show(self, run: Run, now: float) -> None:

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 
-from runner.metrics.series import EMA
+from runner.metrics.series import EMA, NONE
 from tui.presentation import terminal_images
 from tui.presentation.bindings import bindings, moves
 from tui.widgets.chart_image import can_draw
@@ -86,7 +86,8 @@ class Metrics(VerticalScroll, can_focus=True):
         self._known = known
         for plot, name in zip(self.query(Plot), CHARTS, strict=True):
             smoothed = SHORT.get(CHARTS[name][-1], "") if len(known) > 1 else ""
-            plot.show(layers(known, name), f"{TITLES.get(name, name)} {smoothed}".rstrip())
+            title = f"{TITLES.get(name, name)} {smoothed}".rstrip()
+            plot.show(layers(known, name), title, coming=any(one.curves is NONE for one in known))
         if self.chosen not in self._shown:
             self._choose(self._shown[0])
         self._lay_out()

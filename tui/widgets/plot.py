@@ -13,7 +13,7 @@ from textual.strip import Strip
 
 from runner.metrics.series import MarkKind
 from tui.widgets import axes, legend
-from tui.widgets.chart_layout import Drawn, laid_out
+from tui.widgets.chart_layout import LEFT, Drawn, laid_out
 from tui.widgets.curves import Line, look
 from tui.widgets.pictured import Pictured
 from tui.widgets.plot_window import FACTORS, curve_tone
@@ -23,6 +23,8 @@ from tui.widgets.plot_window import PlotWindow as PlotWindow
 # From these heights on there are rows beside the curve: numbers below it, what happened, more of a heading.
 FOOT, MARK_ROW, TALL = 4, 10, 14
 MOST_HEADING = 3
+# A heading ends before that of the chart at its right begins.
+GAP = 2
 WHEEL = 0.8
 CURSOR, FAINT, STRONG = Style(bold=True, dim=False), Style(dim=True), Style(bold=True)
 MARKS = {MarkKind.SAVE: "◆", MarkKind.VAL: "▲", MarkKind.PREEMPTION: "↻"}
@@ -55,12 +57,14 @@ class Plot(Pictured):
         self._rows_of = Size()
         self._drawn: tuple[object, Drawn] | None = None
         self._base = Style()
+        self._nothing = ""
         # Where the button of the mouse went down, and whether the mouse has moved since.
         self._held: int | None = None
         self._dragged = False
 
-    def show(self, layers: list[Layer], title: str = "") -> None:
-        """Other curves, or the same ones grown; under another title, where one is given."""
+    def show(self, layers: list[Layer], title: str = "", *, coming: bool = False) -> None:
+        """Other curves, or the same ones grown; under another title, where one is given. `coming`: not read yet."""
+        self._nothing = "reading …" if coming else "nothing measured yet"
         self.curves = [one for one in layers if len(one.series)]
         self._title = title or self._title
         self._drawn = None
@@ -88,7 +92,7 @@ class Plot(Pictured):
         marks = int(height >= MARK_ROW and any(layer.marks for layer in self.curves))
         names = [layer.name for layer in self.curves]
         most = MOST_HEADING if height >= TALL else 1
-        heading = legend.rows_wanted(self._title, names, self.size.width, most)
+        heading = legend.rows_wanted(self._title, names, self.size.width - GAP, most)
         return heading, max(0, height - heading - foot - marks), marks, foot
 
     def _draw(self) -> list[Strip]:
@@ -96,6 +100,11 @@ class Plot(Pictured):
         # Asked once: it is put together from all styles above it.
         self._base = base
         heading, body, marks, foot = self._heights()
+        if not self.curves:
+            said = Strip([Segment(f"{'':{LEFT}}{self._nothing}", base + FAINT)])
+            rows = [*self._heading(self._what(width, body), heading), *[Strip.blank(width, base)] * (body // 2), said]
+            rows += [Strip.blank(width, base)] * (self.size.height - len(rows))
+            return [row.adjust_cell_length(width, base) for row in rows[: self.size.height]]
         drawn = self._what(width, body)
         cursor = self._cursor_cell(drawn)
         rows = self._heading(drawn, heading)
@@ -179,7 +188,7 @@ class Plot(Pictured):
         # Over a picture there is no room for it.
         cut = drawn.shown.notes if self._sent else ()
         notes = [note for note in (where, *cut, self._slider(drawn)) if note]
-        width = self.size.width
+        width = self.size.width - GAP
         found = legend.heading(title, entries, notes, f"{missed:,} not finite" if missed else "", width, rows)
         return [Strip([Segment(piece.text, self._piece_style(piece, told)) for piece in row]) for row in found]
 
