@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from rich.cells import cell_len
 from rich.style import Style
 from textual import events
 from textual.geometry import Size
