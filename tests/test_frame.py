@@ -123,7 +123,8 @@ async def test_a_border_is_dragged_and_another_layout_has_its_own_sizes(tmp_path
         await until(pilot, lambda: "tag-29" in text_of(app), "the runs")
         runs, detail = app.screen.query_one("#list"), app.screen.query_one(RunDetail)
         before = detail.region.y
-        await pilot.mouse_down(detail, offset=(10, 0))
+        # As a terminal tells it: by its place on the screen alone.
+        await pilot.mouse_down(offset=(10, before))
         await pilot.hover(app.screen, offset=(10, 12))
         await pilot.mouse_up(app.screen, offset=(10, 12))
         assert detail.region.y == 12 < before and runs.region.bottom == 12

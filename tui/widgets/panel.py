@@ -88,8 +88,9 @@ class Panel(Container):
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         found = self._divides()
-        edge = found and ((found[1] == "height" and event.y == 0) or (found[1] == "width" and event.x == 0))
-        if edge and event.widget is self:
+        # Where on the screen: what comes up from a widget within has its place in that.
+        at_top, at_left = event.screen_y == self.region.y, event.screen_x == self.region.x
+        if found and (at_top if found[1] == "height" else at_left):
             self._dragging, self._sized = True, found
             self.capture_mouse()
 
