@@ -87,11 +87,13 @@ class RunDetail(Panel):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        """A curve where there is room for one that says something, and the end of the log where there is yet more."""
+        """A curve where there is one, and room for it; in what is left, or without a curve, the end of the log."""
         said = sum(line.size.height or 1 for line in self.query(Line).results(Line) if line.display)
         left = self.content_size.height - said if self._run else 0
-        self.query_one("#loss").display = left >= CHART_ROWS
-        self.query_one("#tail").display = left >= CHART_ROWS + TAIL_ROWS
+        known = self._known.get(self._run.id) if self._run else None
+        drawn = left >= CHART_ROWS and (known is None or bool(self.query_one(Plot).curves))
+        self.query_one("#loss").display = drawn
+        self.query_one("#tail").display = left - (CHART_ROWS if drawn else 0) >= TAIL_ROWS
 
     def show(self, run: Run | None, now: float) -> None:
         """Another run, or the same a moment later."""
@@ -125,8 +127,12 @@ class RunDetail(Panel):
         if run and run.id in self._known and self._known[run.id].as_of != _as_of(run):
             self._read()
 
+    @property
+    def _has_room(self) -> bool:
+        return self.query_one("#loss").display or self.query_one("#tail").display
+
     def _read(self) -> None:
-        if self._run and not self._reading and self.app.screen is self.screen and self.query_one("#loss").display:
+        if self._run and not self._reading and self.app.screen is self.screen and self._has_room:
             self._reading = True
             self._look(self._run, self._known.get(self._run.id))
 
