@@ -16,3 +16,14 @@ def test_what_to_do_comes_before_warnings_and_the_one_of_the_end_itself_is_not_t
     ended = msgspec.structs.replace(run(State.FAILED), status=status)
     said = [cell if isinstance(cell, str) else cell.text for cell in run_summary.verdict(ended)]
     assert said == ["the loss is nan since step 1,190", "→ launch it anew", "! Flash Attention 3 did not load"]
+
+
+def test_a_question_before_a_stop_says_how_many_steps_would_be_lost() -> None:
+    for step, saved, says in (
+        (113, 50, "kept up to step 50, 63 steps since then would be lost"),
+        (50, 50, "kept up to step 50"),
+        (7, None, "nothing kept yet"),
+    ):
+        status = a_status(1, State.RUNNING, "local-1-x", 0.0, 1.0, step=step, saved_step=saved)
+        assert run_summary.kept(msgspec.structs.replace(run(State.RUNNING), status=status)) == says
+    assert run_summary.kept(msgspec.structs.replace(run(State.QUEUED), status=None)) == "nothing kept yet"

@@ -18,6 +18,7 @@ from runner.volumes.deletion import weigh
 from runner.volumes.trash import Trashed
 from tui.app.base_app import TerminalApp
 from tui.background import background, start
+from tui.presentation import run_summary
 from tui.screens.file_actions import VolumeFiles
 from tui.widgets.consent import Confirm, word_for
 
@@ -47,12 +48,7 @@ class RunQuestions(TerminalApp):
         now = self.fleet.clock()
         lines = [
             f"{r.tag}: {health.phase(r)}, launched {units.age(r.created_at, now)} ago, "
-            f"{'free' if is_free(r) else units.money(spent_usd(r, now)) + ' spent'}, "
-            + (
-                f"kept up to step {r.status.training.saved_step:,}"
-                if r.status and r.status.training.saved_step
-                else "nothing kept yet"
-            )
+            f"{'free' if is_free(r) else units.money(spent_usd(r, now)) + ' spent'}, {run_summary.kept(r)}"
             for r in live
         ]
         lines.append("Steps since the last checkpoint are lost. Resume goes on from there.")

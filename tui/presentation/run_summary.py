@@ -111,6 +111,16 @@ def verdict(run: Run) -> Cells:
     return [*cells, *(Cell(f"! {warning}", "warning") for warning in others[-1:])]
 
 
+def kept(run: Run) -> str:
+    """Up to which step a run is saved, and how many steps would be lost if it stopped now."""
+    training = run.status.training if run.status else None
+    if training is None or not training.saved_step:
+        return "nothing kept yet"
+    since = (training.step or 0) - training.saved_step
+    lost = f", {units.pluralize(since, 'step')} since then would be lost" if since > 0 else ""
+    return f"kept up to step {training.saved_step:,}{lost}"
+
+
 def money(run: Run, now: float) -> Cells:
     """Spent, where it will end, how much of the budget that is; for an ended run: estimated against spent.
 
