@@ -115,7 +115,8 @@ def test_raw_and_smoothed_go_by_what_is_asked_for() -> None:
     assert shown(two) == [(0, False, 0.0), (1, False, 0.0)]
     assert shown(two, raw=True) == [(0, True, 0.0), (1, True, 0.0), (0, False, 0.0), (1, False, 0.0)]
     speed, seldom = layers(known(40.0), "tok/s"), layers(known(40.0), "val bpb")
-    assert shown(speed) == [(0, False, 0.0)] and shown(speed, smoothing=0.9)[-1] == (0, False, 0.9)
+    assert shown(speed) == [(0, False, 0.9)] and shown(speed, smoothing=0.98) == [(0, False, 0.98)]
+    assert shown(speed, smoothing=0.0) == [(0, False, 0.0)] and shown(speed, raw=True)[0] == (0, True, 0.0)
     assert shown(seldom, smoothing=0.99) == [(0, False, 0.0)]
 
 

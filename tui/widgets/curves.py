@@ -52,7 +52,8 @@ def lines(layers: Sequence[Layer], view: PlotWindow) -> list[Line]:
     """The lines of a chart, the later ones in front: of one run raw and smoothed, of several smoothed alone."""
     behind = {id(layer.raw) for layer in layers if layer.raw is not None}
     own = [layer for layer in layers if id(layer.series) not in behind]
-    shows_raw = len(own) == 1 if view.raw is None else view.raw
+    # Behind one that only wavers it would be a broad band.
+    shows_raw = len(own) == 1 and not own[0].usual if view.raw is None else view.raw
     found: list[Line] = []
     for number, layer in enumerate(own):
         # A raw curve without points is none.
@@ -69,7 +70,9 @@ def lines(layers: Sequence[Layer], view: PlotWindow) -> list[Line]:
 
 
 def _factor(layer: Layer, wanted: float | None) -> float:
-    return 0.0 if layer.measured or wanted is None else wanted
+    if layer.measured:
+        return 0.0
+    return layer.usual if wanted is None else wanted
 
 
 def look(line: Line, several: bool) -> tuple[str, tuple[int, ...]]:

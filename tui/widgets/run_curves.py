@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from runner.metrics.series import MEASURED, SFT, Curves
+from runner.metrics.series import EMA, MEASURED, SFT, Curves
 from runner.model.run import Run
 from tui.widgets.plot_window import Layer
 
@@ -24,6 +24,8 @@ CHARTS: dict[str, tuple[str, ...]] = {
 TITLES = {"lr": "lr multiplier"}
 # What the smoothed curve is called beside the raw one, and in a title where it is alone.
 SHORT = {"loss EMA": "ema"}
+# From step to step these only waver: what is looked for is how they go.
+WAVERING = {"tok/s", "MFU", "GPU %"}
 # What is measured seldom, or set, is as it is.
 UNSMOOTHED = {*MEASURED, "lr"}
 
@@ -66,6 +68,7 @@ def layers(known: Sequence[RunCurves], chart: str) -> list[Layer]:
                 rate / 3600,
                 raw=one.curves.series[CHARTS[chart][0]] if name in SHORT else None,
                 measured=name in UNSMOOTHED,
+                usual=EMA if name in WAVERING else 0.0,
                 **ends,
             )
             for name in names
