@@ -43,7 +43,8 @@ class Layer(Struct, frozen=True):
     """One curve: whose it is, its points, and what a step is in tokens and a second in dollars.
 
     The name is "" where the chart is called by the curve. `raw` is what a smoothed curve is of; one that is `measured`
-    is never smoothed, `usual` is how much another one is where nobody has chosen. `steps` and `seconds` are the first and last of its run, so that its charts have one axis.
+    is never smoothed, `usual` is how much another one is where nobody has chosen. `steps` and `seconds` are the first
+    and last of its run, so that its charts have one axis.
     """
 
     name: str
