@@ -112,7 +112,9 @@ def in_own_mounts(folder: Path) -> list[str]:
 
 
 class Cli:
-    """Runs `nanochat-tui` in a home of its own."""
+    """Runs `nanochat-tui` in a home of its own; `limit_s` ends a command that hangs."""
+
+    limit_s = 120.0
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -128,10 +130,10 @@ class Cli:
 
     def __call__(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         if forkable(self.env):
-            done = COMMANDS.run(CLI[-1], list(words), self.env, str(Path.cwd()), 120)
+            done = COMMANDS.run(CLI[-1], list(words), self.env, str(Path.cwd()), self.limit_s)
         else:
             done = subprocess.run(
-                [*CLI, *words], env=self.env, capture_output=True, text=True, timeout=120, check=False
+                [*CLI, *words], env=self.env, capture_output=True, text=True, timeout=self.limit_s, check=False
             )
         if code is not None and done.returncode != code:
             # Raised, as an assertion would be shortened where it is told.

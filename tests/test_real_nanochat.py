@@ -19,7 +19,12 @@ from tests.conftest import Cli, wait_until
 from tests.pin import facts_of_folder
 
 DIR, PYTHON = os.environ.get("NANOCHAT_DIR"), os.environ.get("NANOCHAT_PYTHON")
-pytestmark = pytest.mark.skipif(not (DIR and PYTHON), reason="NANOCHAT_DIR and NANOCHAT_PYTHON are not set")
+LONGEST_TRAINING_S = 600.0
+pytestmark = [
+    pytest.mark.skipif(not (DIR and PYTHON), reason="NANOCHAT_DIR and NANOCHAT_PYTHON are not set"),
+    # A training that shares its processor with others takes many times as long as one that is alone.
+    pytest.mark.timeout(4 * LONGEST_TRAINING_S),
+]
 SHORT = ("--engine", "nanochat", "--model", "d2", "--iterations", "60", "--save-every", "20", "--eval-every", "20")
 # A resume begins at the next row group, so up to a thousand documents are skipped; 0.484617 became 0.484468.
 SKIPPED_DATA = 0.02
@@ -27,6 +32,7 @@ SKIPPED_DATA = 0.02
 
 @pytest.fixture
 def corpus(cli: Cli) -> Cli:
+    cli.limit_s = LONGEST_TRAINING_S
     volume = cli.home / "volumes" / "nanochat"
     volume.mkdir(parents=True)
     made = Path(__file__).with_name("made_up_data.py")
@@ -49,7 +55,7 @@ def test_the_real_pipeline_killed_anywhere_and_resumed_ends_as_one_that_was_not(
     cli, strike = corpus, random.Random(20).randint(22, 58)
     cli("launch", "--task", "base", "--tag", "whole", *SHORT, "--watch")
     cli("launch", "--task", "speedrun", "--tag", "real", *SHORT, "--sft-iterations", "20")
-    wait_until(lambda: (cli.run("real")["step"] or 0) >= strike, seconds=120, what=f"step {strike}")
+    wait_until(lambda: (cli.run("real")["step"] or 0) >= strike, seconds=LONGEST_TRAINING_S, what=f"step {strike}")
     for pid in cli.processes():
         os.kill(pid, signal.SIGKILL)
     assert cli.run("real")["state"] == "interrupted"
@@ -96,15 +102,16 @@ def test_a_dirty_folder_is_trained_and_gone_on_with_whatever_becomes_of_it(corpu
     model.write_text(model.read_text().replace("softcap = 15", "softcap = 5"))
     cli("launch", "--task", "base", "--tag", "whole", *SHORT, "--code", str(folder), "--watch")
     cli("launch", "--task", "base", "--tag", "killed", *SHORT, "--code", str(folder))
-    wait_until(lambda: (cli.run("killed")["step"] or 0) >= 30, seconds=240, what="step 30")
+    wait_until(lambda: (cli.run("killed")["step"] or 0) >= 30, seconds=LONGEST_TRAINING_S, what="step 30")
     model.write_text("this is no Python any more")
     shutil.rmtree(folder)
     for pid in cli.processes():
         os.kill(pid, signal.SIGKILL)
     cli("resume", "killed", "--watch")
     upstream, whole, killed = (val_bpb(cli, name) for name in ("upstream", "whole", "killed"))
-    assert whole[0] != upstream[0] and abs(whole[60] / upstream[60] - 1) > 1e-4
-    assert killed[20] == whole[20]
+    # No cap is felt at step 0, as the logits of a new model are next to nothing.
+    assert abs(whole[20] / upstream[20] - 1) > 1e-3 and abs(whole[60] / upstream[60] - 1) > 1e-3
+    assert (killed[0], killed[20]) == (whole[0], whole[20])
     assert killed[60] == pytest.approx(whole[60], rel=SKIPPED_DATA)
 
 
