@@ -84,6 +84,12 @@ def test_out_of_memory_names_the_next_batch_size_to_try(stage: StageName, saved:
     assert outcome.change == Change({"device_batch_size": 16}, task=task, goes_on=bool(task)), "as the advice says"
 
 
+@pytest.mark.parametrize(("saved", "says"), [(None, ", or anew where none was kept"), (20, "")])
+def test_no_checkpoint_is_promised_to_the_resume_of_a_run_that_kept_none(saved: int | None, says: str) -> None:
+    outcome = told([], ProcessExit(None, 9, stopped=False), saved=saved)
+    assert outcome.advice.endswith(f"resume continues from the last checkpoint{says}")
+
+
 def test_the_rank_that_died_is_the_cause_not_those_that_lost_it() -> None:
     echo = "[rank0]: torch.distributed.DistBackendError: NCCL error in: NCCLUtils.cpp:94, remote process exited"
     cause = "[rank3]: ValueError: a bad row"

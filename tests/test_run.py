@@ -149,6 +149,13 @@ def test_a_process_gone_without_a_word_is_interrupted_and_says_what_to_do() -> N
     assert after.outcome and "resume t " in after.outcome.advice
 
 
+@pytest.mark.parametrize(("saved", "says"), [(None, ", or anew where none was kept"), (20, "")])
+def test_the_resume_of_a_killed_run_that_kept_no_checkpoint_is_promised_none(saved: int | None, says: str) -> None:
+    after = apply_poll(run(), Poll(False, status(State.RUNNING, stage="base", saved_step=saved)), NOW)
+    assert after.outcome
+    assert after.outcome.advice == f"nanochat-tui resume t continues from the last checkpoint{says}"
+
+
 def test_a_run_taken_for_dead_yields_to_its_job_when_that_is_found_alive_or_done() -> None:
     late = apply_poll(run(State.LAUNCHING, calls=[]), Poll(False, None), NOW)
     assert late.state is State.INTERRUPTED

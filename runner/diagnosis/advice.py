@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from runner.model.status import RESUME
 from runner.model.status import OutcomeKind as Kind
 
 
@@ -92,7 +93,6 @@ class Advice(Struct, frozen=True):
 
 
 WHOLE = "nanochat-tui checkpoints RUN shows which are whole"
-RESUME = "resume continues from the last checkpoint"
 CHECK_NETWORK = "check the network, then resume: what arrived is kept"
 LOG = "see the log: nanochat-tui logs RUN --level error"
 _OWN = "nanochat-tui doctor shows which Python is used and what it lacks; mend that before a resume"

@@ -20,7 +20,7 @@ from runner.model import events
 from runner.model.events import Event
 from runner.model.overrides import Overrides
 from runner.model.stages import StageName
-from runner.model.status import Change, Outcome, OutcomeKind, Status
+from runner.model.status import RESUME, Change, Outcome, OutcomeKind, Status, resume_begins
 from runner.text import units
 
 PUT_RIGHT = "put that right, then resume"
@@ -156,7 +156,7 @@ def with_resume_advice(outcome: Outcome, status: Status, device_batch: int, *, f
             advice += ": FP8 is less steady than bf16" if fp8 else ": smaller steps are steadier"
             message = f"{outcome.message}; {before}"
             return msgspec.structs.replace(outcome, message=message, advice=advice, change=change)
-    return outcome
+    return msgspec.structs.replace(outcome, advice=outcome.advice.replace(RESUME, resume_begins(status)))
 
 
 def with_disk_space(outcome: Outcome, folder: Path, checkpoint_bytes: int) -> Outcome:

@@ -318,3 +318,12 @@ def in_parts(raw: Any) -> Any:
 def job_status_of(data: bytes) -> Status:
     """A stored status, as far as this release understands it. Raises one of `stored.UNREADABLE`."""
     return stored.decode(data, Status, {".state": "unknown"}, in_parts)[0]
+
+
+RESUME = "resume continues from the last checkpoint"
+
+
+def resume_begins(status: Status | None, run_id: str = "") -> str:
+    """How a resume begins, as far as is known: the last checkpoint may be newer than what a killed job has said."""
+    said = RESUME.replace("resume", f"resume {run_id}", 1) if run_id else RESUME
+    return said if status and status.training.saved_step else f"{said}, or anew where none was kept"

@@ -10,7 +10,7 @@ from runner.model.backend_name import BackendName
 from runner.model.identifiers import check_tag
 from runner.model.run import Call, Poll, Run
 from runner.model.states import LIVE, TRANSITIONS, UNSURE, State
-from runner.model.status import Outcome, OutcomeKind, Status
+from runner.model.status import Outcome, OutcomeKind, Status, resume_begins
 
 START_GRACE_S = 30.0
 
@@ -174,7 +174,7 @@ def _final_status(run: Run, status: Status | None, said: Outcome | None = None) 
         outcome = Outcome(
             OutcomeKind.KILLED,
             "the job was killed or its machine went away",
-            f"nanochat-tui resume {run.id} continues from the last checkpoint",
+            f"nanochat-tui {resume_begins(status, run.id)}",
             stage=status.work.stage,
         )
     last = status or run.status

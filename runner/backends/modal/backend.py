@@ -31,7 +31,7 @@ from runner.model.run import Poll, Run, calls_of_attempt
 from runner.model.spec import RunSpec
 from runner.model.stages import Part
 from runner.model.states import LIVE, State
-from runner.model.status import Outcome, OutcomeKind, Status
+from runner.model.status import Outcome, OutcomeKind, Status, resume_begins
 from runner.paths import modal_command
 from runner.system import read_only
 from runner.volumes import run_records
@@ -40,7 +40,6 @@ POLL_EVERY_S, POLL_ENDED_EVERY_S, MAX_BACK_OFF_S = 2.0, 30.0, 30.0
 FRESH_S = 15.0
 _WORKING = (State.PREPARING, State.RUNNING, State.STOPPING)
 LAST_RESORT = f"end it at modal.com/apps, or: {modal_command('container', 'stop')} ID, as container list names it"
-RESUME = "nanochat-tui resume {0} continues from the last checkpoint"
 
 
 class _Seen(Struct):
@@ -320,7 +319,7 @@ def app_name(run: Run) -> str:
 
 
 def _outcome(run: Run, ended: CallResult) -> Outcome:
-    resume = RESUME.format(run.id)
+    resume = f"nanochat-tui {resume_begins(run.status, run.id)}"
     match ended.kind:
         case CallEnd.TERMINATED:
             by = "cancelled" if run.cancel_requested_at else "stopped from outside: a person, or the workspace's limit"
