@@ -53,7 +53,7 @@ SCREENS = {
     "checkpoints": (("6",), "complete", "j", "k"),
     "compare": (("1", " ", " ", "v"), "Results and settings", LEFT, RIGHT),
     "help": (("escape", "?"), "everywhere", DOWN, UP),
-    "palette": (("escape", "\x10"), "Suspend", DOWN, UP),
+    "palette": (("escape", "\x10"), "Search for commands", DOWN, UP),
     "search all": (("escape", "\x14"), "Search", "a", "\x7f"),
 }
 
