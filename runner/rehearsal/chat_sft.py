@@ -56,8 +56,9 @@ def main() -> None:
     smooth, seconds, best = 0.0, 0.0, math.inf
     for step in range(total + 1):
         if args.eval_every > 0 and (step == total or step % args.eval_every == 0):
-            best = min(best, _bits_per_byte(model))
-            print(f"Step {step:05d} | Validation bpb: {_bits_per_byte(model):.4f}")
+            bpb = _bits_per_byte(model)
+            best = min(best, bpb)
+            print(f"Step {step:05d} | Validation bpb: {bpb:.4f}")
         if step == total:
             break
         pace.begin()
