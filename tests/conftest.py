@@ -31,6 +31,9 @@ for _variable in [name for name in os.environ if name.startswith("NANOCHAT_TUI_"
     del os.environ[_variable]
 for _variable in ("COLORFGBG", "TEXTUAL_THEME"):
     os.environ.pop(_variable, None)
+# Hundreds of programs are started, many from one copy of our source: none should compile what another has compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ["TZ"] = "UTC"
 time.tzset()
 # `nohup` and a shell's `&` leave signals ignored, which every child would inherit, and then no Ctrl-C would reach it.

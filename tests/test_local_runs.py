@@ -40,7 +40,7 @@ def kill_everything(cli: Cli) -> None:
 def test_the_smoke_test_ends_well_and_every_listing_agrees_with_the_disk(cli: Cli) -> None:
     watched = cli("launch", "--backend", "local", "--task", "test", "--watch", *QUICK)
     final = watched.stdout.splitlines()[-1]
-    assert final.startswith("✓ d12-") and "done" in final and "loss 3.102, 10 steps" in final
+    assert final.startswith("✓ d12-") and "done" in final and "loss 3.133, 10 steps" in final
     listed, shown, saved = cli.json("ls"), cli.run(), cli.json("checkpoints", "last")
     assert [r["id"] for r in listed] == [shown["id"]]
     assert (shown["state"], shown["step"], shown["total_steps"], shown["attempts"]) == ("done", 10, 10, 1)
