@@ -1,5 +1,6 @@
 """The words of a message that name a cause, whatever the class of the exception that says them."""
 
+import functools
 import re
 
 from runner.diagnosis.advice import Cause as C
@@ -251,13 +252,22 @@ _SAID: tuple[tuple[C, str], ...] = (
         r"|read operation timed out|Could not resolve host|unable to resolve host|unable to access .https?:",
     ),
 )
-# One pass for all of them; only where one matched is each asked.
-_ANY = re.compile("|".join(words for _, words in _SAID))
-_EACH = tuple((cause, re.compile(words)) for cause, words in _SAID)
+
+
+# Compiled when the first message asks: most programs that read lines of nanochat meet none, and start sooner.
+@functools.cache
+def _any() -> re.Pattern[str]:
+    return re.compile("|".join(words for _, words in _SAID))
+
+
+@functools.cache
+def _each() -> tuple[tuple[C, re.Pattern[str]], ...]:
+    return tuple((cause, re.compile(words)) for cause, words in _SAID)
 
 
 def cause_in_words(text: str) -> C | None:
     """The cause that the words of a message name by themselves."""
-    if not _ANY.search(text):
+    # One pass for all of them; only where one matched is each asked.
+    if not _any().search(text):
         return None
-    return next(cause for cause, words in _EACH if words.search(text))
+    return next(cause for cause, words in _each() if words.search(text))
