@@ -32,8 +32,10 @@ def has_begun(log: Path, times: int) -> bool:
 
 def committed(store: Path, step: int) -> bool:
     """Whether the whole checkpoint of a step is on the volume: model, metadata, and a file for each of eight GPUs."""
-    names = {file.name for file in store.glob(f"runs/*/base_checkpoints/*/*_{step:06d}*")}
-    return names >= {f"model_{step:06d}.pt", f"meta_{step:06d}.json", *(f"optim_{step:06d}_rank{r}.pt" for r in range(8))}
+    names = {file.stem for file in store.glob(f"runs/*/base_checkpoints/*/*_{step:06d}*")}
+    return names >= {f"{part}_{step:06d}" for part in ("model", "meta")} | {
+        f"optim_{step:06d}_rank{n}" for n in range(8)
+    }
 
 
 def gone(cloud: Cloud, container: str) -> None:
