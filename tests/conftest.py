@@ -2,6 +2,7 @@
 
 import compileall
 import contextlib
+import gc
 import importlib
 import inspect
 import json
@@ -105,6 +106,14 @@ def pytest_collection(session: pytest.Session) -> None:
         # One that cannot be imported is told of when it is collected.
         with contextlib.suppress(Exception, pytest.skip.Exception):
             importlib.import_module(f"tests.{name}")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay to the end, and a screen is many objects: a quarter of the time would go into looking for
+    garbage among them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5000, 10, 50)
 
 
 def wait_until(true: Callable[[], Any], *, seconds: float = 60.0, what: str = "") -> Any:
