@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ import pytest
 
 from runner.nanochat.command_lines import COMMIT
 from tests.conftest import Cli, wait_until
+from tests.forks import Forks
 from tests.modal_cloud import ROOT, Cloud
+
+# The `modal` command line, with all of it imported.
+STOCK = Forks(Path(tempfile.gettempdir()), ["modal.cli.entry_point"], later="modal")
 
 
 @pytest.fixture
@@ -20,9 +25,7 @@ def modal_command(cli: Cli, cloud: Cloud, tmp_path: Path) -> Any:
     env = {**cli.env, **cloud.env}
 
     def run(*words: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "modal", *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False
-        )
+        done = STOCK.run("modal", list(words), env, str(ROOT), 120)
         assert done.returncode == code, (done.stdout[-2000:], done.stderr[-2000:])
         return done.stdout if code == 0 else done.stdout + done.stderr
 
