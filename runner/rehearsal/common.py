@@ -5,7 +5,6 @@ import json
 import os
 import struct
 import sys
-import zipfile
 from array import array
 from pathlib import Path
 from typing import Any
@@ -61,6 +60,9 @@ def check_tokenizer() -> int:
 
 def _zip(path: Path, name: str, values: "array[float]") -> None:
     """One tensor as `torch.save` lays it out: an index that names it, its numbers, the version."""
+    # Imported where it is used: a tenth of the start of scripts that read and write no checkpoint.
+    import zipfile
+
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         # By a fixed time: the same numbers make the same bytes.
         for part, data in (
@@ -88,6 +90,8 @@ def _index(name: str, storage: str, count: int) -> bytes:
 
 
 def _unzip(path: Path) -> bytes:
+    import zipfile
+
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.read("archive/data/0")
