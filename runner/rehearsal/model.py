@@ -39,6 +39,10 @@ def _bucket(value: int) -> int:
     return (value ^ value >> 15) % BUCKETS
 
 
+# So that the largest odds, and their sum, are numbers whatever the learning rate.
+LIKELIEST = 600.0
+
+
 class Context:
     """What stands before a character: the last ones, and the last capitalised word that is not a common one."""
 
@@ -106,7 +110,7 @@ class CharModel:
         for number in numbers:
             for char, weight in self._row(number).items():
                 logits[char] = logits[char] + weight if char in logits else weight
-        odds = {char: math.exp(logit) for char, logit in logits.items()}
+        odds = {char: math.exp(min(logit, LIKELIEST)) for char, logit in logits.items()}
         return odds, sum(odds.values(), float(V - len(odds)))
 
     def train(self, text: str, lr: float) -> float:
