@@ -75,8 +75,10 @@ def demo(home: Path) -> Fleet:
             total_steps=total, loss=loss, val_bpb=bpb,
             outcome=outcome,
         )  # fmt: skip
-        run = Run(f"run{number}demo", tag, made, BackendName.LOCAL, location, began, state, [Call("local-1-x", began)])
-        run.status, run.ended_at = status, NOW - 7000 * (number + 1)
+        run = Run(
+            f"run{number}demo", tag, made, BackendName.LOCAL, location, began, state, [Call("local-1-x", began)],
+            status=status, ended_at=NOW - 7000 * (number + 1),
+        )  # fmt: skip
         fleet.registry.add(named(run, tag))
     return fleet
 

@@ -67,7 +67,7 @@ class Job:
         self.status.state = State.RUNNING
         self.status.work.stages = [StageStatus(StageName.BASE, StageState.RUNNING, started_at=wall)]
         self.status.tell(0.0, wall)
-        self.run.state, self.elapsed = State.RUNNING, 0.0
+        self.run, self.elapsed = msgspec.structs.replace(self.run, state=State.RUNNING), 0.0
 
     def left_s(self) -> float:
         """Until its work is done, or its money."""
@@ -77,7 +77,8 @@ class Job:
 
     def end(self, state: State, wall: float) -> None:
         assert self.status
-        self.status.state = self.run.state = state
+        self.status.state = state
+        self.run = msgspec.structs.replace(self.run, state=state)
         self.status.ended_at = wall
 
 
@@ -200,7 +201,8 @@ class Life:
                 if (job := self.one(State.RUNNING)) and job.status:
                     close_container(job.status, job.status.started_at + job.elapsed)
                     job.status.tell(0.0, self.wall(job.laptop))
-                    job.status.state = job.run.state = State.PREEMPTED
+                    job.status.state = State.PREEMPTED
+                    job.run = msgspec.structs.replace(job.run, state=State.PREEMPTED)
             case "kill":
                 # The same call begins at once in another container, which finds what this one said last.
                 if job := self.one(State.RUNNING):

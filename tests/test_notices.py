@@ -377,14 +377,11 @@ def test_what_ended_while_the_machine_slept_is_told_and_what_ended_unseen_long_a
     hours = 2000.0 + 2 * 3600
     teller.check([failed()], hours)
     assert shown == []
-    live = of(State.RUNNING, phase="training", progress_at=2000.0)
-    live.id = "seen"
+    live = msgspec.structs.replace(of(State.RUNNING, phase="training", progress_at=2000.0), id="seen")
     teller.check([live], 2001.0)
-    ended = failed()
-    ended.id = "seen"
+    ended = msgspec.structs.replace(failed(), id="seen")
     teller.check([ended], hours)
-    woken = failed()
-    woken.id = "woken"
+    woken = msgspec.structs.replace(failed(), id="woken")
     assert woken.status is not None
     woken.status.updated_at = hours - 1
     teller.check([woken], hours)

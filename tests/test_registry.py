@@ -69,6 +69,18 @@ def test_every_change_whoever_makes_it_makes_another_version_and_a_look_makes_no
     assert mine.version() == seen[-1]
 
 
+def test_only_records_that_have_changed_are_read_again_whoever_changed_them(tmp_path: Path) -> None:
+    registry, other = Registry(tmp_path), Registry(tmp_path)
+    for name in ("a", "b", "c"):
+        registry.add(run(id=name, tag=f"tag-{name}", created_at=float(ord(name))))
+    c, b, a = registry.all()
+    assert [id(found) for found in registry.all()] == [id(c), id(b), id(a)]
+    other.update("b", lambda found: msgspec.structs.replace(found, tag="other"))
+    other.remove("c")
+    now = registry.all()
+    assert [r.tag for r in now] == ["other", "tag-a"] and now[1] is a and b.tag == "tag-b"
+
+
 def test_a_change_that_fails_leaves_the_run_as_it_was(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     registry.add(run(id="a"))

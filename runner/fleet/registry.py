@@ -74,12 +74,20 @@ def find_run(runs: list[Run], name: str, *, whole: bool = False) -> Run:
 class Registry(RegistryFile):
     """Runs by id and tag, what was told of them, and downloads; every change is one transaction."""
 
+    # What was read last: the rows, and the runs in them.
+    _known: tuple[list[tuple[str, str, bytes]], list[Run]] = ([], [])
+
     @with_repair
     def all(self) -> list[Run]:
-        """Every run, newest first."""
+        """Every run, newest first; one whose record is as it was is the same as before."""
         with self.reading() as db:
             rows = db.execute("SELECT id, tag, record FROM runs ORDER BY created_at DESC, id").fetchall()
-        return decode_runs(rows)
+        known = {row[0]: (row, run) for row, run in zip(*self._known, strict=True)}
+        changed = [row for row in rows if row[0] not in known or known[row[0]][0] != row]
+        read = {run.id: run for run in decode_runs(changed)}
+        found = [read.get(row[0]) or known[row[0]][1] for row in rows]
+        self._known = rows, found
+        return list(found)
 
     @with_repair
     def version(self) -> tuple[int, int]:

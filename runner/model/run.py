@@ -37,7 +37,7 @@ class Call(Struct, frozen=True):
 SCHEMA = 2
 
 
-class Run(Struct):
+class Run(Struct, frozen=True):
     """A run as this machine knows it: what was asked, the calls made, and the job's last known status.
 
     `prices` are those it was launched at, `estimate` what it was then said to take. `resume_step` is the step that this

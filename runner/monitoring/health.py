@@ -1,6 +1,6 @@
 """Last heartbeat, phase and pace -> one word for how a run is, why, and what comes next. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 
 from msgspec import Struct
@@ -80,16 +80,32 @@ def patience(status: Status, like: Mapping[str, float] | None = None) -> float:
 
 def silences(run: Run, runs: Iterable[Run]) -> dict[str, float]:
     """The longest silences, by phase, of the runs that are like one: same engine, size and hardware."""
-    found: dict[str, float] = {}
+    return silences_of(runs)(run)
+
+
+def silences_of(runs: Iterable[Run]) -> Callable[[Run], dict[str, float]]:
+    """The same for each of many runs, all looked through once."""
 
     def kind(of: Run) -> tuple[object, ...]:
         return of.spec.engine, of.spec.depth, chip(of.spec.gpu), of.spec.gpus, of.backend
 
-    for other in runs:
-        if other.id != run.id and other.status and kind(other) == kind(run):
-            for doing, seconds in other.status.pace.max_silence_s.items():
-                found[doing] = max(found.get(doing, 0.0), seconds)
-    return found
+    # By kind and phase the two longest, each of another run: one of them is not of the run that is asked for.
+    longest: dict[tuple[object, ...], dict[str, list[tuple[float, str]]]] = {}
+    for one in runs:
+        for doing, seconds in one.status.pace.max_silence_s.items() if one.status else ():
+            known = longest.setdefault(kind(one), {}).setdefault(doing, [])
+            known.append((seconds, one.id))
+            known.sort(reverse=True)
+            del known[2:]
+
+    def of(run: Run) -> dict[str, float]:
+        others = {
+            doing: [seconds for seconds, whose in known if whose != run.id]
+            for doing, known in longest.get(kind(run), {}).items()
+        }
+        return {doing: max(seconds) for doing, seconds in others.items() if seconds}
+
+    return of
 
 
 def health(run: Run, now: float, like: Mapping[str, float] | None = None) -> Health:

@@ -35,16 +35,39 @@ def account(run: Run, now: float | None = None) -> Account:
     return Account(run.id, run.tag, run.spec.model, run.backend, run.workspace, run.environment, rows)
 
 
-def spending(runs: Iterable[Run], kept: Iterable[Account], now: float, zone: tzinfo | None = None) -> Spending:
-    """All of a person's money; `kept` are the accounts of runs that were deleted."""
-    accounts = {run.id: account(run, now) for run in runs}
+# Of runs that have ended, by id: the run, its account, and that by the day. The same run has the same.
+Known = dict[str, tuple[Run, Account, list[dict[str, Decimal]]]]
+
+
+def spending(
+    runs: Iterable[Run],
+    kept: Iterable[Account],
+    now: float,
+    zone: tzinfo | None = None,
+    *,
+    known: Known | None = None,
+) -> Spending:
+    """All of a person's money; `kept` are the accounts of runs that were deleted.
+
+    Who asks again and again gives the same `known` each time, which is filled here.
+    """
+    known = {} if known is None else known
+    accounts, days_of = dict[str, Account](), dict[str, list[dict[str, Decimal]]]()
+    for run in runs:
+        before = known.get(run.id)
+        if before is None or before[0] is not run or run.live:
+            own = account(run, now)
+            before = known[run.id] = run, own, [by_day(row, zone) for row in own.rows]
+        _, accounts[run.id], days_of[run.id] = before
     # A run that came back from its volume after its record was deleted is no more than its record, or than was kept.
     gone = [one for one in kept if one.id not in accounts or one.usd > accounts[one.id].usd]
     accounts |= {one.id: one for one in gone}
     days, months, models = dict[str, Decimal](), dict[str, Decimal](), dict[str, Decimal]()
+    for one in gone:
+        days_of[one.id] = [by_day(row, zone) for row in one.rows]
     for one in accounts.values():
-        for row in one.rows:
-            for day, usd in by_day(row, zone).items():
+        for by in days_of[one.id]:
+            for day, usd in by.items():
                 for sums, name in ((days, day), (months, day[:7]), (models, one.model)):
                     sums[name] = sums.get(name, Decimal(0)) + usd
     newest = {name: days[name] for name in sorted(days, reverse=True)}

@@ -14,7 +14,7 @@ from runner.errors import NanochatError
 from runner.model.run import Run
 from runner.model.states import State
 from runner.monitoring import delivery, unsaved
-from runner.monitoring.health import HealthStatus, health, silences
+from runner.monitoring.health import HealthStatus, health, silences_of
 from runner.monitoring.letters import LONGEST_PAUSE_S, NotificationClaim, Outbox, PendingDelivery
 from runner.monitoring.projection import spent_usd
 from runner.planning import budget
@@ -138,6 +138,8 @@ class Notifier:
         self.problems: list[str] = []
         self._failed = failed or self.problems.append
         self._settled: set[str] = set()
+        # Runs that have ended and of which all was told: there is nothing new while they are the same.
+        self._done_with: dict[str, Run] = {}
         # Ends of runs that lived when this machine last looked are news, however long ago a clock says they were.
         self._seen_live = {run.id for run in registry.all() if run.live}
         self._threads: dict[str, threading.Thread] = {}
@@ -154,15 +156,20 @@ class Notifier:
 
         `clock_of` tells the time by the clock of a run's heartbeats, where that may be another than `now`.
         """
+        silences = silences_of(among)
         for run in runs:
             if run.live:
                 self._seen_live.add(run.id)
+            elif self._done_with.get(run.id) is run:
+                continue
             old = run.id not in self._seen_live and _ended_long_ago(run, now)
-            for notice in pending_notifications(
-                run, clock_of(run) if clock_of else now, silences(run, among) if run.live else None
-            ):
+            here, told = clock_of(run) if clock_of else now, set[str]()
+            for notice in pending_notifications(run, here, silences(run) if run.live else None):
+                told.add(notice.key)
                 if notice.key not in self._settled:
                     self._tell(notice, old)
+            if not run.live and told <= self._settled:
+                self._done_with[run.id] = run
         self._send_letters()
 
     def _tell(self, notice: Notification, old: bool) -> None:

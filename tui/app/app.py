@@ -17,6 +17,7 @@ from runner.fleet.fleet import Fleet
 from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.model.states import TRANSITIONS, State
+from runner.monitoring.ledger import Known
 from runner.monitoring.notifications import Notification, NotificationKind, Notifier, terminal_sequence
 from runner.nanochat import code_facts
 from runner.nanochat.layout import CheckpointKind
@@ -97,6 +98,7 @@ class NanochatApp(RunQuestions):
         self._was_late = False
         self._stood: tuple[object, ...] = ()
         self._stood_at = 0.0
+        self._spent: Known = {}
         self._asked_to_leave: Confirm | None = None
         # Of the screen that the next start begins with.
         self.last_frame = ""
@@ -258,9 +260,8 @@ class NanochatApp(RunQuestions):
 
     def standing(self) -> tuple[Standing, list[Cell]]:
         fleet = self.fleet
-        now = standing(
-            self.runs, fleet.deleted_accounts, fleet.clock(), fleet.settings.monthly_limit_usd, self.workspace
-        )
+        limit = fleet.settings.monthly_limit_usd
+        now = standing(self.runs, fleet.deleted_accounts, fleet.clock(), limit, self.workspace, self._spent)
         if fleet.is_demo:
             now = now._replace(notes=(*now.notes, DEMO))
         if read_only.is_set():

@@ -10,7 +10,7 @@ from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import OutcomeKind
 from runner.monitoring import health, unsaved
-from runner.monitoring.ledger import per_hour, spending, today
+from runner.monitoring.ledger import Known, per_hour, spending, today
 from runner.monitoring.progress import progress_of
 from runner.monitoring.projection import Projection, is_free, project, spent_usd
 from runner.nanochat import flops
@@ -25,11 +25,16 @@ ALERTING = (health.HealthStatus.STALLED, health.HealthStatus.UNSAVED, health.Hea
 
 
 def standing(
-    runs: Sequence[Run], deleted: Iterable[Account], now: float, limit_usd: Decimal | None, workspace: str
+    runs: Sequence[Run],
+    deleted: Iterable[Account],
+    now: float,
+    limit_usd: Decimal | None,
+    workspace: str,
+    known: Known | None = None,
 ) -> Standing:
-    """What is true of all runs now."""
+    """What is true of all runs now; `known` as for `spending`."""
     live = [run for run in runs if run.live]
-    found, day = spending(runs, deleted, now), today(now)
+    found, day = spending(runs, deleted, now, known=known), today(now)
     return Standing(
         live=len(live),
         alerts=sum(health.health(run, now).status in ALERTING for run in live),

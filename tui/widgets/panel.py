@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.containers import Container
+from textual.geometry import Region
 
 from runner.text.sanitize import sanitize_line
 from tui.presentation.cells import Cell
@@ -46,7 +47,7 @@ class Panel(Container):
         super().__init__(*children, id=id)
         self._title: tuple[Cell, ...] = ()
         self._state: tuple[Cell, ...] = ()
-        self._dragging = False
+        self._dragging = self._titling = False
         # The sibling whose size was dragged, and which rule of its style that is.
         self._sized: tuple[Widget, str] | None = None
         self.dragged = False
@@ -131,7 +132,16 @@ class Panel(Container):
             for cell in state:
                 text.append(cell.text, style=app.tone(cell.tone or "text"))
         text.append(gap)
+        self._titling = True
         self.border_title = text
+        self._titling = False
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """A title that changes, as it may every second, draws its line alone, and not all that is in the border."""
+        if self._titling and not regions:
+            edge = self.content_offset
+            regions = (Region(-edge.x, -edge.y, self.outer_size.width, 1),)
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
 
 def _plain(cells: Sequence[Cell | str]) -> tuple[Cell, ...]:
