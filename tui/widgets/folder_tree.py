@@ -65,8 +65,10 @@ class FolderTree(Tree[str]):
                 node.add_leaf(Text(f"and {more:,} more: the list has them", style="dim"))
         if folders and not node.is_expanded:
             node.expand()
-        if path and not folders:
+        if path and not folders and node.allow_expand:
             node.allow_expand = False
+            # Textual draws its sign only when something else asks for that.
+            self.refresh()
 
     def show(self, path: str) -> None:
         """Put the cursor on a folder, where it is known."""

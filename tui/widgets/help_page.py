@@ -10,6 +10,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.reactive import reactive
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -39,6 +40,18 @@ class Letters(Input):
             page.dismiss("")
         else:
             await super()._on_key(event)
+
+
+class KeyList(OptionList):
+    """Where another line is chosen, that and the one before are drawn, and not the whole list."""
+
+    highlighted: reactive[int | None] = reactive(None, repaint=False)
+
+    def watch_highlighted(self, before: int | None, highlighted: int | None) -> None:  # type: ignore[override]
+        super().watch_highlighted(highlighted)
+        for number in (before, highlighted):
+            if number is not None and number in self._index_to_line:
+                self.refresh_lines(self._index_to_line[number])
 
 
 class HelpPage(Window[str]):
@@ -82,7 +95,7 @@ class HelpPage(Window[str]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield still(Letters(placeholder="letters of a key or of what it does", compact=True))
-            yield OptionList(markup=False, compact=True)
+            yield KeyList(markup=False, compact=True)
             yield Static("", markup=False, id="help-about")
 
     def on_mount(self) -> None:
@@ -130,7 +143,8 @@ class HelpPage(Window[str]):
         """What is under the cursor is called, in `[keys]` too."""
         row = self._rows.get(id)
         said = f"{row.label}: {row.id} in [keys] of settings.toml; Enter does it" if row else CLOSING
-        self.query_one("#help-about", Static).update(Text(said))
+        # One line, whatever it says: nothing else is laid out anew.
+        self.query_one("#help-about", Static).update(Text(said), layout=False)
 
     async def action_in_list(self, action: str) -> None:
         await self._list.run_action(action)

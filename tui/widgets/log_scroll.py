@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -51,6 +51,8 @@ class LogScroll(ScrollView):
         # Rows of the log that are on screen, and where each begins on it, when lines are wrapped.
         self._laid: list[int] = []
         self._laid_for: tuple[object, ...] = ()
+        # How lines look and their style, while many are drawn.
+        self._now: tuple[RowStyle, Style] | None = None
 
     @property
     def lines(self) -> int:
@@ -85,11 +87,11 @@ class LogScroll(ScrollView):
         width, height = self.scrollable_content_region.width - 1, max(1, self.size.height)
         return RowStyle(width, height, self._left, wanted, self.stamps, self.wrap, self.app.theme)
 
-    def _rows_of(self, row: int) -> list[Strip]:
+    def _rows_of(self, row: int, look: RowStyle | None = None) -> list[Strip]:
         if self._log is None:
             return []
-        line = self._line_of(row)
-        return self._rows.of(self._log, self._times, line, self._look, here=line == self.here, mark=line in self.marks)
+        line, look = self._line_of(row), look or self._look
+        return self._rows.of(self._log, self._times, line, look, here=line == self.here, mark=line in self.marks)
 
     def _measure(self) -> None:
         """How far there is to scroll: a row a line, and where lines are wrapped no further than the end needs."""
@@ -127,18 +129,27 @@ class LogScroll(ScrollView):
         at = bisect_right(self._laid, y) - 1
         return (first + at, y - self._laid[at]) if at >= 0 else (self.rows, 0)
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        # Asked once for all lines: both are put together from all that is around the log.
+        self._now = self._look, self.rich_style
+        try:
+            return super().render_lines(crop)
+        finally:
+            self._now = None
+
     def render_line(self, y: int) -> Strip:
-        look = self._look
+        look, base = self._now or (self._look, self.rich_style)
         if self._tail:
             row = len(self._tail) - self._above - self.size.height + y
             text = self._tail[row] if row >= 0 else ""
             return self._rows.plain(text, look.width + 1)
         row, piece = self._place(y)
-        rows = self._rows_of(row) if row < self.rows else []
+        rows = self._rows_of(row, look) if row < self.rows else []
         if piece >= len(rows):
-            return Strip.blank(look.width + 1, self.rich_style)
+            return Strip.blank(look.width + 1, base)
         kind = self._map(y)
-        return Strip([*rows[piece], Segment("▐" if kind else " ", self._tone(kind))])
+        edge = Segment("▐", self._tone(kind)) if kind else Segment(" ", base)
+        return Strip([*rows[piece], edge])
 
     def _map(self, y: int) -> str:
         """What the right edge shows of that part of the whole log: error, stage, or nothing."""
