@@ -152,8 +152,7 @@ def test_the_signs_of_many_runs_are_kept_apart() -> None:
     clock, signs = Clock(), HeartbeatAges()
     runs: dict[str, Any] = {}
     for name, at in itertools.product("ab", (5e8, 5e8 + 1)):
-        runs[name] = beating(at if name == "a" else at + DAY)
-        runs[name].id = name
+        runs[name] = msgspec.structs.replace(beating(at if name == "a" else at + DAY), id=name)
         signs.note(runs[name])
     assert abs(signs.now(runs["a"], 5e8) - 5e8) < 5 and abs(signs.now(runs["b"], 5e8) - 5e8 - DAY) < 5 and clock()
 
