@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from textual.app import App
 from textual.pilot import Pilot
@@ -16,7 +17,7 @@ from textual.widgets import Input
 
 from runner.fleet.fleet import Fleet
 from runner.logs.log_file import LogFile
-from runner.model.run import Call
+from runner.model.run import Call, Run
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import Outcome, OutcomeKind, StageState, StageStatus
@@ -27,6 +28,7 @@ from tests.test_run import run
 from tests.test_series import event, step
 from tui.app.app import NanochatApp
 from tui.screens.launch import LaunchScreen
+from tui.screens.runs import RunsScreen
 from tui.screens.watch import WatchScreen
 from tui.widgets.choice import Choice
 from tui.widgets.consent import Confirm
@@ -102,6 +104,35 @@ async def test_runs_of_which_none_is_live_are_looked_at_again_only_when_one_was_
         with contextlib.closing(Fleet(fleet.home)) as other:
             put(other, 2)
         await until(pilot, lambda: "tag-2" in text_of(app), "the run of another terminal")
+
+
+async def test_behind_a_page_runs_are_drawn_at_once_only_where_a_state_has_changed(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = put(fleet, 1, State.QUEUED)
+    monkeypatch.setattr("tui.app.app.BEHIND_EVERY_S", 3600.0)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await until(pilot, lambda: "tag-1" in text_of(app), "the run")
+        screen, drawn = app.screen, list[list[State]]()
+        assert isinstance(screen, RunsScreen)
+        show = screen.show_runs
+
+        def shows(runs: list[Run]) -> None:
+            drawn.append([r.state for r in runs])
+            show(runs)
+
+        monkeypatch.setattr(screen, "show_runs", shows)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: app.screen is not screen, "the page")
+        drawn.clear()
+        app._show_runs()
+        assert drawn == []
+        app.runs = [msgspec.structs.replace(fleet.registry.get(run_id), state=State.RUNNING)]
+        app._show_runs()
+        assert drawn == [[State.RUNNING]]
+        await pilot.press("escape")
+        await until(pilot, lambda: len(drawn) > 1, "what is there now, once the page is gone")
 
 
 async def test_a_run_is_launched_once_however_often_the_key_is_pressed_and_then_watched(fleet: Fleet) -> None:
