@@ -55,7 +55,7 @@ code_facts.pinned()
 READ_ONLY = "read-only"
 # A look at the runs on this machine that is older is told, which is looked at so often.
 LATE_S, GROW_OLDER_S = 10.0, 2.0
-STAND_EVERY_S, BEHIND_EVERY_S = 0.9, 5.0
+STAND_EVERY_S, BEHIND_EVERY_S, TYPING_S = 0.9, 5.0, 0.1
 DEMO = "demo"
 
 BAD_NEWS = (
@@ -98,6 +98,7 @@ class NanochatApp(RunQuestions):
         self._was_late = False
         self._stood: tuple[object, ...] = ()
         self._stood_at = self._shown_at = 0.0
+        self._is_due = False
         self._spent: Known = {}
         self._asked_to_leave: Confirm | None = None
         # Of the screen that the next start begins with.
@@ -292,9 +293,16 @@ class NanochatApp(RunQuestions):
     def _show_runs(self) -> None:
         """Numbers over all runs are drawn once a second, whatever else changes at once; behind a page more seldom."""
         changed, now_s = ([(r.id, r.state) for r in self.runs], len(self.unreachable)), time.monotonic()
-        # All of a page is drawn with what is behind it.
-        if changed == self._stood and len(self.screen_stack) > 1 and now_s - self._shown_at < BEHIND_EVERY_S:
-            return
+        if changed == self._stood:
+            # All of a page is drawn with what is behind it.
+            if len(self.screen_stack) > 1 and now_s - self._shown_at < BEHIND_EVERY_S:
+                return
+            # Keys that come one after the other go first.
+            if now_s - self.key_at < TYPING_S and now_s - self._shown_at < BEHIND_EVERY_S:
+                if not self._is_due:
+                    self._is_due = True
+                    self.set_timer(TYPING_S, self._show_due)
+                return
         self._shown_at = now_s
         if changed != self._stood or now_s - self._stood_at > STAND_EVERY_S:
             self._stood, self._stood_at, now = changed, now_s, self.standing()
@@ -304,6 +312,10 @@ class NanochatApp(RunQuestions):
         for screen in self.screen_stack:
             if isinstance(screen, NanochatScreen):
                 screen.show_runs(self.runs)
+
+    def _show_due(self) -> None:
+        self._is_due = False
+        self._show_runs()
 
     def action_show(self, mode: str) -> None:
         before = self.screen

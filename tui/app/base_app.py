@@ -86,6 +86,8 @@ class TerminalApp(App[int]):
         self._waiting, self._waits = 0, 0
         # Keys and events of the mouse that the terminal sent and that are done with.
         self.acted_upon = 0
+        # When a key was pressed last.
+        self.key_at = 0.0
         # What threads do that come to their end also when the app is left, and what they have to say by then.
         self.left = threading.Event()
         self.signalled = self.is_alone = False
@@ -348,6 +350,7 @@ class TerminalApp(App[int]):
 
     def _see(self) -> None:
         """Whoever presses a key has seen what was told; the key does its work all the same."""
+        self.key_at = time.monotonic()
         self.toasts.seen()
         if self._notifications:
             self.clear_notifications()
