@@ -67,7 +67,7 @@ class RunDetail(Panel):
         self._run: Run | None = None
         self._known: OrderedDict[str, _Read] = OrderedDict()
         self._resting: Timer | None = None
-        self._reading = False
+        self._reading, self._has_curve = False, True
 
     def compose(self) -> ComposeResult:
         for name in ("about", "why", "stages", "kept"):
@@ -91,7 +91,10 @@ class RunDetail(Panel):
         said = sum(line.size.height or 1 for line in self.query(Line).results(Line) if line.display)
         left = self.content_size.height - said if self._run else 0
         known = self._known.get(self._run.id) if self._run else None
-        drawn = left >= CHART_ROWS and (known is None or bool(self.query_one(Plot).curves))
+        # Until it is read, as for the run before: what comes and goes with each move is laid out anew each time.
+        has_curve = bool(self.query_one(Plot).curves) if known else self._has_curve
+        self._has_curve = has_curve
+        drawn = left >= CHART_ROWS and has_curve
         self.query_one("#loss").display = drawn
         self.query_one("#tail").display = left - (CHART_ROWS if drawn else 0) >= TAIL_ROWS
 
@@ -181,7 +184,10 @@ class RunDetail(Panel):
         for one in newest:
             star = " ★" if (one.kind, one.step) in best else ""
             cells.append(Cell(f"{one.kind} {one.step:,} {run_format.measured(one)}".rstrip(" –") + star, "dim"))
-        self._put("kept", cells, 1)
+        if known or not run:
+            self._put("kept", cells, 1)
+        else:
+            self.query_one("#kept", Line).put([])
 
 
 def _as_of(run: Run) -> tuple[object, ...]:
