@@ -1,9 +1,7 @@
 """Shared by all tests: a home of their own, the command line as a subprocess, and patience with a limit."""
 
 import compileall
-import contextlib
 import gc
-import importlib
 import inspect
 import json
 import logging
@@ -91,21 +89,6 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """More than there are processors: many tests wait for processes and clocks."""
     processors = os.cpu_count() or 2
     return max(processors * 3 // 2, min(processors * 2, 6))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection(session: pytest.Session) -> None:
-    """Each worker begins with other files, so that it finds most of them compiled by the others."""
-    worker = getattr(session.config, "workerinput", None)
-    folder, here = Path(__file__).parent, session.config.invocation_params.dir
-    if worker is None or [Path(here, arg).resolve() for arg in session.config.args] != [folder]:
-        return
-    names = sorted(file.stem for file in folder.glob("test_*.py"))
-    first = len(names) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
-    for name in names[first:] + names[:first]:
-        # One that cannot be imported is told of when it is collected.
-        with contextlib.suppress(Exception, pytest.skip.Exception):
-            importlib.import_module(f"tests.{name}")
 
 
 def pytest_collection_finish() -> None:

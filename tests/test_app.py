@@ -135,6 +135,22 @@ async def test_behind_a_page_runs_are_drawn_at_once_only_where_a_state_has_chang
         await until(pilot, lambda: len(drawn) > 1, "what is there now, once the page is gone")
 
 
+async def test_numbers_that_change_while_keys_are_pressed_are_drawn_once_these_pause(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(fleet, 1)
+    monkeypatch.setattr("tui.app.app.LOOK_AT_NONE_S", 3600.0)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "2.500" in text_of(app) and app._stood, "the run")
+        drawn: list[int] = []
+        monkeypatch.setattr(app.screen, "show_runs", lambda runs: drawn.append(len(runs)))
+        app.key_at = app._shown_at = time.monotonic()
+        app._show_runs()
+        assert drawn == [], "keys go first"
+        await until(pilot, lambda: drawn == [1], "the numbers, without another look")
+
+
 async def test_a_run_is_launched_once_however_often_the_key_is_pressed_and_then_watched(fleet: Fleet) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=(100, 30)) as pilot:

@@ -19,7 +19,7 @@ from runner.model.run import Run
 from runner.model.stages import Part
 from runner.model.states import State
 from runner.model.status import Status, job_status_of
-from runner.monitoring.ledger import account, month_so_far, spending
+from runner.monitoring.ledger import Known, account, month_so_far, spending
 from runner.nanochat import layout
 from runner.volumes import run_records
 from runner.volumes.folder import FolderVolume
@@ -236,3 +236,12 @@ def test_a_run_that_was_paid_for_stays_in_cost_when_it_goes_on_for_free(cli: Cli
     rows = [row for row in msgspec.json.decode((cli.run_dir("r") / "status.json").read_bytes())["money"]["paid"]]
     assert len(rows) == 2 and [row[6] for row in rows] == ["local", "local"]
     assert rows[0][1] <= rows[1][0] <= time.time()
+
+
+def test_who_asks_again_gets_the_sums_of_what_is_there_now() -> None:
+    ended, known = of(container(None, NOON, 3600.0)), Known()
+    before = spending([ended], [], NOON + DAY, known=known)
+    assert spending([ended], [], NOON + DAY, known=known) == before == spending([ended], [], NOON + DAY)
+    more = msgspec.structs.replace(ended, status=container(ended.status, NOON + DAY, 3600.0))
+    now = spending([more], [], NOON + 2 * DAY, known=known)
+    assert now == spending([more], [], NOON + 2 * DAY) and now.total > before.total

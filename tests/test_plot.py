@@ -208,7 +208,7 @@ async def test_a_run_without_points_has_its_first_charts_and_no_list() -> None:
 
 def test_a_chart_without_a_value_says_whether_one_may_be_on_its_way() -> None:
     plot = Small("loss", lambda tone: Style(), PlotWindow(), id="p")
-    for coming, says in ((True, "reading …"), (False, "nothing measured yet")):
+    for coming, says in ((True, "reading …"), (False, "no values yet")):
         plot.show([], coming=coming)
         for size in ((30, 6), (30, 1), (9, 3)):
             plot.size = Size(*size)

@@ -147,6 +147,10 @@ def said(value: object, digits: int = 4) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+# Behind the val bpb of the best checkpoint of a run.
+BEST = "★"
+
+
 def measured(one: "Checkpoint") -> str:
     """A checkpoint's val bpb; where it was measured at an earlier step, which it was, as far as that is known."""
     value = one.val_bpb if one.val_bpb is not None else one.measured

@@ -43,7 +43,6 @@ COLUMNS = (
     Column("why", 30, keep=9, grows=True),
 )
 TONES = {Verdict.COMPLETE: "success", Verdict.WEIGHTS_ONLY: "warning"}
-BEST = "★"
 GLYPHS = {Verdict.COMPLETE: "✓", Verdict.WEIGHTS_ONLY: "◐"}
 SORTS: dict[str, Callable[[Run, Checkpoint], Any]] = {
     "run": lambda r, c: (-r.created_at, r.id, c.kind, -c.step),
@@ -197,7 +196,7 @@ class CheckpointsScreen(FilesScreen):
         gone = self._expendable(run)
         cells: list[Cell | str] = [Cell(run.tag, "accent"), f"{one.kind} step {one.step:,}", one.reason]
         if self._is_best(self._list.current):
-            cells.append(f"{BEST} lowest val bpb of this run's {one.kind} checkpoints")
+            cells.append(f"{run_format.BEST} lowest val bpb of this run's {one.kind} checkpoints")
         if one.measured_at is not None and one.measured_at != one.step:
             cells.append(f"val bpb was measured at step {one.measured_at:,}")
         if gone:
@@ -215,7 +214,7 @@ class CheckpointsScreen(FilesScreen):
             Cell(sanitize_line(run.tag)),
             Cell(one.kind),
             Cell(f"{one.step:,}"),
-            Cell(f"{run_format.measured(one)} {BEST if self._is_best(key) else ' '}"),
+            Cell(f"{run_format.measured(one)} {run_format.BEST if self._is_best(key) else ' '}"),
             Cell(units.decimals(_core(run, one), 4)),
             Cell(units.age(one.saved_at, self.nanochat.fleet.clock())),
             Cell(units.size(one.bytes)),

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from runner.nanochat import layout
+from runner.system.given_path import begin_in
 from runner.text import filenames, units
 from runner.transfer import download
 from runner.transfer.download import TransferProgress
@@ -60,12 +61,10 @@ def weight(items: Iterable[DownloadItem], *, files: int = 0, size: int = 0) -> s
 
 
 def near(folder: str) -> str:
-    """A folder as seen from where we are or from home, which fits into a line more often than its whole path."""
-    for start, short in ((Path.cwd(), "."), (Path.home(), "~")):
-        if Path(folder).is_relative_to(start):
-            below = "/".join(Path(folder).relative_to(start).parts)
-            return filenames.path_for_terminal(f"{short}/{below}")
-    return filenames.path_for_terminal(folder)
+    """A folder as seen from where a download is offered to, which fits into a line more often than its whole path."""
+    path, here = Path(folder), begin_in()
+    below = f"./{'/'.join(path.relative_to(here).parts)}" if path.is_relative_to(here) else folder
+    return filenames.path_for_terminal(below)
 
 
 class Batch:

@@ -182,7 +182,7 @@ class RunDetail(Panel):
         newest = sorted(found, key=lambda one: -one.saved_at)[:MOST_CHECKPOINTS]
         best = stands_out(found)
         for one in newest:
-            star = " ★" if (one.kind, one.step) in best else ""
+            star = f" {run_format.BEST}" if (one.kind, one.step) in best else ""
             cells.append(Cell(f"{one.kind} {one.step:,} {run_format.measured(one)}".rstrip(" –") + star, "dim"))
         if known or not run:
             self._put("kept", cells, 1)

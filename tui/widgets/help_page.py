@@ -47,8 +47,7 @@ class KeyList(OptionList):
 
     highlighted: reactive[int | None] = reactive(None, repaint=False)
 
-    def watch_highlighted(self, before: int | None, highlighted: int | None) -> None:  # type: ignore[override]
-        super().watch_highlighted(highlighted)
+    def _watch_highlighted(self, before: int | None, highlighted: int | None) -> None:
         for number in (before, highlighted):
             if number is not None and number in self._index_to_line:
                 self.refresh_lines(self._index_to_line[number])

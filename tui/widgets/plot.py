@@ -64,7 +64,7 @@ class Plot(Pictured):
 
     def show(self, layers: list[Layer], title: str = "", *, coming: bool = False) -> None:
         """Other curves, or the same ones grown; under another title, where one is given. `coming`: not read yet."""
-        self._nothing = "reading …" if coming else "nothing measured yet"
+        self._nothing = "reading …" if coming else "no values yet"
         self.curves = [one for one in layers if len(one.series)]
         self._title = title or self._title
         self._drawn = None
@@ -101,7 +101,8 @@ class Plot(Pictured):
         self._base = base
         heading, body, marks, foot = self._heights()
         if not self.curves:
-            said = Strip([Segment(f"{'':{LEFT}}{self._nothing}", base + FAINT)])
+            indent = max(0, min(LEFT, width - len(self._nothing)))
+            said = Strip([Segment(f"{'':{indent}}{self._nothing}", base + FAINT)])
             rows = [*self._heading(self._what(width, body), heading), *[Strip.blank(width, base)] * (body // 2), said]
             rows += [Strip.blank(width, base)] * (self.size.height - len(rows))
             return [row.adjust_cell_length(width, base) for row in rows[: self.size.height]]
