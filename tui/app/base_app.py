@@ -51,6 +51,7 @@ from tui.presentation.themes import completed
 from tui.widgets.consent import Question
 from tui.widgets.dialogs import Palette, TextPage, messages_page
 from tui.widgets.help_page import HelpPage
+from tui.widgets.key_line import KeyLine
 from tui.widgets.toasts import Toast, Toasts
 
 if TYPE_CHECKING:
@@ -227,6 +228,11 @@ class TerminalApp(App[int]):
         self.clear_notifications()
         if line := self.toasts.line(self.key("app.messages")):
             super().notify(line, severity=self.toasts.severity, timeout=timeout, markup=False)
+
+    def _refresh_notifications(self) -> None:
+        super()._refresh_notifications()
+        for line in self.screen.query(KeyLine) if self.screen_stack else ():
+            line.call_later(line.leave_room)
 
     def clear_notifications(self) -> None:
         super().clear_notifications()

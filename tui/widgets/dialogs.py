@@ -12,8 +12,9 @@ from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.command import CommandList, CommandPalette
 from textual.containers import VerticalScroll
+from textual.reactive import reactive
 from textual.screen import ModalScreen
-from textual.widgets import Static
+from textual.widgets import OptionList, Static
 
 from runner.text import units
 from tui.presentation.bindings import moves
@@ -29,8 +30,27 @@ class Window(ModalScreen[T]):
         return super().dismiss(result) if self.app.screen is self else AwaitComplete()
 
 
+class Choices(OptionList):
+    """Where another line is chosen, that and the one before are drawn, and not the whole list."""
+
+    highlighted: reactive[int | None] = reactive(None, repaint=False)
+
+    def _watch_highlighted(self, before: int | None, highlighted: int | None) -> None:
+        for number in (before, highlighted):
+            if number is not None and number in self._index_to_line:
+                self.refresh_lines(self._index_to_line[number], self._heights[number])
+
+
+class CommandChoices(CommandList, Choices, can_focus=False):
+    """The commands of the palette."""
+
+
 class Palette(CommandPalette):
     """Textual's palette of commands, closed once as a Window is; its keys wait until its list is laid out."""
+
+    def compose(self) -> ComposeResult:
+        for widget in super().compose():
+            yield CommandChoices() if type(widget) is CommandList else widget
 
     def on_mount(self) -> None:
         # Textual gives the colours of another theme to all screens but its own windows.

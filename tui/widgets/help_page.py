@@ -10,7 +10,6 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.reactive import reactive
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -18,7 +17,7 @@ from tui.presentation.bindings import closing, moves
 from tui.presentation.key_choice import Chosen
 from tui.presentation.keymap import TITLES, Row, rows
 from tui.widgets.consent import still
-from tui.widgets.dialogs import Window
+from tui.widgets.dialogs import Choices, Window
 
 KEYS_WIDE = 20
 CLOSING = "Runs go on when the app is closed. Every action is also a command: nanochat-tui --help"
@@ -40,17 +39,6 @@ class Letters(Input):
             page.dismiss("")
         else:
             await super()._on_key(event)
-
-
-class KeyList(OptionList):
-    """Where another line is chosen, that and the one before are drawn, and not the whole list."""
-
-    highlighted: reactive[int | None] = reactive(None, repaint=False)
-
-    def _watch_highlighted(self, before: int | None, highlighted: int | None) -> None:
-        for number in (before, highlighted):
-            if number is not None and number in self._index_to_line:
-                self.refresh_lines(self._index_to_line[number])
 
 
 class HelpPage(Window[str]):
@@ -94,7 +82,7 @@ class HelpPage(Window[str]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield still(Letters(placeholder="letters of a key or of what it does", compact=True))
-            yield KeyList(markup=False, compact=True)
+            yield Choices(markup=False, compact=True)
             yield Static("", markup=False, id="help-about")
 
     def on_mount(self) -> None:

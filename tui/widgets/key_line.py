@@ -19,6 +19,7 @@ from tui.presentation.keymap import KEYS, key_label
 # By what they do, whatever their keys are: back, help, quit, in this order.
 PINNED = {"Back": 0, "Close": 0, "Help": 1, "Quit": 2}
 GAP = 2
+TABLE = {key.id: number for number, key in enumerate(KEYS)}
 
 
 class Item(NamedTuple):
@@ -70,8 +71,7 @@ def arranged(items: Sequence[Item], width: int) -> tuple[list[tuple[int, Item]],
 def _place(active: Sequence[Binding]) -> Callable[[Binding], tuple[int, int]]:
     """Where a binding stands: its section as it comes, in it the order of the table, which remapped keys are out of."""
     sections = list(dict.fromkeys((binding.id or "").partition(".")[0] for binding in active))
-    table = {key.id: number for number, key in enumerate(KEYS)}
-    return lambda binding: (sections.index((binding.id or "").partition(".")[0]), table.get(binding.id or "", 0))
+    return lambda binding: (sections.index((binding.id or "").partition(".")[0]), TABLE.get(binding.id or "", 0))
 
 
 class KeyLine(Widget):
@@ -85,22 +85,31 @@ class KeyLine(Widget):
     """
     ALLOW_SELECT = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: list[Item] = []
+
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._changed)
 
     def _changed(self, screen: Screen[object]) -> None:
-        if screen is self.screen:
-            self.refresh()
-            self._leave_room()
+        """Said whenever the focus moves, most often with the same keys as before."""
+        if screen is self.screen and (items := self.items) != self._shown:
+            self._shown = items
+            # Textual draws all that lies between two places that change at once: first what has the focus, then this.
+            self.call_after_refresh(self.refresh)
+            self.leave_room()
 
     def on_resize(self) -> None:
-        self._leave_room()
+        self.leave_room()
 
-    def _leave_room(self) -> None:
+    def leave_room(self) -> None:
         """What is told lies over the keys up to those that are always seen, and cuts none of them."""
-        room = room_for(_pinned(self.items, self.size.width))
-        for rack in self.screen.query(ToastRack):
-            rack.styles.padding = (0, room, 0, 0)
+        room = room_for(_pinned(self._shown, self.size.width))
+        for rack in self.screen.children:
+            # While nothing is told, nothing is laid out anew for it.
+            if isinstance(rack, ToastRack) and rack.display:
+                rack.styles.padding = (0, room, 0, 0)
 
     @property
     def items(self) -> list[Item]:
@@ -115,7 +124,7 @@ class KeyLine(Widget):
         return [Item(binding.key, binding.description) for binding in kept]
 
     def render_line(self, y: int) -> Strip:
-        placed, _ = arranged(self.items, self.size.width)
+        placed, _ = arranged(self._shown, self.size.width)
         key, label = self.get_component_rich_style("keys--key"), self.get_component_rich_style("keys--label")
         segments, at = [], 0
         for begin, item in placed:
@@ -125,6 +134,6 @@ class KeyLine(Widget):
         return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
 
     def on_click(self, event: events.Click) -> None:
-        for begin, item in arranged(self.items, self.size.width)[0]:
+        for begin, item in arranged(self._shown, self.size.width)[0]:
             if begin <= event.x < begin + item.width:
                 self.app.simulate_key(item.key)
