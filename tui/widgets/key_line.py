@@ -87,17 +87,15 @@ class KeyLine(Widget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._shown: list[Item] = []
+        self._drawn: list[Item] = []
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._changed)
 
     def _changed(self, screen: Screen[object]) -> None:
         """Said whenever the focus moves, most often with the same keys as before."""
-        if screen is self.screen and (items := self.items) != self._shown:
-            self._shown = items
-            # Textual draws all that lies between two places that change at once: first what has the focus, then this.
-            self.call_after_refresh(self.refresh)
+        if screen is self.screen and self.items != self._drawn:
+            self.refresh()
             self.leave_room()
 
     def on_resize(self) -> None:
@@ -105,7 +103,7 @@ class KeyLine(Widget):
 
     def leave_room(self) -> None:
         """What is told lies over the keys up to those that are always seen, and cuts none of them."""
-        room = room_for(_pinned(self._shown, self.size.width))
+        room = room_for(_pinned(self.items, self.size.width))
         for rack in self.screen.children:
             # While nothing is told, nothing is laid out anew for it.
             if isinstance(rack, ToastRack) and rack.display:
@@ -124,7 +122,8 @@ class KeyLine(Widget):
         return [Item(binding.key, binding.description) for binding in kept]
 
     def render_line(self, y: int) -> Strip:
-        placed, _ = arranged(self._shown, self.size.width)
+        self._drawn = self.items
+        placed, _ = arranged(self._drawn, self.size.width)
         key, label = self.get_component_rich_style("keys--key"), self.get_component_rich_style("keys--label")
         segments, at = [], 0
         for begin, item in placed:
@@ -134,6 +133,6 @@ class KeyLine(Widget):
         return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
 
     def on_click(self, event: events.Click) -> None:
-        for begin, item in arranged(self._shown, self.size.width)[0]:
+        for begin, item in arranged(self._drawn, self.size.width)[0]:
             if begin <= event.x < begin + item.width:
                 self.app.simulate_key(item.key)
