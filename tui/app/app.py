@@ -110,9 +110,11 @@ class NanochatApp(RunQuestions):
             lambda problem: self.say_later(f"a notice could not be sent: {problem}"),
         )
 
+    def on_load(self) -> None:
+        self.apply_keys(self.fleet.settings)
+
     def on_mount(self) -> None:
         self.looks.begin(self.fleet.settings.theme)
-        self.apply_keys(self.fleet.settings)
         for text in self.fleet.notices:
             self.notify(sanitize_line(text), severity="warning", markup=False, timeout=15)
         self.fleet.notices.clear()

@@ -62,6 +62,9 @@ class ViewApp(TerminalApp):
         yield LogPane(id="logs", title=self._called)
         yield KeyLine()
 
+    def on_load(self) -> None:
+        self.apply_keys(self._settings)
+
     def on_mount(self) -> None:
         self.query_one("#ended").display = False
         pane = self.query_one(LogPane)
@@ -69,7 +72,6 @@ class ViewApp(TerminalApp):
         pane.open(log, Path(self._called).stem or "log")
         pane.put_title(live=True)
         self.looks.begin(self._settings.theme)
-        self.apply_keys(self._settings)
         pane.view.apply_settings(self._settings)
         pane.view.focus()
         self._sum_up(log, pane.view)
