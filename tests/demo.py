@@ -57,6 +57,8 @@ def demo(home: Path) -> Fleet:
     location = fleet.volume_location("local", "rehearsal")
     _live(fleet, location)
     _ended(fleet, location)
+    for path in Path(location).rglob("*"):
+        os.utime(path, (NOW - 600, NOW - 600))
     gone, oom = "the job was killed or its machine went away", "out of GPU memory (1.50 GiB more did not fit)"
     ends = (
         ("d26-red", "d26", State.INTERRUPTED, Outcome(OutcomeKind.KILLED, gone, RESUME), 0.33, 2.733, 0.8012),
@@ -151,5 +153,3 @@ def _live(fleet: Fleet, location: str) -> None:
     data = Path(location) / layout.DATA
     data.mkdir()
     (data / "shard_00000.parquet").write_bytes(b"a line of text\n" * 8_000)
-    for path in Path(location).rglob("*"):
-        os.utime(path, (NOW - 600, NOW - 600))

@@ -16,7 +16,7 @@ from runner.model.spec import RunSpec
 from runner.model.states import State
 from runner.model.status import Change, Outcome, OutcomeKind
 from tests.answers import answer
-from tests.test_app import put, text_of, until
+from tests.test_app import put, text_of, until, window_text
 from tui.app.app import NanochatApp
 from tui.screens.launch import LaunchScreen
 from tui.widgets.choice import Choice
@@ -47,7 +47,7 @@ async def question(pilot: Pilot[int], app: NanochatApp) -> Callable[[], str]:
     await until(pilot, lambda: "tag-1" in text_of(app), "the run")
     await pilot.press("r")
     await until(pilot, lambda: isinstance(app.screen, Confirm) and "attempt 2" in text_of(app), "the question")
-    return lambda: " ".join(text_of(app).replace("█", " ").split())
+    return lambda: window_text(app)
 
 
 @pytest.mark.parametrize("goes_on", [False, True], ids=["anew", "from a checkpoint"])

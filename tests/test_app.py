@@ -63,6 +63,13 @@ def text_of(app: App[int]) -> str:
     return "\n".join("".join(s.text for s in strip) for strip in app.screen._compositor.render_strips())
 
 
+def window_text(app: App[int]) -> str:
+    """What the window on top says, as one line."""
+    box = app.screen.children[0].content_region
+    lines = text_of(app).splitlines()[box.y : box.bottom]
+    return " ".join(" ".join(line[box.x : box.right] for line in lines).split())
+
+
 def put(fleet: Fleet, number: int, state: State = State.DONE, **given: Any) -> str:
     """A run on record that no process stands behind."""
     run_id = f"run{number:04d}"

@@ -246,7 +246,7 @@ async def test_columns_of_live_runs_take_no_room_where_all_have_ended(tmp_path: 
     async with app.run_test(size=(140, 24)) as pilot:
         await until(pilot, lambda: "tag-1" in text_of(app), "the run")
         head = next(line for line in text_of(app).splitlines() if "loss" in line)
-        assert "tok/s" not in head and "eta" not in head and "seen" in head and "bpb" in head
+        assert "tok/s" not in head and "eta" not in head and "updated" in head and "bpb" in head
 
 
 async def test_the_view_of_a_log_has_its_commands_in_its_palette(tmp_path: Path) -> None:

@@ -39,7 +39,11 @@ async def curves(pilot: Pilot[int]) -> None:
 
 def keys(*pressed: str, wait: float = 0.8) -> Any:
     async def before(pilot: Pilot[int]) -> None:
-        await pilot.pause(0.7)
+        # Until the first look at the runs is drawn everywhere.
+        for _ in range(100):
+            await pilot.pause(0.1)
+            if "training" in text_of(pilot.app) and "▶ running" not in text_of(pilot.app):
+                break
         for key in pressed:
             await pilot.press(key)
             await settled(pilot, 0.4)

@@ -126,6 +126,23 @@ def test_all_but_best_and_last_go(crashed: Cli) -> None:
     assert "only best and last" in crashed("checkpoints", "one", "--prune", "--yes").stdout
 
 
+def test_one_checkpoint_is_brought_home_alone_by_its_step_or_as_the_best_or_the_last(
+    crashed: Cli, tmp_path: Path
+) -> None:
+    whole = [c for c in crashed.json("checkpoints", "one") if c["verdict"] == "complete"]
+    best = min(whole, key=lambda c: (c["val_bpb"], c["step"]))["step"]
+    for words, step in (("best", best), ("last", 40), ("20", 20)):
+        crashed("volume", "get", "one:base_checkpoints", str(tmp_path / words), "--step", words)
+        home = tmp_path / words / "one"
+        names = {p.name for p in (home / "base_checkpoints" / "d12").iterdir()}
+        parts = ("model_{}.pt", "meta_{}.json", *(f"optim_{{}}_rank{rank}.pt" for rank in range(8)))
+        assert names == {part.format(f"{step:06d}") for part in parts}
+        assert (home / "tokenizer" / "tokenizer.pkl").is_file()
+    wrong = crashed("volume", "get", "one:", str(tmp_path / "no"), "--step", "15", code=2).stderr
+    assert "one has no checkpoint of step 15: there are 10, 20, 30, 40" in wrong
+    assert "--step is about checkpoints of a run" in crashed("volume", "get", "runs", "--step", "20", code=2).stderr
+
+
 def test_a_run_goes_back_to_a_chosen_checkpoint_and_what_came_later_is_put_aside(crashed: Cli) -> None:
     assert "has no complete checkpoint at step 15" in crashed("resume", "one", "--step", "15", code=2).stderr
     crashed("resume", "one", "--step", "20", "--watch")

@@ -49,6 +49,8 @@ class Row(Struct, frozen=True):
 def final_numbers(runs: Sequence[Run], now: float) -> list[Row]:
     """The numbers that runs ended with, or have now; first those in which they differ."""
     statuses = [run.status for run in runs]
+    # Who did less of the work is not the faster one.
+    as_far = len({s.training.step if s else None for s in statuses}) == 1
     rows = [
         Row("state", tuple(run.state.value for run in runs)),
         Row("step", tuple(s.training.step if s else None for s in statuses)),
@@ -59,8 +61,8 @@ def final_numbers(runs: Sequence[Run], now: float) -> list[Row]:
         _best("tok/s", [s.training.tokens_per_s if s else None for s in statuses], by=PACE),
         _best("MFU %", [s.training.mfu if s else None for s in statuses], digits=1, by=PACE),
         Row("MFU % printed", tuple(s.training.mfu_printed if s else None for s in statuses), note=flops.WHY, digits=1),
-        _best("seconds", [s.spent_s if s else None for s in statuses], low=True, digits=1, by=PACE),
-        _best("dollars", [spent_usd(run, now) for run in runs], low=True, by=PACE),
+        _best("seconds", [s.spent_s if s else None for s in statuses], low=True, digits=1, by=PACE, shown=as_far),
+        _best("dollars", [spent_usd(run, now) for run in runs], low=True, by=PACE, shown=as_far),
         Row("preemptions", tuple(s.containers.preemptions if s else None for s in statuses)),
     ]
     return sorted((row for row in rows if any(v is not None for v in row.values)), key=lambda row: row.is_equal)
@@ -74,13 +76,14 @@ def _best(
     note: str = "",
     digits: int = 4,
     by: float = 0.0,
+    shown: bool = True,
 ) -> Row:
-    """A row with its best, where that is better than the worst by more than this share of it."""
+    """A row with its best, where that is `shown`, and better than the worst by more than this share of it."""
     known = [v for v in values if v is not None and v == v]
     wanted = (min(known) if low else max(known)) if len(set(known)) > 1 else None
     if wanted is not None and float(max(known)) - float(min(known)) <= by * abs(float(wanted)):
         wanted = None
-    best = tuple(n for n, v in enumerate(values) if wanted is not None and v == wanted)
+    best = tuple(n for n, v in enumerate(values) if shown and wanted is not None and v == wanted)
     return Row(name, tuple(values), best, note, digits)
 
 

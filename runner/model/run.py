@@ -12,7 +12,7 @@ from runner.model.backend_name import BackendName
 from runner.model.code import EarlierCode
 from runner.model.pricing import MoneyRange, Prices, TimeRange
 from runner.model.spec import RunSpec
-from runner.model.states import LIVE, State
+from runner.model.states import LIVE, TRANSITIONS, State
 from runner.model.status import Outcome, Status, in_parts
 
 
@@ -80,6 +80,11 @@ class Run(Struct, frozen=True):
     @property
     def live(self) -> bool:
         return self.state in LIVE
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it has ended in a state that a resume may leave."""
+        return State.LAUNCHING in TRANSITIONS[self.state]
 
     @property
     def path(self) -> str:

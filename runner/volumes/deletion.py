@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from runner.model.run import Run
-from runner.model.states import TRANSITIONS, State
 from runner.nanochat import layout
 from runner.nanochat.code_facts import IDENTITY
 from runner.volumes.base import Entry, Volume
@@ -98,7 +97,7 @@ def _of_run(run: Run, gone: Sequence[str], files: Sequence[Entry], runs: Sequenc
     """What a run loses, and what stands against that."""
     folder = run.path
     if run.spec.code and any(_touches(path, layout.code_archive(run.spec.code.sha)) for path in gone):
-        goes_on = run.live or State.LAUNCHING in TRANSITIONS[run.state]
+        goes_on = run.live or run.resumable
         lost = f"{run.tag} could no longer be resumed: its code goes" if goes_on else f"the code of {run.tag} goes"
         return lost, f"{run.tag} is {run.state}" if run.live else ""
     touched = [path for path in gone if _touches(path, folder)]
@@ -114,12 +113,12 @@ def _of_run(run: Run, gone: Sequence[str], files: Sequence[Entry], runs: Sequenc
     steps = {part[1] for e in files if e.path.startswith(f"{folder}/") and (part := layout.checkpoint_part(e.name))}
     whole = [f"{folder}/{name}" for name in layout.CHECKPOINT_DIRS.values()]
     if any(_touches(path, base) and not path.startswith(f"{base}/") for path in touched for base in whole[:1]):
-        again = State.LAUNCHING in TRANSITIONS[run.state]
+        again = run.resumable
         return (
             f"{run.tag} could no longer be resumed" if again else f"nothing could go on from {run.tag} any more",
             problem,
         )
-    if steps and saved in steps and State.LAUNCHING in TRANSITIONS[run.state]:
+    if steps and saved in steps and run.resumable:
         return f"{run.tag} would no longer resume from step {saved:,}, its newest", problem
     if steps and all(layout.is_optimizer(e.name) for e in files if layout.checkpoint_part(e.name)):
         return f"{run.tag} keeps its weights, but nothing can train on from {_listed(steps)}", problem

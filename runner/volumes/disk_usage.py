@@ -8,7 +8,7 @@ from msgspec import Struct, structs
 from runner.model import identifiers
 from runner.model.pricing import STORAGE_FREE_GIB, STORAGE_GIB_USD_PER_MONTH
 from runner.model.run import Run
-from runner.model.states import TRANSITIONS, State
+from runner.model.states import State
 from runner.nanochat import layout
 from runner.text import filenames, units
 from runner.volumes import deletion
@@ -168,7 +168,7 @@ def _caches(usage: DiskUsage) -> list[Suggestion]:
 
 def _downloaded(usage: DiskUsage, runs: Iterable[Run]) -> list[Suggestion]:
     """What every launch brings again that needs it, and who would."""
-    waiting = [r.tag for r in runs if State.LAUNCHING in TRANSITIONS[r.state]]
+    waiting = [r.tag for r in runs if r.resumable]
     who = f"; to be resumed, {_listed(waiting)} needs it" if waiting else ""
     words = {layout.DATA: "dataset", layout.EVAL_BUNDLE: "evaluation bundle", layout.TASK_DATA: "fine-tuning data"}
     return [

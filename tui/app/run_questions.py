@@ -8,7 +8,6 @@ from runner.errors import NanochatError
 from runner.fleet.fleet import Fleet
 from runner.model.backend_name import BackendName
 from runner.model.run import Run
-from runner.model.states import TRANSITIONS, State
 from runner.monitoring import health
 from runner.monitoring.projection import is_free, spent_usd
 from runner.system import read_only
@@ -45,13 +44,13 @@ class RunQuestions(TerminalApp):
         if not live:
             self.notify("nothing to cancel: not running", severity="warning", markup=False)
             return
-        now = self.fleet.clock()
         lines = [
-            f"{r.tag}: {health.phase(r)}, launched {units.age(r.created_at, now)} ago, "
-            f"{'free' if is_free(r) else units.money(spent_usd(r, now)) + ' spent'}, {run_summary.kept(r)}"
+            f"{r.tag}: {health.phase(r)}, launched {units.age(r.created_at, self.fleet.clock())} ago, "
+            f"{'free' if is_free(r) else units.money(spent_usd(r, self.fleet.time_for(r))) + ' spent'}, "
+            f"{run_summary.kept(r)}"
             for r in live
         ]
-        lines.append("Steps since the last checkpoint are lost. Resume goes on from there.")
+        lines.append("A resume goes on from the last checkpoint.")
         command = f"nanochat-tui cancel {' '.join(r.tag for r in live)}"
         self.push_screen(
             Confirm(f"Stop {_named(live)}?", lines, command, "Stop", "Keep running"),
@@ -61,7 +60,7 @@ class RunQuestions(TerminalApp):
     def ask_resume(self, runs: list[Run], step: int | None = None) -> None:
         """Ask, then start the next attempt of those of `runs` that can have one, if need be from an earlier step."""
         read_only.refuse("resume a run")
-        able = [r for r in runs if not r.live and State.LAUNCHING in TRANSITIONS[r.state]]
+        able = [r for r in runs if r.resumable]
         if not able:
             said = f"{_named(runs)} is {runs[0].state}" if len(runs) == 1 else "none of them has stopped"
             self.notify(f"nothing to resume: {said}", severity="warning")
@@ -98,7 +97,7 @@ class RunQuestions(TerminalApp):
         from tui.screens.launch_form import DEFAULTS
         from tui.screens.launch_usual import first_values
 
-        spent = spent_usd(run, self.fleet.clock())
+        spent = spent_usd(run, self.fleet.time_for(run))
         first = first_values(DEFAULTS, self.fleet.settings)
         return other_way(run, spent, self.fleet.remaining_usd(run), first, self.fleet.effective)
 

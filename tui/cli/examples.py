@@ -70,7 +70,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "volume cat": ("volume cat my-first:report.md", "volume cat my-first:events.jsonl | tail -1 | jq"),
     "volume get": (
         "volume get my-first: .",
-        "volume get my-first:base_checkpoints ~/models",
+        "volume get my-first:base_checkpoints ~/models --step best",
         "volume get my-first:run.toml .",
     ),
     "volume put": ("volume put my-shards base_data_climbmix/ --backend modal", "volume put notes.md my-first:"),

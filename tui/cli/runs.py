@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.25
 CANCEL_WAIT_S = 60.0
-RIGHT = frozenset({"gpus", "step", "loss", "bpb", "cost", "seen", "size", "ranks", "time"})
+RIGHT = frozenset({"gpus", "step", "loss", "bpb", "cost", "updated", "size", "ranks", "time"})
 
 
 def options(name: str, sub: Parser) -> None:
@@ -68,10 +68,9 @@ def _ls(fleet: "Fleet", args: argparse.Namespace) -> int:
         )
         for r in runs
     ]
-    head = ("tag", "id", "task", "model", "on", "state", "step", "loss", "bpb", "cost", "seen")
-    console.table(
-        head, rows, right=RIGHT, plain=args.plain, optional=("id", "on", "bpb", "task", "model", "seen", "loss", "cost")
-    )
+    head = ("tag", "id", "task", "model", "on", "state", "step", "loss", "bpb", "cost", "updated")
+    optional = ("id", "on", "bpb", "task", "model", "updated", "loss", "cost")
+    console.table(head, rows, right=RIGHT, plain=args.plain, optional=optional)
     return Exit.OK
 
 

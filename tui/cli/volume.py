@@ -45,6 +45,7 @@ def options(name: str, volume: Parser) -> None:
     add("cat", "a file, on standard output", path="")
     get = add("get", "download a file, a folder or a whole run (RUN:); resumes where it was interrupted", path="")
     get.add_argument("to", metavar="FOLDER", nargs="?", default=".", help="into this folder (default: here)")
+    get.add_argument("--step", metavar="N", help="of the checkpoints of a run, this one alone: its step, best or last")
     put = add("put", "upload a file or folder to the volume", path=None)
     put.add_argument("file", metavar="FILE")
     put.add_argument("to", metavar="PATH", nargs="?", default="")

@@ -18,6 +18,8 @@ from runner.transfer import corpus, download, upload
 from runner.transfer.download import TransferProgress
 from runner.volumes import deletion, run_records
 from runner.volumes.base import Entry
+from runner.volumes.best import best_of
+from runner.volumes.checkpoint_verdicts import Verdict
 from tui.cli.runs import say_kept
 from tui.cli.volume_path import VolumePath, is_folder, runs_on, volume_path, walk
 from tui.presentation import console
@@ -31,11 +33,16 @@ MOST_TOLD = 20
 
 
 def _get(fleet: "Fleet", args: argparse.Namespace) -> int:
-    place = volume_path(fleet, args, args.path)
-    called, folder = _called(fleet, place), given_path(args.to)
-    items = download.list_files(place.volume, place.path, called)
-    wanted = DownloadRequest(place.backend, place.location, place.path, str(folder), called, args.force)
-    fleet.registry.begin_download(wanted)
+    place, folder = volume_path(fleet, args, args.path), given_path(args.to)
+    named = _of_step(fleet, place, args.step) if args.step else {place.path: _called(fleet, place)}
+    found = [item for path, called in named.items() for item in download.list_files(place.volume, path, called)]
+    items = list({item.target: item for item in found}.values())
+    wanted = [
+        DownloadRequest(place.backend, place.location, path, str(folder), called, args.force)
+        for path, called in named.items()
+    ]
+    for request in wanted:
+        fleet.registry.begin_download(request)
     line = console.StatusLine()
 
     def told(progress: TransferProgress) -> None:
@@ -46,7 +53,7 @@ def _get(fleet: "Fleet", args: argparse.Namespace) -> int:
         with _interrupting(bringing.stop):
             whole = bringing.run() is download.End.WHOLE
     except UsageError:
-        fleet.registry.end_download(wanted)
+        _end(fleet, wanted)
         raise
     except NanochatError:
         line.clear()
@@ -55,7 +62,7 @@ def _get(fleet: "Fleet", args: argparse.Namespace) -> int:
     finally:
         line.clear()
     if whole:
-        fleet.registry.end_download(wanted)
+        _end(fleet, wanted)
     progress = bringing.progress
     if not whole:
         console.message(f"stopped at {units.size(progress.bytes_done)}; the same command goes on from there")
@@ -88,6 +95,38 @@ def _say_warnings(warnings: list[str]) -> None:
         console.message(f"nanochat-tui: {warning}")
     if len(warnings) > MOST_TOLD:
         console.message(f"nanochat-tui: and {len(warnings) - MOST_TOLD:,} more")
+
+
+def _end(fleet: "Fleet", wanted: list[DownloadRequest]) -> None:
+    for request in wanted:
+        fleet.registry.end_download(request)
+
+
+def _of_step(fleet: "Fleet", place: VolumePath, words: str) -> dict[str, str]:
+    """The files of the checkpoints of one step below a path, of each kind of them, with what each is called at home.
+
+    `words` is the step, or `best` or `last`, which are of those that are complete.
+    """
+    runs = fleet.registry.all()
+    run = next((r for r in runs if r.volume == place.location and f"{place.path}/".startswith(f"{r.path}/")), None)
+    if run is None:
+        raise UsageError("--step is about checkpoints of a run", "name one, as RUN: or RUN:base_checkpoints")
+    found = [c for c in fleet.checkpoints(run) if f"{c.path}/".startswith(f"{place.path}/")]
+    whole = [c for c in found if c.verdict is Verdict.COMPLETE]
+    by_kind = {kind: [c for c in whole if c.kind is kind] for kind in {c.kind for c in whole}}
+    if words == "best":
+        chosen = [c for of in by_kind.values() for c in of if c.step == next(iter(best_of(of)), None)]
+    elif words == "last":
+        chosen = [max(of, key=lambda c: c.step) for of in by_kind.values()]
+    else:
+        number = words.replace(",", "")
+        chosen = [c for c in found if number.isdecimal() and c.step == int(number)]
+    if not chosen:
+        steps = ", ".join(f"{step:,}" for step in sorted({c.step for c in found}))
+        which = f"of step {words}" if words not in ("best", "last") else "that is complete"
+        raise UsageError(f"{run.tag} has no checkpoint {which}", f"there are {steps}" if steps else "none was saved")
+    tags = {r.path: r.tag for r in runs}
+    return {path: download.home_name(path, tags) for c in chosen for path in c.paths}
 
 
 def _called(fleet: "Fleet", place: VolumePath) -> str:

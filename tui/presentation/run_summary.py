@@ -126,6 +126,13 @@ def kept(run: Run) -> str:
     return f"kept up to step {training.saved_step:,}{lost}"
 
 
+def of_no_use(runs: Sequence[Run]) -> frozenset[str]:
+    """Actions that would do nothing with these runs."""
+    without = {"cancel": not any(run.live for run in runs), "resume": not any(run.resumable for run in runs)}
+    without |= {"delete": not runs or any(run.live for run in runs), "watch": not runs, "compare": len(runs) < 2}
+    return frozenset(action for action, is_idle in without.items() if is_idle)
+
+
 def money(run: Run, now: float) -> Cells:
     """Spent, where it will end, how much of the budget that is; for an ended run: estimated against spent.
 

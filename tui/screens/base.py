@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -17,6 +17,7 @@ from textual.widgets import Input
 from runner.errors import NanochatError
 from runner.model.run import Run
 from runner.text.sanitize import sanitize_line
+from tui.presentation import run_summary
 from tui.presentation.cells import Cell
 from tui.presentation.keymap import Key
 from tui.presentation.tabs import Standing
@@ -46,12 +47,13 @@ class NanochatScreen(Screen[None]):
         super().__init__()
         self.cleared = Cleared()
         self._clocks: list[Timer] = []
+        self._keys = KeyLine()
 
     def compose(self) -> ComposeResult:
         yield TabLine(self.TAB, self.nanochat.tone)
         yield Line(id="trouble")
         yield from self.body()
-        yield KeyLine()
+        yield self._keys
 
     def body(self) -> ComposeResult:
         """What is between the tabs and the keys."""
@@ -106,6 +108,10 @@ class NanochatScreen(Screen[None]):
     def run_in_hand(self) -> Run | None:
         """The run that the screen shows or has the cursor on, where it is about one."""
         return None
+
+    def mute_keys(self, runs: Sequence[Run]) -> None:
+        """Of keys that are about runs, those are muted that would do nothing with these."""
+        self._keys.mute(frozenset(f"{self.SECTIONS[0]}.{action}" for action in run_summary.of_no_use(runs)))
 
     def begin_at(self, run: Run) -> None:
         """One comes here from a screen with this run in hand."""

@@ -32,7 +32,7 @@ from tui.widgets.consent import AskPath
 from tui.widgets.diff_page import DiffPage, put_down
 from tui.widgets.metrics import Metrics
 from tui.widgets.panel import Panel
-from tui.widgets.plot_window import curve_tone, tone_name
+from tui.widgets.plot_window import DASHES, curve_tone, tone_name
 from tui.widgets.run_curves import RunCurves
 
 READ_EVERY_S = 2.0
@@ -100,7 +100,11 @@ class CompareScreen(NanochatScreen):
                 self._add(table, row)
         self.query_one("#table", Static).update(table)
         self.query_one("#curves", Panel).put(
-            ["Compare"], [Cell(r.tag, tone_name(self.nanochat.tone, n)) for n, r in enumerate(chosen)]
+            ["Compare"],
+            [
+                Cell(f"{DASHES[n % len(DASHES)][0]} {r.tag}", tone_name(self.nanochat.tone, n))
+                for n, r in enumerate(chosen)
+            ],
         )
         self.query_one("#differences", Panel).put(
             ["Results and settings"], ["all" if self._every else "those that differ"]

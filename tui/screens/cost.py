@@ -98,6 +98,7 @@ class CostScreen(NanochatScreen):
         cells += [Cell(f"sorted by {self._sort}{', reversed' if self._reverse else ''}", "dim")]
         self.query_one("#list", Panel).put(["Cost"], cells)
         self.query_one("#totals", Panel).put(["Totals"])
+        self._show_current()
         day = today(now)
         table = Table.grid(padding=(0, 3))
         columns = (
@@ -178,6 +179,13 @@ class CostScreen(NanochatScreen):
                 continue
             if billed:
                 self._billed[run.id] = sum(billed.values(), Decimal(0))
+
+    def _show_current(self) -> None:
+        run = self.run_in_hand()
+        self.mute_keys([run] if run else [])
+
+    def on_virtual_list_moved(self) -> None:
+        self._show_current()
 
     def run_in_hand(self) -> Run | None:
         return self._by_id.get(self.query_one(VirtualList).current)

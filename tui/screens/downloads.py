@@ -9,9 +9,11 @@ from runner.text import filenames, units
 from runner.transfer import download
 from runner.transfer.download import TransferProgress
 from runner.transfer.partial_file import DownloadItem
+from tui.presentation.phrases import command_line
 
 # So many steps are named.
 MOST_STEPS = 4
+MOST_COMMANDS = 3
 
 
 def described(paths: Sequence[str], tags: Mapping[str, str]) -> str:
@@ -31,6 +33,27 @@ def described(paths: Sequence[str], tags: Mapping[str, str]) -> str:
     if len(paths) > 1:
         return f"{shown} and {len(paths) - 1} more"
     return f"{shown} of step {parts[0][1]:,}" if parts[0] else shown
+
+
+def commands(paths: Sequence[str], tags: Mapping[str, str], into: str) -> str:
+    """The command lines that bring the same, the first few of them."""
+    kinds: dict[tuple[str, int], set[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if part := layout.checkpoint_part(name):
+            kinds.setdefault((folder, part[1]), set()).add(part[0])
+
+    def line(path: str) -> str:
+        folder, _, name = path.rpartition("/")
+        part, run = layout.checkpoint_part(name), run_of(path, tags)
+        if part and run and {"model", "meta"} <= kinds[folder, part[1]]:
+            saved = f"{tags[run]}:{folder.removeprefix(f'{run}/')}"
+            return command_line("volume", "get", saved, into, "--step", str(part[1]))
+        return command_line("volume", "get", f"{tags[path]}:" if path in tags else path, into)
+
+    lines = list(dict.fromkeys(map(line, paths)))
+    more = f" (and {len(lines) - MOST_COMMANDS} more)" if len(lines) > MOST_COMMANDS else ""
+    return " && ".join(lines[:MOST_COMMANDS]) + more
 
 
 def run_of(path: str, tags: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from tui.context import VolumeRef
 from tui.presentation.cells import Cell
 from tui.presentation.phrases import command_line, transfer_text
 from tui.screens import downloads
-from tui.screens.deletions import Deletions, and_more
+from tui.screens.deletions import Deletions
 from tui.screens.transfers import Transfer, Transfers, name_of
 from tui.widgets.consent import AskPath, Confirm
 from tui.widgets.toasts import DOWNLOADED
@@ -135,11 +135,10 @@ class VolumeFiles(Deletions):
         tags = {r.path: r.tag for r in self.runs_on(place)}
         what, here = downloads.described(paths, tags), begin_in()
         folder, below = downloads.proposed(here, paths, tags)
-        path = f"{tags[paths[0]]}:" if paths[0] in tags else paths[0]
 
         def command(typed: str) -> str:
             into = str(PurePath(typed).relative_to(here)) if PurePath(typed).is_relative_to(here) else typed
-            return command_line("volume", "get", path, into or ".") + and_more(paths)
+            return downloads.commands(paths, tags, into or ".")
 
         def answered(folder: str | None) -> None:
             if folder:

@@ -53,7 +53,7 @@ COLUMNS = (
     Column("eta", 6, right=True, keep=6),
     Column("cost", 9, right=True, keep=4),
     Column("$/h", 6, right=True, keep=7),
-    Column("seen", 4, right=True, keep=5),
+    Column("updated", 7, right=True, keep=5),
     Column("id", 8, keep=15),
 )
 # What only runs that are live have.
@@ -69,7 +69,7 @@ SORTS: dict[str, Callable[[Run, float], Any]] = {
     "$/h": lambda r, now: -rate if (rate := per_hour([r])) else None,
     "step": lambda r, now: -share if (share := progress_of(r).share) is not None else None,
     "progress": lambda r, now: -share if (share := progress_of(r).share) is not None else None,
-    "seen": lambda r, now: -r.last_heartbeat if r.last_heartbeat is not None else None,
+    "updated": lambda r, now: -r.last_heartbeat if r.last_heartbeat is not None else None,
     "task": lambda r, now: r.spec.task,
     "model": lambda r, now: r.spec.depth,
     "on": lambda r, now: run_format.hardware(r),
@@ -219,6 +219,7 @@ class RunsScreen(NanochatScreen):
         run = self._by_id.get(self._list.current)
         fleet = self.nanochat.fleet
         self.query_one(RunDetail).show(run, fleet.time_for(run) if run else fleet.clock())
+        self.mute_keys(self._picked())
 
     def on_virtual_list_moved(self) -> None:
         self._show_current()

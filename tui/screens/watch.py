@@ -106,6 +106,7 @@ class WatchScreen(NanochatScreen):
         # What it prints once it was resumed is followed.
         self._to_error = self._to_error and not run.live
         self._show(run, self.nanochat.fleet.time_for(run))
+        self.mute_keys([run])
 
     def _open(self, run: Run, runs: list[Run]) -> None:
         log = self.nanochat.fleet.log_file(run)

@@ -27,6 +27,7 @@ class Item(NamedTuple):
 
     key: str
     label: str
+    id: str = ""
 
     @property
     def words(self) -> tuple[str, str]:
@@ -77,17 +78,19 @@ def _place(active: Sequence[Binding]) -> Callable[[Binding], tuple[int, int]]:
 class KeyLine(Widget):
     """Drawn from the bindings that are active; a click on one presses it."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--key", "keys--label"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--key", "keys--label", "keys--idle"}
     DEFAULT_CSS = """
     KeyLine { dock: bottom; height: 1; background: $surface; }
     KeyLine > .keys--key { color: $text-accent; text-style: bold; }
     KeyLine > .keys--label { color: $foreground; }
+    KeyLine > .keys--idle { color: $text-muted; }
     """
     ALLOW_SELECT = False
 
     def __init__(self) -> None:
         super().__init__()
         self._drawn: list[Item] = []
+        self._idle: frozenset[str] = frozenset()
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._changed)
@@ -97,6 +100,12 @@ class KeyLine(Widget):
         if screen is self.screen and self.items != self._drawn:
             self.refresh()
             self.leave_room()
+
+    def mute(self, idle: frozenset[str]) -> None:
+        """Keys, by id, that would do nothing now; pressed, they say why."""
+        if idle != self._idle:
+            self._idle = idle
+            self.refresh()
 
     def on_resize(self) -> None:
         self.leave_room()
@@ -119,16 +128,17 @@ class KeyLine(Widget):
         found = sorted(meant, key=_place(active))
         first = {binding.action: binding for binding in reversed(found)}
         kept = [binding for binding in found if first[binding.action] is binding]
-        return [Item(binding.key, binding.description) for binding in kept]
+        return [Item(binding.key, binding.description, binding.id or "") for binding in kept]
 
     def render_line(self, y: int) -> Strip:
         self._drawn = self.items
         placed, _ = arranged(self._drawn, self.size.width)
-        key, label = self.get_component_rich_style("keys--key"), self.get_component_rich_style("keys--label")
+        key, label, idle = (self.get_component_rich_style(f"keys--{name}") for name in ("key", "label", "idle"))
         segments, at = [], 0
         for begin, item in placed:
-            name, words = item.words
-            segments += [Segment(" " * (begin - at), self.rich_style), Segment(name, key), Segment(f" {words}", label)]
+            (name, words), muted = item.words, item.id in self._idle
+            segments += [Segment(" " * (begin - at), self.rich_style), Segment(name, idle if muted else key)]
+            segments.append(Segment(f" {words}", idle if muted else label))
             at = begin + item.width
         return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
 
