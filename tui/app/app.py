@@ -187,6 +187,9 @@ class NanochatApp(RunQuestions):
     def launch_with(self, form: Mapping[str, str]) -> None:
         from tui.screens.launch import LaunchScreen
 
+        if self.fleet.is_demo and form.get("engine") != "rehearsal":
+            form = {**form, "engine": "rehearsal"}
+            self.notify("a demo starts rehearsals alone: that is the engine here")
         self.action_show("launch")
         if isinstance(self.screen, LaunchScreen):
             self.call_after_refresh(self.screen.begin_with, form)
