@@ -47,7 +47,8 @@ def notes(planned: Plan) -> list[tuple[str, str]]:
     found = [("start", planned.resume.reason)]
     if planned.total_steps:
         saves, lost = planned.saves, pricing.dollars(planned.saves.seconds, planned.usd_per_hour)
-        each = f"checkpoint every {'step' if saves.steps == 1 else f'{saves.steps:,} steps'} ({units.duration(saves.seconds)}"
+        often = "step" if saves.steps == 1 else f"{saves.steps:,} steps"
+        each = f"checkpoint every {often} ({units.duration(saves.seconds)}"
         each += f", {saves.share:.1%} of the time)" if saves.share >= 0.0005 else ")"
         risk = f"; a preemption loses at most that, {units.money(lost)}" if planned.usd_per_hour else ""
         found.append(("save", each + risk))
