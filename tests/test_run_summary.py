@@ -18,6 +18,24 @@ def test_what_to_do_comes_before_warnings_and_the_one_of_the_end_itself_is_not_t
     assert said == ["the loss is nan since step 1,190", "→ launch it anew", "! Flash Attention 3 did not load"]
 
 
+def test_a_run_whose_clock_is_another_than_ours_is_no_alert_for_that() -> None:
+    status = a_status(1, State.RUNNING, "local-1-x", 0.0, 100.0, progress_at=100.0, phase="training")
+    live = msgspec.structs.replace(run(State.RUNNING), status=status)
+    for now, alerts in ((101.0, 0), (5000.0, 1)):
+        assert run_summary.standing([live], [], 5000.0, None, "", lambda run, now=now: now).alerts == alerts
+
+
+def test_the_head_counts_as_trouble_what_is_told_of_a_run_that_is_watched() -> None:
+    """An evaluation that says nothing for 350 s is usual, but not of a run whose like was silent for 40 s at most."""
+    status = a_status(1, State.RUNNING, "local-1-x", 0.0, 450.0, progress_at=100.0, phase="evaluating")
+    live = msgspec.structs.replace(run(State.RUNNING), status=status)
+    before = a_status(1, State.DONE, "local-1-x", 0.0, 1.0)
+    before.pace.max_silence_s = {"evaluating": 40.0}
+    like = msgspec.structs.replace(run(State.DONE), id="like", status=before)
+    for runs, alerts in (([live], 0), ([live, like], 1)):
+        assert run_summary.standing(runs, [], 450.0, None, "", lambda run: 450.0).alerts == alerts
+
+
 def test_a_question_before_a_stop_says_how_many_steps_would_be_lost() -> None:
     for step, saved, says in (
         (113, 50, "kept up to step 50, 63 steps since then would be lost"),

@@ -267,7 +267,9 @@ class NanochatApp(RunQuestions):
     def standing(self) -> tuple[Standing, list[Cell]]:
         fleet = self.fleet
         limit = fleet.settings.monthly_limit_usd
-        now = standing(self.runs, fleet.deleted_accounts, fleet.clock(), limit, self.workspace, self._spent)
+        now = standing(
+            self.runs, fleet.deleted_accounts, fleet.clock(), limit, self.workspace, fleet.time_for, self._spent
+        )
         if fleet.is_demo:
             now = now._replace(notes=(*now.notes, DEMO))
         if read_only.is_set():

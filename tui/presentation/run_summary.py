@@ -1,6 +1,6 @@
 """A run at a glance: is it alive, what comes next, what does it cost, in a few cells each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from runner.model.backend_name import BackendName
@@ -30,20 +30,27 @@ def standing(
     now: float,
     limit_usd: Decimal | None,
     workspace: str,
+    time_for: Callable[[Run], float],
     known: Known | None = None,
 ) -> Standing:
-    """What is true of all runs now; `known` as for `spending`."""
+    """What is true of all runs now; `time_for` is the time by the clock of each, `known` as for `spending`."""
     live = [run for run in runs if run.live]
     found, day = spending(runs, deleted, now, known=known), today(now)
     return Standing(
         live=len(live),
-        alerts=sum(health.health(run, now).status in ALERTING for run in live),
+        alerts=_alerts(live, runs, time_for) if live else 0,
         usd_per_hour=per_hour(runs),
         today_usd=found.days.get(day, Decimal(0)),
         month_usd=found.months.get(day[:7], Decimal(0)),
         limit_usd=limit_usd,
         workspace=workspace,
     )
+
+
+def _alerts(live: Sequence[Run], runs: Sequence[Run], time_for: Callable[[Run], float]) -> int:
+    """How many runs are in trouble, as Watch would tell of each."""
+    like = health.silences_of(runs)
+    return sum(health.health(run, time_for(run), like(run)).status in ALERTING for run in live)
 
 
 def title(run: Run, now: float) -> Cells:
