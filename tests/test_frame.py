@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.content import Content
 
+from runner import settings
 from runner.fleet.fleet import Fleet
 from runner.metrics.series import Series
 from runner.model.states import State
@@ -112,6 +113,22 @@ async def test_the_run_under_the_cursor_is_shown_as_far_as_there_is_room(
         await until(pilot, lambda: detail.region.y > app.screen.query_one("#list").region.y, "below it")
         await pilot.resize_terminal(40, 12)
         await until(pilot, lambda: not detail.query_one(Tail).display and "d26-red" in text_of(app), "what is most")
+
+
+async def test_beside_an_empty_list_stand_the_first_steps_with_a_persons_keys_until_there_is_a_run(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / settings.FILE).write_text('[keys]\n"runs.new" = "w"\n')
+    fleet = Fleet(tmp_path)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: "w, then F5" in text_of(app) and "First steps" in text_of(app), "the first steps")
+        await pilot.press("6")
+        await until(pilot, lambda: "No checkpoints yet." in text_of(app), "no checkpoints")
+        put(fleet, 1)
+        await pilot.press("1")
+        await until(pilot, lambda: "tag-1" in text_of(app), "the run")
+        assert "then F5" not in text_of(app) and "First steps" not in text_of(app)
 
 
 async def test_a_border_is_dragged_and_another_layout_has_its_own_sizes(tmp_path: Path) -> None:

@@ -116,7 +116,10 @@ class CheckpointsScreen(FilesScreen):
         return self.query_one("#list", FileList)
 
     def action_reload(self) -> None:
-        self._look(list(self.nanochat.runs))
+        runs = list(self.nanochat.runs)
+        self._left = len(runs)
+        self._show()
+        self._look(runs)
 
     @background(group="list", doing="looking for checkpoints", exclusive=True)
     def _look(self, runs: list[Run]) -> None:
@@ -173,8 +176,8 @@ class CheckpointsScreen(FilesScreen):
     def _show_title(self) -> None:
         whole = sum(c.verdict is Verdict.COMPLETE for _, c in self._rows.values())
         size = sum(c.bytes for _, c in self._rows.values())
-        cells: list[Cell | str] = [f"{len(self._rows)}, {whole} complete"]
-        cells += [units.size(size), Cell(f"by {self._sort}{', reversed' if self._reverse else ''}", "dim")]
+        cells: list[Cell | str] = [f"{len(self._rows)}, {whole} complete", units.size(size)] if self._rows else []
+        cells += [Cell(f"by {self._sort}{', reversed' if self._reverse else ''}", "dim")]
         if self._words:
             cells.append(Cell(f"/{self._words}", "warning"))
         if self._list.marked:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from textual.app import ComposeResult
 from textual.timer import Timer
+from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from runner.errors import NanochatError
@@ -23,6 +24,7 @@ from tui.background import background
 from tui.presentation import run_format, run_summary
 from tui.presentation.cells import Cell
 from tui.screens.feed import Feed
+from tui.screens.first_steps import first_steps
 from tui.widgets.line import Line
 from tui.widgets.panel import Panel
 from tui.widgets.plot import Plot, PlotWindow
@@ -58,6 +60,7 @@ class RunDetail(Panel):
     DEFAULT_CSS = """
     RunDetail Line { padding: 0 1; }
     RunDetail #stages, RunDetail #kept { color: $text-muted; }
+    RunDetail #first { padding: 1 1 0 1; }
     RunDetail #loss { height: 2fr; min-height: 5; padding: 0 1; }
     RunDetail #tail { height: 1fr; padding: 0 1; border-top: solid $panel; }
     """
@@ -72,6 +75,7 @@ class RunDetail(Panel):
     def compose(self) -> ComposeResult:
         for name in ("about", "why", "stages", "kept"):
             yield Line(id=name)
+        yield Static("", markup=False, id="first")
         yield Plot("loss", self._app.tone, PlotWindow(), id="loss")
         yield Tail(self._app.tone, id="tail")
 
@@ -111,10 +115,14 @@ class RunDetail(Panel):
 
     def _show_said(self, run: Run | None, now: float) -> None:
         if run is None:
-            self.put(["no run"])
+            is_first = not self._app.runs
+            self.put(["First steps" if is_first else "no run"])
+            self.query_one("#first", Static).update(first_steps(self._app) if is_first else "")
+            self.query_one("#first").display = is_first
             for name in ("about", "why", "stages"):
                 self._put(name, [], 1)
             return
+        self.query_one("#first").display = False
         self.put([Cell(run.tag, "accent")], [run_format.state(run), Cell(run.id, "dim")])
         self._put("about", [Cell(run_format.progress(run, 10), "accent"), *run_summary.about(run, now)], 2)
         self._put("why", run_summary.verdict(run), MOST_LINES)
