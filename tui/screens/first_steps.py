@@ -22,12 +22,7 @@ def first_steps(app: "AppContext") -> Table:
         table.add_row(
             Text(launch, keys), "a rehearsal on this machine: free, in a minute; every screen has its data then"
         )
-        if app.fleet.reaches_modal:
-            table.add_row(
-                Text(f"{app.key('runs.new')}, backend modal", keys), "GPUs: cost and time stand beside the form"
-            )
-        else:
-            table.add_row(Text("modal setup", keys), "once, in a shell, for GPUs: backend modal in the form uses them")
+        table.add_row(Text("modal setup", keys), "once, in a shell, for GPUs: backend modal in the form uses them")
     table.add_row(Text("nanochat-tui demo", keys), "in a shell: recorded runs to look around in")
     table.add_row(Text(app.key("app.help"), keys), "all keys")
     table.add_row(Text(app.key("app.command_palette"), keys), "every command, by its name")
