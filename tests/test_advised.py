@@ -139,3 +139,20 @@ def test_a_change_is_kept_in_the_record_of_a_run_and_one_of_an_earlier_release_h
     kept = Outcome(OutcomeKind.OOM, OOM, change=Change(HALF, task="base", goes_on=True))
     assert msgspec.json.decode(msgspec.json.encode(kept), type=Outcome) == kept
     assert msgspec.json.decode(b'{"kind": "oom", "message": "out"}', type=Outcome).change is None
+
+
+async def test_the_lower_rate_that_is_advised_after_a_loss_that_is_nan_is_in_the_field_for_flags(
+    tmp_path: Path, resumed: list[dict[str, Any]]
+) -> None:
+    change = Change({}, flags=("base.matrix-lr=0.01",))
+    ended = Outcome(OutcomeKind.NAN, "the loss is nan", "launch it anew", resume=CanResume.CHANGED, change=change)
+    with failed(tmp_path, ended) as fleet:
+        app = NanochatApp(fleet)
+        async with app.run_test(size=(120, 36)) as pilot:
+            await question(pilot, app)
+            assert "launch anew with --set base.matrix-lr=0.01" in window_text(app)
+            await answer(pilot, "ctrl+g")
+            await until(pilot, lambda: "--set base.matrix-lr=0.01" in window_text(app).partition("$")[2], "its command")
+            await answer(pilot, "y")
+            await until(pilot, lambda: isinstance(app.screen, LaunchScreen), "the form")
+            await until(pilot, lambda: app.screen.query_one("#set", Input).value == "base.matrix-lr=0.01", "the rate")

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from runner.job.outcome import (
@@ -15,6 +16,8 @@ from runner.job.outcome import (
 )
 from runner.job.supervise import ProcessExit
 from runner.model.overrides import Overrides
+from runner.model.spec import RunSpec
+from runner.model.stage_flags import StageFlag
 from runner.model.stages import StageName
 from runner.model.states import State
 from runner.model.status import Change, Outcome, OutcomeKind
@@ -147,23 +150,34 @@ def test_the_first_step_whose_loss_is_nan_is_remembered() -> None:
     assert (outcome.kind, outcome.message) == ("nan", "the loss is nan since step 7; step 5 was kept before")
 
 
+def lower(rate: str) -> Change:
+    return Change({}, flags=(f"base.matrix-lr={rate}",))
+
+
 @pytest.mark.parametrize(
-    ("fp8", "saved", "advice", "change"),
+    ("asked", "saved", "advice", "change"),
     [
-        (True, 5, "launch --task base --from RUN --no-fp8 goes on from step 5", {"fp8": False}),
-        (True, None, "launch it anew with --no-fp8", {"fp8": False}),
-        (None, 5, "launch --task base --from RUN --set base.matrix-lr=LOWER goes on from step 5", {}),
-        (False, None, "launch it anew with --set base.matrix-lr=LOWER", {}),
+        ("--fp8", 5, "launch --task base --from RUN --no-fp8 goes on from step 5", Change({"fp8": False})),
+        ("--fp8", None, "launch it anew with --no-fp8", Change({"fp8": False})),
+        ("", 5, "launch --task base --from RUN --set base.matrix-lr=0.01 goes on from step 5", lower("0.01")),
+        ("", None, "launch it anew with --set base.matrix-lr=0.01", lower("0.01")),
+        ("0.08", None, "launch it anew with --set base.matrix-lr=0.04", lower("0.04")),
+        ("nan", None, "launch it anew with --set base.matrix-lr=0.01", lower("0.01")),
     ],
 )
 def test_after_a_loss_that_is_nan_only_that_is_advised_which_changes_something(
-    fp8: bool | None, saved: int | None, advice: str, change: dict[str, int | bool]
+    asked: str, saved: int | None, advice: str, change: Change
 ) -> None:
     ended = Outcome(OutcomeKind.NAN, "the loss is nan", stage=StageName.BASE)
     status = a_status(1, State.RUNNING, "", 0.0, 0.0, stage="base", saved_step=saved)
-    found = with_resume_advice(ended, status, 32, fp8=fp8)
+    spec = RunSpec.create(task="base", model="d12", backend="modal", engine="nanochat")
+    if asked == "--fp8":
+        spec = msgspec.structs.replace(spec, overrides=Overrides(fp8=True))
+    elif asked:
+        spec = msgspec.structs.replace(spec, flags=(StageFlag("base", "matrix-lr", asked),))
+    found = with_resume_advice(ended, status, 32, spec)
     assert found.advice.startswith(f"{advice}: ") and "resume" not in found.advice
-    assert found.change == Change(change, task="base" if saved else "", goes_on=bool(saved))
+    assert found.change == msgspec.structs.replace(change, task="base" if saved else "", goes_on=bool(saved))
 
 
 def test_a_kernel_that_did_not_load_stops_only_the_run_that_asked_for_that() -> None:

@@ -192,8 +192,7 @@ class Player:
             return cancelled_outcome(status)
         found = unwanted_reason(stage, self._seen, self._run.spec.overrides) if how is OutcomeKind.NAN else None
         found = found or diagnose_stage(stage, ProcessExit(1, None, stopped=False), self._seen)
-        fp8 = self._run.spec.overrides.fp8
-        return with_resume_advice(found or Outcome(how, "it ended"), status, self._plan.device_batch, fp8=fp8)
+        return with_resume_advice(found or Outcome(how, "it ended"), status, self._plan.device_batch, self._run.spec)
 
     def _report(self) -> None:
         events = self._volume.read(f"{self._run.path}/{layout.EVENTS_FILE}").decode("utf-8", "replace")

@@ -285,7 +285,7 @@ class Job:
         self._journal.say(f"[PLAN] {today.resume.reason}; checkpoint every {today.saves.steps} steps")
 
     def _advised(self, outcome: Outcome) -> Outcome:
-        return with_resume_advice(outcome, self._status, self._device_batch, fp8=self._run.spec.overrides.fp8)
+        return with_resume_advice(outcome, self._status, self._device_batch, self._run.spec)
 
     def _history(self) -> History:
         self._journal.flush()

@@ -1,6 +1,7 @@
 """The end of a stage -> what happened in one line, and what to do about it."""
 
 import contextlib
+import math
 import shutil
 import sys
 from collections.abc import Callable, Collection
@@ -19,8 +20,10 @@ from runner.job.supervise import ProcessExit
 from runner.model import events
 from runner.model.events import Event
 from runner.model.overrides import Overrides
+from runner.model.spec import RunSpec
 from runner.model.stages import StageName
 from runner.model.status import RESUME, Change, Outcome, OutcomeKind, Status, resume_begins
+from runner.nanochat.command_lines import MATRIX_LR
 from runner.text import units
 
 PUT_RIGHT = "put that right, then resume"
@@ -133,8 +136,8 @@ def print_outcome(outcome: Outcome) -> None:
     print(msgspec.json.encode(outcome).decode(), file=sys.stderr)  # noqa: T201
 
 
-def with_resume_advice(outcome: Outcome, status: Status, device_batch: int, *, fp8: bool | None = False) -> Outcome:
-    """The outcome once it is known what was kept: where it can go on, and how; `fp8`: whether that was in use."""
+def with_resume_advice(outcome: Outcome, status: Status, device_batch: int, spec: RunSpec | None = None) -> Outcome:
+    """The outcome once it is known what was kept: where it can go on, and how, for a run of this `spec`."""
     kept = status.training.saved_step
     match outcome.kind:
         case OutcomeKind.CANCELLED:
@@ -147,8 +150,10 @@ def with_resume_advice(outcome: Outcome, status: Status, device_batch: int, *, f
             return msgspec.structs.replace(outcome, advice=advice, change=change)
         case OutcomeKind.NAN:
             before = f"step {kept:,} was kept before" if kept else "no checkpoint was kept before"
-            flag = "--no-fp8" if fp8 else "--set base.matrix-lr=LOWER"
-            change = Change({"fp8": False} if fp8 else {})
+            fp8 = bool(spec and spec.overrides.fp8)
+            lower = f"base.matrix-lr={_matrix_lr(spec) / 2:g}"
+            flag = "--no-fp8" if fp8 else f"--set {lower}"
+            change = Change({"fp8": False}) if fp8 else Change({}, flags=(lower,))
             advice = f"launch it anew with {flag}"
             if kept and outcome.stage is StageName.BASE:
                 advice = f"launch --task base --from RUN {flag} goes on from step {kept:,}"
@@ -157,6 +162,16 @@ def with_resume_advice(outcome: Outcome, status: Status, device_batch: int, *, f
             message = f"{outcome.message}; {before}"
             return msgspec.structs.replace(outcome, message=message, advice=advice, change=change)
     return msgspec.structs.replace(outcome, advice=outcome.advice.replace(RESUME, resume_begins(status)))
+
+
+def _matrix_lr(spec: RunSpec | None) -> float:
+    """The learning rate of the matrices that a run of this spec has trained with."""
+    typed = [f.value for f in spec.flags if (f.stage, f.name) == ("base", "matrix-lr")] if spec else []
+    try:
+        rate = float(typed[-1]) if typed else MATRIX_LR
+    except ValueError:
+        return MATRIX_LR
+    return rate if math.isfinite(rate) else MATRIX_LR
 
 
 def with_disk_space(outcome: Outcome, folder: Path, checkpoint_bytes: int) -> Outcome:

@@ -54,7 +54,7 @@ def last_missing(volume: FolderVolume, run: Run, status: Status) -> Outcome | No
                 Outcome(OutcomeKind.NAN, what, stage=StageName.BASE, resume=CanResume.CHANGED),
                 status,
                 0,
-                fp8=run.spec.overrides.fp8,
+                run.spec,
             )
             if needed
             else None

@@ -74,7 +74,8 @@ class Problem(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True, omit_defaults=True):
-    """What a new launch is to have otherwise, by the name of the override; `task` where that is another.
+    """What a new launch is to have otherwise, by the name of the override; `task` where that is another, `flags` as
+    `--set` takes them.
 
     One that `goes_on` begins with the newest checkpoint of the run, any other anew.
     """
@@ -82,6 +83,7 @@ class Change(Struct, frozen=True, omit_defaults=True):
     overrides: dict[str, int | bool]
     task: str = ""
     goes_on: bool = False
+    flags: tuple[str, ...] = ()
 
 
 class Outcome(Struct, frozen=True):

@@ -13,6 +13,9 @@ from runner.nanochat.fitting import fitted_flags, script_of, unknown_flags
 COMMIT = "92d63d4e8bb4df75c3b71618f31ddde2378b2bcd"
 REPOSITORY = "https://github.com/karpathy/nanochat"
 
+# The learning rate of the matrices in base training, where none is said.
+MATRIX_LR = 0.02
+
 Argv = tuple[str, ...]
 
 # A CPU trains the shape of nanochat's own CPU script: short context, tiny batch, no sliding window.

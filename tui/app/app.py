@@ -187,7 +187,9 @@ class NanochatApp(RunQuestions):
     def launch_with(self, form: Mapping[str, str]) -> None:
         from tui.screens.launch import LaunchScreen
 
-        if self.fleet.is_demo and form.get("engine") != "rehearsal":
+        if self.fleet.is_demo and form.get("from"):
+            self.notify("a demo only fills the form in: it does not go on from a recorded run", severity="warning")
+        elif self.fleet.is_demo and form.get("engine") != "rehearsal":
             form = {**form, "engine": "rehearsal"}
             self.notify("a demo starts rehearsals alone: that is the engine here")
         self.action_show("launch")

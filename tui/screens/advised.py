@@ -1,11 +1,14 @@
 """What was advised as a run failed: how the question before a resume says it, and what can be done instead. Pure."""
 
+import shlex
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 
+import msgspec
 from msgspec import Struct
 
 from runner.diagnosis.advice import CanResume, resume_of
+from runner.model import stage_flags
 from runner.model.overrides import flag
 from runner.model.run import Run
 from runner.model.status import Change, OutcomeKind
@@ -63,7 +66,8 @@ def other_way(
     form = _form(run, has)
     values = {**first, **form}
     command = Filled(values, first, effective, run if has.goes_on else None).command(None)
-    words = " ".join(_option(name, value) for name, value in has.overrides.items())
+    options = [_option(name, value) for name, value in has.overrides.items()]
+    words = " ".join([*options, *(f"--set {one}" for one in has.flags)])
     says = "go on in a new run" if has.goes_on else "launch anew"
     says += f" with {words}" if words else ""
     return Other(says, command, "Fill in", form=form)
@@ -79,5 +83,7 @@ def _form(run: Run, change: Change) -> dict[str, str]:
     """The fields of a new run with that change; a run that is gone on with gives the others."""
     if change.goes_on:
         task = change.task or run.spec.task
-        return {"task": task, "from": run.tag, "overrides": override_words(change.overrides)}
-    return of_run(run.spec, run.backend, change.overrides)
+        words = override_words(change.overrides)
+        return {"task": task, "from": run.tag, "overrides": words, "set": shlex.join(change.flags)}
+    flags = stage_flags.merged(run.spec.flags, stage_flags.parse(change.flags))
+    return of_run(msgspec.structs.replace(run.spec, flags=flags), run.backend, change.overrides)
