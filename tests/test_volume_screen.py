@@ -339,7 +339,7 @@ async def test_a_checkpoint_is_one_download_which_says_its_step_its_size_and_whe
         await until(pilot, lambda: app.toasts.all and not app.files.busy, "the end")
         told = [toast.text for toast in app.toasts.all]
         size = units.size(sum(sizes) + 2)
-        assert told == [f"checkpoint of step 40 of tag-1 is in ./out: {size}, 5 files"]
+        assert told == [f"checkpoint of step 40 of tag-1 is in ./out/tag-1: {size}, 5 files"]
         assert len(list((Path.cwd() / "out/tag-1/base_checkpoints/d12").iterdir())) == 3
 
 

@@ -56,6 +56,7 @@ def final_numbers(runs: Sequence[Run], now: float) -> list[Row]:
         Row("step", tuple(s.training.step if s else None for s in statuses)),
         _best("loss", [s.training.loss if s else None for s in statuses], low=True, note="last step"),
         _best("val bpb", [s.training.val_bpb if s else None for s in statuses], low=True),
+        _above_best("val bpb", [s.training.val_bpb if s else None for s in statuses]),
         _best("CORE", [s.training.core if s else None for s in statuses]),
         _best("ChatCORE", [s.training.chatcore if s else None for s in statuses]),
         _best("tok/s", [s.training.tokens_per_s if s else None for s in statuses], by=PACE),
@@ -85,6 +86,14 @@ def _best(
         wanted = None
     best = tuple(n for n, v in enumerate(values) if shown and wanted is not None and v == wanted)
     return Row(name, tuple(values), best, note, digits)
+
+
+def _above_best(name: str, values: Sequence[float | None]) -> Row:
+    """By how much each is above the lowest, where there are several."""
+    known = [v for v in values if v is not None and v == v]
+    least = min(known) if len(set(known)) > 1 else None
+    above = tuple(f"+{v - least:.4f}" if least is not None and v is not None and v > least else None for v in values)
+    return Row(name, above, note="above the best")
 
 
 def differences(runs: Sequence[Run], *, all_of_it: bool = False) -> list[Row]:

@@ -50,7 +50,8 @@ class RunQuestions(TerminalApp):
             f"{run_summary.kept(r)}"
             for r in live
         ]
-        lines.append("A resume goes on from the last checkpoint.")
+        saved = [r for r in live if r.status and r.status.training.saved_step]
+        lines.append("A resume goes on from the last checkpoint." if saved else "A resume would begin anew.")
         command = f"nanochat-tui cancel {' '.join(r.tag for r in live)}"
         self.push_screen(
             Confirm(f"Stop {_named(live)}?", lines, command, "Stop", "Keep running"),

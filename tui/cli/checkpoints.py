@@ -8,7 +8,7 @@ from runner.errors import Unreachable, UsageError
 from runner.exit_codes import Exit
 from runner.model.run import Run, needed_steps
 from runner.text import units
-from runner.volumes.best import prunable
+from runner.volumes.best import prunable, stands_out
 from runner.volumes.checkpoint_verdicts import Checkpoint, Verdict
 from tui.cli.parser import Parser
 from tui.cli.runs import say_kept
@@ -48,12 +48,13 @@ def checkpoints(fleet: "Fleet", args: argparse.Namespace) -> int:
         return worst
     if not found and worst is not Exit.OK:
         return worst
+    best = {r.id: stands_out(c for of, c in found if of is r) for r in runs}
     rows = [
         (
             r.tag,
             c.kind,
             f"{c.step:,}",
-            run_format.measured(c),
+            f"{run_format.measured(c)} {run_format.BEST if (c.kind, c.step) in best[r.id] else ' '}",
             units.size(c.bytes),
             str(c.ranks),
             Cell(c.verdict, "success" if c.verdict is Verdict.COMPLETE else "error"),

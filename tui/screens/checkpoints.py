@@ -204,7 +204,7 @@ class CheckpointsScreen(FilesScreen):
             cells.append(f"val bpb was measured at step {one.measured_at:,}")
         if gone:
             freed = units.size(sum(c.bytes for c in gone))
-            cells.append(f"{self.nanochat.key('checkpoints.keep')} keeps best and last, frees {freed}")
+            cells.append(f"{self.nanochat.key('checkpoints.keep')} deletes all but best and last, {freed}")
         self.query_one("#about", Line).put(cells)
 
     def _expendable(self, run: Run) -> list[Checkpoint]:
@@ -265,9 +265,9 @@ class CheckpointsScreen(FilesScreen):
             if yes:
                 self._prune(run, gone, asked.instead)
 
-        title = f"Keep best and last of {run.tag}?"
+        title = f"Delete all checkpoints of {run.tag} but best and last?"
         instead = self.files.instead(run.backend)
-        asked = Confirm(title, lines, command, "Delete", "Keep", word=word_for(run.tag), instead=instead)
+        asked = Confirm(title, lines, command, "Delete", "Keep all", word=word_for(run.tag), instead=instead)
         self.app.push_screen(asked, answered)
 
     @background(group="files", doing="deleting checkpoints", finish=True)

@@ -50,6 +50,11 @@ class VolumeFiles(Deletions):
         known = [VolumeRef(r.backend, r.volume) for r in runs]
         return list(dict.fromkeys([*known, VolumeRef(BackendName.LOCAL, self._app.default_volume)]))
 
+    def named(self, place: VolumeRef) -> str:
+        """A volume by its name, and where it is, unless on this machine."""
+        where = "" if place.backend == BackendName.LOCAL else f" on {place.backend}"
+        return filenames.path_for_terminal(place.location).rpartition("/")[2] + where
+
     @property
     def busy(self) -> bool:
         return any(not one.cut for one in self._going)
@@ -143,7 +148,7 @@ class VolumeFiles(Deletions):
         def answered(folder: str | None) -> None:
             if folder:
                 wanted = [DownloadRequest(*place, p, folder, download.home_name(p, tags)) for p in paths]
-                self._get_all(wanted, what)
+                self._get_all(wanted, what, below.partition("/")[0])
 
         asked = AskPath(
             f"Download {what} into which folder?", str(folder), command, lines=["adding up what comes …"], below=below
@@ -174,11 +179,13 @@ class VolumeFiles(Deletions):
             AskPath("Which file or folder of this machine?", f"{begin_in()}/", command), answered
         )
 
-    def _get_all(self, requests: list[DownloadRequest], what: str) -> None:
-        """Bring them home one after the other: each takes the whole line anyhow. All of them are told of as one."""
+    def _get_all(self, requests: list[DownloadRequest], what: str, below: str = "") -> None:
+        """Bring them home one after the other: each takes the whole line anyhow. All of them are told of as one, and
+        that they are in their folder, or in the one `below` it.
+        """
         if not requests:
             return
-        ones, batch = [], downloads.Batch(what, requests[0].folder)
+        ones, batch = [], downloads.Batch(what, str(Path(requests[0].folder, below)))
         for wanted in requests:
             one = Transfer(name_of(wanted), wanted)
             try:

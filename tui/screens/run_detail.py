@@ -90,6 +90,11 @@ class RunDetail(Panel):
         super().on_resize()
         self._lay_out()
 
+    def forget_checkpoints(self) -> None:
+        """They may be others: this comes back from screens that delete them."""
+        for run_id, known in self._known.items():
+            self._known[run_id] = known._replace(saved=(), as_of=())
+
     def _lay_out(self) -> None:
         """A curve where there is one, and room for it; in what is left, or without a curve, the end of the log."""
         said = sum(line.size.height or 1 for line in self.query(Line).results(Line) if line.display)

@@ -128,6 +128,10 @@ class RunsScreen(NanochatScreen):
     def _list(self) -> VirtualList:
         return self.query_one("#runs", VirtualList)
 
+    def on_screen_resume(self) -> None:
+        if self.is_there:
+            self.query_one(RunDetail).forget_checkpoints()
+
     def show_runs(self, runs: list[Run]) -> None:
         """Numbers are drawn once a second, whatever else changes at once."""
         self._by_id = {r.id: r for r in runs}

@@ -158,7 +158,7 @@ class SizesScreen(FilesScreen):
 
     def _show_title(self) -> None:
         whole, here = self._usage.at(""), self._usage.at(self._folder)
-        title = ["Sizes", filenames.path_for_terminal(self._folder) or "all of the volume"]
+        title = ["Sizes", filenames.path_for_terminal(self._folder) or f"all of {self.files.named(self.place)}"]
         cells: list[Cell | str] = [f"{units.size(here.bytes)} in {units.pluralize(here.files, 'file')}"]
         if self.place.backend == BackendName.MODAL:
             free = units.size(disk_usage.free_tier())

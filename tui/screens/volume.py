@@ -12,7 +12,6 @@ from textual.worker import get_current_worker
 
 from runner.errors import NanochatError
 from runner.model import identifiers
-from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.nanochat import layout
 from runner.preview.build import PreviewContent, build_preview
@@ -240,10 +239,13 @@ class VolumeScreen(FilesScreen):
 
     def _show_title(self) -> None:
         known = self._shelf.get(self._folder)
-        backend = f" on {self.place.backend}" if self.place.backend != BackendName.LOCAL else ""
-        volume = filenames.path_for_terminal(self.place.location)
-        self.query_one("#folders", Panel).put(["Volume"], [Cell(volume.rpartition("/")[2] + backend, "dim")])
-        path = filenames.path_for_terminal(self._folder) or volume + backend
+        places, named = self.files.places(), self.files.named(self.place)
+        others: list[Cell | str] = []
+        if len(places) > 1:
+            number = places.index(self.place) + 1 if self.place in places else 1
+            others.append(f"{number} of {len(places)}, {self.nanochat.key('volume.next_volume')}")
+        self.query_one("#folders", Panel).put(["Volume"], [Cell(named, "dim"), *others])
+        path = filenames.path_for_terminal(self._folder or self.place.location)
         run = self._run_of(self._folder)
         title: list[Cell | str] = [path, *([Cell(run.tag, "accent")] if run else [])]
         cells: list[Cell | str] = []

@@ -266,7 +266,8 @@ class AskPath(Question[str]):
     AskPath > Vertical { border-left: thick $accent; }
     AskPath .title { margin-bottom: 1; }
     AskPath .command { margin-top: 1; }
-    AskPath #goes-to { color: $text-muted; }
+    AskPath #goes-to, AskPath #keys { color: $text-muted; }
+    AskPath.-low #keys { display: none; }
     AskPath.-low .title, AskPath.-low .command { margin: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False)]
@@ -287,6 +288,7 @@ class AskPath(Question[str]):
             yield Static(TOO_SOON, markup=False, id="soon")
             yield Static("", markup=False, id="goes-to")
             yield Static("", markup=False, classes="command")
+            yield Static("Enter does it, Esc does not", markup=False, id="keys")
 
     def on_mount(self) -> None:
         self.put(self._lines)

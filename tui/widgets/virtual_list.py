@@ -90,6 +90,7 @@ class VirtualList(ScrollView, can_focus=True):
         self._drawn: dict[int, tuple[bool, tuple[Cell, ...]]] = {}
         self.marked: set[str] = set()
         self._touched = True
+        self._coming_into_view = False
 
     def begin(self) -> None:
         """Rows of something else are to come, in pieces: the cursor stays at their top until it is moved."""
@@ -103,7 +104,7 @@ class VirtualList(ScrollView, can_focus=True):
 
     def show(self, keys: Sequence[str]) -> None:
         """New rows; the cursor stays on its row, or where it was when that row is gone."""
-        current, before, in_view = self.current, self._keys, self._in_view
+        current, before, in_view = self.current, self._keys, self._in_view or self._coming_into_view
         self._keys = list(keys)
         self.marked &= set(self._keys)
         if self._keys == before and self._keys:
@@ -175,11 +176,18 @@ class VirtualList(ScrollView, can_focus=True):
         return 0 <= self.cursor - self.scroll_offset.y < max(1, self.size.height - 1)
 
     def _bring_into_view(self) -> None:
+        """Once it is laid out; until then it counts as in view, whatever comes above it."""
+        if not self._coming_into_view:
+            self._coming_into_view = True
+            self.call_after_refresh(self._scroll_to_cursor)
+
+    def _scroll_to_cursor(self) -> None:
+        self._coming_into_view = False
         top, height = self.scroll_offset.y, max(1, self.size.height - 1)
         if self.cursor < top:
-            self.scroll_to(y=self.cursor, animate=False)
+            self.scroll_to(y=self.cursor, animate=False, immediate=True)
         elif self.cursor >= top + height:
-            self.scroll_to(y=self.cursor - height + 1, animate=False)
+            self.scroll_to(y=self.cursor - height + 1, animate=False, immediate=True)
 
     def action_page(self, by: int) -> None:
         self.action_move(by * max(1, self.size.height - 2))
