@@ -118,3 +118,17 @@ async def test_nothing_but_names_stands_in_the_tree_of_a_volume_that_is_narrow(t
         await pilot.press("4")
         await until(pilot, lambda: "base_data" in text_of(app), "the folder")
         assert not text_of(app).splitlines()[-2].strip()
+
+
+@pytest.mark.parametrize("mode", ["volume", "cost", "checkpoints", "sizes"])
+async def test_the_help_and_the_way_out_are_seen_on_a_screen_that_is_opened_while_something_is_told(
+    tmp_path: Path, mode: str
+) -> None:
+    app = NanochatApp(Fleet(tmp_path))
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, lambda: "q Quit" in text_of(app), "the first screen")
+        app.notify("~ " * 300)
+        await until(pilot, lambda: "~" in text_of(app).splitlines()[-1], "the line")
+        app.action_show(mode)
+        ways = "Esc Back  ? Help  q Quit "
+        await until(pilot, lambda: "~" in text_of(app) and text_of(app).splitlines()[-1].endswith(ways), "both")

@@ -231,8 +231,12 @@ class TerminalApp(App[int]):
 
     def _refresh_notifications(self) -> None:
         super()._refresh_notifications()
+        # After what Textual has left to be done next: there is no room to leave before the line is there.
+        self.call_later(self._leave_room)
+
+    def _leave_room(self) -> None:
         for line in self.screen.query(KeyLine) if self.screen_stack else ():
-            line.call_later(line.leave_room)
+            line.leave_room()
 
     def clear_notifications(self) -> None:
         super().clear_notifications()

@@ -97,8 +97,9 @@ class KeyLine(Widget):
 
     def _changed(self, screen: Screen[object]) -> None:
         """Said whenever the focus moves, most often with the same keys as before."""
-        if screen is self.screen and self.items != self._drawn:
-            self.refresh()
+        if screen is self.screen:
+            if self.items != self._drawn:
+                self.refresh()
             self.leave_room()
 
     def mute(self, idle: frozenset[str]) -> None:
@@ -112,11 +113,9 @@ class KeyLine(Widget):
 
     def leave_room(self) -> None:
         """What is told lies over the keys up to those that are always seen, and cuts none of them."""
-        room = room_for(_pinned(self.items, self.size.width))
-        for rack in self.screen.children:
-            # While nothing is told, nothing is laid out anew for it.
-            if isinstance(rack, ToastRack) and rack.display:
-                rack.styles.padding = (0, room, 0, 0)
+        # While nothing is told, nothing is laid out anew for it.
+        for rack in [one for one in self.screen.children if isinstance(one, ToastRack) and one.display]:
+            rack.styles.padding = (0, room_for(_pinned(self.items, self.size.width)), 0, 0)
 
     @property
     def items(self) -> list[Item]:
