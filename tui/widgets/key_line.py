@@ -14,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets._toast import ToastRack
 
 from tui.presentation.bindings import NO_KEY
+from tui.presentation.key_names import PUNCTUATION
 from tui.presentation.keymap import KEYS, key_label
 
 # By what they do, whatever their keys are: back, help, quit, in this order.
@@ -122,8 +123,11 @@ class KeyLine(Widget):
         """The keys that are shown, each once."""
         active = [b.binding for b in self.screen.active_bindings.values() if b.binding.show]
         typed = self.screen.focused.check_consume_key if self.screen.focused else lambda key, character: False
-        # Textual leaves out what a field takes as text before it puts a person's keys in their place.
-        meant = (b for b in active if b.key != NO_KEY and not typed(b.key, key_to_character(b.key)))
+        # Textual leaves out what a field takes as text before it puts a person's keys in their place, and does not know
+        # the characters of some keys by their names.
+        meant = (
+            b for b in active if b.key != NO_KEY and not typed(b.key, PUNCTUATION.get(b.key, key_to_character(b.key)))
+        )
         found = sorted(meant, key=_place(active))
         first = {binding.action: binding for binding in reversed(found)}
         kept = [binding for binding in found if first[binding.action] is binding]
