@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import msgspec
+import pytest
 from textual.command import CommandList, CommandPalette
 from textual.widgets import Input
 
@@ -24,6 +25,7 @@ from tui.screens.runs import COLUMNS, CYCLE, ordered
 from tui.screens.watch import WatchScreen
 from tui.widgets.choice import Choice
 from tui.widgets.consent import Confirm
+from tui.widgets.key_line import KeyLine
 from tui.widgets.log_view import LogView
 from tui.widgets.virtual_list import VirtualList
 
@@ -281,3 +283,36 @@ async def test_a_click_on_any_column_of_cost_or_checkpoints_sorts_by_it_and_a_se
                     assert re.findall("aaa|bbb|ccc", text_of(app)) == ["aaa", "bbb", "ccc"]
             found.post_message(VirtualList.HeadClicked(columns[-1].name))
             await until(pilot, lambda: "reversed" in text_of(app), "the other way")
+
+
+def muted(app: NanochatApp) -> set[str]:
+    """The words at the foot that are drawn as keys that would do nothing."""
+    line = app.screen.query_one(KeyLine)
+    idle = line.get_component_rich_style("keys--idle").color
+    return {segment.text.strip() for segment in line.render_line(0) if segment.style and segment.style.color == idle}
+
+
+async def test_keys_that_would_do_nothing_are_muted_also_where_no_run_is_watched(tmp_path: Path) -> None:
+    app = NanochatApp(Fleet(tmp_path))
+    async with app.run_test(size=(140, 24)) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: "No run is watched" in text_of(app), "nothing to watch")
+        await until(pilot, lambda: {"Cancel", "Resume", "Plan", "Diff", "Report"} <= muted(app), "all about a run")
+        run_id = put(app.fleet, 1, State.CANCELLED)
+        await until(pilot, lambda: bool(app.runs), "the run")
+        await pilot.press("1", "enter")
+        await until(pilot, lambda: app.current_mode == "watch" and muted(app) >= {"Cancel"}, "it has ended")
+        assert not muted(app) & {"Resume", "Plan", "Diff", "Report"}
+        app.fleet.registry.remove(run_id)
+        await until(pilot, lambda: muted(app) >= {"Cancel", "Resume", "Plan"}, "it is gone")
+
+
+@pytest.mark.parametrize(("key", "field"), [("1", "filter"), ("4", "ask"), ("6", "ask")])
+async def test_no_key_stands_at_the_foot_that_a_field_takes_as_text(tmp_path: Path, key: str, field: str) -> None:
+    app = NanochatApp(Fleet(tmp_path))
+    async with app.run_test(size=(120, 24)) as pilot:
+        await until(pilot, lambda: "/ Filter" in text_of(app), "the foot")
+        await pilot.press(key, "slash")
+        await until(pilot, lambda: bool(app.focused) and app.focused.id == field, "the field")
+        await until(pilot, lambda: text_of(app).splitlines()[-1].split()[-4:] == ["F1", "Help", "F10", "Quit"], "keys")
+        assert "/ F" not in text_of(app).splitlines()[-1]

@@ -136,7 +136,8 @@ def kept(run: Run) -> str:
 def of_no_use(runs: Sequence[Run]) -> frozenset[str]:
     """Actions that would do nothing with these runs."""
     without = {"cancel": not any(run.live for run in runs), "resume": not any(run.resumable for run in runs)}
-    without |= {"delete": not runs or any(run.live for run in runs), "watch": not runs, "compare": len(runs) < 2}
+    without |= {"delete": not runs or any(run.live for run in runs), "compare": len(runs) < 2}
+    without |= dict.fromkeys(("watch", "plan", "diff", "report"), not runs)
     return frozenset(action for action, is_idle in without.items() if is_idle)
 
 

@@ -97,6 +97,7 @@ class WatchScreen(NanochatScreen):
         wanted = self.nanochat.watched
         run = next((r for r in runs if r.id == wanted), None)
         self.set_class(run is None, "nothing")
+        self.mute_keys([run] if run else [])
         if run is None:
             self._run = None
             return
@@ -106,7 +107,6 @@ class WatchScreen(NanochatScreen):
         # What it prints once it was resumed is followed.
         self._to_error = self._to_error and not run.live
         self._show(run, self.nanochat.fleet.time_for(run))
-        self.mute_keys([run])
 
     def _open(self, run: Run, runs: list[Run]) -> None:
         log = self.nanochat.fleet.log_file(run)
