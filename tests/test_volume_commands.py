@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -10,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from runner.nanochat import layout
+from runner.transfer import download
+from runner.volumes.folder import FolderVolume
 from tests.conftest import CLI, Cli, wait_until
 from tests.modal_cloud import Cloud
+from tui.screens import downloads
 
 # Root may read everything, unless it gives that up.
 AS_NOBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
@@ -139,8 +144,41 @@ def test_one_checkpoint_is_brought_home_alone_by_its_step_or_as_the_best_or_the_
         assert names == {part.format(f"{step:06d}") for part in parts}
         assert (home / "tokenizer" / "tokenizer.pkl").is_file()
     wrong = crashed("volume", "get", "one:", str(tmp_path / "no"), "--step", "15", code=2).stderr
-    assert "one has no checkpoint of step 15: there are 10, 20, 30, 40" in wrong
+    assert "one has no checkpoint of step '15': there are 10, 20, 30, 40" in wrong
     assert "--step is about checkpoints of a run" in crashed("volume", "get", "runs", "--step", "20", code=2).stderr
+
+
+def test_a_step_that_is_none_brings_nothing_and_one_that_is_not_whole_is_told(crashed: Cli, tmp_path: Path) -> None:
+    for words in ("", "-20", "9" * 5_000, "٢٠", "2,0", " 20", "\x1b[31m20"):
+        wrong = crashed("volume", "get", "one:", str(tmp_path / "no"), f"--step={words}", code=2).stderr
+        assert "one has no checkpoint of step '" in wrong and "\x1b" not in wrong and len(wrong) < 200
+    assert not (tmp_path / "no").exists()
+    for path in ("one:chatsft_checkpoints", "one:report.md", "one:nowhere"):
+        elsewhere = crashed("volume", "get", path, "--step", "last", code=2).stderr
+        assert "that is complete there: they are in one:base_checkpoints/d12" in elsewhere
+    (crashed.run_dir() / "base_checkpoints" / "d12" / "model_000050.pt").write_bytes(b"being written")
+    for words in ("50", "000050"):
+        said = crashed("volume", "get", "one:", str(tmp_path / words), "--step", words).stderr
+        assert "base step 50 is not complete: " in said
+
+
+def test_the_command_that_a_download_shows_brings_the_same_files(crashed: Cli, tmp_path: Path) -> None:
+    crashed("resume", "one", "--step", "20", "--watch")
+    run, volume = crashed.run_dir(), FolderVolume(crashed.run()["volume"])
+    path = f"runs/{run.name}"
+    files = [str(p.relative_to(run)) for p in run.rglob("*_000020*")]
+    aside = [str(p.relative_to(run)) for p in (run / layout.ASIDE).rglob("*_000040*")]
+    assert len(files) == 10 and len(aside) == 10
+    weights = sorted(name for name in files if "optim" not in name)
+    for number, names in enumerate((["log"], ["base_checkpoints"], [""], files, weights, [*files, "log"], aside[:3])):
+        paths, tags = [f"{path}/{name}".rstrip("/") for name in names], {path: "one"}
+        app = [i.target for p in paths for i in download.list_files(volume, p, download.home_name(p, tags))]
+        into = tmp_path / f"in to {number}"
+        for line in downloads.commands(paths, tags, str(into)).split(" && "):
+            crashed(*shlex.split(line)[1:])
+        brought = {str(p.relative_to(into)) for p in into.rglob("*") if p.is_file() and not p.name.startswith(".")}
+        # With a file that is asked for by itself comes no tokenizer.
+        assert brought == {name for name in app if names != weights or "tokenizer" not in name}, names
 
 
 def test_a_run_goes_back_to_a_chosen_checkpoint_and_what_came_later_is_put_aside(crashed: Cli) -> None:

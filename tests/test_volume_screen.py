@@ -353,7 +353,7 @@ async def test_a_file_of_a_run_is_offered_a_folder_of_that_run(
         await pilot.press("d")
         await until(pilot, lambda: "1 file" in text_of(app), "the question")
         assert app.screen.query_one(Input).value == str(tmp_path / "tag-1")
-        assert "volume get runs/run0001/log tag-1" in text_of(app)
+        assert "volume get tag-1:log tag-1" in text_of(app)
         await answer(pilot, "enter")
         await until(pilot, lambda: (tmp_path / "tag-1" / "log").exists(), "the log")
 

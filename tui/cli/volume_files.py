@@ -34,7 +34,7 @@ MOST_TOLD = 20
 
 def _get(fleet: "Fleet", args: argparse.Namespace) -> int:
     place, folder = volume_path(fleet, args, args.path), given_path(args.to)
-    named = _of_step(fleet, place, args.step) if args.step else {place.path: _called(fleet, place)}
+    named = _of_step(fleet, place, args.step) if args.step is not None else {place.path: _called(fleet, place)}
     found = [item for path, called in named.items() for item in download.list_files(place.volume, path, called)]
     items = list({item.target: item for item in found}.values())
     wanted = [
@@ -111,7 +111,8 @@ def _of_step(fleet: "Fleet", place: VolumePath, words: str) -> dict[str, str]:
     run = next((r for r in runs if r.volume == place.location and f"{place.path}/".startswith(f"{r.path}/")), None)
     if run is None:
         raise UsageError("--step is about checkpoints of a run", "name one, as RUN: or RUN:base_checkpoints")
-    found = [c for c in fleet.checkpoints(run) if f"{c.path}/".startswith(f"{place.path}/")]
+    saved = fleet.checkpoints(run)
+    found = [c for c in saved if f"{c.path}/".startswith(f"{place.path}/")]
     whole = [c for c in found if c.verdict is Verdict.COMPLETE]
     by_kind = {kind: [c for c in whole if c.kind is kind] for kind in {c.kind for c in whole}}
     if words == "best":
@@ -119,12 +120,17 @@ def _of_step(fleet: "Fleet", place: VolumePath, words: str) -> dict[str, str]:
     elif words == "last":
         chosen = [max(of, key=lambda c: c.step) for of in by_kind.values()]
     else:
-        number = words.replace(",", "")
-        chosen = [c for c in found if number.isdecimal() and c.step == int(number)]
+        # As people write it, as it is shown, as the names of its files have it.
+        chosen = [c for c in found if words in (str(c.step), f"{c.step:,}", f"{c.step:06d}")]
     if not chosen:
+        which = f"of step {words[:20]!r}" if words not in ("best", "last") else "that is complete"
         steps = ", ".join(f"{step:,}" for step in sorted({c.step for c in found}))
-        which = f"of step {words}" if words not in ("best", "last") else "that is complete"
-        raise UsageError(f"{run.tag} has no checkpoint {which}", f"there are {steps}" if steps else "none was saved")
+        elsewhere = ", ".join(sorted({f"{run.tag}:{c.path.removeprefix(f'{run.path}/')}" for c in saved}))
+        hint = f"there are {steps}" if steps else f"they are in {elsewhere}" if elsewhere else "none was saved"
+        raise UsageError(f"{run.tag} has no checkpoint {which}{' there' if elsewhere and not found else ''}", hint)
+    for one in chosen:
+        if one.verdict is not Verdict.COMPLETE:
+            console.message(f"nanochat-tui: {one.kind} step {one.step:,} is not complete: {one.reason}")
     tags = {r.path: r.tag for r in runs}
     return {path: download.home_name(path, tags) for c in chosen for path in c.paths}
 

@@ -46,10 +46,16 @@ def commands(paths: Sequence[str], tags: Mapping[str, str], into: str) -> str:
     def line(path: str) -> str:
         folder, _, name = path.rpartition("/")
         part, run = layout.checkpoint_part(name), run_of(path, tags)
-        if part and run and {"model", "meta"} <= kinds[folder, part[1]]:
-            saved = f"{tags[run]}:{folder.removeprefix(f'{run}/')}"
+        if not run:
+            return command_line("volume", "get", path, into)
+        home, inner = download.home_name(folder, tags), path.removeprefix(run).lstrip("/")
+        if not (part and home):
+            return command_line("volume", "get", f"{tags[run]}:{inner}", into)
+        if {"model", "meta", "optim"} <= kinds[folder, part[1]]:
+            saved = f"{tags[run]}:{inner.rpartition('/')[0]}"
             return command_line("volume", "get", saved, into, "--step", str(part[1]))
-        return command_line("volume", "get", f"{tags[path]}:" if path in tags else path, into)
+        # Without what is large of it: a file by itself is brought to where it is told.
+        return command_line("volume", "get", f"{tags[run]}:{inner}", f"{into}/{home}")
 
     lines = list(dict.fromkeys(map(line, paths)))
     more = f" (and {len(lines) - MOST_COMMANDS} more)" if len(lines) > MOST_COMMANDS else ""
