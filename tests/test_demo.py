@@ -149,13 +149,19 @@ async def test_the_head_of_every_screen_says_that_it_is_a_demo(fleet: Fleet) -> 
         await until(pilot, lambda: "demo" in text_of(app).splitlines()[0])
 
 
-async def test_the_advice_after_a_failure_leads_to_a_plan_that_a_demo_can_start(fleet: Fleet) -> None:
+ANEW = {"task": "base", "model": "d24", "engine": "nanochat", "overrides": "iterations=3"}
+
+
+@pytest.mark.parametrize(("form", "model"), [(ANEW, "d24"), ({"task": "base", "from": "d16-diverged"}, "d16")])
+async def test_the_advice_after_a_failure_leads_to_a_plan_that_a_demo_can_start(
+    fleet: Fleet, form: dict[str, str], model: str
+) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=(120, 36)) as pilot:
         await until(pilot, lambda: "too-large" in text_of(app))
-        app.launch_with({"task": "base", "model": "d24", "engine": "nanochat", "overrides": "iterations=3"})
-        await until(pilot, lambda: "a rehearsal on this machine: base of d24" in text_of(app))
-        assert "nanochat-tui launch --task base --model d24 --engine rehearsal" in text_of(app)
+        app.launch_with(form)
+        await until(pilot, lambda: f"a rehearsal on this machine: base of {model}" in text_of(app))
+        assert f"nanochat-tui launch --task base --model {model} --engine rehearsal" in text_of(app)
 
 
 def test_a_folder_that_holds_anything_is_left_as_it_is(cli: Cli, made: Path, tmp_path: Path) -> None:

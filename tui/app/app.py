@@ -187,14 +187,20 @@ class NanochatApp(RunQuestions):
     def launch_with(self, form: Mapping[str, str]) -> None:
         from tui.screens.launch import LaunchScreen
 
-        if self.fleet.is_demo and form.get("from"):
-            self.notify("a demo only fills the form in: it does not go on from a recorded run", severity="warning")
-        elif self.fleet.is_demo and form.get("engine") != "rehearsal":
-            form = {**form, "engine": "rehearsal"}
-            self.notify("a demo starts rehearsals alone: that is the engine here")
+        if self.fleet.is_demo:
+            form = self._rehearsed(form)
         self.action_show("launch")
         if isinstance(self.screen, LaunchScreen):
             self.call_after_refresh(self.screen.begin_with, form)
+
+    def _rehearsed(self, form: Mapping[str, str]) -> Mapping[str, str]:
+        """A form as a demo can start it: a rehearsal goes on from no run of nanochat."""
+        source = next((run for run in self.runs if run.tag == form.get("from")), None)
+        if (source.spec.engine if source else form.get("engine")) == "rehearsal":
+            return form
+        self.notify("a demo starts rehearsals alone: that is the engine here")
+        anew = {"model": source.spec.model, "from": "", "step": ""} if source else {}
+        return {**form, **anew, "engine": "rehearsal"}
 
     def compare(self, runs: list[Run]) -> None:
         """Put runs side by side."""
