@@ -132,3 +132,14 @@ async def test_the_help_and_the_way_out_are_seen_on_a_screen_that_is_opened_whil
         app.action_show(mode)
         ways = "Esc Back  ? Help  q Quit "
         await until(pilot, lambda: "~" in text_of(app) and text_of(app).splitlines()[-1].endswith(ways), "both")
+
+
+async def test_nothing_of_the_keys_behind_a_window_shows_beside_what_is_told(tmp_path: Path) -> None:
+    app = NanochatApp(Fleet(tmp_path))
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, lambda: "q Quit" in text_of(app), "the first screen")
+        app.action_messages()
+        await until(pilot, lambda: isinstance(app.screen, TextPage), "a window")
+        app.notify("~ " * 300)
+        await until(pilot, lambda: "~" in text_of(app), "the line")
+        assert set(text_of(app).splitlines()[-1]) <= {*"▌ ~…"}

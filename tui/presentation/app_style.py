@@ -12,7 +12,7 @@ from tui.presentation.themes import TONES
 CSS = """
 Screen { background: $background; }
 ModalScreen { background: $background 70%; }
-ToastRack { margin: 0; }
+ToastRack { margin: 0; overflow-y: hidden; }
 ToastHolder { align-horizontal: left; }
 Toast { width: 1fr; max-width: 100%; height: 1; margin: 0; padding: 0 1; background: $boost; text-wrap: nowrap;
         text-overflow: ellipsis; }
