@@ -313,6 +313,6 @@ async def test_no_key_stands_at_the_foot_that_a_field_takes_as_text(tmp_path: Pa
     async with app.run_test(size=(120, 24)) as pilot:
         await until(pilot, lambda: "/ Filter" in text_of(app), "the foot")
         await pilot.press(key, "slash")
-        await until(pilot, lambda: bool(app.focused) and app.focused.id == field, "the field")
+        await until(pilot, lambda: app.focused is not None and app.focused.id == field, "the field")
         await until(pilot, lambda: text_of(app).splitlines()[-1].split()[-4:] == ["F1", "Help", "F10", "Quit"], "keys")
         assert "/ F" not in text_of(app).splitlines()[-1]

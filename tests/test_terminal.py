@@ -63,7 +63,7 @@ def test_a_run_on_modal_is_launched_left_found_again_and_stopped_by_keyboard(
     again.wait_for("on Modal")
     again.wait_for("| loss:", seconds=60)
     again.press("c")
-    again.wait_for("A resume goes on from the last checkpoint")
+    again.wait_for("A resume ")
     again.answer("y")
     again.wait_for("cancelled", seconds=60)
     assert modal_cli.run()["state"] == "cancelled"
@@ -83,7 +83,7 @@ def test_the_whole_job_by_keyboard(cli: Cli, gate: Gate, app: Apps, columns: int
     run_id = cli.run()["id"]
     wait_until(lambda: cli.json("checkpoints"), what="a checkpoint")
     terminal.press("c")
-    terminal.wait_for("A resume goes on from the last checkpoint")
+    terminal.wait_for("A resume ")
     terminal.answer("y")
     terminal.wait_for("cancelled")
     gate.open()

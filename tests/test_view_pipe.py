@@ -31,7 +31,7 @@ def test_a_full_disk_under_a_pipe_is_said_and_whoever_feeds_it_comes_to_its_end(
     terminal = Terminal(["bash", "-c", f"{sys.executable} {feed} {go} {fed} | {view}"], cli.env, 100, 24)
     try:
         terminal.wait_for("line 00009")
-        assert "following" in terminal.screen
+        terminal.wait_for("following")
         go.touch()
         wait_until(lambda: "nothing is kept" in (s := terminal.screen) and "following" not in s, what="the word of it")
         wait_until(fed.exists, what="the end of what feeds it")
