@@ -128,7 +128,7 @@ async def test_beside_an_empty_list_stand_the_first_steps_with_a_persons_keys_un
         put(fleet, 1)
         await pilot.press("1")
         await until(pilot, lambda: "tag-1" in text_of(app), "the run")
-        assert "then F5" not in text_of(app) and "First steps" not in text_of(app)
+        await until(pilot, lambda: "then F5" not in text_of(app) and "First steps" not in text_of(app), "it beside it")
 
 
 async def test_a_border_is_dragged_and_another_layout_has_its_own_sizes(tmp_path: Path) -> None:
