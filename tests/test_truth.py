@@ -70,8 +70,9 @@ async def test_the_command_of_a_deletion_says_how_many_it_does_not_name_and_no_c
         await readable(pilot)
         assert isinstance(app.screen, Confirm)
         (location / "f3").unlink()
-        await pilot.press(*"9 items", "enter")
-        await until(pilot, lambda: any(told.text.startswith("deleted 9 items") for told in app.toasts.all), "the word")
+        await pilot.press(*"delete", "enter")
+        said = "deleted f0 and 8 more, about 9 B"
+        await until(pilot, lambda: any(told.text.startswith(said) for told in app.toasts.all), "the word")
 
 
 async def test_a_line_that_is_not_shown_whole_says_how_much_is_missing(

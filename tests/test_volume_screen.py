@@ -14,22 +14,19 @@ import msgspec
 import pytest
 from textual.widgets import Input
 
-from runner.errors import Unreachable
 from runner.fleet.fleet import Fleet
 from runner.model.states import State
 from runner.text import units
 from runner.text.filenames import path_for_terminal
 from runner.text.sanitize import sanitize_line
-from runner.volumes import deletion
 from runner.volumes.base import Entries
 from runner.volumes.folder import FolderVolume
-from tests.answers import answer, readable
+from tests.answers import answer
 from tests.conftest import DATA
 from tests.place import hostile_names
 from tests.test_app import put, text_of, until, window_text
 from tests.test_preview import trapped
 from tui.app.app import NanochatApp
-from tui.screens.checkpoints import CheckpointsScreen
 from tui.screens.launch import LaunchScreen
 from tui.screens.volume import VolumeScreen
 from tui.widgets.consent import Confirm
@@ -194,108 +191,6 @@ async def test_a_volume_that_is_deleted_meanwhile_is_said_to_be_gone_and_found_w
         await until(pilot, lambda: "! the volume" not in text_of(app), "the folder again")
 
 
-async def test_marked_files_are_deleted_after_asking_and_keep_is_the_default(fleet: Fleet) -> None:
-    app = NanochatApp(fleet)
-    folder = root(fleet) / "runs/run0001/base_checkpoints/d12"
-    async with app.run_test(size=LARGE) as pilot:
-        screen = await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "meta_000020.json")
-        await pilot.press("space", "space", "x")
-        await until(pilot, lambda: isinstance(app.screen, Confirm) and "for good" in text_of(app), "the question")
-        assert "2 files" in text_of(app) and "nanochat-tui volume rm -r" in text_of(app)
-        await answer(pilot, "escape")
-        await until(pilot, lambda: app.screen is screen, "no")
-        assert len(list(folder.iterdir())) == 9
-        await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, Confirm) and "for good" in text_of(app), "the question")
-        await answer(pilot, *"2 items", "enter")
-        await until(pilot, lambda: len(list(folder.iterdir())) == 7 and len(screen._entries) == 7, "yes")
-
-
-@pytest.mark.parametrize("whole_run", [False, True], ids=["a file", "a run"])
-async def test_what_is_deleted_for_good_is_not_said_to_be_kept(fleet: Fleet, whole_run: bool) -> None:
-    app = NanochatApp(fleet)
-    async with app.run_test(size=LARGE) as pilot:
-        if whole_run:
-            await until(pilot, lambda: "tag-1" in text_of(app), "the run")
-        else:
-            await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "meta_000020.json")
-        await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, Confirm) and "takes its room" in text_of(app), "it is kept")
-        assert "cannot be undone" not in text_of(app)
-        await answer(pilot, "ctrl+g")
-        await until(pilot, lambda: "cannot be undone" in text_of(app), "it is not kept")
-        assert "takes its room" not in text_of(app) and "--now" in text_of(app)
-        await answer(pilot, "ctrl+g")
-        await until(pilot, lambda: "takes its room" in text_of(app), "it is kept again")
-        assert "cannot be undone" not in text_of(app)
-
-
-async def test_what_is_deleted_goes_only_when_its_name_was_typed(fleet: Fleet) -> None:
-    app = NanochatApp(fleet)
-    async with app.run_test(size=LARGE) as pilot:
-        screen = await browse(pilot, app, "runs/run0001", "base_checkpoints")
-        await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, Confirm) and "for good" in text_of(app), "the question")
-        assert "could no longer be resumed" in text_of(app)
-        await readable(pilot)
-        for typed in ("", "base", "base_checkpoints"):
-            assert (root(fleet) / "runs/run0001/base_checkpoints").is_dir()
-            app.screen.query_one(Input).value = typed
-            app.screen.query_one(Input).focus()
-            await pilot.press("enter")
-        await until(pilot, lambda: app.screen is screen, "done")
-        await until(pilot, lambda: not (root(fleet) / "runs/run0001/base_checkpoints").exists(), "gone")
-
-
-async def test_files_of_a_run_that_went_live_while_one_was_asked_stay(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app = NanochatApp(fleet)
-    async with app.run_test(size=LARGE) as pilot:
-        await browse(pilot, app, "runs/run0001", "base_checkpoints")
-        await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, Confirm) and "for good" in text_of(app), "the question")
-        live = [msgspec.structs.replace(r, state=State.RUNNING) for r in app.runs]
-        monkeypatch.setattr(fleet, "runs_on_volume", lambda backend, location: live)
-        await answer(pilot, *"base_checkpoints", "enter")
-        await until(pilot, lambda: any("since you were asked" in n.message for n in app._notifications), "why not")
-        assert (root(fleet) / "runs/run0001/base_checkpoints").is_dir()
-
-
-async def test_what_a_run_loses_is_said_also_before_the_screen_has_come_to_look_at_it(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app = NanochatApp(fleet)
-    monkeypatch.setattr(app.files, "runs_on", lambda place: [])
-    async with app.run_test(size=LARGE) as pilot:
-        await browse(pilot, app, "runs/run0001", "base_checkpoints")
-        await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, Confirm) and "for good" in text_of(app), "the question")
-        assert "tag-1 could no longer be resumed" in text_of(app) or "nothing could go on from tag-1" in text_of(app)
-
-
-async def test_nothing_is_deleted_before_it_is_known_how_much_nor_when_that_cannot_be_known(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = threading.Event()
-
-    def unreachable(*asked: object) -> deletion.Removal:
-        known.wait(20)
-        raise Unreachable("the volume is gone")
-
-    monkeypatch.setattr(deletion, "plan_deletion", unreachable)
-    app = NanochatApp(fleet)
-    async with app.run_test(size=LARGE) as pilot:
-        screen = await browse(pilot, app, "runs/run0001/base_checkpoints/d12", "meta_000020.json")
-        await pilot.press("x", "y")
-        await until(pilot, lambda: isinstance(app.screen, Confirm) and "adding up" in text_of(app), "the question")
-        known.set()
-        await until(pilot, lambda: "the volume is gone" in text_of(app), "the trouble")
-        await answer(pilot, *"meta_000020.json", "enter", "escape")
-        await until(pilot, lambda: app.screen is screen, "no")
-        assert len(list((root(fleet) / "runs/run0001/base_checkpoints/d12").iterdir())) == 9
-
-
 async def test_a_run_is_brought_home_from_the_keyboard(fleet: Fleet, tmp_path: Path) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
@@ -433,23 +328,6 @@ async def test_a_run_is_found_by_its_tag_though_its_folder_is_called_otherwise(f
         await until(pilot, lambda: list(screen._entries)[:1] == ["runs/run0001/log"], "its log")
 
 
-async def test_best_and_last_are_kept_and_the_rest_goes(fleet: Fleet) -> None:
-    app = NanochatApp(fleet)
-    async with app.run_test(size=LARGE) as pilot:
-        await pilot.press("6")
-        await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen._rows) == 3, "three")
-        assert "0.7000" in text_of(app) and "resumable on 1 GPU" in text_of(app)
-        await pilot.press("K")
-        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
-        assert "base step 20" in window_text(app) and "step 40" not in window_text(app)
-        await answer(pilot, *"tag-1", "enter")
-        await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen._rows) == 2, "two")
-        await pilot.press("enter")
-        await until(
-            pilot, lambda: isinstance(app.screen, VolumeScreen) and "meta_000040" in app.screen._list.current, ""
-        )
-
-
 async def test_sizes_are_added_up_and_what_could_go_is_said(fleet: Fleet) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
@@ -462,31 +340,6 @@ async def test_sizes_are_added_up_and_what_could_go_is_said(fleet: Fleet) -> Non
         await pilot.press("4")
         await until(pilot, lambda: isinstance(app.screen, VolumeScreen), "the volume")
         await until(pilot, lambda: "256.3 kB" in text_of(app), "sizes of folders")
-
-
-async def test_what_was_deleted_since_is_no_longer_among_the_sizes_and_files_of_a_folder_open_where_they_are(
-    fleet: Fleet,
-) -> None:
-    (root(fleet) / "old").mkdir()
-    (root(fleet) / "old" / "large.bin").write_bytes(b"x" * 5_000_000)
-    app = NanochatApp(fleet)
-    async with app.run_test(size=LARGE) as pilot:
-        await browse(pilot, app, "")
-        await pilot.press("z")
-        await until(pilot, lambda: "old/" in text_of(app) and "added up" in text_of(app), "sizes")
-        await pilot.press("enter")
-        await until(pilot, lambda: "(files here)" in text_of(app), "its files")
-        await pilot.press("x")
-        await until(pilot, lambda: any("shows these files" in t.text for t in app.toasts.all), "what to do instead")
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, VolumeScreen) and "large.bin" in text_of(app), "the file")
-        await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
-        await answer(pilot, *"large.bin", "enter")
-        await until(pilot, lambda: not (root(fleet) / "old" / "large.bin").exists(), "it to go")
-        await until(pilot, lambda: isinstance(app.screen, VolumeScreen) and not app.usages, "the sizes to be forgotten")
-        await pilot.press("z")
-        await until(pilot, lambda: app.usages and "5.0 MB" not in text_of(app).splitlines()[1], "what is there now")
 
 
 async def test_no_pickle_is_loaded_by_looking_at_it(fleet: Fleet, tmp_path: Path) -> None:

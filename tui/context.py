@@ -14,7 +14,6 @@ from runner.model.run import Run
 from runner.nanochat.layout import CheckpointKind
 from runner.volumes.base import Volume
 from runner.volumes.disk_usage import DiskUsage
-from runner.volumes.trash import Trashed
 from tui.presentation.cells import Cell
 from tui.presentation.tabs import Standing
 
@@ -91,13 +90,9 @@ class FileActions(Protocol):
 
     def ask_put(self, place: VolumeRef, folder: str, done: Callable[[], None]) -> None: ...
 
-    def ask_remove(self, place: VolumeRef, paths: Iterable[str], done: Callable[[], None]) -> None: ...
-
-    def fate(self, backend: str) -> str: ...
-
-    def instead(self, backend: str) -> str: ...
-
-    def deleted(self, named: str, kept: Iterable[Trashed | None], again: Callable[[], None] = ...) -> None: ...
+    def ask_remove(
+        self, place: VolumeRef, paths: Iterable[str], done: Callable[[], None], *, pruned: Iterable[Run] = ()
+    ) -> None: ...
 
 
 class AppContext(TerminalContext, Protocol):

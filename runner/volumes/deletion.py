@@ -52,6 +52,24 @@ def outermost(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
+def contents_of(volume: Volume, paths: Iterable[str]) -> list[Entry]:
+    """All files in these paths, and those that they are. Of many in one folder that folder is listed once."""
+    beside: dict[str, list[str]] = {}
+    for path in paths:
+        beside.setdefault(path.rpartition("/")[0], []).append(path)
+    found: list[Entry] = []
+    for folder, wanted in beside.items():
+        if len(wanted) == 1:
+            here = [volume.stat(wanted[0])]
+        else:
+            names = set(wanted)
+            here = [entry for batch in volume.scan(folder) for entry in batch if entry.path in names]
+        found += [entry for entry in here if not entry.is_dir]
+        for above in (entry.path for entry in here if entry.is_dir):
+            found += [entry for batch in volume.scan(above, deep=True) for entry in batch if not entry.is_dir]
+    return found
+
+
 def plan_deletion(paths: Iterable[str], contents: Iterable[Entry], runs: Iterable[Run]) -> Removal:
     """What goes with these paths. `contents` are all files in them, `runs` all runs of this volume."""
     gone = outermost(paths)

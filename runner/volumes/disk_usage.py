@@ -27,8 +27,8 @@ class FolderUsage(Struct):
 class Suggestion(Struct, frozen=True):
     """Something that could be deleted: what, how much, and what is lost with it.
 
-    `again` says whether it comes back by itself when it is needed. There are no paths where somebody who sees more has
-    to choose, among what the run of that folder, `run`, has saved.
+    `again` says whether it comes back by itself when it is needed. There are no paths where what a run has saved has to
+    be looked at first: `run` is its folder then.
     """
 
     what: str
@@ -148,7 +148,7 @@ def suggestions(usage: DiskUsage, runs: Iterable[Run]) -> list[Suggestion]:
             found.append(_advice(f"optimizer states of {run.tag}", "it is done; training on from it needs them", parts))
         old = sum(e.bytes for kind in kinds.values() for step in sorted(kind)[:-1] for e in kind[step])
         # Which of them are best, or whole, their names do not say.
-        why = f"K on Checkpoints, or `nanochat-tui checkpoints {run.tag} --prune`, keeps best and last"
+        why = "best and last stay; which those are is looked up before you are asked"
         found.append(Suggestion(f"older checkpoints of {run.tag}, at most", why, old, (), run=path))
     return sorted((a for a in found if a.bytes), key=lambda a: (not a.again, -a.bytes))
 

@@ -21,11 +21,9 @@ from tui.context import VolumeRef
 from tui.presentation import run_format
 from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
-from tui.presentation.phrases import command_line
 from tui.presentation.sorting import sorted_by
 from tui.screens.cleared import ClearedState
 from tui.screens.files import FilesScreen
-from tui.widgets.consent import Confirm, word_for
 from tui.widgets.line import Line
 from tui.widgets.panel import Panel
 from tui.widgets.virtual_list import Column, FileList
@@ -246,40 +244,15 @@ class CheckpointsScreen(FilesScreen):
                 self.resume_from(run, one.kind, one.step)
 
     def action_keep(self) -> None:
-        """Delete what is neither the best nor the last of this run, after asking."""
-        if not (row := self._rows.get(self._list.current)):
-            return
-        run = row[0]
-        gone = self._expendable(run)
-        if not gone:
+        """Delete what is neither the best nor the last of the marked runs, or of this one, after asking."""
+        keys = self._list.marked or ({self._list.current} if self._list.current else set())
+        runs = {run.id: run for run, _ in (self._rows[key] for key in sorted(keys) if key in self._rows)}
+        wanted = [run for run in runs.values() if self._expendable(run)]
+        if runs and not wanted:
             self.notify("only best and last are there", markup=False)
-            return
-        freed = units.size(sum(c.bytes for c in gone))
-        what = f"{units.pluralize(len(gone), 'checkpoint')}, {freed}"
-        lines = [f"{what}: {self.files.fate(run.backend)} Best and last of each kind stay."]
-        lines += [f"{c.kind} step {c.step:,}: {units.size(c.bytes)}" for c in gone[:8]]
-        lines += [f"and {len(gone) - 8} more"] if len(gone) > 8 else []
-        command = command_line("checkpoints", run.tag, "--prune")
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._prune(run, gone, asked.instead)
-
-        title = f"Delete all checkpoints of {run.tag} but best and last?"
-        instead = self.files.instead(run.backend)
-        asked = Confirm(title, lines, command, "Delete", "Keep all", word=word_for(run.tag), instead=instead)
-        self.app.push_screen(asked, answered)
-
-    @background(group="files", doing="deleting checkpoints", finish=True)
-    def _prune(self, run: Run, gone: list[Checkpoint], for_good: bool) -> None:
-        fleet, paths = self.nanochat.fleet, [path for one in gone for path in one.paths]
-        try:
-            fleet.volume_of(run)
-            kept = fleet.remove_files(run.backend, run.volume, paths, now=for_good)
-            named = f"{units.pluralize(len(gone), 'checkpoint')} of {run.tag}"
-            self.files.deleted(named, [kept], self.action_reload)
-        finally:
-            self.call_later(self.action_reload)
+        for place in dict.fromkeys(VolumeRef(run.backend, run.volume) for run in wanted):
+            here = [run for run in wanted if (run.backend, run.volume) == place]
+            self.files.ask_remove(place, [], self.action_reload, pruned=here)
 
     def action_filter(self) -> None:
         field = self.query_one("#ask", Input)
@@ -307,6 +280,10 @@ class CheckpointsScreen(FilesScreen):
 
     def action_mark(self) -> None:
         self._list.toggle_mark()
+        self._show_title()
+
+    def action_mark_all(self) -> None:
+        self.cleared.put(ClearedState(marked=self._list.toggle_all()))
         self._show_title()
 
     def action_back(self) -> None:

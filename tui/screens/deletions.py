@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from textual.notifications import SeverityLevel
 
 from runner.model.backend_name import BackendName
-from runner.model.run import Run
+from runner.model.run import Run, needed_steps
 from runner.text import filenames, units
 from runner.text.sanitize import sanitize_line
 from runner.volumes import deletion, trash
-from runner.volumes.base import TRASH, Entries, Volume
+from runner.volumes.base import TRASH, Volume
+from runner.volumes.best import prunable
 from runner.volumes.deletion import Removal
 from runner.volumes.trash import Trashed
 from tui.background import start
 from tui.context import VolumeRef
 from tui.presentation.phrases import command_line
-from tui.widgets.consent import Confirm, word_for
+from tui.screens import downloads
+from tui.widgets.consent import INSTEAD, Confirm, word_for
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
@@ -29,8 +31,19 @@ if TYPE_CHECKING:
 
 # So many paths are named one by one.
 LISTED = 6
+# So many are named in the command line.
+NAMED_IN_COMMAND = 3
 # So many deletions can be taken back by the key, the last one first.
 MOST_KEPT = 50
+
+
+class _Wanted(NamedTuple):
+    """What one question is about: paths of a volume, and runs of which the best and the last checkpoints stay alone."""
+
+    place: VolumeRef
+    paths: tuple[str, ...]
+    pruned: tuple[Run, ...]
+    named: str
 
 
 class _Deletion(NamedTuple):
@@ -70,17 +83,19 @@ class Deletions:
         """What a question offers beside the trash; nothing where there is none."""
         return "for good, which frees its bytes now" if self._app.fleet.kept_days(backend) else ""
 
-    def deleted(self, named: str, kept: Iterable[Trashed | None], again: Callable[[], None] = lambda: None) -> None:
-        """Tell what was deleted, and how it comes back; from whatever thread."""
+    def deleted(
+        self, named: str, kept: Iterable[Trashed | None], again: Callable[[], None] = lambda: None, *, size: str = ""
+    ) -> None:
+        """Tell what was deleted, how much that was, and how it comes back; from whatever thread."""
         # What was added up is no longer so.
         self._app.usages.clear()
-        entries = [entry for entry in kept if entry]
+        entries, what = [entry for entry in kept if entry], f"{named}, {size}" if size else named
         if not entries:
-            self._say(f"deleted {named}")
+            self._say(f"deleted {what}")
             return
         self._kept = [*self._kept, _Deletion(named, entries, again, time.monotonic())][-MOST_KEPT:]
         days = units.pluralize(self._app.fleet.kept_days(BackendName.LOCAL), "day")
-        self._say(f"deleted {named} · U brings it back for {days}")
+        self._say(f"deleted {what} · U brings it back for {days}")
 
     @property
     def last_at(self) -> float:
@@ -107,40 +122,43 @@ class Deletions:
     def _in_trash(self, location: str) -> list[Trashed]:
         return trash.entries(self.volume(VolumeRef(BackendName.LOCAL, location)))
 
-    def ask_remove(self, place: VolumeRef, paths: Iterable[str], done: Callable[[], None]) -> None:
-        """Ask at once, find out meanwhile what goes and what depends on it, delete."""
-        gone = deletion.outermost(paths)
-        if not gone:
+    def ask_remove(
+        self, place: VolumeRef, paths: Iterable[str], done: Callable[[], None], *, pruned: Iterable[Run] = ()
+    ) -> None:
+        """Ask at once, find out meanwhile what goes and what depends on it, delete.
+
+        Of runs that are `pruned` all checkpoints but the best and the last go.
+        """
+        gone, runs = deletion.outermost(paths), tuple(pruned)
+        if not (gone or runs):
             return
-        if gone == (TRASH,):
+        if gone == (TRASH,) and not runs:
             self._ask_empty(place, done)
             return
         if TRASH in gone:
             self._say("the trash is emptied by itself: nothing was deleted", "warning")
             return
         tags = {r.path: r.tag for r in self.runs_on(place)}
-        named = tags.get(gone[0]) or filenames.path_for_terminal(gone[0].rpartition("/")[2])
-        title = named if len(gone) == 1 else f"{len(gone)} items"
+        wanted = _Wanted(place, gone, runs, _named(gone, runs, tags))
         known: list[Removal] = []
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._in_thread("deleting files", self._remove, place, known[0], asked.instead, done)
+                self._in_thread("deleting files", self._remove, wanted, known[0], asked.instead, done)
 
-        adding = ["adding up what goes …"]
-        word = word_for(title)
         asked = Confirm(
-            f"Delete {title}?",
-            adding,
-            _removing(gone),
+            f"Delete {wanted.named}?",
+            ["adding up what goes …"],
+            _removing(wanted),
             "Delete",
             "Keep",
-            word=word,
+            word=_word(gone, runs, tags),
             waits=True,
             instead=self.instead(place.backend),
+            other_command=_removing(wanted, now=True),
         )
         self._node.app.push_screen(asked, answered)
-        weigh = functools.partial(self._weigh, place, gone, asked, known)
+        weigh = functools.partial(self._weigh, wanted, asked, known)
         start(
             self._node,
             weigh,
@@ -172,45 +190,75 @@ class Deletions:
     def _say(self, text: str, severity: SeverityLevel = "information", kind: str = "") -> None:
         self._app.notify(sanitize_line(text), severity=severity, markup=False, timeout=10, kind=kind)
 
-    def _weigh(self, place: VolumeRef, paths: Sequence[str], asked: Confirm, known: list[Removal]) -> None:
-        volume = self.volume(place)
-        contents: Entries = []
-        for path in paths:
-            try:
-                contents += [e for batch in volume.scan(path, deep=True) for e in batch]
-            except NotADirectoryError:
-                contents.append(volume.stat(path))
-        wanted = deletion.plan_deletion(paths, contents, self._as_they_are(place))
-        known.append(wanted)
-        what = f"{units.pluralize(wanted.files, 'file')}, {units.size(wanted.bytes)}"
-        lines = list(wanted.notes)
-        lines += [f"! {reason}" for reason in wanted.blockers]
-        lines += [filenames.path_for_terminal(p) for p in paths[:LISTED]] if len(paths) > 1 else []
-        lines += [f"and {len(paths) - LISTED} more"] if len(paths) > LISTED else []
-        kept, gone = ([f"{what}: {self.fate(place.backend, for_good=now)}", *lines] for now in (False, True))
-        put = functools.partial(asked.put, kept, _removing(paths, force=bool(wanted.blockers)), otherwise=gone)
+    def _weigh(self, wanted: _Wanted, asked: Confirm, known: list[Removal]) -> None:
+        volume, runs = self.volume(wanted.place), self._as_they_are(wanted.place)
+        paths, stay = list(wanted.paths), list[str]()
+        for run in wanted.pruned:
+            found = self._app.fleet.checkpoints(run)
+            old = prunable(found, needed_steps(run, runs))
+            paths += [path for one in old for path in one.paths]
+            kept = ", ".join(f"{one.kind} {one.step:,}" for one in found if one not in old)
+            stay.append(f"{units.pluralize(len(old), 'checkpoint')} of {run.tag}; best and last stay: {kept or 'none'}")
+        removal = deletion.plan_deletion(paths, deletion.contents_of(volume, paths), runs)
+        if not removal.paths:
+            self._app.call_from_thread(asked.fail, "only best and last are there: nothing can go")
+            return
+        known.append(removal)
+        what = f"{units.pluralize(removal.files, 'file')}, {units.size(removal.bytes)}"
+        lines = [*stay, *removal.notes]
+        lines += [f"! {reason}" for reason in removal.blockers]
+        if len(wanted.paths) > 1:
+            lines += [filenames.path_for_terminal(p) for p in wanted.paths[:LISTED]]
+            lines += [f"and {len(wanted.paths) - LISTED} more"] if len(wanted.paths) > LISTED else []
+        kept_lines, gone = (
+            [f"{what}: {self.fate(wanted.place.backend, for_good=now)}", *lines] for now in (False, True)
+        )
+        command, other = (_removing(wanted, force=bool(removal.blockers), now=now) for now in (False, True))
+        put = functools.partial(asked.put, kept_lines, command, otherwise=gone, other_command=other)
         self._app.call_from_thread(put)
 
-    def _remove(self, place: VolumeRef, wanted: Removal, for_good: bool, done: Callable[[], None]) -> None:
-        runs = self._as_they_are(place)
-        now = deletion.plan_deletion(wanted.paths, [], runs).blockers
-        if since := [reason for reason in now if reason not in wanted.blockers]:
+    def _remove(self, wanted: _Wanted, removal: Removal, for_good: bool, done: Callable[[], None]) -> None:
+        runs = self._as_they_are(wanted.place)
+        now = deletion.plan_deletion(removal.paths, [], runs).blockers
+        if since := [reason for reason in now if reason not in removal.blockers]:
             self._say(f"{since[0]} since you were asked: nothing was deleted", "error")
             return
-        ended = {r.path: r for r in runs if r.path in wanted.paths and not r.live}
-        fleet, rest = self._app.fleet, [p for p in wanted.paths if p not in ended]
+        ended = {r.path: r for r in runs if r.path in removal.paths and not r.live}
+        fleet, rest = self._app.fleet, [p for p in removal.paths if p not in ended]
         kept = [fleet.delete(run, now=for_good) for run in ended.values()]
-        kept.append(fleet.remove_files(*place, rest, now=for_good) if rest else None)
+        kept.append(fleet.remove_files(*wanted.place, rest, now=for_good) if rest else None)
         # How many files went nobody counted: some may have come or gone since they were added up.
-        gone = filenames.path_for_terminal(wanted.paths[0]) if len(wanted.paths) == 1 else f"{len(wanted.paths)} items"
-        self.deleted(gone, kept, done)
+        self.deleted(wanted.named, kept, done, size=f"about {units.size(removal.bytes)}")
         self._app.call_from_thread(done)
 
 
-def _removing(paths: Sequence[str], *, force: bool = False) -> str:
-    return command_line("volume", "rm", "-r", *(["--force"] if force else []), *paths[:3]) + and_more(paths[2:])
+def _named(paths: Sequence[str], pruned: Sequence[Run], tags: Mapping[str, str]) -> str:
+    """What goes, in a few words."""
+    older = pruned[0].tag if len(pruned) == 1 else f"{len(pruned)} runs"
+    named = [downloads.described(paths, tags)] if paths else []
+    return " and ".join([*named, *([f"older checkpoints of {older}"] if pruned else [])])
 
 
-def and_more(paths: Sequence[str]) -> str:
-    """What a command line leaves out that names only the first of `paths`."""
-    return f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
+def _word(paths: Sequence[str], pruned: Sequence[Run], tags: Mapping[str, str]) -> str:
+    """What is typed first: the name of the one thing that goes, the tag of the run that it all is of, or `delete`."""
+    if len(paths) == 1 and not pruned:
+        return word_for(tags.get(paths[0]) or filenames.path_for_terminal(paths[0].rpartition("/")[2]))
+    of = {downloads.run_of(path, tags) for path in paths} | {run.path for run in pruned}
+    run = of.pop()
+    return INSTEAD if of else word_for(tags.get(run, ""))
+
+
+def _removing(wanted: _Wanted, *, force: bool = False, now: bool = False) -> str:
+    """The command lines that do the same."""
+    more = ["--now"] if now else []
+    lines = [command_line("checkpoints", run.tag, "--prune", *more) for run in wanted.pruned]
+    if wanted.paths:
+        options = ["-r", *(["--force"] if force else []), *more]
+        named = wanted.paths[:NAMED_IN_COMMAND]
+        lines.insert(0, command_line("volume", "rm", *options, *named) + and_more(wanted.paths[len(named) - 1 :]))
+    return " && ".join(lines[:NAMED_IN_COMMAND]) + and_more(lines[NAMED_IN_COMMAND - 1 :])
+
+
+def and_more(left_out: Sequence[str]) -> str:
+    """What a command line leaves out: all but the first of these."""
+    return f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""

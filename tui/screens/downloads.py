@@ -30,6 +30,9 @@ def described(paths: Sequence[str], tags: Mapping[str, str]) -> str:
         which = f"checkpoint of step {listed}" if len(steps) == 1 else f"checkpoints of steps {listed}"
         run = run_of(paths[0], tags)
         return f"{which} of {filenames.path_for_terminal(tags[run])}" if run else which
+    if None not in parts and {"model", "meta"} <= kinds:
+        saved = {(path.rpartition("/")[0], part[1]) for path, part in zip(paths, parts, strict=True) if part}
+        return units.pluralize(len(saved), "checkpoint")
     if len(paths) > 1:
         return f"{shown} and {len(paths) - 1} more"
     return f"{shown} of step {parts[0][1]:,}" if parts[0] else shown

@@ -272,6 +272,10 @@ class RunsScreen(NanochatScreen):
         self._list.toggle_mark()
         self._arrange(self.nanochat.runs)
 
+    def action_mark_all(self) -> None:
+        self.cleared.put(ClearedState(marked=self._list.toggle_all()))
+        self._arrange(self.nanochat.runs)
+
     def action_sort(self) -> None:
         at = CYCLE.index(self._sort) if self._sort in CYCLE else -1
         self._sort, self._reverse = CYCLE[(at + 1) % len(CYCLE)], False

@@ -217,7 +217,7 @@ class SizesScreen(FilesScreen):
             self._show()
 
     def _look_at(self, one: Suggestion | None) -> None:
-        """Where it lies, or the checkpoints among which somebody has to choose."""
+        """Where it lies, or the checkpoints that the run has saved."""
         if one is not None and one.paths:
             folder, _, name = one.paths[0].rpartition("/")
             self.nanochat.browse(self.place, folder, name)
@@ -236,14 +236,24 @@ class SizesScreen(FilesScreen):
         """The largest is first, always."""
 
     def action_mark(self) -> None:
-        focused = self.focused
-        if isinstance(focused, FileList):
-            # One question is about one list.
-            other = self._list if focused is self._could_go else self._could_go
-            other.marked.clear()
-            other.refresh()
+        if focused := self._marked_alone():
             focused.toggle_mark()
             self._show_advice()
+
+    def action_mark_all(self) -> None:
+        if focused := self._marked_alone():
+            focused.toggle_all()
+            self._show_advice()
+
+    def _marked_alone(self) -> FileList | None:
+        """The list that has the keys, whose marks are the only ones: one question is about one list."""
+        focused = self.focused
+        if not isinstance(focused, FileList):
+            return None
+        other = self._list if focused is self._could_go else self._could_go
+        other.marked.clear()
+        other.refresh()
+        return focused
 
     def action_back(self) -> None:
         if self._folder:
@@ -252,16 +262,29 @@ class SizesScreen(FilesScreen):
             super().action_back()
 
     def picked(self) -> dict[VolumeRef, list[str]]:
-        advice = self._could_go
-        if advice.marked or (advice.has_focus and not self._list.marked):
-            keys = advice.marked or ({advice.current} if advice.current else set())
-            paths = [path for key in keys for path in self._advice[key].paths]
-            if keys and not paths:
-                opens, keeps = self.nanochat.key("sizes.open"), self.nanochat.key("checkpoints.keep")
-                self.notify(f"{opens} shows them; {keeps} there keeps best and last", markup=False)
+        if self._advised:
+            paths = [path for one in self._advised for path in one.paths]
+            if not paths:
+                self.notify(f"{self.nanochat.key('sizes.open')} shows them, each to be chosen", markup=False)
         else:
             wanted = self._list.marked or {self._list.current}
             paths = sorted(wanted - {HERE, ""})
             if HERE in wanted and not paths:
                 self.notify(f"{self.nanochat.key('sizes.open')} shows these files, each to be marked", markup=False)
         return {self.place: paths} if paths else {}
+
+    @property
+    def _advised(self) -> list[Suggestion]:
+        """What is marked of what could go, or under the cursor; nothing where the question is about the folders."""
+        free = self._could_go
+        here = free.has_focus and not self._list.marked and free.current
+        return [self._advice[key] for key in sorted(free.marked or ({free.current} if here else ()))]
+
+    def action_remove(self) -> None:
+        pruned = {one.run for one in self._advised if one.run}
+        if not pruned:
+            super().action_remove()
+            return
+        paths = [path for one in self._advised for path in one.paths]
+        runs = [run for run in self.files.runs_on(self.place) if run.path in pruned]
+        self.files.ask_remove(self.place, paths, self.action_reload, pruned=runs)

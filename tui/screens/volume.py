@@ -436,6 +436,10 @@ class VolumeScreen(FilesScreen):
         self._list.toggle_mark()
         self._show_title()
 
+    def action_mark_all(self) -> None:
+        self.cleared.put(ClearedState(marked=self._list.toggle_all()))
+        self._show_title()
+
     def action_copy(self) -> None:
         if self._current:
             self.nanochat.copy(

@@ -206,9 +206,12 @@ class Confirm(Question[bool]):
         )
         self.query_one(VerticalScroll).styles.max_height = max(1, self.size.height - around)
 
-    def put(self, lines: list[str], command: str = "", *, otherwise: list[str] | None = None) -> None:
+    def put(
+        self, lines: list[str], command: str = "", *, otherwise: list[str] | None = None, other_command: str = ""
+    ) -> None:
         """Say what is at stake, now that it is known; `otherwise` while `instead` is ticked."""
         self._waits, self._body, self._command = False, lines, command or self._command
+        self._other_command = other_command or self._other_command
         self._otherwise = lines if otherwise is None else otherwise
         self._show()
 

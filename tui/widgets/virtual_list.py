@@ -156,6 +156,13 @@ class VirtualList(ScrollView, can_focus=True):
             self.refresh_line(self.cursor + 1)
             self.action_move(1)
 
+    def toggle_all(self) -> frozenset[str]:
+        """Mark every row, or none where all are; answers with the marks that were there and are gone."""
+        before = frozenset(self.marked)
+        self.marked = set() if before >= set(self._keys) else set(self._keys) | before
+        self.refresh()
+        return before - self.marked
+
     def go_to(self, key: str) -> None:
         """Put the cursor on a row."""
         if key in self._keys:
