@@ -16,6 +16,8 @@ from tui.widgets.braille import Canvas
 from tui.widgets.log_view import LogView
 
 SMALL, LARGE = (80, 24), (120, 34)
+# Threads that live as long as the app, or as the screen that shows a log.
+STANDING = ("watcher", "modal", "discover", "index")
 # To the checkpoints of a run, by keyboard.
 BROWSED = ("4", "down", "enter", "enter", "enter", "enter")
 
@@ -46,7 +48,7 @@ def keys(*pressed: str, wait: float = 0.8) -> Any:
                 break
         for key in pressed:
             await pilot.press(key)
-            await settled(pilot, 0.4)
+            await settled(pilot, 0.1)
             await curves(pilot)
         await settled(pilot, wait)
 
@@ -54,12 +56,13 @@ def keys(*pressed: str, wait: float = 0.8) -> Any:
 
 
 async def settled(pilot: Pilot[int], wait: float) -> None:
-    """Until what is drawn has stayed the same for so many seconds: a busy machine takes its time over a key."""
+    """Until nothing is looked up and what is drawn has stayed the same for so many seconds."""
     drawn, same = "", 0.0
-    for _ in range(200):
-        await pilot.pause(0.2)
+    for _ in range(400):
+        await pilot.pause(0.1)
         before, drawn = drawn, text_of(pilot.app)
-        same = same + 0.2 if drawn == before else 0.0
+        looks = any(not worker.is_finished and worker.group not in STANDING for worker in pilot.app.workers)
+        same = same + 0.1 if drawn == before and not looks else 0.0
         if same >= wait:
             return
 
