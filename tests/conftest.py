@@ -88,7 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """More than there are processors: many tests wait for processes and clocks."""
     processors = os.cpu_count() or 2
-    return max(processors * 3 // 2, min(processors * 2, 6))
+    return max(processors * 3 // 2, min(processors * 3, 6))
 
 
 def pytest_collection_finish() -> None:

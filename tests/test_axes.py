@@ -121,7 +121,7 @@ def test_a_first_step_that_compiles_and_one_that_was_held_up_do_not_squash_a_rat
     columns = flat(10_922.0, *([1_750_000.0, 1_760_000.0] * 40), 1_080_000.0, *([1_755_000.0] * 40))
     shown = shown_range([(columns, True)], RATES["tok/s"], usual)
     assert 1_600_000 < shown.low < 1_750_000 and 1_760_000 <= shown.high < 1_900_000
-    assert shown.notes == ("", "↓10.9K (a)")
+    assert shown.notes == ("", "↓ down to 10.9K")
 
 
 @given(st.floats(20, 1e6), st.integers(30, 200))

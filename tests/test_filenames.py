@@ -45,7 +45,8 @@ def test_what_a_terminal_would_hide_is_made_visible() -> None:
 
 
 def test_names_for_a_shell_are_taken_back_as_they_were() -> None:
-    for name in ("plain", "with space", "e\x1b]0;P\x07\x1b[31mred.txt", "n\n'q'", "\udcff\\", "a\u202eb"):
+    quotes = ("it's", "'a' b", "'$HOME'", "'\"'", "'!'")
+    for name in ("plain", "with space", "e\x1b]0;P\x07\x1b[31mred.txt", "n\n'q'", *quotes, "\udcff\\", "a\u202eb"):
         said = shell_quote(name)
         assert said == path_for_terminal(said) and all(32 <= ord(c) < 127 for c in said)
         back = subprocess.run(["bash", "-c", f"printf %s {said}"], capture_output=True, check=True).stdout

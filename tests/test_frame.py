@@ -101,7 +101,7 @@ async def test_the_run_under_the_cursor_is_shown_as_far_as_there_is_room(
 ) -> None:
     monkeypatch.setattr("runner.processes.runs", lambda pid, words: True)
     app = NanochatApp(demo(tmp_path / "home"))
-    async with app.run_test(size=(160, 50)) as pilot:
+    async with app.run_test(size=(200, 60)) as pilot:
         detail = app.screen.query_one(RunDetail)
         await until(pilot, lambda: "PUBLISH" in text_of(app) and detail.query_one(Plot).curves, "its curve, its log")
         await until(pilot, lambda: "3 checkpoints complete" in text_of(app), "its checkpoints")

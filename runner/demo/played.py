@@ -169,7 +169,8 @@ class Player:
         status, run = self._status, self._run
         outcome = self._outcome(how)
         status.outcome = msgspec.structs.replace(outcome, advice=outcome.advice.replace("RUN", run.id))
-        self._end_stage(StageState.DONE if how is OutcomeKind.DONE else StageState.FAILED)
+        stops = {OutcomeKind.DONE: StageState.DONE, OutcomeKind.CANCELLED: StageState.STOPPED}
+        self._end_stage(stops.get(how, StageState.FAILED))
         status.state, status.ended_at = ENDS.get(outcome.kind, State.FAILED), self._now
         advice = f" — {outcome.advice.replace('RUN', run.tag)}" if outcome.advice else ""
         self._journal.say(f"[{status.state.value.upper()}] {outcome.message}{advice}")

@@ -39,15 +39,14 @@ def fits(path: str, name: str, text: str) -> float | None:
 
 
 def runs(known: Iterable[Run], text: str) -> Batch:
-    """Runs by tag, id, and the words that tell their task, model and state; of those that fit alike the newest."""
+    """Runs by tag, id, and the words that tell of them; of those that fit alike the newest."""
     words = text.lower().split()
     hits = []
     for run in known:
         fit = fits(run.tag, run.tag, text)
         if fit is None:
             fit = fits(run.id, run.id, text)
-        told = f"{run.tag} {run.spec.task} {run.spec.model} {run.spec.gpu} {run.state}"
-        if fit is None and all(word in told.lower() for word in words):
+        if fit is None and all(word in run.words for word in words):
             fit = BY_MEANING
         if fit is not None:
             about = f"{run.spec.task} {run.spec.model}, {run.state}"

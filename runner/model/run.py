@@ -92,6 +92,12 @@ class Run(Struct, frozen=True):
         return identifiers.run_dir(self.folder if identifiers.is_folder_of(self.folder, self.id) else self.id)
 
     @property
+    def words(self) -> str:
+        """What tells of it, to be searched: how it is called, what it is, how it ended."""
+        ended = f"{self.outcome.kind} {self.outcome.message}" if self.outcome else ""
+        return f"{self.tag} {self.id} {self.spec.task} {self.spec.model} {self.spec.gpu} {self.state} {ended}".lower()
+
+    @property
     def outcome(self) -> Outcome | None:
         """How it ended; of one that is unknown, why. It is called by its tag of now: the record has its id."""
         ended = not self.live or self.state is State.UNKNOWN

@@ -8,7 +8,7 @@ from runner.errors import UsageError
 from runner.model import pricing
 from runner.model.backend_name import BackendName
 from runner.model.pricing import MoneyRange, Prices, TimeRange
-from runner.model.run import Estimate, Run
+from runner.model.run import Estimate
 from runner.model.spec import RunSpec
 from runner.model.stages import PARTS, STAGES, Part, StageName, dearest_part, needs_gpus, part_of
 from runner.model.status import StageState, StageStatus
@@ -281,7 +281,7 @@ def _unlike_upstream(spec: RunSpec, s: ResolvedSpec) -> str:
     )
 
 
-def plan_of(run: Run) -> list[Argv]:
-    """Every command line of a run's spec, as on an empty volume: what the run consists of."""
-    today = make_plan(run.spec, Inventory(), backend=run.backend)
+def plan_of(spec: RunSpec, backend: str) -> list[Argv]:
+    """Every command line of a spec, as on an empty volume: what a run of it consists of."""
+    today = make_plan(spec, Inventory(), backend=backend)
     return [argv for stage in today.stages for argv in stage.commands]

@@ -85,7 +85,9 @@ def path_for_terminal(path: str) -> str:
 def shell_quote(path: str) -> str:
     """A path for a shell, in letters that every terminal shows and takes back as they stand."""
     if path == path_for_terminal(path):
-        return shlex.quote(path)
+        # In these nothing means anything to a shell but what ends them.
+        plain = "'" in path and not any(sign in path for sign in '"$`\\!')
+        return f'"{path}"' if plain else shlex.quote(path)
     raw = path.encode("utf-8", "surrogateescape")
     return "$'" + "".join(chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in raw) + "'"
 

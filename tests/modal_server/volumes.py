@@ -39,9 +39,12 @@ class WorkCopy:
 
     def _scan(self, root: Path) -> dict[str, tuple]:
         found = {}
-        for path in root.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                found[str(path.relative_to(root))] = self._signature(path)
+        # What goes meanwhile is not there: files and folders change under a commit.
+        for folder, folders, files in os.walk(root):
+            for name in (*folders, *files):
+                path = Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):
+                    found[str(path.relative_to(root))] = self._signature(path)
         return found
 
     def reload(self, session: int) -> None:
@@ -55,7 +58,11 @@ class WorkCopy:
             if signature[0]:
                 (self.work / rel).mkdir(parents=True, exist_ok=True)
             elif self.base.get(rel) != signature and not rel.endswith(".emu-tmp"):
-                shutil.copy2(self.store / rel, self.work / rel)
+                try:
+                    shutil.copy2(self.store / rel, self.work / rel)
+                except FileNotFoundError:
+                    # Another container has deleted it since.
+                    continue
             self.base[rel] = signature
 
     def commit(self, session: int = 0) -> None:

@@ -70,7 +70,7 @@ class TerminalApp(App[int]):
 
     CSS: ClassVar[str] = CSS
     # From so many cells and rows on there is room for frames, for two panels beside each other, for one more below.
-    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (100, "-broad"), (150, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (100, "-broad"), (180, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (18, "-low"), (30, "-high"), (40, "-tall")]
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
 

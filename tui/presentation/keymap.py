@@ -66,7 +66,7 @@ KEYS = (
     Key("runs", "space", "mark", "Mark", "mark or unmark a run, and go to the next", False),
     Key("runs", "a", "mark_all", "Mark all", "mark all that are listed, or none", False),
     Key("runs", "v", "compare", "Compare", "the marked runs on the same axes, and where they differ"),
-    Key("runs", "slash", "filter", "Filter", "show only runs with a text in tag, id, task, model or state"),
+    Key("runs", "slash", "filter", "Filter", "show only runs with a text in tag, id, task, model, state or reason"),
     Key("runs", "s", "sort", "Sort", "sort by the next column"),
     Key("runs", "escape", "clear", "Clear", "clear marks and filter", False),
     Key("watch", "c", "cancel", "Cancel", "stop this run, keeping what is saved (asks)", changes=True),

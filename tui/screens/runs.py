@@ -36,7 +36,7 @@ MOST_COMPARED = 6
 # Beside the rows of a list: its head and the borders around it.
 LEAST_ROWS, HEAD_ROWS = 2, 3
 DRAW_EVERY_S = 0.9
-FILTER_HINT = "text in tag, id, task, model or state; Enter keeps it, Esc clears"
+FILTER_HINT = "text in tag, id, task, model, state or reason; Enter keeps it, Esc clears"
 NO_FIT = "Nothing fits the filter. Esc clears it."
 COLUMNS = (
     Column("run", 16, keep=0),
@@ -44,11 +44,11 @@ COLUMNS = (
     Column("model", 5, keep=8),
     Column("on", 7, keep=14),
     Column("state", 17, keep=1),
-    Column("progress", 8, keep=9),
+    Column("progress", 8, keep=10),
     Column("step", 13, right=True, keep=2),
-    Column("curve", 8, keep=10),
+    Column("curve", 8, keep=11),
     Column("loss", 6, right=True, keep=3),
-    Column("val bpb", 7, right=True, keep=11),
+    Column("val bpb", 7, right=True, keep=9),
     Column("tok/s", 6, right=True, keep=12),
     Column("eta", 6, right=True, keep=6),
     Column("cost", 9, right=True, keep=4),
@@ -145,8 +145,11 @@ class RunsScreen(NanochatScreen):
         self._states, self._drawn_at = [(r.id, r.state) for r in runs], time.monotonic()
         self._by_id = {r.id: r for r in runs}
         matching = [r for r in runs if self._matches(r)]
+        live = any(r.live for r in runs)
+        if not live and self._sort in OF_LIVE:
+            self._sort, self._reverse = CYCLE[0], False
         wanted = ordered(matching, self._sort, self.nanochat.fleet.clock(), reverse=self._reverse)
-        self._list.hide_columns(frozenset() if any(r.live for r in runs) else OF_LIVE)
+        self._list.hide_columns(frozenset() if live else OF_LIVE)
         self._list.empty = NO_FIT if self._filter and runs else self._no_runs
         self._list.show([r.id for r in wanted])
         self._show_title(runs, len(wanted))
@@ -171,7 +174,7 @@ class RunsScreen(NanochatScreen):
             self._drawing_shapes = False
 
     def _matches(self, run: Run) -> bool:
-        words = f"{run.tag} {run.id} {run.spec.task} {run.spec.model} {run.state} {run_format.state(run).text}".lower()
+        words = f"{run.words} {run_format.state(run).text.lower()}"
         return all(word in words for word in self._filter.lower().split())
 
     def on_resize(self) -> None:
@@ -277,8 +280,9 @@ class RunsScreen(NanochatScreen):
         self._arrange(self.nanochat.runs)
 
     def action_sort(self) -> None:
-        at = CYCLE.index(self._sort) if self._sort in CYCLE else -1
-        self._sort, self._reverse = CYCLE[(at + 1) % len(CYCLE)], False
+        cycle = [one for one in CYCLE if one not in OF_LIVE or any(r.live for r in self.nanochat.runs)]
+        at = cycle.index(self._sort) if self._sort in cycle else -1
+        self._sort, self._reverse = cycle[(at + 1) % len(cycle)], False
         self._arrange(self.nanochat.runs)
 
     def on_virtual_list_head_clicked(self, message: VirtualList.HeadClicked) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import shlex
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,11 +14,13 @@ from runner.errors import NanochatError
 from runner.finding.log_lines import query_of
 from runner.logs.log_file import LogFile
 from runner.metrics.series import NONE, Curves
+from runner.model.backend_name import BackendName
 from runner.model.run import Run
 from runner.model.states import State
 from runner.monitoring.health import silences
 from runner.nanochat import layout
 from runner.planning.plan import plan_of
+from runner.text.filenames import shell_quote
 from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation import run_format, run_summary
@@ -143,6 +144,8 @@ class WatchScreen(NanochatScreen):
         if feed is not self._feed:
             return
         self._curves = found
+        # A run that ended before its first step has no curves, and more of a log to read.
+        self.set_class(not (run.live or _has_trained(run) or any(map(len, found.series.values()))), "untrained")
         known = [RunCurves(run, found)]
         for plot, name in zip(self.query("#plots Plot").results(Plot), PLOTS, strict=True):
             plot.show(layers(known, name), coming=found is NONE)
@@ -242,10 +245,16 @@ class WatchScreen(NanochatScreen):
             self.nanochat.watch_run(runs[here + by])
 
     def action_plan(self) -> None:
-        if self._run is None:
+        run = self._run
+        if run is None:
             return
+        # What a demo tells of nanochat was recorded on GPUs, wherever its volume is.
+        gpus = self.nanochat.fleet.is_demo and run.spec.engine == "nanochat"
         try:
-            lines = [f"$ {shlex.join(argv)}" for argv in plan_of(self._run)]
+            lines = [
+                f"$ {' '.join(map(shell_quote, argv))}"
+                for argv in plan_of(run.spec, BackendName.MODAL if gpus else run.backend)
+            ]
         except NanochatError as error:
             self.say(error)
             return
@@ -282,3 +291,9 @@ class WatchScreen(NanochatScreen):
         else:
             text = "\n".join(sanitize_line(line) for line in data.decode("utf-8", "replace").splitlines())
             self.app.call_from_thread(self.app.push_screen, TextPage(text, markdown=True))
+
+
+def _has_trained(run: Run) -> bool:
+    """Whether its record tells of a step, or of a score."""
+    told = run.status.training if run.status else None
+    return told is not None and any(value for value in (told.step, told.core, told.chatcore, told.val_bpb))

@@ -27,7 +27,8 @@ MOST_HEADING = 3
 GAP = 2
 WHEEL = 0.8
 CURSOR, FAINT, STRONG = Style(bold=True, dim=False), Style(dim=True), Style(bold=True)
-MARKS = {MarkKind.SAVE: "◆", MarkKind.VAL: "▲", MarkKind.PREEMPTION: "↻"}
+MARKS = {MarkKind.VAL: "▲", MarkKind.SAVE: "◆", MarkKind.PREEMPTION: "↻"}
+MEANINGS = {MarkKind.VAL: "val", MarkKind.SAVE: "save", MarkKind.PREEMPTION: "preemption"}
 
 
 class Plot(Pictured):
@@ -188,7 +189,7 @@ class Plot(Pictured):
         title = self._title + (" (log)" if view.log else "")
         # Over a picture there is no room for it.
         cut = drawn.shown.notes if self._sent else ()
-        notes = [note for note in (where, *cut, self._slider(drawn)) if note]
+        notes = [note for note in (where, *cut, self._slider(drawn), self._meanings(drawn)) if note]
         width = self.size.width - GAP
         found = legend.heading(title, entries, notes, f"{missed:,} not finite" if missed else "", width, rows)
         return [Strip([Segment(piece.text, self._piece_style(piece, told)) for piece in row]) for row in found]
@@ -218,6 +219,11 @@ class Plot(Pictured):
                 if cells.get(cell) != MARKS[MarkKind.PREEMPTION]:
                     cells[cell] = MARKS[mark.what]
         return cells
+
+    def _meanings(self, drawn: Drawn) -> str:
+        """What the signs on the axis stand for."""
+        signs = set(self._marked(drawn).values())
+        return "  ".join(f"{sign} {MEANINGS[what]}" for what, sign in MARKS.items() if sign in signs)
 
     def _marks(self, drawn: Drawn) -> Strip:
         marked = self._marked(drawn)

@@ -36,12 +36,9 @@ class Shown(NamedTuple):
 
     @property
     def notes(self) -> tuple[str, str]:
-        """What is said of what is left out above and below, with the key that shows it."""
-        return self._note("↑", self.above), self._note("↓", self.below)
-
-    @staticmethod
-    def _note(sign: str, far: float | None) -> str:
-        return "" if far is None else f"{sign}{value(far)} (a)"
+        """What is said of what is left out above and below."""
+        above = "" if self.above is None else f"↑ up to {value(self.above)}"
+        return above, "" if self.below is None else f"↓ down to {value(self.below)}"
 
 
 def widened(low: float, high: float, least: float) -> tuple[float, float]:
