@@ -202,6 +202,35 @@ async def test_the_command_line_shown_is_the_launch_that_would_happen(fleet: Fle
         assert "--num-iterations=20" in text_of(app)
 
 
+async def test_all_runs_that_are_listed_are_marked_at_once_and_back_again(fleet: Fleet) -> None:
+    for number in range(4):
+        put(fleet, number)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await until(pilot, lambda: "tag-3" in text_of(app), "the runs")
+        await pilot.press("space", "a")
+        await until(pilot, lambda: "4 marked" in text_of(app), "all of them")
+        await pilot.press("a")
+        await until(pilot, lambda: "marked" not in text_of(app), "none")
+        await pilot.press("U")
+        await until(pilot, lambda: "4 marked" in text_of(app), "them back")
+        await pilot.press("escape", "slash", *"tag-2", "enter", "a")
+        await until(pilot, lambda: "1 marked" in text_of(app), "what is listed alone")
+
+
+async def test_nothing_is_sorted_by_what_no_row_has(fleet: Fleet) -> None:
+    put(fleet, 1)
+    put(fleet, 2)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await until(pilot, lambda: "sorted by started" in text_of(app), "the runs")
+        seen = set()
+        for _ in range(6):
+            await pilot.press("s")
+            seen |= {word for word in ("cost", "loss", "$/h") if f"sorted by {word}" in text_of(app)}
+        assert seen == {"cost", "loss"}
+
+
 async def test_cancel_asks_first_and_enter_keeps_the_run(fleet: Fleet) -> None:
     from runner.model.spec import RunSpec
 

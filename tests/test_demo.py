@@ -149,6 +149,37 @@ async def test_the_head_of_every_screen_says_that_it_is_a_demo(fleet: Fleet) -> 
         await until(pilot, lambda: "demo" in text_of(app).splitlines()[0])
 
 
+async def test_the_plan_of_a_recorded_run_is_that_of_its_gpus(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await until(pilot, lambda: "speedrun-d24" in text_of(app))
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: "9,136 lines" in text_of(app))
+        await pilot.press("p")
+        await until(pilot, lambda: "torchrun --standalone --nproc_per_node=8" in text_of(app))
+
+
+async def test_a_run_that_never_came_to_a_step_has_no_charts_but_more_of_its_log(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await until(pilot, lambda: "too-large" in text_of(app))
+        await pilot.press(*"jjjj", "enter")
+        await until(pilot, lambda: "OutOfMemoryError" in text_of(app))
+        assert "no values yet" not in text_of(app) and not app.screen.query_one("#plots").display
+        await pilot.press("escape", "k", "enter")
+        await until(pilot, lambda: "step 0" in text_of(app) and bool(app.screen.query_one("#plots").display))
+
+
+async def test_a_run_is_found_by_the_reason_of_its_end_on_every_way(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: "too-large" in text_of(app))
+        await pilot.press("slash", *"oom", "enter")
+        await until(pilot, lambda: "1 of 11" in text_of(app))
+        await pilot.press("ctrl+t", *"oom")
+        await until(pilot, lambda: "1 found" in text_of(app))
+
+
 ANEW = {"task": "base", "model": "d24", "engine": "nanochat", "overrides": "iterations=3"}
 
 

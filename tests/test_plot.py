@@ -157,6 +157,13 @@ async def test_the_mouse_reads_zooms_pans_and_shows_all() -> None:
         await pilot.press("escape")
 
 
+async def test_what_the_signs_below_a_curve_stand_for_is_said_beside_it() -> None:
+    app = ChartApp()
+    async with app.run_test(size=(120, 34)) as pilot:
+        await ready(pilot)
+        assert "◆ save  ↻ preemption" in text_of(app) and "▲ val" not in text_of(app)
+
+
 async def test_smoothing_has_a_slider_and_stops_at_its_ends() -> None:
     app = ChartApp()
     async with app.run_test(size=(120, 34)) as pilot:
@@ -173,9 +180,9 @@ async def test_how_a_loss_began_is_said_and_shown_to_who_asks() -> None:
     app = ChartApp()
     async with app.run_test(size=(120, 34)) as pilot:
         metrics = await ready(pilot)
-        await until(pilot, settled(metrics, "↑10.4"), "what is left out")
+        await until(pilot, settled(metrics, "↑ up to 10.4"), "what is left out")
         await pilot.press("a")
-        await until(pilot, lambda: "↑10.4" not in text_of(app), "all of it")
+        await until(pilot, lambda: "↑ up to 10.4" not in text_of(app), "all of it")
 
 
 async def test_charts_are_chosen_from_a_list_and_stay_chosen() -> None:
