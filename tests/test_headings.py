@@ -10,7 +10,7 @@ from tests.statuses import a_status
 from tests.test_run import run
 from tui.presentation.run_format import said
 from tui.widgets.axes import value
-from tui.widgets.legend import MISSED, NOTE, PLAIN, CurveEntry, heading, legend, width_of
+from tui.widgets.legend import MISSED, MORE, NOTE, PLAIN, CurveEntry, heading, legend, width_of
 from tui.widgets.run_curves import RunCurves, layers
 
 
@@ -60,7 +60,7 @@ def test_title_and_legend_never_collide_and_no_number_is_cut_at_any_width(
         assert all(piece.text.endswith(entries[piece.of].value) for piece in row if piece.of >= 0)
         assert all(piece.text in (*notes, missed) for piece in row if piece.of in (NOTE, MISSED))
         # Something stands between any two pieces that say something.
-        assert "xx" not in "".join("p" if piece.of == PLAIN else "x" for piece in row if piece.text)
+        assert "xx" not in "".join("p" if piece.of in (PLAIN, MORE) else "x" for piece in row if piece.text)
     shown = [piece.of for row in found for piece in row if piece.of >= 0]
     assert shown == list(range(len(shown)))
 

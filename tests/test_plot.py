@@ -1,5 +1,6 @@
 """Charts on the screen: a mouse reads and moves them, keys smooth them, and several have one axis."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -162,6 +163,17 @@ async def test_what_the_signs_below_a_curve_stand_for_is_said_beside_it() -> Non
     async with app.run_test(size=(120, 34)) as pilot:
         await ready(pilot)
         assert "◆ save  ↻ preemption" in text_of(app) and "▲ val" not in text_of(app)
+
+
+async def test_where_not_all_curves_have_room_beside_the_title_the_best_are_told() -> None:
+    app = ChartApp(6)
+    app.known.reverse()
+    async with app.run_test(size=(76, 20)) as pilot:
+        plot = app.query(Plot)[0]
+        await until(pilot, lambda: " +" in str(plot.render_line(0).text), "some left out")
+        first = plot.render_line(0).text
+        values = [float(word) for word in re.findall(r"[0-9]+\.[0-9]+", first)]
+        assert values == sorted(values) and min(values) < 2.5, first
 
 
 async def test_smoothing_has_a_slider_and_stops_at_its_ends() -> None:

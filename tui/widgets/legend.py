@@ -8,7 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from runner.text.sanitize import sanitize_line
 
 # Pieces that belong to no curve.
-PLAIN, MISSED, TITLE, NOTE = -1, -2, -3, -4
+PLAIN, MISSED, TITLE, NOTE, MORE = -1, -2, -3, -4, -5
 NAME, VALUE = 24, 7
 GAP = "  "
 
@@ -57,7 +57,7 @@ def legend(entries: Sequence[CurveEntry], notes: Sequence[str], missed: str, roo
             pieces += [HeadingPiece(GAP, PLAIN)] if pieces else []
             pieces += entry_pieces(entry, curve, named=named)
         if 0 < len(shown) < len(every) and len(every) > 2:
-            pieces.append(HeadingPiece(f" +{len(every) - len(shown)}", PLAIN))
+            pieces.append(HeadingPiece(f" +{len(every) - len(shown)}", MORE))
         for text, of in (*((note, NOTE) for note in told), *([(missed, MISSED)] if missed else ())):
             pieces += [HeadingPiece(GAP if pieces else "", PLAIN), HeadingPiece(text, of)]
         if width_of(pieces) <= room:
@@ -101,7 +101,7 @@ def heading(
         if width_of(before) + width_of(pieces) + more <= width:
             line = [*before, *pieces]
         elif last or width_of(pieces) > width:
-            note = HeadingPiece(f" +{left + 1}", PLAIN)
+            note = HeadingPiece(f" +{left + 1}", MORE)
             line += [note] if width_of([*line, note]) <= width else []
             break
         else:

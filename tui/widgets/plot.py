@@ -1,5 +1,6 @@
 """A chart of one metric, of one run or of several: whole, zoomed, by step, time, tokens or dollars."""
 
+import math
 from collections.abc import Callable
 from itertools import groupby
 
@@ -19,6 +20,7 @@ from tui.widgets.pictured import Pictured
 from tui.widgets.plot_window import FACTORS, curve_tone
 from tui.widgets.plot_window import Layer as Layer
 from tui.widgets.plot_window import PlotWindow as PlotWindow
+from tui.widgets.ranges import FALLING
 
 # From these heights on there are rows beside the curve: numbers below it, what happened, more of a heading.
 FOOT, MARK_ROW, TALL = 4, 10, 14
@@ -177,8 +179,22 @@ class Plot(Pictured):
 
     def _heading(self, drawn: Drawn, rows: int) -> list[Strip]:
         """What it shows, and of each curve the value under the cursor, else its last."""
-        view, where = self.view, ""
         told = [line for line in drawn.lines if line.told]
+        found = self._entries(drawn, told, rows)
+        if any(piece.of == legend.MORE for row in found for piece in row):
+            # Where not all have room the best are told.
+            told.sort(key=lambda line: self._rank(line.value(self.view.axis, self.view.at)[0]))
+            found = self._entries(drawn, told, rows)
+        return [Strip([Segment(piece.text, self._piece_style(piece, told)) for piece in row]) for row in found]
+
+    def _rank(self, value: float | None) -> float:
+        """What is lower is better."""
+        if value is None or not math.isfinite(value):
+            return math.inf
+        return value if self._metric in FALLING else -value
+
+    def _entries(self, drawn: Drawn, told: list[Line], rows: int) -> list[list[legend.HeadingPiece]]:
+        view, where = self.view, ""
         entries = []
         for line in told:
             value, place = line.value(view.axis, view.at)
@@ -191,8 +207,7 @@ class Plot(Pictured):
         cut = drawn.shown.notes if self._sent else ()
         notes = [note for note in (where, *cut, self._slider(drawn), self._meanings(drawn)) if note]
         width = self.size.width - GAP
-        found = legend.heading(title, entries, notes, f"{missed:,} not finite" if missed else "", width, rows)
-        return [Strip([Segment(piece.text, self._piece_style(piece, told)) for piece in row]) for row in found]
+        return legend.heading(title, entries, notes, f"{missed:,} not finite" if missed else "", width, rows)
 
     def _slider(self, drawn: Drawn) -> str:
         """How much is smoothed, where something is that a key has set."""
