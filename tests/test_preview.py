@@ -18,14 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from runner.model.run import Run
 from runner.preview import tables
 from runner.preview.build import build_preview
 from runner.preview.kinds import Kind, kind_of
 from runner.preview.pickles import Called, NotAPickle, trace_pickle
 from runner.preview.range_reader import PIECE, ReadLimitExceeded, open_ranged
 from runner.preview.tensors import NoTensors, Tensor, groups, read_tensors
+from runner.volumes.base import Entry
 from runner.volumes.folder import FolderVolume
 from tests.conftest import DATA
+from tests.test_run import run
 
 TORCH = DATA / "torch"
 # Python takes every multiple of it for the same number, when it looks for a place in a dict.
@@ -283,3 +286,28 @@ def test_of_a_log_that_grows_far_away_only_the_last_pieces_are_kept_here(
         assert seen.log and seen.log.stat().st_size == 7000 * number, "what is looked at is there"
     assert sum(path.stat().st_size for path in scratch.iterdir()) <= 7000 * 19
     assert len(list(scratch.iterdir())) == 1
+
+
+def test_a_folder_tells_what_it_is_for_and_holds_and_a_very_full_one_that_there_is_more(
+    volume: FolderVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("runs/r/base_checkpoints/d4/model_000020.pt", "runs/r/log", "runs/r/report.md", "eval_bundle/a.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1234")
+
+    def told(path: str, owner: Run | None = None) -> tuple[list[str], list[str]]:
+        seen = build_preview(volume, volume.stat(path), tmp_path / "s", owner)
+        return seen.about, [row[0] for row in seen.table.rows] if seen.table else []
+
+    assert told("eval_bundle") == (["the tasks that CORE is measured on", "1 file, 4 B"], ["a.yaml"])
+    assert told("runs/r", run(tag="blue", id="r", folder="r")) == (
+        ["blue: test of d12, running", "1 folder, 2 files, 8 B"],
+        ["base_checkpoints/", "log", "report.md"],
+    )
+    assert told("runs/r/base_checkpoints/d4")[0] == ["1 checkpoint, the newest of step 20", "1 file, 4 B"]
+    (tmp_path / "void").mkdir()
+    assert told("void") == (["empty"], [])
+    monkeypatch.setattr("runner.preview.folders.MOST_LOOKED_AT", 2)
+    assert told("runs/r")[0] == ["1 folder, 2 files, 8 B and more"]
+    with pytest.raises(FileNotFoundError):
+        build_preview(volume, Entry("gone", True, 0, 0.0), tmp_path / "s")

@@ -1,4 +1,4 @@
-"""A look into one file of a volume: what kind it is, what is in it, in a form that a screen can show."""
+"""A look into one file or folder of a volume: what it is, what is in it, in a form that a screen can show."""
 
 import contextlib
 import json
@@ -12,8 +12,9 @@ from msgspec import Struct
 
 from runner.errors import UsageError
 from runner.metrics.series import Curves, CurvesReader
+from runner.model.run import Run
 from runner.nanochat import layout
-from runner.preview import pictures, tables, tensors
+from runner.preview import folders, pictures, tables, tensors
 from runner.preview.kinds import Kind, is_text, kind_of
 from runner.preview.range_reader import ReadLimitExceeded, open_ranged
 from runner.system import atomic
@@ -44,11 +45,15 @@ class PreviewContent(Struct):
     picture: pictures.Cells | None = None
 
 
-def build_preview(volume: Volume, entry: Entry, scratch: Path, gpus: int | None = None) -> PreviewContent:
-    """What is in a file. `scratch` is a folder for what a widget reads itself, `gpus` those of the file's run.
+def build_preview(volume: Volume, entry: Entry, scratch: Path, run: Run | None = None) -> PreviewContent:
+    """What is in a file or folder of `run`. `scratch` is a folder for what a widget reads itself.
 
-    Raises OSError and NanochatError when the file cannot be read.
+    Raises OSError and NanochatError when it cannot be read.
     """
+    if entry.is_dir:
+        told, table = folders.about(volume, entry, run)
+        return PreviewContent(told, table=table)
+    gpus = run.spec.gpus if run else None
     kind = kind_of(entry.path)
     about = [f"{units.size(entry.bytes)} ({entry.bytes:,} bytes)", f"changed {units.clock(entry.mtime)}"]
     match kind:

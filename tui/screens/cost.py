@@ -54,8 +54,8 @@ SORTS: dict[str, Callable[[Run, float], Any]] = {
     "prices of": lambda r, now: (r.prices.source, r.prices.date),
 }
 CYCLE = ("started", "$/h", "spent", "likely", "run")
-# What only runs that are live have.
-OF_LIVE = frozenset({"$/h"})
+# What only runs that are live have, and what only Modal tells.
+OF_LIVE, OF_MODAL = frozenset({"$/h", "likely"}), frozenset({"billed"})
 
 
 class CostScreen(NanochatScreen):
@@ -89,7 +89,9 @@ class CostScreen(NanochatScreen):
         now = self.nanochat.fleet.clock()
         self._by_id = {r.id: r for r in runs if not is_free(r)}
         shown = self.query_one(VirtualList)
-        shown.hide_columns(frozenset() if any(r.live for r in self._by_id.values()) else OF_LIVE)
+        shown.hide_columns(hidden := self._of_no_run())
+        if self._sort in hidden:
+            self._sort, self._reverse = CYCLE[0], False
         shown.show([r.id for r in self._sorted(now)])
         found, rate = spending(runs, self.nanochat.fleet.deleted_accounts, now), per_hour(runs)
         cells: list[Cell | str] = [f"{units.money(found.total)} in all"]
@@ -114,6 +116,13 @@ class CostScreen(NanochatScreen):
         self.query_one("#sums", Static).update(table)
         self._ask()
 
+    def _of_no_run(self) -> frozenset[str]:
+        """Columns in which no run has anything."""
+        paid = self._by_id.values()
+        live = any(run.live for run in paid)
+        on_modal = any(run.backend is BackendName.MODAL for run in paid)
+        return (frozenset() if live else OF_LIVE) | (frozenset() if on_modal else OF_MODAL)
+
     def _sum(self, rows: list[tuple[str, Decimal]], number: int) -> Text:
         """A row of sums, with a bar as long as its share of the largest."""
         name, usd = rows[number]
@@ -130,8 +139,9 @@ class CostScreen(NanochatScreen):
         return SORTS[self._sort](run, now)
 
     def action_sort(self) -> None:
-        at = CYCLE.index(self._sort) if self._sort in CYCLE else -1
-        self._sort, self._reverse = CYCLE[(at + 1) % len(CYCLE)], False
+        cycle = [column for column in CYCLE if column not in self._of_no_run()]
+        at = cycle.index(self._sort) if self._sort in cycle else -1
+        self._sort, self._reverse = cycle[(at + 1) % len(cycle)], False
         self.show_runs(self.nanochat.runs)
 
     def on_virtual_list_head_clicked(self, message: VirtualList.HeadClicked) -> None:

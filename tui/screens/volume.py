@@ -306,24 +306,22 @@ class VolumeScreen(FilesScreen):
     def _preview_now(self) -> None:
         entry = self._current
         self.workers.cancel_group(self, "preview")
-        if entry is None or entry.is_dir:
-            return
-        run = self._run_of(entry.path)
-        self._preview(self.place, entry, run.spec.gpus if run else None)
+        if entry is not None:
+            self._preview(self.place, entry, self._run_of(entry.path))
 
     def _no_preview(self, error: NanochatError) -> None:
         self.query_one(Preview).clear(words=f"cannot be shown: {error}"[:200], tone="warning")
 
-    @background(group="preview", doing="looking at a file", exclusive=True, failed=_no_preview)
-    def _preview(self, place: VolumeRef, entry: Entry, gpus: int | None) -> None:
+    @background(group="preview", doing="looking at what is under the cursor", exclusive=True, failed=_no_preview)
+    def _preview(self, place: VolumeRef, entry: Entry, run: Run | None) -> None:
         worker = get_current_worker()
-        seen = build_preview(self.files.volume(place), entry, self.nanochat.fleet.home / "previews", gpus)
+        seen = build_preview(self.files.volume(place), entry, self.nanochat.fleet.home / "previews", run)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._show_preview, entry, seen)
 
     def _show_preview(self, entry: Entry, seen: PreviewContent) -> None:
         if self._current == entry:
-            self.query_one(Preview).show(filenames.path_for_terminal(entry.name), seen)
+            self.query_one(Preview).show(filenames.path_for_terminal(entry.name) + "/" * entry.is_dir, seen)
 
     def on_tree_node_selected(self, event: Tree.NodeSelected[str]) -> None:
         if event.control.id == "tree" and event.node.data is not None and event.node.data != self._folder:
