@@ -321,7 +321,8 @@ def test_the_app_is_as_light_as_the_terminal_answers_and_the_answer_is_no_key(cl
     terminal = Terminal(CLI, {**env, "COLORTERM": "truecolor"}, 80, 24)
     try:
         terminal.wait_for("No runs yet")
-        assert asked(terminal) and background(terminal) == "101318", "the first frame waits for no answer"
+        # The first frame waits for no answer.
+        wait_until(lambda: asked(terminal) and background(terminal) == "101318")
         terminal.write(f"/{LIGHT_ANSWER}ab")
         terminal.wait_for("/ab")
         wait_until(lambda: background(terminal) == "ffffff")

@@ -43,7 +43,7 @@ from tui.app.palette import Commands
 from tui.app.stylesheet import KeptStylesheet
 from tui.app.theming import ThemePalette, Themes
 from tui.background import MOMENT_S, Left, Threads, as_ours, background
-from tui.presentation.app_style import CSS, Muted, tone_style
+from tui.presentation.app_style import CSS, WIDE, Muted, tone_style
 from tui.presentation.bindings import key_overrides
 from tui.presentation.key_choice import Chosen, chosen, only_looking, summary
 from tui.presentation.keymap import CHANGING, KEYS, Key
@@ -70,7 +70,7 @@ class TerminalApp(App[int]):
 
     CSS: ClassVar[str] = CSS
     # From so many cells and rows on there is room for frames, for two panels beside each other, for one more below.
-    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (100, "-broad"), (180, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (100, "-broad"), (WIDE, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (18, "-low"), (30, "-high"), (40, "-tall")]
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
 

@@ -9,6 +9,8 @@ from textual.filter import LineFilter
 
 from tui.presentation.themes import TONES
 
+# From so many cells on two panels stand beside each other.
+WIDE = 180
 CSS = """
 Screen { background: $background; }
 ModalScreen { background: $background 70%; }

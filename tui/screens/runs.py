@@ -21,6 +21,7 @@ from runner.text import units
 from runner.text.sanitize import sanitize_line
 from tui.background import background
 from tui.presentation import run_format
+from tui.presentation.app_style import WIDE
 from tui.presentation.bindings import bindings
 from tui.presentation.cells import Cell
 from tui.presentation.sorting import sorted_by
@@ -185,7 +186,8 @@ class RunsScreen(NanochatScreen):
         panel = self.query_one("#list", Panel)
         if not panel.dragged:
             needed = max(LEAST_ROWS, rows) + HEAD_ROWS + self.query_one("#filter", Input).display
-            panel.styles.max_height = None if self.has_class("-wide") else needed
+            # By the size itself: below a question the class comes after it.
+            panel.styles.max_height = None if self.app.size.width >= WIDE else needed
 
     def _show_title(self, runs: Sequence[Run], shown: int) -> None:
         state: list[Cell | str] = (
