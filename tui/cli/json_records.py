@@ -1,5 +1,6 @@
 """Runs as programs read them; the names are a promise."""
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
     from runner.fleet.fleet import Fleet
 
 
-def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
-    """One run; `cost_usd` is what it has cost so far, `now` the time by the clock of its heartbeats."""
+def as_json(run: Run, cost_usd: Any, now: float, like: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """One run; `cost_usd` is what it has cost so far, `now` the time by the clock of its heartbeats, `like` how long
+    runs of its kind have been silent."""
     status = run.status
     return {
         "id": run.id,
@@ -26,7 +28,7 @@ def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
         "gpu": run.spec.gpu,
         "gpus": run.spec.gpus,
         "state": run.state.value,
-        "health": health.health(run, now).status if run.live else None,
+        "health": health.health(run, now, like).status if run.live else None,
         "stage": status.work.stage if status else "",
         "step": status.training.step if status else None,
         "total_steps": status.training.total_steps if status else None,
@@ -59,9 +61,15 @@ def as_json(run: Run, cost_usd: Any, now: float) -> dict[str, Any]:
     }
 
 
+def records(fleet: "Fleet", runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """Runs, each with what it has cost until now."""
+    like = health.silences_of(fleet.registry.all())
+    return [as_json(run, spent_usd(run), fleet.time_for(run), like(run)) for run in runs]
+
+
 def record(fleet: "Fleet", run: Run) -> dict[str, Any]:
-    """One run, with what it has cost until now."""
-    return as_json(run, spent_usd(run), fleet.time_for(run))
+    """The same of one run."""
+    return records(fleet, [run])[0]
 
 
 def _with_resume(outcome: Outcome) -> dict[str, Any]:

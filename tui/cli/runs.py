@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from runner.model.run import Run
 from runner.monitoring import health, unsaved
 from runner.monitoring.projection import spent_usd
 from runner.text import units
-from tui.cli.json_records import as_json, record
+from tui.cli.json_records import as_json, record, records
 from tui.cli.parser import Parser
 from tui.presentation import console, run_format
 from tui.presentation.cells import Cell
@@ -50,8 +51,10 @@ def _ls(fleet: "Fleet", args: argparse.Namespace) -> int:
             console.message(f"nanochat-tui: {r.tag}: {lost}")
     if args.json:
         # What stood in the way of a look: the rest of such a row is what was last known.
-        console.as_json([{**record(fleet, r), "unreachable": fleet.unreachable.get(r.id)} for r in runs])
+        told = records(fleet, runs)
+        console.as_json([{**one, "unreachable": fleet.unreachable.get(one["id"])} for one in told])
         return Exit.OK
+    like = health.silences_of(runs)
     rows = [
         (
             r.tag,
@@ -64,7 +67,7 @@ def _ls(fleet: "Fleet", args: argparse.Namespace) -> int:
             run_format.loss(r),
             units.decimals(r.status.training.val_bpb if r.status else None, 4),
             units.money(spent_usd(r)),
-            _sign(r, runs, fleet.time_for(r)),
+            _sign(r, like(r), fleet.time_for(r)),
         )
         for r in runs
     ]
@@ -74,11 +77,11 @@ def _ls(fleet: "Fleet", args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _sign(run_: Run, runs: list[Run], now: float) -> str | Cell:
+def _sign(run_: Run, like: Mapping[str, float], now: float) -> str | Cell:
     """The age of the last heartbeat; of a run that is not well, how it is."""
     if not run_.live:
         return units.age(run_.last_heartbeat, now)
-    word = health.health(run_, now, health.silences(run_, runs)).status
+    word = health.health(run_, now, like).status
     if word in (health.HealthStatus.OK, health.HealthStatus.QUIET):
         return units.age(run_.last_heartbeat, now)
     return Cell(word, "warning" if word is health.HealthStatus.SLOW else "error")
@@ -177,7 +180,7 @@ def _cancel(fleet: "Fleet", args: argparse.Namespace) -> int:
         time.sleep(POLL_S)
         asked = [fleet.poll_run(r) for r in asked]
     if args.json:
-        console.as_json([record(fleet, r) for r in asked])
+        console.as_json(records(fleet, asked))
     else:
         for r in asked:
             console.write(f"{r.tag} is {r.state}" if r.live else run_format.final_line(r))
