@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,32 @@ async def test_words_typed_at_a_persons_pace_answer_nothing_as_long_as_they_have
         for _ in range(40):
             await pilot.press("y")
             await pilot.pause(0.1)
-        assert not answers and "once more" in text_of(app)
+        assert not answers and "y came before this could be read: once more" in text_of(app)
         await answer(pilot, "y")
         assert answers == [True]
+
+
+async def test_no_other_key_answers_in_the_place_of_one_that_came_too_early(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    answers: list[object] = []
+    async with app.run_test(size=(100, 30)) as pilot:
+        for pressed, answered in ((("y",), []), (("ctrl+g", "y"), [True]), (("n",), [False])):
+            answers.clear()
+            asked = Confirm("Resume it?", [], "command", "Resume", "Keep", instead="with more memory")
+            app.push_screen(asked, answers.append)
+            await until(pilot, lambda asked=asked: app.screen is asked and asked.is_mounted, "the question")
+            asked.ask_anew()
+            await pilot.press("ctrl+g")
+            assert not asked.instead
+            await until(pilot, lambda asked=asked: time.monotonic() > asked._readable_at, "it can be read")
+            assert "Ctrl-G came before" in text_of(app)
+            for key in pressed:
+                await pilot.press(key)
+                await until(pilot, lambda asked=asked: answers or time.monotonic() > asked._readable_at, "it")
+            assert answers == answered and (answers != [True] or asked.instead)
+            if not answers:
+                await pilot.press("escape")
+                await until(pilot, lambda: answers == [False], "no")
 
 
 async def test_what_opens_late_is_not_answered_by_keys_that_were_pressed_meanwhile(

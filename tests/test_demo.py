@@ -28,7 +28,7 @@ from tui.app.app import NanochatApp
 from tui.presentation import run_format
 
 LIVE = "going-on"
-REFUSED = "this is a demo"
+REFUSED = "a demo"
 
 
 @pytest.fixture(scope="module")

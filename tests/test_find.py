@@ -260,7 +260,9 @@ async def test_a_deletion_is_taken_back_by_one_key_unless_it_was_for_good(tmp_pa
             if not keys:
                 assert any("U brings it back for 7 days" in told.text for told in app.toasts.all)
                 await pilot.press("U")
-                await until(pilot, lambda: any("d4-green is back" in told.text for told in app.toasts.all), "back")
+                await until(
+                    pilot, lambda: any("brought back: d4-green" in told.text for told in app.toasts.all), "back"
+                )
                 assert folder.is_dir() and app.fleet.registry.find("d4-green").state is run.state
                 app.toasts.all.clear()
         assert app.fleet.trash() == []

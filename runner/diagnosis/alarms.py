@@ -6,8 +6,8 @@ import re
 from runner.model import events
 from runner.model.events import Event
 
-NO_KERNEL = "Flash Attention 3 did not load: attention is slower, and paid for"
-KERNEL_UNUSED = "Flash Attention 3 is not used: attention is slower, and paid for"
+NO_KERNEL = "Flash Attention 3 did not load: attention is slower, which costs more"
+KERNEL_UNUSED = "Flash Attention 3 is not used: attention is slower, which costs more"
 SLOW_WINDOWS = (
     "sliding windows without Flash Attention 3 cost a quarter of the speed: cancel and mend it, or launch with"
     " --window-pattern L"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runner.volumes.base import Volume
 
 BACKENDS = (BackendName.LOCAL, BackendName.MODAL)
-OUT_OF_DEMO = "nanochat-tui, without demo, does it with your own runs"
+OUT_OF_DEMO = "outside of the demo nanochat-tui does it with your own runs"
 
 
 class Places:
@@ -62,7 +62,7 @@ class Places:
         """Raises UsageError for what a demo does not start."""
         if self.is_demo and spec.engine != "rehearsal":
             raise UsageError(
-                "this is a demo: it starts rehearsals alone", f"{OUT_OF_DEMO}; here, --engine rehearsal", field="engine"
+                "a demo starts rehearsals only", f"--engine rehearsal starts one; {OUT_OF_DEMO}", field="engine"
             )
 
     def _local(self) -> "Backend":

@@ -138,15 +138,26 @@ def _of_run(run: Run, gone: Sequence[str], files: Sequence[Entry], runs: Sequenc
         )
     if steps and saved in steps and run.resumable:
         return f"{run.tag} would no longer resume from step {saved:,}, its newest", problem
-    if steps and all(layout.is_optimizer(e.name) for e in files if layout.checkpoint_part(e.name)):
-        return f"{run.tag} keeps its weights, but nothing can train on from {_listed(steps)}", problem
     if steps:
-        return f"{run.tag} loses what it saved at {_listed(steps)}", problem
+        return " and ".join(_lost(run, files)), problem
     if any(_touches(path, layout.tokenizer_of(folder)) for path in touched):
         return f"{run.tag} loses its tokenizer: without it its models are mute", problem
     if any(path == f"{folder}/{layout.RUN_FILE}" for path in touched):
         return f"{run.tag} could not be found by another machine, nor resumed", problem
     return f"{run.tag} loses files of its folder", problem
+
+
+def _lost(run: Run, files: Sequence[Entry]) -> list[str]:
+    """What goes of what a run has saved: weights, or only what training on from them needs."""
+    gone, weak = set[int](), set[int]()
+    for file in files:
+        if file.path.startswith(f"{run.path}/") and (part := layout.checkpoint_part(file.name)):
+            (weak if layout.is_optimizer(file.name) else gone).add(part[1])
+    weak -= gone
+    if not gone:
+        return [f"{run.tag} keeps its weights, but nothing can train on from {_listed(weak)}"]
+    said = [f"{run.tag} loses what it saved at {_listed(gone)}"]
+    return [*said, f"nothing can train on from {_listed(weak)}"] if weak else said
 
 
 def _listed(steps: set[int]) -> str:

@@ -119,10 +119,7 @@ def free_tier() -> int:
 
 
 def suggestions(usage: DiskUsage, runs: Iterable[Run]) -> list[Suggestion]:
-    """What could go and what is lost with it: what comes back by itself first, then the largest.
-
-    Nothing that a live run reads.
-    """
+    """What could go and what is lost with it, in turn. Nothing that a live run reads."""
     known = {r.path: r for r in runs}
     found = []
     if not any(r.live for r in known.values()):
@@ -148,9 +145,14 @@ def suggestions(usage: DiskUsage, runs: Iterable[Run]) -> list[Suggestion]:
             found.append(_advice(f"optimizer states of {run.tag}", "it is done; training on from it needs them", parts))
         old = sum(e.bytes for kind in kinds.values() for step in sorted(kind)[:-1] for e in kind[step])
         # Which of them are best, or whole, their names do not say.
-        why = "best and last stay; which those are is looked up before you are asked"
-        found.append(Suggestion(f"older checkpoints of {run.tag}, at most", why, old, (), run=path))
-    return sorted((a for a in found if a.bytes), key=lambda a: (not a.again, -a.bytes))
+        why = "at most so much: best and last stay, which you are told first"
+        found.append(Suggestion(f"older checkpoints of {run.tag}", why, old, (), run=path))
+    return in_turn(found)
+
+
+def in_turn(found: Iterable[Suggestion]) -> list[Suggestion]:
+    """What comes back by itself first, then the largest."""
+    return sorted((one for one in found if one.bytes), key=lambda one: (not one.again, -one.bytes))
 
 
 def _caches(usage: DiskUsage) -> list[Suggestion]:

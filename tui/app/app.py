@@ -198,7 +198,8 @@ class NanochatApp(RunQuestions):
         source = next((run for run in self.runs if run.tag == form.get("from")), None)
         if (source.spec.engine if source else form.get("engine")) == "rehearsal":
             return form
-        self.notify("a demo starts rehearsals alone: that is the engine here")
+        begins = ", and none goes on from a recorded run: this one begins at step 0" if source else ""
+        self.notify(f"a demo starts rehearsals only{begins}", severity="warning")
         anew = {"model": source.spec.model, "from": "", "step": ""} if source else {}
         return {**form, **anew, "engine": "rehearsal"}
 

@@ -171,22 +171,23 @@ KEYS = (
     Key("volume", "u", "put", "Upload", "upload a file or folder to here", changes=True),
     Key("volume", "z", "sizes", "Sizes", "disk usage, and what can be deleted"),
     Key("volume", "y", "copy", "Copy", "copy the path to the terminal's clipboard", False),
-    Key("volume", "v", "next_volume", "Volume", "the next volume", False),
+    Key("volume", "v", "next_volume", "Next volume", "the next volume", False),
     Key("checkpoints", "enter", "open", "Open", "its files on the volume"),
     Key("checkpoints", "r", "resume", "Resume", "resume from this checkpoint", changes=True),
     Key(
         "checkpoints",
         "K",
         "keep",
-        "Keep",
-        "keep best and last of this run, delete its other checkpoints (asks)",
+        "Prune",
+        "delete all checkpoints but best and last, of the marked runs or this one (asks)",
         changes=True,
     ),
     Key("checkpoints", "slash", "filter", "Filter", "only runs with a text in their name"),
     Key("sizes", "enter", "open", "Open", "go into a folder; of what could go, see where it lies"),
     Key("sizes", "backspace", "up", "Up", "the folder above"),
     Key("sizes", "o", "browse", "Browse", "this folder in the Volume screen"),
-    Key("sizes", "tab", "app.focus_next", "Pane", "folders, or what can be deleted", False),
+    Key("sizes", "tab", "app.focus_next", "What could go", "folders, or what can be deleted"),
+    Key("sizes", "v", "next_volume", "Next volume", "the next volume"),
 )
 # What an app that only looks has not, by id.
 CHANGING = frozenset(key.id for key in KEYS if key.changes)

@@ -195,14 +195,15 @@ class CheckpointsScreen(FilesScreen):
             return
         run, one = row
         gone = self._expendable(run)
-        cells: list[Cell | str] = [Cell(run.tag, "accent"), f"{one.kind} step {one.step:,}", one.reason]
+        cells: list[Cell | str] = [Cell(run.tag, "accent"), f"{one.kind} step {one.step:,}"]
+        if gone:
+            freed = units.size(sum(c.bytes for c in gone))
+            cells.append(f"{self.nanochat.key('checkpoints.keep')} keeps best and last, frees {freed}")
+        cells.append(one.reason)
         if self._is_best(self._list.current):
             cells.append(f"{run_format.BEST} lowest val bpb of this run's {one.kind} checkpoints")
         if one.measured_at is not None and one.measured_at != one.step:
             cells.append(f"val bpb was measured at step {one.measured_at:,}")
-        if gone:
-            freed = units.size(sum(c.bytes for c in gone))
-            cells.append(f"{self.nanochat.key('checkpoints.keep')} deletes all but best and last, {freed}")
         self.query_one("#about", Line).put(cells)
 
     def _expendable(self, run: Run) -> list[Checkpoint]:

@@ -11,6 +11,7 @@ from textual.notifications import SeverityLevel
 
 from runner.model.backend_name import BackendName
 from runner.model.run import Run, needed_steps
+from runner.nanochat import layout
 from runner.text import filenames, units
 from runner.text.sanitize import sanitize_line
 from runner.volumes import deletion, trash
@@ -116,7 +117,7 @@ class Deletions:
         self._app.usages.clear()
         there = {entry.id for place in {e.location for e in one.entries} for entry in self._in_trash(place)}
         if not any(entry.id in there for entry in one.entries):
-            self._say(f"{one.named} is back")
+            self._say(f"brought back: {one.named}")
         self._app.call_from_thread(one.again)
 
     def _in_trash(self, location: str) -> list[Trashed]:
@@ -207,9 +208,11 @@ class Deletions:
         what = f"{units.pluralize(removal.files, 'file')}, {units.size(removal.bytes)}"
         lines = [*stay, *removal.notes]
         lines += [f"! {reason}" for reason in removal.blockers]
-        if len(wanted.paths) > 1:
-            lines += [filenames.path_for_terminal(p) for p in wanted.paths[:LISTED]]
-            lines += [f"and {len(wanted.paths) - LISTED} more"] if len(wanted.paths) > LISTED else []
+        # Those of checkpoints are told by their steps.
+        named = [path for path in wanted.paths if not layout.checkpoint_part(path.rpartition("/")[2])]
+        if len(named) > 1:
+            lines += [filenames.path_for_terminal(p) for p in named[:LISTED]]
+            lines += [f"and {len(named) - LISTED} more"] if len(named) > LISTED else []
         kept_lines, gone = (
             [f"{what}: {self.fate(wanted.place.backend, for_good=now)}", *lines] for now in (False, True)
         )

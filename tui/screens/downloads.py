@@ -17,25 +17,37 @@ MOST_COMMANDS = 3
 
 
 def described(paths: Sequence[str], tags: Mapping[str, str]) -> str:
-    """What is brought: `checkpoint of step 2,520 of d12-green`, the tag of a run, a name; `tags` by path of the run."""
-    first = tags.get(paths[0]) or paths[0].rpartition("/")[2]
-    shown = filenames.path_for_terminal(first)
-    parts = [layout.checkpoint_part(path.rpartition("/")[2]) for path in paths]
-    folders = {path.rpartition("/")[0] for path in paths}
-    kinds = {part[0] for part in parts if part}
-    if None not in parts and len(folders) == 1 and {"model", "meta"} <= kinds:
-        steps = sorted({part[1] for part in parts if part})
-        listed = ", ".join(f"{step:,}" for step in steps[:MOST_STEPS])
+    """What is brought or goes: `checkpoint of step 2,520 of d12-green`, the tag of a run, a name; `tags` by path of the
+    run.
+    """
+    saved = [path for path in paths if layout.checkpoint_part(path.rpartition("/")[2])]
+    others = [path for path in paths if path not in set(saved)]
+    named = [_listed(others, tags)] if others else []
+    return " and ".join([*named, *([_of_checkpoints(saved, tags)] if saved else [])])
+
+
+def _listed(paths: Sequence[str], tags: Mapping[str, str]) -> str:
+    first = filenames.path_for_terminal(tags.get(paths[0]) or paths[0].rpartition("/")[2])
+    return f"{first} and {len(paths) - 1} more" if len(paths) > 1 else first
+
+
+def _of_checkpoints(paths: Sequence[str], tags: Mapping[str, str]) -> str:
+    """The same of files of checkpoints: whole ones by their steps, what only training on needs, or names."""
+    parts = {path: part for path in paths if (part := layout.checkpoint_part(path.rpartition("/")[2]))}
+    kinds = {kind for kind, *_ in parts.values()}
+    steps = sorted({(path.rpartition("/")[0], part[1]) for path, part in parts.items()})
+    run, of = {run_of(path, tags) for path in paths}, ""
+    if len(run) == 1 and (tag := tags.get(run.pop())):
+        of = f" of {filenames.path_for_terminal(tag)}"
+    if {"model", "meta"} <= kinds and len({folder for folder, _ in steps}) == 1:
+        listed = ", ".join(f"{step:,}" for _, step in steps[:MOST_STEPS])
         listed += f" and {len(steps) - MOST_STEPS} more" if len(steps) > MOST_STEPS else ""
-        which = f"checkpoint of step {listed}" if len(steps) == 1 else f"checkpoints of steps {listed}"
-        run = run_of(paths[0], tags)
-        return f"{which} of {filenames.path_for_terminal(tags[run])}" if run else which
-    if None not in parts and {"model", "meta"} <= kinds:
-        saved = {(path.rpartition("/")[0], part[1]) for path, part in zip(paths, parts, strict=True) if part}
-        return units.pluralize(len(saved), "checkpoint")
-    if len(paths) > 1:
-        return f"{shown} and {len(paths) - 1} more"
-    return f"{shown} of step {parts[0][1]:,}" if parts[0] else shown
+        return (f"checkpoint of step {listed}" if len(steps) == 1 else f"checkpoints of steps {listed}") + of
+    if {"model", "meta"} <= kinds:
+        return units.pluralize(len(steps), "checkpoint") + of
+    if kinds == {"optim"} and len(paths) > 1:
+        return f"optimizer states of {units.pluralize(len(steps), 'checkpoint')}{of}"
+    return _listed(paths, tags) + (f" of step {steps[0][1]:,}" if len(paths) == 1 else "")
 
 
 def commands(paths: Sequence[str], tags: Mapping[str, str], into: str) -> str:

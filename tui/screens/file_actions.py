@@ -50,6 +50,17 @@ class VolumeFiles(Deletions):
         known = [VolumeRef(r.backend, r.volume) for r in runs]
         return list(dict.fromkeys([*known, VolumeRef(BackendName.LOCAL, self._app.default_volume)]))
 
+    def after(self, place: VolumeRef) -> VolumeRef:
+        """The volume that comes next, after the last one the first."""
+        places = self.places()
+        return places[(places.index(place) + 1) % len(places)] if place in places else places[0]
+
+    def where_among(self, place: VolumeRef, key: str) -> str:
+        """Which of the known volumes it is, with the key to the next; empty where there is no other."""
+        places = self.places()
+        number = places.index(place) + 1 if place in places else 1
+        return f"volume {number} of {len(places)}, {key}: next" if len(places) > 1 else ""
+
     def named(self, place: VolumeRef) -> str:
         """A volume by its name, and where it is, unless on this machine."""
         where = "" if place.backend == BackendName.LOCAL else f" on {place.backend}"

@@ -101,6 +101,9 @@ class SizesScreen(FilesScreen):
             else:
                 self._show()
 
+    def action_next_volume(self) -> None:
+        self.open_at(self.files.after(self.place), "")
+
     def action_reload(self) -> None:
         self._done_at, self._problem = 0.0, ""
         self._list.begin()
@@ -126,7 +129,8 @@ class SizesScreen(FilesScreen):
         could_go = disk_usage.suggestions(found, self.files.runs_on(place))
         held = trash.usage(self.files.volume(place), lambda: worker.is_cancelled)
         if said := trash_text(held, self.nanochat.fleet.clock()):
-            could_go.append(Suggestion(said, "what was deleted cannot be brought back then", held.bytes, (TRASH,)))
+            lost = Suggestion(said, "what was deleted cannot be brought back then", held.bytes, (TRASH,))
+            could_go = disk_usage.in_turn([*could_go, lost])
         if not worker.is_cancelled:
             self.app.call_from_thread(self._take, place, found, could_go, problem, True)
 
@@ -163,6 +167,8 @@ class SizesScreen(FilesScreen):
         if self.place.backend == BackendName.MODAL:
             free = units.size(disk_usage.free_tier())
             cells.append(f"{units.money(disk_usage.per_month(whole.bytes))} a month but for the first {free}")
+        if other := self.files.where_among(self.place, self.nanochat.key("sizes.next_volume")):
+            cells.append(other)
         age = units.age(self._done_at, self.nanochat.fleet.clock())
         cells.append(Cell(f"added up {age} ago" if self._done_at else "adding up …", "dim"))
         if self._problem:
@@ -176,7 +182,8 @@ class SizesScreen(FilesScreen):
         cells: list[Cell | str] = []
         if free.marked:
             size = units.size(sum(self._advice[key].bytes for key in free.marked))
-            cells.append(Cell(f"{len(free.marked)} marked, {size}", "accent"))
+            most = "at most " if any(self._advice[key].run for key in free.marked) else ""
+            cells.append(Cell(f"{len(free.marked)} marked, {most}{size}", "accent"))
         elif one and not free.shows("but"):
             cells.append(Cell(sanitize_line(one.why), "dim"))
         self.query_one("#could-go", Panel).put(["What could go"], cells)

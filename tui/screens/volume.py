@@ -114,8 +114,7 @@ class VolumeScreen(FilesScreen):
         self._go(path)
 
     def action_next_volume(self) -> None:
-        places = self.files.places()
-        self.open_at(places[(places.index(self.place) + 1) % len(places)] if self.place in places else places[0], "")
+        self.open_at(self.files.after(self.place), "")
 
     def _go(self, path: str) -> None:
         """Another folder: what is known of it at once, and a fresh look if it was never looked at."""
@@ -239,12 +238,9 @@ class VolumeScreen(FilesScreen):
 
     def _show_title(self) -> None:
         known = self._shelf.get(self._folder)
-        places, named = self.files.places(), self.files.named(self.place)
-        others: list[Cell | str] = []
-        if len(places) > 1:
-            number = places.index(self.place) + 1 if self.place in places else 1
-            others.append(f"{number} of {len(places)}, {self.nanochat.key('volume.next_volume')}")
-        self.query_one("#folders", Panel).put(["Volume"], [Cell(named, "dim"), *others])
+        where = self.files.where_among(self.place, self.nanochat.key("volume.next_volume"))
+        named = Cell(self.files.named(self.place), "dim")
+        self.query_one("#folders", Panel).put(["Volume"], [*([where] if where else []), named])
         path = filenames.path_for_terminal(self._folder or self.place.location)
         run = self._run_of(self._folder)
         title: list[Cell | str] = [path, *([Cell(run.tag, "accent")] if run else [])]

@@ -17,6 +17,7 @@ from textual.widgets import Button, Checkbox, Input, Static
 from runner.errors import UsageError
 from runner.system.given_path import given_path
 from runner.text.sanitize import sanitize_line
+from tui.presentation.key_names import label
 from tui.widgets.dialogs import Window
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ T = TypeVar("T")
 
 # Nobody reads a question and answers it in less than this; words that are typed in one go have no pause as long.
 QUIET_S = 0.25
-TOO_SOON = "typed before this could be read: once more"
+# Whoever gave an answer too early may think that it was taken: so long no other key answers.
+AGAIN_S = 2.0
+TOO_SOON = "{} came before this could be read: once more"
 # A name that is longer, or that not every keyboard can write, is not asked for.
 TYPEABLE = 40
 INSTEAD = "delete"
@@ -55,11 +58,13 @@ class Question(Window[T]):
         super().__init__()
         self._readable_at = math.inf
         self._turn = 0
+        # The first key of those that came too early, and until when no other answers.
+        self._dropped, self._again_until = "", 0.0
 
     @property
     def readable(self) -> bool:
-        """Whether an answer that is given now counts."""
-        return time.monotonic() >= self._readable_at
+        """Whether any answer that is given now counts."""
+        return time.monotonic() >= max(self._readable_at, self._again_until)
 
     def on_screen_resume(self) -> None:
         self.ask_anew()
@@ -87,20 +92,33 @@ class Question(Window[T]):
     def takes(self, event: events.InputEvent | events.Paste) -> bool:
         """Whether an event is for this window: an answer is, if it was given when the window could be read.
 
-        What was not begins the quarter of a second anew.
+        What was not begins the quarter of a second anew; for some seconds then no other key answers, but the safe one.
         """
         if not self.is_answer(event):
             return True
-        if event.time >= self._readable_at:
-            self._say_soon(False)
+        key = event.key if isinstance(event, events.Key) else ""
+        is_other = bool(self._dropped) and key != self._dropped and event.time < self._again_until
+        is_other = is_other and not self.declines(key)
+        if event.time >= self._readable_at and not is_other:
+            self._dropped, self._again_until = "", 0.0
+            self._say_soon()
             return True
-        self._readable_at = max(self._readable_at, time.monotonic() + QUIET_S)
-        self._say_soon(True)
+        now = time.monotonic()
+        if not is_other:
+            self._readable_at = max(self._readable_at, now + QUIET_S)
+        if not is_other and not self.declines(key):
+            self._dropped, self._again_until = key, now + AGAIN_S
+        self._say_soon()
         return False
 
-    def _say_soon(self, soon: bool) -> None:
-        for hint in self.query("#soon"):
-            hint.display = soon
+    def declines(self, key: str) -> bool:
+        """Whether a key is the safe answer."""
+        return key == "escape"
+
+    def _say_soon(self) -> None:
+        for hint in self.query("#soon").results(Static):
+            hint.display = time.monotonic() < max(self._again_until, self._readable_at)
+            hint.update(TOO_SOON.format(label(self._dropped) if self._dropped else "that"))
 
 
 def still(field: Input) -> Input:
@@ -177,7 +195,7 @@ class Confirm(Question[bool]):
             yield Tick(Text(f"{self._instead} (Ctrl-G)"), id="instead", compact=True)
             yield Static("", markup=False, id="asked")
             yield still(Input(id="word", compact=True, disabled=not self._word))
-            yield Static(TOO_SOON, markup=False, id="soon")
+            yield Static("", markup=False, id="soon")
             with Horizontal():
                 yield Button(Text(f"{self._no} ({'Esc' if self._word else 'n'})"), id="no", variant="primary")
                 yield Button(Text(f"{self._yes} ({'Enter' if self._word else 'y'})"), id="yes", variant="error")
@@ -244,6 +262,9 @@ class Confirm(Question[bool]):
         # Whoever pastes may not know what.
         return not isinstance(event, events.Paste) and super().takes(event)
 
+    def declines(self, key: str) -> bool:
+        return super().declines(key) or (key == "n" and not self._word)
+
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.action_answer(event.button.id == "yes")
 
@@ -288,7 +309,7 @@ class AskPath(Question[str]):
             yield Static(sanitize_line(self._title), markup=False, classes="title")
             yield Static("", markup=False, id="about")
             yield still(Input(self._value, compact=True))
-            yield Static(TOO_SOON, markup=False, id="soon")
+            yield Static("", markup=False, id="soon")
             yield Static("", markup=False, id="goes-to")
             yield Static("", markup=False, classes="command")
             yield Static("Enter does it, Esc does not", markup=False, id="keys")

@@ -126,5 +126,5 @@ def messages_page(told: Sequence[Toast]) -> TextPage:
     for one in reversed(told):
         table.add_row(Text(units.moment(one.at, now), style="dim"), Text(one.text))
     if not told:
-        table.add_row("", Text("Nothing was told yet."))
+        table.add_row("", Text("No messages yet."))
     return TextPage(table)
