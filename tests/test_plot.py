@@ -136,20 +136,20 @@ async def test_the_mouse_reads_zooms_pans_and_shows_all() -> None:
     async with app.run_test(size=(120, 34)) as pilot:
         metrics = await ready(pilot)
         plots, view = metrics.query(Plot), metrics.view
-        await pilot.hover(plots[0], offset=(30, 3))
-        await until(pilot, settled(metrics, "at 870"), "the values under the mouse")
+        await pilot.hover(plots[0], offset=(44, 3))
+        await until(pilot, settled(metrics, f"at {round(view.hover or 0):,}"), "the values under the mouse")
         assert view.hover is not None and view.cursor is None
         # In every chart, as they have one axis.
         assert text_of(app).count("│") > plots[0].size.height
         before = view.hover
-        await pilot._post_mouse_events([events.MouseScrollUp], plots[0], (30, 3))
+        await pilot._post_mouse_events([events.MouseScrollUp], plots[0], (44, 3))
         assert view.begin is not None and view.end is not None and view.end - view.begin < 1199
         assert view.begin < before < view.end
         width = view.end - view.begin
-        await pilot.mouse_down(plots[0], offset=(30, 3))
-        await pilot.hover(plots[0], offset=(25, 3))
+        await pilot.mouse_down(plots[0], offset=(44, 3))
+        await pilot.hover(plots[0], offset=(39, 3))
         begin = view.begin
-        await pilot.mouse_up(plots[0], offset=(25, 3))
+        await pilot.mouse_up(plots[0], offset=(39, 3))
         assert begin > 0 and view.end - view.begin == pytest.approx(width)
         await pilot.click(plots[0], offset=(20, 3), times=2)
         assert view.begin is None and view.cursor is None

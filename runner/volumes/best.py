@@ -60,12 +60,12 @@ def best_of(whole: Sequence[Checkpoint]) -> list[int]:
 
 
 def stands_out(found: Iterable[Checkpoint]) -> set[tuple[CheckpointKind, int]]:
-    """The best complete checkpoint of each kind of one run, by its step, where there are several to choose from."""
+    """The best complete checkpoint of each kind of one run, by its step."""
     by_kind: dict[CheckpointKind, list[Checkpoint]] = {}
     for one in found:
         if one.verdict is Verdict.COMPLETE:
             by_kind.setdefault(one.kind, []).append(one)
-    return {(kind, step) for kind, whole in by_kind.items() if len(whole) > 1 for step in best_of(whole)[:1]}
+    return {(kind, step) for kind, whole in by_kind.items() for step in best_of(whole)[:1]}
 
 
 def prunable(found: list[Checkpoint], needed: Collection[int] = ()) -> list[Checkpoint]:

@@ -258,6 +258,7 @@ class WatchScreen(NanochatScreen):
         except NanochatError as error:
             self.say(error)
             return
+        lines.insert(0, f"What {run.tag} runs, as on an empty volume (Esc closes):")
         self.app.push_screen(TextPage("\n\n".join(map(sanitize_line, lines))))
 
     @background(group="diff", doing="reading how the code differs", exclusive=True)
