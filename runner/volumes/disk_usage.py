@@ -145,7 +145,7 @@ def suggestions(usage: DiskUsage, runs: Iterable[Run]) -> list[Suggestion]:
             found.append(_advice(f"optimizer states of {run.tag}", "it is done; training on from it needs them", parts))
         old = sum(e.bytes for kind in kinds.values() for step in sorted(kind)[:-1] for e in kind[step])
         # Which of them are best, or whole, their names do not say.
-        why = "at most so much: best and last stay, which you are told first"
+        why = "at most this much: best and last stay"
         found.append(Suggestion(f"older checkpoints of {run.tag}", why, old, (), run=path))
     return in_turn(found)
 
