@@ -69,7 +69,7 @@ class Metrics(VerticalScroll, can_focus=True):
         columns = 1 if large else max(1, self.size.width // CHART_WIDTH)
         rows = 1 if large else -(-len(self._shown) // columns)
         # As many in each row: none is left alone in a row that it does not fill.
-        self.styles.grid_size_columns = max(1, -(-len(self._shown) // rows)) if rows else columns
+        self.styles.grid_size_columns = 1 if large else max(1, -(-len(self._shown) // max(1, rows)))
         # They share the height that there is; where it is too little, they scroll.
         self.styles.grid_rows = str(max(LEAST_ROWS, min(MOST_ROWS, self.size.height // rows)) if not large else "1fr")
         for number, plot in enumerate(self._plots):
