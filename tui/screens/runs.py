@@ -145,16 +145,17 @@ class RunsScreen(NanochatScreen):
             return
         self._states, self._drawn_at = [(r.id, r.state) for r in runs], time.monotonic()
         self._by_id = {r.id: r for r in runs}
-        matching = [r for r in runs if self._matches(r)]
+        wanted = self._filter.lower().split()
+        matching = [r for r in runs if _fits(r, wanted)] if wanted else runs
         live = any(r.live for r in runs)
         if not live and self._sort in OF_LIVE:
             self._sort, self._reverse = CYCLE[0], False
-        wanted = ordered(matching, self._sort, self.nanochat.fleet.clock(), reverse=self._reverse)
+        rows = ordered(matching, self._sort, self.nanochat.fleet.clock(), reverse=self._reverse)
         self._list.hide_columns(frozenset() if live else OF_LIVE)
         self._list.empty = NO_FIT if self._filter and runs else self._no_runs
-        self._list.show([r.id for r in wanted])
-        self._show_title(runs, len(wanted))
-        self._share_room(len(wanted))
+        self._list.show([r.id for r in rows])
+        self._show_title(runs, len(rows))
+        self._share_room(len(rows))
         self._show_current()
         self._draw_shapes()
 
@@ -173,10 +174,6 @@ class RunsScreen(NanochatScreen):
                 self._shapes.read(run, fleet.log_file(run).with_name(layout.EVENTS_FILE))
         finally:
             self._drawing_shapes = False
-
-    def _matches(self, run: Run) -> bool:
-        words = f"{run.words} {run_format.state(run).text.lower()}"
-        return all(word in words for word in self._filter.lower().split())
 
     def on_resize(self) -> None:
         self._share_room(len(self._by_id))
@@ -322,6 +319,11 @@ class RunsScreen(NanochatScreen):
         self._list.marked |= kept.marked
         self._list.focus()
         self._arrange(self.nanochat.runs)
+
+
+def _fits(run: Run, wanted: Sequence[str]) -> bool:
+    words = f"{run.words} {run_format.state(run).text.lower()}"
+    return all(word in words for word in wanted)
 
 
 def _cost(run: Run, now: float) -> str:
