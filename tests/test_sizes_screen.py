@@ -9,6 +9,7 @@ from runner.fleet.fleet import Fleet
 from runner.model.states import State
 from runner.nanochat import layout
 from tests.test_app import put, text_of, until
+from tests.test_navigation import muted
 from tests.test_volume_screen import LARGE, browse, fleet, root
 from tui.app.app import NanochatApp
 from tui.screens.checkpoints import CheckpointsScreen
@@ -110,6 +111,27 @@ async def test_enter_on_what_could_go_shows_where_it_lies_or_what_there_is_to_ch
             lambda: isinstance(app.screen, CheckpointsScreen) and app.screen._list.current.endswith("/40"),
             "the best of that run",
         )
+
+
+async def test_one_key_goes_through_the_volumes_and_is_muted_where_there_is_but_one(
+    full: Fleet, tmp_path: Path
+) -> None:
+    app = NanochatApp(full)
+    async with app.run_test(size=LARGE) as pilot:
+        screen = await sizes(pilot, app)
+        assert "Next volume" in muted(app) and "volume 1 of" not in text_of(app)
+        other = tmp_path / "other"
+        (other / "runs" / "run0002").mkdir(parents=True)
+        (other / "eval_bundle").mkdir()
+        (other / "eval_bundle" / "core.yaml").write_bytes(b"x" * 900)
+        put(full, 2, State.DONE, volume=str(other))
+        await until(pilot, lambda: "volume 1 of 2" in text_of(app) or "volume 2 of 2" in text_of(app), "another one")
+        await until(pilot, lambda: "Next volume" not in muted(app), "its key")
+        before = screen.place
+        await pilot.press("v")
+        await until(pilot, lambda: screen.place != before and screen._done_at and "900 B" in text_of(app), "its sizes")
+        await pilot.press("v")
+        await until(pilot, lambda: screen.place == before and screen._done_at, "the first again")
 
 
 async def test_checkpoints_begin_at_the_best_of_the_run_in_hand(fleet: Fleet) -> None:

@@ -171,7 +171,7 @@ KEYS = (
     Key("volume", "u", "put", "Upload", "upload a file or folder to here", changes=True),
     Key("volume", "z", "sizes", "Sizes", "disk usage, and what can be deleted"),
     Key("volume", "y", "copy", "Copy", "copy the path to the terminal's clipboard", False),
-    Key("volume", "v", "next_volume", "Next volume", "the next volume", False),
+    Key("volume", "v", "next_volume", "Next volume", "the next volume"),
     Key("checkpoints", "enter", "open", "Open", "its files on the volume"),
     Key("checkpoints", "r", "resume", "Resume", "resume from this checkpoint", changes=True),
     Key(

@@ -59,7 +59,7 @@ class VolumeFiles(Deletions):
         """Which of the known volumes it is, with the key to the next; empty where there is no other."""
         places = self.places()
         number = places.index(place) + 1 if place in places else 1
-        return f"volume {number} of {len(places)}, {key}: next" if len(places) > 1 else ""
+        return f"{number} of {len(places)}, {key}" if len(places) > 1 else ""
 
     def named(self, place: VolumeRef) -> str:
         """A volume by its name, and where it is, unless on this machine."""

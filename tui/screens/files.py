@@ -33,6 +33,13 @@ class FilesScreen(NanochatScreen):
         line.display = bool(cells)
         line.put(cells)
 
+    def which_volume(self) -> str:
+        """Which of the known volumes it is, with the key to the next, which is muted where there is no other."""
+        to_next = f"{self.SECTIONS[0]}.next_volume"
+        where = self.files.where_among(self.place, self.nanochat.key(to_next))
+        self._keys.mute(frozenset() if where else frozenset({to_next}))
+        return where
+
     def picked(self) -> dict[VolumeRef, list[str]]:
         """Paths that are marked, or under the cursor, by volume."""
         raise NotImplementedError

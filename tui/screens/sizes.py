@@ -167,8 +167,8 @@ class SizesScreen(FilesScreen):
         if self.place.backend == BackendName.MODAL:
             free = units.size(disk_usage.free_tier())
             cells.append(f"{units.money(disk_usage.per_month(whole.bytes))} a month but for the first {free}")
-        if other := self.files.where_among(self.place, self.nanochat.key("sizes.next_volume")):
-            cells.append(other)
+        if other := self.which_volume():
+            cells.append(f"volume {other}: next")
         age = units.age(self._done_at, self.nanochat.fleet.clock())
         cells.append(Cell(f"added up {age} ago" if self._done_at else "adding up …", "dim"))
         if self._problem:

@@ -238,7 +238,7 @@ class VolumeScreen(FilesScreen):
 
     def _show_title(self) -> None:
         known = self._shelf.get(self._folder)
-        where = self.files.where_among(self.place, self.nanochat.key("volume.next_volume"))
+        where = self.which_volume()
         named = Cell(self.files.named(self.place), "dim")
         self.query_one("#folders", Panel).put(["Volume"], [*([where] if where else []), named])
         path = filenames.path_for_terminal(self._folder or self.place.location)
