@@ -53,7 +53,7 @@ def _advised(cli: Cli, tag: str) -> list[str]:
     said = re.search(r"^  do +(.*)", cli("show", tag).stdout, re.MULTILINE)
     assert said
     found = re.search(
-        r"(?:nanochat-tui )?((?:launch|resume|logs|checkpoints) [^;()]*?)(?: goes on| shows|;|$)", said[1]
+        r"(?:nanochat-tui )?((?:launch|resume|logs|checkpoints) [^;()]*?)(?: goes on| shows|;| \(|$)", said[1]
     )
     assert found, said[1]
     return shlex.split(found[1])

@@ -96,6 +96,40 @@ async def test_no_other_key_answers_in_the_place_of_one_that_came_too_early(flee
                 await until(pilot, lambda: answers == [False], "no")
 
 
+async def test_the_safe_answer_has_the_keys_and_moving_about_is_none(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    answers: list[object] = []
+    async with app.run_test(size=(100, 30)) as pilot:
+        for instead in ("", "for good"):
+            answers.clear()
+            asked = Confirm("Stop it?", [], "command", "Stop", "Keep", instead=instead)
+            app.push_screen(asked, answers.append)
+            await until(pilot, lambda asked=asked: app.screen is asked and asked.is_mounted, "the question")
+            asked.ask_anew()
+            await pilot.press("down")
+            assert asked._dropped is None
+            await readable(pilot)
+            await pilot.press("enter")
+            await until(pilot, lambda: answers == [False], "no")
+            assert not asked.instead
+
+
+async def test_a_click_that_came_too_early_is_followed_by_no_other_answer_but_the_safe_one(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    answers: list[object] = []
+    async with app.run_test(size=(100, 30)) as pilot:
+        asked = Confirm("Stop it?", [], "command", "Stop", "Keep")
+        app.push_screen(asked, answers.append)
+        await until(pilot, lambda: app.screen is asked and asked.is_mounted, "the question")
+        asked.ask_anew()
+        clicked(app, "#yes")
+        await until(pilot, lambda: asked._dropped == "" and time.monotonic() > asked._readable_at, "it can be read")
+        await pilot.press("y")
+        assert not answers
+        clicked(app, "#no")
+        await until(pilot, lambda: answers == [False], "no")
+
+
 async def test_what_opens_late_is_not_answered_by_keys_that_were_pressed_meanwhile(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,14 +15,17 @@ from runner.errors import Unreachable
 from runner.fleet.fleet import Fleet
 from runner.model.states import State
 from runner.volumes import deletion
-from runner.volumes.base import Entries, Paths
+from runner.volumes.base import Entries, Entry, Paths
 from runner.volumes.folder import FolderVolume
 from tests.answers import answer, readable
 from tests.conftest import DATA
 from tests.test_app import put, text_of, until, window_text
+from tests.test_run import run
 from tests.test_sizes_screen import sizes
 from tests.test_volume_screen import LARGE, browse, fleet, root
 from tui.app.app import NanochatApp
+from tui.context import VolumeRef
+from tui.screens import downloads
 from tui.screens.checkpoints import CheckpointsScreen
 from tui.screens.volume import VolumeScreen
 from tui.widgets.consent import Confirm
@@ -266,3 +270,84 @@ def test_many_files_of_one_folder_are_looked_at_by_one_listing(tmp_path: Path, m
     assert sorted((e.path, e.bytes) for e in found) == [("a/1", 1), ("a/2", 2), ("a/sub/deep/file", 3)]
     assert asked == ["a", "a/sub"]
     assert [e.bytes for e in deletion.contents_of(volume, ["a/4"])] == [4]
+
+
+async def test_what_is_pruned_is_judged_again_when_it_is_answered(fleet: Fleet) -> None:
+    folder = root(fleet) / "runs/run0001/base_checkpoints/d12"
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen._rows) == 3, "three")
+        await pilot.press("K")
+        await until(pilot, lambda: "best and last stay: base 40, base 60" in window_text(app), "the question")
+        for file in (*folder.glob("*_000040*"), *folder.glob("*_000060*")):
+            file.unlink()
+        await answer(pilot, *"tag-1", "enter")
+        said = "other checkpoints are there since you were asked"
+        await until(pilot, lambda: any(said in told.text for told in app.toasts.all), "why not")
+        assert len(list(folder.iterdir())) == 3, "the last one stays"
+
+
+async def test_of_several_runs_those_that_train_keep_all_and_what_stands_against_it_is_said_first(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(fleet, 2, State.CANCELLED)
+    saved(root(fleet) / "runs/run0002/base_checkpoints/d12", 10, 20, 30)
+    app = NanochatApp(fleet)
+    async with app.run_test(size=LARGE) as pilot:
+        await pilot.press("6")
+        await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen._rows) == 6, "six")
+        screen = app.screen
+        assert isinstance(screen, CheckpointsScreen)
+        trains = msgspec.structs.replace(fleet.registry.get("run0002"), state=State.RUNNING)
+        screen._rows = {key: (trains if of.id == trains.id else of, one) for key, (of, one) in screen._rows.items()}
+        await pilot.press("a", "K")
+        await until(pilot, lambda: "best and last stay" in window_text(app), "the question")
+        assert "of tag-1?" in window_text(app) and "tag-2" not in window_text(app)
+        await answer(pilot, "escape")
+        await until(pilot, lambda: app.screen is screen, "the list")
+        monkeypatch.setattr(fleet, "runs_on_volume", lambda backend, location: [trains])
+        app.files.ask_remove(VolumeRef("local", str(root(fleet))), [], lambda: None, pruned=[trains])
+        await until(pilot, lambda: "! tag-2 is running" in text_of(app), "what stands against it")
+        body = window_text(app)
+        assert body.index("! tag-2 is") < body.index("best and last stay")
+
+
+async def test_all_that_could_go_is_not_the_trash(fleet: Fleet) -> None:
+    app = NanochatApp(fleet)
+    fleet.remove_files("local", str(root(fleet)), ["base_data_climbmix"])
+    (root(fleet) / "eval_bundle").mkdir()
+    (root(fleet) / "eval_bundle" / "core.yaml").write_bytes(b"x" * 500)
+    fleet.remove_files("local", str(root(fleet)), ["runs/run0001/log"])
+    async with app.run_test(size=LARGE) as pilot:
+        screen = await sizes(pilot, app)
+        assert any(key.startswith("trash") for key in screen._advice)
+        await pilot.press("tab", "a", "x")
+        await until(pilot, lambda: "eval_bundle and older checkpoints of tag-1" in window_text(app), "the question")
+        await answer(pilot, "escape")
+
+
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (("model_000020.pt", "meta_000020.json"), "checkpoint of step 20 of t"),
+        (("model_000020.pt", "meta_000020.json", "optim_000060_rank0.pt"), "model_000020.pt and 2 more"),
+        (("model_000020.pt", "meta_000040.json"), "model_000020.pt and 1 more"),
+        (("optim_000020_rank0.pt", "optim_000060_rank0.pt"), "optimizer states of 2 checkpoints of t"),
+        (("optim_000020_rank0.pt",), "optim_000020_rank0.pt of step 20"),
+        (("log", "model_000020.pt", "meta_000020.json"), "log and checkpoint of step 20 of t"),
+    ],
+)
+def test_only_what_is_a_whole_checkpoint_is_called_one(names: tuple[str, ...], title: str) -> None:
+    assert downloads.described([f"runs/r/{name}" for name in names], {"runs/r": "t"}) == title
+
+
+def test_many_thousand_paths_are_planned_by_one_look_at_each() -> None:
+    paths = [f"runs/r/base_checkpoints/d4/model_{step:06d}.pt" for step in range(30_000)] + ["runs/x", "runs/x/log"]
+    began = time.process_time()
+    gone = deletion.outermost(paths)
+    assert len(gone) == 30_001 and "runs/x/log" not in gone
+    known = [run(State.DONE, id=f"r{n}", tag=f"t{n}", folder=f"r{n}") for n in range(200)]
+    found = deletion.plan_deletion(paths, [Entry(path, False, 1, 0.0) for path in paths], known)
+    # Each against each would be minutes.
+    assert found.files == 30_002 and time.process_time() - began < 20

@@ -75,9 +75,9 @@ def test_downloads_that_failed_are_a_failure_although_the_exit_code_is_zero() ->
 @pytest.mark.parametrize(
     ("stage", "saved", "advice"),
     [
-        (StageName.BASE, None, "launch a new run with --device-batch-size 16; it had 32"),
-        (StageName.BASE, 500, "launch --task base --from RUN --device-batch-size 16 goes on from step 500; it had 32"),
-        (StageName.SFT, 500, "launch --task sft --from RUN --device-batch-size 16; it had 32"),
+        (StageName.BASE, None, "launch a new run with --device-batch-size 16 (it had 32)"),
+        (StageName.BASE, 500, "launch --task base --from RUN --device-batch-size 16 goes on from step 500 (it had 32)"),
+        (StageName.SFT, 500, "launch --task sft --from RUN --device-batch-size 16 (it had 32)"),
     ],
 )
 def test_out_of_memory_names_the_next_batch_size_to_try(stage: StageName, saved: int | None, advice: str) -> None:

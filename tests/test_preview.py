@@ -291,7 +291,13 @@ def test_of_a_log_that_grows_far_away_only_the_last_pieces_are_kept_here(
 def test_a_folder_tells_what_it_is_for_and_holds_and_a_very_full_one_that_there_is_more(
     volume: FolderVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("runs/r/base_checkpoints/d4/model_000020.pt", "runs/r/log", "runs/r/report.md", "eval_bundle/a.yaml"):
+    for name in (
+        "runs/r/base_checkpoints/d4/model_000020.pt",
+        "runs/r/base_checkpoints/d4/meta_000020.json",
+        "runs/r/log",
+        "runs/r/report.md",
+        "eval_bundle/a.yaml",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1234")
 
@@ -304,7 +310,9 @@ def test_a_folder_tells_what_it_is_for_and_holds_and_a_very_full_one_that_there_
         ["blue: test of d12, running", "1 folder, 2 files, 8 B"],
         ["base_checkpoints/", "log", "report.md"],
     )
-    assert told("runs/r/base_checkpoints/d4")[0] == ["1 checkpoint, the newest of step 20", "1 file, 4 B"]
+    assert told("runs/r/base_checkpoints/d4")[0] == ["1 checkpoint, the newest of step 20", "2 files, 8 B"]
+    (tmp_path / "runs/r/base_checkpoints/d4/optim_000040_rank0.pt").write_text("1234")
+    assert told("runs/r/base_checkpoints/d4")[0][0] == "1 checkpoint, the newest of step 20", "what is whole counts"
     (tmp_path / "void").mkdir()
     assert told("void") == (["empty"], [])
     monkeypatch.setattr("runner.preview.folders.MOST_LOOKED_AT", 2)

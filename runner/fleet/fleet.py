@@ -382,9 +382,7 @@ class Fleet:
 
     def kept_days(self, backend: str) -> int:
         """For how many days what is deleted there can be brought back; 0 where it is gone at once."""
-        from runner.fleet import trashing
-
-        return trashing.kept_days(self._core, backend)
+        return self._places.kept_days(backend)
 
     def remove_files(self, backend: str, location: str, paths: Sequence[str], *, now: bool = False) -> "Trashed | None":
         """Delete files and folders of a volume; what to bring them back by, where they are kept, as for `delete`."""

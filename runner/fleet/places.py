@@ -65,6 +65,10 @@ class Places:
                 "a demo starts rehearsals only", f"--engine rehearsal starts one; {OUT_OF_DEMO}", field="engine"
             )
 
+    def kept_days(self, backend: str) -> int:
+        """For how many days what is deleted there can be brought back; 0 where it is gone at once."""
+        return self.settings.trash_days if backend == BackendName.LOCAL else 0
+
     def _local(self) -> "Backend":
         # Where no run is live nothing is asked of it.
         from runner.backends.local import LocalBackend

@@ -17,11 +17,6 @@ from runner.volumes.base import Volume
 from runner.volumes.trash import Trashed
 
 
-def kept_days(core: Core, backend: str) -> int:
-    """For how many days what is deleted there can be brought back; 0 where it is gone at once."""
-    return core.places.settings.trash_days if backend == BackendName.LOCAL else 0
-
-
 def remove(
     core: Core, volume: Volume, backend: str, paths: Iterable[str], *, now: bool = False, run: Run | None = None
 ) -> Trashed | None:
@@ -29,7 +24,7 @@ def remove(
 
     `run` is whose folder it is. `now` deletes for good. Raises UsageError for what the trash cannot take.
     """
-    days = 0 if now else kept_days(core, backend)
+    days = 0 if now else core.places.kept_days(backend)
     if not days:
         deletion.remove(volume, paths)
         return None

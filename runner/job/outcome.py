@@ -102,15 +102,15 @@ def _smaller(stage: StageName, device_batch: int, saved: int | None) -> tuple[st
     if device_batch <= 1:
         return "use a GPU with more memory or a smaller --model", None
     half = f"--device-batch-size {device_batch // 2}"
-    had = f"it had {device_batch}"
+    had = f"(it had {device_batch})"
     change = Change({"device_batch_size": device_batch // 2})
     if stage is StageName.SFT:
         goes_on = msgspec.structs.replace(change, task="sft", goes_on=True)
-        return f"nanochat-tui launch --task sft --from RUN {half}; {had}", goes_on
+        return f"nanochat-tui launch --task sft --from RUN {half} {had}", goes_on
     if stage is StageName.BASE and saved:
         goes_on = msgspec.structs.replace(change, task="base", goes_on=True)
-        return f"nanochat-tui launch --task base --from RUN {half} goes on from step {saved:,}; {had}", goes_on
-    return f"launch a new run with {half}; {had}", change
+        return f"nanochat-tui launch --task base --from RUN {half} goes on from step {saved:,} {had}", goes_on
+    return f"launch a new run with {half} {had}", change
 
 
 def outcome_of_error(error: Exception, stage: StageName = StageName.NONE) -> Outcome:
@@ -160,7 +160,7 @@ def with_resume_advice(outcome: Outcome, status: Status, device_batch: int, spec
             if kept and outcome.stage is StageName.BASE:
                 advice = f"launch --task base --from RUN {flag} goes on from step {kept:,}"
                 change = msgspec.structs.replace(change, task="base", goes_on=True)
-            advice += ": FP8 is less steady than bf16" if fp8 else f": smaller steps than of {rate:g} are steadier"
+            advice += ": FP8 is less steady than bf16" if fp8 else f": a lower rate than {rate:g} is steadier"
             message = f"{outcome.message}; {before}"
             return msgspec.structs.replace(outcome, message=message, advice=advice, change=change)
     return msgspec.structs.replace(outcome, advice=outcome.advice.replace(RESUME, resume_begins(status)))

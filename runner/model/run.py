@@ -94,7 +94,7 @@ class Run(Struct, frozen=True):
     @property
     def words(self) -> str:
         """What tells of it, to be searched: how it is called, what it is, how it ended."""
-        ended = f"{end.kind} {end.message}" if (end := self.status.outcome if self.status else None) else ""
+        ended = f"{end.kind} {end.message}" if (end := self.outcome) else ""
         return f"{self.tag} {self.id} {self.spec.task} {self.spec.model} {self.spec.gpu} {self.state} {ended}".lower()
 
     @property

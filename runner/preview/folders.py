@@ -1,5 +1,7 @@
 """What is in a folder of a volume, and what it is for, as far as its place tells."""
 
+from collections.abc import Iterable
+
 from runner.model import identifiers
 from runner.model.run import Run
 from runner.nanochat import layout
@@ -46,7 +48,7 @@ def about(volume: Volume, entry: Entry, run: Run | None) -> tuple[list[str], Tab
         lines.insert(0, meaning)
     elif run is not None and run.path == entry.path:
         lines.insert(0, f"{run.tag}: {run.spec.task} of {run.spec.model}, {run.state}")
-    elif whole := {part[1] for one in files if (part := layout.checkpoint_part(one.name))}:
+    elif (whole := _whole(files)) and not more:
         lines.insert(0, f"{units.pluralize(len(whole), 'checkpoint')}, the newest of step {max(whole):,}")
     shown = [*sorted(folders, key=lambda one: one.name), *files][:MOST_NAMED]
     rows = [
@@ -54,3 +56,9 @@ def about(volume: Volume, entry: Entry, run: Run | None) -> tuple[list[str], Tab
         for one in shown
     ]
     return lines, Table(["name", "size"], rows, []) if rows else None
+
+
+def _whole(files: Iterable[Entry]) -> set[int]:
+    """Steps of which a folder has weights and what belongs to them."""
+    parts = [part for file in files if (part := layout.checkpoint_part(file.name))]
+    return {step for kind, step, *_ in parts if kind == "model"} & {step for kind, step, *_ in parts if kind == "meta"}

@@ -1,6 +1,7 @@
 """What depends on files of a volume that are to be deleted; and deleting them in an order that misleads nobody."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -8,6 +9,8 @@ from runner.model.run import Run
 from runner.nanochat import layout
 from runner.nanochat.code_facts import IDENTITY
 from runner.volumes.base import Entry, Volume
+
+T = TypeVar("T")
 
 
 class Removal(Struct, frozen=True):
@@ -45,11 +48,16 @@ def weigh(volume: Volume, folder: str) -> Weight:
 
 def outermost(paths: Iterable[str]) -> tuple[str, ...]:
     """Paths without those that are within another of them."""
-    kept: list[str] = []
-    for path in sorted(set(paths)):
-        if not any(path.startswith(f"{k}/") for k in kept):
-            kept.append(path)
-    return tuple(kept)
+    wanted = set(paths)
+
+    def is_within(path: str) -> bool:
+        while "/" in path:
+            path = path.rpartition("/")[0]
+            if path in wanted:
+                return True
+        return False
+
+    return tuple(sorted(path for path in wanted if not is_within(path)))
 
 
 def contents_of(volume: Volume, paths: Iterable[str]) -> list[Entry]:
@@ -78,8 +86,12 @@ def plan_deletion(paths: Iterable[str], contents: Iterable[Entry], runs: Iterabl
     blockers: list[str] = []
     known = list(runs)
     live = [r for r in known if r.live]
+    # Most paths concern one run: those are looked at for that one alone.
+    paths_in, files_in = _by_place(gone, lambda path: path), _by_place(files, lambda file: file.path)
     for run in known:
-        note, problem = _of_run(run, gone, files, known)
+        code = layout.code_archive(run.spec.code.sha) if run.spec.code else ""
+        near = [*paths_in.get("", []), *paths_in.get(run.path, []), *paths_in.get(code or "/", [])]
+        note, problem = _of_run(run, near, files_in.get(run.path, []), known) if near else ("", "")
         notes += [note] if note else []
         blockers += [problem] if problem else []
     for folder, lost in SHARED.items():
@@ -89,6 +101,15 @@ def plan_deletion(paths: Iterable[str], contents: Iterable[Entry], runs: Iterabl
         notes.append(OWN_TEXT if own else lost)
         blockers += [f"{run.tag} is {run.state} and uses {folder}" for run in live]
     return Removal(gone, len(files), sum(e.bytes for e in files), tuple(notes), tuple(blockers))
+
+
+def _by_place(things: Iterable[T], path_of: Callable[[T], str]) -> dict[str, list[T]]:
+    """Things by the first two folders of their paths; those of shorter paths by "", as they concern what is in them."""
+    found: dict[str, list[T]] = {}
+    for one in things:
+        first = path_of(one).split("/", 2)[:2]
+        found.setdefault("/".join(first) if len(first) == 2 else "", []).append(one)
+    return found
 
 
 # What is lost with what all runs share.
@@ -149,15 +170,16 @@ def _of_run(run: Run, gone: Sequence[str], files: Sequence[Entry], runs: Sequenc
 
 def _lost(run: Run, files: Sequence[Entry]) -> list[str]:
     """What goes of what a run has saved: weights, or only what training on from them needs."""
-    gone, weak = set[int](), set[int]()
+    gone, weak = set[tuple[str, int]](), set[tuple[str, int]]()
     for file in files:
-        if file.path.startswith(f"{run.path}/") and (part := layout.checkpoint_part(file.name)):
-            (weak if layout.is_optimizer(file.name) else gone).add(part[1])
+        if part := layout.checkpoint_part(file.name):
+            (weak if layout.is_optimizer(file.name) else gone).add((file.path.rpartition("/")[0], part[1]))
     weak -= gone
+    lost, unfit = _listed({step for _, step in gone}), _listed({step for _, step in weak})
     if not gone:
-        return [f"{run.tag} keeps its weights, but nothing can train on from {_listed(weak)}"]
-    said = [f"{run.tag} loses what it saved at {_listed(gone)}"]
-    return [*said, f"nothing can train on from {_listed(weak)}"] if weak else said
+        return [f"{run.tag} keeps its weights, but nothing can train on from {unfit}"]
+    said = [f"{run.tag} loses what it saved at {lost}"]
+    return [*said, f"nothing can train on from {unfit}"] if weak else said
 
 
 def _listed(steps: set[int]) -> str:

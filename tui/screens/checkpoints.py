@@ -248,7 +248,8 @@ class CheckpointsScreen(FilesScreen):
         """Delete what is neither the best nor the last of the marked runs, or of this one, after asking."""
         keys = self._list.marked or ({self._list.current} if self._list.current else set())
         runs = {run.id: run for run, _ in (self._rows[key] for key in sorted(keys) if key in self._rows)}
-        wanted = [run for run in runs.values() if self._expendable(run)]
+        # Of several runs those that train are left alone.
+        wanted = [run for run in runs.values() if self._expendable(run) and (len(runs) == 1 or not run.live)]
         if runs and not wanted:
             self.notify("only best and last are there", markup=False)
         for place in dict.fromkeys(VolumeRef(run.backend, run.volume) for run in wanted):

@@ -206,10 +206,13 @@ class Deletions:
             return
         known.append(removal)
         what = f"{units.pluralize(removal.files, 'file')}, {units.size(removal.bytes)}"
-        lines = [*stay, *removal.notes]
-        lines += [f"! {reason}" for reason in removal.blockers]
+        lines = [f"! {reason}" for reason in removal.blockers]
+        for told in (stay, removal.notes):
+            lines += [*told[:LISTED], *([f"and {len(told) - LISTED} more runs"] if len(told) > LISTED else [])]
         # Those of checkpoints are told by their steps.
-        named = [path for path in wanted.paths if not layout.checkpoint_part(path.rpartition("/")[2])]
+        named = wanted.paths
+        if downloads.by_steps(saved := [p for p in named if layout.checkpoint_part(p.rpartition("/")[2])]):
+            named = tuple(path for path in named if path not in set(saved))
         if len(named) > 1:
             lines += [filenames.path_for_terminal(p) for p in named[:LISTED]]
             lines += [f"and {len(named) - LISTED} more"] if len(named) > LISTED else []
@@ -220,8 +223,17 @@ class Deletions:
         put = functools.partial(asked.put, kept_lines, command, otherwise=gone, other_command=other)
         self._app.call_from_thread(put)
 
+    def _spare(self, run: Run, runs: Sequence[Run]) -> list[str]:
+        """Files of checkpoints of a run that are neither its best nor its last, nor needed by another of `runs`."""
+        old = prunable(self._app.fleet.checkpoints(run), needed_steps(run, runs))
+        return [path for one in old for path in one.paths]
+
     def _remove(self, wanted: _Wanted, removal: Removal, for_good: bool, done: Callable[[], None]) -> None:
         runs = self._as_they_are(wanted.place)
+        planned = set(removal.paths) - set(wanted.paths)
+        if wanted.pruned and not planned <= {path for run in wanted.pruned for path in self._spare(run, runs)}:
+            self._say("other checkpoints are there since you were asked: nothing was deleted", "error")
+            return
         now = deletion.plan_deletion(removal.paths, [], runs).blockers
         if since := [reason for reason in now if reason not in removal.blockers]:
             self._say(f"{since[0]} since you were asked: nothing was deleted", "error")

@@ -31,32 +31,43 @@ def _listed(paths: Sequence[str], tags: Mapping[str, str]) -> str:
     return f"{first} and {len(paths) - 1} more" if len(paths) > 1 else first
 
 
+def _kinds(paths: Sequence[str]) -> dict[tuple[str, int], set[str]]:
+    """What there is of each checkpoint among its files: `model`, `meta`, `optim`, by folder and step."""
+    found: dict[tuple[str, int], set[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if part := layout.checkpoint_part(name):
+            found.setdefault((folder, part[1]), set()).add(part[0])
+    return found
+
+
+def by_steps(paths: Sequence[str]) -> bool:
+    """Whether files of checkpoints are told by their steps: they are whole ones, or all of them optimizer states."""
+    kinds = _kinds(paths).values()
+    return all({"model", "meta"} <= of for of in kinds) or (len(paths) > 1 and all(of == {"optim"} for of in kinds))
+
+
 def _of_checkpoints(paths: Sequence[str], tags: Mapping[str, str]) -> str:
     """The same of files of checkpoints: whole ones by their steps, what only training on needs, or names."""
-    parts = {path: part for path in paths if (part := layout.checkpoint_part(path.rpartition("/")[2]))}
-    kinds = {kind for kind, *_ in parts.values()}
-    steps = sorted({(path.rpartition("/")[0], part[1]) for path, part in parts.items()})
+    kinds = _kinds(paths)
+    steps = sorted(kinds)
+    if not by_steps(paths):
+        return _listed(paths, tags) + (f" of step {steps[0][1]:,}" if len(paths) == 1 else "")
     run, of = {run_of(path, tags) for path in paths}, ""
     if len(run) == 1 and (tag := tags.get(run.pop())):
         of = f" of {filenames.path_for_terminal(tag)}"
-    if {"model", "meta"} <= kinds and len({folder for folder, _ in steps}) == 1:
-        listed = ", ".join(f"{step:,}" for _, step in steps[:MOST_STEPS])
-        listed += f" and {len(steps) - MOST_STEPS} more" if len(steps) > MOST_STEPS else ""
-        return (f"checkpoint of step {listed}" if len(steps) == 1 else f"checkpoints of steps {listed}") + of
-    if {"model", "meta"} <= kinds:
-        return units.pluralize(len(steps), "checkpoint") + of
-    if kinds == {"optim"} and len(paths) > 1:
+    if {"optim"} in kinds.values():
         return f"optimizer states of {units.pluralize(len(steps), 'checkpoint')}{of}"
-    return _listed(paths, tags) + (f" of step {steps[0][1]:,}" if len(paths) == 1 else "")
+    if len({folder for folder, _ in steps}) > 1:
+        return units.pluralize(len(steps), "checkpoint") + of
+    listed = ", ".join(f"{step:,}" for _, step in steps[:MOST_STEPS])
+    listed += f" and {len(steps) - MOST_STEPS} more" if len(steps) > MOST_STEPS else ""
+    return (f"checkpoint of step {listed}" if len(steps) == 1 else f"checkpoints of steps {listed}") + of
 
 
 def commands(paths: Sequence[str], tags: Mapping[str, str], into: str) -> str:
     """The command lines that bring the same, the first few of them."""
-    kinds: dict[tuple[str, int], set[str]] = {}
-    for path in paths:
-        folder, _, name = path.rpartition("/")
-        if part := layout.checkpoint_part(name):
-            kinds.setdefault((folder, part[1]), set()).add(part[0])
+    kinds = _kinds(paths)
 
     def line(path: str) -> str:
         folder, _, name = path.rpartition("/")

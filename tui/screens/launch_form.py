@@ -39,7 +39,7 @@ FIELDS = (
     ("stop-if-stalled", "", "end it after 20m without progress"),
     ("tag", "", "a name, else made up"),
     ("from", "", "a run to continue"),
-    ("step", "", "one of its, else the newest"),
+    ("step", "", "its checkpoint, else the newest"),
     ("overrides", "", "as save-every=20 iterations=100"),
     ("code", "", "folder or owner/name@REF"),
     ("set", "", "as base.matrix-lr=0.03"),

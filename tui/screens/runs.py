@@ -37,7 +37,7 @@ MOST_COMPARED = 6
 # Beside the rows of a list: its head and the borders around it.
 LEAST_ROWS, HEAD_ROWS = 2, 3
 DRAW_EVERY_S = 0.9
-FILTER_HINT = "text in tag, id, task, model, state or reason; Enter keeps it, Esc clears"
+FILTER_HINT = "text in tag, id, task, model, GPU, state or reason; Enter keeps it, Esc clears"
 NO_FIT = "Nothing fits the filter. Esc clears it."
 COLUMNS = (
     Column("run", 16, keep=0),

@@ -250,6 +250,8 @@ class SizesScreen(FilesScreen):
     def action_mark_all(self) -> None:
         if focused := self._marked_alone():
             focused.toggle_all()
+            # What was deleted already is no part of what goes.
+            focused.marked -= {TRASH, *(key for key, one in self._advice.items() if one.paths == (TRASH,))}
             self._show_advice()
 
     def _marked_alone(self) -> FileList | None:

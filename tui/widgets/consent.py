@@ -29,6 +29,8 @@ T = TypeVar("T")
 QUIET_S = 0.25
 # Whoever gave an answer too early may think that it was taken: so long no other key answers.
 AGAIN_S = 2.0
+# Keys that read on, or go to another part of a question.
+MOVES_ONLY = frozenset({"up", "down", "left", "right", "pageup", "pagedown", "tab", "shift+tab"})
 TOO_SOON = "{} came before this could be read: once more"
 # A name that is longer, or that not every keyboard can write, is not asked for.
 TYPEABLE = 40
@@ -59,7 +61,8 @@ class Question(Window[T]):
         self._readable_at = math.inf
         self._turn = 0
         # The first key of those that came too early, and until when no other answers.
-        self._dropped, self._again_until = "", 0.0
+        self._dropped: str | None = None
+        self._again_until = 0.0
 
     @property
     def readable(self) -> bool:
@@ -97,23 +100,23 @@ class Question(Window[T]):
         if not self.is_answer(event):
             return True
         key = event.key if isinstance(event, events.Key) else ""
-        is_other = bool(self._dropped) and key != self._dropped and event.time < self._again_until
-        is_other = is_other and not self.declines(key)
+        is_other = self._dropped is not None and key != self._dropped and event.time < self._again_until
+        is_other = is_other and not self.declines(event)
         if event.time >= self._readable_at and not is_other:
-            self._dropped, self._again_until = "", 0.0
+            self._dropped, self._again_until = None, 0.0
             self._say_soon()
             return True
         now = time.monotonic()
         if not is_other:
             self._readable_at = max(self._readable_at, now + QUIET_S)
-        if not is_other and not self.declines(key):
+        if not is_other and not self.declines(event):
             self._dropped, self._again_until = key, now + AGAIN_S
         self._say_soon()
         return False
 
-    def declines(self, key: str) -> bool:
-        """Whether a key is the safe answer."""
-        return key == "escape"
+    def declines(self, event: events.InputEvent | events.Paste) -> bool:
+        """Whether it is the safe answer."""
+        return isinstance(event, events.Key) and event.key == "escape"
 
     def _say_soon(self) -> None:
         for hint in self.query("#soon").results(Static):
@@ -150,6 +153,7 @@ class Confirm(Question[bool]):
     Confirm.-low Button { height: 1; min-width: 4; border: none; }
     Confirm.-narrow Horizontal { layout: vertical; }
     """
+    AUTO_FOCUS = "#no"
     # Lines of it beside those that say what is at stake: high, low; more where a word is to be typed.
     AROUND, WORD = (8, 3), 2
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -201,7 +205,8 @@ class Confirm(Question[bool]):
                 yield Button(Text(f"{self._yes} ({'Enter' if self._word else 'y'})"), id="yes", variant="error")
 
     def on_mount(self) -> None:
-        self.query_one(Tick).display = bool(self._instead)
+        tick = self.query_one(Tick)
+        tick.display, tick.disabled = bool(self._instead), not self._instead
         self._show()
 
     def on_checkbox_changed(self, event: Checkbox.Changed) -> None:
@@ -256,14 +261,18 @@ class Confirm(Question[bool]):
         self.ask_anew()
 
     def is_answer(self, event: events.InputEvent | events.Paste) -> bool:
+        if isinstance(event, events.Key) and event.key in MOVES_ONLY:
+            return False
         return not isinstance(event, events.MouseEvent) or isinstance(event, events.MouseDown | events.MouseUp)
 
     def takes(self, event: events.InputEvent | events.Paste) -> bool:
         # Whoever pastes may not know what.
         return not isinstance(event, events.Paste) and super().takes(event)
 
-    def declines(self, key: str) -> bool:
-        return super().declines(key) or (key == "n" and not self._word)
+    def declines(self, event: events.InputEvent | events.Paste) -> bool:
+        if isinstance(event, events.MouseEvent):
+            return self.query_one("#no").region.contains(event.screen_x, event.screen_y)
+        return super().declines(event) or (isinstance(event, events.Key) and event.key == "n" and not self._word)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.action_answer(event.button.id == "yes")

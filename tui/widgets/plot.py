@@ -20,7 +20,7 @@ from tui.widgets.pictured import Pictured
 from tui.widgets.plot_window import FACTORS, curve_tone
 from tui.widgets.plot_window import Layer as Layer
 from tui.widgets.plot_window import PlotWindow as PlotWindow
-from tui.widgets.ranges import FALLING
+from tui.widgets.ranges import FALLING, RISING
 
 # From these heights on there are rows beside the curve: numbers below it, what happened, more of a heading.
 FOOT, MARK_ROW, TALL = 4, 10, 14
@@ -181,14 +181,15 @@ class Plot(Pictured):
         """What it shows, and of each curve the value under the cursor, else its last."""
         told = [line for line in drawn.lines if line.told]
         found = self._entries(drawn, told, rows)
-        if any(piece.of == legend.MORE for row in found for piece in row):
+        ranked = self._metric in (*FALLING, *RISING)
+        if ranked and any(piece.of == legend.MORE for row in found for piece in row):
             # Where not all have room the best are told.
             told.sort(key=lambda line: self._rank(line.value(self.view.axis, self.view.at)[0]))
             found = self._entries(drawn, told, rows)
         return [Strip([Segment(piece.text, self._piece_style(piece, told)) for piece in row]) for row in found]
 
     def _rank(self, value: float | None) -> float:
-        """What is lower is better."""
+        """Lower for what is better."""
         if value is None or not math.isfinite(value):
             return math.inf
         return value if self._metric in FALLING else -value

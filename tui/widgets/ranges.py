@@ -12,6 +12,8 @@ RATES = {"tok/s": 0.1, "MFU": 0.1, "GPU GB": 0.1, "GPU %": 0.1}
 LEAST = 1e-3
 # Curves that begin far from where they stay.
 FALLING = ("loss", "SFT loss", "val bpb")
+# Curves of which more is better; of most others nobody can say.
+RISING = ("CORE", "tok/s", "MFU")
 UNITS = {"MFU": "%", "GPU %": "%"}
 # The first columns of a curve do not count when what comes after them would get less than this share of the chart.
 FIRST, SHARE = 1 / 10, 1 / 2
