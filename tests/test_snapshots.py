@@ -48,7 +48,7 @@ def keys(*pressed: str, wait: float = 0.8) -> Any:
                 break
         for key in pressed:
             await pilot.press(key)
-            await settled(pilot, 0.1)
+            await settled(pilot, 0.3)
             await curves(pilot)
         await settled(pilot, wait)
 
