@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -31,6 +32,12 @@ from tui.screens.volume import VolumeScreen
 from tui.widgets.consent import Confirm
 
 __all__ = ["fleet"]
+
+
+async def checkpoints(pilot: Any, app: NanochatApp, count: int) -> None:
+    """Open the screen, with so many checkpoints found."""
+    await pilot.press("6")
+    await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen._rows) == count, "them all")
 
 
 async def test_marked_files_are_deleted_after_asking_and_keep_is_the_default(fleet: Fleet) -> None:
@@ -138,8 +145,7 @@ async def test_nothing_is_deleted_before_it_is_known_how_much_nor_when_that_cann
 async def test_best_and_last_are_kept_and_the_rest_goes(fleet: Fleet) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
-        await pilot.press("6")
-        await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen._rows) == 3, "three")
+        await checkpoints(pilot, app, 3)
         assert "0.7000" in text_of(app) and "resumable on 1 GPU" in text_of(app)
         await pilot.press("K")
         await until(pilot, lambda: "best and last stay: base 40, base 60" in window_text(app), "the question")
@@ -216,8 +222,7 @@ async def test_keep_best_and_last_is_for_every_marked_run(fleet: Fleet) -> None:
     saved(root(fleet) / "runs/run0002/base_checkpoints/d12", 10, 20, 30)
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
-        await pilot.press("6")
-        await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen._rows) == 6, "six")
+        await checkpoints(pilot, app, 6)
         await pilot.press("a", "K")
         await until(pilot, lambda: "best and last stay" in window_text(app), "the question")
         assert "Delete older checkpoints of 2 runs?" in window_text(app)
@@ -230,8 +235,7 @@ async def test_keep_best_and_last_is_for_every_marked_run(fleet: Fleet) -> None:
 async def test_marked_checkpoints_are_called_checkpoints(fleet: Fleet) -> None:
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
-        await pilot.press("6")
-        await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen._rows) == 3, "three")
+        await checkpoints(pilot, app, 3)
         await pilot.press("a", "x")
         await until(pilot, lambda: "9 files" in window_text(app), "the question")
         assert "Delete checkpoints of steps 20, 40, 60 of tag-1?" in window_text(app)
@@ -239,7 +243,7 @@ async def test_marked_checkpoints_are_called_checkpoints(fleet: Fleet) -> None:
         await until(pilot, lambda: any("60 of tag-1, about" in t.text for t in app.toasts.all), "what went")
 
 
-async def test_what_is_live_by_now_or_has_nothing_to_spare_loses_nothing(fleet: Fleet) -> None:
+async def test_a_run_that_has_nothing_to_spare_by_now_loses_nothing(fleet: Fleet) -> None:
     folder = root(fleet) / "runs/run0001/base_checkpoints/d12"
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
@@ -276,8 +280,7 @@ async def test_what_is_pruned_is_judged_again_when_it_is_answered(fleet: Fleet) 
     folder = root(fleet) / "runs/run0001/base_checkpoints/d12"
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
-        await pilot.press("6")
-        await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen._rows) == 3, "three")
+        await checkpoints(pilot, app, 3)
         await pilot.press("K")
         await until(pilot, lambda: "best and last stay: base 40, base 60" in window_text(app), "the question")
         for file in (*folder.glob("*_000040*"), *folder.glob("*_000060*")):
@@ -295,8 +298,7 @@ async def test_of_several_runs_those_that_train_keep_all_and_what_stands_against
     saved(root(fleet) / "runs/run0002/base_checkpoints/d12", 10, 20, 30)
     app = NanochatApp(fleet)
     async with app.run_test(size=LARGE) as pilot:
-        await pilot.press("6")
-        await until(pilot, lambda: isinstance(app.screen, CheckpointsScreen) and len(app.screen._rows) == 6, "six")
+        await checkpoints(pilot, app, 6)
         screen = app.screen
         assert isinstance(screen, CheckpointsScreen)
         trains = msgspec.structs.replace(fleet.registry.get("run0002"), state=State.RUNNING)

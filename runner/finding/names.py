@@ -46,8 +46,9 @@ def runs(known: Iterable[Run], text: str) -> Batch:
         fit = fits(run.tag, run.tag, text)
         if fit is None:
             fit = fits(run.id, run.id, text)
-        if fit is None and all(word in run.words for word in words):
-            fit = BY_MEANING
+        if fit is None:
+            told = run.words
+            fit = BY_MEANING if all(word in told for word in words) else None
         if fit is not None:
             about = f"{run.spec.task} {run.spec.model}, {run.state}"
             rank = (fit, -run.created_at)

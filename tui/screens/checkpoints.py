@@ -251,7 +251,8 @@ class CheckpointsScreen(FilesScreen):
         # Of several runs those that train are left alone.
         wanted = [run for run in runs.values() if self._expendable(run) and (len(runs) == 1 or not run.live)]
         if runs and not wanted:
-            self.notify("only best and last are there", markup=False)
+            trains = any(run.live for run in runs.values())
+            self.notify("only best and last are there" + " of runs that do not train" * trains, markup=False)
         for place in dict.fromkeys(VolumeRef(run.backend, run.volume) for run in wanted):
             here = [run for run in wanted if (run.backend, run.volume) == place]
             self.files.ask_remove(place, [], self.action_reload, pruned=here)

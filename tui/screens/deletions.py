@@ -17,6 +17,7 @@ from runner.text.sanitize import sanitize_line
 from runner.volumes import deletion, trash
 from runner.volumes.base import TRASH, Volume
 from runner.volumes.best import prunable
+from runner.volumes.checkpoint_verdicts import Checkpoint
 from runner.volumes.deletion import Removal
 from runner.volumes.trash import Trashed
 from tui.background import start
@@ -195,10 +196,9 @@ class Deletions:
         volume, runs = self.volume(wanted.place), self._as_they_are(wanted.place)
         paths, stay = list(wanted.paths), list[str]()
         for run in wanted.pruned:
-            found = self._app.fleet.checkpoints(run)
-            old = prunable(found, needed_steps(run, runs))
+            old, stays = self._judged(run, runs)
             paths += [path for one in old for path in one.paths]
-            kept = ", ".join(f"{one.kind} {one.step:,}" for one in found if one not in old)
+            kept = ", ".join(f"{one.kind} {one.step:,}" for one in stays)
             stay.append(f"{units.pluralize(len(old), 'checkpoint')} of {run.tag}; best and last stay: {kept or 'none'}")
         removal = deletion.plan_deletion(paths, deletion.contents_of(volume, paths), runs)
         if not removal.paths:
@@ -223,15 +223,17 @@ class Deletions:
         put = functools.partial(asked.put, kept_lines, command, otherwise=gone, other_command=other)
         self._app.call_from_thread(put)
 
-    def _spare(self, run: Run, runs: Sequence[Run]) -> list[str]:
-        """Files of checkpoints of a run that are neither its best nor its last, nor needed by another of `runs`."""
-        old = prunable(self._app.fleet.checkpoints(run), needed_steps(run, runs))
-        return [path for one in old for path in one.paths]
+    def _judged(self, run: Run, runs: Sequence[Run]) -> tuple[list[Checkpoint], list[Checkpoint]]:
+        """Checkpoints of a run that can go, and those that stay: best, last, and what another of `runs` needs."""
+        found = self._app.fleet.checkpoints(run)
+        old = prunable(found, needed_steps(run, runs))
+        return old, [one for one in found if one not in old]
 
     def _remove(self, wanted: _Wanted, removal: Removal, for_good: bool, done: Callable[[], None]) -> None:
         runs = self._as_they_are(wanted.place)
         planned = set(removal.paths) - set(wanted.paths)
-        if wanted.pruned and not planned <= {path for run in wanted.pruned for path in self._spare(run, runs)}:
+        spare = {path for run in wanted.pruned for one in self._judged(run, runs)[0] for path in one.paths}
+        if not planned <= spare:
             self._say("other checkpoints are there since you were asked: nothing was deleted", "error")
             return
         now = deletion.plan_deletion(removal.paths, [], runs).blockers

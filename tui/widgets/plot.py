@@ -188,9 +188,9 @@ class Plot(Pictured):
             found = self._entries(drawn, told, rows)
         return [Strip([Segment(piece.text, self._piece_style(piece, told)) for piece in row]) for row in found]
 
-    def _rank(self, value: float | None) -> float:
+    def _rank(self, value: float) -> float:
         """Lower for what is better."""
-        if value is None or not math.isfinite(value):
+        if not math.isfinite(value):
             return math.inf
         return value if self._metric in FALLING else -value
 
